@@ -1,0 +1,1 @@
+"""Methods that compress embeddings, one file each."""

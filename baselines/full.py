@@ -1,0 +1,23 @@
+"""The uncompressed table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pepbench.method import Embedding, Fields, Infeasible, Method, PlainTable
+
+
+@dataclass(frozen=True)
+class Full(Method):
+    """The full table, N·D: the reference that every claim of parity is measured against."""
+
+    name = "full"
+    family = "controls"
+    fixed_size = True
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """A table of N rows of width D; infeasible under N·D."""
+        size = fields.n_features * dim
+        if budget < size:
+            raise Infeasible(f"full: the table has {size} parameters, {budget} allowed")
+        return PlainTable(fields.n_features, dim)

@@ -1,0 +1,51 @@
+"""Pruning by magnitude after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pepbench.method import (
+    Fitted,
+    MaskedTable,
+    Method,
+    Model,
+    OneOf,
+    PlainTable,
+    Task,
+    largest_entries,
+)
+
+
+@dataclass(frozen=True)
+class Magnitude(Method):
+    """Train the full table, keep the B entries of largest magnitude, train those on.
+
+    Han et al., "Learning both Weights and Connections", NeurIPS 2015, applied to the embedding
+    table alone. ``start="initial"`` rewinds to the initial values, the lottery ticket of Frankle &
+    Carbin, ICLR 2019, arXiv 1803.03635. Tran et al. 2024 found it a match for elaborate methods.
+    """
+
+    name = "magnitude"
+    family = "pruning"
+    year = 2015
+
+    start: Annotated[
+        str, OneOf("trained", "initial"), "values (and backbone) from which training goes on"
+    ] = "trained"
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Two trainings."""
+        return 2 * steps_per_epoch * epochs
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train, prune, train."""
+        table = PlainTable(task.fields.n_features, task.dim)
+        initial = table.table.detach().clone()
+        dense = task.model(table)
+        task.train(dense, phase="pretrain")
+        trained = table.table.detach()
+        mask = largest_entries(trained.abs(), budget)
+        if self.start == "initial":
+            return task.train(task.model(MaskedTable(initial, mask)))
+        return task.train(Model(MaskedTable(trained, mask), dense.backbone))

@@ -1,0 +1,114 @@
+"""Tables whose blocks of features have widths of their own.
+
+Shared by the methods that end with one width per block (``mde``, and searches over widths).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Mixed, rows_within_blocks
+from pepbench.method import Embedding, lookup, to_numpy, xavier_uniform
+
+
+def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
+    """Parameters of blocks of ``sizes`` rows: Σ n_k d_k, plus d_k·D for each projection.
+
+    A block as wide as D needs none.
+    """
+    projections = np.where(widths < dim, widths * dim, 0) if project else np.zeros_like(widths)
+    return int((sizes * widths + projections).sum())
+
+
+class MixedTable(Embedding):
+    """Vectors of features that live in blocks of different widths d_k ≤ D.
+
+    A narrower block is brought to D by a linear projection without bias, or by zeros. The values
+    start such that every vector has the variance of the uncompressed Xavier table, 2 / (N + D).
+
+    Parameters
+    ----------
+    block_of_feature
+        Shape (N,): the block of each global id.
+    widths
+        The width of each block.
+    dim
+        D.
+    project
+        Whether to project narrower blocks; otherwise they are padded with zeros.
+    """
+
+    def __init__(
+        self,
+        block_of_feature: NDArray[np.int64],
+        widths: Sequence[int],
+        dim: int,
+        project: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.widths = tuple(widths)
+        sizes = np.bincount(block_of_feature, minlength=len(self.widths))
+        variance = 2.0 / (len(block_of_feature) + dim)
+        self.tables = nn.ParameterList()
+        self.projections = nn.ParameterDict()
+        for block, (size, width) in enumerate(zip(sizes.tolist(), self.widths, strict=True)):
+            table_variance = variance
+            if project and width < dim:
+                projection = xavier_uniform(width, dim)
+                self.projections[str(block)] = nn.Parameter(projection)
+                table_variance = variance * (width + dim) / (2.0 * width)
+            spread = math.sqrt(3.0 * table_variance)
+            self.tables.append(nn.Parameter(torch.empty(size, width).uniform_(-spread, spread)))
+        self.block_of_feature = block_of_feature
+        starts = np.cumsum(sizes) - sizes
+        self.starts = starts.tolist()
+        position = starts[block_of_feature] + rows_within_blocks(block_of_feature)
+        self.position: Tensor
+        self.register_buffer("position", torch.from_numpy(position), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        positions = self.position[ids]
+        if ids.numel() >= len(self.position):
+            # Fewer rows than lookups: it is cheaper to widen every row once.
+            return lookup(self._widened([table[:] for table in self.tables]), positions)
+        # One sort brings the lookups of a block together.
+        ordered, order = torch.sort(positions.reshape(-1))
+        ends = torch.searchsorted(ordered, torch.tensor(self.starts[1:], device=ids.device))
+        pieces = torch.tensor_split(ordered, ends.cpu())
+        narrow = [
+            lookup(table, piece - start)
+            for table, piece, start in zip(self.tables, pieces, self.starts, strict=True)
+        ]
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order), device=order.device)
+        return lookup(self._widened(narrow), inverse).view(*ids.shape, self.dim)
+
+    def export(self) -> Mixed:
+        """Tables and projections by block."""
+        return Mixed(
+            tables=tuple(to_numpy(table) for table in self.tables),
+            projections=tuple(
+                to_numpy(self.projections[str(block)]) if str(block) in self.projections else None
+                for block in range(len(self.widths))
+            ),
+            block_of_feature=self.block_of_feature,
+            dim=self.dim,
+        )
+
+    def _widened(self, narrow: Sequence[Tensor]) -> Tensor:
+        """Rows of each block (n_k, d_k), brought to D and stacked: (Σ n_k, D)."""
+        wide = []
+        for block, rows in enumerate(narrow):
+            if str(block) in self.projections:
+                wide.append(rows @ self.projections[str(block)])
+            else:
+                wide.append(nn.functional.pad(rows, (0, self.dim - rows.shape[1])))
+        return torch.cat(wide)

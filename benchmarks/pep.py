@@ -1,0 +1,151 @@
+"""PEP's search step beside a plain transcription of it, FM on MovieLens-100K, one thread.
+
+``python -m benchmarks.pep --json``. Both sides train on the same shuffled batches from memory:
+ours through the suite's task, the transcription by what the paper's equations say, written as one
+would: the soft threshold over the full table, ``torch.nn.functional.embedding``, the factorisation
+machine's sum of squares, gradient clipping and dense Adam over every parameter. Like the released
+code it thresholds the table once more after the step, to count what is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.timing import interleaved
+from pepbench.backbones.fm import FM
+from pepbench.catalog import Catalog
+from pepbench.data.manage import open_table
+from pepbench.data.splits import Splits, open_splits
+from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
+from pepbench.method import PlainTable, xavier_uniform
+from pepbench.pep import ThresholdedTable, Thresholds
+from pepbench.plan import Plan
+from pepbench.training.task import TrialTask
+
+STEPS = 150
+INIT = -15.0
+
+
+class PlainPEP(nn.Module):
+    """PEP with a factorisation machine, as the equations read."""
+
+    def __init__(self, n_features: int, dim: int) -> None:
+        super().__init__()
+        self.v = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_features, dim)))
+        self.s = nn.Parameter(torch.full((n_features, dim), INIT))
+        self.linear = nn.Embedding(n_features, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def sparse_table(self) -> torch.Tensor:
+        return torch.sign(self.v) * torch.relu(torch.abs(self.v) - torch.sigmoid(self.s))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        vectors = functional.embedding(ids, self.sparse_table())
+        square_of_sum = vectors.sum(dim=1) ** 2
+        sum_of_square = (vectors**2).sum(dim=1)
+        pairs = 0.5 * (square_of_sum - sum_of_square).sum(dim=1)
+        return self.bias + self.linear(ids).sum(dim=1).squeeze(1) + pairs
+
+
+def plain_steps(splits: Splits, plan: Plan) -> Callable[[], int]:
+    """A piece of work of the transcription."""
+    model = PlainPEP(splits.fields.n_features, plan.dim)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=DEFAULT_LEARNING_RATE, weight_decay=DEFAULT_L2
+    )
+    criterion = nn.BCEWithLogitsLoss()
+    ids, labels = splits.train
+    rng = np.random.default_rng(0)
+
+    def work() -> int:
+        samples = 0
+        order = rng.permutation(len(labels))
+        batches = [order[k : k + plan.batch_size] for k in range(0, len(order), plan.batch_size)]
+        for step in range(STEPS):
+            rows = batches[step % len(batches)]
+            optimiser.zero_grad()
+            loss = criterion(
+                model(torch.from_numpy(ids[rows].astype(np.int64))),
+                torch.from_numpy(labels[rows]).float(),
+            )
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            optimiser.step()
+            with torch.no_grad():
+                torch.count_nonzero(model.sparse_table()).item()
+            samples += len(rows)
+        return samples
+
+    return work
+
+
+def suite_steps(splits: Splits, plan: Plan, table: nn.Module) -> Callable[[], int]:
+    """A piece of work of the suite's training with ``table``."""
+    settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
+    task = TrialTask(
+        splits.fields, plan.dim, splits.train, splits.validation, FM(), settings, seed=0
+    )
+    steps = task.steps(task.model(table))  # type: ignore[arg-type]
+
+    def work() -> int:
+        before = task.samples
+        for _ in islice(steps, STEPS):
+            if isinstance(table, ThresholdedTable):
+                torch.count_nonzero(table.table_in_use).item()
+        return task.samples - before
+
+    return work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--dim", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    plan = Plan(dim=arguments.dim)
+    dataset = Catalog().select("dataset", arguments.dataset).default()
+    splits = open_splits(open_table(dataset), plan.split_seed)  # type: ignore[arg-type]
+    fields = splits.fields
+    thresholds = Thresholds("feature_dim", fields, plan.dim, INIT)
+    pruned = ThresholdedTable(xavier_uniform(fields.n_features, plan.dim), thresholds)
+    speeds = interleaved(
+        {
+            "plain PEP": plain_steps(splits, plan),
+            "pepbench PEP": suite_steps(splits, plan, pruned),
+            "pepbench uniform": suite_steps(splits, plan, PlainTable(fields.n_features, plan.dim)),
+        },
+        arguments.rounds,
+    )
+    document = {
+        "dataset": arguments.dataset,
+        "features": fields.n_features,
+        "dim": plan.dim,
+        "batch_size": plan.batch_size,
+        "threads": 1,
+        "samples_per_second": {name: round(speed) for name, speed in speeds.items()},
+        "pep_over_plain": round(speeds["pepbench PEP"] / speeds["plain PEP"], 2),
+        "pep_step_over_uniform_step": round(speeds["pepbench uniform"] / speeds["pepbench PEP"], 2),
+    }
+    if arguments.json:
+        print(json.dumps(document, indent=2))
+    else:
+        for name, speed in speeds.items():
+            print(f"{name:>18}: {speed:>12,.0f} samples/s")
+        print(f"PEP here over the plain transcription: {document['pep_over_plain']}x")
+
+
+if __name__ == "__main__":
+    main()

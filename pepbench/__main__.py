@@ -1,0 +1,5 @@
+"""``python -m pepbench``."""
+
+from pepbench.cli import main
+
+main()

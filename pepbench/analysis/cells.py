@@ -1,0 +1,126 @@
+"""From records to cells: what was run, under which protocol, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pepbench.records import Record, TrialSpec, final_runs
+
+CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set, backbone, method and budget under one protocol.
+
+    Attributes
+    ----------
+    dataset, backbone, method, budget
+        As the plan writes them. Where a run holds several protocols for one data set and backbone,
+        ``dataset`` says which, so that they are listed apart.
+    protocol
+        Digest of what must agree for two records to be compared: table, split, dim, backbone with
+        its options, and the program's protocol.
+    spec
+        Of any of its records.
+    status
+        ``ok`` if all final runs are; ``failed`` if one of them or all tuning failed; ``infeasible``
+        likewise; ``incomplete`` if tuning succeeded but no final run is there yet.
+    reason
+        Of the first record that is not ok, on one line; empty for ``ok``.
+    runs
+        The final runs that are ok, by seed.
+    """
+
+    dataset: str
+    backbone: str
+    method: str
+    budget: str
+    protocol: str
+    spec: TrialSpec
+    status: CellStatus
+    reason: str
+    runs: tuple[Record, ...]
+
+    @property
+    def block(self) -> tuple[str, str]:
+        """Cells that may be compared and share a front: data set (under a protocol), backbone."""
+        return self.dataset, self.backbone
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of its runs, ascending."""
+        return tuple(run.spec.seed for run in self.runs)
+
+
+def cells_of(records: Iterable[Record]) -> list[Cell]:
+    """Group records into cells; the order of the records does not matter.
+
+    Returns
+    -------
+    list of Cell
+        By data set, backbone, budget (largest first), method.
+    """
+    groups: dict[tuple[tuple[str, str, str, str], str], list[Record]] = defaultdict(list)
+    protocols: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in sorted(records, key=lambda record: (record.spec.seed, record.key)):
+        protocol = protocol_digest(record.spec)
+        groups[record.spec.cell, protocol].append(record)
+        protocols[record.spec.data.spec, record.spec.backbone.spec].add(protocol)
+    cells = []
+    for ((dataset, backbone, method, budget), protocol), members in groups.items():
+        spec = members[0].spec
+        mixed = len(protocols[dataset, backbone]) > 1
+        status, reason, runs = _outcome(members)
+        cells.append(
+            Cell(
+                dataset=f"{dataset} {_apart(spec, protocol)}" if mixed else dataset,
+                backbone=backbone,
+                method=method,
+                budget=budget,
+                protocol=protocol,
+                spec=spec,
+                status=status,
+                reason=reason,
+                runs=runs,
+            )
+        )
+    return sorted(
+        cells,
+        key=lambda cell: (
+            cell.block,
+            -cell.spec.budget_parameters,
+            cell.budget,
+            cell.method,
+        ),
+    )
+
+
+def protocol_digest(spec: TrialSpec) -> str:
+    """SHA-256 (hex) of what two records must share to be compared."""
+    shared = (spec.data.model_dump_json(), spec.backbone.model_dump_json(), spec.dim, spec.protocol)
+    return hashlib.sha256(repr(shared).encode()).hexdigest()
+
+
+def _apart(spec: TrialSpec, protocol: str) -> str:
+    split = spec.data.split_fingerprint[:8]
+    return f"[D={spec.dim}, split {split}, protocol {protocol[:8]}]"
+
+
+def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, ...]]:
+    finals = final_runs(members)
+    runs = tuple(run for run in finals if run.status == "ok" and run.test is not None)
+    if finals and len(runs) == len(finals):
+        return "ok", "", runs
+    ended = finals or [record for record in members if record.spec.role == "tuning"]
+    unsuccessful = [record for record in ended if record.status != "ok"]
+    if not unsuccessful or (not finals and len(unsuccessful) < len(ended)):
+        return "incomplete", "its final runs are missing; run the same command again", runs
+    failed = [record for record in unsuccessful if record.status == "failed"]
+    first = (failed or unsuccessful)[0]
+    reason = " ".join((first.reason or "no reason was recorded").split())
+    return ("failed" if failed else "infeasible"), reason, runs

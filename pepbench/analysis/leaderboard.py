@@ -1,0 +1,392 @@
+"""The leaderboard: one row per cell, verdicts against the full table, fronts, parity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.comparisons import Assessment, Load, assess
+from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
+from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.records import Record
+
+REFERENCE = "full"
+"""The method that the others are compared with, unless told otherwise."""
+
+COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "status",
+    "reason",
+    "full_parameters",
+    "parameters",
+    "share",
+    "bytes",
+    "seeds",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "log_loss",
+    "delta_auc",
+    "delta_low",
+    "delta_high",
+    "p_holm",
+    "verdict",
+    "on_front",
+    "search_seconds",
+    "train_seconds",
+    "peak_memory_mib",
+)
+"""Of the leaderboard, in this order."""
+
+COMPARISON_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "reference",
+    "reference_budget",
+    "full_parameters",
+    "parameters",
+    "difference",
+    "standard_error",
+    "degrees_of_freedom",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "p_noninferior",
+    "p_equivalent",
+    "p_equivalent_holm",
+    "seeds",
+    "reference_seeds",
+    "paired",
+    "note",
+)
+"""Of the comparisons' frame, in this order."""
+
+_WHOLE_NUMBERS = ("full_parameters", "parameters", "bytes", "seeds", "reference_seeds")
+_TEXTS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "status",
+    "reason",
+    "verdict",
+    "reference",
+    "reference_budget",
+    "note",
+)
+_TRUTHS = ("on_front", "paired")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is said about a run.
+
+    Attributes
+    ----------
+    frame
+        The leaderboard: columns ``COLUMNS``, a row per cell.
+    comparisons
+        Columns ``COMPARISON_COLUMNS``, a row per cell that was, or should have been, compared;
+        ``note`` says why it could not be.
+    """
+
+    frame: pd.DataFrame
+    comparisons: pd.DataFrame
+
+
+def leaderboard(
+    records: Iterable[Record],
+    load_predictions: Load,
+    load_labels: Load,
+    reference: str = REFERENCE,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+) -> pd.DataFrame:
+    """The frame of :func:`analyse`."""
+    return analyse(records, load_predictions, load_labels, reference, alpha, margin).frame
+
+
+def analyse(
+    records: Iterable[Record],
+    load_predictions: Load,
+    load_labels: Load,
+    reference: str = REFERENCE,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+) -> Analysis:
+    """Summarise a run's records and compare its methods with the reference.
+
+    Parameters
+    ----------
+    records
+        In any order.
+    load_predictions
+        From a record's key to its test predictions, in test order.
+    load_labels
+        From a split's fingerprint to its test labels.
+    reference
+        Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
+        single cell, is the reference of every budget of its data set and backbone.
+    alpha, margin
+        As :func:`~pepbench.analysis.significance.compare`.
+
+    Returns
+    -------
+    Analysis
+        Rows by data set, backbone, budget (largest first), AUC (highest first), method.
+
+        AUC and log loss are means over final runs; parameters, bytes and memory their maximum
+        (what one has to provide for); seconds their mean. Where some final runs failed, the
+        figures describe the others and the cell is not compared: runs that survive are no fair
+        sample. p-values are Holm's, as are those of equivalence behind ``verdict``, over the
+        methods of one data set × backbone × budget.
+    """
+    cells = cells_of(records)
+    assessments = assess(cells, load_predictions, load_labels, reference, alpha, margin)
+    frame = _frame((_row(assessment) for assessment in assessments), COLUMNS)
+    comparisons = _frame(
+        (
+            _comparison_row(assessment)
+            for assessment in assessments
+            if assessment.comparison is not None or assessment.note
+        ),
+        COMPARISON_COLUMNS,
+    )
+    return Analysis(_sorted(_with_fronts(frame), cells), comparisons)
+
+
+def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
+    """How far each method can compress and still be shown to hold the reference's AUC.
+
+    Parameters
+    ----------
+    comparisons
+        Of :func:`analyse`.
+    alpha
+        Level of the one-sided test of non-inferiority (its margin is that of :func:`analyse`).
+        Each budget is tested at this level, without adjustment for the number of budgets.
+
+    Returns
+    -------
+    pandas.DataFrame
+        dataset, backbone, method, parameters, compression: a row for each method that was
+        compared; the fewest parameters that are non-inferior and N·D / parameters, both NaN where
+        no budget is shown to be.
+    """
+    compared = comparisons[comparisons["difference"].notna()]
+    rows = []
+    for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
+        shown = group[group["p_noninferior"] < alpha]
+        parameters, compression = math.nan, math.nan
+        if len(shown):
+            parameters = float(shown["parameters"].min())
+            compression = float(shown["full_parameters"].max()) / max(parameters, 1.0)
+        rows.append((dataset, backbone, method, parameters, compression))
+    return pd.DataFrame(
+        rows, columns=["dataset", "backbone", "method", "parameters", "compression"]
+    )
+
+
+def fronts(
+    frame: pd.DataFrame, comparisons: pd.DataFrame, alpha: float = ALPHA
+) -> list[dict[str, Any]]:
+    """The front of each data set and backbone, ready for JSON.
+
+    Parameters
+    ----------
+    frame, comparisons
+        Of :func:`analyse`.
+    alpha
+        As :func:`compression_at_parity`.
+
+    Returns
+    -------
+    list of dict
+        ``dataset``, ``backbone``; ``points``: objects with method, budget, parameters and auc, by
+        parameters; ``hypervolume`` and its ``reference_point`` (parameters, auc), see
+        :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
+        and compression, the highest compression first, None where parity is not shown.
+    """
+    parity = compression_at_parity(comparisons, alpha)
+    described: list[dict[str, Any]] = []
+    for (dataset, backbone), group in frame.groupby(["dataset", "backbone"]):
+        front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])
+        full = int(group["full_parameters"].max())
+        here = (parity["dataset"] == dataset) & (parity["backbone"] == backbone)
+        described.append(
+            {
+                "dataset": str(dataset),
+                "backbone": str(backbone),
+                "points": [
+                    {
+                        "method": str(method),
+                        "budget": str(budget),
+                        "parameters": int(parameters),
+                        "auc": float(auc),
+                    }
+                    for method, budget, parameters, auc in zip(
+                        *(front[name] for name in ("method", "budget", "parameters", "auc")),
+                        strict=True,
+                    )
+                ],
+                "hypervolume": hypervolume(
+                    front["parameters"].to_numpy(dtype=np.float64),
+                    front["auc"].to_numpy(dtype=np.float64),
+                    full,
+                ),
+                "reference_point": {"parameters": full, "auc": CHANCE_AUC},
+                "parity": _parity_entries(parity[here]),
+            }
+        )
+    return described
+
+
+def _parity_entries(parity: pd.DataFrame) -> list[dict[str, Any]]:
+    ranked = parity.sort_values(
+        ["compression", "method"], ascending=[False, True], na_position="last"
+    )
+    return [
+        {
+            "method": str(method),
+            "parameters": None if math.isnan(parameters) else int(parameters),
+            "compression": None if math.isnan(compression) else float(compression),
+        }
+        for method, parameters, compression in zip(
+            ranked["method"], ranked["parameters"], ranked["compression"], strict=True
+        )
+    ]
+
+
+def _row(assessment: Assessment) -> dict[str, object]:
+    cell, interval, comparison = assessment.cell, assessment.interval, assessment.comparison
+    row: dict[str, object] = {
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "budget": cell.budget,
+        "status": cell.status,
+        "reason": cell.reason,
+        "full_parameters": cell.spec.full_parameters,
+        "seeds": len(cell.runs),
+        "p_holm": assessment.p_holm,
+        "verdict": assessment.verdict,
+        "on_front": False,
+        **_figures(cell),
+    }
+    if interval is not None:
+        row |= {"auc_low": interval.low, "auc_high": interval.high}
+    if comparison is not None:
+        row |= {
+            "delta_auc": comparison.difference,
+            "delta_low": comparison.low,
+            "delta_high": comparison.high,
+        }
+    return row
+
+
+def _figures(cell: Cell) -> dict[str, object]:
+    if not cell.runs:
+        return {}
+    tests = [run.test for run in cell.runs if run.test is not None]
+    parameters = _largest(run.n_parameters for run in cell.runs)
+    share = None if parameters is None else parameters / cell.spec.full_parameters
+    return {
+        "parameters": parameters,
+        "share": share,
+        "bytes": _largest(run.n_bytes for run in cell.runs),
+        "auc": float(np.mean([test.auc for test in tests])),
+        "log_loss": float(np.mean([test.log_loss for test in tests])),
+        "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
+        "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
+        "peak_memory_mib": _largest(run.peak_memory_mib for run in cell.runs),
+    }
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _comparison_row(assessment: Assessment) -> dict[str, object]:
+    cell, comparison, base = assessment.cell, assessment.comparison, assessment.reference
+    row: dict[str, object] = {
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "budget": cell.budget,
+        "reference": "" if base is None else base.method,
+        "reference_budget": "" if base is None else base.budget,
+        "full_parameters": cell.spec.full_parameters,
+        "parameters": _largest(run.n_parameters for run in cell.runs),
+        "p_holm": assessment.p_holm,
+        "p_equivalent_holm": assessment.p_equivalent_holm,
+        "seeds": len(cell.runs),
+        "reference_seeds": 0 if base is None else len(base.runs),
+        "paired": False,
+        "note": assessment.note,
+    }
+    if comparison is not None:
+        row |= {
+            "difference": comparison.difference,
+            "standard_error": comparison.standard_error,
+            "degrees_of_freedom": comparison.degrees_of_freedom,
+            "low": comparison.low,
+            "high": comparison.high,
+            "p": comparison.p,
+            "p_noninferior": comparison.p_noninferior,
+            "p_equivalent": comparison.p_equivalent,
+            "paired": comparison.paired,
+        }
+    return row
+
+
+def _frame(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    kinds = {
+        column: "Int64"
+        if column in _WHOLE_NUMBERS
+        else "object"
+        if column in _TEXTS
+        else "bool"
+        if column in _TRUTHS
+        else "float64"
+        for column in columns
+    }
+    return frame.astype(kinds)
+
+
+def _with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
+    candidates = frame[(frame["status"] == "ok") & frame["parameters"].notna()]
+    members: list[int] = []
+    for _, group in candidates.groupby(["dataset", "backbone"]):
+        mask = on_front(
+            group["parameters"].to_numpy(dtype=np.float64), group["auc"].to_numpy(dtype=np.float64)
+        )
+        members += list(group.index[mask])
+    return frame.assign(on_front=frame.index.isin(members))
+
+
+def _sorted(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
+    """Rows of cells that are in the leaderboard's order, by AUC within each budget."""
+    budgets = [-cell.spec.budget_parameters for cell in cells]
+    return (
+        frame.assign(_budget=budgets, _auc=-frame["auc"])
+        .sort_values(
+            ["dataset", "backbone", "_budget", "budget", "_auc", "method"],
+            kind="stable",
+            na_position="last",
+        )
+        .drop(columns=["_budget", "_auc"])
+        .reset_index(drop=True)
+    )

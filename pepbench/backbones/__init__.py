@@ -1,0 +1,1 @@
+"""Backbones: what turns feature vectors into a prediction, one file each."""

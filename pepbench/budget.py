@@ -1,0 +1,60 @@
+"""How large an embedding may be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pepbench.errors import PlanError
+
+_PATTERN = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<unit>%|k|m|kb|mb|gb)?", re.IGNORECASE)
+_PARAMETERS = {"": 1.0, "k": 1e3, "m": 1e6, "kb": 1e3 / 4, "mb": 1e6 / 4, "gb": 1e9 / 4}
+FULL = "100%"
+"""The budget of methods that come in one size."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of embedding parameters, as a share of the full table or absolute.
+
+    ``5%`` of N·D; ``50k`` or ``50000`` parameters; ``2MB`` of float32 values (500,000 parameters).
+
+    >>> Budget("5%").parameters(full=2000), Budget("2MB").parameters(full=10**6)
+    (100, 500000)
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a budget."""
+        match = _PATTERN.fullmatch(self.text.strip())
+        if match is None:
+            raise PlanError(
+                f"budget {self.text!r} is not a size; write a share of the full table (5%), "
+                "a number of parameters (50k) or a size in bytes (2MB)"
+            )
+        number, unit = float(match["number"]), (match["unit"] or "").lower()
+        if number <= 0:
+            raise PlanError(f"budget {self.text!r} must be above zero")
+        if unit == "%" and number > 100:
+            raise PlanError(f"budget {self.text!r} is above the full table; write at most 100%")
+
+    def parameters(self, full: int) -> int:
+        """The budget of a table whose full size is ``full`` = N·D; rounded down.
+
+        Raises
+        ------
+        PlanError
+            If it is above the full table or less than one parameter.
+        """
+        match = _PATTERN.fullmatch(self.text.strip())
+        assert match is not None
+        number, unit = float(match["number"]), (match["unit"] or "").lower()
+        count = int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])
+        if count > full:
+            raise PlanError(
+                f"budget {self.text!r} is {count:,} parameters, above the full table's {full:,}"
+            )
+        if count < 1:
+            raise PlanError(f"budget {self.text!r} is less than one of {full:,} parameters")
+        return count

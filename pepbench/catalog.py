@@ -1,0 +1,189 @@
+"""Finds methods, backbones and data sets by name: built in, installed, or in a user's file.
+
+Built-in components are found by reading their source, and installed ones by their packages'
+metadata, so that names can be listed and checked without importing torch. A component's module is
+imported when it is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import pepbench
+from pepbench.component import Component, Value, split_spec
+from pepbench.errors import PlanError, unknown_name
+
+Kind = Literal["method", "backbone", "dataset"]
+
+_ROOMS: dict[Kind, str] = {
+    "method": "pepbench.baselines",
+    "backbone": "pepbench.backbones",
+    "dataset": "pepbench.datasets",
+}
+_SUBJECT = "pepbench.pep"
+
+
+def kind_of_plural(plural: str) -> Kind:
+    """``methods`` → ``method``, as commands and entry points name them."""
+    return next(kind for kind in _ROOMS if f"{kind}s" == plural)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component that can be had, as far as it is known without importing it."""
+
+    kind: Kind
+    name: str
+    module: str
+    """Dotted name of the module, or the path of a user's file."""
+    class_name: str
+    summary: str = ""
+    family: str = ""
+    year: int | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A component as a plan names it: its class, and the options that the user fixed."""
+
+    spec: str
+    component: type[Component]
+    fixed: dict[str, Value]
+
+    def default(self) -> Component:
+        """The component with the fixed options, all others at their defaults."""
+        return self.component.from_options(self.fixed)
+
+
+class Catalog:
+    """All components, those of the user's own files included.
+
+    Parameters
+    ----------
+    plugins
+        Python files that define further components. Importing one runs its code.
+    """
+
+    def __init__(self, plugins: tuple[Path, ...] = ()) -> None:
+        self.plugins = plugins
+
+    def entries(self, kind: Kind) -> dict[str, Entry]:
+        """Everything of a kind, by name; later finds (installed, then plug-ins) win."""
+        found = {entry.name: entry for entry in _built_in(kind)}
+        found.update({entry.name: entry for entry in _installed(kind)})
+        found.update({entry.name: entry for entry in self._plugged_in if entry.kind == kind})
+        return dict(sorted(found.items()))
+
+    def load(self, kind: Kind, name: str) -> type[Component]:
+        """The class of a component; raises :class:`PlanError` for unknown names."""
+        entries = self.entries(kind)
+        if name not in entries:
+            raise PlanError(unknown_name(kind, name, entries))
+        entry = entries[name]
+        if entry.module.endswith(".py"):
+            module = _import_file(Path(entry.module))
+        else:
+            module = importlib.import_module(entry.module)
+        component: type[Component] = getattr(module, entry.class_name)
+        return component
+
+    def select(self, kind: Kind, spec: str) -> Selection:
+        """The component that a spec names; raises :class:`PlanError` if it is not legal."""
+        name, texts = split_spec(spec)
+        component = self.load(kind, name)
+        return Selection(spec, component, component.parse_options(texts))
+
+    @cached_property
+    def _plugged_in(self) -> list[Entry]:
+        return [entry for path in self.plugins for entry in _entries_of_plugin(path)]
+
+
+def _built_in(kind: Kind) -> Iterator[Entry]:
+    room = _ROOMS[kind]
+    spec = importlib.util.find_spec(room)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    for folder in spec.submodule_search_locations:
+        for path in sorted(Path(folder).glob("*.py")):
+            yield from _entries_of_source(kind, path, f"{room}.{path.stem}")
+    if kind == "method":
+        yield from _entries_of_source(kind, Path(pepbench.__file__).with_name("pep.py"), _SUBJECT)
+
+
+def _entries_of_source(kind: Kind, path: Path, module: str) -> Iterator[Entry]:
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        constants = {
+            target.id: statement.value.value
+            for statement in node.body
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
+        if isinstance(constants.get("name"), str):
+            yield Entry(
+                kind=kind,
+                name=str(constants["name"]),
+                module=module,
+                class_name=node.name,
+                summary=_first_sentence(ast.get_docstring(node) or ""),
+                family=str(constants.get("family", "")),
+                year=constants["year"] if isinstance(constants.get("year"), int) else None,
+            )
+
+
+def _installed(kind: Kind) -> Iterator[Entry]:
+    point: EntryPoint
+    for point in entry_points(group=f"pepbench.{kind}s"):
+        summary = (point.dist.metadata["Summary"] or "") if point.dist else ""
+        yield Entry(kind, point.name, point.module, point.attr, summary)
+
+
+def _entries_of_plugin(path: Path) -> Iterator[Entry]:
+    module = _import_file(path)
+    for value in vars(module).values():
+        is_class = isinstance(value, type) and issubclass(value, Component)
+        if is_class and value.__module__ == module.__name__ and "name" in vars(value):
+            yield Entry(
+                kind=value.kind,  # type: ignore[arg-type]
+                name=value.name,
+                module=str(path),
+                class_name=value.__name__,
+                summary=_first_sentence(value.__doc__ or ""),
+                family=getattr(value, "family", ""),
+                year=getattr(value, "year", None),
+            )
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    name = f"pepbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise PlanError(f"plug-in {path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PlanError(f"plug-in {path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _first_sentence(docstring: str) -> str:
+    return " ".join(docstring.strip().split("\n\n")[0].split())

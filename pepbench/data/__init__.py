@@ -1,0 +1,1 @@
+"""Tables, vocabularies, splits, the cache: raw rows in, encoded rows out."""

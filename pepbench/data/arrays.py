@@ -1,0 +1,102 @@
+"""Arrays on disk that are written block by block, mapped into memory, and checked by digest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 1 << 22
+
+
+class ArrayWriter:
+    """An ``.npy`` file that grows by blocks of rows; its length is not known beforehand.
+
+    Use it as a context manager: the header is completed on leaving.
+
+    Parameters
+    ----------
+    path
+        The file to create.
+    dtype
+        Type of the entries; blocks are converted to it.
+    row_shape
+        Shape of one row: ``(F,)`` for an array (n, F), ``()`` for an array (n,).
+    """
+
+    def __init__(self, path: Path, dtype: str, row_shape: tuple[int, ...] = ()) -> None:
+        self.dtype = np.dtype(dtype)
+        self.row_shape = row_shape
+        self.n_rows = 0
+        self._digest = hashlib.sha256()
+        self._file = path.open("wb")
+        self._write_header()
+        self._header_bytes = self._file.tell()
+
+    def append(self, block: NDArray[Any]) -> None:
+        """Write further rows: shape (n, *row_shape)."""
+        content = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1, *self.row_shape)
+        self._file.write(content.data)
+        self._digest.update(content.data)
+        self.n_rows += len(content)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the rows so far, whatever blocks they came in."""
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._write_header()
+        # numpy leaves room in the header for the first axis to grow.
+        assert self._file.tell() == self._header_bytes
+        self._file.close()
+
+    def _write_header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.dtype),
+                "fortran_order": False,
+                "shape": (self.n_rows, *self.row_shape),
+            },
+        )
+
+
+def write_array(path: Path, array: NDArray[Any]) -> str:
+    """Write a whole array; returns the SHA-256 of its rows."""
+    with ArrayWriter(path, array.dtype.str, array.shape[1:]) as writer:
+        writer.append(array)
+    return writer.digest
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Map an ``.npy`` file into memory, read-only."""
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """SHA-256 (hex) of an array's rows: :attr:`ArrayWriter.digest` of a whole file."""
+    digest = hashlib.sha256()
+    for start, stop in row_blocks(len(array), max(1, array[:1].nbytes)):
+        digest.update(np.ascontiguousarray(array[start:stop]).data)
+    return digest.hexdigest()
+
+
+def row_blocks(n_rows: int, row_bytes: int) -> list[tuple[int, int]]:
+    """Bounds of consecutive blocks of a few megabytes: [(0, stop), (stop, …), …]."""
+    step = max(1, CHUNK_BYTES // row_bytes)
+    return [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

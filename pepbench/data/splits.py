@@ -1,0 +1,315 @@
+"""Splits: training, validation and test rows, encoded by what training has seen.
+
+A split's folder holds for each part ``<part>-ids.npy`` (n, F) int32 and ``<part>-labels.npy``
+(n,) uint8, and beside them ``features.npy`` (global id of each raw value of the table, int32),
+``frequencies.npy`` (N,) int64 and ``meta.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pepbench.data.arrays import ArrayWriter, array_digest, map_array, row_blocks, write_array
+from pepbench.data.cache import building, file_sizes, locked, wrong_sizes
+from pepbench.data.table import Table
+from pepbench.errors import DataError
+from pepbench.fields import Fields
+from pepbench.records import write_atomically
+
+PARTS = ("train", "validation", "test")
+SPLIT_STREAM = 0x73706C6974
+"""Keeps the split's random numbers apart from all others drawn with the same seed."""
+FEWEST_ROWS = 10
+
+
+class SplitMeta(BaseModel):
+    """What ``meta.json`` says about a split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layout: Literal[1] = 1
+    table_fingerprint: str
+    seed: int
+    fields: tuple[str, ...]
+    """Names of the F fields."""
+    cardinalities: tuple[int, ...]
+    """Features of each field: raw values seen in training, and one for all others."""
+    n_rows: dict[str, int]
+    """Rows of each part."""
+    n_positive: dict[str, int]
+    n_unseen: dict[str, int]
+    """For each part, how many of its n·F entries are values not seen in training."""
+    fingerprint: str
+    """First 16 hex digits of the SHA-256 over ``digests``, seed and table fingerprint."""
+    digests: dict[str, str]
+    """SHA-256 of the rows of each array."""
+    sizes: dict[str, int]
+    """Bytes of the files beside this one."""
+
+
+class Rows(NamedTuple):
+    """Encoded rows of one part, in the table's order; memory-mapped."""
+
+    ids: NDArray[np.int32]
+    """Shape (n, F): global ids."""
+    labels: NDArray[np.uint8]
+    """Shape (n,): 0 or 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A table's rows in three parts. Test rows are opened only by :meth:`open_test`."""
+
+    table: Table
+    folder: Path
+    meta: SplitMeta
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two splits exactly if their rows are the same."""
+        return self.meta.fingerprint
+
+    @cached_property
+    def fields(self) -> Fields:
+        """Names, cardinalities and training frequencies."""
+        frequencies = np.load(self.folder / "frequencies.npy", allow_pickle=False)
+        return Fields(self.meta.fields, self.meta.cardinalities, frequencies)
+
+    @cached_property
+    def train(self) -> Rows:
+        """Rows to fit on."""
+        return self._open("train")
+
+    @cached_property
+    def validation(self) -> Rows:
+        """Rows to choose by."""
+        return self._open("validation")
+
+    def open_test(self) -> Rows:
+        """Rows for the final report, and nothing before it."""
+        return self._open("test")
+
+    def feature_values(self) -> list[str | None]:
+        """The raw value of each of the N global ids; None for "unseen"."""
+        values: list[str | None] = [None] * self.fields.n_features
+        raw_values = (value for of_field in self.table.vocabularies for value in of_field)
+        for feature, value in zip(self._features.tolist(), raw_values, strict=True):
+            values[feature] = value
+        for unseen in self.fields.offsets.tolist():
+            values[unseen] = None
+        return values
+
+    def true_widths(self) -> NDArray[np.int32] | None:
+        """Shape (N,): planted width by global id, -1 for "unseen"; None if none is planted."""
+        if self.table.widths is None:
+            return None
+        widths = np.full(self.fields.n_features, -1, dtype=np.int32)
+        widths[self._features] = self.table.widths
+        widths[self.fields.offsets] = -1
+        return widths
+
+    @cached_property
+    def _features(self) -> NDArray[np.int32]:
+        return map_array(self.folder / "features.npy")
+
+    def _open(self, part: str) -> Rows:
+        ids = map_array(self.folder / f"{part}-ids.npy")
+        return Rows(ids, map_array(self.folder / f"{part}-labels.npy"))
+
+
+def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
+    """Deal rows at random: 80 % to part 0 (train), 10 % each to 1 (validation) and 2 (test).
+
+    Rows are ranked by raw 64-bit draws of a seeded PCG64, whose stream numpy guarantees; that of
+    ``Generator.permutation`` it does not.
+
+    Returns
+    -------
+    Shape (n_rows,): the part of each row.
+
+    Examples
+    --------
+    >>> np.bincount(part_of_rows(25, seed=0)).tolist()
+    [21, 2, 2]
+    """
+    stream = np.random.SeedSequence([SPLIT_STREAM, seed])
+    draws = np.random.PCG64(stream).random_raw(n_rows)
+    order = np.argsort(draws, kind="stable")
+    n_held_out = n_rows // 10
+    parts = np.zeros(n_rows, dtype=np.uint8)
+    parts[order[:n_held_out]] = 1
+    parts[order[n_held_out : 2 * n_held_out]] = 2
+    return parts
+
+
+def open_splits(table: Table, seed: int) -> Splits:
+    """Open the random split of a table; made at the first call, and anew where damaged.
+
+    Parameters
+    ----------
+    table
+        What to split.
+    seed
+        Not negative; decides which rows go where.
+
+    Raises
+    ------
+    DataError
+        If the table has fewer than ten rows, a part has labels of one kind only, or the cache
+        cannot be written.
+    """
+    if seed < 0:
+        raise DataError(f"the seed of a split must not be negative, however: {seed=}")
+    folder = table.folder / "splits" / f"seed-{seed}"
+    splits = _read_splits(table, folder)
+    if splits is not None:
+        return splits
+    try:
+        with locked(folder):
+            if _read_splits(table, folder) is None:
+                with building(folder) as new:
+                    write_splits(table, seed, new)
+    except OSError as error:
+        raise DataError(f"cannot write the split to the cache: {error}") from error
+    splits = _read_splits(table, folder)
+    if splits is None:
+        raise DataError(f"{folder} was changed while it was opened; try again")
+    return splits
+
+
+def verify_splits(splits: Splits) -> list[str]:
+    """Recompute all checksums of a split; one line for each that differs."""
+    problems = []
+    for name, digest in splits.meta.digests.items():
+        try:
+            actual = array_digest(map_array(splits.folder / f"{name}.npy"))
+        except (ValueError, OSError) as error:
+            problems.append(f"{splits.folder}: {name}.npy cannot be read: {error}")
+            continue
+        if actual != digest:
+            problems.append(
+                f"{splits.folder}: the content of {name}.npy does not match its checksum"
+            )
+    expected = _split_fingerprint(
+        splits.meta.table_fingerprint, splits.meta.seed, splits.meta.digests
+    )
+    if expected != splits.fingerprint:
+        problems.append(f"{splits.folder / 'meta.json'}: the fingerprint does not match")
+    return problems
+
+
+def kept_splits(table: Table) -> list[Splits]:
+    """All readable splits of a table in the cache."""
+    folders = sorted((table.folder / "splits").glob("seed-*"))
+    return [splits for folder in folders if (splits := _read_splits(table, folder)) is not None]
+
+
+def write_splits(table: Table, seed: int, folder: Path) -> None:
+    """Split and encode a table into an empty folder, block by block."""
+    n_rows, n_fields = table.codes.shape
+    if n_rows < FEWEST_ROWS:
+        raise DataError(
+            f"data set {table.meta.spec!r} has {n_rows} rows; a split needs {FEWEST_ROWS}"
+        )
+    parts = part_of_rows(n_rows, seed)
+    blocks = row_blocks(n_rows, n_fields * 16)
+    seen = np.zeros(sum(table.meta.cardinalities), dtype=np.bool_)
+    for start, stop in blocks:
+        of_training = parts[start:stop] == 0
+        seen[table.codes[start:stop][of_training] + table.offsets] = True
+    features, cardinalities = _global_ids(table, seen)
+    unseen = np.zeros(sum(cardinalities), dtype=np.bool_)
+    unseen[np.cumsum(cardinalities) - cardinalities] = True
+
+    frequencies = np.zeros(sum(cardinalities), dtype=np.int64)
+    n_positive = dict.fromkeys(PARTS, 0)
+    n_unseen = dict.fromkeys(PARTS, 0)
+    with ExitStack() as files:
+        ids_of, labels_of = {}, {}
+        for part in PARTS:
+            ids_file, labels_file = folder / f"{part}-ids.npy", folder / f"{part}-labels.npy"
+            ids_of[part] = files.enter_context(ArrayWriter(ids_file, "<i4", (n_fields,)))
+            labels_of[part] = files.enter_context(ArrayWriter(labels_file, "|u1"))
+        for start, stop in blocks:
+            ids = features[table.codes[start:stop] + table.offsets]
+            labels = table.labels[start:stop]
+            for number, part in enumerate(PARTS):
+                chosen = parts[start:stop] == number
+                ids_of[part].append(ids[chosen])
+                labels_of[part].append(labels[chosen])
+                n_positive[part] += int(labels[chosen].sum())
+                n_unseen[part] += int(unseen[ids[chosen]].sum())
+            of_training = ids[parts[start:stop] == 0]
+            frequencies += np.bincount(of_training.ravel(), minlength=len(frequencies))
+
+    n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
+    for part in PARTS:
+        if n_positive[part] in (0, n_rows_of[part]):
+            raise DataError(
+                f"data set {table.meta.spec!r}: all {n_rows_of[part]} labels of the {part} split "
+                f"with seed {seed} are equal; take more rows or another seed"
+            )
+    digests = {
+        "features": write_array(folder / "features.npy", features),
+        "frequencies": write_array(folder / "frequencies.npy", frequencies),
+        **{f"{part}-ids": writer.digest for part, writer in ids_of.items()},
+        **{f"{part}-labels": writer.digest for part, writer in labels_of.items()},
+    }
+    meta = SplitMeta(
+        table_fingerprint=table.fingerprint,
+        seed=seed,
+        fields=table.meta.fields,
+        cardinalities=tuple(cardinalities),
+        n_rows=n_rows_of,
+        n_positive=n_positive,
+        n_unseen=n_unseen,
+        fingerprint=_split_fingerprint(table.fingerprint, seed, digests),
+        digests=digests,
+        sizes=file_sizes(folder),
+    )
+    write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _global_ids(table: Table, seen: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:
+    """Global id of each raw value (Σ raw cardinalities,), and the fields' cardinalities.
+
+    Within a field, code 0 is for values with ``seen`` false; the others are counted from 1 in the
+    order of the vocabulary, that of first appearance in the file.
+    """
+    ids = np.zeros(len(seen), dtype=np.int64)
+    cardinalities = []
+    offset = 0
+    for start, size in zip(table.offsets.tolist(), table.meta.cardinalities, strict=True):
+        of_field = seen[start : start + size]
+        ids[start : start + size] = offset + np.cumsum(of_field) * of_field
+        cardinalities.append(1 + int(of_field.sum()))
+        offset += cardinalities[-1]
+    if offset > np.iinfo(np.int32).max:
+        raise DataError(f"data set {table.meta.spec!r}: {offset} features are more than 2^31 - 1")
+    return ids.astype(np.int32), cardinalities
+
+
+def _split_fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
+    content = [table_fingerprint, seed, sorted(digests.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _read_splits(table: Table, folder: Path) -> Splits | None:
+    """Open a split; None where it is missing, damaged, or of another table."""
+    try:
+        meta = SplitMeta.model_validate_json((folder / "meta.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    if meta.table_fingerprint != table.fingerprint or wrong_sizes(folder, meta.sizes):
+        return None
+    return Splits(table, folder, meta)

@@ -1,0 +1,49 @@
+"""Everything that can be wrong with a user's input, as exceptions.
+
+Each message says what is wrong, where, and what to do. The command line turns a
+:class:`PepbenchError` into one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PepbenchError(Exception):
+    """Base of all errors that the user can mend."""
+
+
+class PlanError(PepbenchError):
+    """A plan or a command-line option that cannot be run."""
+
+
+class DataError(PepbenchError):
+    """Raw data that cannot be read, or a cache that does not fit it."""
+
+
+class RecordError(PepbenchError):
+    """A record or prediction file that cannot be used."""
+
+
+class Infeasible(PepbenchError):
+    """A budget that a method cannot meet; no mistake, a result (the cell says ``infeasible``).
+
+    The message names the smallest possible size or the remedy.
+    """
+
+
+class Diverged(PepbenchError):
+    """Training produced a loss that is not finite."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist, with the nearest that does.
+
+    >>> unknown_name("method", "peb", ["mde", "pep"])
+    "unknown method 'peb'; did you mean 'pep'? Known: mde, pep"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

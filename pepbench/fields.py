@@ -1,0 +1,58 @@
+"""What is known about the categorical fields of a data set before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """Names, cardinalities and training frequencies of F fields with N features in all.
+
+    A feature's *global id* is the offset of its field plus its code within the field; code 0 of
+    every field stands for values not seen in training.
+
+    Parameters
+    ----------
+    names
+        Names of the F fields.
+    cardinalities
+        Number of features n_i of each field, the code for "unseen" included.
+    frequencies
+        Shape (N,): how many rows of the training split hold each feature, by global id.
+
+    Examples
+    --------
+    >>> fields = Fields(("user", "item"), (3, 2), np.array([0, 5, 1, 0, 6]))
+    >>> fields.n_features, fields.offsets.tolist()
+    (5, [0, 3])
+    """
+
+    names: tuple[str, ...]
+    cardinalities: tuple[int, ...]
+    frequencies: NDArray[np.int64]
+
+    @property
+    def n_fields(self) -> int:
+        """F, the number of fields."""
+        return len(self.cardinalities)
+
+    @property
+    def n_features(self) -> int:
+        """N = Σ n_i, the number of rows of the full embedding table."""
+        return sum(self.cardinalities)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Shape (F,): global id of each field's code 0."""
+        ends = np.cumsum(np.asarray(self.cardinalities, dtype=np.int64))
+        return np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+
+    @cached_property
+    def field_of_feature(self) -> NDArray[np.int64]:
+        """Shape (N,): the field that each global id belongs to."""
+        return np.repeat(np.arange(self.n_fields), self.cardinalities)

@@ -1,0 +1,1 @@
+"""One trial, tuning, final runs, executors and progress."""

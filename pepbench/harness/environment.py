@@ -1,0 +1,113 @@
+"""Where and on what a trial runs: versions, processor, memory, a yardstick for time."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import resource
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import pepbench
+from pepbench.records import Environment
+
+
+@functools.cache
+def environment(threads: int) -> Environment:
+    """Surroundings of this process."""
+    return Environment(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        pepbench=pepbench.__version__,
+        git=_git_revision(),
+        cpu=_processor(),
+        host=socket.gethostname(),
+        threads=threads,
+    )
+
+
+def calibration_seconds() -> float:
+    """Wall time of a fixed workload, for comparing times between machines.
+
+    A hundred steps of a small dense model on fixed random numbers; the fastest of three rounds of
+    a few milliseconds each.
+    """
+    # The generator's state is put back: the yardstick must not change the trial.
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 64)
+    rows = torch.randn(256, 64)
+    optimiser = torch.optim.Adam(layer.parameters())
+    rounds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for _ in range(100):
+            optimiser.zero_grad()
+            layer(rows).square().mean().backward()
+            optimiser.step()
+        rounds.append(time.perf_counter() - start)
+    torch.set_rng_state(state)
+    return min(rounds)
+
+
+class PeakMemory:
+    """Peak resident memory since construction, in MiB.
+
+    On Linux the kernel's high-water mark is reset, so that trials in one worker process do not
+    inherit each other's peaks. Elsewhere it is the peak of the process so far.
+    """
+
+    def __init__(self) -> None:
+        self._resettable = _reset_high_water_mark()
+
+    def mib(self) -> float:
+        """The peak so far."""
+        if self._resettable:
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1024**2 if sys.platform == "darwin" else peak / 1024
+
+
+def _reset_high_water_mark() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _git_revision() -> str | None:
+    folder = Path(pepbench.__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        # Tracked: a package that merely lies in somebody else's repository has no revision.
+        subprocess.run(
+            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
+            check=True,
+            capture_output=True,
+            timeout=10,
+        )
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

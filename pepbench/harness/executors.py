@@ -1,0 +1,43 @@
+"""Where trials run: in this process, or in worker processes on this machine."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import loky
+
+
+class SerialExecutor(Executor):
+    """Runs each task at once, in the calling process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run ``fn`` now; the future is done when it is returned."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def local_executor(jobs: int) -> Executor:
+    """One worker process for each job; none for a single job."""
+    if jobs == 1:
+        return SerialExecutor()
+    executor: Executor = loky.ProcessPoolExecutor(max_workers=jobs, initializer=_ignore_interrupts)
+    return executor
+
+
+def stop_at_once(executor: Executor) -> None:
+    """Give up running tasks: their worker processes are killed."""
+    if isinstance(executor, SerialExecutor):
+        return
+    executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole process group; the coordinator alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

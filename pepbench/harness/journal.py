@@ -1,0 +1,36 @@
+"""An Optuna journal of a run, for ``optuna-dashboard``.
+
+The records decide what a study knows; the journal is a copy for people to look at, made anew by
+each run as it replays its records. Nothing is ever read back from it, so it cannot do harm.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from pepbench.harness.cells import Cell
+
+
+class Journal:
+    """Copies finished trials of all cells into one journal file."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        Path(f"{path}.lock").unlink(missing_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+            self._storage = optuna.storages.JournalStorage(backend)
+        self._studies: dict[Cell, optuna.Study] = {}
+
+    def copy(self, cell: Cell, trial: optuna.trial.FrozenTrial) -> None:
+        """Add a finished trial to the cell's study."""
+        if cell not in self._studies:
+            self._studies[cell] = optuna.create_study(
+                storage=self._storage, study_name=" | ".join(cell.name), direction="maximize"
+            )
+        self._studies[cell].add_trial(trial)

@@ -1,0 +1,207 @@
+"""One trial: a spec in, a record out. The only place where a model meets test rows."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pepbench.backbones.backbone import Backbone
+from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
+from pepbench.data.manage import open_table
+from pepbench.data.splits import Rows, Splits, open_splits
+from pepbench.errors import DataError, Infeasible, PepbenchError
+from pepbench.harness.environment import PeakMemory, calibration_seconds, environment
+from pepbench.method import Fitted, Method, to_numpy
+from pepbench.metrics import auc, log_loss
+from pepbench.records import (
+    ComponentSpec,
+    EpochRecord,
+    PhaseSeconds,
+    Record,
+    ScoresRecord,
+    Status,
+    TrialSpec,
+    now,
+    npy_bytes,
+)
+from pepbench.training.task import TrialTask
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker must know that does not decide the result."""
+
+    plugins: tuple[Path, ...] = ()
+    threads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A record, and the test probabilities of a final run."""
+
+    record: Record
+    predictions: NDArray[np.float32] | None = None
+
+
+class BrokenContract(PepbenchError):
+    """A method whose result is not what it says: over budget, miscounted, not finite."""
+
+
+def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
+    """Fit one method once, and score it; pure but for the data cache.
+
+    Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
+    trial; test rows are opened after fitting, and by final runs only.
+    """
+    torch.set_num_threads(surroundings.threads)
+    catalog = Catalog(surroundings.plugins)
+    yardstick = calibration_seconds()
+    memory = PeakMemory()
+    status: Status = "ok"
+    reason: str | None = None
+    fitted: Fitted | None = None
+    splits = _open(spec, catalog)
+    method = cast(Method, _component(catalog, "method", spec.method))
+    task = _task(spec, splits, cast(Backbone, _component(catalog, "backbone", spec.backbone)))
+    torch.manual_seed(spec.seed)
+    try:
+        # What no phase claims, such as building the table, counts as training.
+        with task.phase("train"):
+            fitted = method.fit(task, spec.budget_parameters)
+        check_contract(fitted, spec.budget_parameters, splits.validation)
+    except Infeasible as error:
+        status, reason = "infeasible", str(error)
+    except Exception as error:
+        status, reason = "failed", describe_failure(error)
+    seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
+    wall = sum(phase.wall for phase in seconds.values())
+    record = Record(
+        key=spec.key(),
+        spec=spec,
+        status=status,
+        reason=reason,
+        seconds=seconds,
+        calibration_seconds=yardstick,
+        samples_per_second=task.samples / wall if task.samples else None,
+        peak_memory_mib=memory.mib(),
+        environment=environment(surroundings.threads),
+        created=now(),
+    )
+    if status != "ok" or fitted is None:
+        return Outcome(record)
+    record = record.model_copy(update=_figures(fitted))
+    if spec.role == "tuning":
+        return Outcome(record)
+    return _scored_on_test(record, fitted, task, splits)
+
+
+def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
+    """The record of a trial that could not even report, such as one whose worker died."""
+    return Record(
+        key=spec.key(),
+        spec=spec,
+        status="failed",
+        reason=reason,
+        environment=environment(threads),
+        created=now(),
+    )
+
+
+def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
+    """Hold a method to its word: size within budget and equal to what it stores, finite vectors.
+
+    Raises
+    ------
+    BrokenContract
+        Names what is not as it should be.
+    """
+    embedding = fitted.model.embedding
+    stored = embedding.export()
+    count = embedding.n_parameters()
+    if count > budget:
+        raise BrokenContract(f"{count} parameters are over the budget of {budget}")
+    if count != stored.n_parameters:
+        raise BrokenContract(
+            f"n_parameters() says {count}, the exported table holds {stored.n_parameters}"
+        )
+    ids = rows.ids[:64].astype(np.int64)
+    device = next(fitted.model.parameters()).device
+    with torch.inference_mode():
+        vectors = to_numpy(embedding(torch.from_numpy(ids).to(device)))
+    if vectors.shape != (*ids.shape, embedding.dim):
+        raise BrokenContract(f"vectors have shape {vectors.shape}, not {(*ids.shape, 'dim')}")
+    if not np.isfinite(vectors).all():
+        raise BrokenContract("vectors are not finite")
+    if not np.allclose(vectors, stored.lookup(ids), rtol=1e-4, atol=1e-5):
+        raise BrokenContract("the exported table gives other vectors than the trained one")
+
+
+def describe_failure(error: BaseException) -> str:
+    """An exception in one line, with the place in the code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    message = " ".join(str(error).split())
+    if isinstance(error, PepbenchError):
+        return message
+    return f"{type(error).__name__}: {message}{place}"
+
+
+def _open(spec: TrialSpec, catalog: Catalog) -> Splits:
+    dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
+    splits = open_splits(open_table(dataset), spec.data.split_seed)
+    if splits.fingerprint != spec.data.split_fingerprint:
+        raise DataError(
+            f"data set {spec.data.spec!r} differs from the plan's: split fingerprint "
+            f"{splits.fingerprint}, expected {spec.data.split_fingerprint}; add it again"
+        )
+    return splits
+
+
+def _component(catalog: Catalog, kind: str, spec: ComponentSpec) -> object:
+    return catalog.load(kind, spec.name).from_options(spec.options)  # type: ignore[arg-type]
+
+
+def _task(spec: TrialSpec, splits: Splits, backbone: Backbone) -> TrialTask:
+    return TrialTask(
+        fields=splits.fields,
+        dim=spec.dim,
+        train=splits.train,
+        validation=splits.validation,
+        backbone=backbone,
+        settings=spec.training,
+        seed=spec.seed,
+        device=torch.device(spec.device),
+    )
+
+
+def _figures(fitted: Fitted) -> dict[str, object]:
+    embedding = fitted.model.embedding
+    return {
+        "n_parameters": embedding.n_parameters(),
+        "n_bytes": embedding.n_bytes(),
+        "backbone_parameters": sum(p.numel() for p in fitted.model.backbone.parameters()),
+        "validation": ScoresRecord(**vars(fitted.validation)),
+        "curve": [EpochRecord(**vars(point)) for point in fitted.curve],
+        "notes": dict(fitted.notes),
+    }
+
+
+def _scored_on_test(record: Record, fitted: Fitted, task: TrialTask, splits: Splits) -> Outcome:
+    test = splits.open_test()
+    logits = task.logits(fitted.model, test)
+    probabilities = (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+    scores = ScoresRecord(
+        auc=auc(test.labels, probabilities), log_loss=log_loss(test.labels, logits)
+    )
+    digest = hashlib.sha256(npy_bytes(probabilities)).hexdigest()
+    return Outcome(
+        record.model_copy(update={"test": scores, "predictions_sha256": digest}), probabilities
+    )

@@ -1,0 +1,179 @@
+"""How a trained table is stored for serving: numpy arrays, a lookup, and an honest count.
+
+A layout is what is left of an embedding when training is over. It needs no torch. Its arrays are
+all that must be stored, so the number of parameters and bytes can be read off it:
+trained floating-point numbers count as parameters, index structures cost bytes only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+class Layout(ABC):
+    """A table as stored: arrays and the lookup over them."""
+
+    @abstractmethod
+    def values(self) -> Mapping[str, Floats]:
+        """Trained floating-point arrays; every number in them is a parameter."""
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Index arrays that tell where the values belong; they cost bytes, not parameters."""
+        return {}
+
+    @abstractmethod
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained floating-point numbers needed at serving time."""
+        return sum(array.size for array in self.values().values())
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays that must be stored to serve the table."""
+        arrays = [*self.values().values(), *self.structure().values()]
+        return sum(array.nbytes for array in arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Layout):
+    """A table of shape (N, D), every entry a parameter."""
+
+    table: Floats
+
+    def values(self) -> Mapping[str, Floats]:
+        """The table."""
+        return {"table": self.table}
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        return self.table[ids]
+
+
+@dataclass(frozen=True, eq=False)
+class Masked(Layout):
+    """A table of which only some entries are kept, the rest exactly zero.
+
+    The kept entries are stored row after row. Where they belong is told by the cheaper of two
+    structures: a bitmap over all N·D entries (N·D/8 bytes), or compressed sparse rows (a start
+    per row and a column per entry).
+    """
+
+    kept: Floats
+    """Shape (nnz,): the kept entries in row-major order."""
+    indptr: NDArray[np.integer]
+    """Shape (N + 1,): where each row begins in ``kept``."""
+    columns: NDArray[np.unsignedinteger]
+    """Shape (nnz,): the dimension of each kept entry."""
+    dim: int
+
+    @classmethod
+    def from_table(cls, table: Floats, mask: NDArray[np.bool_]) -> Masked:
+        """Store the entries of ``table`` (N, D) where ``mask`` (N, D) is true."""
+        counts = mask.sum(axis=1)
+        nnz = int(counts.sum())
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        column_type = np.uint8 if table.shape[1] <= 256 else np.uint16
+        return cls(
+            kept=table[mask],
+            indptr=starts.astype(np.uint32 if nnz < 2**32 else np.uint64),
+            columns=np.nonzero(mask)[1].astype(column_type),
+            dim=table.shape[1],
+        )
+
+    def values(self) -> Mapping[str, Floats]:
+        """The kept entries."""
+        return {"kept": self.kept}
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """The cheaper of bitmap and compressed sparse rows."""
+        n_entries = (len(self.indptr) - 1) * self.dim
+        if (n_entries + 7) // 8 < self.indptr.nbytes + self.columns.nbytes:
+            return {"bitmap": np.packbits(self.mask())}
+        return {"indptr": self.indptr, "columns": self.columns}
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Shape (N, D): which entries are kept."""
+        n_rows = len(self.indptr) - 1
+        rows = np.repeat(np.arange(n_rows), np.diff(self.indptr.astype(np.int64)))
+        mask = np.zeros((n_rows, self.dim), dtype=np.bool_)
+        mask[rows, self.columns] = True
+        return mask
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        flat = ids.ravel()
+        starts = self.indptr[flat].astype(np.int64)
+        lengths = self.indptr[flat + 1].astype(np.int64) - starts
+        first = np.cumsum(lengths) - lengths
+        entries = np.arange(lengths.sum()) + np.repeat(starts - first, lengths)
+        out = np.zeros((flat.size, self.dim), dtype=self.kept.dtype)
+        out[np.repeat(np.arange(flat.size), lengths), self.columns[entries]] = self.kept[entries]
+        return out.reshape(*ids.shape, self.dim)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed(Layout):
+    """Blocks of features, each with a width of its own, projected to a common one.
+
+    Within a block the rows follow the order of the global ids.
+    """
+
+    tables: tuple[Floats, ...]
+    """One array (n_k, d_k) for each block."""
+    projections: tuple[Floats | None, ...]
+    """One array (d_k, D) for each block; None pads with zeros instead."""
+    block_of_feature: NDArray[np.integer]
+    """Shape (N,): which block holds each global id."""
+    dim: int
+
+    def values(self) -> Mapping[str, Floats]:
+        """Tables and projections, numbered by block."""
+        named = {f"table_{k}": table for k, table in enumerate(self.tables)}
+        named |= {f"projection_{k}": p for k, p in enumerate(self.projections) if p is not None}
+        return named
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Sizes of the blocks where they follow the ids, else the block of each feature."""
+        if np.all(np.diff(self.block_of_feature) >= 0):
+            sizes = np.array([len(table) for table in self.tables], dtype=np.uint32)
+            return {"block_sizes": sizes}
+        small = np.uint8 if len(self.tables) <= 256 else np.uint32
+        return {"block_of_feature": self.block_of_feature.astype(small)}
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        row_of_feature = rows_within_blocks(self.block_of_feature)
+        flat = ids.ravel()
+        out = np.zeros((flat.size, self.dim), dtype=self.tables[0].dtype)
+        for k, (table, projection) in enumerate(zip(self.tables, self.projections, strict=True)):
+            here = self.block_of_feature[flat] == k
+            narrow = table[row_of_feature[flat[here]]]
+            if projection is None:
+                out[here, : table.shape[1]] = narrow
+            else:
+                out[here] = narrow @ projection
+        return out.reshape(*ids.shape, self.dim)
+
+
+def rows_within_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The rank of each feature among those of its block: (N,) → (N,).
+
+    >>> rows_within_blocks(np.array([0, 1, 0, 1])).tolist()
+    [0, 0, 1, 1]
+    """
+    order = np.argsort(block_of_feature, kind="stable")
+    sizes = np.bincount(block_of_feature)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = np.empty(len(order), dtype=np.int64)
+    rows[order] = ranks
+    return rows

@@ -1,0 +1,242 @@
+"""The seam between methods and the harness: all that a baseline may import.
+
+A method is a frozen dataclass whose fields are its hyper-parameters (see
+:mod:`pepbench.component`). How every family of METHODS fits through this seam:
+
+* **Shape fixed before training** (uniform, mde, hash, qr, robe, tt, dhe, memcom, frequency,
+  low-rank, random-mask): :meth:`Method.embedding` is all there is to write.
+* **Search by stopping** (pep, cerp, deeplight): override :meth:`Method.fit`, iterate over
+  :meth:`Task.steps`, look at the count or prune between two steps, leave the loop, then
+  :meth:`Task.train` what is left. Warm-ups hold parameters by ``requires_grad_(False)``.
+* **Train, select, train again** (magnitude, sseds, autosrh's last step): :meth:`Task.train`,
+  choose, :meth:`Task.train`. ``sseds`` takes its saliencies from :meth:`Task.batches` and
+  :meth:`Task.loss`.
+* **Bi-level** (darts, autosrh): ``task.steps(model, optimiser=weights)`` and
+  ``task.validation_steps(model, optimiser=architecture)`` are advanced in turn; pulls towards a
+  budget are an :meth:`Embedding.penalty`.
+* **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
+* **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
+  :meth:`Task.train`; work within a step belongs into the embedding's ``forward``.
+* **After training** (``+int8``): fit the inner method, replace its embedding, then
+  :meth:`Task.validate`.
+
+Each phase is wrapped in ``with task.phase("search"):`` so that its time is accounted for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pepbench.component import Between, Component, OneOf, Value
+from pepbench.embedding import (
+    Embedding,
+    MaskedTable,
+    PlainTable,
+    largest_entries,
+    lookup,
+    to_numpy,
+    xavier_uniform,
+)
+from pepbench.errors import Infeasible
+from pepbench.fields import Fields
+from pepbench.layout import Layout
+
+__all__ = [
+    "Batch",
+    "Between",
+    "Embedding",
+    "EpochScore",
+    "Fields",
+    "Fitted",
+    "Infeasible",
+    "Layout",
+    "MaskedTable",
+    "Method",
+    "Model",
+    "OneOf",
+    "PlainTable",
+    "Scores",
+    "Step",
+    "Task",
+    "largest_entries",
+    "lookup",
+    "to_numpy",
+    "xavier_uniform",
+]
+
+Part = Literal["train", "validation"]
+"""The rows that a method may see. There is no name for the test rows here."""
+
+
+class Batch(NamedTuple):
+    """Rows on their way through a model."""
+
+    ids: Tensor
+    """Shape (B, F), integer: global ids."""
+    labels: Tensor
+    """Shape (B,), floating point: 0 or 1."""
+
+
+class Step(NamedTuple):
+    """What :meth:`Task.steps` yields after each update."""
+
+    number: int
+    """Completed steps, from 1."""
+    loss: Tensor
+    """Scalar: mean loss of the step's batch before its update (detached, not synchronised)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well probabilities fit labels."""
+
+    auc: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """One point of a learning curve."""
+
+    epoch: int
+    train_loss: float
+    auc: float
+    log_loss: float
+
+
+class Model(nn.Module):
+    """An embedding and a backbone: ids (B, F) → logits (B,)."""
+
+    def __init__(self, embedding: Embedding, backbone: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.backbone = backbone
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B,) of rows of global ids (B, F)."""
+        logits: Tensor = self.backbone(self.embedding(ids), ids)
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained model at its best epoch, and how it got there."""
+
+    model: Model
+    validation: Scores
+    curve: tuple[EpochScore, ...]
+    notes: dict[str, Value] = field(default_factory=dict)
+    """What a reader of the record should know: steps of a search, whether it was trimmed, …"""
+
+
+class Task(ABC):
+    """Data, backbone, settings and clock of one trial: what a method trains with.
+
+    It holds training and validation rows, never test rows.
+    """
+
+    fields: Fields
+    """Names, cardinalities and training frequencies."""
+    dim: int
+    """D: the width of the full table."""
+    rng: np.random.Generator
+    """For choices of the method itself; seeded by the trial. Torch's global generator is too."""
+
+    @property
+    def full_parameters(self) -> int:
+        """N·D, the size of the full table."""
+        return self.fields.n_features * self.dim
+
+    @abstractmethod
+    def model(self, embedding: Embedding) -> Model:
+        """Join ``embedding`` to a newly initialised backbone of width ``embedding.dim``."""
+
+    @abstractmethod
+    def optimiser(
+        self, model: nn.Module, rates: dict[nn.Parameter, float] | None = None
+    ) -> torch.optim.Optimizer:
+        """Adam with the trial's learning rate and L2 on every parameter of ``model``.
+
+        Parameters
+        ----------
+        rates
+            Factors on the learning rate of single parameters.
+        """
+
+    @abstractmethod
+    def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
+        """Train on shuffled batches without end, one update per item; leave the loop to stop."""
+
+    @abstractmethod
+    def validation_steps(self, model: Model, optimiser: torch.optim.Optimizer) -> Iterator[Step]:
+        """Like :meth:`steps` on validation rows, for the upper level of bi-level searches."""
+
+    @abstractmethod
+    def batches(self, part: Part) -> Iterator[Batch]:
+        """One pass over the rows of ``part`` in order."""
+
+    @abstractmethod
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Mean binary cross-entropy of a batch plus the embedding's penalty."""
+
+    @abstractmethod
+    def train(self, model: Model, *, after_epoch: Callable[[int], None] | None = None) -> Fitted:
+        """The standard fit: epochs with early stopping on validation AUC, best epoch restored.
+
+        Raises
+        ------
+        Diverged
+            If a loss is not finite.
+        """
+
+    @abstractmethod
+    def validate(self, model: Model) -> Scores:
+        """AUC and log loss on the validation rows."""
+
+    @property
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training rows."""
+
+    @abstractmethod
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Account the time spent within to the phase ``name`` (not to the one around it)."""
+
+
+@dataclass(frozen=True)
+class Method(Component, ABC):
+    """A way to get an embedding within a budget; its fields are its hyper-parameters."""
+
+    kind: ClassVar[str] = "method"
+    family: ClassVar[str] = "other"
+    """For grouping: controls, search, pruning, mixed, hashing, factored."""
+    year: ClassVar[int | None] = None
+    """Of publication, where there is one."""
+    fixed_size: ClassVar[bool] = False
+    """True for methods of a single size: run once, at a budget of 100 %."""
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """An embedding of at most ``budget`` parameters, as close to it as the method allows.
+
+        Raises
+        ------
+        Infeasible
+            If even the smallest possible embedding is larger; the message names its size.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines neither embedding() nor fit()")
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """An upper bound on the steps of one :meth:`fit`, for estimates of time."""
+        return steps_per_epoch * epochs
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Search (if the method does) and train; the result has at most ``budget`` parameters."""
+        return task.train(task.model(self.embedding(task.fields, task.dim, budget)))

@@ -1,0 +1,348 @@
+"""What a trial leaves behind, and the folder that keeps it.
+
+A :class:`TrialSpec` holds everything that decides a result; its SHA-256 is the record's key. A
+:class:`RecordStore` keeps one JSON file per record and one ``.npy`` per final run's test
+predictions. Files appear whole or not at all: they are written under another name, flushed to
+disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pepbench.component import Value
+from pepbench.errors import RecordError
+
+SCHEMA_VERSION = 1
+"""Of the record files. Unknown versions are refused."""
+
+PROTOCOL_VERSION = 1
+"""Of everything between a spec and its result that no component's version covers."""
+
+Role = Literal["tuning", "final"]
+Status = Literal["ok", "infeasible", "failed"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ComponentSpec(_Frozen):
+    """A method, backbone or data set with all its options."""
+
+    spec: str
+    """As the user wrote it; the name in tables."""
+    name: str
+    options: dict[str, Value]
+    version: int
+
+
+class DataSpec(_Frozen):
+    """A data set, its split, and the proof that they are the same."""
+
+    spec: str
+    table_fingerprint: str
+    split_seed: int
+    split_fingerprint: str
+
+
+class TrainingSpec(_Frozen):
+    """The settings of training that all methods share."""
+
+    learning_rate: float
+    l2: float
+    batch_size: int
+    epochs: int
+    """At most this many passes over the training rows."""
+    patience: int
+    """Stop after this many epochs without a better validation AUC."""
+    clip: float
+    """Largest norm of the whole gradient."""
+
+
+class TrialSpec(_Frozen):
+    """Everything that decides the result of one trial."""
+
+    data: DataSpec
+    backbone: ComponentSpec
+    method: ComponentSpec
+    budget: str
+    """As the plan writes it, such as ``10%``."""
+    budget_parameters: int
+    full_parameters: int
+    """N·D, the full table at the plan's D."""
+    dim: int
+    training: TrainingSpec
+    seed: int
+    role: Role
+    device: str = "cpu"
+    protocol: int = PROTOCOL_VERSION
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """Data set, backbone, method, budget."""
+        return self.data.spec, self.backbone.spec, self.method.spec, self.budget
+
+    def key(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of this spec."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ScoresRecord(_Frozen):
+    """AUC and log loss over a whole split."""
+
+    auc: float
+    log_loss: float
+
+
+class EpochRecord(_Frozen):
+    """One point of a learning curve."""
+
+    epoch: int
+    train_loss: float
+    auc: float
+    log_loss: float
+
+
+class PhaseSeconds(_Frozen):
+    """Time of one phase."""
+
+    wall: float
+    cpu: float
+
+
+class Environment(_Frozen):
+    """Where a trial ran."""
+
+    python: str
+    torch: str
+    numpy: str
+    pepbench: str
+    git: str | None
+    cpu: str
+    host: str
+    threads: int
+
+
+class Record(_Frozen):
+    """The outcome of one trial."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    spec: TrialSpec
+    status: Status
+    reason: str | None = None
+    """Why the trial is infeasible or failed."""
+    n_parameters: int | None = None
+    n_bytes: int | None = None
+    backbone_parameters: int | None = None
+    """Trained numbers outside the embedding, first-order weights included."""
+    validation: ScoresRecord | None = None
+    test: ScoresRecord | None = None
+    """Of final runs only."""
+    predictions_sha256: str | None = None
+    """Of the file of test probabilities (float32, test order)."""
+    curve: list[EpochRecord] = []
+    notes: dict[str, Value] = {}
+    seconds: dict[str, PhaseSeconds] = {}
+    """By phase, such as ``search`` and ``train``."""
+    calibration_seconds: float | None = None
+    """Wall time of a fixed workload run just before, on the same machine."""
+    samples_per_second: float | None = None
+    """Training rows per wall second over all phases."""
+    peak_memory_mib: float | None = None
+    environment: Environment
+    created: datetime
+
+    def search_seconds(self) -> float:
+        """Wall seconds of all phases but ``train``."""
+        return sum(phase.wall for name, phase in self.seconds.items() if name != "train")
+
+    def train_seconds(self) -> float:
+        """Wall seconds of the phase ``train``."""
+        return self.seconds["train"].wall if "train" in self.seconds else 0.0
+
+
+def best_trial(records: Iterable[Record]) -> Record | None:
+    """The tuning record of a cell that its final runs repeat: highest validation AUC.
+
+    Equal AUCs are decided by the key, so that the choice does not depend on the order.
+    """
+    ranked = [
+        (-record.validation.auc, record.key, record)
+        for record in records
+        if record.spec.role == "tuning" and record.status == "ok" and record.validation is not None
+    ]
+    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+
+
+def final_runs(records: Iterable[Record]) -> list[Record]:
+    """The final runs of a cell that repeat its best trial, by seed, failed ones included."""
+    records = list(records)
+    best = best_trial(records)
+    if best is None:
+        return []
+    finals = [
+        record
+        for record in records
+        if record.spec.role == "final"
+        and record.spec.method == best.spec.method
+        and record.spec.training == best.spec.training
+    ]
+    return sorted(finals, key=lambda record: record.spec.seed)
+
+
+def now() -> datetime:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """The content of an ``.npy`` file of ``array``."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+class RecordStore:
+    """The records and predictions in a run's folder.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; ``records/`` and ``predictions/`` live in it.
+    warn
+        Called with one line for each file that is set aside.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = folder
+        self.records = folder / "records"
+        self.predictions = folder / "predictions"
+        self.warn = warn
+
+    def get(self, key: str) -> Record | None:
+        """The finished record of ``key``, or None if its trial has to run (again).
+
+        Files that cannot be read, that hold another trial's record, or whose predictions are
+        missing or damaged are set aside under ``*.damaged`` and reported.
+
+        Raises
+        ------
+        RecordError
+            If the file's schema version is not this program's: it is left alone.
+        """
+        path = self.records / f"{key}.json"
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            record = parse_record(text, path)
+        except ValidationError:
+            self._set_aside(path, "is not a whole record")
+            return None
+        if record.key != key or record.spec.key() != key:
+            self._set_aside(path, "holds the record of another trial")
+            return None
+        if record.predictions_sha256 is not None and not self._intact(record):
+            return None
+        return record
+
+    def put(self, record: Record, predictions: NDArray[np.float32] | None = None) -> None:
+        """Keep a record; its predictions are written first."""
+        if predictions is not None:
+            write_atomically(self.prediction_path(record.key), npy_bytes(predictions))
+        content = record.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(self.records / f"{record.key}.json", content)
+
+    def __iter__(self) -> Iterator[Record]:
+        """All readable records, in the order of their keys."""
+        for path in sorted(self.records.glob("*.json")):
+            record = self.get(path.stem)
+            if record is not None:
+                yield record
+
+    def prediction_path(self, key: str) -> Path:
+        """Where the test predictions of ``key`` are."""
+        return self.predictions / f"{key}.npy"
+
+    def load_predictions(self, key: str) -> NDArray[np.float32]:
+        """Test probabilities of a final run, in test order."""
+        array: NDArray[np.float32] = np.load(self.prediction_path(key), allow_pickle=False)
+        return array
+
+    def labels_path(self, split_fingerprint: str) -> Path:
+        """Where the test labels of a split are kept for the analysis."""
+        return self.predictions / f"labels-{split_fingerprint}.npy"
+
+    def put_labels(self, split_fingerprint: str, labels: NDArray[np.uint8]) -> None:
+        """Keep the test labels (uint8, test order), so that reports need no data cache."""
+        path = self.labels_path(split_fingerprint)
+        content = npy_bytes(labels)
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)
+
+    def load_labels(self, split_fingerprint: str) -> NDArray[np.uint8]:
+        """Test labels of a split."""
+        array: NDArray[np.uint8] = np.load(self.labels_path(split_fingerprint), allow_pickle=False)
+        return array
+
+    def _intact(self, record: Record) -> bool:
+        path = self.prediction_path(record.key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            self.warn(f"{path}: predictions are missing; their run is repeated")
+            return False
+        if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
+            self._set_aside(path, "does not match its record's checksum")
+            return False
+        return True
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        path.replace(path.with_name(path.name + ".damaged"))
+        self.warn(f"{path} {why}; set aside as {path.name}.damaged, its run is repeated")
+
+
+def parse_record(text: bytes, path: Path) -> Record:
+    """Read a record; raises :class:`RecordError` for unknown versions, else ``ValidationError``."""
+    try:
+        version = json.loads(text).get("schema_version", SCHEMA_VERSION)
+    except (ValueError, AttributeError):
+        version = SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: record of version {version!r}, this pepbench reads version {SCHEMA_VERSION}; "
+            "use the pepbench that wrote it, or another --out folder"
+        )
+    return Record.model_validate_json(text)

@@ -1,0 +1,1 @@
+"""From verdicts to things people read: terminal, Markdown, CSV, charts."""

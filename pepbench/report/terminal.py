@@ -1,0 +1,130 @@
+"""The leaderboard on a terminal: 80 columns suffice, with or without colour and Unicode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from pepbench.report.words import duration, parity_sentences, percent, short_count
+
+_STYLES = {
+    "better": "bold green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "undecided": "yellow",
+    "reference": "bold",
+    "failed": "bold red",
+    "infeasible": "magenta",
+    "incomplete": "magenta",
+}
+
+_ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+@dataclass(frozen=True)
+class LeaderboardView:
+    """What ``Console.print`` shows for a run.
+
+    A table for each data set and backbone, its rows grouped by budget, best AUC first; below it
+    what did not work and why, and what is shown about compression at parity.
+
+    Parameters
+    ----------
+    frame, fronts
+        As :mod:`pepbench.analysis.leaderboard` returns them.
+    """
+
+    frame: pd.DataFrame
+    fronts: list[dict[str, Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Choose symbols that the terminal can show, then render block by block."""
+        symbols = _ASCII if options.ascii_only else _UNICODE
+        parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
+        for (dataset, backbone), block in self.frame.groupby(["dataset", "backbone"], sort=False):
+            full = short_count(float(block["full_parameters"].max()))
+            heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
+            yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
+            yield _table(block, symbols)
+            for line in _troubles(block):
+                yield Text(symbols.text(line), style="magenta")
+            front = parity.get((dataset, backbone))
+            for sentence in parity_sentences(front) if front else []:
+                yield Text(symbols.text(sentence))
+            yield Text()
+        yield Text(
+            f"{symbols.star} on the front of few parameters and high AUC; "
+            f"{symbols.plus_minus} and {symbols.delta}: 95% intervals over test rows and seeds; "
+            f"{symbols.delta}: AUC minus the full table's.",
+            style="dim",
+        )
+
+
+@dataclass(frozen=True)
+class _Symbols:
+    plus_minus: str
+    delta: str
+    star: str
+    dot: str
+    none: str
+    rule: box.Box
+    encoding: str
+
+    def text(self, words: str) -> str:
+        """Words from outside, such as names, in characters that can be shown."""
+        return words.encode(self.encoding, "replace").decode(self.encoding)
+
+
+_UNICODE = _Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
+_ASCII = _Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
+
+
+def _table(block: pd.DataFrame, symbols: _Symbols) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("budget", no_wrap=True)
+    table.add_column("method", overflow="fold", ratio=None, min_width=6)
+    for name in ("params", "share", f"AUC {symbols.plus_minus}", symbols.delta):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column(symbols.star, no_wrap=True)
+    for budget, group in block.groupby("budget", sort=False):
+        for position, row in enumerate(group.to_dict("records")):
+            table.add_row(symbols.text(str(budget)) if position == 0 else "", *_cells(row, symbols))
+        table.add_section()
+    return table
+
+
+def _cells(row: dict[Any, Any], symbols: _Symbols) -> Iterable[Text]:
+    words = row["verdict"] if row["status"] == "ok" else row["status"]
+    half = (row["auc_high"] - row["auc_low"]) / 2
+    auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
+    spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"
+    delta = row["delta_auc"]
+    seconds = row["search_seconds"] + row["train_seconds"]
+    counted = not pd.isna(row["parameters"])
+    yield Text(symbols.text(row["method"]))
+    yield Text(short_count(row["parameters"]) if counted else symbols.none)
+    yield Text(percent(row["share"]) if counted else symbols.none)
+    yield Text(auc + spread)
+    yield Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}")
+    yield Text(words, style=_STYLES.get(words, ""))
+    yield Text(symbols.none if math.isnan(seconds) else duration(seconds))
+    yield Text(symbols.star if row["on_front"] else "", style="bold yellow")
+
+
+def _troubles(block: pd.DataFrame) -> Iterable[str]:
+    """One line for each reason, naming the cells that share it."""
+    troubled = block[block["status"] != "ok"]
+    for (status, method, reason), group in troubled.groupby(
+        ["status", "method", "reason"], sort=False
+    ):
+        yield f"{status}: {method} at {', '.join(group['budget'])}: {reason}"

@@ -1,0 +1,100 @@
+"""Figures and findings in words, the same in the terminal and in files."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pepbench.analysis.significance import MARGIN
+
+_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def short_count(count: float) -> str:
+    """A number of parameters in at most five characters.
+
+    >>> [short_count(count) for count in (950, 78_234, 999_600, 3_200_000)]
+    ['950', '78.2k', '1.00M', '3.20M']
+    """
+    for size, unit in _UNITS:
+        if count >= size * 0.9995:
+            return f"{_three_digits(count / size)}{unit}"
+    return f"{count:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share with three significant digits.
+
+    >>> [percent(share) for share in (1.0, 0.1234, 0.01, 0.00012)]
+    ['100%', '12.3%', '1.00%', '0.012%']
+    """
+    value = 100 * share
+    if 0 < value < 0.1:
+        return f"{value:.2g}%"
+    return f"{_three_digits(value)}%"
+
+
+def duration(seconds: float) -> str:
+    """A time in at most six characters.
+
+    >>> [duration(seconds) for seconds in (0.42, 12.3, 185, 3720, 200_000)]
+    ['0.4s', '12s', '3m05s', '1h02m', '55h33m']
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:
+    """What is shown about compression at parity, a sentence for each finding.
+
+    Parameters
+    ----------
+    front
+        An entry of :func:`pepbench.analysis.leaderboard.fronts`.
+    margin
+        Of the non-inferiority test behind it.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing was compared with the full table.
+    """
+    shown = [entry for entry in front["parity"] if entry["compression"] is not None]
+    missing = [entry["method"] for entry in front["parity"] if entry["compression"] is None]
+    sentences = [
+        f"{entry['method']} keeps parity with the full table down to "
+        f"{percent(1 / entry['compression'])} of its parameters ({times(entry['compression'])})."
+        for entry in shown
+    ]
+    if missing and shown:
+        sentences.append(f"Parity is not shown at any budget for: {', '.join(missing)}.")
+    elif missing:
+        sentences.append(
+            "No method is shown to keep parity with the full table "
+            f"(within {margin:g} AUC) at any budget."
+        )
+    return sentences
+
+
+def times(factor: float) -> str:
+    """A compression factor.
+
+    >>> times(8.13), times(123.4)
+    ('8.1x', '123x')
+    """
+    return f"{factor:.1f}x" if factor < 99.95 else f"{factor:.0f}x"
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits, never in exponent notation."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.3g}")
+    digits = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{digits}f}"

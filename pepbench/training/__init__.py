@@ -1,0 +1,1 @@
+"""Gradients, optimisers, the training loop and its metrics."""

@@ -1,0 +1,222 @@
+"""The task of one trial: rows, backbone, settings and clock, behind the interface of the seam."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.backbones.backbone import Backbone
+from pepbench.data.splits import Rows
+from pepbench.errors import Diverged
+from pepbench.fields import Fields
+from pepbench.method import (
+    Batch,
+    Embedding,
+    EpochScore,
+    Fitted,
+    Model,
+    Part,
+    Scores,
+    Step,
+    Task,
+)
+from pepbench.metrics import auc, log_loss
+from pepbench.records import TrainingSpec
+from pepbench.training.batches import BatchMaker
+from pepbench.training.update import adam, batch_loss, update
+
+EVALUATION_BATCH = 4096
+"""Rows per batch without gradients; larger ones leave the cache and are slower on CPUs."""
+
+_TRAIN_ORDER = 0
+"""Stream of shuffles of the standard fit, so that every method sees the same order there."""
+
+
+class Clock:
+    """Wall and CPU seconds by phase; a phase within another counts for itself only."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, tuple[float, float]] = {}
+        self._running: list[str] = []
+        self._since = (0.0, 0.0)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Account the time within to ``name``."""
+        self._settle()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._settle()
+            self._running.pop()
+
+    def _settle(self) -> None:
+        moment = (time.perf_counter(), time.process_time())
+        if self._running:
+            wall, cpu = self.seconds.get(self._running[-1], (0.0, 0.0))
+            self.seconds[self._running[-1]] = (
+                wall + moment[0] - self._since[0],
+                cpu + moment[1] - self._since[1],
+            )
+        self._since = moment
+
+
+class TrialTask(Task):
+    """One trial's :class:`~pepbench.method.Task`. It is never given test rows.
+
+    Parameters
+    ----------
+    fields, dim
+        What the embedding is made for.
+    train, validation
+        Encoded rows.
+    backbone
+        Made anew for each model.
+    settings
+        Common to all methods.
+    seed
+        Of the batch order and of :attr:`rng`. Initial values come from torch's global generator,
+        which the caller seeds.
+    device
+        Where models and batches live.
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        dim: int,
+        train: Rows,
+        validation: Rows,
+        backbone: Backbone,
+        settings: TrainingSpec,
+        seed: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.fields = fields
+        self.dim = dim
+        self.settings = settings
+        self.rng = np.random.default_rng((seed, 1))
+        self.clock = Clock()
+        self.samples = 0
+        self._rows: dict[Part, Rows] = {"train": train, "validation": validation}
+        self._backbone = backbone
+        self._seed = seed
+        self._device = device or torch.device("cpu")
+        self._streams = itertools.count(_TRAIN_ORDER + 1)
+        self._maker = BatchMaker(settings.batch_size, self._device, torch.get_default_dtype())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the training rows."""
+        return -(-len(self._rows["train"].labels) // self.settings.batch_size)
+
+    def model(self, embedding: Embedding) -> Model:
+        """Join ``embedding`` to a newly initialised backbone of width ``embedding.dim``."""
+        backbone = self._backbone.build(self.fields, embedding.dim)
+        return Model(embedding, backbone).to(self._device)
+
+    def optimiser(
+        self, model: nn.Module, rates: dict[nn.Parameter, float] | None = None
+    ) -> torch.optim.Optimizer:
+        """Adam with the trial's learning rate and L2 on every parameter of ``model``."""
+        return adam(model, self.settings.learning_rate, self.settings.l2, rates)
+
+    def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
+        """Train on shuffled batches without end, one update per item."""
+        return self._endless("train", model, optimiser or self.optimiser(model))
+
+    def validation_steps(self, model: Model, optimiser: torch.optim.Optimizer) -> Iterator[Step]:
+        """Like :meth:`steps` on validation rows."""
+        return self._endless("validation", model, optimiser)
+
+    def batches(self, part: Part) -> Iterator[Batch]:
+        """One pass over the rows of ``part`` in order."""
+        return self._maker.in_order(self._rows[part])
+
+    def loss(self, model: Model, batch: Batch) -> Tensor:
+        """Mean binary cross-entropy of a batch plus the embedding's penalty."""
+        return batch_loss(model, batch)
+
+    def train(
+        self,
+        model: Model,
+        *,
+        phase: str = "train",
+        after_epoch: Callable[[int], None] | None = None,
+    ) -> Fitted:
+        """Epochs with early stopping on validation AUC, best epoch restored."""
+        with self.clock.phase(phase):
+            optimiser = self.optimiser(model)
+            curve: list[EpochScore] = []
+            best: EpochScore | None = None
+            best_state: dict[str, Tensor] = {}
+            for epoch in range(1, self.settings.epochs + 1):
+                train_loss = self._one_epoch(model, optimiser, epoch)
+                if after_epoch is not None:
+                    after_epoch(epoch)
+                scores = self.validate(model)
+                curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
+                if best is None or scores.auc > best.auc:
+                    best = curve[-1]
+                    best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+                elif epoch - best.epoch >= self.settings.patience:
+                    break
+            assert best is not None  # epochs >= 1
+            model.load_state_dict(best_state)
+        return Fitted(model, Scores(best.auc, best.log_loss), tuple(curve))
+
+    def validate(self, model: Model) -> Scores:
+        """AUC and log loss on the validation rows."""
+        rows = self._rows["validation"]
+        logits = self.logits(model, rows)
+        return Scores(auc(rows.labels, logits), log_loss(rows.labels, logits))
+
+    def logits(self, model: Model, rows: Rows) -> NDArray[np.float32]:
+        """Logits of ``rows`` in order, shape (n,)."""
+        model.eval()
+        with torch.inference_mode():
+            parts = [model(batch.ids) for batch in self._maker.in_order(rows, EVALUATION_BATCH)]
+        logits: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
+        return logits
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Account the time spent within to the phase ``name``."""
+        with self.clock.phase(name):
+            yield
+
+    def _one_epoch(self, model: Model, optimiser: torch.optim.Optimizer, epoch: int) -> float:
+        rows = self._rows["train"]
+        model.train()
+        total = 0.0
+        for batch in self._maker.shuffled(rows, (self._seed, _TRAIN_ORDER, epoch)):
+            total += self._update(model, batch, optimiser).item() * len(batch.labels)
+        return total / len(rows.labels)
+
+    def _endless(
+        self, part: Part, model: Model, optimiser: torch.optim.Optimizer
+    ) -> Iterator[Step]:
+        stream = next(self._streams)
+        number = 0
+        for epoch in itertools.count(1):
+            for batch in self._maker.shuffled(self._rows[part], (self._seed, stream, epoch)):
+                model.train()
+                number += 1
+                yield Step(number, self._update(model, batch, optimiser))
+
+    def _update(self, model: Model, batch: Batch, optimiser: torch.optim.Optimizer) -> Tensor:
+        self.samples += len(batch.labels)
+        try:
+            return update(model, batch, optimiser, self.settings.clip)
+        except Diverged as error:
+            step = self.samples // self.settings.batch_size
+            rate = self.settings.learning_rate
+            raise Diverged(f"{error} at step {step}, learning rate {rate:g}") from None

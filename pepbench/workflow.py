@@ -1,0 +1,145 @@
+"""What the commands ``run`` and ``report`` do, from plan to printed leaderboard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pepbench.catalog import Catalog
+from pepbench.errors import RecordError
+from pepbench.harness.cells import Cell, expand
+from pepbench.harness.estimate import estimated_seconds
+from pepbench.harness.progress import duration, progress_on
+from pepbench.harness.run import claim_folder, run_cells
+from pepbench.harness.trial import Surroundings
+from pepbench.plan import Plan
+from pepbench.records import RecordStore
+from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
+from pepbench.report.summary import json_document, load_run
+from pepbench.report.terminal import LeaderboardView
+from pepbench.report.write import write_reports
+
+RUNS = Path("runs")
+"""Folder of runs that were not told where to go, below the working directory."""
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a run needs beside its plan; decides no result."""
+
+    folder: Path
+    jobs: int
+    threads: int
+    plugins: tuple[Path, ...]
+
+
+def default_folder(plan: Plan) -> Path:
+    """One folder for each plan, so that the same command finds its records again."""
+    digest = hashlib.sha256(plan.to_toml().encode()).hexdigest()[:8]
+    first = plan.datasets[0].replace(":", "-").replace("=", "-")
+    return RUNS / f"{first}-{digest}"
+
+
+def run(
+    plan: Plan, where: Where, *, as_json: bool, quiet: bool, verbose: bool, command: str
+) -> int:
+    """Run what is missing of a plan, report, and return the exit code."""
+    started = time.monotonic()
+    stderr = Console(stderr=True)
+    progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose)
+    cells = expand(plan, Catalog(where.plugins))
+    claim_folder(where.folder, plan)
+    store = RecordStore(where.folder, progress.warn)
+    try:
+        tally = run_cells(
+            cells, store, progress, Surroundings(where.plugins, where.threads), where.jobs
+        )
+    except KeyboardInterrupt:
+        message = f"Interrupted; finished trials are kept. To go on: {command}"
+        stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    for splits in {cell.splits.fingerprint: cell.splits for cell in cells}.values():
+        # After the last fit: test labels go beside the predictions, for the analysis.
+        store.put_labels(splits.fingerprint, splits.open_test().labels)
+    failed = report(where.folder, "json" if as_json else "terminal")
+    if not quiet:
+        summary = (
+            f"{tally.made} trials run, {tally.reused} reused, "
+            f"{duration(time.monotonic() - started)}. Everything is in {where.folder}"
+        )
+        stderr.print(summary, markup=False, highlight=False, soft_wrap=True)
+    return failed
+
+
+def report(folder: Path, form: str) -> int:
+    """Regenerate a run's tables and charts from its records, and print one of them.
+
+    Returns 1 if cells of the run have failed, else 0.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"{folder}: no such folder; give the folder of a run")
+    warnings: list[str] = []
+    frame, fronts = load_run(folder, warnings.append)
+    for warning in warnings:
+        print(f"pepbench: {warning}", file=sys.stderr)
+    write_reports(folder, frame, fronts)
+    document = json_document(folder, frame, fronts)
+    if form == "json":
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    elif form == "markdown":
+        print(leaderboard_markdown(frame, fronts), end="")
+    elif form == "csv":
+        print(leaderboard_csv(frame), end="")
+    else:
+        Console().print(LeaderboardView(frame, fronts))
+    return EXIT_FAILED if document["failed"] else 0
+
+
+def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
+    """Print the cells of a plan and how long it would take at most; runs and writes nothing."""
+    cells = expand(plan, Catalog(where.plugins))
+    seconds = estimated_seconds(cells, where.jobs)
+    if as_json:
+        document = {
+            "folder": str(where.folder),
+            "cells": [_cell_row(cell) for cell in cells],
+            "trials": sum(cell.plan.trials + cell.plan.seeds for cell in cells),
+            "seconds_at_most": round(seconds),
+        }
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return 0
+    for cell in cells:
+        print(
+            f"{' '.join(cell.name)}: at most {cell.budget_parameters:,} of "
+            f"{cell.full_parameters:,} parameters, {plan.trials} trials + {plan.seeds} final runs"
+        )
+    print(
+        f"{len(cells)} cells, {len(cells) * (plan.trials + plan.seeds)} runs; at most "
+        f"{duration(seconds)} on {where.jobs} worker(s), less where training stops early.\n"
+        f"Results would go to {where.folder}"
+    )
+    return 0
+
+
+def _cell_row(cell: Cell) -> dict[str, str | int]:
+    dataset, backbone, method, budget = cell.name
+    return {
+        "dataset": dataset,
+        "backbone": backbone,
+        "method": method,
+        "budget": budget,
+        "budget_parameters": cell.budget_parameters,
+        "full_parameters": cell.full_parameters,
+        "trials": cell.plan.trials,
+        "seeds": cell.plan.seeds,
+        "most_steps": cell.most_steps(),
+    }
