@@ -89,7 +89,7 @@ class MDE(Method):
             )
         return best
 
-    def _rounded(self, ideal: NDArray[np.float64], dim: int) -> NDArray[np.int64]:
+    def _rounded(self, ideal: NDArray[np.floating], dim: int) -> NDArray[np.int64]:
         if self.rounding == "power2":
             ideal = 2.0 ** np.round(np.log2(np.maximum(ideal, 1.0)))
         return np.clip(np.floor(ideal + 0.5), 1, dim).astype(np.int64)

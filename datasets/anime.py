@@ -26,8 +26,8 @@ LIKED = 8
 class Anime(Dataset):
     """Five fields: user, title, combination of genres, type, episodes. Positive: Feedback ≥ 8.
 
-    ``Anime_ID`` of a rating is the rank, from 1, of the title among all ``anime_ids``, smallest first.
-    The columns ``rating`` and ``members`` are computed from ratings such as these and are not used.
+    ``Anime_ID`` of a rating is the rank, from 1, of the title's ``anime_ids``, smallest first. The
+    columns ``rating`` and ``members`` are computed from ratings such as these and are not used.
     419,943 rows (the distributed README counts the header too), 60.6 % positive.
     """
 

@@ -83,9 +83,7 @@ class MovieLens100K(_MovieLens100K):
         assert source is not None
         users = read_users(source)
         films = read_films(source)
-        of_users = {"age": age_bands(users)} | {
-            name: _texts(users, name) for name in ("gender", "occupation", "zip")
-        }
+        of_users = user_columns(users)
         of_films = {"year": release_years(films)} | {
             f"genre_{name}": films.integers(name, 0, 1).astype(np.str_) for name in GENRES
         }
@@ -104,7 +102,7 @@ class MovieLens100KIds(_MovieLens100K):
     """MovieLens 100K with the ids of users and films, 8 fields. Not the paper's encoding.
 
     Ratings of 3 are dropped, higher ones are positive, so the rows are those of ``ml-100k``.
-    Fields: user, film, age in seven bands, gender, occupation, zip code, year of release, and the
+    Fields: user, age in seven bands, gender, occupation, zip code, film, year of release, and the
     combination of genres.
     """
 
@@ -116,19 +114,18 @@ class MovieLens100KIds(_MovieLens100K):
         assert source is not None
         users = read_users(source)
         films = read_films(source)
-        of_users = {"user": _texts(users, "user")}
-        of_films = {"film": _texts(films, "film")}
-        of_users |= {"age": age_bands(users)} | {
-            name: _texts(users, name) for name in ("gender", "occupation", "zip")
+        of_users = {"user": _texts(users, "user")} | user_columns(users)
+        of_films = {
+            "film": _texts(films, "film"),
+            "year": release_years(films),
+            "genres": genre_combinations(films),
         }
-        of_films |= {"year": release_years(films), "genres": genre_combinations(films)}
-        order = ("user", "film", *list(of_users)[1:], *list(of_films)[1:])
         for chunk, ratings, kept in self.rated(source):
             user = chunk.positions("user", users["user"], "u.user")[kept]
             film = chunk.positions("film", films["film"], "u.item")[kept]
             columns = {name: values[user] for name, values in of_users.items()}
             columns |= {name: values[film] for name, values in of_films.items()}
-            yield _block({name: columns[name] for name in order}, ratings[kept])
+            yield _block(columns, ratings[kept])
 
 
 def read_users(source: Path) -> Chunk:
@@ -143,6 +140,12 @@ def read_films(source: Path) -> Chunk:
     films = read_whole(source / "u.item", FILM_COLUMNS, separator="|", encoding=ENCODING)
     films.check_unique("film")
     return films
+
+
+def user_columns(users: Chunk) -> dict[str, Texts]:
+    """What is known about each user but the id: four arrays of shape (users,)."""
+    plain = {name: _texts(users, name) for name in ("gender", "occupation", "zip")}
+    return {"age": age_bands(users), **plain}
 
 
 def age_bands(users: Chunk) -> Texts:

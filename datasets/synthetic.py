@@ -105,8 +105,8 @@ def draw_model(options: Synthetic) -> Model:
     """Draw the truth, scaled exactly to the variances that ``options`` ask for.
 
     Fields are independent, so with field means m_i of the vectors the logit splits into
-    uncorrelated parts: a main effect per feature, and Σ_{i<j} ⟨v_i − m_i, v_j − m_j⟩, whose variance
-    is Σ_{i<j} tr(C_i C_j) for the fields' covariances C_i. Multiplying out moves the terms with
+    uncorrelated parts: a main effect per feature, and Σ_{i<j} ⟨v_i − m_i, v_j − m_j⟩, of variance
+    Σ_{i<j} tr(C_i C_j) for the fields' covariances C_i. Multiplying out moves the terms with
     m_i into the first-order weights and the bias, and leaves the vectors (and widths) as drawn.
     """
     rng = np.random.default_rng([options.seed, MODEL_STREAM])
@@ -178,8 +178,8 @@ class Synthetic(Dataset):
     popularity: ``0`` is the most frequent. The first rows do not depend on how many there are.
 
     Defaults leave room between the models and let the widest one be learnt in seconds: an FM of
-    width 0, 1, 2, 4, 8, 16 (Adam 1e-3, batch 1024, seed 0) reaches a test AUC of 0.783, 0.789, 0.842,
-    0.863, 0.871, 0.874, Bayes 0.891. With 2,000 features and zipf=1.1 it is 0.08 short of Bayes.
+    width 0, 1, 2, 4, 8, 16 (Adam 1e-3, batch 1024, seed 0) reaches a test AUC of 0.783, 0.789,
+    0.842, 0.863, 0.871, 0.874, Bayes 0.891. With 2,000 features and zipf=1.1 it is 0.08 short of Bayes.
     """
 
     name = "synthetic"

@@ -133,6 +133,7 @@ def _entries_of_source(kind: Kind, path: Path, module: str) -> Iterator[Entry]:
             if isinstance(target, ast.Name)
         }
         if isinstance(constants.get("name"), str):
+            year = constants.get("year")
             yield Entry(
                 kind=kind,
                 name=str(constants["name"]),
@@ -140,7 +141,7 @@ def _entries_of_source(kind: Kind, path: Path, module: str) -> Iterator[Entry]:
                 class_name=node.name,
                 summary=_first_sentence(ast.get_docstring(node) or ""),
                 family=str(constants.get("family", "")),
-                year=constants["year"] if isinstance(constants.get("year"), int) else None,
+                year=year if isinstance(year, int) else None,
             )
 
 
@@ -157,7 +158,7 @@ def _entries_of_plugin(path: Path) -> Iterator[Entry]:
         is_class = isinstance(value, type) and issubclass(value, Component)
         if is_class and value.__module__ == module.__name__ and "name" in vars(value):
             yield Entry(
-                kind=value.kind,  # type: ignore[arg-type]
+                kind=value.kind,
                 name=value.name,
                 module=str(path),
                 class_name=value.__name__,

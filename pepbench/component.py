@@ -63,8 +63,9 @@ class Between:
     def legal(self, value: Value) -> bool:
         """Whether ``value`` is a number within the legal range."""
         low, high = self.allow or (self.low, self.high)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and low <= value <= high
+        if isinstance(value, bool | str):
+            return False
+        return low <= value <= high
 
     def describe(self) -> str:
         """The legal range in words."""

@@ -128,7 +128,7 @@ class MaskedTable(Embedding):
         self.dim = values.shape[1]
         self.register_buffer("mask", mask.to(values.device, copy=True))
         self.table = nn.Parameter(values.detach() * self.mask)
-        self.table.register_hook(self._masked)
+        self.table.register_hook(self._masked)  # type: ignore[no-untyped-call]
 
     def _masked(self, gradient: Tensor) -> Tensor:
         # The gradient belongs to this step alone; in place saves a copy of the table.

@@ -56,7 +56,8 @@ class Dense(Layout):
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        return self.table[ids]
+        vectors: Floats = self.table[ids]
+        return vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,8 @@ class Masked(Layout):
     def mask(self) -> NDArray[np.bool_]:
         """Shape (N, D): which entries are kept."""
         n_rows = len(self.indptr) - 1
-        rows = np.repeat(np.arange(n_rows), np.diff(self.indptr.astype(np.int64)))
+        ends = self.indptr.astype(np.int64)
+        rows = np.repeat(np.arange(n_rows), ends[1:] - ends[:-1])
         mask = np.zeros((n_rows, self.dim), dtype=np.bool_)
         mask[rows, self.columns] = True
         return mask

@@ -188,8 +188,23 @@ class Task(ABC):
         """Mean binary cross-entropy of a batch plus the embedding's penalty."""
 
     @abstractmethod
-    def train(self, model: Model, *, after_epoch: Callable[[int], None] | None = None) -> Fitted:
+    def train(
+        self,
+        model: Model,
+        *,
+        phase: str = "train",
+        after_epoch: Callable[[int], None] | None = None,
+    ) -> Fitted:
         """The standard fit: epochs with early stopping on validation AUC, best epoch restored.
+
+        Parameters
+        ----------
+        model
+            What to train, in place.
+        phase
+            To which the time is accounted; give trainings before the last another name.
+        after_epoch
+            Called with the number of the epoch, from 1, before it is validated.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.floating]
 
 
-def auc(labels: NDArray[np.generic], scores: Numbers) -> float:
+def auc(labels: NDArray[np.integer], scores: Numbers) -> float:
     """Area under the ROC curve: the share of (positive, negative) pairs in the right order.
 
     Ties count one half. Exact over all rows, not a mean over batches.
@@ -46,7 +46,7 @@ def auc(labels: NDArray[np.generic], scores: Numbers) -> float:
     return (rank_sum - n_positive * (n_positive + 1) / 2.0) / (n_positive * n_negative)
 
 
-def log_loss(labels: NDArray[np.generic], logits: Numbers) -> float:
+def log_loss(labels: NDArray[np.integer], logits: Numbers) -> float:
     """Mean binary cross-entropy of logits (n,) against labels (n,), in nats.
 
     >>> round(log_loss(np.array([1, 0]), np.array([0.0, 0.0])), 6)

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
+from pepbench.analysis.placements import Placements, placements
 from pepbench.analysis.significance import (
     AucInterval,
     Comparison,
-    Placements,
     compare_placements,
     holm,
-    placements,
     placements_interval,
     verdict,
 )

@@ -37,12 +37,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
+from pepbench.analysis.placements import Floats, Placements, placements
 from pepbench.errors import PepbenchError
 
 ALPHA = 0.05
@@ -56,29 +57,6 @@ Verdict = Literal["better", "worse", "equivalent", "undecided"]
 # An AUC is a multiple of 1/(2·m·n). Sums of placements are rounded at about 1e-16, which must not
 # become a "significant" difference where the true one and its variance are zero.
 _ROUNDING = 1e-15
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Placements:
-    """The structural components of the mean AUC over K seeds.
-
-    Attributes
-    ----------
-    aucs
-        (K,): the AUC of each seed.
-    positive
-        (m,): for each positive row, the share of negative rows ranked below it, averaged over
-        seeds.
-    negative
-        (n,): for each negative row, the share of positive rows ranked above it, averaged over
-        seeds.
-    """
-
-    aucs: Floats
-    positive: Floats
-    negative: Floats
 
 
 @dataclass(frozen=True)
@@ -144,74 +122,6 @@ class _Part:
 
     variance: float
     degrees_of_freedom: float
-
-
-def placements(labels: ArrayLike, scores: ArrayLike) -> Placements:
-    """Structural components of the AUC, by one sort for each score vector.
-
-    Parameters
-    ----------
-    labels
-        (n,) of 0 and 1.
-    scores
-        (n,) or (K, n): a score for each row, one line for each seed; higher means positive. Only
-        their order matters.
-
-    Returns
-    -------
-    Placements
-        Averaged over the K seeds.
-
-    Raises
-    ------
-    PepbenchError
-        If shapes differ, a label is not 0 or 1, a class has no row, or a score is NaN.
-
-    Examples
-    --------
-    >>> placements([0, 1, 0, 1], [0.1, 0.4, 0.4, 0.8]).positive
-    array([0.75, 1.  ])
-    """
-    positives = _checked_labels(labels)
-    lines = np.atleast_2d(np.asarray(scores))
-    if lines.ndim != 2 or lines.shape[1] != len(positives) or not len(lines):
-        raise PepbenchError(
-            f"scores must be of shape (rows,) or (seeds, rows) with a row for each of the "
-            f"{len(positives)} labels, got shape {np.shape(scores)}"
-        )
-    if np.isnan(lines).any():
-        raise PepbenchError("scores must be numbers, got NaN")
-    total = np.zeros(len(positives))
-    aucs = np.empty(len(lines))
-    for seed, line in enumerate(lines):
-        placed = _placed(positives, line)
-        aucs[seed] = placed[positives].mean()
-        total += placed
-    total /= len(lines)
-    return Placements(aucs=aucs, positive=total[positives], negative=total[~positives])
-
-
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve of one score vector; ties count ½.
-
-    Parameters
-    ----------
-    labels
-        (n,) of 0 and 1.
-    scores
-        (n,); higher means positive.
-
-    Raises
-    ------
-    PepbenchError
-        As :func:`placements`.
-
-    Examples
-    --------
-    >>> auc([0, 1, 0, 1], [0.1, 0.4, 0.4, 0.8])
-    0.875
-    """
-    return float(placements(labels, scores).aucs[0])
 
 
 def delong_test(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> DeLong:
@@ -411,40 +321,6 @@ def verdict(difference: float, p_holm: float, p_equivalent: float, alpha: float 
     if p_holm < alpha:
         return "better" if difference > 0 else "worse"
     return "equivalent" if p_equivalent < alpha else "undecided"
-
-
-def _checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
-    values = np.asarray(labels)
-    if values.ndim != 1:
-        raise PepbenchError(f"labels must be of shape (rows,), got shape {values.shape}")
-    positives: NDArray[np.bool_] = values == 1
-    if not (positives | (values == 0)).all():
-        raise PepbenchError("labels must be 0 or 1")
-    if not len(positives) or positives.all() or not positives.any():
-        which = f"only {int(positives[0])}" if len(positives) else "nothing"
-        raise PepbenchError(
-            f"the labels hold {which}: an AUC needs rows of both classes in the test split"
-        )
-    return positives
-
-
-def _placed(positives: NDArray[np.bool_], scores: NDArray[Any]) -> Floats:
-    """Of each row, the share of the other class's rows that it is ranked rightly against."""
-    order = np.argsort(scores)
-    sorted_scores = scores[order]
-    starts = np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
-    lengths = np.diff(np.r_[starts, len(scores)])
-    positive_ties = np.add.reduceat(positives[order].astype(np.int64), starts)
-    negative_ties = lengths - positive_ties
-    negatives_below = np.cumsum(negative_ties) - negative_ties / 2
-    positives_above = positive_ties.sum() - np.cumsum(positive_ties) + positive_ties / 2
-    placed = np.empty(len(scores))
-    placed[order] = np.where(
-        positives[order],
-        np.repeat(negatives_below / negative_ties.sum(), lengths),
-        np.repeat(positives_above / positive_ties.sum(), lengths),
-    )
-    return placed
 
 
 def _mean_difference(a: Placements, b: Placements) -> float:

@@ -45,12 +45,14 @@ class _PairwiseProducts(torch.autograd.Function):
         total = vectors.sum(1)
         ctx.save_for_backward(vectors, total)
         squares = torch.linalg.vector_norm(vectors.flatten(1), dim=1).square()
-        return (total.square().sum(1) - squares).mul_(0.5)
+        pairs: Tensor = 0.5 * (total.square().sum(1) - squares)
+        return pairs
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         vectors, total = ctx.saved_tensors
-        return (total[:, None, :] - vectors).mul_(gradient[:, None, None])
+        others: Tensor = total[:, None, :] - vectors
+        return others.mul_(gradient[:, None, None])
 
 
 def pairwise_products(vectors: Tensor) -> Tensor:

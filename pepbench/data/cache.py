@@ -59,15 +59,16 @@ def building(folder: Path) -> Iterator[Path]:
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    old = folder.parent / f".{folder.name}.old.tmp"
     try:
         new.chmod(0o755)
         yield new
         if folder.exists():
-            folder.rename(new.with_name(f".{folder.name}.old.tmp"))
+            folder.rename(old)
         new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(new.with_name(f".{folder.name}.old.tmp"), ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def wrong_sizes(folder: Path, sizes: dict[str, int]) -> list[str]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -130,7 +130,8 @@ class _Vocabulary:
         values = pc.fill_null(encoded.dictionary.cast(pa.string()), "").to_pylist()
         known = self.codes
         codes = np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int32)
-        return codes[encoded.indices.to_numpy(zero_copy_only=False)]
+        block: NDArray[np.int32] = codes[encoded.indices.to_numpy(zero_copy_only=False)]
+        return block
 
 
 def write_table(
@@ -275,7 +276,7 @@ def table_fingerprint(fields: tuple[str, ...], digests: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def vocabulary_digest(vocabularies: Any) -> str:
+def vocabulary_digest(vocabularies: Iterable[list[str]]) -> str:
     """SHA-256 (hex) of the fields' values in order."""
     digest = hashlib.sha256()
     for values in vocabularies:
