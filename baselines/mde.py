@@ -72,8 +72,9 @@ class MDE(Method):
         not monotone in λ: a block that reaches D loses its projection.
         """
         shares = popularity**self.alpha
-        halves = np.arange(1, dim) + 0.5
-        scales = np.unique(np.concatenate([[0.0], (halves / shares[:, None]).ravel()]))
+        whole = np.arange(1, dim) + 0.5
+        edges = whole if self.rounding == "nearest" else 2.0 ** (np.arange(dim.bit_length()) + 0.5)
+        scales = np.unique(np.concatenate([[0.0], (edges / shares[:, None]).ravel()]))
         best, best_size = None, -1
         smallest = None
         for scale in scales * (1.0 + 1e-12):
@@ -92,7 +93,8 @@ class MDE(Method):
     def _rounded(self, ideal: NDArray[np.floating], dim: int) -> NDArray[np.int64]:
         if self.rounding == "power2":
             ideal = 2.0 ** np.round(np.log2(np.maximum(ideal, 1.0)))
-        return np.clip(np.floor(ideal + 0.5), 1, dim).astype(np.int64)
+        rounded: NDArray[np.int64] = np.floor(ideal + 0.5).astype(np.int64)
+        return np.clip(rounded, 1, dim)
 
 
 def equal_frequency_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:

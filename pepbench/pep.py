@@ -124,6 +124,7 @@ class PEP(Method):
         pruned = ThresholdedTable(initial, thresholds)
         model = task.model(pruned)
         optimiser = task.optimiser(model, {thresholds.raw: self.threshold_rate})
+        thresholds.raw.requires_grad_(self.warmup_steps == 0)
         previous = table = initial
         for step in task.steps(model, optimiser):
             thresholds.raw.requires_grad_(step.number >= self.warmup_steps)

@@ -43,8 +43,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pepbench.analysis.placements import Floats, Placements, placements
+from pepbench.analysis.placements import Floats, Placements, auc, placements
 from pepbench.errors import PepbenchError
+
+__all__ = [
+    "ALPHA",
+    "MARGIN",
+    "AucInterval",
+    "Comparison",
+    "DeLong",
+    "Placements",
+    "Verdict",
+    "auc",
+    "compare",
+    "compare_placements",
+    "delong_test",
+    "holm",
+    "mean_auc_interval",
+    "placements",
+    "placements_interval",
+    "verdict",
+]
 
 ALPHA = 0.05
 """Level of tests; intervals cover 1 − ALPHA."""

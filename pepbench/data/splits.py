@@ -308,7 +308,7 @@ def _read_splits(table: Table, folder: Path) -> Splits | None:
     """Open a split; None where it is missing, damaged, or of another table."""
     try:
         meta = SplitMeta.model_validate_json((folder / "meta.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
     if meta.table_fingerprint != table.fingerprint or wrong_sizes(folder, meta.sizes):
         return None

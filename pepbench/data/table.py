@@ -237,8 +237,8 @@ def read_table(folder: Path) -> Table:
     path = folder / "meta.json"
     try:
         meta = TableMeta.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValidationError:
         raise DataError(f"{path} is damaged") from None
     problems = wrong_sizes(folder, meta.sizes)

@@ -26,17 +26,18 @@ def update(model: Model, batch: Batch, optimiser: torch.optim.Optimizer, clip: f
     Raises
     ------
     Diverged
-        If the gradient is not finite; the parameters are left as they were.
+        If loss or gradient is not finite; the parameters are left as they were.
     """
     optimiser.zero_grad(set_to_none=True)
     loss = batch_loss(model, batch)
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     norm = clip_gradient(parameters, clip)
-    if not math.isfinite(norm):
-        raise Diverged(f"the gradient is not finite (loss {loss.item():g})")
+    value = loss.detach()
+    if not (math.isfinite(norm) and math.isfinite(value.item())):
+        raise Diverged(f"loss {value.item():g} or gradient norm {norm:g} is not finite")
     optimiser.step()
-    return loss.detach()
+    return value
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], clip: float) -> float:

@@ -24,7 +24,7 @@ class Small(Dataset):
     block_rows: ClassVar[int] = 1_000
     fail_at: ClassVar[int | None] = None
 
-    def blocks(self, source: Path | None) -> Iterator[Block]:
+    def blocks(self, source: Path | None) -> Iterator[Block]:  # noqa: ARG002
         for start in range(0, len(self.labels), self.block_rows):
             if self.fail_at is not None and start >= self.fail_at:
                 raise RuntimeError("the reader broke")
@@ -40,7 +40,6 @@ def small(columns: dict[str, list[Any]], labels: Sequence[float], **more: Any) -
 
 def random_rows(n: int = 200, seed: int = 0) -> tuple[dict[str, list[str]], list[int]]:
     rng = np.random.default_rng(seed)
-    columns = {
-        name: rng.integers(0, k, n).astype(str).tolist() for name, k in (("a", 7), ("b", 40))
-    }
+    sizes = {"a": 7, "b": 40}
+    columns = {name: rng.integers(0, k, n).astype(str).tolist() for name, k in sizes.items()}
     return columns, rng.integers(0, 2, n).tolist()

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import Small, random_rows, small
 
+from pepbench.data.cache import cache_root
 from pepbench.data.table import Table, read_table, verify_table, write_table
 from pepbench.errors import DataError
 
 
 def built(dataset: Small) -> Table:
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=cache_root().parent))
     write_table(dataset, None, folder)
     return read_table(folder)
 

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from record_factory import FULL, record, run_of, spec, typical_run
+
+from pepbench.analysis.leaderboard import (
+    COLUMNS,
+    analyse,
+    compression_at_parity,
+    fronts,
+    leaderboard,
+)
+from pepbench.analysis.significance import compare, holm, mean_auc_interval
+from pepbench.records import ScoresRecord
+
+ISSUE_COLUMNS = [
+    *("dataset", "backbone", "method", "budget", "status", "reason"),
+    *("full_parameters", "parameters", "share", "bytes", "seeds"),
+    *("auc", "auc_low", "auc_high", "log_loss"),
+    *("delta_auc", "delta_low", "delta_high", "p_holm", "verdict", "on_front"),
+    *("search_seconds", "train_seconds", "peak_memory_mib"),
+]
+
+
+def table(run, **options):
+    return leaderboard(run.records, run.load_predictions, run.load_labels, **options)
+
+
+def analysis_of(run, **options):
+    return analyse(run.records, run.load_predictions, run.load_labels, **options)
+
+
+def row(frame, **where):
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def typical():
+    return typical_run()
+
+
+def test_columns_are_those_of_the_contract_in_its_order(typical):
+    assert list(table(typical).columns) == ISSUE_COLUMNS == list(COLUMNS)
+    assert list(leaderboard([], {}.get, {}.get).columns) == ISSUE_COLUMNS
+
+
+def test_one_row_per_cell_by_budget_then_auc(typical):
+    toy = table(typical).query("dataset == 'toy'")
+    assert list(zip(toy["budget"], toy["method"], strict=True)) == [
+        ("100%", "full"),
+        ("50%", "mde"),
+        ("50%", "pep"),
+        ("10%", "pep"),
+        ("10%", "mde"),
+        ("10%", "mine"),
+        ("1%", "uniform"),
+    ]
+
+
+def test_the_order_of_records_does_not_matter(typical):
+    expected = table(typical)
+    shuffled = random.Random(1).sample(typical.records, len(typical.records))
+    found = leaderboard(shuffled, typical.load_predictions, typical.load_labels)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_figures_of_an_ok_cell(typical):
+    pep = row(table(typical), dataset="toy", method="pep", budget="10%")
+    finals = [
+        r
+        for r in typical.records
+        if r.spec.cell == ("toy", "fm", "pep", "10%") and r.spec.role == "final"
+    ]
+    scores = np.stack([typical.predictions[r.key] for r in finals])
+    interval = mean_auc_interval(typical.labels, scores)
+    assert pep["auc"] == pytest.approx(np.mean([r.test.auc for r in finals]))
+    assert (pep["auc_low"], pep["auc_high"]) == pytest.approx((interval.low, interval.high))
+    assert (pep["status"], pep["reason"], pep["seeds"]) == ("ok", "", 3)
+    assert (pep["full_parameters"], pep["parameters"], pep["bytes"]) == (FULL, 1000, 4000)
+    assert pep["share"] == pytest.approx(0.1)
+    assert (pep["search_seconds"], pep["train_seconds"]) == (2.0, 3.0)
+
+
+def test_deltas_are_against_full_and_holm_is_over_the_budget(typical):
+    frame = table(typical)
+    scores = {}
+    for r in typical.records:
+        if r.spec.role == "final" and r.spec.data.spec == "toy":
+            scores.setdefault((r.spec.method.spec, r.spec.budget), []).append(
+                typical.predictions[r.key]
+            )
+    expected = {
+        method: compare(typical.labels, scores[method, "50%"], scores["full", "100%"])
+        for method in ("mde", "pep")
+    }
+    adjusted = dict(zip(expected, holm([c.p for c in expected.values()]), strict=True))
+    for method, comparison in expected.items():
+        found = row(frame, dataset="toy", method=method, budget="50%")
+        assert found["delta_auc"] == comparison.difference
+        assert (found["delta_low"], found["delta_high"]) == (comparison.low, comparison.high)
+        assert found["p_holm"] == adjusted[method]
+
+
+def test_verdicts_of_the_typical_run(typical):
+    frame = table(typical)
+    assert row(frame, dataset="toy", method="full")["verdict"] == "reference"
+    assert math.isnan(row(frame, dataset="toy", method="full")["delta_auc"])
+    assert row(frame, dataset="toy", method="pep", budget="50%")["verdict"] == "equivalent"
+    assert row(frame, dataset="toy", method="pep", budget="10%")["verdict"] == "worse"
+
+
+def test_infeasible_and_failed_cells_say_why(typical):
+    frame = table(typical)
+    uniform = row(frame, method="uniform")
+    assert (uniform["status"], uniform["reason"]) == ("infeasible", "smallest possible is 625")
+    mine = row(frame, method="mine")
+    assert (mine["status"], mine["reason"]) == ("failed", "ValueError: <script> no | luck")
+    for cell in (uniform, mine):
+        assert cell["seeds"] == 0
+        assert pd.isna(cell["parameters"])
+        assert math.isnan(cell["auc"])
+        assert cell["verdict"] == ""
+        assert not cell["on_front"]
+
+
+def test_a_failed_final_run_fails_the_cell_but_the_others_are_shown():
+    run = run_of(300)
+    run.add(0.0, method="full", budget="100%")
+    run.add(0.1, seeds=2, method="pep", budget="10%")
+    broken = spec(method="pep", budget="10%", seed=2)
+    run.records.append(record(broken, "failed", reason="Diverged: loss is nan"))
+    pep = row(table(run), method="pep")
+    assert (pep["status"], pep["reason"], pep["seeds"]) == ("failed", "Diverged: loss is nan", 2)
+    assert pep["auc"] > 0.5
+    assert (pep["verdict"], pep["on_front"]) == ("", False)
+
+
+def test_failed_tuning_trials_do_not_matter_if_one_succeeded():
+    run = run_of(300)
+    run.add(0.1, method="pep", budget="10%")
+    trial = spec(method="pep", budget="10%", seed=98, role="tuning")
+    run.records.append(record(trial, "failed", reason="out of memory"))
+    assert row(table(run), method="pep")["status"] == "ok"
+
+
+def test_tuning_without_final_runs_is_incomplete():
+    trial = spec(role="tuning")
+    frame = leaderboard([record(trial)], {}.__getitem__, {}.__getitem__)
+    assert frame["status"].tolist() == ["incomplete"]
+    assert "run the same command again" in frame["reason"][0]
+
+
+def test_without_the_reference_nothing_is_compared():
+    run = run_of(300)
+    run.add(0.1, method="pep", budget="10%")
+    pep = row(table(run), method="pep")
+    assert math.isnan(pep["delta_auc"])
+    assert pep["verdict"] == ""
+    assert pep["auc_low"] < pep["auc"]
+
+
+def test_another_reference_stands_at_each_budget(typical):
+    frame = table(typical, reference="mde").query("dataset == 'toy' and status == 'ok'")
+    assert frame.query("method == 'mde'")["verdict"].tolist() == ["reference"] * 2
+    pep = row(frame, method="pep", budget="10%")
+    mde = row(frame, method="mde", budget="10%")
+    assert pep["delta_auc"] == pytest.approx(pep["auc"] - mde["auc"])
+
+
+@pytest.mark.parametrize("difference", [{"split": "0dd" * 5}, {"dim": 8}])
+def test_other_protocols_are_kept_apart_and_not_compared(difference):
+    run = run_of(300)
+    run.add(0.0, method="full", budget="100%")
+    run.add(0.1, method="pep", budget="10%")
+    run.add(0.1, method="pep", budget="10%", **difference)
+    analysis = analysis_of(run)
+    pep = analysis.frame.query("method == 'pep'")
+    assert len(pep) == 2
+    assert pep["delta_auc"].notna().sum() == 1
+    assert pep["seeds"].tolist() == [3, 3]
+    assert pep["dataset"].nunique() == 2
+    assert all(name.startswith("toy [D=") for name in pep["dataset"])
+    assert len(fronts(analysis.frame, analysis.comparisons)) == 2
+
+
+def test_a_missing_prediction_costs_that_comparison_only():
+    run = typical_run()
+    lost = next(r for r in run.records if r.spec.method.spec == "pep" and r.key in run.predictions)
+    del run.predictions[lost.key]
+    analysis = analysis_of(run)
+    dataset, _, method, budget = lost.spec.cell
+    hit = row(analysis.frame, dataset=dataset, method=method, budget=budget)
+    assert hit["status"] == "ok"
+    assert hit["auc"] > 0.5
+    assert math.isnan(hit["delta_auc"])
+    assert math.isnan(hit["auc_low"])
+    assert analysis.frame["delta_auc"].notna().sum() == 7
+    notes = analysis.comparisons.query("note != ''")["note"].tolist()
+    assert notes == [f"the predictions of run {lost.key[:12]} are missing or damaged"]
+
+
+def test_predictions_that_do_not_fit_the_labels_cost_that_comparison_only():
+    run = typical_run()
+    cut = next(r for r in run.records if r.spec.method.spec == "pep" and r.key in run.predictions)
+    run.predictions[cut.key] = run.predictions[cut.key][:-1]
+    assert table(run)["delta_auc"].notna().sum() == 7
+
+
+def test_a_missing_prediction_of_the_reference_leaves_its_figures():
+    run = typical_run()
+    lost = next(
+        r
+        for r in run.records
+        if r.spec.cell[:3] == ("toy", "fm", "full") and r.key in run.predictions
+    )
+    del run.predictions[lost.key]
+    frame = table(run)
+    assert frame.query("dataset == 'toy'")["delta_auc"].notna().sum() == 0
+    assert frame.query("dataset == 'two'")["delta_auc"].notna().sum() == 4
+    assert row(frame, dataset="toy", method="full")["verdict"] == "reference"
+
+
+def test_one_class_in_the_test_split_leaves_the_recorded_figures():
+    run = typical_run()
+    run.labels = np.zeros_like(run.labels)
+    frame = table(run)
+    assert frame["auc"].notna().sum() == 10
+    assert frame[["auc_low", "delta_auc", "p_holm"]].isna().all(axis=None)
+
+
+def test_seeds_that_differ_are_compared_unpaired():
+    run = run_of(300)
+    run.add(0.0, method="full", budget="100%", seeds=3)
+    run.add(0.1, method="pep", budget="10%", seeds=5)
+    comparisons = analysis_of(run).comparisons
+    assert comparisons["paired"].tolist() == [False]
+    assert (comparisons["seeds"][0], comparisons["reference_seeds"][0]) == (5, 3)
+
+
+def test_parameters_and_bytes_are_the_largest_over_seeds():
+    run = run_of(300)
+    run.records.append(record(spec(seed=99, role="tuning")))
+    for seed, parameters in enumerate((990, 1000, 980)):
+        run.add_final(0.1, seed, parameters, method="pep", budget="10%")
+    pep = row(table(run), method="pep")
+    assert (pep["parameters"], pep["bytes"]) == (1000, 4000)
+
+
+def test_final_runs_of_an_older_best_trial_are_left_out():
+    run = run_of(300)
+    run.add(0.1, method="pep", budget="10%")
+    better = spec(method="pep", budget="10%", seed=97, role="tuning")
+    training = better.training.model_copy(update={"learning_rate": 0.5})
+    better = better.model_copy(update={"training": training})
+    run.records.append(record(better, validation=ScoresRecord(auc=0.9, log_loss=0.1)))
+    assert row(table(run), method="pep")["status"] == "incomplete"
+
+
+def comparison(parameters, p, difference=0.0, method="pep"):
+    return {
+        "dataset": "toy",
+        "backbone": "fm",
+        "method": method,
+        "full_parameters": 1000,
+        "parameters": parameters,
+        "difference": difference,
+        "p_noninferior": p,
+    }
+
+
+def test_parity_is_the_smallest_size_shown_noninferior():
+    rows = [comparison(500, 0.001), comparison(100, 0.04), comparison(10, 0.06)]
+    rows += [comparison(500, 0.5, method="mde"), comparison(5, 0.001, math.nan, method="lost")]
+    parity = compression_at_parity(pd.DataFrame(rows))
+    assert parity["method"].tolist() == ["mde", "pep"]
+    assert parity["parameters"].fillna(-1).tolist() == [-1, 100]
+    assert parity["compression"].fillna(-1).tolist() == [-1, 10]
+
+
+def test_fronts_are_plain_and_sorted(typical):
+    analysis = analysis_of(typical)
+    toy, two = fronts(analysis.frame, analysis.comparisons)
+    assert (toy["dataset"], toy["backbone"], two["dataset"]) == ("toy", "fm", "two")
+    assert [point["parameters"] for point in toy["points"]] == [1000, 5000]
+    assert [point["method"] for point in toy["points"]] == ["pep", "mde"]
+    assert toy["reference_point"] == {"parameters": FULL, "auc": 0.5}
+    small, large = (point["auc"] - 0.5 for point in toy["points"])
+    assert toy["hypervolume"] == pytest.approx(
+        small * math.log10(5) + large * math.log10(2), abs=1e-12
+    )
+    assert {entry["method"] for entry in toy["parity"]} == {"mde", "pep"}
+    on_front = analysis.frame.query("dataset == 'toy' and on_front")
+    assert sorted(on_front["method"]) == ["mde", "pep"]

@@ -1,0 +1,78 @@
+"""What every data set must do."""
+
+import json
+
+import numpy as np
+import pytest
+from pepbench.datasets.anime import Anime
+from pepbench.datasets.ml_100k import MovieLens100K, MovieLens100KIds
+from pepbench.datasets.synthetic import Synthetic
+
+from pepbench.component import split_spec
+from pepbench.data.dataset import Dataset
+from pepbench.data.manage import add, describe, is_added, open_table, verify
+from pepbench.data.splits import open_splits
+
+SMALL = Synthetic(rows=1_000, fields=3, features=50, dim=3, seed=5)
+CASES = [
+    (MovieLens100K(), "ml-100k", "4dace3254ade1e55", "9856af4f1274aa48"),
+    (MovieLens100KIds(), "ml-100k", "4aa34c96e2374c46", "92571315819757b0"),
+    (Anime(), "anime", "36d0d034d061d476", "65d3120ec0d8ac2f"),
+    (Synthetic(), None, "c1fbbc8c58806ea7", "c72daeded2e2915c"),
+    (
+        Synthetic(rows=1_000, fields=3, features=50, dim=3, seed=5),
+        None,
+        "c6045d34927df49a",
+        "19412e59cc6d39e7",
+    ),
+]
+"""Data set, its folder under the raw data, and the fingerprints of table and split 0."""
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case[0].spec)
+def case(request, raw):
+    dataset, folder, *fingerprints = request.param
+    return dataset, None if folder is None else raw(folder), *fingerprints
+
+
+def test_fingerprints_are_pinned(case):
+    dataset, source, table_fingerprint, split_fingerprint = case
+    table = add(dataset, source)
+    assert table.fingerprint == table_fingerprint
+    assert open_splits(table, 0).fingerprint == split_fingerprint
+
+
+def test_says_who_made_it_and_who_may_use_it(case):
+    dataset = case[0]
+    for text in (dataset.title, dataset.licence, dataset.citation, dataset.url):
+        assert text.strip()
+    assert dataset.generated == (not dataset.files)
+
+
+def test_spec_leads_back_to_the_data_set(case):
+    dataset: Dataset = case[0]
+    name, texts = split_spec(dataset.spec)
+    assert name == dataset.name
+    assert type(dataset).from_options(type(dataset).parse_options(texts)) == dataset
+
+
+def test_added_data_set_is_whole_and_described(case):
+    dataset, source, *_ = case
+    add(dataset, source)
+    assert is_added(dataset)
+    described = json.loads(json.dumps(describe(dataset)))
+    assert verify(dataset) == []
+    assert described["rows"] == len(open_table(dataset).labels)
+    assert described["features"] == sum(described["fields"].values())
+
+
+def test_splits_hold_global_ids_of_all_fields(case):
+    dataset, source, *_ = case
+    splits = open_splits(add(dataset, source), 1)
+    fields = splits.fields
+    for rows in (splits.train, splits.validation, splits.open_test()):
+        assert rows.ids.dtype == np.int32
+        assert (rows.ids >= fields.offsets).all()
+        assert (rows.ids < fields.offsets + fields.cardinalities).all()
+    assert (np.delete(fields.frequencies, fields.offsets) > 0).all()
+    assert (fields.frequencies[fields.offsets] == 0).all()

@@ -1,0 +1,167 @@
+"""PEP's own rules: where the search stops, what is kept, what is trained again."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from pepbench.errors import Infeasible
+from pepbench.fields import Fields
+from pepbench.method import xavier_uniform
+from pepbench.pep import PEP, ThresholdedTable, Thresholds, refilled
+
+QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
+KINDS = ("global", "dimension", "feature", "field", "feature_dim", "field_dim")
+
+
+def search(toy, method, budget, seed=0):
+    torch.manual_seed(seed)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    return method.search(toy.task(seed), initial, budget)
+
+
+def counts_by_step(toy, method, steps, seed=0):
+    """Non-zeros after 0, 1, 2, … updates, counted from outside."""
+    torch.manual_seed(seed)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    thresholds = Thresholds(method.granularity, toy.fields, 8, method.init)
+    table = ThresholdedTable(initial, thresholds)
+    task = toy.task(seed)
+    model = task.model(table)
+    counts = [int(torch.count_nonzero(table.thresholded()))]
+    optimiser = task.optimiser(model, {thresholds.raw: method.threshold_rate})
+    for step in task.steps(model, optimiser):
+        counts.append(int(torch.count_nonzero(table.thresholded())))
+        if step.number == steps:
+            return counts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_search_stops_at_the_first_step_within_budget(toy, kind):
+    method = dataclasses.replace(QUICK, granularity=kind, mode="reference")
+    counts = counts_by_step(toy, method, 300)
+    budget = min(counts) + (counts[0] - min(counts)) // 2
+    first = next(step for step, count in enumerate(counts) if count <= budget)
+    found = search(toy, method, budget)
+    assert (found.steps, found.trimmed) == (first, False)
+    assert int(found.mask.sum()) == counts[first] <= budget
+
+
+@pytest.mark.parametrize("option", [{}, {"exact": False}, {"mode": "reference"}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_overshot_budget_is_refilled_unless_told_otherwise(toy, kind, option):
+    method = dataclasses.replace(QUICK, granularity=kind, **option)
+    counts = counts_by_step(toy, method, 300)
+    lowest = np.minimum.accumulate(counts)
+    step = next(k for k in range(1, 300) if lowest[k] == counts[k] > lowest[k + 1] + 1)
+    budget = int(counts[step]) - 1
+    mask = search(toy, method, budget).mask
+    assert int(mask.sum()) == (counts[step + 1] if option else budget)
+    loosely = search(toy, dataclasses.replace(method, exact=False), budget).mask
+    assert not (loosely & ~mask).any()
+
+
+def test_refill_takes_the_largest_of_what_the_last_step_pruned():
+    previous = torch.tensor([[0.5, -0.9, 0.0], [0.7, 0.1, 0.2]])
+    now = torch.tensor([[0.0, -0.8, 0.0], [0.0, 0.0, 0.1]])
+    assert refilled(previous, now, 3).tolist() == [[False, True, False], [True, False, True]]
+
+
+def test_at_the_step_limit_the_largest_entries_are_kept(toy):
+    method = dataclasses.replace(QUICK, max_steps=3, init=-12.0)
+    found = search(toy, method, 100)
+    assert found.trimmed
+    assert found.steps == 3
+    assert int(found.mask.sum()) == 100
+
+
+def test_at_the_step_limit_it_can_give_up_instead(toy):
+    method = dataclasses.replace(QUICK, max_steps=3, init=-12.0, at_limit="infeasible")
+    with pytest.raises(Infeasible, match=r"after 3 steps.*raise init, threshold_rate"):
+        search(toy, method, 100)
+
+
+def test_warm_up_holds_thresholds_while_values_learn(toy, monkeypatch):
+    task = toy.task()
+    all_steps = type(task).steps
+    history = []
+
+    def watched(self, model, optimiser=None):
+        for step in all_steps(self, model, optimiser):
+            table = model.embedding
+            history.append([p.detach().clone() for p in (table.thresholds.raw, table.values)])
+            yield step
+
+    monkeypatch.setattr(type(task), "steps", watched)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    dataclasses.replace(QUICK, warmup_steps=5, max_steps=8, init=-6.0).search(task, initial, 10)
+    moved = [not torch.equal(raw, torch.full_like(raw, -6.0)) for raw, _ in history]
+    assert moved == [False] * 5 + [True] * 4
+    assert not torch.equal(history[0][1], initial)
+
+
+@pytest.mark.parametrize("retrain", ["initial", "new"])
+def test_second_training_starts_from_initial_or_new_values(toy, retrain, monkeypatch):
+    task = toy.task(epochs=1)
+    started = []
+    monkeypatch.setattr(
+        type(task), "train", lambda _self, model, **_: started.append(model) or _stop()
+    )
+    torch.manual_seed(4)
+    expected = xavier_uniform(toy.fields.n_features, 8)
+    torch.manual_seed(4)
+    with pytest.raises(StopIteration):
+        dataclasses.replace(QUICK, retrain=retrain).fit(task, 200)
+    table = started[0].embedding
+    same = torch.equal(table.table, expected * table.mask)
+    assert same == (retrain == "initial")
+
+
+def _stop():
+    raise StopIteration
+
+
+def test_record_notes_say_how_the_search_ended(toy):
+    fitted = QUICK.fit(toy.task(epochs=1), 200)
+    assert fitted.notes["trimmed"] in (True, False)
+    assert fitted.notes["search_steps"] > 0
+
+
+def test_field_thresholds_are_told_by_name_when_shapes_agree():
+    # F = D = 3: the released code takes (F, 1)-shaped and per-dimension thresholds by size.
+    fields = Fields(("a", "b", "c"), (2, 4, 3), np.zeros(9, np.int64))
+    for kind, by_row in (("field", True), ("dimension", False)):
+        thresholds = Thresholds(kind, fields, 3, 0.0)
+        with torch.no_grad():
+            thresholds.raw.copy_(torch.tensor([-9.0, 0.0, 9.0]).view_as(thresholds.raw))
+        gate = thresholds().expand(9, 3)
+        if by_row:
+            assert torch.equal(gate[:, 0], gate[:, 2])
+            assert gate[0, 0] < gate[2, 0] < gate[6, 0]
+        else:
+            assert torch.equal(gate[0], gate[8])
+            assert gate[0, 0] < gate[0, 1] < gate[0, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_soft_threshold_and_its_gradient_match_the_formula(kind):
+    fields = Fields(("a", "b"), (3, 4), np.zeros(7, np.int64))
+    torch.manual_seed(0)
+    thresholds = Thresholds(kind, fields, 5, -1.0).double()
+    with torch.no_grad():
+        thresholds.raw.add_(torch.randn_like(thresholds.raw))
+    table = ThresholdedTable(torch.randn(7, 5).double(), thresholds)
+    weights = torch.randn(7, 5).double()
+
+    (table.thresholded() * weights).sum().backward()
+    ours = [table.values.grad, thresholds.raw.grad]
+
+    v = table.values.detach().clone().requires_grad_()
+    s = thresholds.raw.detach().clone().requires_grad_()
+    spread = s[fields.field_of_feature] if kind.startswith("field") else s
+    formula = torch.sign(v) * torch.relu(torch.abs(v) - torch.sigmoid(spread))
+    (formula * weights).sum().backward()
+    torch.testing.assert_close(table.thresholded(), formula, rtol=0, atol=1e-15)
+    for mine, theirs in zip(ours, (v.grad, s.grad), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from record_factory import SPLIT, run_of, typical_run
+
+from pepbench.analysis.leaderboard import COLUMNS, analyse
+from pepbench.errors import RecordError
+from pepbench.records import RecordStore, npy_bytes
+from pepbench.report.charts import pareto_chart, svg_bytes
+from pepbench.report.palette import marks
+from pepbench.report.summary import json_document, load_run
+from pepbench.report.write import write_reports
+
+
+def stored(run, folder):
+    """The run as files of a run's folder."""
+    store = RecordStore(folder)
+    store.put_labels(SPLIT, run.labels)
+    for record in run.records:
+        predictions = run.predictions.get(record.key)
+        if predictions is not None:
+            checksum = hashlib.sha256(npy_bytes(predictions)).hexdigest()
+            record = record.model_copy(update={"predictions_sha256": checksum})
+        store.put(record, predictions)
+    return store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    stored(typical_run(), folder)
+    return folder
+
+
+def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
+    first = write_reports(tmp_path / "a", *load_run(folder))
+    second = write_reports(tmp_path / "b", *load_run(folder))
+    names = ["leaderboard.csv", "leaderboard.md", "pareto.svg", "pareto.png"]
+    assert [path.name for path in first] == names
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    assert first[3].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(folder, tmp_path):
+    here = write_reports(tmp_path / "a", *load_run(folder))
+    program = (
+        "import sys, pathlib\n"
+        "from pepbench.report.summary import load_run\n"
+        "from pepbench.report.write import write_reports\n"
+        "write_reports(pathlib.Path(sys.argv[2]), *load_run(pathlib.Path(sys.argv[1])))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(folder), str(tmp_path / "b")],
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PATH": ""},
+    )
+    for path in here:
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_json_document_is_strict_json_with_the_contracts_keys(folder):
+    frame, fronts = load_run(folder)
+    document = json_document(folder, frame, fronts)
+    assert list(document) == ["folder", "cells", "fronts", "failed"]
+    read = json.loads(json.dumps(document, allow_nan=False))
+    assert all(tuple(cell) == COLUMNS for cell in read["cells"])
+    assert len(read["cells"]) == len(frame)
+    assert read["failed"] == 1
+    full = read["cells"][0]
+    assert full["delta_auc"] is None
+    assert (full["parameters"], full["on_front"], full["verdict"]) == (10_000, False, "reference")
+
+
+def test_an_empty_folder_is_refused_with_the_command_that_fills_it(tmp_path):
+    with pytest.raises(RecordError, match=r"no records in .*; run: pepbench run --out "):
+        load_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage):
+    run = typical_run()
+    store = stored(run, tmp_path)
+    lost = next(r for r in run.records if r.spec.method.spec == "pep" and r.key in run.predictions)
+    path = store.prediction_path(lost.key)
+    path.unlink()
+    if damage == "damaged":
+        path.write_bytes(b"nonsense")
+    warnings: list[str] = []
+    frame, _ = load_run(tmp_path, warnings.append)
+    assert frame["delta_auc"].notna().sum() == 7
+    assert frame["auc"].notna().sum() == 10
+    assert any("no comparison: the predictions of run" in line for line in warnings)
+
+
+def test_lost_labels_leave_the_recorded_figures(tmp_path):
+    store = stored(typical_run(), tmp_path)
+    store.labels_path(SPLIT).unlink()
+    frame, fronts = load_run(tmp_path)
+    assert frame["auc"].notna().sum() == 10
+    assert frame["delta_auc"].isna().all()
+    write_reports(tmp_path, frame, fronts)
+
+
+def test_chart_escapes_names_and_draws_every_ok_cell(analysed):
+    frame, _ = analysed
+    frame = frame.assign(method=frame["method"].replace("mde", "<script>"))
+    svg = svg_bytes(pareto_chart(frame)).decode()
+    assert "<script>" not in svg
+    assert "&lt;script&gt;" in svg
+    assert svg.count('aria-roledescription="point"') == 10
+    assert "toy · fm" in svg
+    assert "two · fm" in svg
+
+
+def test_chart_of_a_run_without_finished_cells_says_so(analysed):
+    frame, _ = analysed
+    svg = svg_bytes(pareto_chart(frame[frame["status"] != "ok"])).decode()
+    assert "no cell has finished" in svg
+
+
+def test_chart_of_a_single_cell_and_of_an_empty_table_can_be_drawn():
+    run = run_of(200)
+    run.add(0.1, seeds=1, parameters=0, method="pep", budget="10%")
+    frame = analyse(run.records, run.load_predictions, run.load_labels).frame
+    assert b"pep" in svg_bytes(pareto_chart(frame))
+
+
+def test_a_method_looks_the_same_whatever_else_is_drawn():
+    everything = marks(["pep", "mde", "uniform", "full", "magnitude", "random-mask"])
+    for name, mark in everything.items():
+        assert marks([name])[name] == mark
+
+
+@pytest.mark.parametrize(("count", "colours"), [(8, 8), (64, 8)])
+def test_marks_are_distinct(count, colours):
+    assigned = marks(f"method-{number}" for number in np.arange(count))
+    assert len(set(assigned.values())) == count
+    assert len({mark.colour for mark in assigned.values()}) == colours

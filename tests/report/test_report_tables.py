@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
+from pepbench.report.terminal import LeaderboardView
+from pepbench.report.words import duration, parity_sentences, percent, short_count
+
+
+def printed(frame, fronts, encoding="utf-8", **options):
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    console = Console(file=file, width=80, **options)
+    console.print(LeaderboardView(frame, fronts))
+    file.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def test_csv_has_the_columns_and_reads_back_exactly(analysed):
+    frame, _ = analysed
+    text = leaderboard_csv(frame)
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert len(read) == len(frame)
+    for column in frame.select_dtypes("float64"):
+        values = [float(row[column] or "nan") for row in read]
+        np.testing.assert_array_equal(values, frame[column])
+    assert read[1]["parameters"] == "5000"
+    assert (read[-1]["on_front"], read[-1]["status"]) == ("False", "ok")
+
+
+def test_markdown_table_has_the_columns_and_a_row_per_cell(analysed):
+    frame, _ = analysed
+    header, rule, *rows = markdown_table(frame).splitlines()
+    assert tuple(name.strip() for name in header.strip("|").split("|")) == COLUMNS
+    assert set(rule) <= set("|-:")
+    assert len(rows) == len(frame)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {len(COLUMNS) + 1}
+
+
+def test_markdown_escapes_what_comes_from_outside(analysed):
+    frame, fronts = analysed
+    hostile = "<script>alert(1)</script>|*b*\n"
+    frame = frame.assign(method=frame["method"].replace("mine", hostile))
+    entry = {"method": hostile, "parameters": 10, "compression": 3.0}
+    fronts = [{**fronts[0], "dataset": "<script>", "parity": [entry]}]
+    page = leaderboard_markdown(frame, fronts)
+    assert "<script>" not in page
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt;\|\*b\*" in page
+
+
+def test_markdown_page_says_what_is_shown_and_how_to_read_it(analysed):
+    page = leaderboard_markdown(*analysed)
+    assert "pep keeps parity with the full table down to 50.0% of its parameters (2.0x)." in page
+    assert "Hypervolume" in page
+    assert "95% intervals" in page
+    for column in ("parameters", "share", "bytes", "auc", "p_holm", "verdict", "on_front"):
+        assert f"**{column}**" in page
+
+
+def test_names_with_underscores_stay_readable():
+    assert escape("wide_deep") == "wide_deep"
+    assert escape("__init__") == r"\_\_init\_\_"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_terminal_view_fits_80_columns_with_and_without_unicode(analysed, encoding):
+    frame, fronts = analysed
+    frame = frame.assign(method=frame["method"].replace("mine", "pep:granularity=feature_dim"))
+    text = printed(frame, fronts, encoding, color_system=None)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "\x1b" not in text
+    assert ("★" in text) == (encoding == "utf-8")
+
+
+def test_terminal_view_shows_verdicts_reasons_and_parity(analysed):
+    text = printed(*analysed, color_system=None)
+    for words in (
+        "reference",
+        "equivalent",
+        "worse",
+        "infeasible: uniform at 1%: smallest possible is 625",
+        "failed: mine at 10%: ValueError: <script> no | luck",
+        "pep keeps parity with the full table down to 50.0% of its parameters (2.0x).",
+    ):
+        assert words in text
+
+
+def test_terminal_view_takes_names_literally_and_colours_verdicts(analysed):
+    frame, fronts = analysed
+    frame = frame.assign(method=frame["method"].replace("mine", "[red]x"))
+    text = printed(frame, fronts, force_terminal=True, color_system="standard")
+    assert "[red]x" in text
+    assert "\x1b[31mworse" in text
+
+
+def test_characters_a_terminal_lacks_are_replaced(analysed):
+    frame, fronts = analysed
+    frame = frame.assign(reason=frame["reason"].replace("smallest possible is 625", "N·D"))
+    assert "uniform at 1%: N?D" in printed(frame, fronts, "ascii", color_system=None)
+
+
+def test_a_run_without_finished_cells_can_be_shown(analysed):
+    frame, _ = analysed
+    text = printed(frame[frame["status"] != "ok"], [], color_system=None)
+    assert "infeasible" in text
+
+
+def front_with(**compressions):
+    parity = [
+        {"method": name, "parameters": None if c is None else 10, "compression": c}
+        for name, c in compressions.items()
+    ]
+    return {"parity": parity}
+
+
+def test_parity_sentences():
+    shown, others = parity_sentences(front_with(pep=8.13, mde=None))
+    assert shown == ("pep keeps parity with the full table down to 12.3% of its parameters (8.1x).")
+    assert others == "Parity is not shown at any budget for: mde."
+    (none,) = parity_sentences(front_with(pep=None))
+    assert none.startswith("No method is shown to keep parity with the full table (within 0.001")
+    assert parity_sentences(front_with()) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (short_count, 0, "0"),
+        (short_count, 999, "999"),
+        (short_count, 999_499, "999k"),
+        (short_count, 999_500, "1.00M"),
+        (short_count, 33_000_000, "33.0M"),
+        (percent, 0.0, "0%"),
+        (percent, 0.99999, "100%"),
+        (percent, 0.00999, "0.999%"),
+        (duration, 9.96, "10s"),
+        (duration, 59.7, "1m00s"),
+        (duration, 3599.6, "1h00m"),
+    ],
+)
+def test_figures_round_without_surprises(function, value, text):
+    assert function(value) == text
