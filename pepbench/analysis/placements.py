@@ -86,29 +86,6 @@ def placements(labels: ArrayLike, scores: ArrayLike) -> Placements:
     return Placements(aucs=aucs, positive=total[positives], negative=total[~positives])
 
 
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve of one score vector; ties count ½.
-
-    Parameters
-    ----------
-    labels
-        (n,) of 0 and 1.
-    scores
-        (n,); higher means positive.
-
-    Raises
-    ------
-    PepbenchError
-        As :func:`placements`.
-
-    Examples
-    --------
-    >>> auc([0, 1, 0, 1], [0.1, 0.4, 0.4, 0.8])
-    0.875
-    """
-    return float(placements(labels, scores).aucs[0])
-
-
 def _checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     values = np.asarray(labels)
     if values.ndim != 1:

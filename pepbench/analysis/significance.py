@@ -43,7 +43,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pepbench.analysis.placements import Floats, Placements, auc, placements
+from pepbench.analysis.placements import Floats, Placements, placements
 from pepbench.errors import PepbenchError
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "DeLong",
     "Placements",
     "Verdict",
-    "auc",
     "compare",
     "compare_placements",
     "delong_test",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.analysis.placements import auc
+from pepbench.metrics import auc
 from pepbench.records import (
     ComponentSpec,
     DataSpec,

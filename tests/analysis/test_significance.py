@@ -8,7 +8,6 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from pepbench.analysis.significance import (
-    auc,
     compare,
     delong_test,
     holm,
@@ -17,6 +16,10 @@ from pepbench.analysis.significance import (
     verdict,
 )
 from pepbench.errors import PepbenchError
+
+
+def auc(labels, scores):
+    return float(placements(labels, scores).aucs[0])
 
 
 def kernel(positive: float, negative: float) -> float:
