@@ -80,6 +80,13 @@ class Embedding(nn.Module, ABC):
         """Bytes that must be stored to serve the table."""
         return self.export().n_bytes
 
+    def as_table(self) -> Tensor | None:
+        """The (N, dim) tensor whose rows are the vectors, if the embedding works with one anyway.
+
+        Lets a backbone look up rows itself, which saves copying them; None where there is none.
+        """
+        return None
+
     def penalty(self) -> Tensor | None:
         """A regulariser that training adds to the loss; most methods have none."""
         return None
@@ -97,6 +104,10 @@ class PlainTable(Embedding):
         super().__init__()
         self.dim = dim
         self.table = nn.Parameter(xavier_uniform(n_features, dim))
+
+    def as_table(self) -> Tensor:
+        """The table itself."""
+        return self.table
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, dim)."""
@@ -129,6 +140,10 @@ class MaskedTable(Embedding):
         self.register_buffer("mask", mask.to(values.device, copy=True))
         self.table = nn.Parameter(values.detach() * self.mask)
         self.table.register_hook(self._masked)  # type: ignore[no-untyped-call]
+
+    def as_table(self) -> Tensor:
+        """The table, zeros included."""
+        return self.table
 
     def _masked(self, gradient: Tensor) -> Tensor:
         # The gradient belongs to this step alone; in place saves a copy of the table.

