@@ -8,6 +8,7 @@ imported when it is used.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -94,8 +95,9 @@ class Catalog:
         if entry.module.endswith(".py"):
             module = _import_file(Path(entry.module))
         else:
-            module = importlib.import_module(entry.module)
+            module = _import_installed(entry)
         component: type[Component] = getattr(module, entry.class_name)
+        _check_class(component, f"{kind} {name!r} ({entry.module})")
         return component
 
     def select(self, kind: Kind, spec: str) -> Selection:
@@ -106,7 +108,16 @@ class Catalog:
 
     @cached_property
     def _plugged_in(self) -> list[Entry]:
-        return [entry for path in self.plugins for entry in _entries_of_plugin(path)]
+        entries: list[Entry] = []
+        for path in self.plugins:
+            found = list(_entries_of_plugin(path))
+            if not found:
+                raise PlanError(
+                    f"plug-in {path}: defines no method, backbone or data set; "
+                    "a component is a subclass of Method, Backbone or Dataset with a name"
+                )
+            entries += found
+        return entries
 
 
 def _built_in(kind: Kind) -> Iterator[Entry]:
@@ -180,10 +191,34 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PlanError(f"plug-in {path}: {type(error).__name__}: {error}") from error
     return module
+
+
+def _import_installed(entry: Entry) -> ModuleType:
+    try:
+        return importlib.import_module(entry.module)
+    except Exception as error:
+        if entry.module.startswith(f"{pepbench.__name__}."):
+            raise
+        raise PlanError(
+            f"{entry.kind} {entry.name!r} of the installed {entry.module}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_class(component: type[Component], what: str) -> None:
+    """Refuse classes that cannot be instances, with what their author has to add."""
+    if "__dataclass_params__" not in vars(component):
+        raise PlanError(f"{what}: decorate class {component.__name__} with @dataclass(frozen=True)")
+    missing = sorted(getattr(component, "__abstractmethods__", ()))
+    if missing:
+        raise PlanError(f"{what}: class {component.__name__} must define {', '.join(missing)}")
+    for field in dataclasses.fields(component):
+        if field.default is dataclasses.MISSING:
+            raise PlanError(f"{what}: option {field.name} needs a default")
 
 
 def _first_sentence(docstring: str) -> str:

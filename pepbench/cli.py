@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -28,7 +30,6 @@ app = typer.Typer(
     help="How few parameters can a recommender's embedding table have before its predictions get "
     "worse, and which method gets it there?\n\n"
     "Start with: pepbench run",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,8 +48,10 @@ Plugins = Annotated[
 
 def main() -> NoReturn:
     """Run a command; every error that the user can mend becomes one line and exit code 2."""
+    # Batch systems end jobs by SIGTERM: the same as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except PepbenchError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -57,11 +60,14 @@ def main() -> NoReturn:
         # The reader of a pipe has gone, as with `pepbench list methods | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        # Such as a full disk, or a file that may not be read.
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except Exception as error:
         # Typer carries its own copy of click, so usage errors are known by what they can do.
         if not hasattr(error, "format_message"):
             raise
-        message = str(error.format_message())
+        message = str(error.format_message()).replace("Value error, ", "")
         if message:
             _fail(message)
         sys.exit(EXIT_USAGE)
@@ -180,7 +186,7 @@ def run(
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)
-    command = " ".join(["pepbench", *sys.argv[1:]])
+    command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
 
 
@@ -257,7 +263,6 @@ def data_add(
     from pepbench.report.cards import description
 
     dataset = _dataset(name, plugin)
-    print(f"{dataset.title}. Licence: {dataset.licence}", file=sys.stderr)
     add(dataset, source)
     facts = describe(dataset)
     if as_json:
@@ -342,7 +347,7 @@ def _console() -> Any:
 
 
 def _print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 if __name__ == "__main__":

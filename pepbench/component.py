@@ -159,6 +159,9 @@ class Component:
                     f"{self.kind} {self.name}: {option.name}={value!r} is not of type "
                     f"{option.kind.__name__}"
                 )
+            if isinstance(option.range, OneOf) and not option.range.legal(value):
+                what = f"value of {option.name} for {self.kind} {self.name}:"
+                raise PlanError(unknown_name(what, str(value), map(str, option.range.choices)))
             if option.range is not None and not option.range.legal(value):
                 raise PlanError(
                     f"{self.kind} {self.name}: {option.name}={value!r} is out of range; "
@@ -251,5 +254,7 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
         key, equals, text = assignment.partition("=")
         if not equals or not key or not text:
             raise PlanError(f"{spec!r}: write options as name:option=value, got {assignment!r}")
+        if key in texts:
+            raise PlanError(f"{spec!r}: option {key!r} is given twice")
         texts[key] = text
     return name, texts

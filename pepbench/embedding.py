@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench import layout
+from pepbench.rows import RowTable, View, view_of
 
 
 class _Lookup(torch.autograd.Function):
@@ -80,10 +81,11 @@ class Embedding(nn.Module, ABC):
         """Bytes that must be stored to serve the table."""
         return self.export().n_bytes
 
-    def as_table(self) -> Tensor | None:
-        """The (N, dim) tensor whose rows are the vectors, if the embedding works with one anyway.
+    def as_table(self, ids: Tensor) -> View | None:  # noqa: ARG002
+        """The table whose rows are the vectors of ``ids``, if the embedding has one anyway.
 
-        Lets a backbone look up rows itself, which saves copying them; None where there is none.
+        Lets a backbone look up the rows itself, which saves copying them; None where there is
+        none. If there is, :meth:`forward` must give the same vectors.
         """
         return None
 
@@ -103,15 +105,16 @@ class PlainTable(Embedding):
     def __init__(self, n_features: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.table = nn.Parameter(xavier_uniform(n_features, dim))
+        self.table = RowTable(xavier_uniform(n_features, dim))
 
-    def as_table(self) -> Tensor:
-        """The table itself."""
-        return self.table
+    def as_table(self, ids: Tensor) -> View:
+        """The table, or its rows at ``ids``."""
+        return view_of(self.table, ids)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, dim)."""
-        return lookup(self.table, ids)
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
 
     def export(self) -> layout.Dense:
         """The table itself."""
@@ -138,20 +141,26 @@ class MaskedTable(Embedding):
         super().__init__()
         self.dim = values.shape[1]
         self.register_buffer("mask", mask.to(values.device, copy=True))
-        self.table = nn.Parameter(values.detach() * self.mask)
+        self.table = RowTable(values.detach() * self.mask)
         self.table.register_hook(self._masked)  # type: ignore[no-untyped-call]
 
-    def as_table(self) -> Tensor:
-        """The table, zeros included."""
-        return self.table
+    def as_table(self, ids: Tensor) -> View:
+        """The table, or its rows at ``ids``, zeros included."""
+        view = view_of(self.table, ids)
+        if view.rows is None:
+            return view
+        return view._replace(table=view.table * self.mask[view.rows])
 
-    def _masked(self, gradient: Tensor) -> Tensor:
+    def _masked(self, gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:
+            return None
         # The gradient belongs to this step alone; in place saves a copy of the table.
         return gradient.mul_(self.mask)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, dim)."""
-        return lookup(self.table, ids)
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
 
     def n_parameters(self) -> int:
         """Entries under the mask."""

@@ -48,6 +48,7 @@ from pepbench.embedding import (
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.layout import Layout
+from pepbench.rows import RowTable, View, view_of
 
 __all__ = [
     "Batch",
@@ -63,14 +64,20 @@ __all__ = [
     "Model",
     "OneOf",
     "PlainTable",
+    "RowTable",
     "Scores",
     "Step",
     "Task",
+    "View",
     "largest_entries",
     "lookup",
     "to_numpy",
+    "view_of",
     "xavier_uniform",
 ]
+
+OptimiserKind = Literal["auto", "adam", "lazy-adam"]
+"""Dense and exact, by the row (:class:`~pepbench.rows.RowAdam`), or by the size of the tables."""
 
 Part = Literal["train", "validation"]
 """The rows that a method may see. There is no name for the test rows here."""
@@ -116,8 +123,8 @@ class EpochScore:
 class FromTable(Protocol):
     """A backbone that can look up the rows of a table itself, without copying them."""
 
-    def from_table(self, table: Tensor, ids: Tensor) -> Tensor:
-        """Logits (B,) from a table (N, D) and global ids (B, F), both on the CPU."""
+    def from_table(self, view: View, ids: Tensor) -> Tensor:
+        """Logits (B,) from a table (M, D), its rows (B, F), and global ids (B, F), on the CPU."""
 
 
 class Model(nn.Module):
@@ -131,9 +138,9 @@ class Model(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B,) of rows of global ids (B, F)."""
         if isinstance(self.backbone, FromTable) and ids.device.type == "cpu":
-            table = self.embedding.as_table()
-            if table is not None:
-                return self.backbone.from_table(table, ids)
+            view = self.embedding.as_table(ids)
+            if view is not None:
+                return self.backbone.from_table(view, ids)
         logits: Tensor = self.backbone(self.embedding(ids), ids)
         return logits
 
@@ -173,15 +180,26 @@ class Task(ABC):
 
     @abstractmethod
     def optimiser(
-        self, model: nn.Module, rates: dict[nn.Parameter, float] | None = None
+        self,
+        model: nn.Module,
+        rates: dict[nn.Parameter, float] | None = None,
+        kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
         """Adam with the trial's learning rate and L2 on every parameter of ``model``.
 
         Parameters
         ----------
+        model
+            Whose trainable parameters are updated.
         rates
             Factors on the learning rate of single parameters.
+        kind
+            Overrides the plan's choice, for algorithms that need one.
         """
+
+    @abstractmethod
+    def flush(self, optimiser: torch.optim.Optimizer) -> None:
+        """Bring tables up to date that ``optimiser`` treats lazily, before reading them whole."""
 
     @abstractmethod
     def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:

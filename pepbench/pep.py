@@ -19,12 +19,16 @@ from pepbench.method import (
     MaskedTable,
     Method,
     OneOf,
+    RowTable,
     Task,
+    View,
     largest_entries,
     lookup,
     to_numpy,
+    view_of,
     xavier_uniform,
 )
+from pepbench.rows import swept_rows
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class PEP(Method):
     ] = "trim"
     mode: Annotated[
         str,
-        OneOf("standard", "reference", tuned=False),
-        "reference: as released, an overshot budget stays overshot",
+        OneOf("standard", "fast", "reference", tuned=False),
+        "fast: work by the row; reference: as released, an overshot budget stays overshot",
     ] = "standard"
     exact: Annotated[
         bool,
@@ -122,8 +126,10 @@ class PEP(Method):
         """
         thresholds = Thresholds(self.granularity, task.fields, task.dim, self.init)
         pruned = ThresholdedTable(initial, thresholds)
+        if self.mode == "fast":
+            return self.search_by_row(task, pruned, budget)
         model = task.model(pruned)
-        optimiser = task.optimiser(model, {thresholds.raw: self.threshold_rate})
+        optimiser = task.optimiser(model, {thresholds.raw: self.threshold_rate}, kind="adam")
         thresholds.raw.requires_grad_(self.warmup_steps == 0)
         previous = table = initial
         for step in task.steps(model, optimiser):
@@ -139,11 +145,41 @@ class PEP(Method):
             if step.number > self.max_steps:
                 break
         if self.at_limit == "infeasible":
-            raise Infeasible(
-                f"pep: {count} of {table.numel()} entries left after {self.max_steps} steps, "
-                f"{budget} allowed; raise init, threshold_rate or max_steps, or set at_limit=trim"
-            )
+            raise Infeasible(self._too_slow(count, table.numel(), budget))
         return Found(largest_entries(table.abs(), budget), self.max_steps, trimmed=True)
+
+    def search_by_row(self, task: Task, pruned: ThresholdedTable, budget: int) -> Found:
+        """The same search at a cost that depends on the batch, not on the table.
+
+        Only rows that a batch needs are thresholded and updated; what L2 does to the others is
+        made good later (:class:`~pepbench.rows.RowAdam`). The count is kept by the row and is at
+        most a sweep old; the whole table is counted when it says that the budget is met.
+        """
+        raw = pruned.thresholds.raw
+        model = task.model(pruned)
+        optimiser = task.optimiser(model, {raw: self.threshold_rate}, kind="lazy-adam")
+        raw.requires_grad_(self.warmup_steps == 0)
+        for step in task.steps(model, optimiser):
+            raw.requires_grad_(step.number >= self.warmup_steps)
+            pruned.count_swept_rows()
+            last = step.number >= self.max_steps
+            if last or pruned.count <= budget:
+                task.flush(optimiser)
+                pruned.count_all_rows()
+                if last or pruned.count <= budget:
+                    break
+        trimmed = pruned.count > budget
+        if trimmed and self.at_limit == "infeasible":
+            raise Infeasible(self._too_slow(pruned.count, pruned.values.numel(), budget))
+        margin = pruned.margin()
+        count = budget if self.exact or trimmed else pruned.count
+        return Found(largest_entries(margin, count), step.number, trimmed)
+
+    def _too_slow(self, count: int, entries: int, budget: int) -> str:
+        return (
+            f"pep: {count} of {entries} entries left after {self.max_steps} steps, "
+            f"{budget} allowed; raise init, threshold_rate or max_steps, or set at_limit=trim"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +226,23 @@ class Thresholds(nn.Module):
             "field_dim": (n_fields, dim),
         }
         self.by_field = granularity in ("field", "field_dim")
-        self.raw = nn.Parameter(torch.full(shapes[granularity], init))
+        self.by_feature = granularity in ("feature", "feature_dim")
+        kind = RowTable if self.by_feature else nn.Parameter
+        self.raw = kind(torch.full(shapes[granularity], init))
         self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
 
     def forward(self) -> Tensor:
         """σ(s) in a shape that broadcasts to (N, D)."""
         gate = torch.sigmoid(self.raw)
         return lookup(gate, self.field_of_feature) if self.by_field else gate
+
+    def of_rows(self, ids: Tensor, rows: Tensor) -> Tensor:
+        """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
+        if self.by_feature:
+            assert isinstance(self.raw, RowTable)
+            return torch.sigmoid(view_of(self.raw, ids).table)
+        gate = torch.sigmoid(self.raw)
+        return lookup(gate, self.field_of_feature[rows]) if self.by_field else gate
 
 
 class _SoftThreshold(torch.autograd.Function):
@@ -237,23 +283,59 @@ class ThresholdedTable(Embedding):
     def __init__(self, values: Tensor, thresholds: Thresholds) -> None:
         super().__init__()
         self.dim = values.shape[1]
-        self.values = nn.Parameter(values.detach().clone())
+        self.values = RowTable(values.detach().clone())
         self.thresholds = thresholds
+        self.count = values.numel()
+        self._count_of_row = torch.full((len(values),), self.dim)
 
     def thresholded(self) -> Tensor:
         """V̂ of shape (N, D), with gradients for V and s."""
         table: Tensor = _SoftThreshold.apply(self.values, self.thresholds())  # type: ignore[no-untyped-call]
         return table
 
-    def as_table(self) -> Tensor:
-        """V̂, thresholded anew."""
-        table = self.thresholded()
-        self.table_in_use = table.detach()
-        return table
+    def as_table(self, ids: Tensor) -> View:
+        """V̂, thresholded anew: all of it, or the rows at ``ids`` if training goes by the row."""
+        values = view_of(self.values, ids)
+        if values.rows is None:
+            table = self.thresholded()
+            self.table_in_use = table.detach()
+            return values._replace(table=table)
+        gate = self.thresholds.of_rows(ids, values.rows)
+        kept: Tensor = _SoftThreshold.apply(values.table, gate)  # type: ignore[no-untyped-call]
+        self._note(values.rows, kept.detach())
+        return values._replace(table=kept)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        return lookup(self.as_table(), ids)
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+    def margin(self) -> Tensor:
+        """|V| − σ(s), shape (N, D): |V̂| where positive, else what an entry lacks."""
+        margin: Tensor = self.values.detach().abs() - self.thresholds().detach()
+        return margin
+
+    @torch.no_grad()
+    def count_swept_rows(self) -> None:
+        """Count the rows again that the optimiser has just brought up to date."""
+        swept = swept_rows(self.values)
+        rows = torch.arange(swept.start, swept.stop)
+        values = self.values[swept]
+        thresholds = self.thresholds
+        gate = torch.sigmoid(thresholds.raw[swept] if thresholds.by_feature else thresholds.raw)
+        if thresholds.by_field:
+            gate = gate[thresholds.field_of_feature[swept]]
+        self._note(rows, (values.abs() > gate).to(values.dtype))
+
+    @torch.no_grad()
+    def count_all_rows(self) -> None:
+        """Count the whole table again."""
+        self._note(torch.arange(len(self.values)), (self.margin() > 0).to(self.values.dtype))
+
+    def _note(self, rows: Tensor, kept: Tensor) -> None:
+        counts = torch.count_nonzero(kept, dim=1)
+        self.count += int((counts - self._count_of_row[rows]).sum())
+        self._count_of_row[rows] = counts
 
     def n_parameters(self) -> int:
         """Non-zeros of V̂."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +21,12 @@ class Plan(BaseModel):
     with options that are fixed rather than tuned (``pep:granularity=feature``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    methods: tuple[str, ...] = Field(("pep", "mde", "uniform", "full"), min_length=1)
-    datasets: tuple[str, ...] = Field(("synthetic",), min_length=1)
-    backbones: tuple[str, ...] = Field(("fm",), min_length=1)
-    budgets: tuple[str, ...] = Field(("50%", "10%"), min_length=1)
+    methods: tuple[str, ...] = ("pep", "mde", "uniform", "full")
+    datasets: tuple[str, ...] = ("synthetic",)
+    backbones: tuple[str, ...] = ("fm",)
+    budgets: tuple[str, ...] = ("50%", "10%")
     """Shares of the full table (``5%``), numbers of parameters (``50k``) or sizes (``2MB``)."""
     dim: int = Field(32, ge=1, le=4096)
     """D, the width of the full table."""
@@ -44,7 +45,23 @@ class Plan(BaseModel):
     """Of the random 80/10/10 split."""
     seed: int = Field(0, ge=0)
     """Of tuning and of the final runs' seeds."""
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = "cpu"
+
+    @field_validator("device")
+    @classmethod
+    def _legal_device(cls, device: str) -> str:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+            raise ValueError(f"{device!r} is no device; write cpu, cuda or, say, cuda:1")
+        return device
+
+    @field_validator("methods", "datasets", "backbones", "budgets", mode="before")
+    @classmethod
+    def _filled_list(cls, names: object) -> object:
+        if not isinstance(names, list | tuple):
+            raise ValueError(f'{names!r} is not a list; write ["{names}"]')
+        if not names:
+            raise ValueError("is empty; name at least one")
+        return tuple(names)
 
     @field_validator("methods", "datasets", "backbones", "budgets")
     @classmethod
@@ -58,7 +75,10 @@ class Plan(BaseModel):
     @classmethod
     def _legal_budgets(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         for text in texts:
-            Budget(text)
+            try:
+                Budget(text)
+            except PlanError as error:
+                raise ValueError(str(error)) from None
         return texts
 
     @classmethod

@@ -36,7 +36,8 @@ Status = Literal["ok", "infeasible", "failed"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN: it would be written as null, and the record could not be read again.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ComponentSpec(_Frozen):
@@ -70,6 +71,8 @@ class TrainingSpec(_Frozen):
     """Stop after this many epochs without a better validation AUC."""
     clip: float
     """Largest norm of the whole gradient."""
+    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
+    """Adam on every entry, by the row, or chosen by the size of the tables."""
 
 
 class TrialSpec(_Frozen):

@@ -14,9 +14,10 @@ from rich.console import Console
 from pepbench.catalog import Catalog
 from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
+from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import estimated_seconds
 from pepbench.harness.progress import duration, progress_on
-from pepbench.harness.run import claim_folder, run_cells
+from pepbench.harness.run import claimed_folder, run_cells
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
@@ -56,21 +57,21 @@ def run(
     started = time.monotonic()
     stderr = Console(stderr=True)
     progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose)
-    cells = expand(plan, Catalog(where.plugins))
-    claim_folder(where.folder, plan)
-    store = RecordStore(where.folder, progress.warn)
+    surroundings = Surroundings(where.plugins, where.threads)
+    check_device(plan.device)
     try:
-        tally = run_cells(
-            cells, store, progress, Surroundings(where.plugins, where.threads), where.jobs
-        )
+        cells = expand(plan, Catalog(where.plugins))
+        with claimed_folder(where.folder, plan):
+            store = RecordStore(where.folder, progress.warn)
+            tally = run_cells(cells, store, progress, surroundings, where.jobs)
+            for splits in {cell.splits.fingerprint: cell.splits for cell in cells}.values():
+                # After the last fit: test labels go beside the predictions, for the analysis.
+                store.put_labels(splits.fingerprint, splits.open_test().labels)
+            failed = report(where.folder, "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
         return EXIT_INTERRUPTED
-    for splits in {cell.splits.fingerprint: cell.splits for cell in cells}.values():
-        # After the last fit: test labels go beside the predictions, for the analysis.
-        store.put_labels(splits.fingerprint, splits.open_test().labels)
-    failed = report(where.folder, "json" if as_json else "terminal")
     if not quiet:
         summary = (
             f"{tally.made} trials run, {tally.reused} reused, "
@@ -94,7 +95,7 @@ def report(folder: Path, form: str) -> int:
     write_reports(folder, frame, fronts)
     document = json_document(folder, frame, fronts)
     if form == "json":
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     elif form == "markdown":
         print(leaderboard_markdown(frame, fronts), end="")
     elif form == "csv":

@@ -11,7 +11,8 @@ from pepbench.backbones.fm import FMModule
 from pepbench.fields import Fields
 from pepbench.method import Batch, Model
 from pepbench.pep import ThresholdedTable, Thresholds
-from pepbench.training.update import adam, update
+from pepbench.training.optimisers import adam
+from pepbench.training.update import update
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "fixtures" / "pep_trace.npz"
 TRACE = Path(os.environ.get("PEPBENCH_PEP_TRACE", DEFAULT))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pepbench.component import Component
 from pepbench.fields import Fields
+from pepbench.rows import RowTable, view_of
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class FirstOrder(nn.Module):
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(n_features))
+        self.weights = RowTable(torch.zeros(n_features))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Σ_f w[ids_f] + bias: (B, F) → (B,)."""
-        total: Tensor = _WeightSum.apply(self.weights, ids)  # type: ignore[no-untyped-call]
+        view = view_of(self.weights, ids)
+        total: Tensor = _WeightSum.apply(view.table, view.ids)  # type: ignore[no-untyped-call]
         return total + self.bias

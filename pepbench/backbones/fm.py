@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from pepbench import kernels
 from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.embedding import lookup
 from pepbench.fields import Fields
+from pepbench.rows import View, view_of
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,14 @@ class FMModule(nn.Module):
         logits: Tensor = self.first_order(ids) + pairwise_products(vectors)
         return logits
 
-    def from_table(self, table: Tensor, ids: Tensor) -> Tensor:
-        """Table (N, D) and ids (B, F), on the CPU → logits (B,)."""
+    def from_table(self, view: View, ids: Tensor) -> Tensor:
+        """Logits (B,) from a table (M, D), its rows (B, F), and global ids (B, F), on the CPU."""
         first_order = self.first_order
-        logits: Tensor = _FMFromTable.apply(table, first_order.weights, ids)  # type: ignore[no-untyped-call]
+        weights = view_of(first_order.weights, ids)
+        if weights.ids is not view.ids:
+            # One of the two is cut to the batch's rows and the other is not.
+            return self.forward(lookup(view.table, view.ids), ids)
+        logits: Tensor = _FMFromTable.apply(view.table, weights.table, view.ids)  # type: ignore[no-untyped-call]
         return logits + first_order.bias
 
 

@@ -16,7 +16,16 @@ import torch
 from torch import nn
 
 import pepbench
+from pepbench.errors import PlanError
 from pepbench.records import Environment
+
+
+def check_device(name: str) -> None:
+    """Raise :class:`PlanError` if this machine lacks the device."""
+    device = torch.device(name)
+    present = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= present:
+        raise PlanError(f"device {name!r} is not here ({present} CUDA devices); write --device cpu")
 
 
 @functools.cache

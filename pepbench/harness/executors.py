@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
 import loky
+
+WATCH_SECONDS = 1.0
+"""How often a worker looks whether its coordinator is still there."""
 
 
 class SerialExecutor(Executor):
@@ -27,7 +33,9 @@ def local_executor(jobs: int) -> Executor:
     """One worker process for each job; none for a single job."""
     if jobs == 1:
         return SerialExecutor()
-    executor: Executor = loky.ProcessPoolExecutor(max_workers=jobs, initializer=_ignore_interrupts)
+    executor: Executor = loky.ProcessPoolExecutor(
+        max_workers=jobs, initializer=_become_worker, initargs=(os.getpid(),)
+    )
     return executor
 
 
@@ -38,6 +46,14 @@ def stop_at_once(executor: Executor) -> None:
     executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
 
 
-def _ignore_interrupts() -> None:
+def _become_worker(coordinator: int) -> None:
     # Ctrl-C reaches the whole process group; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(coordinator,), daemon=True).start()
+
+
+def _leave_with(coordinator: int) -> None:
+    # A coordinator that is killed outright cannot stop its workers.
+    while os.getppid() == coordinator:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)

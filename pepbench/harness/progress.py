@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from pepbench.harness.cells import Cell
 from pepbench.harness.run import Progress
@@ -75,19 +76,34 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+FIGURES_WIDTH = 62
+"""Columns of a terminal that a line of the live display needs beside its name."""
+MIN_LABEL_WIDTH = 12
+
+
+def _figure(name: str) -> TextColumn:
+    return TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True))
+
+
 class LiveProgress(Progress):
     """A bar for the whole plan and a line for each cell under way."""
 
     def __init__(self, console: Console, verbose: bool) -> None:
         self.console = console
         self.verbose = verbose
+        # Long names are cut, so that the figures beside them always have their room.
+        room = max(MIN_LABEL_WIDTH, console.width - FIGURES_WIDTH)
         self._bars = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn(
+                "{task.description}",
+                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room),
+            ),
+            _figure("budget"),
             BarColumn(bar_width=12),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}"),
-            TextColumn("{task.fields[speed]}"),
-            TextColumn("{task.fields[left]}"),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            _figure("best"),
+            _figure("speed"),
+            _figure("left"),
             console=console,
             transient=True,
         )
@@ -99,11 +115,16 @@ class LiveProgress(Progress):
     def start(self, cells: list[Cell]) -> None:
         """Show the display."""
         total = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
+        self._common = len({cell.name[:2] for cell in cells}) == 1
+        title = f"{len(cells)} cells"
+        if self._common:
+            title += f" of {' '.join(cells[0].name[:2])}"
         self._overall = self._bars.add_task(
-            f"[bold]{len(cells)} cells[/bold]",
+            f"[bold]{escape(title)}[/bold]",
             total=total,
+            budget="budget",
             best="best AUC",
-            speed="rows",
+            speed="speed",
             left="time left",
         )
         self._started = time.monotonic()
@@ -158,8 +179,14 @@ class LiveProgress(Progress):
     def _line(self, cell: Cell) -> TaskID:
         if cell not in self._tasks:
             counter = self._counters.setdefault(cell, _Counter(cell))
+            *names, budget = cell.name[2:] if self._common else cell.name
             self._tasks[cell] = self._bars.add_task(
-                escape(cell_label(cell)), total=counter.total, best="-", speed="", left=""
+                escape(" ".join(names)),
+                total=counter.total,
+                budget=budget,
+                best="-",
+                speed="",
+                left="",
             )
         return self._tasks[cell]
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import optuna
+from filelock import FileLock, Timeout
 
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
 from pepbench.harness.executors import local_executor, stop_at_once
 from pepbench.harness.journal import Journal
-from pepbench.harness.trial import Outcome, Surroundings, failed_record, run_trial
-from pepbench.harness.tuning import CellProgram, new_study, work_off
+from pepbench.harness.trial import (
+    Outcome,
+    Surroundings,
+    describe_failure,
+    failed_record,
+    run_trial,
+)
+from pepbench.harness.tuning import CellProgram, new_study, stand_in, work_off
 from pepbench.plan import Plan
 from pepbench.records import Record, RecordStore, TrialSpec, write_atomically
 
 PLAN_FILE = "plan.toml"
 JOURNAL_FILE = "optuna-journal.log"
 ATTEMPTS = 3
-"""How often a trial is started whose worker process dies."""
+"""How often a trial is started that kills its worker process."""
 
 
 class Progress(Protocol):
@@ -58,34 +68,62 @@ class Tally:
     """Trials whose records were there."""
 
 
-def claim_folder(folder: Path, plan: Plan) -> None:
-    """Make the run's folder and write the plan, or find that the same plan is there.
+@contextmanager
+def claimed_folder(folder: Path, plan: Plan) -> Iterator[None]:
+    """Hold the run's folder, made if need be; the plan is in it, and nobody else works on it.
 
     Raises
     ------
     PlanError
-        If the folder holds another plan's records or cannot be written.
+        If the folder holds another plan's records, is in use or cannot be written.
     """
-    path = folder / PLAN_FILE
-    content = plan.to_toml()
+    lock = FileLock(folder / ".lock", timeout=0)
+    holder = folder / ".holder"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            if path.read_text("utf-8") != content:
-                raise PlanError(
-                    f"{folder} holds the records of another plan; choose another folder with "
-                    f"--out, repeat its plan with: pepbench run {path} --out {folder}, "
-                    "or delete the folder"
-                )
-            return
-        if (folder / "records").is_dir() and any((folder / "records").iterdir()):
-            raise PlanError(f"{folder} holds records but no {PLAN_FILE}; choose another --out")
-        write_atomically(path, content.encode())
-    except OSError as error:
-        raise PlanError(
-            f"output folder {folder} cannot be written: {error.strerror or error}; "
-            "choose another with --out"
-        ) from None
+        try:
+            _refuse_foreign(folder, plan)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            _refuse_foreign(folder, plan)
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+            if (folder / PLAN_FILE).exists():
+                _remove_leftovers(folder)
+            else:
+                write_atomically(folder / PLAN_FILE, plan.to_toml().encode())
+        except Timeout:
+            who = holder.read_text("utf-8") if holder.exists() else "another process"
+            raise PlanError(
+                f"{folder} is in use by {who}; wait until it ends, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise PlanError(
+                f"output folder {folder} cannot be written: {error.strerror or error}; "
+                "choose another with --out"
+            ) from None
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run had not finished writing."""
+    for place in (folder, folder / "records", folder / "predictions"):
+        for path in place.glob(".*.tmp"):
+            path.unlink()
+
+
+def _refuse_foreign(folder: Path, plan: Plan) -> None:
+    path = folder / PLAN_FILE
+    records = folder / "records"
+    if path.exists():
+        if Plan.load(path, {}) != plan:
+            raise PlanError(
+                f"{folder} holds the records of another plan; choose another folder with "
+                f"--out, repeat its plan with: pepbench run {path} --out {folder}, "
+                "or delete the folder"
+            )
+    elif records.is_dir() and any(records.iterdir()):
+        raise PlanError(f"{folder} holds records but no {PLAN_FILE}; choose another --out")
 
 
 def run_cells(
@@ -132,7 +170,8 @@ class _Running:
 class _Job:
     running: _Running
     spec: TrialSpec
-    attempts: int = 1
+    deaths: int = 0
+    """Worker processes that died while it ran alone."""
 
 
 @dataclass(eq=False)
@@ -146,6 +185,8 @@ class _Coordinator:
     made: int = 0
     reused: int = 0
     queue: deque[_Job] = field(default_factory=deque)
+    suspects: deque[_Job] = field(default_factory=deque)
+    """Lost when a worker died; run alone, so that only the one to blame is given up."""
 
     def run(self, cells: list[Cell]) -> Tally:
         """Keep every worker busy until no cell is left."""
@@ -153,24 +194,23 @@ class _Coordinator:
         in_flight: dict[Future[Outcome], _Job] = {}
         executor = self.make_executor()
         try:
-            while waiting or self.queue or in_flight:
+            while waiting or self.queue or self.suspects or in_flight:
                 while waiting and len(self.queue) + len(in_flight) < self.jobs:
                     self._begin(waiting.popleft())
-                while self.queue and len(in_flight) < self.jobs:
-                    job = self.queue.popleft()
+                at_once = 1 if self.suspects else self.jobs
+                while (self.suspects or self.queue) and len(in_flight) < at_once:
+                    job = (self.suspects or self.queue).popleft()
                     self.progress.trial_started(job.running.cell, job.spec)
-                    in_flight[executor.submit(run_trial, job.spec, self.surroundings)] = job
+                    in_flight[self._submit(executor, job)] = job
                 if not in_flight:
                     continue
                 done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                broken = False
-                for future in done:
-                    job = in_flight.pop(future)
-                    broken |= not self._collect(job, future)
-                if broken:
+                alone = len(in_flight) == 1
+                ended = [(in_flight.pop(future), future) for future in done]
+                lost = [job for job, future in ended if not self._collect(job, future)]
+                if lost:
                     # Every other trial in flight is lost with the pool.
-                    for job in in_flight.values():
-                        self._try_again(job)
+                    self._try_again([*lost, *in_flight.values()], alone)
                     in_flight.clear()
                     stop_at_once(executor)
                     executor = self.make_executor()
@@ -179,6 +219,14 @@ class _Coordinator:
             raise
         executor.shutdown()
         return Tally(self.made, self.reused)
+
+    def _submit(self, executor: Executor, job: _Job) -> Future[Outcome]:
+        try:
+            return executor.submit(run_trial, job.spec, self.surroundings)
+        except BrokenExecutor as error:  # a worker died while idle
+            future: Future[Outcome] = Future()
+            future.set_exception(error)
+            return future
 
     def _begin(self, cell: Cell) -> None:
         study = new_study(cell)
@@ -199,6 +247,10 @@ class _Coordinator:
                 self._copy_trials(running)
                 self.progress.cell_done(running.cell)
                 return
+            except Exception as error:
+                # The method's own suggest() raised: its cell fails, the others go on.
+                self._give_up(running, describe_failure(error))
+                return
             self._copy_trials(running)
             missing = [spec for spec in running.batch if not self._reuse(running, spec)]
             if missing:
@@ -218,21 +270,28 @@ class _Coordinator:
         """Take a future's outcome; False if the worker pool is broken."""
         error = future.exception()
         if isinstance(error, BrokenExecutor):
-            self._try_again(job)
             return False
         if error is not None:
             raise error
-        outcome = future.result()
-        self._keep(job, outcome)
+        self._keep(job, future.result())
         return True
 
-    def _try_again(self, job: _Job) -> None:
-        if job.attempts < ATTEMPTS:
-            job.attempts += 1
-            self.queue.append(job)
-            return
-        reason = f"the worker process died {ATTEMPTS} times, perhaps for lack of memory"
-        self._keep(job, Outcome(failed_record(job.spec, reason, self.surroundings.threads)))
+    def _try_again(self, jobs: list[_Job], alone: bool) -> None:
+        for job in jobs:
+            job.deaths += alone
+            if job.deaths < ATTEMPTS:
+                self.suspects.append(job)
+                continue
+            reason = f"the worker process died {ATTEMPTS} times, perhaps for lack of memory"
+            self._keep(job, Outcome(failed_record(job.spec, reason, self.surroundings.threads)))
+
+    def _give_up(self, running: _Running, reason: str) -> None:
+        spec = stand_in(running.cell, running.records.values())
+        record = failed_record(spec, reason, self.surroundings.threads)
+        self.store.put(record)
+        self.made += 1
+        self.progress.trial_done(running.cell, record, reused=False)
+        self.progress.cell_done(running.cell)
 
     def _keep(self, job: _Job, outcome: Outcome) -> None:
         running = job.running

@@ -6,7 +6,7 @@ import hashlib
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -67,19 +67,25 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     memory = PeakMemory()
     status: Status = "ok"
     reason: str | None = None
-    fitted: Fitted | None = None
     splits = _open(spec, catalog)
     method = cast(Method, _component(catalog, "method", spec.method))
     task = _task(spec, splits, cast(Backbone, _component(catalog, "backbone", spec.backbone)))
     torch.manual_seed(spec.seed)
+    figures: dict[str, Any] = {}
+    predictions: NDArray[np.float32] | None = None
     try:
         # What no phase claims, such as building the table, counts as training.
         with task.phase("train"):
             fitted = method.fit(task, spec.budget_parameters)
         check_contract(fitted, spec.budget_parameters, splits.validation)
+        figures = _figures(fitted)
+        if spec.role == "final":
+            scores, predictions = _scored_on_test(fitted, task, splits)
+            figures |= scores
     except Infeasible as error:
         status, reason = "infeasible", str(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        figures, predictions = {}, None
         status, reason = "failed", describe_failure(error)
     seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
     wall = sum(phase.wall for phase in seconds.values())
@@ -94,13 +100,9 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
         peak_memory_mib=memory.mib(),
         environment=environment(surroundings.threads),
         created=now(),
+        **figures,
     )
-    if status != "ok" or fitted is None:
-        return Outcome(record)
-    record = record.model_copy(update=_figures(fitted))
-    if spec.role == "tuning":
-        return Outcome(record)
-    return _scored_on_test(record, fitted, task, splits)
+    return Outcome(record, predictions)
 
 
 def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
@@ -116,7 +118,7 @@ def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
 
 
 def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
-    """Hold a method to its word: size within budget and equal to what it stores, finite vectors.
+    """Hold a method to its word: size within budget and equal to what it stores, finite figures.
 
     Raises
     ------
@@ -124,6 +126,12 @@ def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
         Names what is not as it should be.
     """
     embedding = fitted.model.embedding
+    if not np.isfinite([fitted.validation.auc, fitted.validation.log_loss]).all():
+        raise BrokenContract("validation AUC or log loss is not finite")
+    for name, value in fitted.notes.items():
+        finite = not isinstance(value, float) or np.isfinite(value)
+        if not (isinstance(value, bool | int | float | str) and finite):
+            raise BrokenContract(f"note {name} is {value!r}; write a finite number, text or truth")
     stored = embedding.export()
     count = embedding.n_parameters()
     if count > budget:
@@ -182,7 +190,7 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone) -> TrialTask:
     )
 
 
-def _figures(fitted: Fitted) -> dict[str, object]:
+def _figures(fitted: Fitted) -> dict[str, Any]:
     embedding = fitted.model.embedding
     return {
         "n_parameters": embedding.n_parameters(),
@@ -194,7 +202,9 @@ def _figures(fitted: Fitted) -> dict[str, object]:
     }
 
 
-def _scored_on_test(record: Record, fitted: Fitted, task: TrialTask, splits: Splits) -> Outcome:
+def _scored_on_test(
+    fitted: Fitted, task: TrialTask, splits: Splits
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
     test = splits.open_test()
     logits = task.logits(fitted.model, test)
     probabilities = (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
@@ -202,6 +212,4 @@ def _scored_on_test(record: Record, fitted: Fitted, task: TrialTask, splits: Spl
         auc=auc(test.labels, probabilities), log_loss=log_loss(test.labels, logits)
     )
     digest = hashlib.sha256(npy_bytes(probabilities)).hexdigest()
-    return Outcome(
-        record.model_copy(update={"test": scores, "predictions_sha256": digest}), probabilities
-    )
+    return {"test": scores, "predictions_sha256": digest}, probabilities

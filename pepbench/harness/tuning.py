@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, cast
 
 import optuna
@@ -69,6 +69,19 @@ def work_off(cell: Cell, study: optuna.Study) -> CellProgram:
             best.spec.model_copy(update={"seed": seed, "role": "final"})
             for seed in final_seeds(cell.plan)
         ]
+
+
+def stand_in(cell: Cell, records: Iterable[Record]) -> TrialSpec:
+    """The trial under which the failure of a whole cell is recorded.
+
+    It is the first final run of the best trial so far, or the default trial where there is none.
+    """
+    best = best_trial(records)
+    if best is None:
+        default = cast(Method, cell.method.default())
+        seed = tuning_seed(cell.plan)
+        return cell.trial(default, DEFAULT_LEARNING_RATE, DEFAULT_L2, seed, "tuning")
+    return best.spec.model_copy(update={"seed": final_seeds(cell.plan)[0], "role": "final"})
 
 
 def sampler(cell: Cell) -> optuna.samplers.BaseSampler:

@@ -22,6 +22,7 @@ from pepbench.method import (
     EpochScore,
     Fitted,
     Model,
+    OptimiserKind,
     Part,
     Scores,
     Step,
@@ -30,7 +31,8 @@ from pepbench.method import (
 from pepbench.metrics import auc, log_loss
 from pepbench.records import TrainingSpec
 from pepbench.training.batches import BatchMaker
-from pepbench.training.update import adam, batch_loss, update
+from pepbench.training.optimisers import LazyAdam, choose_adam
+from pepbench.training.update import batch_loss, update
 
 EVALUATION_BATCH = 4096
 """Rows per batch without gradients; larger ones leave the cache and are slower on CPUs."""
@@ -124,10 +126,20 @@ class TrialTask(Task):
         return Model(embedding, backbone).to(self._device)
 
     def optimiser(
-        self, model: nn.Module, rates: dict[nn.Parameter, float] | None = None
+        self,
+        model: nn.Module,
+        rates: dict[nn.Parameter, float] | None = None,
+        kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
         """Adam with the trial's learning rate and L2 on every parameter of ``model``."""
-        return adam(model, self.settings.learning_rate, self.settings.l2, rates)
+        settings = self.settings
+        kind = kind or settings.optimizer
+        return choose_adam(kind, model, settings.learning_rate, settings.l2, rates)
+
+    def flush(self, optimiser: torch.optim.Optimizer) -> None:
+        """Bring tables up to date that ``optimiser`` treats lazily."""
+        if isinstance(optimiser, LazyAdam):
+            optimiser.flush()
 
     def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item."""
@@ -162,6 +174,7 @@ class TrialTask(Task):
                 train_loss = self._one_epoch(model, optimiser, epoch)
                 if after_epoch is not None:
                     after_epoch(epoch)
+                self.flush(optimiser)
                 scores = self.validate(model)
                 curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
                 if best is None or scores.auc > best.auc:

@@ -13,7 +13,6 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import add, describe, is_added, open_table, verify
 from pepbench.data.splits import open_splits
 
-SMALL = Synthetic(rows=1_000, fields=3, features=50, dim=3, seed=5)
 CASES = [
     (MovieLens100K(), "ml-100k", "4dace3254ade1e55", "9856af4f1274aa48"),
     (MovieLens100KIds(), "ml-100k", "4aa34c96e2374c46", "92571315819757b0"),

@@ -165,3 +165,54 @@ def test_soft_threshold_and_its_gradient_match_the_formula(kind):
     torch.testing.assert_close(table.thresholded(), formula, rtol=0, atol=1e-15)
     for mine, theirs in zip(ours, (v.grad, s.grad), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fast_search_meets_the_budget_exactly(toy, kind):
+    method = dataclasses.replace(QUICK, granularity=kind, mode="fast")
+    found = search(toy, method, 350)
+    assert int(found.mask.sum()) == 350
+    assert found.trimmed == (found.steps == method.max_steps)
+
+
+@pytest.mark.parametrize("kind", ["feature", "feature_dim"])
+def test_fast_search_follows_the_dense_one(toy, kind):
+    standard = dataclasses.replace(QUICK, granularity=kind, max_steps=800)
+    fast = dataclasses.replace(standard, mode="fast")
+    budget = min(counts_by_step(toy, standard, 300))
+    found = {m.mode: search(toy, m, budget) for m in (standard, fast)}
+    assert not found["standard"].trimmed
+    assert not found["fast"].trimmed
+    assert int(found["fast"].mask.sum()) == budget
+    # The count is at most a sweep of 200 steps old, so the search may stop that much later.
+    assert -20 <= found["fast"].steps - found["standard"].steps <= 220
+    agreement = (found["fast"].mask == found["standard"].mask).float().mean()
+    assert agreement > 0.95
+
+
+def test_fast_search_counts_by_the_row_what_the_table_holds(toy):
+    torch.manual_seed(0)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    thresholds = Thresholds("feature_dim", toy.fields, 8, -4.0)
+    table = ThresholdedTable(initial, thresholds)
+    task = toy.task()
+    optimiser = task.optimiser(model := task.model(table), kind="lazy-adam")
+    for step in task.steps(model, optimiser):
+        table.count_swept_rows()
+        if step.number == 500:
+            break
+    estimate = table.count
+    task.flush(optimiser)
+    table.count_all_rows()
+    assert table.count == int(torch.count_nonzero(table.thresholded()))
+    assert table.count == pytest.approx(estimate, rel=0.05)
+
+
+def test_fast_search_holds_thresholds_during_warm_up(toy):
+    torch.manual_seed(0)
+    method = dataclasses.replace(QUICK, mode="fast", warmup_steps=50, max_steps=50)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
+    method.search_by_row(toy.task(), table, 10)
+    assert torch.equal(table.thresholds.raw, torch.full_like(table.thresholds.raw, -4.0))
+    assert not torch.equal(table.values, initial)

@@ -1,0 +1,165 @@
+"""Real processes, interrupted and killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from run_helpers import leaderboard, predictions, results
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_cache")]
+
+OPTIONS = (
+    "--methods=pep:max_steps=50,uniform,full",
+    "--datasets=synthetic:rows=4000",
+    "--budgets=50%",
+    "--dim=8",
+    "--epochs=2",
+    "--trials=3",
+    "--seeds=2",
+    "--batch-size=256",
+)
+PATIENCE = 120.0
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pepbench", "run", *OPTIONS, f"--out={folder}", *more]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Ignored by background jobs of shells, which would pass it on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for a condition that comes true before the process ends."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def count(folder: Path, name: str) -> int:
+    return len(list((folder / name).glob("[!.]*.[jn]*")))
+
+
+def assert_gone(session: int) -> None:
+    """Workers, and their resource tracker, leave within seconds of their coordinator."""
+    deadline = time.monotonic() + 20.0
+    while processes_of(session):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def processes_of(session: int) -> list[int]:
+    """Living processes of a session, by /proc."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, of_session = path.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(of_session) == session and state != "Z":
+            members.append(int(path.parent.name))
+    return members
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        folder = tmp_path_factory.mktemp("whole") / "out"
+        process = start(folder, "--jobs=1")
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        yield folder
+
+
+def assert_same_in_the_end(folder: Path, whole: Path, *more: str) -> str:
+    process = start(folder, *more)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert leaderboard(folder).equals(leaderboard(whole))
+    assert predictions(folder) == predictions(whole)
+    assert results(folder) == results(whole)
+    assert not list(folder.rglob(".*.tmp"))
+    return err
+
+
+def after_first_record(folder: Path) -> bool:
+    return count(folder, "records") >= 1
+
+
+def after_first_tuning(folder: Path) -> bool:
+    return count(folder, "records") >= 3
+
+
+def amid_finals(folder: Path) -> bool:
+    return count(folder, "predictions") >= 3
+
+
+@pytest.mark.parametrize(
+    ("moment", "jobs"),
+    [
+        (after_first_record, "--jobs=2"),
+        (after_first_tuning, "--jobs=2"),
+        (amid_finals, "--jobs=2"),
+        (after_first_tuning, "--jobs=1"),
+    ],
+)
+def test_killed_run_goes_on_to_the_same_tables(uninterrupted, tmp_path, moment, jobs):
+    folder = tmp_path / "out"
+    process = start(folder, jobs)
+    wait_until(lambda: moment(folder), process)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    finished = count(folder, "records")
+    assert finished < 15
+    assert_gone(process.pid)
+    err = assert_same_in_the_end(folder, uninterrupted, jobs)
+    assert f"{15 - finished} trials run, {finished} reused" in err
+
+
+@pytest.mark.parametrize(
+    ("kill", "number", "jobs"),
+    [
+        (os.killpg, signal.SIGINT, "--jobs=2"),  # Ctrl-C
+        (os.kill, signal.SIGINT, "--jobs=2"),
+        (os.kill, signal.SIGTERM, "--jobs=2"),
+        (os.killpg, signal.SIGTERM, "--jobs=2"),
+        (os.killpg, signal.SIGINT, "--jobs=1"),
+    ],
+)
+def test_interrupted_run_keeps_its_trials_and_says_how_to_go_on(tmp_path, kill, number, jobs):
+    folder = tmp_path / "out"
+    process = start(folder, jobs, "--quiet")
+    wait_until(lambda: after_first_record(folder), process)
+    kill(process.pid, number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("Interrupted; finished trials are kept. To go on: pepbench run --methods")
+    assert err.count("\n") == 1
+    assert_gone(process.pid)
+    assert 1 <= count(folder, "records") < 15
+
+
+def test_second_run_in_a_folder_is_refused_while_the_first_goes_on(uninterrupted, tmp_path):
+    folder = tmp_path / "out"
+    first = start(folder, "--jobs=1")
+    wait_until(lambda: count(folder, "records") >= 1, first)
+    second = start(folder, "--jobs=1")
+    out, err = second.communicate(timeout=PATIENCE)
+    assert (second.returncode, out, err.count("\n")) == (2, "", 1)
+    assert f"process {first.pid} on" in err
+    first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0
+    assert leaderboard(folder).equals(leaderboard(uninterrupted))

@@ -1,0 +1,80 @@
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from pepbench.cli import main
+
+TINY = (
+    "--datasets=synthetic:rows=2000:features=60:fields=4",
+    "--dim=4",
+    "--epochs=2",
+    "--trials=2",
+    "--seeds=2",
+    "--batch-size=256",
+)
+"""Options of a run of a second or so."""
+
+TINY_PEP = "pep:max_steps=50"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As in a worker: small tensors gain nothing from more, and waiting threads cost much."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny_cache(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One data cache for all tests that only read tiny synthetic rows."""
+    monkeypatch.setenv("PEPBENCH_CACHE", str(session_cache))
+    return session_cache
+
+
+@pytest.fixture
+def pepbench(
+    tiny_cache: Path,  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Command]:
+    """Call the command line in this process, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["pepbench", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Ran(int(left.value.code or 0), *capsys.readouterr())
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def tiny_run(pepbench: Command) -> Command:
+    """``pepbench run`` on tiny synthetic rows, in this process alone."""
+    return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)

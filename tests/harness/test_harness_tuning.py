@@ -1,0 +1,102 @@
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend
+from run_helpers import records
+
+from pepbench.catalog import Catalog
+from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, expand
+from pepbench.harness.tuning import new_study, work_off
+from pepbench.plan import Plan
+
+TINY_PLAN = Plan(
+    methods=("pep:max_steps=50", "uniform", "full"),
+    datasets=("synthetic:rows=2000:features=60:fields=4",),
+    budgets=("50%", "25%"),
+    dim=4,
+    trials=3,
+    seeds=2,
+)
+
+
+@pytest.fixture
+def cells(tiny_cache):  # noqa: ARG001
+    return expand(TINY_PLAN, Catalog())
+
+
+def first_batch(cell):
+    """What a cell asks for before it knows anything."""
+    program = work_off(cell, new_study(cell))
+    return next(program)
+
+
+def test_first_trial_of_every_cell_is_the_default(cells):
+    for cell in cells:
+        (spec,) = first_batch(cell)
+        assert spec.method.options == cell.method.default().options()
+        assert spec.training.learning_rate == DEFAULT_LEARNING_RATE
+        assert spec.training.l2 == DEFAULT_L2
+        assert spec.role == "tuning"
+
+
+def test_seeds_are_common_to_all_cells_and_final_ones_new(cells):
+    tuning = {first_batch(cell)[0].seed for cell in cells}
+    assert len(tuning) == 1
+
+
+def test_methods_of_one_size_run_once_at_the_full_budget(cells):
+    budgets = [(cell.method.spec, cell.budget) for cell in cells]
+    assert budgets == [
+        ("pep:max_steps=50", "50%"),
+        ("pep:max_steps=50", "25%"),
+        ("uniform", "50%"),
+        ("uniform", "25%"),
+        ("full", "100%"),
+    ]
+
+
+@pytest.fixture
+def run_folder(tiny_run, tmp_path):
+    assert tiny_run("--methods=pep:max_steps=50,uniform", "--budgets=50%", "--out=out").code == 0
+    return tmp_path / "out"
+
+
+def test_all_cells_get_the_same_trials_and_seeds(run_folder):
+    by_method = {}
+    for record in records(run_folder):
+        by_method.setdefault(record.spec.method.name, []).append(record.spec)
+    for specs in by_method.values():
+        assert sorted(spec.role for spec in specs) == ["final"] * 2 + ["tuning"] * 2
+    tuning, final = (
+        [{s.seed for s in specs if s.role == role} for specs in by_method.values()]
+        for role in ("tuning", "final")
+    )
+    assert tuning[0] == tuning[1]
+    assert final[0] == final[1]
+    assert not tuning[0] & final[0]
+
+
+def test_final_runs_repeat_the_best_trial_and_alone_have_test_scores(run_folder):
+    tuning = [r for r in records(run_folder) if r.spec.role == "tuning"]
+    finals = [r for r in records(run_folder) if r.spec.role == "final"]
+    assert all(r.test is None and r.predictions_sha256 is None for r in tuning)
+    for final in finals:
+        rivals = [r for r in tuning if r.spec.cell == final.spec.cell]
+        best = max(rivals, key=lambda r: r.validation.auc)
+        assert final.spec.method == best.spec.method
+        assert final.spec.training == best.spec.training
+        assert final.test is not None
+
+
+def test_journal_opens_in_optuna_and_holds_the_trials(run_folder):
+    backend = JournalFileBackend(str(run_folder / "optuna-journal.log"))
+    storage = optuna.storages.JournalStorage(backend)
+    kept = {r.key: r for r in records(run_folder)}
+    summaries = optuna.get_all_study_summaries(storage)
+    assert len(summaries) == 2
+    for summary in summaries:
+        study = optuna.load_study(study_name=summary.study_name, storage=storage)
+        assert len(study.trials) == 2
+        for trial in study.trials:
+            record = kept[trial.user_attrs["record"]]
+            assert trial.value == record.validation.auc
+            assert trial.params["learning_rate"] == record.spec.training.learning_rate

@@ -1,0 +1,37 @@
+"""What tests read from a run's folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pepbench.records import Record, RecordStore
+
+MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib"]
+MACHINE_FIELDS = {
+    "created",
+    "environment",
+    "seconds",
+    "calibration_seconds",
+    "samples_per_second",
+    "peak_memory_mib",
+}
+
+
+def leaderboard(folder: Path) -> pd.DataFrame:
+    """The table of a run without what depends on the machine's mood."""
+    return pd.read_csv(folder / "leaderboard.csv").drop(columns=MACHINE_COLUMNS)
+
+
+def records(folder: Path) -> list[Record]:
+    return list(RecordStore(folder, warn=lambda line: print(line)))
+
+
+def results(folder: Path) -> dict[str, dict[str, Any]]:
+    """All records by key, without what depends on the machine's mood."""
+    return {r.key: json.loads(r.model_dump_json(exclude=MACHINE_FIELDS)) for r in records(folder)}
+
+
+def predictions(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "predictions").glob("*.npy")}
