@@ -26,8 +26,8 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import Splits, open_splits
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import PlainTable, xavier_uniform
-from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.plan import Plan
+from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.task import TrialTask
 
 STEPS = 150

@@ -130,6 +130,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Rows of a training step.")] = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of the 80/10/10 split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="auto, adam (dense) or lazy-adam (by the row).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
@@ -172,6 +175,7 @@ def run(
         "split_seed": split_seed,
         "seed": seed,
         "device": device,
+        "optimizer": optimizer,
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)

@@ -81,6 +81,27 @@ def fm_backward(
                 table_gradient[i, d] -= table[i, d] * g
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def soft_threshold(values: Floats, threshold: Floats, kept: Floats) -> None:
+    """Fill ``kept`` with sign(v) · relu(|v| − t), all of shape (n,)."""
+    for k in range(values.shape[0]):
+        value = values[k]
+        t = threshold[k]
+        kept[k] = value - max(min(value, t), -t)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def soft_threshold_backward(
+    gradient: Floats, kept: Floats, for_values: Floats, for_threshold: Floats
+) -> None:
+    """Gradients of :func:`soft_threshold` for values and thresholds, all of shape (n,)."""
+    zero = gradient.dtype.type(0)
+    for k in range(gradient.shape[0]):
+        g = gradient[k] if kept[k] != zero else zero
+        for_values[k] = g
+        for_threshold[k] = -g if kept[k] > zero else g
+
+
 @numba.njit(cache=True, nogil=True)
 def unique_rows(ids: Ids, slots: Ids, unique: Ids, local: Ids) -> int:
     """Number the distinct ``ids`` (n,) in order of first appearance.

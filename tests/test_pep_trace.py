@@ -10,7 +10,7 @@ import torch
 from pepbench.backbones.fm import FMModule
 from pepbench.fields import Fields
 from pepbench.method import Batch, Model
-from pepbench.pep import ThresholdedTable, Thresholds
+from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.optimisers import adam
 from pepbench.training.update import update
 

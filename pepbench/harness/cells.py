@@ -78,6 +78,7 @@ def training_spec(plan: Plan, learning_rate: float, l2: float) -> TrainingSpec:
         epochs=plan.epochs,
         patience=plan.patience,
         clip=plan.clip,
+        optimizer=plan.optimizer,
     )
 
 

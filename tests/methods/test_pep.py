@@ -9,7 +9,8 @@ import torch
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.method import xavier_uniform
-from pepbench.pep import PEP, ThresholdedTable, Thresholds, refilled
+from pepbench.pep import PEP, refilled
+from pepbench.thresholded import ThresholdedTable, Thresholds
 
 QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
 KINDS = ("global", "dimension", "feature", "field", "feature_dim", "field_dim")
