@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -53,7 +53,7 @@ class LeaderboardView:
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
-            yield _table(block, symbols)
+            yield _fitting_table(block, symbols, console, options)
             for line in _troubles(block):
                 yield Text(symbols.text(line), style="magenta")
             front = parity.get((dataset, backbone))
@@ -87,23 +87,39 @@ _UNICODE = _Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
 _ASCII = _Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
 
 
-def _table(block: pd.DataFrame, symbols: _Symbols) -> Table:
+def _fitting_table(
+    block: pd.DataFrame, symbols: _Symbols, console: Console, options: ConsoleOptions
+) -> Table:
+    """The table without its least important columns, as far as the width demands."""
+    table = _table(block, symbols, ())
+    for dropped in (("time",), ("time", "share"), ("time", "share", "params")):
+        if console.measure(table, options=options.update(max_width=1000)).maximum <= (
+            options.max_width
+        ):
+            break
+        table = _table(block, symbols, dropped)
+    return table
+
+
+def _table(block: pd.DataFrame, symbols: _Symbols, dropped: tuple[str, ...]) -> Table:
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("budget", no_wrap=True)
     table.add_column("method", overflow="fold", ratio=None, min_width=6)
-    for name in ("params", "share", f"AUC {symbols.plus_minus}", symbols.delta):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column(symbols.star, no_wrap=True)
+    names = ("params", "share", f"AUC {symbols.plus_minus}", symbols.delta, "verdict", "time")
+    for name in (*names, symbols.star):
+        if name not in dropped:
+            justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
+            table.add_column(name, justify=justify, no_wrap=True)
     for budget, group in block.groupby("budget", sort=False):
         for position, row in enumerate(group.to_dict("records")):
-            table.add_row(symbols.text(str(budget)) if position == 0 else "", *_cells(row, symbols))
+            cells = _cells(row, symbols)
+            shown = [cell for name, cell in cells.items() if name not in dropped]
+            table.add_row(symbols.text(str(budget)) if position == 0 else "", *shown)
         table.add_section()
     return table
 
 
-def _cells(row: dict[Any, Any], symbols: _Symbols) -> Iterable[Text]:
+def _cells(row: dict[Any, Any], symbols: _Symbols) -> dict[str, Text]:
     words = row["verdict"] if row["status"] == "ok" else row["status"]
     half = (row["auc_high"] - row["auc_low"]) / 2
     auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
@@ -111,14 +127,16 @@ def _cells(row: dict[Any, Any], symbols: _Symbols) -> Iterable[Text]:
     delta = row["delta_auc"]
     seconds = row["search_seconds"] + row["train_seconds"]
     counted = not pd.isna(row["parameters"])
-    yield Text(symbols.text(row["method"]))
-    yield Text(short_count(row["parameters"]) if counted else symbols.none)
-    yield Text(percent(row["share"]) if counted else symbols.none)
-    yield Text(auc + spread)
-    yield Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}")
-    yield Text(words, style=_STYLES.get(words, ""))
-    yield Text(symbols.none if math.isnan(seconds) else duration(seconds))
-    yield Text(symbols.star if row["on_front"] else "", style="bold yellow")
+    return {
+        "method": Text(symbols.text(row["method"])),
+        "params": Text(short_count(row["parameters"]) if counted else symbols.none),
+        "share": Text(percent(row["share"]) if counted else symbols.none),
+        "auc": Text(auc + spread),
+        "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
+        "verdict": Text(words, style=_STYLES.get(words, "")),
+        "time": Text(symbols.none if math.isnan(seconds) else duration(seconds)),
+        "front": Text(symbols.star if row["on_front"] else "", style="bold yellow"),
+    }
 
 
 def _troubles(block: pd.DataFrame) -> Iterable[str]:
