@@ -96,7 +96,7 @@ def pairwise_products(vectors: Tensor) -> Tensor:
     ½ Σ_d ((Σ_f v_fd)² − Σ_f v_fd²); its gradient g·(Σ_g v_g − v_f) is written out, which halves
     the passes over (B, F, D) that autograd would make.
 
-    >>> pairwise_products(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).tolist()
+    >>> pairwise_products(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])).round().tolist()
     [11.0]
     """
     result: Tensor = _PairwiseProducts.apply(vectors)  # type: ignore[no-untyped-call]

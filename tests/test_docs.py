@@ -1,0 +1,127 @@
+"""What the documentation shows must be so: code runs, links lead somewhere, tables agree."""
+
+import doctest
+import importlib
+import json
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import pepbench
+from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.cli import app
+from pepbench.plan import Plan
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")],
+    key=lambda page: page.as_posix(),
+)
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(pepbench.__path__, "pepbench.")
+    if not module.name.endswith("__main__")
+)
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def fenced(page, language):
+    return [body for kind, body in FENCE.findall((ROOT / page).read_text()) if kind == language]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def commands():
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        shell = "\n".join(body for kind, body in FENCE.findall(text) if kind == "sh")
+        inline = "\n".join(re.findall(r"`(pepbench [^`]+)`", text))
+        for line in f"{shell}\n{inline}".splitlines():
+            for part in line.split("#")[0].split("&&"):
+                words = shlex.split(part)
+                if words and words[0].endswith("pepbench"):
+                    yield pytest.param(words[1:], id=" ".join(words))
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_commands_and_their_options_exist(words):
+    command = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words[0]]
+        words = words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    for word in words:
+        if word.startswith("-"):
+            assert word.split("=")[0] in known, word
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "others"),
+    [
+        ("README.md", "popular", ("random-mask", "full")),
+        ("docs/add-a-method.md", "factored", ("full",)),
+    ],
+)
+def test_methods_shown_run_as_plug_ins(page, name, others, tiny_run, tmp_path):
+    (source,) = fenced(page, "python")
+    plugin = tmp_path / "shown.py"
+    plugin.write_text(source)
+    ran = tiny_run(
+        f"--plugin={plugin}",
+        f"--methods={','.join((name, *others))}",
+        "--budgets=60%",
+        "--json",
+    )
+    assert ran.code == 0, ran.err
+    cells = {cell["method"]: cell for cell in json.loads(ran.out)["cells"]}
+    assert {cell["status"] for cell in cells.values()} == {"ok"}
+    assert 0 < cells[name]["share"] <= 0.6
+
+
+def test_data_set_shown_runs_as_a_plug_in(tiny_run, tmp_path):
+    (source,) = fenced("docs/add-a-dataset.md", "python")
+    plugin = tmp_path / "coins.py"
+    plugin.write_text(source)
+    ran = tiny_run(
+        f"--plugin={plugin}", "--datasets=coins", "--methods=full", "--epochs=10", "--json"
+    )
+    assert ran.code == 0, ran.err
+    (cell,) = json.loads(ran.out)["cells"]
+    # One label in ten is flipped: the best AUC is 0.9.
+    assert cell["auc"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_columns_of_the_leaderboard_are_those_described():
+    page = (ROOT / "docs/output.md").read_text()
+    table = page.split("## Columns of leaderboard.csv")[1].split("## Records")[0]
+    described = [
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert described == list(COLUMNS)
+
+
+def test_keys_of_the_plan_are_those_described_with_their_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (ROOT / "docs/plan.md").read_text(), re.M)
+    defaults = {name: json.loads(default) for name, default in rows}
+    assert defaults == Plan().model_dump(mode="json")
+
+
+def test_version_is_told_in_one_place():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {pepbench.__version__}" in citation
