@@ -26,7 +26,7 @@ Each phase is wrapped in ``with task.phase("search"):`` so that its time is acco
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -55,6 +55,7 @@ __all__ = [
     "Between",
     "Embedding",
     "EpochScore",
+    "Factors",
     "Fields",
     "Fitted",
     "Infeasible",
@@ -63,6 +64,7 @@ __all__ = [
     "Method",
     "Model",
     "OneOf",
+    "OptimiserKind",
     "PlainTable",
     "RowTable",
     "Scores",
@@ -78,6 +80,9 @@ __all__ = [
 
 OptimiserKind = Literal["auto", "adam", "lazy-adam"]
 """Dense and exact, by the row (:class:`~pepbench.rows.RowAdam`), or by the size of the tables."""
+
+Factors = Mapping[nn.Parameter, float]
+"""By parameter; 1 for those that are not named."""
 
 Part = Literal["train", "validation"]
 """The rows that a method may see. There is no name for the test rows here."""
@@ -182,7 +187,8 @@ class Task(ABC):
     def optimiser(
         self,
         model: nn.Module,
-        rates: dict[nn.Parameter, float] | None = None,
+        rates: Factors | None = None,
+        decays: Factors | None = None,
         kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
         """Adam with the trial's learning rate and L2 on every parameter of ``model``.
@@ -191,8 +197,8 @@ class Task(ABC):
         ----------
         model
             Whose trainable parameters are updated.
-        rates
-            Factors on the learning rate of single parameters.
+        rates, decays
+            Factors on the learning rate and on the L2 weight of single parameters.
         kind
             Overrides the plan's choice, for algorithms that need one.
         """

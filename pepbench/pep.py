@@ -7,6 +7,7 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from pepbench.method import (
     Between,
@@ -14,7 +15,9 @@ from pepbench.method import (
     Infeasible,
     MaskedTable,
     Method,
+    Model,
     OneOf,
+    OptimiserKind,
     Task,
     largest_entries,
     xavier_uniform,
@@ -62,6 +65,16 @@ class PEP(Method):
         Between(1.0, 100.0, log=True),
         "learning rate of s, as a factor on the common one",
     ] = 1.0
+    threshold_l2: Annotated[
+        float,
+        Between(0.0, 1000.0, tuned=False),
+        "L2 weight of s, as a factor on the common one",
+    ] = 1.0
+    threshold_target: Annotated[
+        float,
+        Between(0.0, 20.0, tuned=False),
+        "where L2 pulls s to; above 0 the search does not stall at σ(0) = 0.5",
+    ] = 0.0
     warmup_steps: Annotated[
         int,
         Between(0, 10**7, tuned=False),
@@ -115,12 +128,14 @@ class PEP(Method):
         Infeasible
             If ``max_steps`` do not suffice and ``at_limit="infeasible"``.
         """
-        thresholds = Thresholds(self.granularity, task.fields, task.dim, self.init)
+        thresholds = Thresholds(
+            self.granularity, task.fields, task.dim, self.init, self.threshold_target
+        )
         pruned = ThresholdedTable(initial, thresholds)
         if self.mode == "fast":
             return self.search_by_row(task, pruned, budget)
         model = task.model(pruned)
-        optimiser = task.optimiser(model, {thresholds.raw: self.threshold_rate}, kind="adam")
+        optimiser = self.optimiser(task, model, thresholds, "adam")
         thresholds.raw.requires_grad_(self.warmup_steps == 0)
         previous = table = initial
         for step in task.steps(model, optimiser):
@@ -148,7 +163,7 @@ class PEP(Method):
         """
         raw = pruned.thresholds.raw
         model = task.model(pruned)
-        optimiser = task.optimiser(model, {raw: self.threshold_rate}, kind="lazy-adam")
+        optimiser = self.optimiser(task, model, pruned.thresholds, "lazy-adam")
         raw.requires_grad_(self.warmup_steps == 0)
         for step in task.steps(model, optimiser):
             raw.requires_grad_(step.number >= self.warmup_steps)
@@ -165,6 +180,13 @@ class PEP(Method):
         margin = pruned.margin()
         count = budget if self.exact or trimmed else pruned.count
         return Found(largest_entries(margin, count), step.number, trimmed)
+
+    def optimiser(
+        self, task: Task, model: Model, thresholds: Thresholds, kind: OptimiserKind
+    ) -> Optimizer:
+        """One Adam for values and thresholds, the thresholds with their own rate and L2."""
+        rates = {thresholds.raw: self.threshold_rate}
+        return task.optimiser(model, rates, {thresholds.raw: self.threshold_l2}, kind)
 
     def _too_slow(self, count: int, entries: int, budget: int) -> str:
         return (

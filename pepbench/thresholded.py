@@ -17,12 +17,14 @@ class Thresholds(nn.Module):
     """Raw thresholds s, one for each group of entries that ``granularity`` names.
 
     Shapes of s: global (1,), dimension (D,), feature (N, 1), field (F, 1), feature_dim (N, D),
-    field_dim (F, D).
+    field_dim (F, D). What is trained is ``raw`` = s − target, which L2 pulls to 0.
     """
 
     field_of_feature: Tensor
 
-    def __init__(self, granularity: str, fields: Fields, dim: int, init: float) -> None:
+    def __init__(
+        self, granularity: str, fields: Fields, dim: int, init: float, target: float = 0.0
+    ) -> None:
         super().__init__()
         n_features, n_fields = fields.n_features, fields.n_fields
         shapes = {
@@ -36,20 +38,25 @@ class Thresholds(nn.Module):
         self.by_field = granularity in ("field", "field_dim")
         self.by_feature = granularity in ("feature", "feature_dim")
         kind = RowTable if self.by_feature else nn.Parameter
-        self.raw = kind(torch.full(shapes[granularity], init))
+        self.raw = kind(torch.full(shapes[granularity], init - target))
+        self.target = target
         self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
 
     def forward(self) -> Tensor:
         """σ(s) in a shape that broadcasts to (N, D)."""
-        gate = torch.sigmoid(self.raw)
+        gate = self.gate(self.raw)
         return lookup(gate, self.field_of_feature) if self.by_field else gate
+
+    def gate(self, raw: Tensor) -> Tensor:
+        """σ(s) of (some of) the raw thresholds."""
+        return torch.sigmoid(raw + self.target if self.target else raw)
 
     def of_rows(self, ids: Tensor, rows: Tensor) -> Tensor:
         """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
         if self.by_feature:
             assert isinstance(self.raw, RowTable)
-            return torch.sigmoid(view_of(self.raw, ids).table)
-        gate = torch.sigmoid(self.raw)
+            return self.gate(view_of(self.raw, ids).table)
+        gate = self.gate(self.raw)
         return lookup(gate, self.field_of_feature[rows]) if self.by_field else gate
 
 
@@ -143,7 +150,7 @@ class ThresholdedTable(Embedding):
         rows = torch.arange(swept.start, swept.stop)
         values = self.values[swept]
         thresholds = self.thresholds
-        gate = torch.sigmoid(thresholds.raw[swept] if thresholds.by_feature else thresholds.raw)
+        gate = thresholds.gate(thresholds.raw[swept] if thresholds.by_feature else thresholds.raw)
         if thresholds.by_field:
             gate = gate[thresholds.field_of_feature[swept]]
         self._note(rows, (values.abs() > gate).to(values.dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ def choose_adam(
     model: nn.Module,
     learning_rate: float,
     l2: float,
-    rates: dict[nn.Parameter, float] | None = None,
+    rates: Mapping[nn.Parameter, float] | None = None,
+    decays: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """The optimiser that ``kind`` names: ``adam``, ``lazy-adam``, or ``auto`` by table size."""
     if kind == "auto":
@@ -26,14 +28,15 @@ def choose_adam(
         on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
         kind = "lazy-adam" if entries >= LAZY_FROM and on_cpu else "adam"
     make = LazyAdam if kind == "lazy-adam" else adam
-    return make(model, learning_rate, l2, rates)
+    return make(model, learning_rate, l2, rates, decays)
 
 
 def adam(
     model: nn.Module,
     learning_rate: float,
     l2: float,
-    rates: dict[nn.Parameter, float] | None = None,
+    rates: Mapping[nn.Parameter, float] | None = None,
+    decays: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Adam:
     """Dense Adam (Kingma & Ba 2015) with L2 added to the gradient of every parameter.
 
@@ -43,16 +46,20 @@ def adam(
         Whose trainable parameters are updated.
     learning_rate, l2
         Common to all parameters.
-    rates
-        Factors on the learning rate of single parameters.
+    rates, decays
+        Factors on the learning rate and on the L2 weight of single parameters.
     """
-    factors = {parameter: 1.0 for parameter in model.parameters() if parameter.requires_grad}
-    factors.update(rates or {})
-    groups = [
-        {"params": [p for p in factors if factors[p] == factor], "lr": learning_rate * factor}
-        for factor in sorted(set(factors.values()))
+    rates, decays = rates or {}, decays or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            factors = (rates.get(parameter, 1.0), decays.get(parameter, 1.0))
+            groups.setdefault(factors, []).append(parameter)
+    settings = [
+        {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
+        for (rate, decay), members in groups.items()
     ]
-    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=l2, fused=True)
+    return torch.optim.Adam(settings, lr=learning_rate, fused=True)
 
 
 class LazyAdam(torch.optim.Optimizer):
@@ -67,8 +74,8 @@ class LazyAdam(torch.optim.Optimizer):
         Whose trainable parameters are updated.
     learning_rate, l2
         Common to all parameters.
-    rates
-        Factors on the learning rate of single parameters.
+    rates, decays
+        Factors on the learning rate and on the L2 weight of single parameters.
     """
 
     def __init__(
@@ -76,20 +83,24 @@ class LazyAdam(torch.optim.Optimizer):
         model: nn.Module,
         learning_rate: float,
         l2: float,
-        rates: dict[nn.Parameter, float] | None = None,
+        rates: Mapping[nn.Parameter, float] | None = None,
+        decays: Mapping[nn.Parameter, float] | None = None,
     ) -> None:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         super().__init__(trained, {"lr": learning_rate})
-        factors = rates or {}
+        rates, decays = rates or {}, decays or {}
         self.rows = {
             parameter: RowAdam(
-                parameter, AdamSettings(learning_rate * factors.get(parameter, 1.0), l2)
+                parameter,
+                AdamSettings(
+                    learning_rate * rates.get(parameter, 1.0), l2 * decays.get(parameter, 1.0)
+                ),
             )
             for parameter in trained
             if isinstance(parameter, RowTable)
         }
         others = nn.ParameterList(p for p in trained if not isinstance(p, RowTable))
-        self._dense = adam(others, learning_rate, l2, rates) if len(others) else None
+        self._dense = adam(others, learning_rate, l2, rates, decays) if len(others) else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""

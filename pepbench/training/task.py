@@ -20,6 +20,7 @@ from pepbench.method import (
     Batch,
     Embedding,
     EpochScore,
+    Factors,
     Fitted,
     Model,
     OptimiserKind,
@@ -128,13 +129,14 @@ class TrialTask(Task):
     def optimiser(
         self,
         model: nn.Module,
-        rates: dict[nn.Parameter, float] | None = None,
+        rates: Factors | None = None,
+        decays: Factors | None = None,
         kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
         """Adam with the trial's learning rate and L2 on every parameter of ``model``."""
         settings = self.settings
         kind = kind or settings.optimizer
-        return choose_adam(kind, model, settings.learning_rate, settings.l2, rates)
+        return choose_adam(kind, model, settings.learning_rate, settings.l2, rates, decays)
 
     def flush(self, optimiser: torch.optim.Optimizer) -> None:
         """Bring tables up to date that ``optimiser`` treats lazily."""

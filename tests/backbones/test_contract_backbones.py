@@ -42,11 +42,32 @@ def test_rows_do_not_see_each_other(name):
     torch.testing.assert_close(module(rows, IDS)[order], module(rows[order], IDS[order]))
 
 
+@pytest.mark.parametrize("dim", [1, 3])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_single_field_will_do(name, dim):
+    fields = Fields(("a",), (4,), np.zeros(4, np.int64))
+    ids = torch.arange(4)[:, None]
+    module = Catalog().load("backbone", name)().build(fields, dim)
+    logits = module(torch.randn(4, 1, dim), ids)
+    assert logits.shape == (4,)
+    logits.sum().backward()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_options_have_a_range_and_a_word(name):
+    for option in Catalog().load("backbone", name).described_options():
+        assert option.range is not None
+        assert option.help
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gradients_are_exact(name):
     module, rows = build(name), vectors().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: module(v, IDS), rows)
     inputs = [rows, *module.parameters()]
-    assert torch.autograd.gradcheck(lambda v, *_: module(v, IDS), inputs)
+    # Along random directions if there are too many for one at a time.
+    fast = sum(tensor.numel() for tensor in inputs) > 1000
+    assert torch.autograd.gradcheck(lambda v, *_: module(v, IDS), inputs, fast_mode=fast)
 
 
 def test_fm_equals_the_sum_over_pairs():

@@ -217,3 +217,29 @@ def test_fast_search_holds_thresholds_during_warm_up(toy):
     method.search_by_row(toy.task(), table, 10)
     assert torch.equal(table.thresholds.raw, torch.full_like(table.thresholds.raw, -4.0))
     assert not torch.equal(table.values, initial)
+
+
+@pytest.mark.parametrize("mode", ["standard", "fast"])
+def test_a_target_above_zero_keeps_thresholds_rising(toy, mode):
+    # Nothing but L2 moves the threshold of a feature that never occurs.
+    unseen = int(toy.fields.offsets[0])
+    assert toy.fields.frequencies[unseen] == 0
+    reached = {}
+    for target in (0.0, 6.0):
+        thresholds = Thresholds("feature_dim", toy.fields, 8, -0.5, target)
+        torch.manual_seed(0)
+        table = ThresholdedTable(xavier_uniform(toy.fields.n_features, 8), thresholds)
+        method = dataclasses.replace(QUICK, threshold_target=target, threshold_rate=1.0)
+        task = toy.task()
+        model = task.model(table)
+        kind = "adam" if mode == "standard" else "lazy-adam"
+        optimiser = method.optimiser(task, model, thresholds, kind)
+        for step in task.steps(model, optimiser):
+            if step.number == 200:
+                break
+        task.flush(optimiser)
+        gate = thresholds().detach()[unseen].mean()
+        reached[target] = float(torch.logit(gate))
+    # A rate of 1e-2 a step for 200 steps.
+    assert reached[0.0] == pytest.approx(0.0, abs=0.1)
+    assert reached[6.0] == pytest.approx(1.5, abs=0.2)

@@ -8,7 +8,8 @@ from torch import nn
 
 from pepbench.errors import Diverged
 from pepbench.method import Batch, Embedding, Model, PlainTable
-from pepbench.training.optimisers import adam
+from pepbench.rows import RowTable
+from pepbench.training.optimisers import LazyAdam, adam
 from pepbench.training.update import clip_gradient, update
 
 
@@ -60,6 +61,23 @@ def test_rates_are_factors_on_single_parameters():
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     assert rates[id(model.weight)] == pytest.approx(0.1)
     assert rates[id(model.bias)] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("make", [adam, LazyAdam])
+def test_decays_are_factors_on_the_l2_of_single_parameters(make):
+    # Without a gradient from the loss, Adam with L2 moves a value by the rate, whatever the L2 is.
+    table, other = RowTable(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
+    holder = nn.ParameterList([table, other])
+    optimiser = make(holder, 0.1, 1e-2, None, {table: 0.0})
+    if make is LazyAdam:
+        assert optimiser.rows[table].settings.l2 == 0.0
+    else:
+        decays = {
+            id(p): group["weight_decay"]
+            for group in optimiser.param_groups
+            for p in group["params"]
+        }
+        assert decays == {id(table): 0.0, id(other): 1e-2}
 
 
 def test_penalty_of_the_embedding_enters_the_loss():

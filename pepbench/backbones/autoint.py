@@ -1,0 +1,123 @@
+"""AutoInt and AutoInt+."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.mlp import tower, weighted_sum
+from pepbench.component import Between, OneOf
+from pepbench.fields import Fields
+
+
+@dataclass(frozen=True)
+class AutoInt(Backbone):
+    """AutoInt: multi-head self-attention among the fields, layer upon layer.
+
+    Song, Shi, Xiao, Duan, Xu, Zhang, Tang, "AutoInt: Automatic Feature Interaction Learning via
+    Self-Attentive Neural Networks", CIKM 2019, arXiv 1810.11921, eq. 5–9: three layers of two heads
+    of 32. ``deep=true`` is AutoInt+, with a deep network beside it.
+
+    As in the paper, and other than in the released code, queries, keys and values are linear, the
+    products are not scaled, and there is no layer normalisation. The paper has no first-order
+    weights; here every backbone has them.
+    """
+
+    name = "autoint"
+    year = 2019
+
+    layers: Annotated[int, Between(1, 4, allow=(1, 16)), "interacting layers"] = 3
+    heads: Annotated[int, OneOf(1, 2, 4, 8), "attention heads in a layer"] = 2
+    attention_size: Annotated[
+        int, OneOf(8, 16, 32, 64, 128, 256), "width of a layer, all heads together"
+    ] = 64
+    residual: Annotated[
+        bool, OneOf(True, False, tuned=False), "add W_Res e to what a layer gives"
+    ] = True
+    deep: Annotated[
+        bool, OneOf(True, False, tuned=False), "AutoInt+: a deep network on the vectors beside it"
+    ] = False
+    units: Annotated[int, Between(1, 8192, tuned=False), "width of a layer of the deep network"] = (
+        100
+    )
+    deep_layers: Annotated[int, Between(1, 16, tuned=False), "layers of the deep network"] = 2
+    dropout: Annotated[
+        float,
+        Between(0.0, 0.95, tuned=False),
+        "share of a deep layer's outputs that training drops",
+    ] = 0.2
+
+    def build(self, fields: Fields, dim: int) -> nn.Module:
+        """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
+        size = self.attention_size
+        interacting = nn.Sequential(
+            *(
+                Interacting(size if layer else dim, self.heads, size // self.heads, self.residual)
+                for layer in range(self.layers)
+            )
+        )
+        inputs = fields.n_fields * dim
+        deep = tower(inputs, [self.units] * self.deep_layers, self.dropout) if self.deep else None
+        output = weighted_sum(fields.n_fields * size)
+        return AutoIntModule(FirstOrder(fields.n_features), interacting, output, deep)
+
+
+class AutoIntModule(nn.Module):
+    """ŷ = wᵀ (e₁ ⊕ … ⊕ e_F) + b (eq. 9), plus the first-order part, and the deep one if any."""
+
+    def __init__(
+        self,
+        first_order: FirstOrder,
+        interacting: nn.Module,
+        output: nn.Module,
+        deep: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.first_order = first_order
+        self.interacting = interacting
+        self.output = output
+        self.deep = deep
+
+    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
+        """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
+        attended = self.interacting(vectors).flatten(1)
+        logits: Tensor = self.first_order(ids) + self.output(attended)
+        return logits if self.deep is None else logits + self.deep(vectors.flatten(1))
+
+
+class Interacting(nn.Module):
+    """An interacting layer: (B, F, n_inputs) → (B, F, heads · size).
+
+    With α the softmax over k of ⟨W_Query e_m, W_Key e_k⟩ (eq. 5), each head gives field m
+    Σ_k α_mk W_Value e_k (eq. 6); the heads' concatenation (eq. 7) becomes
+    ReLU(ẽ_m + W_Res e_m) (eq. 8). The three matrices, or four, of all heads are one.
+    """
+
+    def __init__(self, n_inputs: int, heads: int, size: int, residual: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.size = size
+        self.residual = residual
+        width = heads * size
+        self.project = nn.Linear(n_inputs, (4 if residual else 3) * width, bias=False)
+        for matrix in self.project.weight.chunk(4 if residual else 3):
+            nn.init.xavier_uniform_(matrix)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, F, n_inputs) → (B, F, heads · size)."""
+        rows, fields, _ = inputs.shape
+        width = self.heads * self.size
+        projected = self.project(inputs)
+        query, key, value = (
+            part.view(rows, fields, self.heads, self.size).transpose(1, 2)
+            for part in projected[..., : 3 * width].chunk(3, dim=2)
+        )
+        heads = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        joined = heads.transpose(1, 2).reshape(rows, fields, width)
+        if self.residual:
+            joined = joined + projected[..., 3 * width :]
+        return joined.relu()
