@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -128,58 +130,39 @@ class PEP(Method):
         Infeasible
             If ``max_steps`` do not suffice and ``at_limit="infeasible"``.
         """
+        return next(self.searches(task, initial, [budget]))
+
+    def searches(self, task: Task, initial: Tensor, budgets: Sequence[int]) -> Iterator[Found]:
+        """One search that passes several budgets on its way, the largest first.
+
+        Each outcome is what a search for that budget alone would find.
+        """
+        waiting = deque(sorted(budgets, reverse=True))
         thresholds = Thresholds(
             self.granularity, task.fields, task.dim, self.init, self.threshold_target
         )
         pruned = ThresholdedTable(initial, thresholds)
-        if self.mode == "fast":
-            return self.search_by_row(task, pruned, budget)
-        model = task.model(pruned)
-        optimiser = self.optimiser(task, model, thresholds, "adam")
-        thresholds.raw.requires_grad_(self.warmup_steps == 0)
-        previous = table = initial
-        for step in task.steps(model, optimiser):
-            thresholds.raw.requires_grad_(step.number >= self.warmup_steps)
-            # The table that this step used is the state after step.number - 1 updates.
-            previous, table = table, pruned.table_in_use
-            count = int(torch.count_nonzero(table))
-            if count <= budget:
-                mask = table != 0
-                if self.exact and self.mode != "reference":
-                    mask = refilled(previous, table, budget)
-                return Found(mask, step.number - 1, trimmed=False)
-            if step.number > self.max_steps:
+        search = (RowSearch if self.mode == "fast" else DenseSearch)(self, task, pruned)
+        for _ in search.moments():
+            while waiting and search.meets(waiting[0]):
+                yield Found(search.kept(waiting.popleft()), search.updates, trimmed=False)
+            if not waiting:
+                return
+            if search.updates >= self.max_steps:
                 break
-        if self.at_limit == "infeasible":
-            raise Infeasible(self._too_slow(count, table.numel(), budget))
-        return Found(largest_entries(table.abs(), budget), self.max_steps, trimmed=True)
+        for budget in waiting:
+            if self.at_limit == "infeasible":
+                raise Infeasible(
+                    f"pep: {search.count()} of {initial.numel()} entries left after "
+                    f"{self.max_steps} steps, {budget} allowed; raise init, threshold_rate or "
+                    "max_steps, or set at_limit=trim"
+                )
+            yield Found(search.largest(budget), search.updates, trimmed=True)
 
-    def search_by_row(self, task: Task, pruned: ThresholdedTable, budget: int) -> Found:
-        """The same search at a cost that depends on the batch, not on the table.
-
-        Only rows that a batch needs are thresholded and updated; what L2 does to the others is
-        made good later (:class:`~pepbench.rows.RowAdam`). The count is kept by the row and is at
-        most a sweep old; the whole table is counted when it says that the budget is met.
-        """
-        raw = pruned.thresholds.raw
-        model = task.model(pruned)
-        optimiser = self.optimiser(task, model, pruned.thresholds, "lazy-adam")
-        raw.requires_grad_(self.warmup_steps == 0)
-        for step in task.steps(model, optimiser):
-            raw.requires_grad_(step.number >= self.warmup_steps)
-            pruned.count_swept_rows()
-            last = step.number >= self.max_steps
-            if last or pruned.count <= budget:
-                task.flush(optimiser)
-                pruned.count_all_rows()
-                if last or pruned.count <= budget:
-                    break
-        trimmed = pruned.count > budget
-        if trimmed and self.at_limit == "infeasible":
-            raise Infeasible(self._too_slow(pruned.count, pruned.values.numel(), budget))
-        margin = pruned.margin()
-        count = budget if self.exact or trimmed else pruned.count
-        return Found(largest_entries(margin, count), step.number, trimmed)
+    @property
+    def refills(self) -> bool:
+        """Whether an overshot budget is topped up."""
+        return self.exact and self.mode != "reference"
 
     def optimiser(
         self, task: Task, model: Model, thresholds: Thresholds, kind: OptimiserKind
@@ -188,11 +171,97 @@ class PEP(Method):
         rates = {thresholds.raw: self.threshold_rate}
         return task.optimiser(model, rates, {thresholds.raw: self.threshold_l2}, kind)
 
-    def _too_slow(self, count: int, entries: int, budget: int) -> str:
-        return (
-            f"pep: {count} of {entries} entries left after {self.max_steps} steps, "
-            f"{budget} allowed; raise init, threshold_rate or max_steps, or set at_limit=trim"
-        )
+
+class DenseSearch:
+    """The search with dense Adam, looking at the whole table in every step.
+
+    Parameters
+    ----------
+    method, task, pruned
+        Settings, data and the table.
+    """
+
+    def __init__(self, method: PEP, task: Task, pruned: ThresholdedTable) -> None:
+        self.method, self.task, self.pruned = method, task, pruned
+        self.updates = 0
+        self._previous = self._table = pruned.values.detach().clone()
+
+    def moments(self) -> Iterator[None]:
+        """Stop after each step to be looked at."""
+        method, raw = self.method, self.pruned.thresholds.raw
+        model = self.task.model(self.pruned)
+        optimiser = method.optimiser(self.task, model, self.pruned.thresholds, "adam")
+        raw.requires_grad_(method.warmup_steps == 0)
+        for step in self.task.steps(model, optimiser):
+            raw.requires_grad_(step.number >= method.warmup_steps)
+            # The table that this step used is the state after one update less.
+            self._previous, self._table = self._table, self.pruned.table_in_use
+            self.updates = step.number - 1
+            yield
+
+    def count(self) -> int:
+        """Non-zeros after ``updates`` updates."""
+        return int(torch.count_nonzero(self._table))
+
+    def meets(self, budget: int) -> bool:
+        """Whether the budget is met."""
+        return self.count() <= budget
+
+    def kept(self, budget: int) -> Tensor:
+        """Mask (N, D) of what is left, topped up to ``budget`` if the method does so."""
+        if self.method.refills:
+            return refilled(self._previous, self._table, budget)
+        return self._table != 0
+
+    def largest(self, budget: int) -> Tensor:
+        """Mask (N, D) of the ``budget`` largest |V̂|."""
+        return largest_entries(self._table.abs(), budget)
+
+
+class RowSearch:
+    """The same search at a cost that depends on the batch, not on the table.
+
+    Only rows that a batch needs are thresholded and updated; what L2 does to the others is made
+    good later (:class:`~pepbench.rows.RowAdam`). The count is kept by the row and is at most a
+    sweep old; the whole table is counted when it says that a budget is met.
+    """
+
+    def __init__(self, method: PEP, task: Task, pruned: ThresholdedTable) -> None:
+        self.method, self.task, self.pruned = method, task, pruned
+        self.updates = 0
+        self._optimiser: Optimizer | None = None
+
+    def moments(self) -> Iterator[None]:
+        """Stop after each step to be looked at."""
+        method, raw = self.method, self.pruned.thresholds.raw
+        model = self.task.model(self.pruned)
+        self._optimiser = method.optimiser(self.task, model, self.pruned.thresholds, "lazy-adam")
+        raw.requires_grad_(method.warmup_steps == 0)
+        for step in self.task.steps(model, self._optimiser):
+            raw.requires_grad_(step.number >= method.warmup_steps)
+            self.pruned.count_swept_rows()
+            self.updates = step.number
+            yield
+
+    def count(self) -> int:
+        """Non-zeros after ``updates`` updates."""
+        if self._optimiser is not None:
+            self.task.flush(self._optimiser)
+        self.pruned.count_all_rows()
+        return self.pruned.count
+
+    def meets(self, budget: int) -> bool:
+        """Whether the budget is met: by the count at hand, and then exactly."""
+        return self.pruned.count <= budget and self.count() <= budget
+
+    def kept(self, budget: int) -> Tensor:
+        """Mask (N, D) of what is left, topped up with what was pruned by the least."""
+        return largest_entries(self.pruned.margin(), budget if self.method.exact else self.count())
+
+    def largest(self, budget: int) -> Tensor:
+        """Mask (N, D) of the ``budget`` largest |V̂|."""
+        self.count()
+        return largest_entries(self.pruned.margin(), budget)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.method import xavier_uniform
-from pepbench.pep import PEP, refilled
+from pepbench.pep import PEP, RowSearch, refilled
 from pepbench.thresholded import ThresholdedTable, Thresholds
 
 QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
@@ -211,12 +211,33 @@ def test_fast_search_counts_by_the_row_what_the_table_holds(toy):
 
 def test_fast_search_holds_thresholds_during_warm_up(toy):
     torch.manual_seed(0)
-    method = dataclasses.replace(QUICK, mode="fast", warmup_steps=50, max_steps=50)
+    method = dataclasses.replace(QUICK, mode="fast", warmup_steps=50)
     initial = xavier_uniform(toy.fields.n_features, 8)
     table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
-    method.search_by_row(toy.task(), table, 10)
-    assert torch.equal(table.thresholds.raw, torch.full_like(table.thresholds.raw, -4.0))
+    search = RowSearch(method, toy.task(), table)
+    moved = []
+    for _ in search.moments():
+        search.count()
+        moved.append(not torch.equal(table.thresholds.raw, torch.full_like(initial, -4.0)))
+        if search.updates == 55:
+            break
+    assert moved == [False] * 50 + [True] * 5
     assert not torch.equal(table.values, initial)
+
+
+@pytest.mark.parametrize("mode", ["standard", "fast"])
+def test_one_search_finds_for_each_budget_what_a_search_of_its_own_finds(toy, mode):
+    method = dataclasses.replace(QUICK, mode=mode, max_steps=300)
+    budgets = [200, 450, 300]
+    torch.manual_seed(0)
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    together = list(method.searches(toy.task(), initial, budgets))
+    for found, budget in zip(together, sorted(budgets, reverse=True), strict=True):
+        alone = method.search(toy.task(), initial, budget)
+        assert (found.steps, found.trimmed) == (alone.steps, alone.trimmed)
+        # To count exactly, the fast search brings rows up to date that would have waited.
+        agreement = (found.mask == alone.mask).float().mean()
+        assert agreement == 1 if mode == "standard" else agreement > 0.97
 
 
 @pytest.mark.parametrize("mode", ["standard", "fast"])
