@@ -197,6 +197,7 @@ def _styled(chart: alt.VConcatChart) -> alt.VConcatChart:
                 subtitle=[
                     "Filled points: on the front (stepped line).",
                     "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
+                    "Points of nearly the same size are drawn side by side.",
                 ],
                 anchor="start",
                 offset=14,
