@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Ids = NDArray[np.integer]
 
+compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+"""Divisions follow IEEE: with Python's error model each would be a branch, and no loop a vector."""
+
 EXACT_STEPS = 128
 """First steps of a training that :func:`adam_catch_up` makes good one by one, which is exact: until
-then the bias corrections change, and L2 alone takes initial values to zero."""
+then the bias corrections change, and L2 alone takes initial values to zero. Costs each row once."""
 
 RESTING_SHARE = 0.01
 """A value counts as moved by L2 alone if its second moment is below this share of what L2 would
 keep up: found by comparing PEP's count of non-zeros with dense Adam's on real data."""
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def fm_forward(table: Floats, weights: Floats, ids: Ids, sums: Floats, logits: Floats) -> None:
     """First-order and pairwise terms of a factorisation machine, straight from its table.
 
@@ -51,7 +54,7 @@ def fm_forward(table: Floats, weights: Floats, ids: Ids, sums: Floats, logits: F
         logits[b] = first_order + half * (square_of_sum - squares)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def fm_backward(
     table: Floats,
     ids: Ids,
@@ -81,7 +84,7 @@ def fm_backward(
                 table_gradient[i, d] -= table[i, d] * g
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def soft_threshold(values: Floats, threshold: Floats, kept: Floats) -> None:
     """Fill ``kept`` with sign(v) · relu(|v| − t), all of shape (n,)."""
     for k in range(values.shape[0]):
@@ -90,7 +93,7 @@ def soft_threshold(values: Floats, threshold: Floats, kept: Floats) -> None:
         kept[k] = value - max(min(value, t), -t)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def soft_threshold_backward(
     gradient: Floats, kept: Floats, for_values: Floats, for_threshold: Floats
 ) -> None:
@@ -102,7 +105,7 @@ def soft_threshold_backward(
         for_threshold[k] = -g if kept[k] > zero else g
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def unique_rows(ids: Ids, slots: Ids, unique: Ids, local: Ids) -> int:
     """Number the distinct ``ids`` (n,) in order of first appearance.
 
@@ -125,11 +128,10 @@ def unique_rows(ids: Ids, slots: Ids, unique: Ids, local: Ids) -> int:
     return count
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def adam_catch_up(
     values: Floats,
-    first: Floats,
-    second: Floats,
+    moments: Floats,
     last: Ids,
     rows: Ids,
     step: int,
@@ -141,11 +143,12 @@ def adam_catch_up(
 ) -> None:
     """Make good what dense Adam with L2 would have done to ``rows`` since they were last updated.
 
-    Brings ``values``, ``first`` and ``second`` (N, w) of each row from step ``last[row]`` to
-    ``step`` in strides of up to 32 steps. Within a stride the value is held for the gradient
-    g = λw, the moments follow their geometric laws, the second moment under the root is taken at
-    the stride's middle (for what is left of the momentum, near its beginning). A value that nothing
-    but L2 moves comes to rest at zero, where dense Adam's swings around it die out.
+    Brings ``values`` (N, w) and ``moments`` (N, 2, w) of each row from step ``last[row]`` to
+    ``step``, the first :data:`EXACT_STEPS` of a training one by one, later ones in strides of up to
+    32. Within a stride the value is held for the gradient g = λw, the moments follow their
+    geometric laws, the second moment under the root is taken at the stride's middle (for what is
+    left of the momentum, near its beginning). A value that nothing but L2 moves comes to rest at
+    zero, where dense Adam's swings around it die out.
 
     ``powers`` (4, 33): β₁ʰ, β₂ʰ, β₂^((h+1)/2), β₂^min(h,5) by stride h. ``corrections`` (2, K):
     1 − β₁ᵗ and 1 − β₂ᵗ by step t, the last for all later ones.
@@ -159,12 +162,26 @@ def adam_catch_up(
     one = kind(1)
     zero = kind(0)
     resting_share = kind(RESTING_SHARE)
+    reach = kind(2.0 * rate * longest)
     beta_sum = kind(powers[0, 1] / (1.0 - powers[0, 1]))
+    keep1, keep2 = kind(powers[0, 1]), kind(powers[1, 1])
     for k in range(rows.shape[0]):
         row = rows[k]
         done = last[row]
+        value, first, second = values[row], moments[row, 0], moments[row, 1]
+        while done < min(step, EXACT_STEPS):
+            done += 1
+            scale = kind(rate / corrections[0, done])
+            root_scale = kind(1.0 / np.sqrt(corrections[1, done]))
+            for d in range(width):
+                g = decay * value[d]
+                m = keep1 * first[d] + (one - keep1) * g
+                v = keep2 * second[d] + (one - keep2) * g * g
+                value[d] -= scale * m / (np.sqrt(v) * root_scale + tiny)
+                first[d] = m
+                second[d] = v
         while done < step:
-            stride = 1 if done < EXACT_STEPS else min(step - done, longest)
+            stride = min(step - done, longest)
             momentum_left = kind(powers[0, stride])
             variance_left = kind(powers[1, stride])
             variance_middle = kind(powers[2, stride])
@@ -174,41 +191,35 @@ def adam_catch_up(
             scale = kind(rate / corrections[0, middle])
             scale_middle = kind(1.0 / np.sqrt(corrections[1, middle]))
             scale_early = kind(1.0 / np.sqrt(corrections[1, early]))
-            length = kind(stride)
-            reach = kind(2.0 * rate * longest)
-            momentum_sum = beta_sum * (one - momentum_left)
+            for_gradient = scale * kind(stride)
+            for_excess = scale * beta_sum * (one - momentum_left)
             for d in range(width):
-                value = values[row, d]
-                gradient = decay * value
-                square = gradient * gradient
-                excess = first[row, d] - gradient
-                variance = second[row, d]
-                root_middle = np.sqrt(variance_middle * variance + (one - variance_middle) * square)
-                root_early = np.sqrt(variance_early * variance + (one - variance_early) * square)
-                move = scale * (
-                    gradient * length / (root_middle * scale_middle + tiny)
-                    + excess * momentum_sum / (root_early * scale_early + tiny)
+                old = value[d]
+                m = first[d]
+                v = second[d]
+                g = decay * old
+                square = g * g
+                excess = m - g
+                root_middle = np.sqrt(variance_middle * v + (one - variance_middle) * square)
+                root_early = np.sqrt(variance_early * v + (one - variance_early) * square)
+                new = old - (
+                    g * for_gradient / (root_middle * scale_middle + tiny)
+                    + excess * for_excess / (root_early * scale_early + tiny)
                 )
-                moved = value - move
                 # Moments that L2 alone can have made: the value is on its way to rest at zero.
-                bound = decay * (abs(value) + reach)
-                resting = abs(first[row, d]) <= bound and variance <= resting_share * bound * bound
-                if stride > 1 and resting and moved * value <= zero:
-                    values[row, d] = zero
-                    first[row, d] = zero
-                else:
-                    values[row, d] = moved
-                    first[row, d] = gradient + excess * momentum_left
-                second[row, d] = variance_left * variance + (one - variance_left) * square
+                bound = decay * (abs(old) + reach)
+                moving = abs(m) > bound or v > resting_share * bound * bound or new * old > zero
+                value[d] = new if moving else zero
+                first[d] = g + excess * momentum_left if moving else zero
+                second[d] = variance_left * v + (one - variance_left) * square
             done += stride
         last[row] = step
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def adam_update_rows(
     values: Floats,
-    first: Floats,
-    second: Floats,
+    moments: Floats,
     last: Ids,
     rows: Ids,
     gradient: Floats,
@@ -221,7 +232,8 @@ def adam_update_rows(
 ) -> None:
     """One step of Adam with L2 on ``rows`` of ``values`` (N, w) with ``gradient`` (len(rows), w).
 
-    The rows must be caught up to ``step`` − 1. Kingma & Ba 2015, algorithm 1.
+    ``moments`` is (N, 2, w). The rows must be caught up to ``step`` − 1. Kingma & Ba 2015,
+    algorithm 1.
     """
     kind = values.dtype.type
     width = values.shape[1]
@@ -233,11 +245,13 @@ def adam_update_rows(
     tiny = kind(epsilon)
     for k in range(rows.shape[0]):
         row = rows[k]
+        value, first, second = values[row], moments[row, 0], moments[row, 1]
+        pull = gradient[k]
         for d in range(width):
-            g = gradient[k, d] + decay * values[row, d]
-            m = keep1 * first[row, d] + new1 * g
-            v = keep2 * second[row, d] + new2 * g * g
-            first[row, d] = m
-            second[row, d] = v
-            values[row, d] -= scale * m / (np.sqrt(v) * root_scale + tiny)
+            g = pull[d] + decay * value[d]
+            m = keep1 * first[d] + new1 * g
+            v = keep2 * second[d] + new2 * g * g
+            value[d] -= scale * m / (np.sqrt(v) * root_scale + tiny)
+            first[d] = m
+            second[d] = v
         last[row] = step

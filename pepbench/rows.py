@@ -124,9 +124,10 @@ class RowAdam:
         self.step_number = 0
         self.gradients: list[tuple[Tensor, Tensor]] = []
         self._values = parameter.detach().view(len(parameter), -1).numpy()
-        self._first = np.zeros_like(self._values)
-        self._second = np.zeros_like(self._values)
-        self._last = np.zeros(len(parameter), dtype=np.int64)
+        # Both moments of a row side by side: a row costs fewer cache misses.
+        shape = (len(parameter), 2, self._values.shape[1])
+        self._moments = np.zeros(shape, dtype=self._values.dtype)
+        self._last = np.zeros(len(parameter), dtype=np.int32)
         self.swept = slice(0, 0)
         self._powers = _powers(settings)
         self._corrections = _corrections(settings)
@@ -153,8 +154,7 @@ class RowAdam:
             rows, gradient = merged
             kernels.adam_update_rows(
                 self._values,
-                self._first,
-                self._second,
+                self._moments,
                 self._last,
                 rows.numpy(),
                 gradient.contiguous().view(len(rows), -1).numpy(),
@@ -184,8 +184,7 @@ class RowAdam:
         settings = self.settings
         kernels.adam_catch_up(
             self._values,
-            self._first,
-            self._second,
+            self._moments,
             self._last,
             rows,
             self.step_number,
