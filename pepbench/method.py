@@ -171,6 +171,8 @@ class Task(ABC):
     """Names, cardinalities and training frequencies."""
     dim: int
     """D: the width of the full table."""
+    device: torch.device
+    """Where models live; :meth:`model` moves them there."""
     rng: np.random.Generator
     """For choices of the method itself; seeded by the trial. Torch's global generator is too."""
 

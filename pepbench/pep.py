@@ -142,7 +142,9 @@ class PEP(Method):
             self.granularity, task.fields, task.dim, self.init, self.threshold_target
         )
         pruned = ThresholdedTable(initial, thresholds)
-        search = (RowSearch if self.mode == "fast" else DenseSearch)(self, task, pruned)
+        # Work by the row is for the CPU; a GPU updates a table at once.
+        by_row = self.mode == "fast" and task.device.type == "cpu"
+        search = (RowSearch if by_row else DenseSearch)(self, task, pruned)
         for _ in search.moments():
             while waiting and search.meets(waiting[0]):
                 yield Found(search.kept(waiting.popleft()), search.updates, trimmed=False)

@@ -16,8 +16,8 @@ class LR(Backbone):
     """Logistic regression: one weight per feature and no embeddings, the floor.
 
     Richardson, Dominowska, Ragno, "Predicting Clicks: Estimating the Click-Through Rate for New
-    Ads", WWW 2007, doi 10.1145/1242572.1242643. The vectors are ignored, so the embedding
-    stays as it was initialised, and every method gives the same prediction. No hyper-parameters.
+    Ads", WWW 2007, doi 10.1145/1242572.1242643. The vectors are ignored, so no gradient reaches
+    the embedding, and every method gives the same prediction. No hyper-parameters.
     """
 
     name = "lr"

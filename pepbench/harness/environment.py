@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import pepbench
-from pepbench.errors import PlanError
+from pepbench.errors import PepbenchError, PlanError
 from pepbench.records import Environment
 
 
@@ -41,6 +41,28 @@ def environment(threads: int) -> Environment:
         host=socket.gethostname(),
         threads=threads,
     )
+
+
+def check_memory(n_parameters: int, available: int | None = None) -> None:
+    """Raise before a table is allocated that cannot be trained in this machine's memory.
+
+    Training holds a float32 value, two moments and the best epoch's copy of each parameter.
+
+    Parameters
+    ----------
+    n_parameters
+        Of the embedding.
+    available
+        Bytes; by default what the kernel says is available, unchecked where it does not tell.
+    """
+    if available is None:
+        available = _available_bytes()
+    needed = 4 * 4 * n_parameters
+    if available is not None and needed > available:
+        raise PepbenchError(
+            f"{n_parameters:,} embedding parameters need at least {needed / 2**30:.1f} GiB to "
+            f"train, {available / 2**30:.1f} GiB are available; lower dim or the budget"
+        )
 
 
 def calibration_seconds() -> float:
@@ -93,6 +115,16 @@ def _reset_high_water_mark() -> bool:
     except OSError:
         return False
     return True
+
+
+def _available_bytes() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
 
 
 def _git_revision() -> str | None:

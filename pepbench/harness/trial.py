@@ -18,7 +18,7 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.splits import Rows, Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
-from pepbench.harness.environment import PeakMemory, calibration_seconds, environment
+from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
 from pepbench.method import Fitted, Method, to_numpy
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
@@ -74,6 +74,8 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     figures: dict[str, Any] = {}
     predictions: NDArray[np.float32] | None = None
     try:
+        if task.device.type == "cpu":
+            check_memory(spec.budget_parameters)
         # What no phase claims, such as building the table, counts as training.
         with task.phase("train"):
             fitted = method.fit(task, spec.budget_parameters)

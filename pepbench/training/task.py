@@ -112,9 +112,9 @@ class TrialTask(Task):
         self._rows: dict[Part, Rows] = {"train": train, "validation": validation}
         self._backbone = backbone
         self._seed = seed
-        self._device = device or torch.device("cpu")
+        self.device = device or torch.device("cpu")
         self._streams = itertools.count(_TRAIN_ORDER + 1)
-        self._maker = BatchMaker(settings.batch_size, self._device, torch.get_default_dtype())
+        self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
 
     @property
     def steps_per_epoch(self) -> int:
@@ -124,7 +124,7 @@ class TrialTask(Task):
     def model(self, embedding: Embedding) -> Model:
         """Join ``embedding`` to a newly initialised backbone of width ``embedding.dim``."""
         backbone = self._backbone.build(self.fields, embedding.dim)
-        return Model(embedding, backbone).to(self._device)
+        return Model(embedding, backbone).to(self.device)
 
     def optimiser(
         self,

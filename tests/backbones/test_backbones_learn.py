@@ -1,61 +1,81 @@
-"""What a backbone is for: interactions that a linear model cannot see."""
+"""What a backbone is for: interactions that a linear model cannot see; and all methods on it."""
 
-import numpy as np
 import pytest
 import torch
 
 from pepbench.backbones.lr import LR
 from pepbench.catalog import Catalog
-from pepbench.data.splits import Rows
-from pepbench.fields import Fields
+from pepbench.harness.trial import check_contract
 from pepbench.method import PlainTable
-from pepbench.records import TrainingSpec
-from pepbench.training.task import TrialTask
 
-CARDINALITIES = (6, 8, 5)
-SPECS = sorted(
-    {*Catalog().entries("backbone")} - {"lr"}
-    | {"autoint:deep=true", "dcnv2:low_rank=4", "dcnv2:low_rank=4:experts=2", "dlrm:vectors=true"}
-)
-
-
-def task(backbone, **changes):
-    """Clicks where the first two fields' codes are both even or both odd; the third is noise."""
-    rng = np.random.default_rng(0)
-    codes = np.stack([rng.integers(0, n, 3000) for n in CARDINALITIES], axis=1)
-    labels = ((codes[:, 0] + codes[:, 1]) % 2).astype(np.uint8)
-    ids = (codes + np.cumsum([0, *CARDINALITIES[:-1]])).astype(np.int32)
-    settings = TrainingSpec(
-        learning_rate=1e-2, l2=0.0, batch_size=100, epochs=4, patience=4, clip=100.0
-    )
-    torch.manual_seed(0)
-    return TrialTask(
-        Fields(tuple("abc"), CARDINALITIES, np.bincount(ids[:2000].ravel(), minlength=19)),
-        4,
-        Rows(ids[:2000], labels[:2000]),
-        Rows(ids[2000:], labels[2000:]),
-        backbone,
-        settings.model_copy(update=changes),
-        seed=0,
-    )
+BACKBONES = sorted(Catalog().entries("backbone"))
+METHODS = sorted(Catalog().entries("method"))
+CHEAP = {"pep": ":max_steps=20"}
+VARIANTS = [
+    "autoint:deep=true",
+    "dcnv2:low_rank=4",
+    "dcnv2:low_rank=4:experts=2",
+    "dcnv2:structure=stacked",
+    "dlrm:vectors=true",
+]
 
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_learns_an_interaction(spec):
-    toy = task(Catalog().select("backbone", spec).default())
-    assert toy.train(toy.model(PlainTable(19, 4))).validation.auc > 0.98
+def backbone(spec):
+    return Catalog().select("backbone", spec).default()
 
 
-def test_lr_cannot_learn_an_interaction():
-    toy = task(LR())
-    assert toy.train(toy.model(PlainTable(19, 4))).validation.auc < 0.6
+@pytest.mark.parametrize("spec", sorted({*BACKBONES, *VARIANTS} - {"lr"}))
+def test_learns_an_interaction(spec, parity_task):
+    task = parity_task(backbone(spec))
+    assert task.train(task.model(PlainTable(19, 4))).validation.auc > 0.98
+
+
+def test_lr_cannot_learn_an_interaction(parity_task):
+    task = parity_task(LR())
+    assert task.train(task.model(PlainTable(19, 4))).validation.auc < 0.6
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
-def test_lr_leaves_the_embedding_as_it_was(optimizer):
-    toy = task(LR(), optimizer=optimizer, epochs=2)
+def test_lr_leaves_the_embedding_as_it_was(optimizer, parity_task):
+    task = parity_task(LR(), optimizer=optimizer, epochs=2)
     embedding = PlainTable(19, 4)
     before = embedding.table.detach().clone()
-    model = toy.train(toy.model(embedding)).model
+    model = task.train(task.model(embedding)).model
     assert model.backbone.first_order.weights.abs().max() > 0
     assert torch.equal(embedding.table, before)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
+def test_lr_predicts_the_same_with_any_embedding(optimizer, parity_task):
+    scores = set()
+    for width in (1, 4):
+        task = parity_task(LR(), optimizer=optimizer, epochs=2, l2=1e-4)
+        scores.add(task.train(task.model(PlainTable(19, width))).validation)
+    assert len(scores) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_trains_on_a_table_of_width_one(name, optimizer, parity_task):
+    task = parity_task(backbone(name), epochs=1, optimizer=optimizer)
+    fitted = task.train(task.model(PlainTable(19, 1)))
+    assert fitted.curve[-1].train_loss < 0.75
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_same_seed_gives_the_same_bits(name, parity_task):
+    states = []
+    for _ in range(2):
+        task = parity_task(backbone(name), seed=7, epochs=1)
+        states.append(task.train(task.model(PlainTable(19, 4))).model.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_method_runs_on_it(name, method, parity_task):
+    task = parity_task(backbone(name), batch_size=500, epochs=1)
+    chosen = Catalog().select("method", method + CHEAP.get(method, "")).default()
+    budget = task.full_parameters if chosen.fixed_size else task.full_parameters // 2
+    check_contract(chosen.fit(task, budget), budget, task._rows["validation"])

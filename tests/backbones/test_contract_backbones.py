@@ -35,22 +35,26 @@ def test_gives_one_logit_a_row_at_any_width(name, dim):
     assert build(name, dim)(vectors(dim), IDS).shape == (len(IDS),)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 6])
+@pytest.mark.parametrize("n_fields", [1, 2])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_one_or_two_fields_will_do(name, n_fields, dim):
+    cardinalities = FIELDS.cardinalities[:n_fields]
+    fields = Fields(FIELDS.names[:n_fields], cardinalities, np.zeros(sum(cardinalities), np.int64))
+    module = Catalog().load("backbone", name)().build(fields, dim)
+    logits = module(torch.randn(len(IDS), n_fields, dim), IDS[:, :n_fields])
+    assert logits.shape == (len(IDS),)
+    logits.sum().backward()
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_rows_do_not_see_each_other(name):
     module, rows = build(name), vectors()
     order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(module(rows, IDS)[order], module(rows[order], IDS[order]))
-
-
-@pytest.mark.parametrize("dim", [1, 3])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_single_field_will_do(name, dim):
-    fields = Fields(("a",), (4,), np.zeros(4, np.int64))
-    ids = torch.arange(4)[:, None]
-    module = Catalog().load("backbone", name)().build(fields, dim)
-    logits = module(torch.randn(4, 1, dim), ids)
-    assert logits.shape == (4,)
-    logits.sum().backward()
+    together = module(rows, IDS)
+    alone = [module(row[None], ids[None]) for row, ids in zip(rows, IDS, strict=True)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    torch.testing.assert_close(together[order], module(rows[order], IDS[order]))
 
 
 @pytest.mark.parametrize("name", BACKBONES)
