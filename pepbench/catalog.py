@@ -33,6 +33,7 @@ _ROOMS: dict[Kind, str] = {
     "dataset": "pepbench.datasets",
 }
 _SUBJECT = "pepbench.pep"
+_SUFFIXES = "pepbench.quantised"
 
 
 def kind_of_plural(plural: str) -> Kind:
@@ -87,7 +88,17 @@ class Catalog:
         return dict(sorted(found.items()))
 
     def load(self, kind: Kind, name: str) -> type[Component]:
-        """The class of a component; raises :class:`PlanError` for unknown names."""
+        """The class of a component; raises :class:`PlanError` for unknown names.
+
+        ``method+int8`` is a method whose result is rounded after training; see
+        :mod:`pepbench.quantised`.
+        """
+        if kind == "method" and "+" in name:
+            base, suffix = name.rsplit("+", 1)
+            rounded: type[Component] = importlib.import_module(_SUFFIXES).quantised(
+                self.load(kind, base), suffix
+            )
+            return rounded
         entries = self.entries(kind)
         if name not in entries:
             raise PlanError(unknown_name(kind, name, entries))

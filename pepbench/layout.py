@@ -7,6 +7,7 @@ trained floating-point numbers count as parameters, index structures cost bytes 
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,13 @@ class Layout(ABC):
     @abstractmethod
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
+
+    def with_values(self, values: Mapping[str, Floats]) -> Layout:
+        """The same layout with other numbers, of the same names and shapes.
+
+        Layouts whose values are not fields of their own names override it.
+        """
+        return dataclasses.replace(self, **values)  # type: ignore[type-var]
 
     @property
     def n_parameters(self) -> int:
@@ -143,6 +151,17 @@ class Mixed(Layout):
         named = {f"table_{k}": table for k, table in enumerate(self.tables)}
         named |= {f"projection_{k}": p for k, p in enumerate(self.projections) if p is not None}
         return named
+
+    def with_values(self, values: Mapping[str, Floats]) -> Mixed:
+        """The same blocks with other tables and projections."""
+        return dataclasses.replace(
+            self,
+            tables=tuple(values[f"table_{k}"] for k in range(len(self.tables))),
+            projections=tuple(
+                None if projection is None else values[f"projection_{k}"]
+                for k, projection in enumerate(self.projections)
+            ),
+        )
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Sizes of the blocks where they follow the ids, else the block of each feature."""

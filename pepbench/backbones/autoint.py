@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.mlp import tower, weighted_sum
@@ -109,15 +109,17 @@ class Interacting(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, F, n_inputs) → (B, F, heads · size)."""
-        rows, fields, _ = inputs.shape
-        width = self.heads * self.size
-        projected = self.project(inputs)
-        query, key, value = (
-            part.view(rows, fields, self.heads, self.size).transpose(1, 2)
-            for part in projected[..., : 3 * width].chunk(3, dim=2)
+        # A head at a time, on views of the projections: scaled_dot_product_attention, and a product
+        # over all heads, copy them and are slower on CPUs (by a third and two fifths at F = 39).
+        parts = self.project(inputs).split(self.size, dim=2)
+        queries, keys, values, *residuals = (
+            parts[start : start + self.heads] for start in range(0, len(parts), self.heads)
         )
-        heads = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        joined = heads.transpose(1, 2).reshape(rows, fields, width)
-        if self.residual:
-            joined = joined + projected[..., 3 * width :]
-        return joined.relu()
+        outputs = []
+        for head in range(self.heads):
+            attention = torch.bmm(queries[head], keys[head].mT).softmax(2)
+            if self.residual:
+                outputs.append(torch.baddbmm(residuals[0][head], attention, values[head]))
+            else:
+                outputs.append(torch.bmm(attention, values[head]))
+        return torch.cat(outputs, dim=2).relu()

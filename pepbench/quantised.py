@@ -1,0 +1,200 @@
+"""Any method's trained table with fewer bits a number: the suffixes ``+fp16 +int8 +int4``.
+
+Rounding comes after training and changes bytes only: the number of parameters stays. Integers are
+rounded to the nearest step of a scale of their own for each row of a table (each 64 numbers of a
+one-dimensional array): symmetric, the largest magnitude of the row at the largest code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pepbench.errors import PlanError, unknown_name
+from pepbench.layout import Floats, Layout
+from pepbench.method import Embedding, Fitted, Method, Model, Task
+
+GROUP = 64
+"""Numbers that share a scale where an array has no rows."""
+
+
+class Scheme(ABC):
+    """A way to store numbers in fewer bits."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
+        """What is kept of an array."""
+
+    @abstractmethod
+    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
+        """The array of ``shape`` as it is served, float32."""
+
+
+class Half(Scheme):
+    """IEEE half precision."""
+
+    name = "fp16"
+
+    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
+        """Halves, the largest finite ones where values are beyond."""
+        largest = np.finfo(np.float16).max
+        return {"values": np.clip(values, -largest, largest).astype(np.float16)}
+
+    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
+        """Halves as float32."""
+        return stored["values"].astype(np.float32).reshape(shape)
+
+
+class Int8(Scheme):
+    """Eight bits a number, codes −127 … 127."""
+
+    name = "int8"
+    largest: ClassVar[int] = 127
+
+    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
+        """Codes and the scale of each row."""
+        rows = _in_rows(values)
+        scales = (np.abs(rows).max(axis=1, initial=0.0) / self.largest).astype(np.float32)
+        codes = np.rint(rows / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+        return {"codes": self._packed(codes.ravel()[: values.size]), "scales": scales}
+
+    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
+        """Codes times the scales of their rows."""
+        codes = self._unpacked(stored["codes"], int(np.prod(shape))).astype(np.float32)
+        rows = _in_rows(codes.reshape(shape))
+        wide: Floats = rows * stored["scales"].astype(np.float32)[:, None]
+        return wide.ravel()[: codes.size].reshape(shape)
+
+    def _packed(self, codes: NDArray[np.int8]) -> NDArray[np.generic]:
+        return codes
+
+    def _unpacked(self, packed: NDArray[np.generic], size: int) -> NDArray[np.int8]:  # noqa: ARG002
+        return packed.astype(np.int8)
+
+
+class Int4(Int8):
+    """Four bits a number, codes −7 … 7, two to a byte."""
+
+    name = "int4"
+    largest: ClassVar[int] = 7
+
+    def _packed(self, codes: NDArray[np.int8]) -> NDArray[np.generic]:
+        halves = np.zeros(len(codes) + len(codes) % 2, dtype=np.uint8)
+        halves[: len(codes)] = codes + 8
+        return halves[0::2] | (halves[1::2] << 4)
+
+    def _unpacked(self, packed: NDArray[np.generic], size: int) -> NDArray[np.int8]:
+        octets = packed.astype(np.uint8)
+        halves = np.stack([octets & 15, octets >> 4], axis=1).ravel()[:size]
+        return (halves.astype(np.int16) - 8).astype(np.int8)
+
+
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (Half(), Int8(), Int4())}
+"""By suffix."""
+
+
+def _in_rows(values: Floats) -> Floats:
+    """An array as rows that share a scale; one-dimensional ones are cut and padded with zeros."""
+    if values.ndim > 1:
+        return values.reshape(-1, values.shape[-1])
+    padded = np.zeros(-(-values.size // GROUP) * GROUP, dtype=values.dtype)
+    padded[: values.size] = values
+    return padded.reshape(-1, GROUP)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised(Layout):
+    """Another layout with its numbers stored in fewer bits."""
+
+    served: Layout
+    """The layout with the numbers that a lookup gives."""
+    stored: Mapping[str, Mapping[str, NDArray[np.generic]]]
+    """For each array of values, what is kept of it."""
+
+    @classmethod
+    def from_layout(cls, layout: Layout, scheme: Scheme) -> Quantised:
+        """Round all values of ``layout``."""
+        stored = {name: scheme.stored(array) for name, array in layout.values().items()}
+        restored = {
+            name: scheme.restored(stored[name], array.shape)
+            for name, array in layout.values().items()
+        }
+        return cls(layout.with_values(restored), stored)
+
+    def values(self) -> Mapping[str, Floats]:
+        """The numbers as served."""
+        return self.served.values()
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """The structure of the layout beneath."""
+        return self.served.structure()
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        return self.served.lookup(ids)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of codes, scales and structure."""
+        kept = [array for arrays in self.stored.values() for array in arrays.values()]
+        return sum(array.nbytes for array in [*kept, *self.structure().values()])
+
+
+class QuantisedTable(Embedding):
+    """A trained embedding as it is served after rounding; it cannot be trained."""
+
+    def __init__(self, embedding: Embedding, scheme: Scheme) -> None:
+        super().__init__()
+        self.dim = embedding.dim
+        self.layout = Quantised.from_layout(embedding.export(), scheme)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        vectors = self.layout.lookup(ids.cpu().numpy())
+        return torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(ids.device)
+
+    def n_parameters(self) -> int:
+        """As many as before rounding."""
+        return self.layout.n_parameters
+
+    def export(self) -> Quantised:
+        """Codes, scales and structure."""
+        return self.layout
+
+
+def quantised(kind: type[Method], suffix: str) -> type[Method]:
+    """The method ``kind`` with its result stored by the scheme that ``suffix`` names.
+
+    Raises
+    ------
+    PlanError
+        If there is no such scheme; names those that are.
+    """
+    if suffix not in SCHEMES:
+        raise PlanError(unknown_name("suffix", f"+{suffix}", [f"+{name}" for name in SCHEMES]))
+    scheme = SCHEMES[suffix]
+
+    def fit(self: Method, task: Task, budget: int) -> Fitted:
+        fitted = kind.fit(self, task, budget)
+        model = Model(QuantisedTable(fitted.model.embedding, scheme), fitted.model.backbone)
+        scores = task.validate(model)
+        notes = {**fitted.notes, "auc_before_rounding": fitted.validation.auc}
+        return dataclasses.replace(fitted, model=model, validation=scores, notes=notes)
+
+    members = {
+        "__doc__": f"{kind.__doc__}\n\nIts result is rounded to {suffix} after training.",
+        "__module__": kind.__module__,
+        "name": f"{kind.name}+{suffix}",
+        "fit": fit,
+    }
+    return dataclass(frozen=True)(type(f"{kind.__name__}_{suffix}", (kind,), members))
