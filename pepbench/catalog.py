@@ -13,7 +13,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -116,6 +116,15 @@ class Catalog:
         name, texts = split_spec(spec)
         component = self.load(kind, name)
         return Selection(spec, component, component.parse_options(texts))
+
+    def ungrouped(self, kind: Kind, specs: Iterable[str]) -> tuple[str, ...]:
+        """Specs with groups spelt out: ``all``, or a family such as ``hashing``; each once."""
+        entries = self.entries(kind)
+        spelt_out: list[str] = []
+        for spec in specs:
+            members = [entry.name for entry in entries.values() if spec in ("all", entry.family)]
+            spelt_out += [spec] if spec in entries else members or [spec]
+        return tuple(dict.fromkeys(spelt_out))
 
     @cached_property
     def _plugged_in(self) -> list[Entry]:

@@ -108,7 +108,10 @@ def run(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Comma-separated; name:option=value fixes an option. See: list methods"),
+        typer.Option(
+            help="Comma-separated names, families or all; name:option=value fixes an option, "
+            "name+int8 rounds the result. See: list methods"
+        ),
     ] = None,
     datasets: Annotated[
         str | None, typer.Option(help="Comma-separated. See: list datasets")
@@ -157,6 +160,7 @@ def run(
     Without arguments: pep, mde and uniform against the full table on the built-in data, in
     minutes. The same command again continues where it was interrupted and redoes nothing.
     """
+    from pepbench.catalog import Catalog
     from pepbench.plan import Plan
 
     lists = {"methods": methods, "datasets": datasets, "backbones": backbones, "budgets": budgets}
@@ -179,6 +183,9 @@ def run(
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)
+    plugins = tuple(plugin or ())
+    spelt_out = Catalog(plugins).ungrouped("method", plan.methods)
+    plan = plan.model_copy(update={"methods": spelt_out})
 
     from pepbench import workflow
 
@@ -186,7 +193,7 @@ def run(
         folder=out or workflow.default_folder(plan),
         jobs=jobs or len(os.sched_getaffinity(0)),
         threads=threads,
-        plugins=tuple(plugin or ()),
+        plugins=plugins,
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)

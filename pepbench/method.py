@@ -70,6 +70,7 @@ __all__ = [
     "Scores",
     "Step",
     "Task",
+    "Value",
     "View",
     "largest_entries",
     "lookup",

@@ -87,3 +87,13 @@ def test_class_that_cannot_be_used_is_refused_with_the_remedy(tmp_path, old, new
     path.write_text(SOURCE.replace(old, new))
     with pytest.raises(PlanError, match=remedy):
         Catalog((path,)).load("method", "mine")
+
+
+def test_families_and_all_stand_for_their_methods_each_once():
+    catalog = Catalog()
+    entries = catalog.entries("method")
+    controls = [name for name, entry in entries.items() if entry.family == "controls"]
+    assert catalog.ungrouped("method", ["controls"]) == tuple(controls)
+    assert set(catalog.ungrouped("method", ["all"])) == set(entries)
+    mixed = catalog.ungrouped("method", ["full", "controls", "pep:init=-8", "no-such"])
+    assert mixed == ("full", *[n for n in controls if n != "full"], "pep:init=-8", "no-such")
