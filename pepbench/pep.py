@@ -74,12 +74,12 @@ class PEP(Method):
     ] = 1.0
     threshold_target: Annotated[
         float,
-        Between(0.0, 20.0, tuned=False),
+        Between(0.0, 10.0, allow=(0.0, 20.0)),
         "where L2 pulls s to; above 0 the search does not stall at σ(0) = 0.5",
     ] = 0.0
     warmup_steps: Annotated[
         int,
-        Between(0, 10**7, tuned=False),
+        Between(0, 4000, step=1000, allow=(0, 10**7)),
         "steps in which s is held while the values learn",
     ] = 0
     max_steps: Annotated[
