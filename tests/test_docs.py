@@ -21,10 +21,14 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")],
     key=lambda page: page.as_posix(),
 )
+# The last two rooms lie beside the package in an editable install; it is not walked into them.
 MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(pepbench.__path__, "pepbench.")
-    if not module.name.endswith("__main__")
+    {
+        module.name
+        for room in ("pepbench", "pepbench.baselines", "pepbench.datasets")
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}.")
+        if not module.name.endswith("__main__")
+    }
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -67,6 +71,16 @@ def test_commands_and_their_options_exist(words):
     for word in words:
         if word.startswith("-"):
             assert word.split("=")[0] in known, word
+
+
+def test_commands_that_the_gate_takes_from_the_readme_are_one_line_each():
+    blocks = re.findall(
+        r"^<!-- ci: (\S+) -->\n```sh\n(.+)\n```$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    gate = (ROOT / ".ci/run").read_text()
+    assert sorted(name for name, _ in blocks) == ["main-job", "tests"]
+    for name, _ in blocks:
+        assert f"readme_command {name})" in gate
 
 
 @pytest.mark.parametrize(

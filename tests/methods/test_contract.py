@@ -9,7 +9,11 @@ from pepbench.errors import Infeasible, PlanError
 from pepbench.harness.trial import check_contract
 
 METHODS = sorted(Catalog().entries("method"))
-CHEAP = {"pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0}}
+CHEAP = {
+    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "cerp": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "deeplight": {"prune_epochs": 3},
+}
 
 
 def method(name, **options):

@@ -1,0 +1,312 @@
+"""Two small tables whose rows add up, both pruned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Floats, Masked
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Fitted,
+    Infeasible,
+    Layout,
+    MaskedTable,
+    Method,
+    OneOf,
+    Task,
+    largest_entries,
+    lookup,
+    to_numpy,
+    xavier_uniform,
+)
+
+Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
+
+
+@dataclass(frozen=True)
+class CERP(Method):
+    """Adds a row of one small table to a row of another, and prunes both by learnt thresholds.
+
+    Liang, Chen, Yuan, He, Zhang, Yin, "Learning Compact Compositional Embeddings via Regularized
+    Pruning for Recommendation", ICDM 2023, arXiv 2309.03518. Feature x has two rows, one in each
+    of the tables P and Q of b buckets::
+
+        v_x = P̂[x mod b] + Q̂[⌊x / ⌈N/b⌉⌋]
+
+    with b ≥ √N, so that no two features have the same pair. Both tables are under soft
+    thresholds of their entries as in PEP, P̂ = sign(P) · relu(|P| − σ(s_P)), trained with P. The
+    pruning regulariser::
+
+        L = BCE − γ_t · ‖tanh(η (P̂ + Q̂))‖² / (b·D)
+
+    rewards sums that are not zero, so that the two tables keep entries in different places. The
+    search stops at the first step with at most B non-zeros, and the entries left are trained
+    again from their initial values.
+
+    Where we differ: b follows from the budget, b = B / (2·D·density) within [√N, N/2], instead of
+    one b for all budgets. The regulariser is a mean, so that γ means the same for all of them, and
+    γ_t halves every ``half_life`` steps; γ, η and these steps are constants of ours. All
+    thresholds start equal. Where the last step overshoots, the entries pruned by the least are
+    kept, and at ``max_steps`` those of the largest |P| − σ(s): the budget is met exactly. Q has no
+    rows that no feature uses.
+    """
+
+    name = "cerp"
+    family = "pruning"
+    year = 2023
+
+    density: Annotated[
+        float,
+        Between(0.1, 0.9, allow=(0.01, 1.0)),
+        "share of the entries of P and Q that is left at the end: it sets the buckets b",
+    ] = 0.4
+    init: Annotated[
+        float, Between(-12.0, -4.0, allow=(-200.0, 10.0)), "initial thresholds s, before σ"
+    ] = -8.0
+    threshold_rate: Annotated[
+        float,
+        Between(1.0, 100.0, log=True),
+        "learning rate of s, as a factor on the common one",
+    ] = 1.0
+    gamma: Annotated[
+        float,
+        Between(1e-5, 1e-1, log=True, allow=(0.0, 100.0)),
+        "initial weight γ of the pruning regulariser",
+    ] = 1e-3
+    half_life: Annotated[
+        float, Between(1.0, 1e9, tuned=False), "steps in which γ is annealed to one half"
+    ] = 1000.0
+    eta: Annotated[
+        float,
+        Between(1.0, 1000.0, log=True, tuned=False),
+        "η: how sharply tanh tells zero from the rest",
+    ] = 100.0
+    max_steps: Annotated[int, Between(1, 10**9, tuned=False), "most steps of the search"] = 20_000
+    at_limit: Annotated[
+        str,
+        OneOf("trim", "infeasible", tuned=False),
+        "above the budget at max_steps: keep the largest |P| − σ(s), or give up",
+    ] = "trim"
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Those of the search and of the second training."""
+        return self.max_steps + steps_per_epoch * epochs
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Search until the budget is met, then train what is left from its initial values."""
+        shape = self.shape(task.fields, task.dim, budget)
+        pruned = ThresholdedPair(shape, task.fields.n_features, task.dim, self.init, self.eta)
+        initial = [table.detach().clone() for table in pruned.tables]
+        with task.phase("search"):
+            steps, trimmed = self.search(task, pruned, budget)
+            masks = pruned.largest(budget)
+        tables = [
+            MaskedTable(values, mask.to(values.device))
+            for values, mask in zip(initial, masks, strict=True)
+        ]
+        fitted = task.train(task.model(CompositionalTable(shape, *tables)))
+        notes = {"search_steps": steps, "trimmed": trimmed, "buckets": shape.buckets}
+        return replace(fitted, notes={**fitted.notes, **notes})
+
+    def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
+        """Buckets for a budget: as few as ``density`` wants, but enough to tell features apart."""
+        n_features = fields.n_features
+        wanted = round(budget / (2.0 * dim * self.density))
+        least = math.isqrt(n_features - 1) + 1
+        return TwoRows(n_features, max(least, min(wanted, n_features // 2)))
+
+    def search(self, task: Task, pruned: ThresholdedPair, budget: int) -> tuple[int, bool]:
+        """Train tables and thresholds until ``budget`` is met: steps, and whether they ran out.
+
+        Raises
+        ------
+        Infeasible
+            If ``max_steps`` do not suffice and ``at_limit="infeasible"``.
+        """
+        model = task.model(pruned)
+        if pruned.n_parameters() <= budget:
+            return 0, False
+        rates = dict.fromkeys(pruned.thresholds, self.threshold_rate)
+        optimiser = task.optimiser(model, rates)
+        pruned.gamma = self.gamma
+        for step in task.steps(model, optimiser):
+            left = pruned.n_parameters()
+            if left <= budget:
+                return step.number, False
+            if step.number >= self.max_steps:
+                break
+            pruned.gamma = self.gamma * 0.5 ** (step.number / self.half_life)
+        if self.at_limit == "infeasible":
+            raise Infeasible(
+                f"cerp: {left} entries left after {self.max_steps} steps, {budget} allowed; raise "
+                "init, threshold_rate or max_steps, or set at_limit=trim"
+            )
+        return self.max_steps, True
+
+
+@dataclass(frozen=True)
+class TwoRows:
+    """Which two rows a feature has, for N features and b buckets.
+
+    >>> shape = TwoRows(10, 4)
+    >>> [(shape.in_p(x), shape.in_q(x)) for x in (0, 3, 4, 9)]
+    [(0, 0), (3, 1), (0, 1), (1, 3)]
+    """
+
+    n_features: int
+    buckets: int
+    """b: the rows of P."""
+
+    @property
+    def run(self) -> int:
+        """⌈N/b⌉: how many consecutive features share a row of Q; at most b."""
+        return -(-self.n_features // self.buckets)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows of P and of Q that features use."""
+        return self.buckets, -(-self.n_features // self.run)
+
+    def in_p(self, ids: Ids) -> Ids:
+        """Rows of P: x mod b."""
+        return ids % self.buckets
+
+    def in_q(self, ids: Ids) -> Ids:
+        """Rows of Q: ⌊x / ⌈N/b⌉⌋."""
+        return ids // self.run
+
+
+class ThresholdedPair(Embedding):
+    """P and Q during the search, under soft thresholds.
+
+    Both start such that sums have the variance of the uncompressed Xavier table, 2 / (N + D).
+
+    Parameters
+    ----------
+    shape
+        Rows of features.
+    n_features, dim
+        N and D.
+    init
+        Initial s.
+    eta
+        η of the regulariser.
+    """
+
+    def __init__(self, shape: TwoRows, n_features: int, dim: int, init: float, eta: float) -> None:
+        super().__init__()
+        self.dim, self.shape, self.eta = dim, shape, eta
+        self.gamma = 0.0
+        self.tables = nn.ParameterList(
+            nn.Parameter(xavier_uniform(rows, dim, fan=n_features) / math.sqrt(2.0))
+            for rows in shape.rows
+        )
+        self.thresholds = nn.ParameterList(
+            nn.Parameter(torch.full_like(table, init)) for table in self.tables
+        )
+
+    def thresholded(self) -> list[Tensor]:
+        """P̂ and Q̂."""
+        return [
+            torch.sign(table) * torch.relu(table.abs() - torch.sigmoid(s))
+            for table, s in zip(self.tables, self.thresholds, strict=True)
+        ]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        p, q = self._in_use = self.thresholded()
+        return lookup(p, self.shape.in_p(ids)) + lookup(q, self.shape.in_q(ids))
+
+    def penalty(self) -> Tensor | None:
+        """−γ · mean(tanh²(η (P̂ + Q̂))), of the tables of the latest forward pass."""
+        p, q = self._in_use
+        sums = torch.cat([p[: len(q)] + q, p[len(q) :]])
+        return -self.gamma * torch.tanh(self.eta * sums).square().mean()
+
+    @torch.no_grad()
+    def margins(self) -> Tensor:
+        """|P| − σ(s) and |Q| − σ(s), flat and in this order: positive where an entry is left."""
+        return torch.cat(
+            [
+                (table.abs() - torch.sigmoid(s)).view(-1)
+                for table, s in zip(self.tables, self.thresholds, strict=True)
+            ]
+        )
+
+    def largest(self, budget: int) -> list[Tensor]:
+        """Masks of P and Q that keep the ``budget`` entries of the largest margins."""
+        mask = largest_entries(self.margins(), budget).view(-1, self.dim)
+        rows_of_p, _ = self.shape.rows
+        return [mask[:rows_of_p], mask[rows_of_p:]]
+
+    def n_parameters(self) -> int:
+        """Non-zeros of P̂ and Q̂."""
+        return int((self.margins() > 0).sum())
+
+    def export(self) -> Layout:
+        """Non-zeros of P̂ and Q̂."""
+        p, q = (to_numpy(table) for table in self.thresholded())
+        return Summed(Masked.from_table(p, p != 0), Masked.from_table(q, q != 0), self.shape)
+
+
+class CompositionalTable(Embedding):
+    """v_x = P[x mod b] + Q[⌊x / ⌈N/b⌉⌋] with both tables under masks.
+
+    Parameters
+    ----------
+    shape
+        Rows of features.
+    p, q
+        The two tables.
+    """
+
+    def __init__(self, shape: TwoRows, p: MaskedTable, q: MaskedTable) -> None:
+        super().__init__()
+        self.dim, self.shape = p.dim, shape
+        self.p, self.q = p, q
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        vectors: Tensor = self.p(self.shape.in_p(ids)) + self.q(self.shape.in_q(ids))
+        return vectors
+
+    def n_parameters(self) -> int:
+        """Entries under the two masks."""
+        return self.p.n_parameters() + self.q.n_parameters()
+
+    def export(self) -> Layout:
+        """Kept entries of both."""
+        return Summed(self.p.export(), self.q.export(), self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Summed(Layout):
+    """Two tables of which some entries are kept; a vector is a sum of two rows."""
+
+    p: Masked
+    q: Masked
+    shape: TwoRows
+
+    def values(self) -> Mapping[str, Floats]:
+        """The kept entries."""
+        return {"p": self.p.kept, "q": self.q.kept}
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Where they belong."""
+        p = {f"p_{name}": array for name, array in self.p.structure().items()}
+        return p | {f"q_{name}": array for name, array in self.q.structure().items()}
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        vectors: Floats = self.p.lookup(self.shape.in_p(ids)) + self.q.lookup(self.shape.in_q(ids))
+        return vectors

@@ -1,0 +1,80 @@
+"""One factorisation of the whole table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pepbench.layout import Mixed
+from pepbench.method import (
+    Embedding,
+    Fields,
+    Infeasible,
+    Method,
+    RowTable,
+    lookup,
+    to_numpy,
+    view_of,
+)
+
+
+@dataclass(frozen=True)
+class LowRank(Method):
+    """The table as a product of N × r and r × D, with r = ⌊B / (N + D)⌋.
+
+    What a narrow table gains from a linear map to the full width, and no more: every method with
+    projections must beat it. A batch's rows of width r are looked up and then projected; the
+    N × D table never exists. The knob is r, at most D.
+    """
+
+    name = "low-rank"
+    family = "controls"
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """Factors of the largest rank within ``budget``; infeasible under N + D."""
+        n_features = fields.n_features
+        rank = min(dim, budget // (n_features + dim))
+        if rank < 1:
+            raise Infeasible(
+                f"low-rank: smallest possible is {n_features + dim} parameters (rank 1), "
+                f"{budget} allowed"
+            )
+        return LowRankTable(n_features, rank, dim)
+
+
+class LowRankTable(Embedding):
+    """Rows of width r, projected to D: v(x) = U[x] W.
+
+    W starts with orthonormal rows, and U with the variance that then gives the vectors that of
+    the uncompressed Xavier table, 2 / (N + D), whatever r.
+
+    Parameters
+    ----------
+    n_features, rank, dim
+        N, r and D.
+    """
+
+    def __init__(self, n_features: int, rank: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.projection = nn.Parameter(nn.init.orthogonal_(torch.empty(rank, dim)))
+        bound = math.sqrt(3.0 * 2.0 / (n_features + dim) * dim / rank)
+        self.table = RowTable(torch.empty(n_features, rank).uniform_(-bound, bound))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        view = view_of(self.table, ids)
+        return lookup(view.table, view.ids) @ self.projection
+
+    def export(self) -> Mixed:
+        """Both factors."""
+        return Mixed(
+            tables=(to_numpy(self.table),),
+            projections=(to_numpy(self.projection),),
+            block_of_feature=np.zeros(len(self.table), dtype=np.int64),
+            dim=self.dim,
+        )
