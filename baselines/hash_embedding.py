@@ -1,0 +1,191 @@
+"""Weighted sums of rows from one shared pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pepbench.layout import Floats
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Infeasible,
+    Layout,
+    Method,
+    RowTable,
+    View,
+    lookup,
+    to_numpy,
+    view_of,
+    xavier_uniform,
+)
+
+from .hashing import distinct_features, hashed
+
+
+@dataclass(frozen=True)
+class HashEmbedding(Method):
+    """k hashed rows of a pool, weighted by importances that are hashed more generously.
+
+    Svenstrup, Hansen, Winther, "Hash Embeddings for Efficient Word Representations", NeurIPS
+    2017, arXiv 1709.03933. All fields share a pool E of m rows and a table P of K importance
+    vectors::
+
+        v(x) = Σ_j p_x^(j) E[h_j(x)],   p_x = P[h_0(x)] ∈ R^k,   j = 1, …, k
+
+    The count is m D + K k. The knob is m, after ``importance`` of the budget went to P, with K at
+    most N; what P does not need goes to E.
+
+    Where we differ: with K = N each feature has its own importances, as in the paper's variant
+    with a dictionary. The h_j hash x itself, not h_0(x), so that features which share importances
+    do not share rows. The importances are not appended to the vector (the paper's option), since
+    backbones take D dimensions. They start at 1, and rows with a k-th of the variance of the
+    uncompressed table, so that sums start as its rows do; the paper starts them close to 0.
+    """
+
+    name = "hash-embedding"
+    family = "hashing"
+    year = 2017
+
+    n_hashes: Annotated[
+        int, Between(2, 4, allow=(1, 64), tuned=True), "k, the rows that are summed"
+    ] = 2
+    importance: Annotated[
+        float,
+        Between(0.05, 0.6, allow=(0.0, 1.0)),
+        "share of the budget for the table of importances, which stops at K = N",
+    ] = 0.3
+    hash_seed: Annotated[
+        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
+    ] = 0
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """A pool and importances; infeasible under one row of each, D + k."""
+        n_pool, n_weights = self.sizes(fields.n_features, dim, budget)
+        hashes = PoolHashes(fields.n_features, n_pool, n_weights, self.n_hashes, self.hash_seed)
+        return PooledRows(hashes, dim)
+
+    def sizes(self, n_features: int, dim: int, budget: int) -> tuple[int, int]:
+        """M and K for a budget: neither more than N, neither less than 1."""
+        k = self.n_hashes
+        if budget < dim + k:
+            raise Infeasible(
+                f"hash-embedding: smallest possible is {dim + k} parameters "
+                f"(one row and one vector of importances), {budget} allowed"
+            )
+        wanted = round(self.importance * budget / k)
+        n_weights = max(1, min(wanted, n_features, (budget - dim) // k))
+        n_pool = min((budget - n_weights * k) // dim, n_features)
+        # The remainder of the division, and what a pool of N rows leaves.
+        return n_pool, min((budget - n_pool * dim) // k, n_features)
+
+
+@dataclass(frozen=True)
+class PoolHashes:
+    """All that must be known to find the rows and the importances of a feature."""
+
+    n_features: int
+    n_pool: int
+    """m."""
+    n_weights: int
+    """K."""
+    n_hashes: int
+    """k."""
+    seed: int
+
+    def weights_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The row of P of each global id, of any shape."""
+        keys = np.asarray(ids, dtype=np.int64)
+        return (
+            keys if self.n_weights == self.n_features else hashed(keys, self.n_weights, self.seed)
+        )
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The rows of E of each global id: (…) → (…, k)."""
+        keys = np.asarray(ids, dtype=np.int64)
+        functions = range(1, self.n_hashes + 1)
+        return np.stack([hashed(keys, self.n_pool, self.seed, j) for j in functions], axis=-1)
+
+
+class PooledRows(Embedding):
+    """v(x) = Σ_j p_x^(j) E[h_j(x)].
+
+    Parameters
+    ----------
+    hashes
+        Which rows, and which importances.
+    dim
+        D.
+    """
+
+    rows: Tensor
+    """Shape (N, k): h_j(x)."""
+    weight: Tensor
+    """Shape (N,): h_0(x)."""
+
+    def __init__(self, hashes: PoolHashes, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.hashes = hashes
+        k = hashes.n_hashes
+        ids = np.arange(hashes.n_features)
+        self.register_buffer("rows", torch.from_numpy(hashes.rows_of(ids)), persistent=False)
+        self.register_buffer("weight", torch.from_numpy(hashes.weights_of(ids)), persistent=False)
+        pool = xavier_uniform(hashes.n_pool, dim, fan=hashes.n_features)
+        self.pool = RowTable(pool / k**0.5)
+        self.importance = RowTable(torch.ones(hashes.n_weights, k))
+
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of the batch's features, each composed once."""
+        features, local = distinct_features(ids, len(self.rows))
+        return View(self.vectors(features), local, features)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of some features: (M,) → (M, D)."""
+        pool = view_of(self.pool, self.rows[features])
+        importance = view_of(self.importance, self.weight[features])
+        rows = lookup(pool.table, pool.ids)
+        weights = lookup(importance.table, importance.ids)
+        return (weights.unsqueeze(-1) * rows).sum(-2)
+
+    def export(self) -> HashEmbeddingLayout:
+        """Pool, importances and the constants of the hashes."""
+        return HashEmbeddingLayout(to_numpy(self.pool), to_numpy(self.importance), self.hashes)
+
+
+@dataclass(frozen=True, eq=False)
+class HashEmbeddingLayout(Layout):
+    """A pool, importances, and the constants of the hashes into both."""
+
+    pool: Floats
+    """Shape (m, D)."""
+    importance: Floats
+    """Shape (K, k)."""
+    hashes: PoolHashes
+
+    def values(self) -> Mapping[str, Floats]:
+        """Pool and importances."""
+        return {"pool": self.pool, "importance": self.importance}
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """The number of features and the seed."""
+        return {"constants": np.array([self.hashes.n_features, self.hashes.seed], dtype=np.uint32)}
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        rows = self.pool[self.hashes.rows_of(ids)]
+        weights = self.importance[self.hashes.weights_of(ids)]
+        vectors: Floats = (weights[..., None] * rows).sum(axis=-2)
+        return vectors

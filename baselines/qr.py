@@ -1,0 +1,351 @@
+"""Vectors composed of one row for the quotient of an id and one for its remainder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Floats
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Infeasible,
+    Layout,
+    Method,
+    OneOf,
+    RowTable,
+    View,
+    lookup,
+    to_numpy,
+    view_of,
+)
+
+from .hashing import distinct_features, fields_of
+
+
+@dataclass(frozen=True)
+class QR(Method):
+    """Quotient and remainder tables, whose rows are multiplied, added or concatenated.
+
+    Shi, Mudigere, Naumov, Yang, "Compositional Embeddings Using Complementary Partitions for
+    Memory-Efficient Recommendation Systems", KDD 2020, arXiv 1909.02107. The code x of a feature
+    within its field of n features has two rows (algorithm 2)::
+
+        v(x) = R[x mod m] ∘ Q[⌊x / m⌋],   ∘ ∈ {⊙, +, concatenation of D/2 each}
+
+    of m + ⌈n/m⌉ rows. The two partitions are complementary: no two features have the same pair.
+    ``partitions`` k > 2 writes ⌊x / m⌋ in a mixed radix of k − 1 near-equal digits, one table for
+    each (the paper's generalised quotient and remainder partitions).
+
+    The knob is m_i = ⌈s·n_i⌉ with the largest s that the budget admits, no less than where the
+    field's tables are smallest, about √n_i; what is left over goes to the largest fields. A field
+    stays uncompressed where tables would save nothing, or up to ``threshold`` features.
+
+    Where we differ: m follows from the budget; the paper fixes the features per remainder row,
+    n/m, instead. The products of the released code, with both factors U(−1/√n, 1/√n), start
+    with a variance far below that of the uncompressed table. Here quotient factors start about 1
+    (``start="ones"``), or all with the k-th root of the variance (``start="root"``).
+    """
+
+    name = "qr"
+    family = "hashing"
+    year = 2020
+
+    combine: Annotated[
+        str, OneOf("mult", "add", "concat", tuned=False), "how the rows become one vector"
+    ] = "mult"
+    partitions: Annotated[
+        int, Between(2, 6, tuned=False), "k, complementary partitions (rows that are combined)"
+    ] = 2
+    threshold: Annotated[
+        int,
+        Between(0, 10**9, tuned=False),
+        "fields of up to so many features are never compressed",
+    ] = 0
+    start: Annotated[
+        str,
+        OneOf("ones", "root", tuned=False),
+        "initial factors with combine=mult: all but one about 1, or all alike",
+    ] = "ones"
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """Tables as large as ``budget`` admits; infeasible under those of about √n_i rows."""
+        count = min(self.partitions, dim) if self.combine == "concat" else self.partitions
+        widths = [dim] * count
+        if self.combine == "concat":
+            widths = [dim // count + (j < dim % count) for j in range(count)]
+        choices = [
+            FieldChoices.of(n, widths, dim, n <= self.threshold) for n in fields.cardinalities
+        ]
+        smallest = sum(choice.smallest for choice in choices)
+        if budget < smallest:
+            raise Infeasible(
+                f"qr: smallest possible is {smallest} parameters (about √n rows a table; more "
+                f"partitions or a lower threshold may need less), {budget} allowed"
+            )
+        remainders = solve(choices, budget)
+        radices = np.stack(
+            [
+                mixed_radix(choice.n, np.array([m]), count)[0]
+                for choice, m in zip(choices, remainders, strict=True)
+            ]
+        )
+        cardinalities = np.asarray(fields.cardinalities)
+        partition = Partition(cardinalities, radices, self.combine == "concat")
+        return ComposedRows(partition, widths, dim, self.combine, self.start)
+
+
+def mixed_radix(n: int, remainders: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Radices (len(remainders), count) whose product is at least n, the first as given.
+
+    The others are as equal as whole numbers allow.
+
+    >>> mixed_radix(100, np.array([10, 5]), 3).tolist()
+    [[10, 4, 3], [5, 5, 4]]
+    """
+    radices = [remainders]
+    quotient = -(-n // remainders)
+    for left in range(count - 1, 0, -1):
+        root = np.ceil(quotient ** (1.0 / left) - 1e-6).astype(np.int64)
+        root += root**left < quotient
+        radices.append(root)
+        quotient = -(-quotient // root)
+    return np.stack(radices, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class FieldChoices:
+    """The sizes that the tables of a field of n features can have."""
+
+    n: int
+    remainders: NDArray[np.int64]
+    """Rising m; n, the last, stands for the uncompressed table."""
+    sizes: NDArray[np.int64]
+    """Parameters for each."""
+
+    @classmethod
+    def of(cls, n: int, widths: list[int], dim: int, whole: bool) -> FieldChoices:
+        """All m from where the tables are smallest to where they would save nothing."""
+        compressed = np.zeros(0, dtype=np.int64) if whole else np.arange(1, n)
+        sizes = (mixed_radix(n, compressed, len(widths)) * widths).sum(1)
+        first = int(np.argmin(sizes)) if len(sizes) else 0
+        useful = np.arange(len(sizes)) >= first
+        useful &= sizes < n * dim
+        return cls(n, np.append(compressed[useful], n), np.append(sizes[useful], n * dim))
+
+    @property
+    def smallest(self) -> int:
+        """Parameters of the smallest tables."""
+        return int(self.sizes.min())
+
+    def at(self, share: float) -> int:
+        """Which choice has m = ⌈share·n⌉, or the next above."""
+        return int(np.searchsorted(self.remainders, np.ceil(share * self.n)))
+
+    def within(self, allowed: int) -> int:
+        """The last choice of at most ``allowed`` parameters."""
+        return int(np.flatnonzero(self.sizes <= allowed)[-1])
+
+
+def solve(choices: list[FieldChoices], budget: int) -> list[int]:
+    """M for each field: one share s of its features, the largest whose size is within budget.
+
+    What is left over goes to the largest fields.
+    """
+
+    def chosen(share: float) -> list[int]:
+        return [choice.at(share) for choice in choices]
+
+    def size(picks: list[int]) -> int:
+        return sum(int(c.sizes[pick]) for c, pick in zip(choices, picks, strict=True))
+
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(chosen(middle)) <= budget else (low, middle)
+    best = chosen(1.0) if size(chosen(1.0)) <= budget else chosen(low)
+    left = budget - size(best)
+    for i in np.argsort([-choice.n for choice in choices], kind="stable").tolist():
+        now = int(choices[i].sizes[best[i]])
+        larger = choices[i].within(now + left)
+        left -= int(choices[i].sizes[larger]) - now
+        best[i] = larger
+    return [int(c.remainders[pick]) for c, pick in zip(choices, best, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """All that must be known to find the k rows of a feature."""
+
+    cardinalities: NDArray[np.integer]
+    """Shape (F,)."""
+    radices: NDArray[np.integer]
+    """Shape (F, k): m_i, then those of the quotient; m_i = n_i where nothing is compressed."""
+    concat: bool
+    """Whether uncompressed fields have a piece of their vectors in each table, or all in one."""
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Shape (F,): which fields are not compressed."""
+        whole: NDArray[np.bool_] = self.radices[:, 0] == self.cardinalities
+        return whole
+
+    @property
+    def n_rows(self) -> NDArray[np.int64]:
+        """Shape (F, k): rows of each field in each table."""
+        rows = self.radices.astype(np.int64)
+        rows[self.whole, 1:] = self.cardinalities[self.whole, None] if self.concat else 0
+        return rows
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows in the k tables: (…) → (…, k); 0 where a table holds nothing of the feature."""
+        field = fields_of(ids, self.cardinalities)
+        offsets = np.cumsum(self.cardinalities) - self.cardinalities
+        rest = np.asarray(ids, dtype=np.int64) - offsets[field]
+        digits = []
+        for radix in self.radices.astype(np.int64).T:
+            digits.append(rest % radix[field])
+            rest = rest // radix[field]
+        whole = self.whole[field]
+        starts = np.cumsum(self.n_rows, axis=0) - self.n_rows
+        columns = [starts[field, 0] + digits[0]]
+        for j in range(1, len(digits)):
+            of_whole = starts[field, j] + digits[0] if self.concat else 0
+            columns.append(np.where(whole, of_whole, starts[field, j] + digits[j]))
+        return np.stack(columns, axis=-1)
+
+
+class ComposedRows(Embedding):
+    """Products, sums or concatenations of one row from each of k tables.
+
+    Parameters
+    ----------
+    partition
+        Which rows.
+    widths
+        The width of each table.
+    dim
+        D.
+    combine
+        ``"mult"``, ``"add"`` or ``"concat"``.
+    start
+        With ``"mult"``: ``"ones"`` or ``"root"``.
+    """
+
+    rows: Tensor
+    """Shape (N, k): the rows of each feature."""
+    composed: Tensor
+    """Shape (N,): whether its field is compressed."""
+
+    def __init__(
+        self, partition: Partition, widths: list[int], dim: int, combine: str, start: str
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.partition = partition
+        self.combine = combine
+        n_features = int(partition.cardinalities.sum())
+        rows = partition.rows_of(np.arange(n_features))
+        composed = np.repeat(~partition.whole, partition.cardinalities)
+        self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
+        self.register_buffer("composed", torch.from_numpy(composed), persistent=False)
+        variance = 2.0 / (n_features + dim)
+        spreads = initial_variances(combine, start, variance, len(widths))
+        self.tables = nn.ParameterList()
+        for j, (width, composed_variance) in enumerate(zip(widths, spreads, strict=True)):
+            n_rows = partition.n_rows[:, j]
+            variances = np.where(partition.whole, variance, composed_variance)
+            bounds = torch.from_numpy(np.sqrt(3.0 * np.repeat(variances, n_rows))).float()
+            table = bounds.unsqueeze(1) * torch.empty(len(bounds), width).uniform_(-1.0, 1.0)
+            if combine == "mult" and start == "ones" and j > 0:
+                table = (1.0 + table) / (1.0 + composed_variance) ** 0.5
+            if len(table):
+                self.tables.append(RowTable(table))
+
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of the batch's features, each composed once."""
+        features, local = distinct_features(ids, len(self.rows))
+        return View(self.vectors(features), local, features)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of some features: (M,) → (M, D)."""
+        pieces = []
+        for table, rows in zip(self.tables, self.rows.unbind(-1), strict=False):
+            view = view_of(table, rows[features])
+            pieces.append(lookup(view.table, view.ids))
+        if self.combine == "concat":
+            return torch.cat(pieces, dim=-1)
+        vectors = pieces[0]
+        composed = self.composed[features].unsqueeze(-1)
+        for piece in pieces[1:]:
+            other = vectors * piece if self.combine == "mult" else vectors + piece
+            vectors = torch.where(composed, other, vectors)
+        return vectors
+
+    def export(self) -> QRLayout:
+        """The tables and the radices."""
+        tables = tuple(to_numpy(table) for table in self.tables)
+        return QRLayout(tables, self.partition, self.combine)
+
+
+def initial_variances(combine: str, start: str, variance: float, count: int) -> list[float]:
+    """Of the entries of k tables, so that composed vectors have ``variance``.
+
+    With factors that start about 1, the variance of those is that of U(½, 1½).
+    """
+    if combine == "mult":
+        if start == "ones":
+            return [variance] + [1.0 / 12.0] * (count - 1)
+        return [variance ** (1.0 / count)] * count
+    return [variance / count if combine == "add" else variance] * count
+
+
+@dataclass(frozen=True, eq=False)
+class QRLayout(Layout):
+    """One table a partition, and the radices that find the rows."""
+
+    tables: tuple[Floats, ...]
+    """One array (R_j, d_j) for each partition."""
+    partition: Partition
+    combine: str
+
+    def values(self) -> Mapping[str, Floats]:
+        """The tables, numbered."""
+        return {f"table_{j}": table for j, table in enumerate(self.tables)}
+
+    def with_values(self, values: Mapping[str, Floats]) -> QRLayout:
+        """The same partition with other tables."""
+        tables = tuple(values[f"table_{j}"] for j in range(len(self.tables)))
+        return QRLayout(tables, self.partition, self.combine)
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Sizes of fields, and radices."""
+        return {
+            "cardinalities": self.partition.cardinalities.astype(np.uint32),
+            "radices": self.partition.radices.astype(np.uint32),
+        }
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        rows = self.partition.rows_of(ids)
+        pieces = [table[rows[..., j]] for j, table in enumerate(self.tables)]
+        if self.combine == "concat":
+            return np.concatenate(pieces, axis=-1)
+        vectors = pieces[0]
+        whole = self.partition.whole[fields_of(ids, self.partition.cardinalities)][..., None]
+        for piece in pieces[1:]:
+            other = vectors * piece if self.combine == "mult" else vectors + piece
+            vectors = np.where(whole, vectors, other)
+        return vectors
