@@ -20,7 +20,7 @@ from pepbench.method import Embedding, lookup, to_numpy, xavier_uniform
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
     """Parameters of blocks of ``sizes`` rows: Σ n_k d_k, plus d_k·D for each projection.
 
-    A block as wide as D needs none.
+    A block as wide as D needs none, nor does one of width 0.
     """
     projections = np.where(widths < dim, widths * dim, 0) if project else np.zeros_like(widths)
     return int((sizes * widths + projections).sum())
@@ -31,6 +31,7 @@ class MixedTable(Embedding):
 
     A narrower block is brought to D by a linear projection without bias, or by zeros. The values
     start such that every vector has the variance of the uncompressed Xavier table, 2 / (N + D).
+    Vectors of a block of width 0 are zero.
 
     Parameters
     ----------
@@ -60,12 +61,13 @@ class MixedTable(Embedding):
         self.projections = nn.ParameterDict()
         for block, (size, width) in enumerate(zip(sizes.tolist(), self.widths, strict=True)):
             table_variance = variance
-            if project and width < dim:
+            if project and 0 < width < dim:
                 projection = xavier_uniform(width, dim)
                 self.projections[str(block)] = nn.Parameter(projection)
                 table_variance = variance * (width + dim) / (2.0 * width)
             spread = math.sqrt(3.0 * table_variance)
-            self.tables.append(nn.Parameter(torch.empty(size, width).uniform_(-spread, spread)))
+            values = torch.empty(size, width).uniform_(-spread, spread)
+            self.tables.append(nn.Parameter(values, requires_grad=width > 0))
         self.block_of_feature = block_of_feature
         starts = np.cumsum(sizes) - sizes
         self.starts = starts.tolist()

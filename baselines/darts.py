@@ -1,0 +1,318 @@
+"""A differentiable search over the widths of fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import Tensor, nn
+
+from pepbench.layout import Layout
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Fitted,
+    Infeasible,
+    Method,
+    OneOf,
+    RowTable,
+    Step,
+    Task,
+    Value,
+    lookup,
+    to_numpy,
+    view_of,
+    xavier_uniform,
+)
+
+from .mixed import MixedTable
+
+
+@dataclass(frozen=True)
+class DARTS(Method):
+    """Learns for each field which of the widths 1, 2, 4, …, D it needs, by gradient descent.
+
+    AutoDim: Zhao, Liu, Liu, Tang, Guo, Shi, Wang, Gao, Long, "AutoDim: Field-aware Embedding
+    Dimension Search in Recommender Systems", WWW 2021, arXiv 2006.14827; the bi-level search is
+    that of DARTS, Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055. All candidates c of a field
+    share one table: candidate c is its first c columns, brought to D by a linear map of its own
+    and to unit variance by batch normalisation without affine parameters (AutoDim §2.2). With
+    logits α_ic and Gumbel noise g_c the vector of field i is their mixture::
+
+        v_i = s Σ_c p_ic BN(W_ic e_i[:c]),   p_i = softmax((α_i + g) / τ),   τ from 1 to 0.01
+
+    First-order bi-level search: a step of the weights on a training batch, a step of α on a
+    validation batch, in turn. A multiplier λ pulls the expected size under the budget B, which
+    AutoDim does not have. The loss of α gets λ log(E / B) with E = Σ_i Σ_c softmax(α_i)_c
+    size_ic, and λ follows by dual ascent, λ ← max(0, λ + rate · log(E / B)). At the end, a
+    multiple-choice knapsack takes the widths that maximise Σ_i log softmax(α_i) within B exactly,
+    and a :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
+
+    Where we differ besides: the learnt scale s, one for all fields and candidates, since vectors
+    of unit variance drown a factorisation machine (it starts where the sum of all inner products
+    has variance one); τ falls evenly over the steps of the search, whatever their number, to
+    AutoDim's last value (its 5e-5 a step takes some 20,000); α is not decayed. A field of width D
+    has no projection. ``search_split="train"`` takes the batches of α from the training rows in an
+    order of their own; they are not held out from the weights. The early stopping of the last
+    training sees the validation rows in both cases.
+    """
+
+    name = "darts"
+    family = "search"
+    year = 2021
+
+    zero: Annotated[
+        bool, OneOf(True, False, tuned=False), "let a field go without a vector (width 0)"
+    ] = False
+    alpha_rate: Annotated[
+        float,
+        Between(1.0, 100.0, log=True, allow=(0.0, 1000.0)),
+        "learning rate of α, as a factor on the common one",
+    ] = 10.0
+    multiplier_rate: Annotated[
+        float,
+        Between(1e-5, 1e-2, log=True, allow=(0.0, 1.0)),
+        "how fast the pull towards the budget grows while the expected size is above it",
+    ] = 1e-4
+    search_epochs: Annotated[
+        int, Between(1, 1000, tuned=False), "epochs of the weights during the search"
+    ] = 10
+    max_steps: Annotated[
+        int,
+        Between(1, 10**9, tuned=False),
+        "most steps of the weights during the search; α makes as many",
+    ] = 20_000
+    search_split: Annotated[
+        str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
+    ] = "validation"
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Both levels of the search, and the last training."""
+        search = min(self.search_epochs * steps_per_epoch, self.max_steps)
+        return 2 * search + steps_per_epoch * epochs
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Search, choose within the budget, train from scratch."""
+        fields = task.fields
+        choices = candidates(task.dim, self.zero)
+        sizes = candidate_sizes(fields, choices, task.dim)
+        smallest = int(sizes.min(axis=1).sum())
+        if smallest > budget:
+            raise Infeasible(
+                f"darts: smallest possible is {smallest} parameters (projections included), "
+                f"{budget} allowed"
+            )
+        with task.phase("search"):
+            table = MixtureTable(fields, choices, task.dim, SizePull(sizes, budget))
+            steps = self.search(task, table)
+            log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
+            chosen = best_within(log_shares, sizes, budget)
+            expected = float(table.pull.expected_size(table.logits.detach()))
+        widths = [choices[c] for c in chosen]
+        mixed = MixedTable(fields.field_of_feature, widths, task.dim)
+        fitted = task.train(task.model(mixed))
+        notes: dict[str, Value] = {
+            "search_steps": 2 * steps,
+            "search_split": self.search_split,
+            "expected_size": expected,
+            "multiplier": table.pull.multiplier,
+            "widths": " ".join(map(str, widths)),
+        }
+        return replace(fitted, notes={**fitted.notes, **notes})
+
+    def search(self, task: Task, table: MixtureTable) -> int:
+        """Train weights and α in turn; returns the steps of each."""
+        model = task.model(table)
+        alpha = table.logits
+        weights = [parameter for parameter in model.parameters() if parameter is not alpha]
+        _train_only(weights, [alpha])
+        lower = task.optimiser(model)
+        weight_steps = task.steps(model, lower)
+        _train_only([alpha], weights)
+        upper = task.optimiser(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
+        alpha_steps: Iterator[Step]
+        if self.search_split == "validation":
+            alpha_steps = task.validation_steps(model, upper)
+        else:
+            alpha_steps = task.steps(model, upper)
+        steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
+        for step in range(steps):
+            table.temperature = 1.0 + (0.01 - 1.0) * step / steps
+            _train_only(weights, [alpha])
+            next(weight_steps)
+            _train_only([alpha], weights)
+            next(alpha_steps)
+            table.pull.ascend(alpha.detach(), self.multiplier_rate)
+        return steps
+
+
+def candidates(dim: int, zero: bool = False) -> tuple[int, ...]:
+    """The widths to choose from: powers of two below D, and D.
+
+    >>> candidates(8), candidates(12, zero=True)
+    ((1, 2, 4, 8), (0, 1, 2, 4, 8, 12))
+    """
+    powers = [2**k for k in range(dim.bit_length()) if 2**k < dim]
+    return (*([0] if zero else []), *powers, dim)
+
+
+def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArray[np.int64]:
+    """Parameters of each field at each width c, (F, C): n_i c, plus c·D for a projection."""
+    widths = np.asarray(choices, dtype=np.int64)
+    projections = np.where(widths < dim, widths * dim, 0)
+    sizes: NDArray[np.int64] = np.outer(fields.cardinalities, widths) + projections
+    return sizes
+
+
+def best_within(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int
+) -> NDArray[np.int64]:
+    """The multiple-choice knapsack: one choice a field, of most total score within ``budget``.
+
+    Parameters
+    ----------
+    scores, sizes
+        Shape (F, C): of each choice of each field.
+    budget
+        No less than the smallest sizes together.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (F,): the choice of each field.
+
+    >>> best_within(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
+    [1, 0]
+    """
+    n_fields, n_choices = sizes.shape
+    one_each = np.kron(np.eye(n_fields), np.ones(n_choices))
+    allowed = budget
+    while True:
+        answer = milp(
+            -scores.ravel(),
+            integrality=np.ones(sizes.size),
+            bounds=Bounds(0, 1),
+            constraints=[
+                LinearConstraint(one_each, 1, 1),
+                LinearConstraint(sizes.reshape(1, -1) / budget, -np.inf, allowed / budget),
+            ],
+            options={"mip_rel_gap": 0.0},
+        )
+        if answer.x is None:
+            # Too tight for the solver's tolerance only: the smallest are feasible.
+            return np.asarray(sizes.argmin(axis=1), dtype=np.int64)
+        chosen = np.asarray(answer.x).reshape(sizes.shape).argmax(axis=1)
+        excess = int(sizes[np.arange(n_fields), chosen].sum()) - budget
+        if excess <= 0:
+            return np.asarray(chosen, dtype=np.int64)
+        # The solver's feasibility is good to one part in a million, ours is exact.
+        allowed -= excess
+
+
+class SizePull:
+    """λ log(E / B): pulls the expected size E of a choice by chance under the budget B.
+
+    Parameters
+    ----------
+    sizes
+        Shape (F, C): parameters of each choice of each field.
+    budget
+        B.
+    """
+
+    def __init__(self, sizes: NDArray[np.int64], budget: int) -> None:
+        self.sizes = torch.from_numpy(sizes.astype(np.float32))
+        self.budget = budget
+        self.multiplier = 0.0
+
+    def expected_size(self, logits: Tensor) -> Tensor:
+        """E = Σ_i Σ_c softmax(α_i)_c size_ic."""
+        return (logits.softmax(dim=1) * self.sizes.to(logits.device)).sum()
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The penalty, with a gradient to α."""
+        return self.multiplier * torch.log(self.expected_size(logits) / self.budget)
+
+    def ascend(self, logits: Tensor, rate: float) -> None:
+        """A step of dual ascent: λ rises while E > B, and falls, not below 0, while E < B."""
+        excess = math.log(max(float(self.expected_size(logits)), 1e-12) / self.budget)
+        self.multiplier = max(0.0, self.multiplier + rate * excess)
+
+
+class MixtureTable(Embedding):
+    """The table during the search: each field a mixture of its candidates.
+
+    Parameters
+    ----------
+    fields
+        Cardinalities.
+    choices
+        The candidate widths.
+    dim
+        D.
+    pull
+        The penalty on α.
+    """
+
+    def __init__(self, fields: Fields, choices: tuple[int, ...], dim: int, pull: SizePull) -> None:
+        super().__init__()
+        self.dim = dim
+        self.choices = choices
+        self.pull = pull
+        self.temperature = 1.0
+        n_fields = fields.n_fields
+        self.table = RowTable(xavier_uniform(fields.n_features, dim))
+        self.logits = nn.Parameter(torch.zeros(n_fields, len(choices)))
+        self.projections = nn.ParameterList(
+            torch.stack([xavier_uniform(width, dim) for _ in range(n_fields)])
+            for width in choices
+            if width > 0
+        )
+        pairs = max(n_fields * (n_fields - 1) // 2, 1)
+        self.scale = nn.Parameter(torch.tensor((dim * pairs) ** -0.25))
+        # Far below the initial variance, which for large N would vanish beside the usual 1e-5.
+        self.epsilon = 1e-3 * 2.0 / (fields.n_features + dim)
+
+    def shares(self) -> Tensor:
+        """Shares p of the candidates, (F, C); in training with Gumbel noise, one draw a batch."""
+        if not self.training:
+            return self.logits.softmax(dim=1)
+        noise = -torch.log(torch.empty_like(self.logits).exponential_())
+        return ((self.logits + noise) / self.temperature).softmax(dim=1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch in hand."""
+        view = view_of(self.table, ids)
+        by_field = lookup(view.table, view.ids).transpose(0, 1)
+        mixture = by_field.new_zeros(by_field.shape)
+        # A candidate of width 0 adds nothing.
+        widths = [width for width in self.choices if width > 0]
+        shares = self.shares()[:, -len(widths) :]
+        for c, (width, projection) in enumerate(zip(widths, self.projections, strict=True)):
+            wide = by_field[:, :, :width] @ projection
+            variance, mean = torch.var_mean(wide, dim=1, keepdim=True, correction=0)
+            factor = shares[:, c, None, None] * torch.rsqrt(variance + self.epsilon)
+            mixture = mixture + (wide - mean) * factor
+        return self.scale * mixture.transpose(0, 1)
+
+    def penalty(self) -> Tensor | None:
+        """The pull towards the budget, in steps of α."""
+        return self.pull(self.logits) if self.logits.requires_grad else None
+
+    def export(self) -> Layout:
+        """None: the mixture is for the search only, its vectors depend on the batch."""
+        raise NotImplementedError("darts: the mixture of the search cannot be stored")
+
+
+def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]) -> None:
+    for parameter in these:
+        parameter.requires_grad_(True)
+    for parameter in not_those:
+        parameter.requires_grad_(False)

@@ -1,0 +1,334 @@
+"""Thresholds for features, and an evolutionary search over the widths of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Dense
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Fitted,
+    MaskedTable,
+    Method,
+    Model,
+    OneOf,
+    RowTable,
+    Task,
+    Value,
+    largest_entries,
+    lookup,
+    to_numpy,
+    view_of,
+    xavier_uniform,
+)
+
+Widths = NDArray[np.int64]
+"""Shape (F,): one individual, the width of each field."""
+
+
+@dataclass(frozen=True)
+class OptEmbed(Method):
+    """Drops weak features by learnt thresholds, then evolves how wide each field's vectors are.
+
+    Lyu, Tang, Zhu, Guo, Zhang, Tang, Liu, "OptEmbed: Learning Optimal Embedding Table for
+    Click-through Rate Prediction", CIKM 2022, doi 10.1145/3511808.3557411, arXiv 2208.04482. In the
+    supernet the vector of a feature x of field f is::
+
+        v_x = e_x ⊙ S(‖e_x‖₁ − t_f) ⊙ m_d,   S(u) = 1 if u > 0 else 0,   m_d = (1, …, 1, 0, …, 0)
+
+    with a width d drawn anew for each field in each step, d ∈ {1, …, D}. The gradient of S is that
+    of the long-tailed estimator (Liu et al., ICLR 2020), and α Σ_f exp(−t_f) in the loss raises the
+    thresholds. Then widths evolve on the supernet's weights by validation AUC: of the best
+    ``parents`` so far, ``mutants`` get each width replaced with probability ``mutation``, and
+    ``crossings`` pairs are cut at a field. Features kept × prefix widths make a mask, and what is
+    under it, the count of the method, is trained again from its initial values.
+
+    The paper has no budget. Here individuals above it are narrowed, a random field at a time, and
+    where the thresholds leave more features than the budget holds at ``least_width`` columns each,
+    those of the smallest ‖e‖₁ − t_f go too, so any budget of 1 and more is feasible. Other than in
+    the released code, mutants are copies (there they overwrite their parents), crossings are cut
+    among the F fields (there at up to D), widths reach D (there D − 1 in the mutants), a step draws
+    one width for a field (there each row its own), and thresholds are not decayed. The paper
+    evolves 30 generations. Evolution and early stopping see the same validation rows.
+    """
+
+    name = "optembed"
+    family = "search"
+    year = 2022
+
+    alpha: Annotated[
+        float,
+        Between(1e-6, 1e-4, log=True, allow=(0.0, 1.0)),
+        "weight α of the pull that raises the thresholds",
+    ] = 1e-5
+    threshold_rate: Annotated[
+        float,
+        Between(0.1, 10.0, log=True, allow=(0.0, 1000.0)),
+        "learning rate of the thresholds, as a factor on the common one",
+    ] = 1.0
+    least_width: Annotated[
+        int,
+        Between(1, 16, log=True, allow=(1, 10_000)),
+        "columns that the budget must hold for every feature kept (at most D)",
+    ] = 4
+    search_epochs: Annotated[
+        int, Between(1, 1000, tuned=False), "epochs of the supernet's training"
+    ] = 10
+    max_steps: Annotated[
+        int, Between(1, 10**9, tuned=False), "most steps of the supernet's training"
+    ] = 20_000
+    generations: Annotated[
+        int,
+        Between(1, 1000, tuned=False),
+        "rounds of evolution, each a pass over the validation rows per new individual (paper: 30)",
+    ] = 10
+    mutants: Annotated[int, Between(0, 1000, tuned=False), "mutants in a generation"] = 10
+    crossings: Annotated[int, Between(1, 1000, tuned=False), "crossed pairs in a generation"] = 10
+    parents: Annotated[
+        int, Between(2, 1000, tuned=False), "best individuals that may have offspring"
+    ] = 15
+    mutation: Annotated[
+        float, Between(0.0, 1.0, tuned=False), "probability that a mutant's width changes"
+    ] = 0.1
+    start: Annotated[
+        str,
+        OneOf("initial", "trained", tuned=False),
+        "values (and backbone) from which the last training starts",
+    ] = "initial"
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Supernet, evolution and the last training.
+
+        A pass over the validation rows is taken for an eighth of an epoch: with a split of 8:1:1
+        it has an eighth of the rows, and no backward pass.
+        """
+        supernet = min(self.search_epochs * steps_per_epoch, self.max_steps)
+        individuals = self.generations * (self.mutants + self.crossings)
+        return supernet + individuals * -(-steps_per_epoch // 8) + steps_per_epoch * epochs
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train the supernet, drop features, evolve widths, train what is left."""
+        fields, dim = task.fields, task.dim
+        initial = xavier_uniform(fields.n_features, dim)
+        supernet = Supernet(initial, fields, self.alpha)
+        model = task.model(supernet)
+        with task.phase("search"):
+            steps = self.train_supernet(task, model, supernet)
+            room = max(budget // min(self.least_width, dim), 1)
+            kept = kept_features(supernet.margins(), room)
+            table = supernet.table.detach()
+
+            def mask_of(widths: Widths) -> Tensor:
+                prefixes = prefix_mask(widths, dim).to(kept.device)
+                return kept[:, None] & prefixes[supernet.field_of_feature]
+
+            def score(widths: Widths) -> float:
+                return task.validate(Model(MaskedTable(table, mask_of(widths)), model.backbone)).auc
+
+            counts = np.bincount(
+                fields.field_of_feature, weights=to_numpy(kept), minlength=fields.n_fields
+            ).astype(np.int64)
+            widths = self.evolve(score, counts, dim, budget, task.rng)
+            mask = mask_of(widths)
+        if self.start == "initial":
+            fitted = task.train(task.model(MaskedTable(initial, mask.to(initial.device))))
+        else:
+            fitted = task.train(Model(MaskedTable(table, mask), model.backbone))
+        notes: dict[str, Value] = {
+            "search_steps": steps,
+            "features_above_threshold": int((supernet.margins() > 0).sum()),
+            "features_kept": int(kept.sum()),
+            "widths": " ".join(map(str, widths.tolist())),
+        }
+        return replace(fitted, notes={**fitted.notes, **notes})
+
+    def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
+        """Train vectors and thresholds at random widths; returns the number of steps."""
+        raw = supernet.thresholds
+        optimiser = task.optimiser(model, {raw: self.threshold_rate}, {raw: 0.0})
+        training = task.steps(model, optimiser)
+        steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
+        for _ in range(steps):
+            supernet.use(random_widths(task.fields.n_fields, task.dim, task.rng))
+            next(training)
+        task.flush(optimiser)
+        return steps
+
+    def evolve(
+        self,
+        score: Callable[[Widths], float],
+        counts: NDArray[np.int64],
+        dim: int,
+        budget: int,
+        rng: np.random.Generator,
+    ) -> Widths:
+        """The widths of highest score that evolution finds, Σ_f counts_f d_f ≤ budget.
+
+        Parameters
+        ----------
+        score
+            Of an individual; it is called once for each.
+        counts
+            Shape (F,): features kept in each field, together at most ``budget``.
+        dim, budget, rng
+            D, B, and the source of chance.
+        """
+        scores: dict[tuple[int, ...], float] = {}
+        offspring = [
+            random_widths(len(counts), dim, rng) for _ in range(self.mutants + self.crossings)
+        ]
+        best: list[Widths] = []
+        for generation in range(self.generations):
+            if generation:
+                offspring = [
+                    mutated(best[rng.integers(len(best))], dim, self.mutation, rng)
+                    for _ in range(self.mutants)
+                ] + [
+                    crossed(best[rng.integers(len(best))], best[rng.integers(len(best))], rng)
+                    for _ in range(self.crossings)
+                ]
+            for child in offspring:
+                individual = repaired(child, counts, budget, rng)
+                key = tuple(individual.tolist())
+                if key not in scores:
+                    scores[key] = score(individual)
+            ranking = sorted(scores, key=lambda key: -scores[key])
+            best = [np.array(key, dtype=np.int64) for key in ranking[: self.parents]]
+        return best[0]
+
+
+def random_widths(n_fields: int, dim: int, rng: np.random.Generator) -> Widths:
+    """An individual by chance, each width uniform on 1 … D."""
+    return rng.integers(1, dim + 1, n_fields)
+
+
+def mutated(parent: Widths, dim: int, probability: float, rng: np.random.Generator) -> Widths:
+    """A copy in which each width is drawn anew with ``probability``."""
+    changes = rng.random(len(parent)) < probability
+    return np.where(changes, random_widths(len(parent), dim, rng), parent)
+
+
+def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
+    """The mother's widths up to a field by chance, the father's from there."""
+    cut = int(rng.integers(1, max(len(mother), 2)))
+    return np.concatenate([mother[:cut], father[cut:]])
+
+
+def repaired(
+    widths: Widths, counts: NDArray[np.int64], budget: int, rng: np.random.Generator
+) -> Widths:
+    """Narrow fields by chance, a column at a time, until Σ_f counts_f d_f ≤ budget.
+
+    Fields without features get width 1, so that individuals of one effect are equal.
+
+    >>> repaired(np.array([3, 2]), np.array([5, 0]), 11, np.random.default_rng(0)).tolist()
+    [2, 1]
+    """
+    widths = np.where(counts > 0, widths, 1)
+    while int(counts @ widths) > budget:
+        widths[rng.choice(np.flatnonzero(widths > 1))] -= 1
+    return widths
+
+
+def prefix_mask(widths: Widths, dim: int) -> Tensor:
+    """m_d of every field: (F,) → (F, D), boolean.
+
+    >>> prefix_mask(np.array([1, 3]), 3).int().tolist()
+    [[1, 0, 0], [1, 1, 1]]
+    """
+    return torch.arange(dim) < torch.from_numpy(widths)[:, None]
+
+
+def kept_features(margins: Tensor, room: int) -> Tensor:
+    """Mask (N,) of the features above their threshold, of the largest margin if over ``room``.
+
+    >>> kept_features(torch.tensor([0.3, -0.1, 0.2]), 1).tolist()
+    [True, False, False]
+    """
+    return largest_entries(margins, min(room, int((margins > 0).sum())))
+
+
+class LongTailStep(torch.autograd.Function):
+    """S(u) = 1 if u > 0 else 0, with the long-tailed surrogate for its gradient.
+
+    2 − 4 |u| for |u| ≤ 0.4, then 0.4 up to |u| = 1, and 0 beyond: Xu & Cheung 2019; Liu et al.,
+    "Dynamic Sparse Training", ICLR 2020, arXiv 2005.06870, eq. 5.
+    """
+
+    @staticmethod
+    def forward(ctx, inputs: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """1 where the input is positive."""
+        ctx.save_for_backward(inputs)
+        return (inputs > 0).to(inputs.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        """The surrogate."""
+        distance = ctx.saved_tensors[0].abs()
+        near = torch.where(distance <= 0.4, 2.0 - 4.0 * distance, 0.4)
+        return gradient * torch.where(distance <= 1.0, near, 0.0)
+
+
+class Supernet(Embedding):
+    """The table during the search: v_x = e_x ⊙ S(‖e_x‖₁ − t_f) ⊙ m_d.
+
+    Parameters
+    ----------
+    values
+        Shape (N, D): initial e.
+    fields
+        Which feature belongs to which field.
+    alpha
+        Weight of the pull on the thresholds.
+    """
+
+    field_of_feature: Tensor
+    prefixes: Tensor
+
+    def __init__(self, values: Tensor, fields: Fields, alpha: float) -> None:
+        super().__init__()
+        self.dim = values.shape[1]
+        self.alpha = alpha
+        self.table = RowTable(values.detach().clone())
+        self.thresholds = nn.Parameter(values.new_zeros(fields.n_fields))
+        self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
+        self.register_buffer("prefixes", values.new_ones(fields.n_fields, self.dim))
+
+    def use(self, widths: Widths) -> None:
+        """Set the width of each field."""
+        self.prefixes.copy_(prefix_mask(widths, self.dim))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
+        view = view_of(self.table, ids)
+        vectors = lookup(view.table, view.ids)
+        margins = vectors.abs().sum(dim=2) - self.thresholds
+        gates: Tensor = LongTailStep.apply(margins)  # type: ignore[no-untyped-call]
+        return vectors * gates[..., None] * self.prefixes
+
+    def penalty(self) -> Tensor:
+        """α Σ_f exp(−t_f)."""
+        return self.alpha * torch.exp(-self.thresholds).sum()
+
+    def margins(self) -> Tensor:
+        """‖e_x‖₁ − t_f of all features, (N,), without gradient."""
+        norms = self.table.detach().abs().sum(dim=1)
+        return norms - self.thresholds.detach()[self.field_of_feature]
+
+    def n_parameters(self) -> int:
+        """Of the table; thresholds and widths are multiplied into it."""
+        return self.table.numel()
+
+    def export(self) -> Dense:
+        """The table with gates and widths multiplied into it."""
+        gates = (self.margins() > 0)[:, None]
+        return Dense(to_numpy(self.table * gates * self.prefixes[self.field_of_feature]))

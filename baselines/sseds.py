@@ -1,0 +1,161 @@
+"""Single-shot search of embedding dimensions by their saliency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Dense
+from pepbench.method import (
+    Embedding,
+    Fields,
+    Fitted,
+    Infeasible,
+    Method,
+    Model,
+    OneOf,
+    PlainTable,
+    Task,
+    Value,
+    lookup,
+    to_numpy,
+)
+
+from .mixed import MixedTable, mixed_size
+
+
+@dataclass(frozen=True)
+class SSEDS(Method):
+    """Keeps the columns of each field's pretrained table to which the loss is most sensitive.
+
+    Qu, Ye, Tang, Zhang, Wang, Tang, "Single-shot Embedding Dimension Search in Recommender
+    System", SIGIR 2022, arXiv 2204.03281. A full table is trained; then a mask α = 1 over (field,
+    dimension) multiplies it, and one pass over the data gives the saliency of each column::
+
+        s_ij = |∂L(V ⊙ α) / ∂α_ij|   at α = 1
+
+    The columns of highest saliency are kept, as many from the top as the budget holds. A field of
+    d_i columns then gets a table d_i wide and a projection to D (none at d_i = D), and everything
+    is trained from new values.
+
+    L is the mean loss of the validation rows, or of the training rows (``search_split="train"``).
+    Scaling a column is a direction of the weights, so where training has converged its gradient on
+    the training rows vanishes and ranks noise: take ``per="batch"`` there, the mean over batches of
+    the absolute gradient. Early stopping sees the validation rows as well. A field may lose all its
+    columns; its vectors are zero.
+    """
+
+    name = "sseds"
+    family = "search"
+    year = 2022
+
+    search_split: Annotated[
+        str, OneOf("validation", "train", tuned=False), "rows that give the saliencies"
+    ] = "validation"
+    per: Annotated[
+        str,
+        OneOf("pass", "batch"),
+        "absolute value of the gradient over the whole pass, or of each batch's, averaged",
+    ] = "pass"
+
+    def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Two trainings, and a pass over the rows in between."""
+        return 2 * steps_per_epoch * epochs + steps_per_epoch
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train, rank the columns, train what is left from scratch."""
+        fields, dim = task.fields, task.dim
+        self._refuse_below(min(smallest_column(fields, dim)), budget)
+        dense = task.model(PlainTable(fields.n_features, dim))
+        task.train(dense, phase="pretrain")
+        with task.phase("search"):
+            found = self.saliency(task, dense)
+            widths = widths_of_most_salient(found, fields, dim, budget)
+        if not widths.any():
+            top = int(found.argmax()) // dim
+            self._refuse_below(smallest_column(fields, dim)[top], budget)
+        table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
+        fitted = task.train(task.model(table))
+        notes: dict[str, Value] = {
+            "search_split": self.search_split,
+            "widths": " ".join(map(str, widths.tolist())),
+        }
+        return replace(fitted, notes={**fitted.notes, **notes})
+
+    def saliency(self, task: Task, dense: Model) -> NDArray[np.float64]:
+        """|∂L/∂α| of every column, shape (F, D), in one pass without dropout."""
+        assert isinstance(dense.embedding, PlainTable)
+        scaled = ScaledColumns(dense.embedding.table.detach(), task.fields.n_fields)
+        model = Model(scaled, dense.backbone).to(task.device)
+        model.eval()
+        total = torch.zeros_like(scaled.alpha, dtype=torch.float64)
+        for batch in task.batches("train" if self.search_split == "train" else "validation"):
+            (gradient,) = torch.autograd.grad(task.loss(model, batch), [scaled.alpha])
+            if self.per == "batch":
+                gradient = gradient.abs()
+            total += len(batch.labels) * gradient
+        saliency: NDArray[np.float64] = np.abs(to_numpy(total))
+        return saliency
+
+    def _refuse_below(self, smallest: int, budget: int) -> None:
+        if smallest > budget:
+            raise Infeasible(
+                f"sseds: smallest possible is {smallest} parameters (one column of a field, "
+                f"projection included), {budget} allowed"
+            )
+
+
+def smallest_column(fields: Fields, dim: int) -> list[int]:
+    """Parameters of each field if it keeps one column and no other field keeps any."""
+    return [n + (dim if dim > 1 else 0) for n in fields.cardinalities]
+
+
+def widths_of_most_salient(
+    saliency: NDArray[np.float64], fields: Fields, dim: int, budget: int
+) -> NDArray[np.int64]:
+    """Columns kept of each field, (F,): the longest top of the ranking that the budget holds.
+
+    The size is not monotone: the field that gets its last column loses its projection.
+    """
+    order = np.argsort(-saliency.ravel(), kind="stable")
+    sizes = np.asarray(fields.cardinalities)
+    widths = np.zeros(len(sizes), dtype=np.int64)
+    best = widths.copy()
+    for column in order:
+        widths[column // dim] += 1
+        if mixed_size(sizes, widths, dim, project=True) <= budget:
+            best = widths.copy()
+    return best
+
+
+class ScaledColumns(Embedding):
+    """A trained table V whose columns are multiplied by α, one number per field and dimension.
+
+    Parameters
+    ----------
+    values
+        Shape (N, D): V, held.
+    n_fields
+        F.
+    """
+
+    values: Tensor
+
+    def __init__(self, values: Tensor, n_fields: int) -> None:
+        super().__init__()
+        self.dim = values.shape[1]
+        self.register_buffer("values", values)
+        self.alpha = nn.Parameter(torch.ones(n_fields, self.dim, dtype=values.dtype))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
+        return lookup(self.values, ids) * self.alpha
+
+    def export(self) -> Dense:
+        """Not needed by the search: α lasts for one pass, at 1."""
+        return Dense(to_numpy(self.values))
