@@ -80,7 +80,7 @@ class DARTS(Method):
         float,
         Between(1e-5, 1e-2, log=True, allow=(0.0, 1.0)),
         "how fast the pull towards the budget grows while the expected size is above it",
-    ] = 1e-4
+    ] = 1e-3
     search_epochs: Annotated[
         int, Between(1, 1000, tuned=False), "epochs of the weights during the search"
     ] = 10

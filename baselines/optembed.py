@@ -46,19 +46,21 @@ class OptEmbed(Method):
         v_x = e_x ⊙ S(‖e_x‖₁ − t_f) ⊙ m_d,   S(u) = 1 if u > 0 else 0,   m_d = (1, …, 1, 0, …, 0)
 
     with a width d drawn anew for each field in each step, d ∈ {1, …, D}. The gradient of S is that
-    of the long-tailed estimator (Liu et al., ICLR 2020), and α Σ_f exp(−t_f) in the loss raises the
-    thresholds. Then widths evolve on the supernet's weights by validation AUC: of the best
-    ``parents`` so far, ``mutants`` get each width replaced with probability ``mutation``, and
-    ``crossings`` pairs are cut at a field. Features kept × prefix widths make a mask, and what is
-    under it, the count of the method, is trained again from its initial values.
+    of the long-tailed estimator (Liu et al., ICLR 2020), which is zero for norms more than 1 away
+    from the threshold, and α Σ_f exp(−t_f) in the loss raises the thresholds. Then widths evolve on
+    the supernet's weights by validation AUC: of the best ``parents`` so far, ``mutants`` get each
+    width replaced with probability ``mutation``, and ``crossings`` pairs are cut at a field.
+    Features kept × prefix widths make a mask, and what is under it, the count of the method, is
+    trained again from its initial values.
 
     The paper has no budget. Here individuals above it are narrowed, a random field at a time, and
     where the thresholds leave more features than the budget holds at ``least_width`` columns each,
     those of the smallest ‖e‖₁ − t_f go too, so any budget of 1 and more is feasible. Other than in
-    the released code, mutants are copies (there they overwrite their parents), crossings are cut
-    among the F fields (there at up to D), widths reach D (there D − 1 in the mutants), a step draws
-    one width for a field (there each row its own), and thresholds are not decayed. The paper
-    evolves 30 generations. Evolution and early stopping see the same validation rows.
+    the released code, mutants are copies (there they overwrite their parents) and may be 1 wide
+    (there 2 and more), crossings are cut among the F fields (there at up to D), a field counts its
+    width (there one column less during evolution), a step draws one width for a field (there each
+    row its own), and thresholds are not decayed. The paper evolves 30 generations. Evolution and
+    early stopping see the same validation rows.
     """
 
     name = "optembed"

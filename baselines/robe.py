@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pepbench.layout import Floats
 from pepbench.method import (
@@ -20,11 +20,9 @@ from pepbench.method import (
     Layout,
     Method,
     OneOf,
-    RowTable,
     View,
     lookup,
     to_numpy,
-    view_of,
 )
 
 from .hashing import Ints, distinct_features, hashed, signs
@@ -112,7 +110,8 @@ class CircularArray(Embedding):
         self.places = places
         self.n_features = n_features
         bound = (6.0 / (n_features + places.dim)) ** 0.5
-        self.array = RowTable(torch.empty(places.n_floats, 1).uniform_(-bound, bound))
+        # Not a RowTable: rows of one float cost a lazy optimiser three times what dense Adam does.
+        self.array = nn.Parameter(torch.empty(places.n_floats).uniform_(-bound, bound))
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
@@ -134,14 +133,12 @@ class CircularArray(Embedding):
         # (M, C, Z), of which the last chunk may be too long.
         indices = indices.flatten(-2)[:, : self.dim]
         factors = places.signs_of(chunks).repeat_interleave(places.chunk, -1)[:, : self.dim]
-        view = view_of(self.array, indices)
-        # Of a single column, gather has a faster gradient than lookup.
-        floats = view.table.squeeze(-1).gather(0, view.ids.reshape(-1))
-        return floats.view(-1, self.dim) * factors
+        floats = self.array.gather(0, indices.reshape(-1)).view(-1, self.dim)
+        return floats * factors
 
     def export(self) -> ROBELayout:
         """The array, and the constants that find vectors in it."""
-        return ROBELayout(to_numpy(self.array)[:, 0], self.places)
+        return ROBELayout(to_numpy(self.array), self.places)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,6 @@ TINY = (
 )
 """Options of a run of a second or so."""
 
-TINY_PEP = "pep:max_steps=50"
-
 
 @dataclass(frozen=True)
 class Ran:

@@ -1,4 +1,4 @@
-"""What tests read from a run's folder."""
+"""What tests run, and read from a run's folder."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from pepbench.records import Record, RecordStore
+
+TINY_PEP = "pep:max_steps=50"
 
 MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib"]
 MACHINE_FIELDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone, FirstOrder
@@ -16,8 +17,9 @@ class LR(Backbone):
     """Logistic regression: one weight per feature and no embeddings, the floor.
 
     Richardson, Dominowska, Ragno, "Predicting Clicks: Estimating the Click-Through Rate for New
-    Ads", WWW 2007, doi 10.1145/1242572.1242643. The vectors are ignored, so no gradient reaches
-    the embedding, and every method gives the same prediction. No hyper-parameters.
+    Ads", WWW 2007, doi 10.1145/1242572.1242643. The vectors are ignored and their gradient is zero,
+    so nothing but the L2 changes the embedding, and every method predicts the same if it trains as
+    long. No hyper-parameters.
     """
 
     name = "lr"
@@ -35,12 +37,31 @@ class LRModule(nn.Module):
         super().__init__()
         self.first_order = FirstOrder(n_features)
 
-    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
-        logits: Tensor = self.first_order(ids)
-        return logits
+        return _ignoring(vectors, self.first_order(ids))
 
-    def from_table(self, view: View, ids: Tensor) -> Tensor:  # noqa: ARG002
+    def from_table(self, view: View, ids: Tensor) -> Tensor:
         """The same without looking up vectors that are not used."""
-        logits: Tensor = self.first_order(ids)
-        return logits
+        return _ignoring(view.table, self.first_order(ids))
+
+
+class _Ignoring(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, ignored: Tensor, logits: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.shape = ignored.shape
+        return logits.view_as(logits)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        return gradient.new_zeros(ctx.shape), gradient
+
+
+def _ignoring(ignored: Tensor, logits: Tensor) -> Tensor:
+    """``logits``, with a gradient of zero for ``ignored``.
+
+    With none at all, methods that differentiate by their own parameters would fail, and dense Adam
+    would leave out the L2 that lazy Adam applies.
+    """
+    result: Tensor = _Ignoring.apply(ignored, logits)  # type: ignore[no-untyped-call]
+    return result

@@ -1,8 +1,7 @@
 import json
 
 import pytest
-from conftest import TINY_PEP
-from run_helpers import leaderboard, predictions, records, results
+from run_helpers import TINY_PEP, leaderboard, predictions, records, results
 
 from pepbench.analysis.leaderboard import COLUMNS
 

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from pepbench.baselines.double_hash import DoubleHash
 from pepbench.baselines.hash import Hash
 from pepbench.baselines.hash_embedding import HashEmbedding
-from pepbench.baselines.hashing import hashed, multiplier, proportional_rows, rows_of, signs
+from pepbench.baselines.hashing import (
+    distinct_features,
+    hashed,
+    multiplier,
+    proportional_rows,
+    rows_of,
+    signs,
+)
 from pepbench.baselines.memcom import MEmCom
 from pepbench.baselines.qr import QR, mixed_radix
 from pepbench.baselines.robe import ROBE
@@ -174,6 +181,13 @@ def test_rows_stay_within_their_field_and_full_fields_are_not_hashed():
         assert (within >= 0).all()
         assert (within < np.repeat(rows, cardinalities)).all()
         assert len(set(found[50:57])) == 7
+
+
+def test_distinct_features_name_each_feature_of_a_batch_once():
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 50, (40, 3)))
+    features, local = distinct_features(ids, 60)
+    assert sorted(features.tolist()) == sorted(set(ids.reshape(-1).tolist()))
+    assert torch.equal(features[local], ids)
 
 
 # all
@@ -474,7 +488,7 @@ def test_qr_smallest_size_is_what_brute_force_finds():
 @pytest.mark.parametrize("budget", [9, 67, 200])
 def test_robe_uses_exactly_its_budget_and_equals_brute_force(budget, dim, chunk):
     embedding = shaken(ROBE(chunk=chunk, hash_seed=6).embedding(fields_of(40, 20), dim, budget))
-    array = numbers(embedding.array)[:, 0]
+    array = numbers(embedding.array)
     assert len(array) == embedding.n_parameters() == budget
     size = min(chunk, dim)
     n_chunks = math.ceil(dim / size)

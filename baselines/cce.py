@@ -1,0 +1,330 @@
+"""Hashed codebooks whose hash is replaced by a clustering of what was learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+
+from pepbench.layout import Floats, rows_within_blocks
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Fitted,
+    Infeasible,
+    Layout,
+    Method,
+    Task,
+    lookup,
+    to_numpy,
+    xavier_uniform,
+)
+
+from .hashing import hashed, proportional_rows
+from .packing import bits_needed, packed
+
+
+@dataclass(frozen=True)
+class ClusteredCompositional(Method):
+    """Clustered compositional embeddings (CCE): between epochs, k-means re-assigns the rows.
+
+    Tsang, Ahle, "Clustering the Sketch: Dynamic Compression for Embedding Tables", NeurIPS 2023,
+    arXiv 2210.05974. The D columns are cut into c pieces. A piece of x's vector is the sum of two
+    code rows, one assigned and one hashed (the helper)::
+
+        v_p(x) = M_p[a_p(x)] + M'_p[h_p(x)],   p = 1, …, c,   M_p, M'_p of k rows of width D / c
+
+    At first a_p is random. After an epoch, the vectors v_p(x) of all features are clustered by
+    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. So
+    features that came to be alike share a row from now on, and helpers let them part again. It
+    stops after ``clusterings`` epochs, for the rest to train undisturbed. The count is 2 k D in
+    all; the a_p of all features cost ⌈log₂ k⌉ bits each. The knob is k.
+
+    Where we differ: every field has k_i ∝ n_i rows of both kinds and is clustered by itself, as
+    each table is in the paper; a field for which 2 k_i ≥ n_i has a row for each feature instead.
+    k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that runs
+    empty keeps its centroid. Adam's moments of a row survive its new meaning. A clustering reads
+    the vectors of one piece of one field at a time: n_i D / c numbers, once an epoch.
+    """
+
+    name = "cce"
+    family = "hashing"
+    year = 2023
+
+    n_pieces: Annotated[
+        int, Between(1, 64, tuned=False), "c, at most; the largest divisor of D not above it"
+    ] = 4
+    clusterings: Annotated[
+        int, Between(1, 10, allow=(0, 1000)), "epochs after which k-means re-assigns"
+    ] = 6
+    iterations: Annotated[
+        int, Between(1, 1000, tuned=False), "of Lloyd's algorithm, in each k-means"
+    ] = 20
+    hash_seed: Annotated[
+        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
+    ] = 0
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
+        """Codebooks within ``budget``; infeasible under one row of each kind a field."""
+        cardinalities = np.asarray(fields.cardinalities)
+        least = int(np.minimum(cardinalities, 2).sum()) * dim
+        if budget < least:
+            raise Infeasible(
+                f"cce: smallest possible is {least} parameters (an assigned and a helper row "
+                f"a field), {budget} allowed"
+            )
+        pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
+        assigned, helpers = code_rows(cardinalities, budget // dim)
+        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, self.hash_seed)
+        return ClusteredTable(codebooks, dim)
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train, and re-assign after each of the first epochs."""
+        embedding = self.embedding(task.fields, task.dim, budget)
+
+        def after_epoch(epoch: int) -> None:
+            if epoch <= self.clusterings:
+                with task.phase("clustering"):
+                    embedding.cluster(task.rng, self.iterations)
+
+        fitted = task.train(task.model(embedding), after_epoch=after_epoch)
+        return replace(fitted, notes={**fitted.notes, "clusterings": int(embedding.round)})
+
+
+def code_rows(
+    cardinalities: NDArray[np.integer], n_rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Assigned and helper rows of each field, ``n_rows`` in all at most.
+
+    A field that could have as many rows as features has one for each, and no helpers.
+
+    >>> code_rows(np.array([40, 10, 1]), 15)
+    (array([6, 1, 1]), array([6, 1, 0]))
+    """
+    single = cardinalities == 1
+    most_pairs = np.where(single, 0, (cardinalities + 1) // 2)
+    pairs = proportional_rows(most_pairs, (n_rows - int(single.sum())) // 2)
+    wholes = single | (2 * pairs >= cardinalities)
+    return np.where(wholes, cardinalities, pairs), np.where(wholes, 0, pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Codebooks:
+    """Sizes of all codebooks, and the seed of their hashes."""
+
+    cardinalities: NDArray[np.integer]
+    """Shape (F,)."""
+    assigned: NDArray[np.int64]
+    """Shape (F,): k_i."""
+    helpers: NDArray[np.int64]
+    """Shape (F,): k_i, or 0 for a field without."""
+    pieces: int
+    """c."""
+    seed: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of width D in all."""
+        return int((self.assigned + self.helpers).sum())
+
+    @property
+    def field_of_feature(self) -> NDArray[np.int64]:
+        """Shape (N,)."""
+        return np.repeat(np.arange(len(self.cardinalities)), self.cardinalities)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Shape (F,): a field's first assigned row; its helpers follow them."""
+        sizes = self.assigned + self.helpers
+        starts: NDArray[np.int64] = np.cumsum(sizes) - sizes
+        return starts
+
+    def hashed_rows(self, ids: NDArray[np.integer], round_: int) -> NDArray[np.int64]:
+        """Helper rows of global ids after so many clusterings: (M,) → (M, c)."""
+        field = self.field_of_feature[ids]
+        # Where there are none, row 0 stands in, and is multiplied by zero.
+        firsts = np.where(self.helpers > 0, self.starts + self.assigned, 0)
+        return firsts[field, None] + self._hashes(ids, self.helpers, 2 * round_)
+
+    def random_rows(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Assigned rows before any clustering: (M,) → (M, c)."""
+        field = self.field_of_feature[ids]
+        rows = self._hashes(ids, self.assigned, 1)
+        within = rows_within_blocks(self.field_of_feature)[ids]
+        whole = self.helpers[field] == 0
+        first: NDArray[np.int64] = self.starts[field]
+        return first[:, None] + np.where(whole[:, None], within[:, None], rows)
+
+    def _hashes(
+        self, ids: NDArray[np.integer], sizes: NDArray[np.int64], function: int
+    ) -> NDArray[np.int64]:
+        size = sizes[self.field_of_feature[ids]]
+        keys = np.asarray(ids, dtype=np.int64)
+        functions = (function * self.pieces + piece for piece in range(self.pieces))
+        return np.stack([hashed(keys, size, self.seed, j) for j in functions], axis=1)
+
+
+class ClusteredTable(Embedding):
+    """Assigned and helper rows in one table, by field; see :class:`ClusteredCompositional`.
+
+    Parameters
+    ----------
+    codebooks
+        Sizes, and hashes.
+    dim
+        D.
+    """
+
+    rows: Tensor
+    """Shape (N, 2, c): assigned and helper row of each piece."""
+    has_helper: Tensor
+    """Shape (N, 1): 1 or 0."""
+    round: Tensor
+    """How many clusterings there were: which hash is in use."""
+
+    def __init__(self, codebooks: Codebooks, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.codebooks = codebooks
+        n_features = int(codebooks.cardinalities.sum())
+        ids = np.arange(n_features)
+        rows = np.stack([codebooks.random_rows(ids), codebooks.hashed_rows(ids, 0)], axis=1)
+        has_helper = codebooks.helpers[codebooks.field_of_feature] > 0
+        self.register_buffer("rows", torch.from_numpy(rows))
+        self.register_buffer("round", torch.tensor(0))
+        self.register_buffer(
+            "has_helper",
+            torch.from_numpy(has_helper[:, None]).to(torch.get_default_dtype()),
+            persistent=False,
+        )
+        table = xavier_uniform(codebooks.n_rows, dim, fan=n_features)
+        # Two rows are summed where there are helpers.
+        row_has_partner = np.repeat(codebooks.helpers > 0, codebooks.assigned + codebooks.helpers)
+        table[torch.from_numpy(row_has_partner)] *= 0.5**0.5
+        # Not a row table: clusterings write rows, which a lazy optimiser would not know of.
+        self.table = nn.Parameter(table.view(-1, codebooks.pieces, dim // codebooks.pieces))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        pieces = self.codebooks.pieces
+        rows = self.rows[ids] * pieces + torch.arange(pieces, device=ids.device)
+        codes = lookup(self.table.flatten(0, 1), rows.flatten(-2)).view(*ids.shape, 2, self.dim)
+        return codes[..., 0, :] + codes[..., 1, :] * self.has_helper[ids]
+
+    @torch.no_grad()
+    def cluster(self, rng: np.random.Generator, iterations: int) -> None:
+        """Re-assign all features of fields with helpers by k-means on their vectors."""
+        books = self.codebooks
+        table, rows = to_numpy(self.table), self.rows.cpu().numpy().copy()
+        ends = np.cumsum(books.cardinalities)
+        for field in np.flatnonzero(books.helpers):
+            ids = slice(int(ends[field] - books.cardinalities[field]), int(ends[field]))
+            start = int(books.starts[field])
+            helper = start + int(books.assigned[field])
+            for piece in range(books.pieces):
+                vectors = table[rows[ids, 0, piece], piece] + table[rows[ids, 1, piece], piece]
+                first = rng.choice(len(vectors), helper - start, replace=False)
+                centroids, nearest = lloyd(vectors, vectors[np.sort(first)], iterations)
+                table[start:helper, piece] = centroids
+                rows[ids, 0, piece] = start + nearest
+            table[helper : helper + int(books.helpers[field])] = 0.0
+        self.round += 1
+        rows[:, 1] = books.hashed_rows(np.arange(len(rows)), int(self.round))
+        self.table.copy_(torch.from_numpy(table))
+        self.rows.copy_(torch.from_numpy(rows))
+
+    def export(self) -> ClusteredLayout:
+        """Codebooks, assignments and the constants of the helpers' hash."""
+        return ClusteredLayout(
+            table=to_numpy(self.table),
+            assigned=to_numpy(self.rows)[:, 0],
+            round=int(self.round),
+            codebooks=self.codebooks,
+        )
+
+
+def lloyd(
+    vectors: Floats, centroids: Floats, iterations: int
+) -> tuple[Floats, NDArray[np.integer]]:
+    """K-means from given centroids: the last centroids (k, w), and the nearest of each vector.
+
+    Parameters
+    ----------
+    vectors
+        Shape (n, w).
+    centroids
+        Shape (k, w). One whose cluster runs empty stays where it is.
+    iterations
+        At most; it stops when assignments do.
+    """
+    nearest = nearest_centroids(vectors, centroids)
+    for _ in range(iterations):
+        counts = np.bincount(nearest, minlength=len(centroids))
+        sums = np.stack(
+            [np.bincount(nearest, column, minlength=len(centroids)) for column in vectors.T], axis=1
+        )
+        means = sums / np.maximum(counts, 1)[:, None]
+        centroids = np.where(counts[:, None] > 0, means, centroids).astype(vectors.dtype)
+        before, nearest = nearest, nearest_centroids(vectors, centroids)
+        if np.array_equal(before, nearest):
+            break
+    return centroids, nearest
+
+
+def nearest_centroids(vectors: Floats, centroids: Floats) -> NDArray[np.integer]:
+    """The index (n,) of the nearest centroid (k, w) of each vector (n, w).
+
+    By a tree, since k grows with n: pieces are a few columns wide.
+    """
+    nearest: NDArray[np.integer] = cKDTree(centroids).query(vectors)[1]
+    return nearest
+
+
+@dataclass(frozen=True, eq=False)
+class ClusteredLayout(Layout):
+    """Codebooks and packed assignments; helper rows are found by hashing."""
+
+    table: Floats
+    """Shape (R, c, D / c)."""
+    assigned: NDArray[np.integer]
+    """Shape (N, c): rows of ``table``."""
+    round: int
+    """Which hash the helpers use."""
+    codebooks: Codebooks
+
+    def values(self) -> Mapping[str, Floats]:
+        """The codebooks."""
+        return {"table": self.table}
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Assignments in as few bits as their fields need, sizes, and the seed."""
+        books = self.codebooks
+        clustered = np.flatnonzero(books.helpers[books.field_of_feature] > 0)
+        field = books.field_of_feature[clustered]
+        codes = self.assigned[clustered] - books.starts[field, None]
+        bits = np.repeat(bits_needed(books.assigned)[field], books.pieces)
+        return {
+            "assigned": packed(codes.ravel(), bits),
+            "cardinalities": books.cardinalities.astype(np.uint32),
+            "rows": np.stack([books.assigned, books.helpers]).astype(np.uint32),
+            "constants": np.array([books.seed, self.round], dtype=np.uint32),
+        }
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        books = self.codebooks
+        pieces = np.arange(books.pieces)
+        helper = self.table[books.hashed_rows(distinct, self.round), pieces]
+        has_helper = books.helpers[books.field_of_feature[distinct]] > 0
+        codes = self.table[self.assigned[distinct], pieces]
+        codes = codes + helper * has_helper[:, None, None].astype(helper.dtype)
+        looked_up: Floats = codes.reshape(len(distinct), -1)[inverse.reshape(ids.shape)]
+        return looked_up

@@ -1,0 +1,275 @@
+"""Vectors computed by a network from hashes of the id, without a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pepbench.layout import Floats
+from pepbench.method import (
+    Between,
+    Embedding,
+    Fields,
+    Infeasible,
+    Layout,
+    Method,
+    OneOf,
+    lookup,
+    to_numpy,
+)
+
+from .hashing import multiplier, scrambled
+
+FEWEST_HASHES = 4
+"""Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""
+
+_CODE_BITS = 24
+
+
+@dataclass(frozen=True)
+class DeepHash(Method):
+    """Deep hash embedding (DHE): many hashes of the id are the input of a network.
+
+    Kang, Cheng, Yao, Yi, Chen, Hong, Chi, "Learning to Embed Categorical Features without
+    Embedding Tables for Recommendation", KDD 2021, arXiv 2010.10784. The encoding is fixed, and
+    dense: K universal hashes of x, as real numbers in [−1, 1] (``codes="uniform"``), or pairs of
+    them turned into normal ones by Box-Muller (``"gaussian"``). The decoder is a network with h
+    hidden layers of width w, batch norm (BN) and Mish::
+
+        z_0 = (g_1(x), …, g_K(x)),   z_l = mish(BN(W_l z_{l−1})),   v(x) = W z_h + b
+
+    What is counted is what serving needs. There, BN is a fixed scale and shift, so it is folded
+    into the layer before it: every layer is left with weights and a bias. (Training has one
+    number more for each hidden unit, whose scale the weights then absorb.) The count is
+    w(K + 1) + (h − 1) w(w + 1) + D(w + 1); the knob is w, the largest within B.
+
+    Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand
+    parameters, so K is ``n_hashes`` at most, halved until w ≥ K / 4. One network serves all
+    fields; it hashes global ids, which differ between fields, as a seed for each field would make
+    them (there is no option of one network per field). BN sees each id of a batch once, since the
+    network is computed once for each. The last layer starts such that vectors have mean zero and
+    the variance of the uncompressed table. Expensive: every id costs a pass through the network.
+    """
+
+    name = "dhe"
+    family = "factored"
+    year = 2021
+
+    n_hashes: Annotated[
+        int,
+        Between(FEWEST_HASHES, 65_536, tuned=False),
+        "K, hash functions at most; halved while the network would be narrower than K / 4",
+    ] = 1024
+    n_layers: Annotated[int, Between(1, 4, allow=(1, 16)), "h, the hidden layers"] = 2
+    codes: Annotated[
+        str, OneOf("uniform", "gaussian"), "how hashes are distributed on the real line"
+    ] = "uniform"
+    hash_seed: Annotated[
+        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
+    ] = 0
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """A network of the largest width within ``budget``; infeasible under width 1."""
+        smallest = network_size(FEWEST_HASHES, 1, self.n_layers, dim)
+        if budget < smallest:
+            raise Infeasible(
+                f"dhe: smallest possible is {smallest} parameters (width 1, {FEWEST_HASHES} "
+                f"hashes, {self.n_layers} hidden layers), {budget} allowed"
+            )
+        n_hashes = self.n_hashes
+        width = largest_width(n_hashes, self.n_layers, dim, budget)
+        while 4 * width < n_hashes and n_hashes > FEWEST_HASHES:
+            n_hashes = max(n_hashes // 2, FEWEST_HASHES)
+            width = largest_width(n_hashes, self.n_layers, dim, budget)
+        encoding = Encoding(n_hashes, self.hash_seed, self.codes == "gaussian")
+        return HashNetwork(encoding, width, self.n_layers, dim, fields.n_features)
+
+
+def network_size(n_hashes: int, width: int, n_layers: int, dim: int) -> int:
+    """Weights and biases of the network, batch norm folded in."""
+    hidden = width * (n_hashes + 1) + (n_layers - 1) * width * (width + 1)
+    return hidden + dim * (width + 1)
+
+
+def largest_width(n_hashes: int, n_layers: int, dim: int, budget: int) -> int:
+    """The largest w within ``budget``; 0 if there is none.
+
+    >>> largest_width(16, 2, 8, 400), network_size(16, 10, 2, 8)
+    (10, 368)
+    """
+    low, high = 0, 1
+    while network_size(n_hashes, high, n_layers, dim) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = network_size(n_hashes, middle, n_layers, dim) <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The K fixed functions of an id."""
+
+    n_hashes: int
+    seed: int
+    gaussian: bool
+
+    @cached_property
+    def multipliers(self) -> NDArray[np.int64]:
+        """Shape (K,): the odd constants of multiply-shift hashing."""
+        return np.array([multiplier(self.seed, j) for j in range(self.n_hashes)], dtype=np.int64)
+
+    def of(self, ids: NDArray[np.integer], dtype: np.dtype[np.floating]) -> Floats:
+        """Codes of ids: (M,) → (M, K)."""
+        keys = scrambled(np.asarray(ids, dtype=np.int64))
+        # The upper bits with their sign: whole numbers from −2²³ to 2²³ − 1.
+        words = (keys[:, None] * self.multipliers) >> (64 - _CODE_BITS)
+        codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (_CODE_BITS - 1))
+        return np.asarray(box_muller(torch.from_numpy(codes))) if self.gaussian else codes
+
+
+def box_muller(codes: Tensor) -> Tensor:
+    """Standard normal numbers (M, K) from uniform ones on (−1, 1), by pairs of halves.
+
+    Box and Muller 1958. An odd last one is left uniform, with variance 1.
+    """
+    half = codes.shape[1] // 2
+    first, second, odd = codes[:, :half], codes[:, half : 2 * half], codes[:, 2 * half :]
+    radius = torch.sqrt(-2.0 * torch.log((1.0 + first) / 2.0))
+    pairs = (radius * torch.cos(math.pi * second), radius * torch.sin(math.pi * second))
+    return torch.cat([*pairs, odd * math.sqrt(3.0)], dim=1)
+
+
+class HashNetwork(Embedding):
+    """Hash codes of an id, through the network.
+
+    Parameters
+    ----------
+    encoding
+        The hash functions.
+    width, n_layers, dim
+        w, h and D.
+    n_features
+        N, for the initial scale.
+    """
+
+    multipliers: Tensor
+
+    def __init__(
+        self, encoding: Encoding, width: int, n_layers: int, dim: int, n_features: int
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.encoding = encoding
+        multipliers = torch.from_numpy(encoding.multipliers)
+        self.register_buffer("multipliers", multipliers, persistent=False)
+        sizes = [encoding.n_hashes] + [width] * n_layers
+        # The bias of a layer before batch norm would be without effect.
+        self.layers = nn.ModuleList(nn.Linear(size, width, bias=False) for size in sizes[:-1])
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(n_layers))
+        self.last = nn.Linear(width, dim)
+        self._start_as_a_table(n_features)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        distinct, inverse = torch.unique(ids, return_inverse=True)
+        return lookup(self.last(self._hidden(distinct)), inverse)
+
+    def n_parameters(self) -> int:
+        """Weights and biases that serving needs, batch norm folded in."""
+        width = self.last.in_features
+        return network_size(self.encoding.n_hashes, width, len(self.layers), self.dim)
+
+    def export(self) -> NetworkLayout:
+        """Folded weights and biases: W ← (γ/σ) W, b ← β − (γ/σ) μ."""
+        weights, biases = [], []
+        for layer, norm in self._hidden_layers():
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weights.append(to_numpy(layer.weight * scale[:, None]))
+            biases.append(to_numpy(norm.bias - scale * norm.running_mean))
+        weights.append(to_numpy(self.last.weight))
+        biases.append(to_numpy(self.last.bias))
+        return NetworkLayout(tuple(weights), tuple(biases), self.encoding)
+
+    def _hidden_layers(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d]]:
+        pairs = zip(self.layers, self.norms, strict=True)
+        return cast(Iterator[tuple[nn.Linear, nn.BatchNorm1d]], pairs)
+
+    def _hidden(self, ids: Tensor) -> Tensor:
+        """The last hidden layer of distinct ids: (M,) → (M, w)."""
+        words = (scrambled(ids.long())[:, None] * self.multipliers) >> (64 - _CODE_BITS)
+        hidden = (words.to(self.last.weight.dtype) + 0.5) / 2 ** (_CODE_BITS - 1)
+        if self.encoding.gaussian:
+            hidden = box_muller(hidden)
+        for layer, norm in self._hidden_layers():
+            # A single id has no variance: it is seen as in evaluation.
+            norm.train(self.training and len(ids) > 1)
+            hidden = functional.mish(norm(layer(hidden)))
+        return cast(Tensor, hidden)
+
+    @torch.no_grad()
+    def _start_as_a_table(self, n_features: int) -> None:
+        sample = torch.arange(n_features)[:: max(1, n_features // 4096)]
+        hidden = self._hidden(sample)
+        vectors = (hidden - hidden.mean(0)) @ self.last.weight.T
+        target = 2.0 / (n_features + self.dim)
+        self.last.weight.mul_(math.sqrt(target / max(float(vectors.square().mean()), 1e-30)))
+        self.last.bias.copy_(-(hidden.mean(0) @ self.last.weight.T))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkLayout(Layout):
+    """A plain network on hash codes."""
+
+    weights: tuple[Floats, ...]
+    """Shapes (w, K), (w, w), …, (D, w)."""
+    biases: tuple[Floats, ...]
+    """Shapes (w,), …, (D,)."""
+    encoding: Encoding
+
+    def values(self) -> Mapping[str, Floats]:
+        """Weights and biases, numbered by layer."""
+        named = {f"weight_{k}": weight for k, weight in enumerate(self.weights)}
+        return named | {f"bias_{k}": bias for k, bias in enumerate(self.biases)}
+
+    def with_values(self, values: Mapping[str, Floats]) -> NetworkLayout:
+        """The same network with other numbers."""
+        layers = range(len(self.weights))
+        return NetworkLayout(
+            tuple(values[f"weight_{k}"] for k in layers),
+            tuple(values[f"bias_{k}"] for k in layers),
+            self.encoding,
+        )
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """The seed, and which codes."""
+        constants = [self.encoding.seed, int(self.encoding.gaussian)]
+        return {"constants": np.array(constants, dtype=np.uint32)}
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        hidden = self.encoding.of(distinct, self.weights[0].dtype)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            hidden = mish(hidden @ weight.T + bias)
+        vectors = hidden @ self.weights[-1].T + self.biases[-1]
+        looked_up: Floats = vectors[inverse.reshape(ids.shape)]
+        return looked_up
+
+
+def mish(x: Floats) -> Floats:
+    """Of Misra 2019: x · tanh(log(1 + eˣ))."""
+    activated: Floats = x * np.tanh(np.logaddexp(x, x.dtype.type(0)))
+    return activated

@@ -1,0 +1,213 @@
+"""Tensor-train factorisation of the whole table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.layout import Floats
+from pepbench.method import Embedding, Fields, Infeasible, Layout, Method, lookup, to_numpy
+
+
+@dataclass(frozen=True)
+class TensorTrain(Method):
+    """The table as a train of three small tensors (TT-Rec).
+
+    Yin, Acun, Wu, Liu, "TT-Rec: Tensor Train Compression for Deep Learning Recommendation
+    Models", MLSys 2021, arXiv 2101.11714. With N ≤ n₁n₂n₃ and D = d₁d₂d₃, a global id x is written
+    as (i₁, i₂, i₃) and a dimension as (j₁, j₂, j₃), in mixed radix, and::
+
+        v(x)[j₁ j₂ j₃] = G₁[i₁, j₁, :] · G₂[i₂, :, j₂, :] · G₃[i₃, :, j₃]
+
+    a product of matrices 1 × R₁, R₁ × R₂ and R₂ × 1. The count is exactly that of the cores,
+    n₁d₁R₁ + R₁n₂d₂R₂ + R₂n₃d₃. The knob is the rank R = R₁ = R₂, the largest within B; one of the
+    two is R + 1 where that still fits. The N × D table never exists: a batch multiplies G₁ and G₂
+    once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct ids.
+
+    Initial values: the paper draws cores from a Gaussian without its values near zero, because
+    products of plain Gaussians pile up there. So do we (only |z| > 1 is kept), then scale the
+    cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+
+    Where we differ: one train for the ids of all fields instead of one for each large field, so
+    that a single rank meets the budget. No cache of uncompressed rows for frequent features.
+    """
+
+    name = "tt"
+    family = "factored"
+    year = 2021
+
+    def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        """Cores of the largest rank within ``budget``; infeasible under rank 1."""
+        rows, columns = row_factors(fields.n_features), column_factors(dim)
+        smallest = train_size(rows, columns, (1, 1))
+        if budget < smallest:
+            raise Infeasible(
+                f"tt: smallest possible is {smallest} parameters (rank 1), {budget} allowed"
+            )
+        ranks = largest_ranks(rows, columns, budget)
+        return TrainTable(fields.n_features, rows, columns, ranks)
+
+
+Three = tuple[int, int, int]
+
+
+def row_factors(n_features: int) -> Three:
+    """n₁, n₂, n₃ near the cube root of N, with a product of at least N and little above.
+
+    >>> row_factors(1000), row_factors(87)
+    ((10, 10, 10), (5, 4, 5))
+    """
+    second = max(1, math.floor(n_features ** (1 / 3) + 1e-9))
+    first = math.ceil(math.sqrt(n_features / second))
+    return first, second, math.ceil(n_features / (first * second))
+
+
+def column_factors(dim: int) -> Three:
+    """d₁, d₂, d₃ with product D, as even as D allows; the smallest is in the middle.
+
+    The middle core is the one that grows with the square of the rank.
+
+    >>> column_factors(16), column_factors(64), column_factors(7)
+    ((4, 2, 2), (4, 4, 4), (7, 1, 1))
+    """
+    triples = [
+        (dim // (second * third), second, third)
+        for second in range(1, dim + 1)
+        for third in range(second, dim // second + 1)
+        if dim % (second * third) == 0 and dim // (second * third) >= third
+    ]
+    return min(triples, key=lambda triple: triple[0] - triple[1])
+
+
+def train_size(rows: Three, columns: Three, ranks: tuple[int, int]) -> int:
+    """Entries of the three cores."""
+    ends = rows[0] * columns[0] * ranks[0] + rows[2] * columns[2] * ranks[1]
+    return ends + ranks[0] * rows[1] * columns[1] * ranks[1]
+
+
+def largest_ranks(rows: Three, columns: Three, budget: int) -> tuple[int, int]:
+    """The largest equal ranks within ``budget``, one of them raised by one where it fits."""
+    rank = 1
+    while train_size(rows, columns, (rank + 1, rank + 1)) <= budget:
+        rank += 1
+    candidates = [(rank, rank), (rank + 1, rank), (rank, rank + 1)]
+    fitting = [ranks for ranks in candidates if train_size(rows, columns, ranks) <= budget]
+    return max(fitting, key=lambda ranks: train_size(rows, columns, ranks))
+
+
+class TrainTable(Embedding):
+    """Three cores; vectors are products of their slices.
+
+    Parameters
+    ----------
+    n_features
+        N.
+    rows, columns, ranks
+        (n₁, n₂, n₃), (d₁, d₂, d₃) and (R₁, R₂).
+    """
+
+    def __init__(
+        self, n_features: int, rows: Three, columns: Three, ranks: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.dim = math.prod(columns)
+        (n1, n2, n3), (d1, d2, d3), (r1, r2) = rows, columns, ranks
+        shapes = ((n1, d1, r1), (n2, r1, d2 * r2), (n3, r2, d3))
+        cores = [gaussian_without_centre(shape) for shape in shapes]
+        entries = math.prod(rows) * self.dim
+        mean_square = sum_of_squares(cores[0], cores[1].view(n2, r1, d2, r2), cores[2]) / entries
+        scale = (2.0 / (n_features + self.dim) / mean_square) ** (1 / 6)
+        self.first, self.middle, self.last = (nn.Parameter(core * scale) for core in cores)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        distinct, inverse = torch.unique(ids, return_inverse=True)
+        n1, n2, n3 = len(self.first), len(self.middle), len(self.last)
+        heads, i3 = distinct // n3, distinct % n3
+        # Ordered by i₂, so that each slice of the middle core is multiplied once, not copied.
+        keys, head_of_id = torch.unique(heads % n2 * n1 + heads // n2, return_inverse=True)
+        counts = torch.bincount(keys // n1, minlength=n2).tolist()
+        firsts = lookup(self.first.flatten(1), keys % n1).view(-1, *self.first.shape[1:])
+        slices = zip(torch.split(firsts, counts), self.middle.unbind(), strict=True)
+        products = torch.cat([first @ middle for first, middle in slices])
+        # (pairs, d₁, d₂·R₂) → (ids, d₁·d₂, R₂)
+        lefts = lookup(products.flatten(1), head_of_id)
+        rights = lookup(self.last.flatten(1), i3).view(-1, *self.last.shape[1:])
+        vectors = lefts.view(len(distinct), -1, self.last.shape[1]) @ rights
+        return lookup(vectors.flatten(1), inverse)
+
+    def export(self) -> TrainLayout:
+        """The cores, their axes apart."""
+        r2 = self.last.shape[1]
+        middle = to_numpy(self.middle)
+        return TrainLayout(
+            to_numpy(self.first), middle.reshape(*middle.shape[:2], -1, r2), to_numpy(self.last)
+        )
+
+
+def gaussian_without_centre(shape: tuple[int, ...], cut: float = 1.0) -> Tensor:
+    """Standard normal values of which only those beyond ±``cut`` are kept."""
+    below = 0.5 * math.erfc(-cut / math.sqrt(2.0))
+    uniform = torch.empty(shape).uniform_(below, 1.0).clamp_(max=1.0 - 1e-6)
+    magnitudes = torch.special.ndtri(uniform)
+    return torch.where(torch.rand(shape) < 0.5, -magnitudes, magnitudes)
+
+
+def sum_of_squares(first: Tensor, middle: Tensor, last: Tensor) -> float:
+    """Σ v² over all entries of the table, by Gram matrices of the cores, without the table."""
+    gram = torch.einsum("ijr,ijs->rs", first, first)
+    gram = torch.einsum("rs,irja,isjb->ab", gram, middle, middle)
+    return float(torch.einsum("ab,iaj,ibj->", gram, last, last))
+
+
+class Digits(NamedTuple):
+    """A global id in mixed radix."""
+
+    i1: NDArray[np.int64]
+    i2: NDArray[np.int64]
+    i3: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainLayout(Layout):
+    """The three cores; their shapes tell the rest."""
+
+    first: Floats
+    """Shape (n₁, d₁, R₁)."""
+    middle: Floats
+    """Shape (n₂, R₁, d₂, R₂)."""
+    last: Floats
+    """Shape (n₃, R₂, d₃)."""
+
+    def values(self) -> Mapping[str, Floats]:
+        """The cores."""
+        return {"first": self.first, "middle": self.middle, "last": self.last}
+
+    def digits(self, ids: NDArray[np.integer]) -> Digits:
+        """i₁, i₂ and i₃ of each id."""
+        heads, i3 = np.divmod(np.asarray(ids, dtype=np.int64), len(self.last))
+        i1, i2 = np.divmod(heads, len(self.middle))
+        return Digits(i1, i2, i3)
+
+    def lookup(self, ids: NDArray[np.integer]) -> Floats:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        distinct, inverse = np.unique(ids, return_inverse=True)
+        digits = self.digits(distinct)
+        firsts, lasts = self.first[digits.i1], self.last[digits.i3]
+        vectors = np.empty(
+            (len(distinct), firsts.shape[1], self.middle.shape[2], lasts.shape[2]),
+            dtype=self.first.dtype,
+        )
+        for i2 in np.unique(digits.i2):
+            here = digits.i2 == i2
+            left = np.tensordot(firsts[here], self.middle[i2], axes=1)
+            vectors[here] = np.einsum("xjkr,xrl->xjkl", left, lasts[here])
+        looked_up: Floats = vectors.reshape(len(distinct), -1)[inverse.reshape(ids.shape)]
+        return looked_up

@@ -1,0 +1,532 @@
+"""Own rules of the searches over widths, against something independent."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pepbench.baselines.darts import (
+    DARTS,
+    MixtureTable,
+    SizePull,
+    best_within,
+    candidate_sizes,
+    candidates,
+)
+from pepbench.baselines.mixed import MixedTable
+from pepbench.baselines.optembed import (
+    LongTailStep,
+    OptEmbed,
+    Supernet,
+    crossed,
+    mutated,
+    random_widths,
+    repaired,
+)
+from pepbench.baselines.sseds import SSEDS, ScaledColumns, widths_of_most_salient
+
+from pepbench.errors import Infeasible
+from pepbench.fields import Fields
+from pepbench.method import MaskedTable, Model, PlainTable, xavier_uniform
+
+DIM = 8
+
+
+def fields_of(*cardinalities):
+    names = tuple(f"f{i}" for i in range(len(cardinalities)))
+    return Fields(names, cardinalities, np.ones(sum(cardinalities), np.int64))
+
+
+def ids_of(toy, count):
+    return torch.from_numpy(toy.train.ids[:count].astype(np.int64))
+
+
+def size_of(cardinalities, widths, dim):
+    """The count of METHODS, written out."""
+    return sum(
+        n * d + (d * dim if d < dim else 0) for n, d in zip(cardinalities, widths, strict=True)
+    )
+
+
+# mixed tables with fields that have no vectors
+
+
+def test_a_field_of_width_zero_has_zero_vectors_and_no_parameters(toy):
+    widths = [0, 3, 8, 0]
+    table = MixedTable(toy.fields.field_of_feature, widths, DIM)
+    assert table.n_parameters() == size_of(toy.fields.cardinalities, widths, DIM)
+    for count in (5, 300):  # both ways of looking up
+        vectors = table(ids_of(toy, count))
+        assert (vectors[:, [0, 3]] == 0).all()
+        assert (vectors[:, [1, 2]] != 0).all()
+        vectors.sum().backward()
+        numpy_ids = toy.train.ids[:count].astype(np.int64)
+        np.testing.assert_allclose(
+            table.export().lookup(numpy_ids), vectors.detach().numpy(), atol=1e-6
+        )
+
+
+# darts
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_candidate_sizes_are_what_a_mixed_table_holds(toy, zero):
+    choices = candidates(DIM, zero)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    for chosen in itertools.islice(itertools.product(range(len(choices)), repeat=4), 0, None, 7):
+        widths = [choices[c] for c in chosen]
+        table = MixedTable(toy.fields.field_of_feature, widths, DIM)
+        assert table.n_parameters() == sum(sizes[i, c] for i, c in enumerate(chosen))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    n_fields=st.integers(1, 5),
+    n_choices=st.integers(1, 4),
+    share=st.floats(0.0, 1.2),
+)
+def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, 10**6, (n_fields, n_choices))
+    scores = np.log(rng.dirichlet(np.full(n_choices, 0.5), n_fields) + 1e-12)
+    low, high = sizes.min(1).sum(), sizes.max(1).sum()
+    budget = max(int(low + share * (high - low)), int(low), 1)
+    chosen = best_within(scores, sizes, budget)
+
+    def total(matrix, choice):
+        return sum(matrix[i, c] for i, c in enumerate(choice))
+
+    feasible = [
+        total(scores, choice)
+        for choice in itertools.product(range(n_choices), repeat=n_fields)
+        if total(sizes, choice) <= budget
+    ]
+    assert total(sizes, chosen) <= budget
+    assert total(scores, chosen) == pytest.approx(max(feasible), abs=1e-6)
+
+
+def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
+    # An integrality tolerance of 1e-6 is several parameters of a large field.
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        sizes = np.sort(rng.integers(1, 10**9, (12, 5)), axis=1)
+        scores = np.log(rng.dirichlet(np.ones(5), 12))
+        budget = int(sizes[:, 2].sum())
+        chosen = best_within(scores, sizes, budget)
+        assert sizes[np.arange(12), chosen].sum() <= budget
+        assert scores[np.arange(12), chosen].sum() >= scores[:, 2].sum()
+
+
+def mixture(toy, budget=100):
+    choices = candidates(DIM)
+    pull = SizePull(candidate_sizes(toy.fields, choices, DIM), budget)
+    return MixtureTable(toy.fields, choices, DIM, pull)
+
+
+def test_mixture_is_the_sum_of_normalised_candidates(toy):
+    torch.manual_seed(0)
+    table = mixture(toy).double().eval()
+    with torch.no_grad():
+        table.logits.normal_()
+    ids = ids_of(toy, 200)
+    vectors = table(ids).detach().numpy() / float(table.scale.detach())
+    shares = np.exp(table.logits.detach().numpy())
+    shares /= shares.sum(1, keepdims=True)
+    for i in range(4):
+        rows = table.table.detach().numpy()[ids[:, i]]
+        expected = 0.0
+        for c, width in enumerate((1, 2, 4, 8)):
+            norm = torch.nn.BatchNorm1d(DIM, eps=table.epsilon, affine=False).double()
+            wide = rows[:, :width] @ table.projections[c][i].detach().numpy()
+            expected = expected + shares[i, c] * norm(torch.from_numpy(wide)).numpy()
+        np.testing.assert_allclose(vectors[:, i], expected, atol=1e-9)
+
+
+def test_gradients_of_the_mixture_are_exact(toy):
+    torch.manual_seed(0)
+    table = mixture(toy).double().eval()
+    ids = ids_of(toy, 6)
+    parameters = [table.logits, table.scale, *table.projections]
+    with torch.no_grad():
+        table.table.normal_()
+    assert torch.autograd.gradcheck(lambda *_: table(ids), parameters, fast_mode=True)
+
+
+def test_low_temperature_takes_one_candidate_with_its_probability(toy):
+    torch.manual_seed(0)
+    table = mixture(toy).train()
+    table.temperature = 0.01
+    with torch.no_grad():
+        table.logits.copy_(torch.log(torch.tensor([0.1, 0.2, 0.3, 0.4])))
+        draws = torch.stack([table.shares() for _ in range(2000)])
+    assert (draws.amax(dim=2) > 0.9).double().mean() > 0.95
+    taken = torch.nn.functional.one_hot(draws.argmax(dim=2), 4).double().mean(dim=(0, 1))
+    np.testing.assert_allclose(taken, [0.1, 0.2, 0.3, 0.4], atol=0.03)
+
+
+def test_gradient_of_loss_and_pull_reaches_alpha(toy):
+    torch.manual_seed(0)
+    table = mixture(toy, budget=200)
+    task = toy.task()
+    model = task.model(table)
+    batch = next(task.batches("validation"))
+    task.loss(model, batch).backward()
+    assert (table.logits.grad != 0).all()
+    # Without a multiplier, the loss is all; with one, every field is pulled to narrower widths.
+    assert float(table.penalty().detach()) == 0
+    table.logits.grad = None
+    table.pull.multiplier = 1.0
+    table.penalty().backward()
+    assert (table.logits.grad[:, 0] < 0).all()
+    assert (table.logits.grad[:, -1] > 0).all()
+
+
+def test_multiplier_rises_while_over_budget_and_falls_below_it():
+    fields = fields_of(10, 20)
+    pull = SizePull(candidate_sizes(fields, (1, 2, 4), 4), budget=70)
+    narrow = torch.tensor([[9.0, 0.0, 0.0]] * 2)
+    wide = torch.tensor([[0.0, 0.0, 9.0]] * 2)
+    assert pull.expected_size(narrow) < 70 < pull.expected_size(wide)
+    history = []
+    for logits in [wide] * 5 + [narrow] * 40:
+        pull.ascend(logits, 0.1)
+        history.append(pull.multiplier)
+    assert (np.diff([0.0, *history[:5]]) > 0).all()
+    assert (np.diff(history[4:]) <= 0).all()
+    assert history[-1] == 0.0
+
+
+def test_pull_brings_the_expected_size_under_the_budget(toy):
+    budget = 200
+    sizes = {}
+    for rate in (0.0, 1e-2):
+        torch.manual_seed(0)
+        table = mixture(toy, budget)
+        method = DARTS(multiplier_rate=rate, search_epochs=15)
+        method.search(toy.task(), table)
+        sizes[rate] = float(table.pull.expected_size(table.logits.detach()))
+    assert sizes[1e-2] < 1.1 * budget < sizes[0.0]
+
+
+def test_weights_learn_on_training_rows_and_alpha_on_validation_rows(toy, monkeypatch):
+    task = toy.task()
+    seen = []
+    endless = type(task)._endless
+
+    def watched(self, part, model, optimiser):
+        inner = endless(self, part, model, optimiser)
+        while True:
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            step = next(inner)
+            after = dict(model.named_parameters())
+            seen.append(
+                (part, {name for name in after if not torch.equal(before[name], after[name])})
+            )
+            yield step
+
+    monkeypatch.setattr(type(task), "_endless", watched)
+    torch.manual_seed(0)
+    assert DARTS(max_steps=3).search(task, mixture(toy)) == 3
+    assert [part for part, _ in seen] == ["train", "validation"] * 3
+    for part, moved in seen:
+        if part == "validation":
+            assert moved == {"embedding.logits"}
+        else:
+            assert "embedding.table" in moved
+            assert "embedding.logits" not in moved
+
+
+def test_too_small_a_budget_names_the_smallest_size_before_any_search(toy, monkeypatch):
+    monkeypatch.setattr(type(toy.task()), "_endless", None)
+    smallest = min(
+        size_of(toy.fields.cardinalities, widths, DIM)
+        for widths in itertools.product((1, 2, 4, 8), repeat=4)
+    )
+    message = re.escape(f"darts: smallest possible is {smallest} parameters")
+    with pytest.raises(Infeasible, match=message):
+        DARTS().fit(toy.task(), smallest - 1)
+    column = min(toy.fields.cardinalities) + DIM
+    with pytest.raises(Infeasible, match=f"sseds: smallest possible is {column} parameters"):
+        SSEDS().fit(toy.task(), column - 1)
+
+
+def test_darts_meets_its_smallest_size_and_can_drop_fields(toy):
+    fitted = DARTS(max_steps=2).fit(toy.task(epochs=1), 119)
+    assert fitted.model.embedding.widths == (1, 1, 1, 1)
+    dropped = DARTS(max_steps=2, zero=True).fit(toy.task(epochs=1), 30)
+    assert 0 in dropped.model.embedding.widths
+    assert dropped.model.embedding.n_parameters() <= 30
+
+
+# sseds
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_saliency_is_a_finite_difference_of_the_loss(toy, split):
+    torch.manual_seed(0)
+    task = toy.task(epochs=2)
+    dense = task.model(PlainTable(toy.fields.n_features, DIM))
+    task.train(dense)
+    dense = dense.double()
+    task._maker = type(task._maker)(256, task.device, torch.float64)
+    found = SSEDS(search_split=split).saliency(task, dense)
+    rows = getattr(toy, split)
+    ids = torch.from_numpy(rows.ids.astype(np.int64))
+    labels = torch.from_numpy(rows.labels.astype(np.float64))
+    table = dense.embedding.table.detach()
+
+    def loss(field, column, factor):
+        scaled = table.clone()
+        inside = toy.fields.field_of_feature == field
+        scaled[torch.from_numpy(inside), column] *= factor
+        with torch.no_grad():
+            logits = dense.backbone(scaled[ids], ids)
+            return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels))
+
+    for field in range(4):
+        for column in (0, 3, 7):
+            slope = (loss(field, column, 1 + 1e-4) - loss(field, column, 1 - 1e-4)) / 2e-4
+            assert found[field, column] / len(labels) == pytest.approx(
+                abs(slope), rel=1e-4, abs=1e-9
+            )
+
+
+def test_saliency_by_batch_is_never_below_that_of_the_pass(toy):
+    torch.manual_seed(0)
+    task = toy.task()
+    dense = task.model(PlainTable(toy.fields.n_features, DIM))
+    whole, by_batch = (SSEDS(per=per).saliency(task, dense) for per in ("pass", "batch"))
+    assert (by_batch >= whole - 1e-12).all()
+    assert (by_batch > whole * 1.01).any()
+
+
+def test_columns_scaled_by_one_are_the_trained_ones(toy):
+    values = xavier_uniform(toy.fields.n_features, DIM)
+    ids = ids_of(toy, 20)
+    scaled = ScaledColumns(values, 4)
+    assert torch.equal(scaled(ids), values[ids])
+    np.testing.assert_array_equal(scaled.export().lookup(ids.numpy()), values[ids].numpy())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    cardinalities=st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    dim=st.integers(1, 6),
+    share=st.floats(0.0, 1.0),
+)
+def test_most_salient_columns_are_the_longest_top_within_budget(seed, cardinalities, dim, share):
+    saliency = np.random.default_rng(seed).random((len(cardinalities), dim))
+    budget = int(share * sum(cardinalities) * dim)
+    found = widths_of_most_salient(saliency, fields_of(*cardinalities), dim, budget)
+    tops = []
+    for count in range(saliency.size + 1):
+        cut = np.sort(saliency.ravel())[::-1][:count]
+        widths = np.isin(saliency, cut).sum(axis=1)
+        if size_of(cardinalities, widths, dim) <= budget:
+            tops.append(widths.tolist())
+    assert found.tolist() == tops[-1]
+
+
+def test_a_top_column_that_does_not_fit_is_infeasible(toy):
+    # Feasible for the smallest field, not for the one whose column comes first.
+    budget = min(toy.fields.cardinalities) + DIM
+    saliency = np.zeros((4, DIM))
+    saliency[1, 2] = 1.0
+
+    class Fixed(SSEDS):
+        def saliency(self, *_):
+            return saliency
+
+    smallest = toy.fields.cardinalities[1] + DIM
+    with pytest.raises(Infeasible, match=f"smallest possible is {smallest} parameters"):
+        Fixed().fit(toy.task(epochs=1), budget)
+
+
+# optembed
+
+
+def test_supernet_gates_by_norm_and_cuts_to_prefixes(toy):
+    torch.manual_seed(0)
+    values = torch.randn(toy.fields.n_features, DIM)
+    supernet = Supernet(values, toy.fields, 1e-3)
+    thresholds = np.array([5.0, 6.0, 7.0, 0.0])
+    widths = np.array([1, 8, 3, 5])
+    with torch.no_grad():
+        supernet.thresholds.copy_(torch.from_numpy(thresholds))
+    supernet.use(widths)
+    vectors = supernet(ids_of(toy, 50)).detach().numpy()
+    for row, ids in enumerate(toy.train.ids[:50]):
+        for field, feature in enumerate(ids):
+            expected = values[feature].numpy().copy()
+            if np.abs(expected).sum() <= thresholds[field]:
+                expected[:] = 0
+            expected[widths[field] :] = 0
+            np.testing.assert_array_equal(vectors[row, field], expected)
+    everything = supernet.export().lookup(toy.train.ids[:50].astype(np.int64))
+    np.testing.assert_array_equal(everything, vectors)
+    assert float(supernet.penalty().detach()) == pytest.approx(
+        1e-3 * np.exp(-thresholds).sum(), rel=1e-5
+    )
+
+
+def test_long_tailed_surrogate_has_the_published_shape():
+    inputs = torch.tensor([-2.0, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.3, 0.4, 1.0, 1.1])
+    inputs.requires_grad_()
+    outputs = LongTailStep.apply(inputs)
+    assert outputs.tolist() == [0.0] * 6 + [1.0] * 5
+    outputs.sum().backward()
+    expected = [0, 0.4, 0.4, 0.4, 1.6, 2.0, 1.6, 0.8, 0.4, 0.4, 0]
+    np.testing.assert_allclose(inputs.grad, expected, atol=1e-6)
+
+
+def test_gradient_of_loss_and_pull_reaches_thresholds(toy):
+    torch.manual_seed(0)
+    # Norms within 1 of the threshold: beyond, the surrogate is zero.
+    values = 0.5 * xavier_uniform(toy.fields.n_features, DIM)
+    supernet = Supernet(values, toy.fields, 0.0)
+    task = toy.task()
+    model = task.model(supernet)
+    task.loss(model, next(task.batches("train"))).backward()
+    assert (supernet.thresholds.grad != 0).all()
+    supernet.thresholds.grad = None
+    supernet.alpha = 0.5
+    supernet.penalty().backward()
+    np.testing.assert_allclose(supernet.thresholds.grad, -0.5)
+
+
+def test_a_strong_pull_drops_features(toy):
+    kept = {}
+    for alpha in (0.0, 0.1):
+        method = OptEmbed(alpha=alpha, generations=1, crossings=1, mutants=0, threshold_rate=3.0)
+        torch.manual_seed(0)
+        kept[alpha] = method.fit(toy.task(epochs=1), 696).notes["features_above_threshold"]
+    assert kept[0.1] < kept[0.0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    counts=st.lists(st.integers(0, 30), min_size=1, max_size=6),
+    dim=st.integers(1, 9),
+    spare=st.integers(0, 200),
+)
+def test_offspring_stay_legal(seed, counts, dim, spare):
+    rng = np.random.default_rng(seed)
+    counts = np.array(counts)
+    budget = int(counts.sum()) + spare
+    mother, father = (random_widths(len(counts), dim, rng) for _ in range(2))
+    before = mother.copy(), father.copy()
+    children = [mutated(mother, dim, 0.5, rng), crossed(mother, father, rng)]
+    assert (mother == before[0]).all()
+    assert (father == before[1]).all()
+    assert ((children[1] == mother) | (children[1] == father)).all()
+    for child in children:
+        fixed = repaired(child, counts, budget, rng)
+        assert fixed.shape == counts.shape
+        assert (fixed >= 1).all()
+        assert (fixed <= np.maximum(child, 1)).all()
+        assert (child <= dim).all()
+        assert counts @ fixed <= budget
+        if counts @ child <= budget:
+            assert (fixed[counts > 0] == child[counts > 0]).all()
+
+
+@pytest.mark.parametrize("budget", [1, 60, 200, 696])
+def test_every_individual_is_within_the_budget(toy, budget, monkeypatch):
+    task = toy.task(epochs=1)
+    validate = type(task).validate
+    sizes = []
+
+    def spy(self, model):
+        if isinstance(model.embedding, MaskedTable):
+            sizes.append(model.embedding.n_parameters())
+        return validate(self, model)
+
+    monkeypatch.setattr(type(task), "validate", spy)
+    method = OptEmbed(max_steps=5, generations=3, mutants=4, crossings=4)
+    fitted = method.fit(task, budget)
+    assert len(sizes) >= 2
+    assert max(sizes) <= budget
+    assert fitted.model.embedding.n_parameters() <= budget
+
+
+def test_evolution_finds_the_best_of_a_known_landscape():
+    target = np.array([8, 3, 1, 5])
+    counts = np.array([1, 2, 3, 1])
+    budget = int(counts @ target)
+    scored = []
+
+    def score(widths):
+        scored.append(tuple(widths))
+        assert counts @ widths <= budget
+        return -float(np.abs(widths - target).sum())
+
+    found = OptEmbed(generations=60).evolve(score, counts, 8, budget, np.random.default_rng(0))
+    assert np.abs(found - target).sum() <= 1
+    assert len(set(scored)) == len(scored)
+
+
+def test_too_many_features_for_the_budget_lose_those_of_least_margin(toy):
+    torch.manual_seed(0)
+    fitted = OptEmbed(max_steps=3, generations=1, least_width=8).fit(toy.task(epochs=1), 80)
+    assert fitted.notes["features_kept"] == 10
+    rows = fitted.model.embedding.mask.any(dim=1)
+    assert int(rows.sum()) == 10
+    # What is kept of a field is a prefix of the columns, the same for all of its features.
+    mask = fitted.model.embedding.mask.numpy()
+    widths = [int(width) for width in fitted.notes["widths"].split()]
+    for feature in np.flatnonzero(rows.numpy()):
+        width = widths[toy.fields.field_of_feature[feature]]
+        assert mask[feature].tolist() == [True] * width + [False] * (DIM - width)
+
+
+@pytest.mark.parametrize("method", [DARTS(max_steps=20), SSEDS(), OptEmbed(max_steps=20)])
+def test_searches_are_a_phase_of_their_own_and_leave_notes(toy, method):
+    task = toy.task(epochs=1)
+    torch.manual_seed(0)
+    fitted = method.fit(task, 300)
+    assert task.clock.seconds["search"][0] > 0
+    assert task.clock.seconds["train"][0] > 0
+    assert ("pretrain" in task.clock.seconds) == (method.name == "sseds")
+    widths = [int(width) for width in fitted.notes["widths"].split()]
+    assert len(widths) == 4
+
+
+@pytest.mark.parametrize("method", [DARTS(search_epochs=2), SSEDS(), OptEmbed(search_epochs=2)])
+def test_most_steps_bounds_the_steps_made(toy, method, monkeypatch):
+    task = toy.task()
+    update = type(task)._update
+    steps = []
+    monkeypatch.setattr(
+        type(task), "_update", lambda *arguments: steps.append(1) or update(*arguments)
+    )
+    torch.manual_seed(0)
+    method.fit(task, 300)
+    bound = method.most_steps(task.steps_per_epoch, 4)
+    assert 0.5 * (bound - 200 * 3) < len(steps) <= bound
+
+
+@pytest.mark.parametrize("start", ["initial", "trained"])
+def test_optembed_trains_again_from_where_it_is_told(toy, start, monkeypatch):
+    task = toy.task(epochs=1)
+    started = []
+
+    def train(_self, model, **_):
+        started.append(model)
+        raise StopIteration
+
+    monkeypatch.setattr(type(task), "train", train)
+    torch.manual_seed(4)
+    initial = xavier_uniform(toy.fields.n_features, DIM)
+    torch.manual_seed(4)
+    with pytest.raises(StopIteration):
+        OptEmbed(max_steps=20, generations=1, start=start).fit(task, 300)
+    model = started[0]
+    assert isinstance(model, Model)
+    table = model.embedding
+    assert torch.equal(table.table, initial * table.mask) == (start == "initial")
