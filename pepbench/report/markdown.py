@@ -151,6 +151,7 @@ def _reading(alpha: float, margin: float) -> str:
   data do not tell, not that the methods are the same.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
   full table's (one-sided, at {alpha:g} for each budget).
-* **on_front**: no other cell of the data set and backbone has fewer parameters and a higher AUC.
+* **on_front**: no other cell of the data set and backbone is at least as good in both
+  parameters and AUC, and better in one.
 * **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
   **peak_memory_mib**: the largest over seeds."""
