@@ -189,7 +189,7 @@ class CodedTable(Embedding):
 
     def export(self) -> CodedLayout:
         """Centroids and codes."""
-        return CodedLayout(to_numpy(self.centroids), to_numpy(self.codes), self.books)
+        return CodedLayout(to_numpy(self.centroids.flatten(1)), to_numpy(self.codes), self.books)
 
 
 class QuantisedTable(Embedding):
@@ -209,6 +209,8 @@ class QuantisedTable(Embedding):
 
     choices: Tensor
     """Shape (N,): K_x."""
+    field: Tensor
+    """Shape (N,): the field of each feature, by the first of its centroids."""
 
     def __init__(self, books: Codebooks, dim: int, commitment: float) -> None:
         super().__init__()
@@ -217,6 +219,8 @@ class QuantisedTable(Embedding):
         self.commitment = commitment
         n_features = int(books.cardinalities.sum())
         self.register_buffer("choices", torch.from_numpy(books.choices), persistent=False)
+        field = torch.from_numpy(books.starts[books.field_of_feature])
+        self.register_buffer("field", field, persistent=False)
         table = xavier_uniform(n_features, dim)
         pieces = table.view(n_features, books.groups, -1)
         chosen = [
@@ -232,7 +236,8 @@ class QuantisedTable(Embedding):
         self.centroids = nn.Parameter(pieces[torch.cat(chosen), torch.arange(books.groups)])
         self._penalty: Tensor | None = None
         with torch.no_grad():
-            vectors = pieces_of(self.centroids, self.all_codes())
+            sample = torch.arange(n_features)[:: max(1, n_features // 10_000)]
+            vectors = pieces_of(self.centroids, self.nearest(sample))
             scale = (2.0 / (n_features + dim) / vectors.var(correction=0)).sqrt()
             self.table.mul_(scale)
             self.centroids.mul_(scale)
@@ -258,25 +263,29 @@ class QuantisedTable(Embedding):
 
     @torch.no_grad()
     def nearest(self, ids: Tensor) -> Tensor:
-        """Codes of rising distinct ids: (M,) → (M, S), rows of ``centroids``."""
+        """Codes of distinct ids: (M,) → (M, S), rows of ``centroids``."""
         books = self.books
-        ends = torch.from_numpy(np.cumsum(books.cardinalities)).to(ids.device)
-        counts = torch.bincount(
-            torch.searchsorted(ends, ids, right=True), minlength=len(books.counts)
-        )
-        codes = []
-        for field, members in enumerate(torch.split(ids, counts.tolist())):
-            start, count = int(books.starts[field]), int(books.counts[field])
+        codes = torch.empty(len(ids), books.groups, dtype=torch.long, device=ids.device)
+        field, choices = self.field[ids], self.choices[ids]
+        for start, count, tail in zip(
+            books.starts.tolist(), books.counts.tolist(), books.tail_counts.tolist(), strict=True
+        ):
+            here = field == start
             # (S, D / S, K)
             centroids = self.centroids[start : start + count].permute(1, 2, 0)
-            lengths = centroids.square().sum(dim=1, keepdim=True)
-            for chunk in torch.split(members, _CHUNK):
-                pieces = self.table[chunk].view(len(chunk), books.groups, -1).transpose(0, 1)
-                distances = lengths - 2.0 * (pieces @ centroids)
-                beyond = torch.arange(count, device=ids.device) >= self.choices[chunk][:, None]
-                distances.masked_fill_(beyond, torch.inf)
-                codes.append(start + distances.argmin(dim=-1).T)
-        return torch.cat(codes)
+            for k in {count, tail}:
+                members = (here & (choices == k)).nonzero().squeeze(1)
+                for chunk in torch.split(members, _CHUNK):
+                    codes[chunk] = start + self._nearest_of(ids[chunk], centroids[..., :k])
+        return codes
+
+    def _nearest_of(self, ids: Tensor, centroids: Tensor) -> Tensor:
+        groups = self.books.groups
+        pieces = self.table[ids].view(len(ids), groups, self.dim // groups).transpose(0, 1)
+        # The squared distance, but for the length of the piece.
+        lengths = centroids.square().sum(dim=1, keepdim=True)
+        distances = torch.baddbmm(lengths, pieces, centroids, alpha=-2.0)
+        return distances.argmin(dim=-1).T
 
     def all_codes(self) -> Tensor:
         """Codes of every feature: (N, S)."""
@@ -288,7 +297,9 @@ class QuantisedTable(Embedding):
 
     def export(self) -> CodedLayout:
         """Centroids and codes."""
-        return CodedLayout(to_numpy(self.centroids), to_numpy(self.all_codes()), self.books)
+        return CodedLayout(
+            to_numpy(self.centroids.flatten(1)), to_numpy(self.all_codes()), self.books
+        )
 
 
 def pieces_of(centroids: Tensor, codes: Tensor) -> Tensor:
@@ -303,7 +314,7 @@ class CodedLayout(Layout):
     """Centroids, and packed codes."""
 
     centroids: Floats
-    """Shape (Σ K_i, S, D / S)."""
+    """Shape (Σ K_i, D): S groups of D / S columns."""
     codes: NDArray[np.integer]
     """Shape (N, S): rows of ``centroids``."""
     books: Codebooks
@@ -326,5 +337,7 @@ class CodedLayout(Layout):
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.centroids[self.codes[ids], np.arange(self.books.groups)]
+        groups = self.books.groups
+        pieces = self.centroids.reshape(len(self.centroids), groups, -1)
+        vectors: Floats = pieces[self.codes[ids], np.arange(groups)]
         return vectors.reshape(*ids.shape, -1)

@@ -187,8 +187,17 @@ class TrainLayout(Layout):
     """Shape (n₃, R₂, d₃)."""
 
     def values(self) -> Mapping[str, Floats]:
-        """The cores."""
-        return {"first": self.first, "middle": self.middle, "last": self.last}
+        """The cores, a slice to a row: a few numbers alone are no rows to quantise."""
+        cores = {"first": self.first, "middle": self.middle, "last": self.last}
+        return {name: core.reshape(len(core), -1) for name, core in cores.items()}
+
+    def with_values(self, values: Mapping[str, Floats]) -> TrainLayout:
+        """The same shapes with other numbers."""
+        return TrainLayout(
+            values["first"].reshape(self.first.shape),
+            values["middle"].reshape(self.middle.shape),
+            values["last"].reshape(self.last.shape),
+        )
 
     def digits(self, ids: NDArray[np.integer]) -> Digits:
         """i₁, i₂ and i₃ of each id."""
@@ -201,13 +210,12 @@ class TrainLayout(Layout):
         distinct, inverse = np.unique(ids, return_inverse=True)
         digits = self.digits(distinct)
         firsts, lasts = self.first[digits.i1], self.last[digits.i3]
-        vectors = np.empty(
-            (len(distinct), firsts.shape[1], self.middle.shape[2], lasts.shape[2]),
-            dtype=self.first.dtype,
+        lefts = np.empty(
+            (len(distinct), firsts.shape[1], *self.middle.shape[2:]), dtype=self.first.dtype
         )
         for i2 in np.unique(digits.i2):
             here = digits.i2 == i2
-            left = np.tensordot(firsts[here], self.middle[i2], axes=1)
-            vectors[here] = np.einsum("xjkr,xrl->xjkl", left, lasts[here])
+            lefts[here] = np.tensordot(firsts[here], self.middle[i2], axes=1)
+        vectors = lefts.reshape(len(distinct), -1, lefts.shape[-1]) @ lasts
         looked_up: Floats = vectors.reshape(len(distinct), -1)[inverse.reshape(ids.shape)]
         return looked_up

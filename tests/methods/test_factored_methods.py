@@ -17,6 +17,7 @@ from sklearn.cluster import KMeans
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
+from pepbench.quantised import SCHEMES, Quantised
 
 NAMES = ("tt", "dhe", "mgqe", "cce", "cafe")
 
@@ -64,7 +65,21 @@ def test_export_survives_other_values(name):
     stored = made(name, fields, 8, 1000).eval().export()
     halved = stored.with_values({key: array / 2 for key, array in stored.values().items()})
     assert halved.n_parameters == stored.n_parameters
-    assert halved.lookup(np.array([[3, 60, 352]])).shape == (1, 3, 8)
+    ids = np.array([[3, 60, 352]])
+    assert halved.lookup(ids).shape == (1, 3, 8)
+    if name in ("mgqe", "cce", "cafe"):
+        np.testing.assert_allclose(halved.lookup(ids), stored.lookup(ids) / 2)
+    if name == "tt":
+        np.testing.assert_allclose(halved.lookup(ids), stored.lookup(ids) / 8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rounding_to_a_byte_saves_bytes(name):
+    torch.manual_seed(0)
+    stored = made(name, fields_of(50, 300, 7), 16, 2000).eval().export()
+    rounded = Quantised.from_layout(stored, SCHEMES["int8"])
+    structure = sum(array.nbytes for array in stored.structure().values())
+    assert rounded.n_bytes - structure < 0.4 * (stored.n_bytes - structure)
 
 
 @given(
