@@ -28,7 +28,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 
-from .hashing import distinct_features, proportional_rows, rows_of
+from .hashing import HashConstants, distinct_features, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,6 @@ class Hash(Method):
         rows = proportional_rows(cardinalities, budget // dim)
         hashes = HashConstants(cardinalities, rows, self.hash_seed, self.function == "modulo")
         return HashedTable(hashes, dim)
-
-
-@dataclass(frozen=True, eq=False)
-class HashConstants:
-    """All that must be known to find the row of a feature."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    rows: NDArray[np.integer]
-    """Shape (F,): m_i."""
-    seed: int
-    modulo: bool
-
-    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Rows of global ids of any shape."""
-        return rows_of(ids, self.cardinalities, self.rows, self.seed, modulo=self.modulo)
 
 
 class HashedTable(Embedding):

@@ -6,6 +6,7 @@ shape, and give the same numbers for both, on any machine, in any process.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -168,3 +169,19 @@ def _shifted(words: Ints, bits: int) -> Ints:
 
 def _signed(word: int) -> int:
     return word - _WORD if word >= _WORD // 2 else word
+
+
+@dataclass(frozen=True, eq=False)
+class HashConstants:
+    """All that must be known to find the row of a feature."""
+
+    cardinalities: NDArray[np.integer]
+    """Shape (F,)."""
+    rows: NDArray[np.integer]
+    """Shape (F,): m_i."""
+    seed: int
+    modulo: bool
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows of global ids of any shape."""
+        return rows_of(ids, self.cardinalities, self.rows, self.seed, modulo=self.modulo)

@@ -28,7 +28,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 
-from .hashing import distinct_features, proportional_rows, rows_of
+from .hashing import HashConstants, distinct_features, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,8 @@ class MEmCom(Method):
             )
         cardinalities = np.asarray(fields.cardinalities)
         rows = proportional_rows(cardinalities, (budget - n_weights) // dim)
-        hashes = Rows(cardinalities, rows, self.hash_seed, self.function == "modulo")
+        hashes = HashConstants(cardinalities, rows, self.hash_seed, self.function == "modulo")
         return ScaledRows(hashes, dim, self.bias)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """All that must be known to find the row of a feature."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    rows: NDArray[np.integer]
-    """Shape (F,): m_i."""
-    seed: int
-    modulo: bool
-
-    def of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Rows of global ids of any shape."""
-        return rows_of(ids, self.cardinalities, self.rows, self.seed, modulo=self.modulo)
 
 
 class ScaledRows(Embedding):
@@ -111,12 +95,12 @@ class ScaledRows(Embedding):
     row: Tensor
     """Shape (N,): the row of each feature."""
 
-    def __init__(self, hashes: Rows, dim: int, bias: bool) -> None:
+    def __init__(self, hashes: HashConstants, dim: int, bias: bool) -> None:
         super().__init__()
         self.dim = dim
         self.hashes = hashes
         n_features = int(hashes.cardinalities.sum())
-        row = torch.from_numpy(hashes.of(np.arange(n_features)))
+        row = torch.from_numpy(hashes.rows_of(np.arange(n_features)))
         self.register_buffer("row", row, persistent=False)
         self.table = RowTable(xavier_uniform(int(hashes.rows.sum()), dim, fan=n_features))
         # One table (N, 2) of weights and biases: they are looked up together.
@@ -153,7 +137,7 @@ class MEmComLayout(Layout):
     """Shape (Σ m_i, D)."""
     own: Floats
     """Shape (N, 1) or (N, 2): weight, and bias if there is one."""
-    hashes: Rows
+    hashes: HashConstants
 
     def values(self) -> Mapping[str, Floats]:
         """Rows and own numbers."""
@@ -170,5 +154,5 @@ class MEmComLayout(Layout):
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
         own = self.own[ids]
-        scaled: Floats = self.table[self.hashes.of(ids)] * own[..., :1]
+        scaled: Floats = self.table[self.hashes.rows_of(ids)] * own[..., :1]
         return scaled if own.shape[-1] == 1 else scaled + own[..., 1:]
