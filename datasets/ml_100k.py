@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pepbench.data.dataset import Block, Dataset
+from pepbench.component import OneOf
+from pepbench.data.dataset import Block, Dataset, Download, SplitScheme
 from pepbench.data.delimited import Chunk, read_chunks, read_whole
 
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
@@ -44,6 +46,8 @@ AGE_BANDS = (17, 24, 34, 44, 49, 55, 100)
 NEUTRAL = 3
 """Ratings of 3 say neither yes nor no and are dropped."""
 
+SCHEMES: dict[str, SplitScheme] = {"random": "random", "time": "time", "user": "group"}
+
 Texts = NDArray[np.str_]
 
 
@@ -58,6 +62,13 @@ class _MovieLens100K(Dataset):
     )
     url = "https://grouplens.org/datasets/movielens/100k/"
     files = ("u.data", "u.user", "u.item")
+    downloads = (
+        Download(
+            "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+            "md5:0e33842e24a9c977be4e0107933c0723",
+            "ml-100k",
+        ),
+    )
 
     def rated(self, source: Path) -> Iterator[tuple[Chunk, NDArray[np.int64], NDArray[np.bool_]]]:
         """Yield chunks of ``u.data``, their ratings (n,), and which of them are kept (n,)."""
@@ -109,6 +120,14 @@ class MovieLens100KIds(_MovieLens100K):
     name = "ml-100k-ids"
     title = "MovieLens 100K with the ids of users and films"
 
+    split: Annotated[
+        str, OneOf("random", "time", "user", tuned=False), "user: no user in two parts"
+    ] = "random"
+
+    def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
+        """As the option says."""
+        return SCHEMES[self.split]
+
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield the ratings other than 3, in the order of ``u.data``."""
         assert source is not None
@@ -125,7 +144,11 @@ class MovieLens100KIds(_MovieLens100K):
             film = chunk.positions("film", films["film"], "u.item")[kept]
             columns = {name: values[user] for name, values in of_users.items()}
             columns |= {name: values[film] for name, values in of_films.items()}
-            yield _block(columns, ratings[kept])
+            keys = {
+                "time": pa.array(_timestamps(chunk)[kept]),
+                "user": pa.array(columns["user"], pa.string()),
+            }
+            yield _block(columns, ratings[kept])._replace(split_key=keys.get(self.split))
 
 
 def read_users(source: Path) -> Chunk:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,17 @@ class ArrayWriter:
     def __enter__(self) -> ArrayWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.seek(0)
-        self._write_header()
-        # numpy leaves room in the header for the first axis to grow.
-        assert self._file.tell() == self._header_bytes
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # On a full disk, closing fails as well, for what has not been written yet.
+            with suppress(OSError):
+                self._file.close()
+            return
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+            # numpy leaves room in the header for the first axis to grow.
+            assert self._file.tell() == self._header_bytes
 
     def _write_header(self) -> None:
         np.lib.format.write_array_header_1_0(
@@ -82,11 +89,25 @@ def map_array(path: Path) -> NDArray[Any]:
     return array
 
 
+def read_rows(array: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
+    """Rows of a mapped array, read from its file: for passes over all of it.
+
+    Mapped pages would stay in memory, and a pass over a large file would seem to need all of it.
+    """
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return array[start:stop]
+    shape = (min(stop, len(array)) - start, *array.shape[1:])
+    row_bytes = array.itemsize * math.prod(array.shape[1:])
+    offset = array.offset + start * row_bytes
+    count = math.prod(shape)
+    return np.fromfile(array.filename, array.dtype, count, offset=offset).reshape(shape)
+
+
 def array_digest(array: NDArray[Any]) -> str:
     """SHA-256 (hex) of an array's rows: :attr:`ArrayWriter.digest` of a whole file."""
     digest = hashlib.sha256()
     for start, stop in row_blocks(len(array), max(1, array[:1].nbytes)):
-        digest.update(np.ascontiguousarray(array[start:stop]).data)
+        digest.update(np.ascontiguousarray(read_rows(array, start, stop)).data)
     return digest.hexdigest()
 
 

@@ -37,7 +37,7 @@ def cache_root() -> Path:
 
 def table_folder(dataset: Dataset) -> Path:
     """Where the table of a data set with these very options is kept."""
-    identity = [LAYOUT_VERSION, dataset.name, dataset.version, dataset.options()]
+    identity = [LAYOUT_VERSION, dataset.name, dataset.version, dataset.identity()]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return cache_root() / "tables" / f"{dataset.name}-{digest[:12]}"
 
@@ -54,7 +54,8 @@ def locked(folder: Path) -> Iterator[None]:
 def building(folder: Path) -> Iterator[Path]:
     """A new, empty folder that takes the place of ``folder`` if the block ends well.
 
-    Hold the lock of ``folder``. What a killed process left behind is removed.
+    Hold the lock of ``folder``. What a killed process left behind is removed. Finished files are
+    read-only.
     """
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -63,6 +64,8 @@ def building(folder: Path) -> Iterator[Path]:
     try:
         new.chmod(0o755)
         yield new
+        for path in new.iterdir():
+            path.chmod(0o444)
         if folder.exists():
             folder.rename(old)
         new.rename(folder)

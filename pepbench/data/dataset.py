@@ -11,12 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pepbench.component import Component
+from pepbench.component import Between, Component
+from pepbench.data.encoding import FieldEncoding
+from pepbench.data.sources import files_in
+
+SplitScheme = Literal["random", "time", "group", "file"]
 
 
 class Block(NamedTuple):
@@ -30,6 +35,28 @@ class Block(NamedTuple):
     """One array of n raw values for each field, of any type that Arrow can write as text."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""
+    split_key: pa.Array | None = None
+    """What the rows are split by, one value a row; only where :meth:`Dataset.split_scheme` is not
+    ``random``. ``time``: whole numbers, later ones are larger. ``group``: the user, of any type
+    that can be written as text. ``file``: 0 for training, 1 validation, 2 test."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """A raw file, or an archive of raw files, at a stable public address."""
+
+    url: str
+    checksum: str
+    """As published: ``sha256:…`` or ``md5:…``."""
+    folder: str
+    """Where in the cache it goes; the same for data sets that share files."""
+    largest: int = 2**30
+    """How many bytes an archive may unpack to."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -57,8 +84,46 @@ class Dataset(Component, ABC):
     """Where the raw files, or a description, can be found."""
     files: ClassVar[tuple[str, ...]] = ()
     """Names of the files that the source folder must hold."""
+    downloads: ClassVar[tuple[Download, ...]] = ()
+    """What ``pepbench data fetch`` gets, where licence and publisher permit."""
     generated: ClassVar[bool] = False
     """Whether the rows need no raw files."""
+
+    def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
+        """How rows are dealt to training, validation and test."""
+        return "random"
+
+    @property
+    def sample(self) -> int | None:
+        """How many rows to take at random; None for all."""
+        return None
+
+    def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
+        """Which raw values of a field become features; fitted on training rows."""
+        return FieldEncoding()
+
+    def raw_files(self, source: Path) -> dict[str, Path]:
+        """The raw files, by the names that their checksums are noted under.
+
+        Parameters
+        ----------
+        source
+            What the user gave: here the folder that holds :attr:`files`.
+
+        Raises
+        ------
+        DataError
+            If one is missing or empty: says what is expected.
+        """
+        return files_in(source, self.files)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows beside name and version; tables are kept in the cache by it."""
+        return {
+            option.name: getattr(self, option.name)
+            for option in self.described_options()
+            if getattr(self, option.name) != option.default
+        }
 
     @abstractmethod
     def blocks(self, source: Path | None) -> Iterator[Block]:
@@ -69,7 +134,8 @@ class Dataset(Component, ABC):
         Parameters
         ----------
         source
-            The folder that holds :attr:`files`; None for generated data sets.
+            What :meth:`raw_files` was given: the folder that holds :attr:`files`, or a file; None
+            for generated data sets.
 
         Raises
         ------
@@ -81,6 +147,13 @@ class Dataset(Component, ABC):
         """What was planted into generated rows; None for all others."""
         return None
 
+    def probabilities(self) -> Iterator[NDArray[np.float64]] | None:
+        """Yield the planted probability of label 1 of each row, in order; None for all others.
+
+        For the analysis alone, after the last fit: no method ever sees it.
+        """
+        return None
+
     @property
     def spec(self) -> str:
         """The name and the options that are not at their default: ``synthetic:rows=50000``."""
@@ -90,3 +163,15 @@ class Dataset(Component, ABC):
             if (value := getattr(self, option.name)) != option.default
         ]
         return ":".join([self.name, *changed])
+
+
+@dataclass(frozen=True)
+class SampledDataset(Dataset):
+    """Base of data sets that are often too large: with an option to take some rows only."""
+
+    rows: Annotated[int, Between(0, 2**40, tuned=False), "rows to take at random; 0 for all"] = 0
+
+    @property
+    def sample(self) -> int | None:
+        """How many rows to take at random; None for all."""
+        return self.rows or None

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pepbench.data.cache import building, locked, table_folder
+import numpy as np
+
+from pepbench.data.build import Progress, write_table
+from pepbench.data.cache import building, cache_root, locked, table_folder
 from pepbench.data.dataset import Dataset
-from pepbench.data.sources import check_folder
-from pepbench.data.splits import kept_splits, open_splits, verify_splits
-from pepbench.data.table import Progress, Table, read_table, verify_table, write_table
+from pepbench.data.estimate import FULL_DISK, estimated_rows, in_words, table_bytes
+from pepbench.data.ranges import check_ranges
+from pepbench.data.sources import digests_of
+from pepbench.data.splits import Splits, kept_splits, open_splits, verify_splits
+from pepbench.data.statistics import SHARES, coverage, curve, gini, zipf_exponent
+from pepbench.data.table import Table, read_table, verify_table
 from pepbench.errors import DataError
+
+USER = "user"
+"""The field by which leakage is told: a user's rows in training help with those in test."""
 
 
 def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
@@ -38,16 +48,20 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
             f"{_how_to_add(dataset)}"
         )
     folder = table_folder(dataset)
+    files = dataset.raw_files(source) if source is not None else {}
     try:
-        sources = check_folder(source, dataset.files) if source is not None else {}
-        with locked(folder):
+        with locked(folder), ThreadPoolExecutor(1) as pool:
+            # Checksums are taken while the rows are read: both find the file in memory.
+            digests = pool.submit(digests_of, files)
             table = _intact_table(folder)
-            if table is not None and table.meta.sources == sources:
+            if table is not None and table.meta.sources == digests.result():
                 return table
             with building(folder) as new:
-                write_table(dataset, source, new, sources=sources, progress=progress)
+                write_table(dataset, source, new, sources=digests.result, progress=progress)
             return read_table(folder)
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise DataError(_no_room(dataset, source, files)) from error
         raise DataError(f"cannot add data set {dataset.name!r}: {error}") from error
 
 
@@ -62,13 +76,14 @@ def open_table(dataset: Dataset) -> Table:
     folder = table_folder(dataset)
     if dataset.generated:
         table = _intact_table(folder)
-        return table if table is not None else add(dataset, None)
+        return _checked(dataset, table if table is not None else add(dataset, None))
     if not folder.exists():
         raise DataError(f"data set {dataset.name!r} is not in the cache; {_how_to_add(dataset)}")
     try:
-        return read_table(folder)
+        table = read_table(folder)
     except DataError as error:
         raise DataError(f"{error}; {_how_to_add(dataset)}") from None
+    return _checked(dataset, table)
 
 
 def is_added(dataset: Dataset) -> bool:
@@ -79,7 +94,9 @@ def is_added(dataset: Dataset) -> bool:
 def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
     """What there is to know about a data set in the cache, ready for JSON.
 
-    Cardinalities and features are those of the split's training rows, "unseen" included;
+    Cardinalities and features are those of the split's training rows, "unseen" included. Coverage
+    (the share of all values in training rows that the most frequent features make up), Gini
+    coefficient and Zipf exponent are over all features that training has seen.
     ``bayes_auc`` is there only where the truth is planted.
 
     Raises
@@ -90,6 +107,7 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
     table = open_table(dataset)
     splits = open_splits(table, split_seed)
     meta = splits.meta
+    frequencies = np.delete(splits.fields.frequencies, splits.fields.offsets)
     described: dict[str, Any] = {
         "name": dataset.name,
         "spec": dataset.spec,
@@ -101,19 +119,50 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         "positive_share": table.meta.n_positive / table.meta.n_rows,
         "fields": dict(zip(meta.fields, meta.cardinalities, strict=True)),
         "features": sum(meta.cardinalities),
+        "split_by": table.meta.split_scheme,
         "split_seed": split_seed,
         "split_rows": meta.n_rows,
         "unseen_share": {
             part: meta.n_unseen[part] / (meta.n_rows[part] * len(meta.fields))
             for part in ("validation", "test")
         },
+        "coverage": {
+            f"top {share:.1%}".replace(".0%", "%"): coverage(frequencies, share) for share in SHARES
+        },
+        "gini": gini(frequencies),
+        "zipf_exponent": zipf_exponent(frequencies),
         "bytes": sum(path.stat().st_size for path in table.folder.rglob("*") if path.is_file()),
         "table_fingerprint": table.fingerprint,
         "split_fingerprint": splits.fingerprint,
     }
+    if USER in meta.fields:
+        described["test_rows_of_known_users"] = _known_share(splits, meta.fields.index(USER))
     if table.meta.bayes_auc is not None:
         described["bayes_auc"] = table.meta.bayes_auc
     return described
+
+
+def frequency_curve(dataset: Dataset, split_seed: int = 0) -> list[tuple[int, int]]:
+    """Ranks of features, evenly spaced on a logarithmic scale, and training frequencies there."""
+    fields = open_splits(open_table(dataset), split_seed).fields
+    return curve(np.delete(fields.frequencies, fields.offsets))
+
+
+def _known_share(splits: Splits, field: int) -> float:
+    """Share of test rows whose value of a field stands in training rows too."""
+    ids = splits.open_test().ids[:, field]
+    return float(np.mean(ids != splits.fields.offsets[field]))
+
+
+def warnings_of(table: Table) -> list[str]:
+    """What is legal in a table but hardly meant: fields of one value, or of one value a row."""
+    warnings = []
+    for name, size in zip(table.meta.fields, table.meta.cardinalities, strict=True):
+        if size == 1:
+            warnings.append(f"field {name!r} has the same value in all rows; it cannot help")
+        if size == table.meta.n_rows and table.meta.encoding(name).bins is None:
+            warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
+    return warnings
 
 
 def verify(dataset: Dataset) -> list[str]:
@@ -133,6 +182,30 @@ def verify(dataset: Dataset) -> list[str]:
     return verify_table(table) + [
         problem for splits in kept_splits(table) for problem in verify_splits(splits)
     ]
+
+
+def _checked(dataset: Dataset, table: Table) -> Table:
+    check_ranges(
+        table.folder / "codes.npy",
+        table.meta.fields,
+        table.meta.cardinalities,
+        global_ids=False,
+        remedy=f"remove {table.folder}" if dataset.generated else _how_to_add(dataset),
+    )
+    return table
+
+
+def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> str:
+    """What a full disk comes to: how much room is needed, as far as the raw files tell."""
+    message = f"cannot add data set {dataset.name!r}: no room in {cache_root()}"
+    if not files:
+        return f"{message}; make room, or name another folder in PEPBENCH_CACHE"
+    n_fields = len(next(dataset.blocks(source)).columns)
+    needed = in_words(table_bytes(dataset.sample or estimated_rows(files), n_fields))
+    return (
+        f"{message}; about {needed} are needed beside the vocabularies: make room, name another "
+        "folder in PEPBENCH_CACHE, or take fewer rows"
+    )
 
 
 def _intact_table(folder: Path) -> Table | None:

@@ -19,16 +19,28 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pepbench.data.arrays import ArrayWriter, array_digest, map_array, row_blocks, write_array
+from pepbench.data.arrays import (
+    ArrayWriter,
+    array_digest,
+    map_array,
+    read_rows,
+    row_blocks,
+    write_array,
+)
 from pepbench.data.cache import building, file_sizes, locked, wrong_sizes
+from pepbench.data.dealing import deal
+from pepbench.data.dealing import part_of_rows as part_of_rows
+from pepbench.data.encoding import group, interval_names
+from pepbench.data.estimate import FULL_DISK, in_words, table_bytes
+from pepbench.data.kernels import count_training, encode_part
+from pepbench.data.pipeline import ordered_map
+from pepbench.data.ranges import check_ranges, remember
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.fields import Fields
 from pepbench.records import write_atomically
 
 PARTS = ("train", "validation", "test")
-SPLIT_STREAM = 0x73706C6974
-"""Keeps the split's random numbers apart from all others drawn with the same seed."""
 FEWEST_ROWS = 10
 
 
@@ -43,12 +55,13 @@ class SplitMeta(BaseModel):
     fields: tuple[str, ...]
     """Names of the F fields."""
     cardinalities: tuple[int, ...]
-    """Features of each field: raw values seen in training, and one for all others."""
+    """Features of each field: those made of raw values seen in training, and one for all others."""
     n_rows: dict[str, int]
     """Rows of each part."""
     n_positive: dict[str, int]
     n_unseen: dict[str, int]
-    """For each part, how many of its n·F entries are values not seen in training."""
+    """For each part, how many of its n·F entries are values that training has not, or too seldom,
+    seen."""
     fingerprint: str
     """First 16 hex digits of the SHA-256 over ``digests``, seed and table fingerprint."""
     digests: dict[str, str]
@@ -100,11 +113,16 @@ class Splits:
         return self._open("test")
 
     def feature_values(self) -> list[str | None]:
-        """The raw value of each of the N global ids; None for "unseen"."""
+        """The raw value of each of the N global ids, or interval of values; None for "unseen"."""
         values: list[str | None] = [None] * self.fields.n_features
-        raw_values = (value for of_field in self.table.vocabularies for value in of_field)
-        for feature, value in zip(self._features.tolist(), raw_values, strict=True):
-            values[feature] = value
+        for field, name in enumerate(self.meta.fields):
+            begin = int(self.table.offsets[field])
+            features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+            of_field = self.table.values_of(field)
+            if self.table.meta.encoding(name).bins is not None:
+                of_field = interval_names(features, of_field)
+            for feature, value in zip(features.tolist(), of_field, strict=True):
+                values[feature] = value
         for unseen in self.fields.offsets.tolist():
             values[unseen] = None
         return values
@@ -127,63 +145,71 @@ class Splits:
         return Rows(ids, map_array(self.folder / f"{part}-labels.npy"))
 
 
-def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
-    """Deal rows at random: 80 % to part 0 (train), 10 % each to 1 (validation) and 2 (test).
+def parts_of(table: Table, seed: int) -> NDArray[np.uint8]:
+    """The part of each row of a table, (rows,): 0 training, 1 validation, 2 test.
 
-    Rows are ranked by raw 64-bit draws of a seeded PCG64, whose stream numpy guarantees; that of
-    ``Generator.permutation`` it does not.
-
-    Returns
-    -------
-    Shape (n_rows,): the part of each row.
-
-    Examples
-    --------
-    >>> np.bincount(part_of_rows(25, seed=0)).tolist()
-    [21, 2, 2]
+    Raises
+    ------
+    DataError
+        If a part would be without rows.
     """
-    stream = np.random.SeedSequence([SPLIT_STREAM, seed])
-    draws = np.random.PCG64(stream).random_raw(n_rows)
-    order = np.argsort(draws, kind="stable")
-    n_held_out = n_rows // 10
-    parts = np.zeros(n_rows, dtype=np.uint8)
-    parts[order[:n_held_out]] = 1
-    parts[order[n_held_out : 2 * n_held_out]] = 2
-    return parts
+    scheme = table.meta.split_scheme
+    keys = table.split_keys if scheme != "random" else None
+    try:
+        return deal(scheme, table.meta.n_rows, keys, seed)
+    except DataError as error:
+        raise DataError(f"data set {table.meta.spec!r}: {error}") from None
 
 
 def open_splits(table: Table, seed: int) -> Splits:
-    """Open the random split of a table; made at the first call, and anew where damaged.
+    """Open a split of a table; made at the first call, and anew where damaged.
 
     Parameters
     ----------
     table
         What to split.
     seed
-        Not negative; decides which rows go where.
+        Not negative; decides which rows go where, unless time or the file itself does.
 
     Raises
     ------
     DataError
-        If the table has fewer than ten rows, a part has labels of one kind only, or the cache
-        cannot be written.
+        If the table has fewer than ten rows, a part has labels of one kind only, an id is out of
+        its field's range, or the cache cannot be written.
     """
     if seed < 0:
         raise DataError(f"the seed of a split must not be negative, however: {seed=}")
     folder = table.folder / "splits" / f"seed-{seed}"
     splits = _read_splits(table, folder)
     if splits is not None:
-        return splits
+        return _checked(splits)
     try:
         with locked(folder):
             if _read_splits(table, folder) is None:
                 with building(folder) as new:
                     write_splits(table, seed, new)
     except OSError as error:
+        if error.errno in FULL_DISK:
+            needed = in_words(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
+            raise DataError(
+                f"cannot write the split: no room in {table.folder}; about {needed} are needed"
+            ) from error
         raise DataError(f"cannot write the split to the cache: {error}") from error
     splits = _read_splits(table, folder)
     if splits is None:
         raise DataError(f"{folder} was changed while it was opened; try again")
+    return _checked(splits)
+
+
+def _checked(splits: Splits) -> Splits:
+    for part in PARTS:
+        check_ranges(
+            splits.folder / f"{part}-ids.npy",
+            splits.meta.fields,
+            splits.meta.cardinalities,
+            global_ids=True,
+            remedy=f"remove {splits.folder}, which is then made anew",
+        )
     return splits
 
 
@@ -221,17 +247,27 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         raise DataError(
             f"data set {table.meta.spec!r} has {n_rows} rows; a split needs {FEWEST_ROWS}"
         )
-    parts = part_of_rows(n_rows, seed)
+    parts = parts_of(table, seed)
     blocks = row_blocks(n_rows, n_fields * 16)
-    seen = np.zeros(sum(table.meta.cardinalities), dtype=np.bool_)
+    counts = np.zeros(sum(table.meta.cardinalities), dtype=np.int64)
     for start, stop in blocks:
-        of_training = parts[start:stop] == 0
-        seen[table.codes[start:stop][of_training] + table.offsets] = True
-    features, cardinalities = _global_ids(table, seen)
-    unseen = np.zeros(sum(cardinalities), dtype=np.bool_)
-    unseen[np.cumsum(cardinalities) - cardinalities] = True
+        codes = read_rows(table.codes, start, stop)
+        count_training(codes, parts[start:stop], table.offsets, counts)
+    features, cardinalities = _global_ids(table, counts)
+    unseen = np.cumsum(cardinalities) - cardinalities
+    frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
-    frequencies = np.zeros(sum(cardinalities), dtype=np.int64)
+    def encode(bounds: tuple[int, int]) -> list[Rows]:
+        """The rows of a block, by part."""
+        of_rows = parts[slice(*bounds)]
+        codes, labels = read_rows(table.codes, *bounds), read_rows(table.labels, *bounds)
+        encoded = []
+        for number in range(len(PARTS)):
+            ids = np.empty((np.count_nonzero(of_rows == number), n_fields), dtype=np.int32)
+            encode_part(codes, of_rows, number, table.offsets, features, ids)
+            encoded.append(Rows(ids, labels[of_rows == number]))
+        return encoded
+
     n_positive = dict.fromkeys(PARTS, 0)
     n_unseen = dict.fromkeys(PARTS, 0)
     with ExitStack() as files:
@@ -240,17 +276,12 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
             ids_file, labels_file = folder / f"{part}-ids.npy", folder / f"{part}-labels.npy"
             ids_of[part] = files.enter_context(ArrayWriter(ids_file, "<i4", (n_fields,)))
             labels_of[part] = files.enter_context(ArrayWriter(labels_file, "|u1"))
-        for start, stop in blocks:
-            ids = features[table.codes[start:stop] + table.offsets]
-            labels = table.labels[start:stop]
-            for number, part in enumerate(PARTS):
-                chosen = parts[start:stop] == number
-                ids_of[part].append(ids[chosen])
-                labels_of[part].append(labels[chosen])
-                n_positive[part] += int(labels[chosen].sum())
-                n_unseen[part] += int(unseen[ids[chosen]].sum())
-            of_training = ids[parts[start:stop] == 0]
-            frequencies += np.bincount(of_training.ravel(), minlength=len(frequencies))
+        for encoded in ordered_map(encode, blocks):
+            for part, rows in zip(PARTS, encoded, strict=True):
+                ids_of[part].append(rows.ids)
+                labels_of[part].append(rows.labels)
+                n_positive[part] += int(rows.labels.sum())
+                n_unseen[part] += int(np.count_nonzero(rows.ids == unseen))
 
     n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
     for part in PARTS:
@@ -278,24 +309,33 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         sizes=file_sizes(folder),
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
+    for part in PARTS:
+        remember(folder / f"{part}-ids.npy")
 
 
-def _global_ids(table: Table, seen: NDArray[np.bool_]) -> tuple[NDArray[np.int32], list[int]]:
+def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
     """Global id of each raw value (Σ raw cardinalities,), and the fields' cardinalities.
 
-    Within a field, code 0 is for values with ``seen`` false; the others are counted from 1 in the
-    order of the vocabulary, that of first appearance in the file.
+    ``counts`` says in how many training rows each raw value stands. Within a field, code 0 is for
+    those that did not become a feature.
     """
-    ids = np.zeros(len(seen), dtype=np.int64)
+    ids = np.zeros(len(counts), dtype=np.int64)
     cardinalities = []
     offset = 0
-    for start, size in zip(table.offsets.tolist(), table.meta.cardinalities, strict=True):
-        of_field = seen[start : start + size]
-        ids[start : start + size] = offset + np.cumsum(of_field) * of_field
-        cardinalities.append(1 + int(of_field.sum()))
-        offset += cardinalities[-1]
+    for field, name in enumerate(table.meta.fields):
+        begin = int(table.offsets[field])
+        part = slice(begin, begin + table.meta.cardinalities[field])
+        encoding = table.meta.encoding(name)
+        values = table.values_of(field) if encoding.bins is not None else None
+        grouping = group(encoding, counts[part], values)
+        ids[part] = offset + grouping.codes
+        cardinalities.append(grouping.cardinality)
+        offset += grouping.cardinality
     if offset > np.iinfo(np.int32).max:
-        raise DataError(f"data set {table.meta.spec!r}: {offset} features are more than 2^31 - 1")
+        raise DataError(
+            f"data set {table.meta.spec!r}: {offset} features are more than 2^31 - 1; "
+            "raise the minimum count or hash fields of many values"
+        )
     return ids.astype(np.int32), cardinalities
 
 

@@ -1,6 +1,15 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("data", deadline=None)  # first calls compile
+settings.load_profile("data")
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -8,3 +17,40 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("PEPBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def raw() -> Callable[[str], Path]:
+    def folder_of(name: str) -> Path:
+        default = REPOSITORY.parent / "shared" / "data"
+        folder = Path(os.environ.get("PEPBENCH_DATA_DIR", default)) / name
+        if not folder.is_dir():
+            pytest.skip(f"no raw data in {folder}; set PEPBENCH_DATA_DIR")
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture
+def command(pepbench: Callable[..., Any], cache: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command line, in an empty working directory, with a cache of this test's own."""
+    monkeypatch.setenv("PEPBENCH_CACHE", str(cache))
+    return pepbench
+
+
+@pytest.fixture
+def refused(command, cache: Path):
+    """Call a command that must end with one line, exit code 2, and nothing in the cache."""
+
+    def call(*arguments: object) -> str:
+        ran = command(*arguments)
+        last = ran.err.strip().splitlines()[-1]
+        assert ran.code == 2, ran
+        assert ran.out == ""
+        assert last.startswith("pepbench: ")
+        assert not list(cache.glob("tables/*/meta.json"))
+        assert not list(cache.glob("tables/.*.tmp"))
+        assert not list(cache.glob("own/*"))
+        return last
+
+    return call

@@ -43,3 +43,9 @@ def random_rows(n: int = 200, seed: int = 0) -> tuple[dict[str, list[str]], list
     sizes = {"a": 7, "b": 40}
     columns = {name: rng.integers(0, k, n).astype(str).tolist() for name, k in sizes.items()}
     return columns, rng.integers(0, 2, n).tolist()
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Damage a finished file of the cache, which is read-only."""
+    path.unlink()
+    path.write_bytes(content)

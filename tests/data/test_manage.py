@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_dataset import Small, random_rows, small
+from small_dataset import Small, overwrite, random_rows, small
 
 from pepbench.data.cache import cache_root, table_folder
 from pepbench.data.dataset import Block, Dataset
@@ -76,7 +76,7 @@ def test_same_files_are_not_read_twice_and_other_files_replace_the_table(source)
 
 def test_damaged_table_says_how_to_add_it_again(source):
     table = add(Letters(), source)
-    (table.folder / "codes.npy").write_bytes(b"")
+    overwrite(table.folder / "codes.npy", b"")
     assert not is_added(Letters())
     assert verify(Letters())
     with pytest.raises(DataError, match=r"damaged.*pepbench data add letters"):
@@ -97,7 +97,7 @@ def test_verify_looks_into_splits_too(source):
     splits = open_splits(add(Letters(), source), 4)
     path = splits.folder / "train-labels.npy"
     content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([1 - content[-1]]))
+    overwrite(path, content[:-1] + bytes([1 - content[-1]]))
     assert [problem for problem in verify(Letters()) if "train-labels" in problem]
 
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_dataset import random_rows, small
+from small_dataset import overwrite, random_rows, small
 
+from pepbench.data.dealing import part_of_rows
 from pepbench.data.manage import add
-from pepbench.data.splits import open_splits, part_of_rows, verify_splits
+from pepbench.data.splits import open_splits, verify_splits
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 
@@ -119,7 +120,7 @@ def test_truncated_files_are_made_anew(name):
     table = table_of(*random_rows())
     splits = open_splits(table, 0)
     content = (splits.folder / name).read_bytes()
-    (splits.folder / name).write_bytes(content[: len(content) // 2])
+    overwrite(splits.folder / name, content[: len(content) // 2])
     again = open_splits(table, 0)
     assert again.fingerprint == splits.fingerprint
     assert (splits.folder / name).read_bytes() == content
@@ -129,7 +130,7 @@ def test_changed_content_is_found_by_verifying():
     splits = open_splits(table_of(*random_rows()), 0)
     path = splits.folder / "test-labels.npy"
     content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([1 - content[-1]]))
+    overwrite(path, content[:-1] + bytes([1 - content[-1]]))
     assert verify_splits(splits) == [
         f"{splits.folder}: the content of test-labels.npy does not match its checksum"
     ]

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from pepbench.datasets.anime import Anime
+from pepbench.datasets.criteo import Criteo
+from pepbench.datasets.frappe import Frappe
 from pepbench.datasets.ml_100k import MovieLens100K, MovieLens100KIds
 from pepbench.datasets.synthetic import Synthetic
 
@@ -17,6 +19,27 @@ CASES = [
     (MovieLens100K(), "ml-100k", "4dace3254ade1e55", "9856af4f1274aa48"),
     (MovieLens100KIds(), "ml-100k", "4aa34c96e2374c46", "92571315819757b0"),
     (Anime(), "anime", "36d0d034d061d476", "65d3120ec0d8ac2f"),
+    (
+        MovieLens100KIds(split="time"),
+        "ml-100k",
+        "4aa34c96e2374c46",
+        "d42b187b5847cc80",
+    ),
+    (
+        MovieLens100KIds(split="user"),
+        "ml-100k",
+        "4aa34c96e2374c46",
+        "8730af71c48baa15",
+    ),
+    (Criteo(), "criteo", "87edd66f6e67576e", "10ec01376d0b834d"),
+    (Criteo(rows=500), "criteo", "3a3e46dc002d9e40", "c2bfdb9059e55ad2"),
+    (
+        Criteo(min_count=2, split="time"),
+        "criteo",
+        "87edd66f6e67576e",
+        "d26d37cfbe73fdc2",
+    ),
+    (Frappe(), "frappe", "0063c1742ba3d5ab", "53c3be47801b7491"),
     (Synthetic(), None, "c1fbbc8c58806ea7", "c72daeded2e2915c"),
     (
         Synthetic(rows=1_000, fields=3, features=50, dim=3, seed=5),
@@ -74,4 +97,6 @@ def test_splits_hold_global_ids_of_all_fields(case):
         assert (rows.ids >= fields.offsets).all()
         assert (rows.ids < fields.offsets + fields.cardinalities).all()
     assert (np.delete(fields.frequencies, fields.offsets) > 0).all()
-    assert (fields.frequencies[fields.offsets] == 0).all()
+    for name, rare in zip(fields.names, fields.frequencies[fields.offsets], strict=True):
+        assert rare == 0 or splits.table.meta.encoding(name).min_count > 1
+    assert fields.frequencies.sum() == splits.train.ids.size

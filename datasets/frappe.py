@@ -1,0 +1,91 @@
+"""Frappe: which apps people used in which circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pepbench.data.dataset import Block, Download, SampledDataset
+from pepbench.data.delimited import read_chunks
+from pepbench.data.formats import entry_ids
+from pepbench.data.sources import existing, not_empty
+from pepbench.errors import DataError
+
+FIELDS = (
+    "user",
+    "item",
+    "daytime",
+    "weekday",
+    "isweekend",
+    "homework",
+    "cost",
+    "weather",
+    "country",
+    "city",
+)
+FILES = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
+"""In the order of the parts."""
+ADDRESS = (
+    "https://raw.githubusercontent.com/hexiangnan/neural_factorization_machine/master/data/frappe"
+)
+CHECKSUMS = {
+    FILES[1]: "fdf4be563a7dd9b15f7a6e8b32671e90e6e7a2a2bd3af4e10bf13c5ad7e76e9e",
+    FILES[2]: "a2ebaef3a9af8e55f8bb0d08bc4923965e42e43760ebd7635ac2f8c5db99e097",
+}
+"""Of the files whose checksum we know; the training file is to be downloaded by hand."""
+
+
+@dataclass(frozen=True)
+class Frappe(SampledDataset):
+    """Frappe as prepared for NFM (He & Chua 2017): 10 fields; positive: used, negative: sampled.
+
+    Reads ``frappe.train.libfm``, ``frappe.validation.libfm`` and ``frappe.test.libfm``. Where all
+    three are there the split is the files' own (202,027 / 57,722 / 28,860 rows); else rows of those
+    that are there are split at random by seed. ``pepbench data info frappe`` says which.
+    """
+
+    name = "frappe"
+    title = "Frappe app usage with contexts"
+    licence = "research use; cite the paper"
+    citation = (
+        "L. Baltrunas, K. Church, A. Karatzoglou, N. Oliver: Frappe: Understanding the Usage and "
+        "Perception of Mobile App Recommendations In-The-Wild. arXiv 1505.03014, 2015"
+    )
+    url = "https://github.com/hexiangnan/neural_factorization_machine/tree/master/data/frappe"
+    files = FILES
+    downloads = tuple(
+        Download(f"{ADDRESS}/{name}", f"sha256:{checksum}", "frappe")
+        for name, checksum in CHECKSUMS.items()
+    )
+
+    def raw_files(self, source: Path) -> dict[str, Path]:
+        """Those of the three files that are there."""
+        expected = f"expected a folder with {', '.join(FILES)}, or some of them"
+        if not existing(source, expected).is_dir():
+            raise DataError(f"{source} is not a folder; {expected}")
+        there = [name for name in FILES if existing(source / name).is_file()]
+        if not there:
+            raise DataError(f"{source} lacks all of {', '.join(FILES)}; {expected}")
+        return {name: not_empty(source / name) for name in there}
+
+    def split_scheme(self, source: Path | None) -> Literal["random", "file"]:
+        """The files' own split if all three are there."""
+        assert source is not None
+        return "file" if len(self.raw_files(source)) == len(FILES) else "random"
+
+    def blocks(self, source: Path | None) -> Iterator[Block]:
+        """Yield training, validation and test rows, in the order of the files."""
+        assert source is not None
+        for name, path in self.raw_files(source).items():
+            part = FILES.index(name)
+            for chunk in read_chunks(path, ("label", *FIELDS), separator=" "):
+                labels = chunk.integers("label", -1, 1)
+                if not labels.all():
+                    raise chunk.error(int(np.argmin(labels != 0)), "label is 0, expected -1 or 1")
+                columns = {field: entry_ids(chunk, field) for field in FIELDS}
+                yield Block(columns, labels > 0, pa.array(np.full(len(chunk), part)))

@@ -1,0 +1,207 @@
+"""A file of the user's own, as they described it to ``pepbench data add``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pepbench.data.dataset import Block, Dataset, SplitScheme
+from pepbench.data.delimited import Chunk
+from pepbench.data.description import Description, kept
+from pepbench.data.encoding import FieldEncoding, coarse, log_squared
+from pepbench.data.formats import FORMATS, NUMBER
+from pepbench.data.sources import existing, not_empty
+from pepbench.data.vocabulary import hashed
+from pepbench.errors import DataError
+
+LABELS = {"0": 0, "-1": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "+1": 1}
+PARTS = {"0": 0, "train": 0, "training": 0, "1": 1, "validation": 1, "2": 2, "test": 2}
+LARGEST = 2**53
+
+
+@dataclass(frozen=True)
+class Own(Dataset):
+    """A CSV, TSV, Parquet or libFM file of your own, under the name that you gave it.
+
+    ``pepbench data add mine --from clicks.parquet --label clicked`` describes and adds it;
+    from then on ``own:data=mine`` is a data set like all others.
+    """
+
+    name = "own"
+    title = "A file of your own"
+    licence = "yours to know"
+    citation = "your own file"
+    url = "docs/data.md"
+
+    data: Annotated[str, "the name that was given to it"] = ""
+
+    @classmethod
+    def described(cls, name: str, description: Description) -> Self:
+        """A data set that has not been added yet."""
+        dataset = cls(data=name)
+        vars(dataset)["description"] = description
+        return dataset
+
+    @cached_property
+    def description(self) -> Description:
+        """What the user said about the file."""
+        description = kept(self.data)
+        if description is None:
+            raise DataError(
+                f"no data set of your own is named {self.data!r}; "
+                f"add it with: pepbench data add {self.data or 'NAME'} --from FILE --label COLUMN"
+            )
+        return description
+
+    @property
+    def sample(self) -> int | None:
+        """As the description says."""
+        return self.description.rows or None
+
+    def identity(self) -> dict[str, Any]:
+        """The description as well as the name."""
+        if not self.data:
+            return {}
+        return {"data": self.data, **self.description.model_dump(mode="json")}
+
+    def raw_files(self, source: Path) -> dict[str, Path]:
+        """The file itself."""
+        return {source.name: not_empty(existing(source, "expected a file"))}
+
+    def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
+        """As the description says."""
+        return self.description.scheme
+
+    def encoding(self, field: str) -> FieldEncoding:
+        """As the description says."""
+        return self.description.encoding(field)
+
+    def blocks(self, source: Path | None) -> Iterator[Block]:
+        """Yield all rows in the order of the file."""
+        assert source is not None
+        said = self.description
+        for chunk in FORMATS[said.format].chunks(source, said.columns):
+            columns = {name: category(chunk, name, said.hash.get(name)) for name in said.fields}
+            columns |= {name: binned(chunk, name) for name in said.numeric}
+            columns |= {
+                name: texts_of(chunk, name).bucketed(name, -LARGEST, LARGEST, log_squared)
+                for name in said.log
+            }
+            key = KEYS[said.scheme](chunk, said.split_column) if said.split_column else None
+            yield Block(columns, labels(chunk, said.label, said.positive), key)
+
+
+def texts_of(chunk: Chunk, column: str) -> Chunk:
+    """The chunk with a column as text: of a dictionary array's values, or of all."""
+    values = chunk[column]
+    if pa.types.is_floating(values.type):
+        # As pandas writes whole numbers with gaps.
+        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
+        values = pc.if_else(pc.is_nan(values), None, values)
+        values = values.cast(pa.int64()) if whole else values
+    if pa.types.is_dictionary(values.type) and values.null_count == 0:
+        texts = values.dictionary.cast(pa.string())
+        values = pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), texts)
+    else:
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        values = pc.fill_null(values.cast(pa.string()), "")
+    return Chunk(chunk.path, chunk.first_row, {**chunk.columns, column: values})
+
+
+def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
+    """A column as it stands, or hashed into so many values."""
+    return chunk[column] if buckets is None else hashed(texts_of(chunk, column)[column], buckets)
+
+
+def binned(chunk: Chunk, column: str) -> pa.Array:
+    """A column of numbers, each cut to 16 binary digits, as text; what is missing is empty."""
+    values = chunk[column]
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        return _number_texts(values.cast(pa.float64()))
+    as_text = texts_of(chunk, column)
+    texts, indices = as_text.distinct(column)
+    blank = pc.equal(texts, "")
+    legal = pc.or_(pc.match_substring_regex(texts, NUMBER), blank)
+    wrong = ~legal.to_numpy(zero_copy_only=False)
+    as_text.refuse(column, wrong, indices, "expected a number, or nothing")
+    numbers = pc.if_else(blank, None, texts).cast(pa.float64())
+    return pa.DictionaryArray.from_arrays(pa.array(indices), _number_texts(numbers))
+
+
+def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:
+    given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
+    texts = pa.array(coarse(given)).cast(pa.string())
+    return pc.if_else(pa.array(np.isnan(given)), "", texts)
+
+
+def labels(chunk: Chunk, column: str, positive: str | None) -> NDArray[np.uint8]:
+    """Labels 0 and 1 of a chunk, (n,)."""
+    as_text = texts_of(chunk, column)
+    texts, indices = as_text.distinct(column)
+    if positive is not None:
+        wrong = pc.equal(texts, "").to_numpy(zero_copy_only=False)
+        as_text.refuse(column, wrong, indices, "expected a label")
+        codes = np.array([text == positive for text in texts.to_pylist()], dtype=np.uint8)
+        return codes[indices]
+    found = [LABELS.get(text.lower()) for text in texts.to_pylist()]
+    wrong = np.array([code is None for code in found], dtype=np.bool_)
+    as_text.refuse(
+        column, wrong, indices, "expected 0 or 1; name the value that counts as 1 with --positive"
+    )
+    return np.array(found, dtype=np.uint8)[indices]
+
+
+def time_key(chunk: Chunk, column: str) -> pa.Array:
+    """Times as whole numbers, (n,): microseconds since 1970, or whatever numbers the file has."""
+    values = chunk[column]
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        return values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    if pa.types.is_integer(values.type):
+        return values.cast(pa.int64())
+    as_text = texts_of(chunk, column)
+    texts, indices = as_text.distinct(column)
+    whole = pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")
+    if pc.all(whole).as_py():
+        return texts.cast(pa.int64()).take(pa.array(indices))
+    stamps = pc.match_substring_regex(
+        texts,
+        r"^[0-9]{4}-[01][0-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?)?$",
+    )
+    wrong = ~stamps.to_numpy(zero_copy_only=False)
+    as_text.refuse(column, wrong, indices, "expected a whole number or 2024-12-31 23:59:59")
+    try:
+        times = texts.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{chunk.path}, column {column!r}: {error}") from None
+    return times.cast(pa.int64()).take(pa.array(indices))
+
+
+def user_key(chunk: Chunk, column: str) -> pa.Array:
+    """Users as they stand."""
+    return chunk[column]
+
+
+def part_key(chunk: Chunk, column: str) -> pa.Array:
+    """Parts 0, 1, 2 from their numbers or names, (n,)."""
+    as_text = texts_of(chunk, column)
+    texts, indices = as_text.distinct(column)
+    found = [PARTS.get(text.lower()) for text in texts.to_pylist()]
+    wrong = np.array([part is None for part in found], dtype=np.bool_)
+    as_text.refuse(column, wrong, indices, "expected train, validation or test")
+    return pa.array(np.array(found, dtype=np.int64)[indices])
+
+
+KEYS: dict[SplitScheme, Callable[[Chunk, str], pa.Array]] = {
+    "time": time_key,
+    "group": user_key,
+    "file": part_key,
+}

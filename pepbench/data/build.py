@@ -1,0 +1,199 @@
+"""From blocks of raw rows to a table in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+import pepbench
+from pepbench.data.arrays import ArrayWriter, write_array
+from pepbench.data.cache import file_sizes
+from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
+from pepbench.data.encoding import FieldEncoding
+from pepbench.data.pipeline import ahead, usable_threads
+from pepbench.data.ranges import remember
+from pepbench.data.sampling import sampled_blocks
+from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
+from pepbench.data.vocabulary import Vocabulary
+from pepbench.errors import DataError
+from pepbench.records import write_atomically
+
+Progress = Callable[[int], None]
+"""Called with the number of rows written so far."""
+
+
+def write_table(
+    dataset: Dataset,
+    source: Path | None,
+    folder: Path,
+    *,
+    sources: Callable[[], dict[str, str]] = dict,
+    progress: Progress | None = None,
+) -> None:
+    """Encode all rows of a data set into an empty folder.
+
+    Memory is bounded by the vocabularies and one block.
+
+    Parameters
+    ----------
+    dataset
+        Yields the rows.
+    source
+        Folder of raw files, None for generated data sets.
+    folder
+        Where to write.
+    sources
+        Gives the SHA-256 of the raw files, to be noted; called at the end.
+    progress
+        Called after each block.
+
+    Raises
+    ------
+    DataError
+        If a label is not 0 or 1, all labels are equal, there are no rows, or blocks do not fit
+        together.
+    """
+    vocabularies: dict[str, Vocabulary] = {}
+    scheme = dataset.split_scheme(source)
+    groups = Vocabulary("group")
+    n_positive = 0
+    with ExitStack() as files, ThreadPoolExecutor(threads := usable_threads()) as pool:
+        labels = files.enter_context(ArrayWriter(folder / "labels.npy", "|u1"))
+        codes: ArrayWriter | None = None
+        keys: ArrayWriter | None = None
+        if scheme != "random":
+            keys = files.enter_context(ArrayWriter(folder / "split.npy", "<i8"))
+        for block in files.enter_context(closing(ahead(sampled_blocks(dataset, source)))):
+            if codes is None:
+                vocabularies = {name: Vocabulary(name) for name in block.columns}
+                shape = (len(vocabularies),)
+                codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
+            _check_block(dataset, block, list(vocabularies), labels.n_rows)
+            codes.append(_encode(block, list(vocabularies.values()), pool, threads))
+            if keys is not None:
+                keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
+            labels.append(block.labels)
+            n_positive += int(np.count_nonzero(block.labels))
+            if progress is not None:
+                progress(labels.n_rows)
+    n_rows = labels.n_rows
+    if codes is None or n_rows == 0:
+        raise DataError(f"data set {dataset.spec!r} has no rows")
+    if n_positive in (0, n_rows):
+        raise DataError(
+            f"data set {dataset.spec!r}: all {n_rows} labels are {int(n_positive > 0)}; "
+            "there is nothing to learn"
+        )
+
+    _write_vocabularies(folder / "vocabularies.parquet", vocabularies)
+    digests = {
+        "codes": codes.digest,
+        "labels": labels.digest,
+        "vocabularies": vocabulary_digest(vocabularies.values()),
+    }
+    fields = tuple(vocabularies)
+    fingerprint = table_fingerprint(fields, digests)
+    truth = dataset.truth()
+    if truth is not None:
+        digests["widths"] = write_array(folder / "widths.npy", _planted_widths(truth, vocabularies))
+    if keys is not None:
+        digests["split"] = keys.digest
+    encodings = {name: dataset.encoding(name) for name in fields}
+    meta = TableMeta(
+        name=dataset.name,
+        spec=dataset.spec,
+        options=dataset.options(),
+        version=dataset.version,
+        licence=dataset.licence,
+        versions={
+            "pepbench": pepbench.__version__,
+            "numpy": np.__version__,
+            "pyarrow": pa.__version__,
+        },
+        fields=fields,
+        cardinalities=tuple(map(len, vocabularies.values())),
+        n_rows=n_rows,
+        n_positive=n_positive,
+        fingerprint=fingerprint,
+        digests=digests,
+        sources=sources(),
+        sizes=file_sizes(folder),
+        bayes_auc=truth.bayes_auc if truth is not None else None,
+        split_scheme=scheme,
+        encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
+    )
+    write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
+    remember(folder / "codes.npy")
+
+
+def _encode(
+    block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor, threads: int
+) -> NDArray[np.int32]:
+    """Codes of a block's rows, (n, F); each field is one thread's business."""
+    columns = list(block.columns.values())
+    codes = np.empty((len(block.labels), len(columns)), dtype=np.int32)
+
+    def encode_every(first: int) -> None:
+        for i in range(first, len(columns), threads):
+            vocabularies[i].encode(columns[i], codes[:, i])
+
+    list(pool.map(encode_every, range(threads)))
+    return codes
+
+
+def _split_keys(
+    dataset: Dataset, block: Block, scheme: SplitScheme, groups: Vocabulary, first_row: int
+) -> NDArray[np.int64]:
+    """What a block's rows are split by, (n,); users are numbered by first appearance."""
+    column = block.split_key
+    where = f"data set {dataset.spec!r}"
+    if column is None or len(column) != len(block.labels):
+        raise DataError(f"{where}: a block lacks the key that rows are split by")
+    if scheme == "group":
+        return groups.encode(column).astype(np.int64)
+    if column.null_count:
+        row = first_row + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(f"{where}, row {row + 1}: no {scheme} to split by; drop such rows")
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _write_vocabularies(path: Path, vocabularies: dict[str, Vocabulary]) -> None:
+    schema = pa.schema({"field": pa.string(), "value": pa.string()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for name, vocabulary in vocabularies.items():
+            for part in vocabulary.slices():
+                fields = pa.repeat(pa.scalar(name), len(part))
+                writer.write_table(pa.table([fields, part.cast(pa.string())], schema=schema))
+
+
+def _planted_widths(truth: Truth, vocabularies: dict[str, Vocabulary]) -> NDArray[np.int32]:
+    widths = [
+        truth.widths[name][value]
+        for name, vocabulary in vocabularies.items()
+        for part in vocabulary.slices()
+        for value in part.to_pylist()
+    ]
+    return np.array(widths, dtype=np.int32)
+
+
+def _check_block(dataset: Dataset, block: Block, fields: list[str], first_row: int) -> None:
+    """Refuse a block that does not continue the table; rows are counted from 1."""
+    where = f"data set {dataset.spec!r}"
+    if not fields or list(block.columns) != fields:
+        raise DataError(f"{where}: block with fields {list(block.columns)}, expected {fields}")
+    lengths = {len(column) for column in block.columns.values()} | {len(block.labels)}
+    if len(lengths) != 1:
+        raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
+    wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))
+    if len(wrong):
+        value = block.labels[wrong[0]].item()
+        raise DataError(
+            f"{where}, row {first_row + int(wrong[0]) + 1}: label is {value!r}, expected 0 or 1"
+        )

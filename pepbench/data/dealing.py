@@ -1,0 +1,207 @@
+"""Which rows go to training (part 0), validation (1) and test (2).
+
+One function for each way of splitting; memory is one byte a row, and for splits by user some more
+for each user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.data.arrays import read_rows
+from pepbench.data.dataset import SplitScheme
+from pepbench.errors import DataError
+
+SPLIT_STREAM = 0x73706C6974
+"""Keeps the split's random numbers apart from all others drawn with the same seed."""
+HELD_OUT = 10
+"""One in so many rows goes to validation, and as many to test."""
+DRAWS_AT_A_TIME = 1 << 20
+RADIX_BITS = 16
+
+Chunks = Callable[[], Iterator[NDArray[np.uint64]]]
+"""Starts a new pass over the same numbers, some at a time."""
+
+
+def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
+    """Deal rows at random: 80 % to part 0 (train), 10 % each to 1 (validation) and 2 (test).
+
+    Rows are ranked by raw 64-bit draws of a seeded PCG64, whose stream numpy guarantees; that of
+    ``Generator.permutation`` it does not. The lowest tenth is for validation, the next for test.
+
+    Returns
+    -------
+    Shape (n_rows,): the part of each row.
+
+    Examples
+    --------
+    >>> np.bincount(part_of_rows(25, seed=0)).tolist()
+    [21, 2, 2]
+    """
+    held_out = n_rows // HELD_OUT
+    chunks = _draws(n_rows, seed, SPLIT_STREAM)
+    parts = np.zeros(n_rows, dtype=np.uint8)
+    parts[lowest(chunks, n_rows, 2 * held_out)] = 2
+    parts[lowest(chunks, n_rows, held_out)] = 1
+    return parts
+
+
+def sample_of_rows(n_rows: int, wanted: int, seed: int) -> NDArray[np.bool_]:
+    """Choose ``wanted`` of the rows at random: shape (n_rows,), true for the chosen ones.
+
+    >>> sample_of_rows(10, 4, seed=0).sum()
+    np.int64(4)
+    """
+    return lowest(_draws(n_rows, seed, SPLIT_STREAM + 1), n_rows, min(wanted, n_rows))
+
+
+def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The earliest 80 % are for training, the next 10 % for validation, the latest for test.
+
+    Rows of the same time stay together, in the later part.
+
+    Parameters
+    ----------
+    times
+        Shape (rows,).
+
+    Raises
+    ------
+    DataError
+        If a part would be without rows.
+
+    Examples
+    --------
+    >>> part_by_time(np.array([5, 0, 1, 2, 3, 4, 6, 7, 8, 9])).tolist()
+    [0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
+    """
+    n_rows = len(times)
+    held_out = n_rows // HELD_OUT
+    chunks = _as_unsigned(times)
+    begins = [_smallest(chunks, n_rows - k * held_out)[0] for k in (2, 1)]
+    parts = np.zeros(n_rows, dtype=np.uint8)
+    at = 0
+    for chunk in chunks():
+        part = (chunk >= begins[0]).astype(np.uint8) + (chunk >= begins[1])
+        parts[at : at + len(chunk)] = part
+        at += len(chunk)
+    _refuse_empty(parts, "too many rows have the same time to split by it; split at random")
+    return parts
+
+
+def part_by_group(groups: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
+    """Deal whole groups, such as all rows of a user: 80 % of them to training.
+
+    Parameters
+    ----------
+    groups
+        Shape (rows,): numbers of the groups, from 0 without gaps.
+    seed
+        Decides which group goes where.
+
+    Examples
+    --------
+    >>> parts = part_by_group(np.arange(30) // 2, seed=0)
+    >>> bool((parts[::2] == parts[1::2]).all())
+    True
+    """
+    parts = part_of_rows(int(groups.max()) + 1, seed)[groups]
+    _refuse_empty(parts, "too few groups to split by; at least 10 are needed")
+    return parts
+
+
+def part_by_file(given: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The parts that the file itself names: (rows,) of 0, 1, 2.
+
+    Raises
+    ------
+    DataError
+        For other numbers, and if a part is without rows.
+    """
+    wrong = np.flatnonzero((given < 0) | (given > 2))
+    if len(wrong):
+        raise DataError(
+            f"row {wrong[0] + 1}: part {given[wrong[0]]} to split by, expected 0, 1 or 2"
+        )
+    parts = given.astype(np.uint8)
+    _refuse_empty(parts, "the file's own split lacks training, validation or test rows")
+    return parts
+
+
+def deal(
+    scheme: SplitScheme, n_rows: int, keys: NDArray[np.int64] | None, seed: int
+) -> NDArray[np.uint8]:
+    """The part of each row, (n_rows,), in the way of ``scheme``; ``keys`` (n_rows,) if it has any.
+
+    ``seed`` makes no difference to splits by time and by the file.
+    """
+    if keys is None:
+        return part_of_rows(n_rows, seed)
+    ways: dict[str, Callable[[NDArray[np.int64]], NDArray[np.uint8]]] = {
+        "time": part_by_time,
+        "group": lambda groups: part_by_group(groups, seed),
+        "file": part_by_file,
+    }
+    return ways[scheme](keys)
+
+
+def lowest(chunks: Chunks, n: int, count: int) -> NDArray[np.bool_]:
+    """Which of ``n`` numbers are the ``count`` smallest, the first ones among equals: (n,)."""
+    chosen = np.zeros(n, dtype=np.bool_)
+    if count == 0:
+        return chosen
+    bound, equals = _smallest(chunks, count - 1)
+    at = 0
+    for chunk in chunks():
+        ties = np.flatnonzero(chunk == bound)[: equals + 1]
+        equals -= len(ties)
+        chosen[at : at + len(chunk)] = chunk < bound
+        chosen[at + ties] = True
+        at += len(chunk)
+    return chosen
+
+
+def _smallest(chunks: Chunks, rank: int) -> tuple[np.uint64, int]:
+    """The number of a rank, from 0, and its rank among its equals: by radix, in several passes."""
+    prefix = 0
+    for shift in range(64 - RADIX_BITS, -1, -RADIX_BITS):
+        counts = np.zeros(1 << RADIX_BITS, dtype=np.int64)
+        above = np.uint64(shift + RADIX_BITS)
+        for chunk in chunks():
+            if shift + RADIX_BITS < 64:
+                chunk = chunk[(chunk >> above) == np.uint64(prefix)]
+            digits = (chunk >> np.uint64(shift)) & np.uint64((1 << RADIX_BITS) - 1)
+            counts += np.bincount(digits.astype(np.int64), minlength=len(counts))
+        ends = np.cumsum(counts)
+        digit = int(np.searchsorted(ends, rank, side="right"))
+        rank -= int(ends[digit] - counts[digit])
+        prefix = prefix << RADIX_BITS | digit
+    return np.uint64(prefix), rank
+
+
+def _draws(n: int, seed: int, stream: int) -> Chunks:
+    def chunks() -> Iterator[NDArray[np.uint64]]:
+        generator = np.random.PCG64(np.random.SeedSequence([stream, seed]))
+        for start in range(0, n, DRAWS_AT_A_TIME):
+            yield generator.random_raw(min(DRAWS_AT_A_TIME, n - start))
+
+    return chunks
+
+
+def _as_unsigned(values: NDArray[np.int64]) -> Chunks:
+    """64-bit whole numbers, shifted so that their order is that of unsigned ones."""
+
+    def chunks() -> Iterator[NDArray[np.uint64]]:
+        for start in range(0, len(values), DRAWS_AT_A_TIME):
+            part = np.ascontiguousarray(read_rows(values, start, start + DRAWS_AT_A_TIME))
+            yield part.view(np.uint64) ^ np.uint64(1 << 63)
+
+    return chunks
+
+
+def _refuse_empty(parts: NDArray[np.uint8], reason: str) -> None:
+    if (np.bincount(parts, minlength=3) == 0).any():
+        raise DataError(reason)

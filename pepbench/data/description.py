@@ -1,0 +1,210 @@
+"""What a user says about a file of their own, and where that is kept.
+
+Descriptions are TOML: written by the user, or by ``pepbench data add`` from its options. Those of
+added data sets are kept in the cache as ``own/<name>.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pepbench.data.cache import cache_root
+from pepbench.data.dataset import SplitScheme
+from pepbench.data.encoding import FieldEncoding
+from pepbench.data.formats import FORMATS, format_of
+from pepbench.errors import DataError, unknown_name
+from pepbench.records import write_atomically
+
+SCHEMES: dict[str, SplitScheme] = {
+    "random": "random",
+    "time": "time",
+    "user": "group",
+    "file": "file",
+}
+
+
+class Description(BaseModel):
+    """How the columns of a file become fields, labels and splits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["csv", "tsv", "parquet", "libfm"]
+    label: str
+    """Column of the labels."""
+    positive: str | None = None
+    """The label, as text, that counts as 1; without it labels must be 0 or 1 (or −1, true…)."""
+    fields: tuple[str, ...] = ()
+    """Columns of categories."""
+    numeric: tuple[str, ...] = ()
+    """Columns of numbers, to be cut into bins."""
+    log: tuple[str, ...] = ()
+    """Columns of whole numbers v, to become ⌊(ln v)²⌋."""
+    bins: int = Field(default=32, ge=2)
+    """Intervals for each column of numbers."""
+    min_count: int = Field(default=1, ge=1)
+    """Fewest training rows of a category."""
+    top: int | None = Field(default=None, ge=1)
+    """Most categories of a field."""
+    hash: dict[str, int] = {}
+    """Columns to hash, and into how many values."""
+    split_by: str = "random"
+    """``random``, ``time``, ``user`` or ``file``, and after a colon the column if it has another
+    name."""
+    rows: int = Field(default=0, ge=0)
+    """Rows to take at random; 0 for all."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Description:
+        if self.split_by.partition(":")[0] not in SCHEMES:
+            raise ValueError(unknown_name("way to split", self.split_by, SCHEMES))
+        used = self.used_columns
+        for name in used:
+            if used.count(name) > 1:
+                raise ValueError(f"column {name!r} has two uses")
+        unhashed = set(self.hash) - set(self.fields)
+        if self.fields and unhashed:
+            raise ValueError(
+                f"column {min(unhashed)!r} is to be hashed but is not among the fields"
+            )
+        if any(n < 1 for n in self.hash.values()):
+            raise ValueError("hash a column into 1 value at least")
+        return self
+
+    @property
+    def scheme(self) -> SplitScheme:
+        """How rows are dealt."""
+        return SCHEMES[self.split_by.partition(":")[0]]
+
+    @property
+    def split_column(self) -> str | None:
+        """The column that rows are split by."""
+        way, _, column = self.split_by.partition(":")
+        return None if way == "random" else column or way
+
+    @property
+    def used_columns(self) -> list[str]:
+        """Columns with a use; a column to split by may be a field as well."""
+        return [self.label, *self.fields, *self.numeric, *self.log]
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns to read, each once."""
+        split = [self.split_column] if self.split_column else []
+        return list(dict.fromkeys([*self.used_columns, *split]))
+
+    def encoding(self, field: str) -> FieldEncoding:
+        """How a field's raw values become features."""
+        if field in self.numeric:
+            return FieldEncoding(bins=self.bins)
+        return FieldEncoding(min_count=self.min_count, top=self.top)
+
+
+def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Description]:
+    """Complete what a user says about a file by what is in it.
+
+    Parameters
+    ----------
+    source
+        The file, or a ``.toml`` description whose ``from`` names it.
+    options
+        Entries of :class:`Description` given on the command line; they override the file's.
+
+    Returns
+    -------
+    The file of rows, and its description, in which every field is named.
+
+    Raises
+    ------
+    DataError
+        For unknown columns, options that contradict each other, and files that cannot be read.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if source.suffix == ".toml":
+        said = read_toml(source)
+        if "from" not in said:
+            raise DataError(f'{source}: add from = "FILE", the file that it describes')
+        given = {**said, **given}
+        source = source.parent / Path(given.pop("from")).expanduser()
+    if "label" not in given:
+        raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
+    if not source.is_file():
+        raise DataError(f"{source} is not a file; give the file of rows")
+    given.setdefault("format", format_of(source))
+    description = validated(given, str(source))
+    known = FORMATS[description.format].columns(source)
+    for name in [*description.columns, *description.hash]:
+        if name not in known:
+            raise DataError(f"{source}: {unknown_name('column', name, known)}")
+    if not description.fields:
+        rest = tuple(name for name in known if name not in description.columns)
+        description = validated({**given, "fields": rest}, str(source))
+    if not (description.fields or description.numeric or description.log):
+        raise DataError(f"{source}: has no column beside the label to predict from")
+    return source, description
+
+
+def validated(given: Mapping[str, Any], where: str) -> Description:
+    """A description from its entries; raises :class:`DataError`."""
+    try:
+        return Description.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise DataError(f"{where}: {option + ': ' if option else ''}{message}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The entries of a TOML file; raises :class:`DataError`."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not TOML: {error}") from None
+
+
+def check_name(name: str, taken: frozenset[str]) -> None:
+    """Refuse names that are taken or would not do on a command line."""
+    if name in taken:
+        raise DataError(f"{name!r} is the name of a built-in data set; choose another")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise DataError(f"{name!r} will not do as a name; use a-z, 0-9, - and _")
+
+
+def keep(name: str, description: Description) -> None:
+    """Write a description to the cache."""
+    content = description.model_dump(mode="json", exclude_none=True)
+    write_atomically(_place(name), tomli_w.dumps(content).encode())
+
+
+def kept(name: str) -> Description | None:
+    """The description of an added data set of the user; None if there is none."""
+    if not name or not _place(name).is_file():
+        return None
+    return validated(read_toml(_place(name)), str(_place(name)))
+
+
+def kept_names() -> list[str]:
+    """Names of all data sets of the user in the cache."""
+    return sorted(path.stem for path in (cache_root() / "own").glob("*.toml"))
+
+
+def full_spec(spec: str) -> str:
+    """The spec of a data set that may be the user's own: ``mine`` is short for ``own:data=mine``.
+
+    >>> full_spec("criteo:rows=1000")
+    'criteo:rows=1000'
+    """
+    return f"own:data={spec}" if spec in kept_names() else spec
+
+
+def _place(name: str) -> Path:
+    return cache_root() / "own" / f"{name}.toml"

@@ -1,0 +1,67 @@
+"""A data set's rows back as a Parquet file: values, labels, and which part each row is in."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pepbench.data.splits import PARTS, Splits, parts_of
+from pepbench.errors import DataError
+
+ROWS_AT_A_TIME = 1 << 17
+
+
+def export(splits: Splits, path: Path) -> int:
+    """Write all rows of a table, in its order.
+
+    Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and for each
+    field its raw value as text. The file is there whole or not at all.
+
+    Returns
+    -------
+    The number of rows.
+
+    Raises
+    ------
+    DataError
+        If a field has the name of one of the other columns, or the file cannot be written.
+    """
+    table = splits.table
+    taken = {"row", "split", "label"} & set(table.meta.fields)
+    if taken:
+        raise DataError(f"field {min(taken)!r} has the name of a column of the export; rename it")
+    parts = parts_of(table, splits.meta.seed)
+    vocabularies = [pa.array(values, pa.string()) for values in table.vocabularies]
+    names = pa.array(PARTS)
+    kind = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema(
+        {"row": pa.int64(), "split": kind, "label": pa.uint8()}
+        | dict.fromkeys(table.meta.fields, kind)
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            with pq.ParquetWriter(unfinished, schema) as writer:
+                for start in range(0, table.meta.n_rows, ROWS_AT_A_TIME):
+                    block = slice(start, min(start + ROWS_AT_A_TIME, table.meta.n_rows))
+                    codes = table.codes[block]
+                    columns = [
+                        pa.array(np.arange(block.start, block.stop) + 1),
+                        pa.DictionaryArray.from_arrays(parts[block].astype(np.int32), names),
+                        pa.array(table.labels[block]),
+                        *(
+                            pa.DictionaryArray.from_arrays(
+                                np.ascontiguousarray(codes[:, field]), values
+                            )
+                            for field, values in enumerate(vocabularies)
+                        ),
+                    ]
+                    writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            unfinished.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
+    return table.meta.n_rows

@@ -1,0 +1,54 @@
+"""Compiled loops over blocks of codes; the numpy expressions beside them make several copies."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+compiled = numba.njit(cache=True, nogil=True)
+
+
+@compiled
+def count_training(
+    codes: NDArray[np.int32],
+    parts: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add the training rows' codes (n, F) to ``counts``: one entry for each raw value."""
+    for row in range(codes.shape[0]):
+        if parts[row] == 0:
+            for field in range(codes.shape[1]):
+                counts[offsets[field] + codes[row, field]] += 1
+
+
+@compiled
+def encode_part(
+    codes: NDArray[np.int32],
+    parts: NDArray[np.uint8],
+    part: int,
+    offsets: NDArray[np.int64],
+    features: NDArray[np.int32],
+    out: NDArray[np.int32],
+) -> int:
+    """Global ids of the rows of one part, into the beginning of ``out``; returns how many."""
+    n = 0
+    for row in range(codes.shape[0]):
+        if parts[row] == part:
+            for field in range(codes.shape[1]):
+                out[n, field] = features[offsets[field] + codes[row, field]]
+            n += 1
+    return n
+
+
+@compiled
+def first_outside(
+    ids: NDArray[np.int32], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Row and field of the first id (n, F) outside its field's [low, high); (-1, -1) if none."""
+    for row in range(ids.shape[0]):
+        for field in range(ids.shape[1]):
+            if ids[row, field] < low[field] or ids[row, field] >= high[field]:
+                return row, field
+    return -1, -1
