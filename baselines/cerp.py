@@ -301,10 +301,21 @@ class Summed(Layout):
         """The kept entries."""
         return {"p": self.p.kept, "q": self.q.kept}
 
+    def with_values(self, values: Mapping[str, Floats]) -> Summed:
+        """The same entries with other numbers."""
+        p, q = replace(self.p, kept=values["p"]), replace(self.q, kept=values["q"])
+        return Summed(p, q, self.shape)
+
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Where they belong."""
         p = {f"p_{name}": array for name, array in self.p.structure().items()}
         return p | {f"q_{name}": array for name, array in self.q.structure().items()}
+
+    def widths(self) -> NDArray[np.integer]:
+        """In how many dimensions one of a feature's two rows keeps an entry: (N,)."""
+        features = np.arange(self.shape.n_features)
+        either = self.p.mask()[self.shape.in_p(features)] | self.q.mask()[self.shape.in_q(features)]
+        return np.asarray(either.sum(axis=1))
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""

@@ -19,5 +19,5 @@ class Full(Method):
         """A table of N rows of width D; infeasible under N·D."""
         size = fields.n_features * dim
         if budget < size:
-            raise Infeasible(f"full: the table has {size} parameters, {budget} allowed")
+            raise Infeasible(f"full: smallest possible is {size} parameters, {budget} allowed")
         return PlainTable(fields.n_features, dim)

@@ -181,6 +181,7 @@ class TestDeepHash:
         codes = dhe.Encoding(16, 3, gaussian=True).of(np.arange(20_000), np.dtype(np.float64))
         assert min(stats.kstest(column, "norm").pvalue for column in codes.T) > 0.01 / 16
 
+    @pytest.mark.slow
     def test_codes_do_not_depend_on_pythons_hash(self):
         program = (
             "import numpy as np; from pepbench.baselines.dhe import Encoding; "

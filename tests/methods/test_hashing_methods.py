@@ -138,6 +138,7 @@ def test_signs_are_balanced_and_independent_of_places():
     assert abs(np.corrcoef(sign, hashed(keys, 1000, 5, 0))[0, 1]) < 0.03
 
 
+@pytest.mark.slow
 def test_hashes_do_not_depend_on_the_process():
     code = (
         "import json, numpy as np; from pepbench.baselines.hashing import hashed; "

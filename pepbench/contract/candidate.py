@@ -1,0 +1,171 @@
+"""The method under test, and its fits: made when first asked for, then shared by all checks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pepbench.contract.toy import DIM, Toy, every_feature
+from pepbench.errors import Infeasible
+from pepbench.harness.trial import BrokenContract, describe_failure
+from pepbench.method import Embedding, Fitted, Layout, Method
+from pepbench.training.task import TrialTask
+
+SHARES = (1.0, 0.5, 0.31, 0.1)
+"""Budgets of the checks, as shares of the full table."""
+
+
+class NotApplicable(Exception):
+    """A check has nothing to say about a method; the message tells why."""
+
+
+class DoesNotTrain(BrokenContract):
+    """A fit ended in an exception that is not :class:`~pepbench.errors.Infeasible`."""
+
+
+@dataclass(frozen=True)
+class FitSpec:
+    """What decides a fit of one method on the toy task."""
+
+    budget: int
+    epochs: int = 1
+    seed: int = 0
+    repetition: int = 0
+    """Decides nothing: fits that differ in this alone must be equal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted toy."""
+
+    spec: FitSpec
+    task: TrialTask
+    fitted: Fitted
+
+    @property
+    def embedding(self) -> Embedding:
+        """What was trained."""
+        return self.fitted.model.embedding
+
+    @cached_property
+    def stored(self) -> Layout:
+        """What is stored of it."""
+        return self.embedding.export()
+
+    @property
+    def every_feature(self) -> NDArray[np.int64]:
+        """Rows of ids that hold all features."""
+        return every_feature(self.task.fields)
+
+    def digest(self) -> str:
+        """SHA-256 over the whole state and all exported vectors."""
+        digest = hashlib.sha256()
+        for name, tensor in self.fitted.model.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+        digest.update(self.stored.lookup(self.every_feature).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A method with its options, on trial.
+
+    Parameters
+    ----------
+    method
+        What is checked.
+    toy
+        What it is fitted to.
+    plugins
+        The file that defines it, so that another process can find it.
+    """
+
+    method: Method
+    toy: Toy
+    plugins: tuple[Path, ...] = ()
+    _fits: dict[FitSpec, Fit | BaseException] = field(default_factory=dict)
+
+    def fit(self, spec: FitSpec) -> Fit:
+        """Fit to the toy, once for each ``spec``.
+
+        Raises
+        ------
+        Infeasible
+            As the method does.
+        DoesNotTrain
+            For any other exception of it.
+        """
+        if spec not in self._fits:
+            self._fits[spec] = self._fit(spec)
+        found = self._fits[spec]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _fit(self, spec: FitSpec) -> Fit | BaseException:
+        torch.manual_seed(spec.seed)
+        task = self.toy.task(spec.seed, epochs=spec.epochs, patience=spec.epochs)
+        try:
+            return Fit(spec, task, self.method.fit(task, spec.budget))
+        except Infeasible as error:
+            return error
+        except (Exception, SystemExit) as error:
+            what = describe_failure(error)
+            return DoesNotTrain(f"fit at a budget of {spec.budget} parameters: {what}")
+
+    @property
+    def specs(self) -> tuple[FitSpec, ...]:
+        """Fits over the range of budgets; those of fixed size have one."""
+        budgets = [int(self.toy.full_parameters * share) for share in SHARES]
+        full, half, *fewer = budgets
+        fits = (FitSpec(full, epochs=15), FitSpec(half, epochs=2), *map(FitSpec, fewer))
+        return fits[:1] if self.method.fixed_size else fits
+
+    @cached_property
+    def fits(self) -> Sequence[Fit]:
+        """The fits of :attr:`specs` that are feasible."""
+        found = []
+        for spec in self.specs:
+            try:
+                found.append(self.fit(spec))
+            except Infeasible:
+                continue
+        if not found:
+            raise DoesNotTrain(
+                f"Infeasible even at the full table's {self.toy.full_parameters} parameters; "
+                "at that budget there must be some embedding"
+            )
+        return found
+
+    @property
+    def full(self) -> Fit:
+        """At the full table's budget, trained for long."""
+        return self.fits[0]
+
+    @property
+    def usual(self) -> Fit:
+        """At half of it or, where that is infeasible, all of it; trained for two epochs."""
+        return self._usual(0)
+
+    @property
+    def repeated(self) -> Fit:
+        """The same as :attr:`usual`, fitted a second time."""
+        return self._usual(1)
+
+    def _usual(self, repetition: int) -> Fit:
+        budget = self.fits[min(1, len(self.fits) - 1)].spec.budget
+        return self.fit(FitSpec(budget, epochs=2, repetition=repetition))
+
+    def new_embedding(self, budget: int, seed: int = 0) -> Embedding:
+        """The embedding before training; only of methods that do not search for it."""
+        if type(self.method).embedding is Method.embedding:
+            raise NotApplicable("the method searches: it has no embedding() to look at")
+        torch.manual_seed(seed)
+        return self.method.embedding(self.toy.fields, DIM, budget)
