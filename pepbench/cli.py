@@ -257,29 +257,145 @@ def show(
         _console().print(card(component))
 
 
+@app.command(
+    "test-method",
+    epilog="Examples:\n\n"
+    "  pepbench test-method my_method.py\n\n"
+    "  pepbench test-method my_method.py --method my-method:rank=2\n\n"
+    "  pepbench test-method --method mde",
+)
+def check_method(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.py]", help="A plug-in that defines methods.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One of the file's methods, or a built-in one, with options to fix "
+            "(name:option=value); repeatable. Default: all of the file's."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check that methods keep the rules: sizes, counts, exports, seeds, gradients, learning.
+
+    Says of each rule whether it is kept and, if not, why and what to do. Exit code 1 if one is
+    broken.
+    """
+    from pepbench.contract.command import check_methods
+
+    return check_methods(file, tuple(method or ()), as_json)
+
+
 @data_app.command(
     "add",
     epilog="Examples:\n\n"
     "  pepbench data add ml-100k --from ~/data/ml-100k\n\n"
-    "  pepbench data add synthetic:rows=200000",
+    "  pepbench data add criteo --from train.txt --rows 1M\n\n"
+    "  pepbench data add synthetic:rows=200000\n\n"
+    "  pepbench data add mine --from clicks.parquet --label clicked --fields user,item,city "
+    "--numeric price --split-by time\n\n"
+    "  pepbench data add mine --from clicks.toml",
 )
 def data_add(
-    name: Annotated[str, typer.Argument(help="As listed by: pepbench list datasets")],
-    source: Annotated[Path | None, typer.Option("--from", help="Folder of the raw files.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(help="As listed by: pepbench list datasets; or a new one for your own file"),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of the raw files; or your own file or description."),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Take so many rows at random, such as 1M; default: all.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Own file: column of the labels.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Own file: the label that counts as 1, if not 1 or true.")
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Own file: columns of categories; default: all others.")
+    ] = None,
+    numeric: Annotated[
+        str | None, typer.Option(help="Own file: columns of numbers to cut into bins.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Own file: columns of counts to bucket by ⌊(ln v)²⌋.")
+    ] = None,
+    bins: Annotated[int | None, typer.Option(help="Own file: bins of each number; 32.")] = None,
+    min_count: Annotated[
+        int | None, typer.Option(help="Own file: fewest training rows of a category; 1.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Own file: most categories of a field; default: all.")
+    ] = None,
+    hashes: Annotated[
+        str | None,
+        typer.Option("--hash", help="Own file: columns to hash, such as url=100000,query=50000."),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(help="Own file: random, time, user or file, and the column: time:sold_at."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by name."),
+    ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Read a data set's raw files, encode them and keep them in the cache."""
-    from pepbench.data.manage import add, describe
+    from pepbench.catalog import Catalog
+    from pepbench.data import command
+    from pepbench.data.manage import describe
     from pepbench.report.cards import description
 
-    dataset = _dataset(name, plugin)
-    add(dataset, source)
+    catalog = Catalog(tuple(plugin or ()))
+    options = command.own_options(
+        label=label,
+        positive=positive,
+        fields=fields,
+        numeric=numeric,
+        log=log,
+        bins=bins,
+        min_count=min_count,
+        top=top,
+        hash=hashes,
+        split_by=split_by,
+        format=form,
+    )
+    dataset = command.add_named(catalog, name, source, rows, options)
     facts = describe(dataset)
     if as_json:
         _print_json(facts)
     else:
         _console().print(description(facts))
+
+
+@data_app.command(
+    "fetch",
+    epilog="Examples:\n\n"
+    "  pepbench data fetch ml-100k\n\n"
+    "  pepbench data fetch ml-1m-ids --url https://mirror.example/movielens/",
+)
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="As listed by: pepbench list datasets")],
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="A mirror: address of the file, or of its folder with / at the end."),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Download a data set's raw files, check them, and add it. Its licence is shown first."""
+    from pepbench.catalog import Catalog
+    from pepbench.data import command
+    from pepbench.data.fetch import fetch
+
+    dataset = _dataset(name, plugin)
+    print(f"{dataset.title}. Licence: {dataset.licence}\nCite: {dataset.citation}", flush=True)
+    folder = fetch(dataset, tuple(url or ()))
+    command.add_named(Catalog(tuple(plugin or ())), name, folder, None, {})
+    print(f"added {dataset.spec} from {folder}")
 
 
 @data_app.command("info", epilog="Example:\n\n  pepbench data info anime --json")
@@ -289,27 +405,49 @@ def data_info(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a data set: rows, fields, splits, fingerprints, licence, citation."""
-    from pepbench.data.manage import describe
+    """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
+    from pepbench.data.manage import describe, frequency_curve
+    from pepbench.data.statistics import chart
     from pepbench.report.cards import description
 
-    facts = describe(_dataset(name, plugin), split_seed)
+    dataset = _dataset(name, plugin)
+    facts = describe(dataset, split_seed)
+    points = frequency_curve(dataset, split_seed)
     if as_json:
-        _print_json(facts)
-    else:
-        _console().print(description(facts))
+        _print_json(facts | {"frequency_curve": points})
+        return
+    _console().print(description(facts))
+    most, least = points[0][1], points[-1][1]
+    print(f"\nfrequency by rank, both logarithmic: {most:,} {chart(points)} {least:,}")
+
+
+@data_app.command("export", epilog="Example:\n\n  pepbench data export anime anime.parquet")
+def data_export(
+    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
+    plugin: Plugins = None,
+) -> None:
+    """Write a data set's rows with their row numbers, labels and splits to a Parquet file."""
+    from pepbench.data.exporting import export
+    from pepbench.data.manage import open_table
+    from pepbench.data.splits import open_splits
+
+    n_rows = export(open_splits(open_table(_dataset(name, plugin)), split_seed), out)
+    print(f"{out}: {n_rows:,} rows")
 
 
 @data_app.command("list", epilog="Example:\n\n  pepbench data list")
 def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List all data sets, and which of them are in the cache."""
     from pepbench.catalog import Catalog
+    from pepbench.data.description import kept_names
     from pepbench.data.manage import is_added
     from pepbench.report.cards import dataset_table
 
     catalog = Catalog(tuple(plugin or ()))
     rows = []
-    for name in catalog.entries("dataset"):
+    for name in [*catalog.entries("dataset"), *kept_names()]:
         dataset = _dataset(name, plugin)
         state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
         rows.append(
@@ -347,8 +485,10 @@ def _dataset(spec: str, plugins: list[Path] | None) -> Dataset:
 
     from pepbench.catalog import Catalog
     from pepbench.data.dataset import Dataset
+    from pepbench.data.description import full_spec
 
-    return cast(Dataset, Catalog(tuple(plugins or ())).select("dataset", spec).default())
+    selection = Catalog(tuple(plugins or ())).select("dataset", full_spec(spec))
+    return cast(Dataset, selection.default())
 
 
 def _console() -> Any:

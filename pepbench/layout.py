@@ -33,6 +33,14 @@ class Layout(ABC):
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
 
+    def widths(self) -> NDArray[np.integer] | None:
+        """How wide each feature's row is, (N,), at most D; None where all are alike by design.
+
+        Layouts whose features have widths of their own override it. It is what an analysis may
+        read off a trained table; it decides no result.
+        """
+        return None
+
     def with_values(self, values: Mapping[str, Floats]) -> Layout:
         """The same layout with other numbers, of the same names and shapes.
 
@@ -110,6 +118,11 @@ class Masked(Layout):
             return {"bitmap": np.packbits(self.mask())}
         return {"indptr": self.indptr, "columns": self.columns}
 
+    def widths(self) -> NDArray[np.integer]:
+        """How many entries each row keeps: (N,)."""
+        ends = self.indptr.astype(np.int64)
+        return np.asarray(ends[1:] - ends[:-1])
+
     def mask(self) -> NDArray[np.bool_]:
         """Shape (N, D): which entries are kept."""
         n_rows = len(self.indptr) - 1
@@ -170,6 +183,13 @@ class Mixed(Layout):
             return {"block_sizes": sizes}
         small = np.uint8 if len(self.tables) <= 256 else np.uint32
         return {"block_of_feature": self.block_of_feature.astype(small)}
+
+    def widths(self) -> NDArray[np.integer] | None:
+        """Width d_k of each feature's block, (N,); None if all features share one block."""
+        if len(self.tables) == 1:
+            return None
+        widths = np.array([table.shape[1] for table in self.tables], dtype=np.int64)
+        return np.asarray(widths[self.block_of_feature])
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""

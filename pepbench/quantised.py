@@ -139,6 +139,10 @@ class Quantised(Layout):
         """The structure of the layout beneath."""
         return self.served.structure()
 
+    def widths(self) -> NDArray[np.integer] | None:
+        """Those of the layout beneath: rounding changes none."""
+        return self.served.widths()
+
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
         return self.served.lookup(ids)

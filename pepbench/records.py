@@ -1,9 +1,9 @@
 """What a trial leaves behind, and the folder that keeps it.
 
 A :class:`TrialSpec` holds everything that decides a result; its SHA-256 is the record's key. A
-:class:`RecordStore` keeps one JSON file per record and one ``.npy`` per final run's test
-predictions. Files appear whole or not at all: they are written under another name, flushed to
-disk and renamed.
+:class:`RecordStore` keeps one JSON file per record, and one ``.npy`` per final run's test
+predictions and learnt widths. Files appear whole or not at all: they are written under another
+name, flushed to disk and renamed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -158,6 +160,8 @@ class Record(_Frozen):
     """Of final runs only."""
     predictions_sha256: str | None = None
     """Of the file of test probabilities (float32, test order)."""
+    widths_sha256: str | None = None
+    """Of the file of learnt widths (unsigned, by global id), where features have their own."""
     curve: list[EpochRecord] = []
     notes: dict[str, Value] = {}
     seconds: dict[str, PhaseSeconds] = {}
@@ -229,6 +233,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def _write_if_new(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
 def npy_bytes(array: NDArray[Any]) -> bytes:
     """The content of an ``.npy`` file of ``array``."""
     buffer = io.BytesIO()
@@ -236,13 +245,18 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def npy_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 (hex) of the ``.npy`` file of ``array``."""
+    return hashlib.sha256(npy_bytes(array)).hexdigest()
+
+
 class RecordStore:
-    """The records and predictions in a run's folder.
+    """The records, predictions and learnt widths in a run's folder.
 
     Parameters
     ----------
     folder
-        The run's folder; ``records/`` and ``predictions/`` live in it.
+        The run's folder; ``records/``, ``predictions/`` and ``widths/`` live in it.
     warn
         Called with one line for each file that is set aside.
     """
@@ -251,13 +265,14 @@ class RecordStore:
         self.folder = folder
         self.records = folder / "records"
         self.predictions = folder / "predictions"
+        self.widths = folder / "widths"
         self.warn = warn
 
     def get(self, key: str) -> Record | None:
         """The finished record of ``key``, or None if its trial has to run (again).
 
-        Files that cannot be read, that hold another trial's record, or whose predictions are
-        missing or damaged are set aside under ``*.damaged`` and reported.
+        Files that cannot be read, that hold another trial's record, or whose predictions or
+        widths are missing or damaged are set aside under ``*.damaged`` and reported.
 
         Raises
         ------
@@ -277,14 +292,24 @@ class RecordStore:
         if record.key != key or record.spec.key() != key:
             self._set_aside(path, "holds the record of another trial")
             return None
-        if record.predictions_sha256 is not None and not self._intact(record):
-            return None
-        return record
+        beside = (
+            (self.prediction_path(key), record.predictions_sha256, "predictions"),
+            (self.widths_path(key), record.widths_sha256, "widths"),
+        )
+        intact = [self._intact(*file) for file in beside]
+        return record if all(intact) else None
 
-    def put(self, record: Record, predictions: NDArray[np.float32] | None = None) -> None:
-        """Keep a record; its predictions are written first."""
+    def put(
+        self,
+        record: Record,
+        predictions: NDArray[np.float32] | None = None,
+        widths: NDArray[np.unsignedinteger] | None = None,
+    ) -> None:
+        """Keep a record; its predictions and widths are written first."""
         if predictions is not None:
             write_atomically(self.prediction_path(record.key), npy_bytes(predictions))
+        if widths is not None:
+            write_atomically(self.widths_path(record.key), npy_bytes(widths))
         content = record.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(self.records / f"{record.key}.json", content)
 
@@ -304,30 +329,68 @@ class RecordStore:
         array: NDArray[np.float32] = np.load(self.prediction_path(key), allow_pickle=False)
         return array
 
+    def widths_path(self, key: str) -> Path:
+        """Where the learnt widths of ``key`` are."""
+        return self.widths / f"{key}.npy"
+
+    def load_widths(self, key: str) -> NDArray[np.unsignedinteger]:
+        """Learnt width of each feature in a final run, by global id."""
+        array: NDArray[np.unsignedinteger] = np.load(self.widths_path(key), allow_pickle=False)
+        return array
+
     def labels_path(self, split_fingerprint: str) -> Path:
         """Where the test labels of a split are kept for the analysis."""
         return self.predictions / f"labels-{split_fingerprint}.npy"
 
     def put_labels(self, split_fingerprint: str, labels: NDArray[np.uint8]) -> None:
         """Keep the test labels (uint8, test order), so that reports need no data cache."""
-        path = self.labels_path(split_fingerprint)
-        content = npy_bytes(labels)
-        if not path.exists() or path.read_bytes() != content:
-            write_atomically(path, content)
+        _write_if_new(self.labels_path(split_fingerprint), npy_bytes(labels))
 
     def load_labels(self, split_fingerprint: str) -> NDArray[np.uint8]:
         """Test labels of a split."""
         array: NDArray[np.uint8] = np.load(self.labels_path(split_fingerprint), allow_pickle=False)
         return array
 
-    def _intact(self, record: Record) -> bool:
-        path = self.prediction_path(record.key)
+    def truth_path(self, split_fingerprint: str) -> Path:
+        """Where the true probabilities of a split's test rows are kept."""
+        return self.predictions / f"truth-{split_fingerprint}.npy"
+
+    def put_truth(self, split_fingerprint: str, probabilities: NDArray[np.float64]) -> None:
+        """Keep the planted probabilities of label 1 (float64, test order)."""
+        _write_if_new(self.truth_path(split_fingerprint), npy_bytes(probabilities))
+
+    def load_truth(self, split_fingerprint: str) -> NDArray[np.float64] | None:
+        """Planted probabilities of a split's test rows; None where none were kept."""
+        path = self.truth_path(split_fingerprint)
+        if not path.exists():
+            return None
+        array: NDArray[np.float64] = np.load(path, allow_pickle=False)
+        return array
+
+    def features_path(self, split_fingerprint: str) -> Path:
+        """Where is kept what is known about the features of a split."""
+        return self.widths / f"features-{split_fingerprint}.parquet"
+
+    def put_features(self, split_fingerprint: str, features: pa.Table) -> None:
+        """Keep ``field``, ``frequency`` and ``planted_width`` of each global id."""
+        buffer = io.BytesIO()
+        pq.write_table(features, buffer)
+        _write_if_new(self.features_path(split_fingerprint), buffer.getvalue())
+
+    def load_features(self, split_fingerprint: str) -> pa.Table | None:
+        """What :meth:`put_features` kept, by global id; None where nothing was."""
+        path = self.features_path(split_fingerprint)
+        return pq.read_table(path) if path.exists() else None
+
+    def _intact(self, path: Path, checksum: str | None, what: str) -> bool:
+        if checksum is None:
+            return True
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            self.warn(f"{path}: predictions are missing; their run is repeated")
+            self.warn(f"{path}: {what} are missing; their run is repeated")
             return False
-        if hashlib.sha256(content).hexdigest() != record.predictions_sha256:
+        if hashlib.sha256(content).hexdigest() != checksum:
             self._set_aside(path, "does not match its record's checksum")
             return False
         return True

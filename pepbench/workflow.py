@@ -8,23 +8,27 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 
 from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
 from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import estimated_seconds
 from pepbench.harness.progress import duration, progress_on
+from pepbench.harness.recovery import keep_facts
 from pepbench.harness.run import claimed_folder, run_cells
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
-from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
+from pepbench.report.markdown import leaderboard_csv
+from pepbench.report.recovery import RecoveryView
 from pepbench.report.summary import json_document, load_run
 from pepbench.report.terminal import LeaderboardView
-from pepbench.report.write import write_reports
+from pepbench.report.write import report_markdown, write_reports
 
 RUNS = Path("runs")
 """Folder of runs that were not told where to go, below the working directory."""
@@ -60,13 +64,15 @@ def run(
     surroundings = Surroundings(where.plugins, where.threads)
     check_device(plan.device)
     try:
-        cells = expand(plan, Catalog(where.plugins))
+        catalog = Catalog(where.plugins)
+        cells = expand(plan, catalog)
         with claimed_folder(where.folder, plan):
             store = RecordStore(where.folder, progress.warn)
             tally = run_cells(cells, store, progress, surroundings, where.jobs)
-            for splits in {cell.splits.fingerprint: cell.splits for cell in cells}.values():
-                # After the last fit: test labels go beside the predictions, for the analysis.
-                store.put_labels(splits.fingerprint, splits.open_test().labels)
+            # After the last fit: test labels and planted truth go beside the predictions.
+            for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
+                dataset = catalog.select("dataset", cell.data.spec).default()
+                keep_facts(store, cast(Dataset, dataset), cell.splits)
             failed = report(where.folder, "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"
@@ -89,19 +95,21 @@ def report(folder: Path, form: str) -> int:
     if not folder.is_dir():
         raise RecordError(f"{folder}: no such folder; give the folder of a run")
     warnings: list[str] = []
-    frame, fronts = load_run(folder, warnings.append)
+    findings = load_run(folder, warnings.append)
     for warning in warnings:
         print(f"pepbench: {warning}", file=sys.stderr)
-    write_reports(folder, frame, fronts)
-    document = json_document(folder, frame, fronts)
+    write_reports(folder, findings)
+    document = json_document(folder, findings)
     if form == "json":
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     elif form == "markdown":
-        print(leaderboard_markdown(frame, fronts), end="")
+        print(report_markdown(findings), end="")
     elif form == "csv":
-        print(leaderboard_csv(frame), end="")
+        print(leaderboard_csv(findings.frame), end="")
     else:
-        Console().print(LeaderboardView(frame, fronts))
+        Console().print(
+            LeaderboardView(findings.frame, findings.fronts), RecoveryView(findings.recovery.frame)
+        )
     return EXIT_FAILED if document["failed"] else 0
 
 

@@ -13,6 +13,7 @@ import typer.main
 
 import pepbench
 from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.analysis.recovery import RECOVERY_COLUMNS
 from pepbench.cli import app
 from pepbench.plan import Plan
 
@@ -87,7 +88,7 @@ def test_commands_that_the_gate_takes_from_the_readme_are_one_line_each():
     ("page", "name", "others"),
     [
         ("README.md", "popular", ("random-mask", "full")),
-        ("docs/add-a-method.md", "factored", ("full",)),
+        ("docs/add-a-method.md", "my-method", ("full",)),
     ],
 )
 def test_methods_shown_run_as_plug_ins(page, name, others, tiny_run, tmp_path):
@@ -122,12 +123,21 @@ def test_data_set_shown_runs_as_a_plug_in(tiny_run, tmp_path):
 def test_columns_of_the_leaderboard_are_those_described():
     page = (ROOT / "docs/output.md").read_text()
     table = page.split("## Columns of leaderboard.csv")[1].split("## Records")[0]
-    described = [
+    assert names_in_first_column(table) == list(COLUMNS)
+
+
+def test_columns_of_the_widths_are_those_described():
+    page = (ROOT / "docs/output.md").read_text()
+    table = page.split("## Columns of widths.csv")[1].split("## JSON")[0]
+    assert names_in_first_column(table) == list(RECOVERY_COLUMNS)
+
+
+def names_in_first_column(table):
+    return [
         name
         for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     ]
-    assert described == list(COLUMNS)
 
 
 def test_keys_of_the_plan_are_those_described_with_their_defaults():

@@ -78,6 +78,7 @@ FORBIDDEN = {
     "pepbench/backbones": "harness training report analysis records plan",
     "pepbench/training": "harness report analysis plan catalog pep",
     "pepbench/harness": "report analysis pep workflow",
+    "pepbench/contract": "report analysis plan pep workflow",
 }
 LOWEST = ("records", "method", "embedding", "layout", "fields", "errors", "component", "metrics")
 FORBIDDEN |= {

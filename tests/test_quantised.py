@@ -74,6 +74,7 @@ def test_unknown_suffix_lists_those_that_are():
         Catalog().select("method", "uniform+int9")
 
 
+@pytest.mark.slow
 def test_rounded_methods_run_beside_their_own(tiny_run):
     methods = "uniform,uniform+int8,pep+int4:max_steps=20,mde+fp16,full"
     ran = tiny_run(f"--methods={methods}", "--budgets=60%", "--json")

@@ -295,7 +295,7 @@ class _Coordinator:
 
     def _keep(self, job: _Job, outcome: Outcome) -> None:
         running = job.running
-        self.store.put(outcome.record, outcome.predictions)
+        self.store.put(outcome.record, outcome.predictions, outcome.widths)
         self.made += 1
         running.records[outcome.record.key] = outcome.record
         self.progress.trial_done(running.cell, outcome.record, reused=False)

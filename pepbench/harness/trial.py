@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import Rows, Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
-from pepbench.method import Fitted, Method, to_numpy
+from pepbench.method import Embedding, Fitted, Layout, Method, to_numpy
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
     ComponentSpec,
@@ -30,7 +29,7 @@ from pepbench.records import (
     Status,
     TrialSpec,
     now,
-    npy_bytes,
+    npy_sha256,
 )
 from pepbench.training.task import TrialTask
 
@@ -45,10 +44,11 @@ class Surroundings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A record, and the test probabilities of a final run."""
+    """A record, and the test probabilities and learnt widths of a final run."""
 
     record: Record
     predictions: NDArray[np.float32] | None = None
+    widths: NDArray[np.unsignedinteger] | None = None
 
 
 class BrokenContract(PepbenchError):
@@ -73,6 +73,7 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     torch.manual_seed(spec.seed)
     figures: dict[str, Any] = {}
     predictions: NDArray[np.float32] | None = None
+    widths: NDArray[np.unsignedinteger] | None = None
     try:
         if task.device.type == "cpu":
             check_memory(spec.budget_parameters)
@@ -82,12 +83,15 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
         check_contract(fitted, spec.budget_parameters, splits.validation)
         figures = _figures(fitted)
         if spec.role == "final":
+            stored = fitted.model.embedding.export()
+            widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
+            figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
             scores, predictions = _scored_on_test(fitted, task, splits)
             figures |= scores
     except Infeasible as error:
         status, reason = "infeasible", str(error)
     except (Exception, SystemExit) as error:
-        figures, predictions = {}, None
+        figures, predictions, widths = {}, None, None
         status, reason = "failed", describe_failure(error)
     seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
     wall = sum(phase.wall for phase in seconds.values())
@@ -104,7 +108,7 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
         created=now(),
         **figures,
     )
-    return Outcome(record, predictions)
+    return Outcome(record, predictions, widths)
 
 
 def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
@@ -127,31 +131,87 @@ def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
     BrokenContract
         Names what is not as it should be.
     """
+    check_scores(fitted)
+    check_notes(fitted)
     embedding = fitted.model.embedding
+    stored = embedding.export()
+    check_size(embedding, budget)
+    check_count(embedding, stored)
+    ids = rows.ids[:64].astype(np.int64)
+    vectors = vectors_of(fitted, ids)
+    check_vectors(vectors, (*ids.shape, embedding.dim))
+    check_export(vectors, stored.lookup(ids))
+
+
+def check_scores(fitted: Fitted) -> None:
+    """Refuse scores that are not finite."""
     if not np.isfinite([fitted.validation.auc, fitted.validation.log_loss]).all():
         raise BrokenContract("validation AUC or log loss is not finite")
+
+
+def check_notes(fitted: Fitted) -> None:
+    """Refuse notes that a record cannot hold."""
     for name, value in fitted.notes.items():
         finite = not isinstance(value, float) or np.isfinite(value)
         if not (isinstance(value, bool | int | float | str) and finite):
             raise BrokenContract(f"note {name} is {value!r}; write a finite number, text or truth")
-    stored = embedding.export()
+
+
+def check_size(embedding: Embedding, budget: int) -> None:
+    """Refuse more parameters than are allowed."""
     count = embedding.n_parameters()
     if count > budget:
         raise BrokenContract(f"{count} parameters are over the budget of {budget}")
+
+
+def check_count(embedding: Embedding, stored: Layout) -> None:
+    """Refuse a count that is not that of the arrays stored."""
+    count = embedding.n_parameters()
     if count != stored.n_parameters:
         raise BrokenContract(
             f"n_parameters() says {count}, the exported table holds {stored.n_parameters}"
         )
-    ids = rows.ids[:64].astype(np.int64)
+
+
+def vectors_of(fitted: Fitted, ids: NDArray[np.int64]) -> NDArray[np.floating]:
+    """The trained vectors of global ids: (B, F) → (B, F, dim)."""
     device = next(fitted.model.parameters()).device
     with torch.inference_mode():
-        vectors = to_numpy(embedding(torch.from_numpy(ids).to(device)))
-    if vectors.shape != (*ids.shape, embedding.dim):
-        raise BrokenContract(f"vectors have shape {vectors.shape}, not {(*ids.shape, 'dim')}")
+        return to_numpy(fitted.model.embedding(torch.from_numpy(ids).to(device)))
+
+
+def check_vectors(vectors: NDArray[np.floating], shape: tuple[int, ...]) -> None:
+    """Refuse vectors of another shape than (B, F, dim), or not finite."""
+    if vectors.shape != shape:
+        raise BrokenContract(f"vectors have shape {vectors.shape}, not {(*shape[:-1], 'dim')}")
     if not np.isfinite(vectors).all():
         raise BrokenContract("vectors are not finite")
-    if not np.allclose(vectors, stored.lookup(ids), rtol=1e-4, atol=1e-5):
+
+
+def check_export(
+    vectors: NDArray[np.floating],
+    exported: NDArray[np.floating],
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> None:
+    """Refuse exported vectors that are not the trained ones."""
+    if not np.allclose(vectors, exported, rtol=rtol, atol=atol):
         raise BrokenContract("the exported table gives other vectors than the trained one")
+
+
+def learnt_widths(stored: Layout, n_features: int, dim: int) -> NDArray[np.unsignedinteger] | None:
+    """Widths of a trained table as they are kept: (N,) in the smallest type that holds ``dim``.
+
+    None where the table has no widths by feature.
+    """
+    widths = stored.widths()
+    if widths is None:
+        return None
+    if widths.shape != (n_features,):
+        raise BrokenContract(f"widths() has shape {widths.shape}, not ({n_features},)")
+    if widths.min(initial=0) < 0 or widths.max(initial=0) > dim:
+        raise BrokenContract(f"widths() gives widths outside 0 … {dim}")
+    return widths.astype(np.min_scalar_type(dim))
 
 
 def describe_failure(error: BaseException) -> str:
@@ -213,5 +273,4 @@ def _scored_on_test(
     scores = ScoresRecord(
         auc=auc(test.labels, probabilities), log_loss=log_loss(test.labels, logits)
     )
-    digest = hashlib.sha256(npy_bytes(probabilities)).hexdigest()
-    return {"test": scores, "predictions_sha256": digest}, probabilities
+    return {"test": scores, "predictions_sha256": npy_sha256(probabilities)}, probabilities

@@ -17,7 +17,7 @@ _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 8
 """Pixels between them."""
-_GREY, _LIGHT = "#555555", "#E6E6E6"
+GREY, LIGHT = "#555555", "#E6E6E6"
 _DRAWN = ["method", "parameters", "auc", "auc_low", "auc_high", "on_front"]
 _FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 
@@ -45,7 +45,13 @@ def pareto_chart(frame: pd.DataFrame) -> alt.VConcatChart:
         alt.hconcat(*panels[start : start + _PANELS_PER_ROW], spacing=28)
         for start in range(0, len(panels), _PANELS_PER_ROW)
     ]
-    return _styled(alt.vconcat(*rows, spacing=24))
+    return styled(
+        alt.vconcat(*rows, spacing=24),
+        "Test AUC against the size of the embedding table",
+        "Filled points: on the front (stepped line).",
+        "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
+        "Points of nearly the same size are drawn side by side.",
+    )
 
 
 def svg_bytes(chart: alt.VConcatChart) -> bytes:
@@ -127,7 +133,7 @@ def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
     to_the_edge = front.tail(1).assign(parameters=high)
     line: alt.Chart = (
         alt.Chart(pd.concat([front, to_the_edge]))
-        .mark_line(interpolate="step-after", color=_GREY, strokeWidth=1.4, opacity=0.8)
+        .mark_line(interpolate="step-after", color=GREY, strokeWidth=1.4, opacity=0.8)
         .encode(x=x, y=y)
     )
     return line
@@ -135,7 +141,7 @@ def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
 
 def _reference(block: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
     reference = block.loc[block["verdict"] == "reference", ["auc"]].tail(1)
-    rule = alt.Chart(reference).mark_rule(strokeDash=[5, 4], color=_GREY, strokeWidth=1)
+    rule = alt.Chart(reference).mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1)
     return [] if reference.empty else [rule.encode(y=y)]
 
 
@@ -182,23 +188,20 @@ def _ticks(low: float, high: float) -> list[float]:
 def _empty() -> alt.Chart:
     words = alt.Chart(pd.DataFrame({"text": ["no cell has finished"]}))
     chart: alt.Chart = (
-        words.mark_text(fontSize=14, color=_GREY)
+        words.mark_text(fontSize=14, color=GREY)
         .encode(text="text:N")
         .properties(width=_WIDTH, height=_HEIGHT)
     )
     return chart
 
 
-def _styled(chart: alt.VConcatChart) -> alt.VConcatChart:
-    styled: alt.VConcatChart = (
+def styled(chart: alt.VConcatChart, title: str, *lines: str) -> alt.VConcatChart:
+    """The chart with a title, lines below it, and the fonts and colours of all charts."""
+    finished: alt.VConcatChart = (
         chart.properties(
             title=alt.TitleParams(
-                text="Test AUC against the size of the embedding table",
-                subtitle=[
-                    "Filled points: on the front (stepped line).",
-                    "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
-                    "Points of nearly the same size are drawn side by side.",
-                ],
+                text=title,
+                subtitle=list(lines),
                 anchor="start",
                 offset=14,
             ),
@@ -206,18 +209,18 @@ def _styled(chart: alt.VConcatChart) -> alt.VConcatChart:
             background="white",
         )
         .configure(font=_FONT)
-        .configure_view(stroke=_LIGHT)
+        .configure_view(stroke=LIGHT)
         .configure_axis(
-            gridColor=_LIGHT,
-            domainColor=_GREY,
-            tickColor=_GREY,
+            gridColor=LIGHT,
+            domainColor=GREY,
+            tickColor=GREY,
             labelFontSize=12,
             titleFontSize=12,
             titleFontWeight="normal",
             labelColor="#222222",
             tickCount=6,
         )
-        .configure_title(fontSize=14, subtitleFontSize=12, subtitleColor=_GREY)
+        .configure_title(fontSize=14, subtitleFontSize=12, subtitleColor=GREY)
         .configure_legend(labelFontSize=12.5)
     )
-    return styled
+    return finished

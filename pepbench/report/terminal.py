@@ -47,7 +47,7 @@ class LeaderboardView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose symbols that the terminal can show, then render block by block."""
-        symbols = _ASCII if options.ascii_only else _UNICODE
+        symbols = symbols_for(options)
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
         for (dataset, backbone), block in self.frame.groupby(["dataset", "backbone"], sort=False):
             full = short_count(float(block["full_parameters"].max()))
@@ -69,7 +69,9 @@ class LeaderboardView:
 
 
 @dataclass(frozen=True)
-class _Symbols:
+class Symbols:
+    """Characters that a terminal can show."""
+
     plus_minus: str
     delta: str
     star: str
@@ -83,12 +85,17 @@ class _Symbols:
         return words.encode(self.encoding, "replace").decode(self.encoding)
 
 
-_UNICODE = _Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
-_ASCII = _Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
+_UNICODE = Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
+_ASCII = Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
+
+
+def symbols_for(options: ConsoleOptions) -> Symbols:
+    """Unicode where the terminal has it."""
+    return _ASCII if options.ascii_only else _UNICODE
 
 
 def _fitting_table(
-    block: pd.DataFrame, symbols: _Symbols, console: Console, options: ConsoleOptions
+    block: pd.DataFrame, symbols: Symbols, console: Console, options: ConsoleOptions
 ) -> Table:
     """The table without its least important columns, as far as the width demands."""
     table = _table(block, symbols, ())
@@ -101,7 +108,7 @@ def _fitting_table(
     return table
 
 
-def _table(block: pd.DataFrame, symbols: _Symbols, dropped: tuple[str, ...]) -> Table:
+def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("budget", no_wrap=True)
     table.add_column("method", overflow="fold", ratio=None, min_width=6)
@@ -119,7 +126,7 @@ def _table(block: pd.DataFrame, symbols: _Symbols, dropped: tuple[str, ...]) -> 
     return table
 
 
-def _cells(row: dict[Any, Any], symbols: _Symbols) -> dict[str, Text]:
+def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
     words = row["verdict"] if row["status"] == "ok" else row["status"]
     half = (row["auc_high"] - row["auc_low"]) / 2
     auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"

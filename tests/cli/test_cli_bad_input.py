@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -128,11 +129,19 @@ def test_folder_that_cannot_be_made_is_refused(tiny_run, tmp_path, out):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the small run is kept whose copies the tests damage."""
+    return tmp_path_factory.mktemp("kept") / "done"
+
+
 @pytest.fixture
-def done(tiny_run) -> Path:
+def done(tiny_run, kept) -> Path:
     """The folder of a small run."""
-    assert tiny_run("--methods=uniform,full", "--budgets=50%", "--quiet", "--out=done").code == 0
-    return Path("done").resolve()
+    if not kept.exists():
+        arguments = ("--methods=uniform,full", "--budgets=50%", "--quiet", "--out", kept)
+        assert tiny_run(*arguments).code == 0
+    return Path(shutil.copytree(kept, "done")).resolve()
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

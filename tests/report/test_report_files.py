@@ -39,8 +39,8 @@ def folder(tmp_path_factory):
 
 
 def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
-    first = write_reports(tmp_path / "a", *load_run(folder))
-    second = write_reports(tmp_path / "b", *load_run(folder))
+    first = write_reports(tmp_path / "a", load_run(folder))
+    second = write_reports(tmp_path / "b", load_run(folder))
     names = ["leaderboard.csv", "leaderboard.md", "pareto.svg", "pareto.png"]
     assert [path.name for path in first] == names
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
@@ -51,12 +51,12 @@ def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
 
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(folder, tmp_path):
-    here = write_reports(tmp_path / "a", *load_run(folder))
+    here = write_reports(tmp_path / "a", load_run(folder))
     program = (
         "import sys, pathlib\n"
         "from pepbench.report.summary import load_run\n"
         "from pepbench.report.write import write_reports\n"
-        "write_reports(pathlib.Path(sys.argv[2]), *load_run(pathlib.Path(sys.argv[1])))\n"
+        "write_reports(pathlib.Path(sys.argv[2]), load_run(pathlib.Path(sys.argv[1])))\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run(
@@ -69,12 +69,13 @@ def test_another_process_writes_the_same_bytes(folder, tmp_path):
 
 
 def test_json_document_is_strict_json_with_the_contracts_keys(folder):
-    frame, fronts = load_run(folder)
-    document = json_document(folder, frame, fronts)
-    assert list(document) == ["folder", "cells", "fronts", "failed"]
+    findings = load_run(folder)
+    document = json_document(folder, findings)
+    assert list(document) == ["folder", "cells", "fronts", "widths", "failed"]
+    assert document["widths"] == []
     read = json.loads(json.dumps(document, allow_nan=False))
     assert all(tuple(cell) == COLUMNS for cell in read["cells"])
-    assert len(read["cells"]) == len(frame)
+    assert len(read["cells"]) == len(findings.frame)
     assert read["failed"] == 1
     full = read["cells"][0]
     assert full["delta_auc"] is None
@@ -96,7 +97,7 @@ def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage)
     if damage == "damaged":
         path.write_bytes(b"nonsense")
     warnings: list[str] = []
-    frame, _ = load_run(tmp_path, warnings.append)
+    frame = load_run(tmp_path, warnings.append).frame
     assert frame["delta_auc"].notna().sum() == 7
     assert frame["auc"].notna().sum() == 10
     assert any("no comparison: the predictions of run" in line for line in warnings)
@@ -105,10 +106,10 @@ def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage)
 def test_lost_labels_leave_the_recorded_figures(tmp_path):
     store = stored(typical_run(), tmp_path)
     store.labels_path(SPLIT).unlink()
-    frame, fronts = load_run(tmp_path)
-    assert frame["auc"].notna().sum() == 10
-    assert frame["delta_auc"].isna().all()
-    write_reports(tmp_path, frame, fronts)
+    findings = load_run(tmp_path)
+    assert findings.frame["auc"].notna().sum() == 10
+    assert findings.frame["delta_auc"].isna().all()
+    write_reports(tmp_path, findings)
 
 
 def test_chart_escapes_names_and_draws_every_ok_cell(analysed):

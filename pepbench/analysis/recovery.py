@@ -1,0 +1,408 @@
+"""Whether methods give wide vectors to the features that need them.
+
+On data with a planted truth every feature has a true width, and the true probabilities bound what
+a model can reach. On all data, learnt widths can be held against training frequencies.
+
+References
+----------
+Liu et al., "Learnable Embedding Sizes for Recommender Systems" (PEP), ICLR 2021, arXiv 2101.07577:
+frequent features get wider vectors.
+Spearman, "The proof and measurement of association between two things", American Journal of
+Psychology 15 (1904).
+Kendall & Gibbons, "Rank Correlation Methods", 5th ed. 1990: ties, partial correlation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import spearmanr
+
+from pepbench.analysis.cells import Cell, cells_of
+from pepbench.metrics import auc
+from pepbench.records import Record
+
+RECOVERY_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "seeds",
+    "ranked_seeds",
+    "mean_width",
+    "planted_correlation",
+    "planted_spread",
+    "planted_ceiling",
+    "partial_correlation",
+    "partial_spread",
+    "frequency_correlation",
+    "frequency_spread",
+    "auc",
+    "bayes_auc",
+    "bayes_gap",
+    "gap_spread",
+)
+"""Of the frame of :func:`recover`, in this order."""
+
+POINT_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "planted",
+    "place",
+    "frequency",
+    "learnt",
+)
+"""Of the sample of features, in this order."""
+
+PROFILE_COLUMNS = ("dataset", "backbone", "method", "budget", "by", "at", "mean", "low", "high")
+"""Of the profiles, in this order."""
+
+FEATURE_COLUMNS = ("field", "frequency", "planted_width")
+"""What must be known about each feature."""
+
+CELL_COLUMNS = ["dataset", "backbone", "method", "budget"]
+
+MOST_FEATURES = 300_000
+"""Points and profiles are made from at most so many features, evenly spaced by global id."""
+MOST_POINTS = 120
+"""Features of each planted width that are kept for pictures."""
+BAND = (0.1, 0.9)
+"""Quantiles of learnt widths around a profile's mean."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """How to get at what lies beside the records; each gives None where nothing was kept.
+
+    Attributes
+    ----------
+    widths
+        From a record's key to the learnt widths (N,).
+    features
+        From a split's fingerprint to a frame with a row for each global id: ``field``,
+        ``frequency``, and ``planted_width``, NaN where none is planted.
+    labels, truth
+        From a split's fingerprint to the labels and true probabilities of its test rows.
+    """
+
+    widths: Callable[[str], NDArray[Any] | None]
+    features: Callable[[str], pd.DataFrame | None]
+    labels: Callable[[str], NDArray[Any] | None]
+    truth: Callable[[str], NDArray[Any] | None]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What is known about learnt widths, and about the way to the Bayes AUC.
+
+    Attributes
+    ----------
+    frame
+        Columns ``RECOVERY_COLUMNS``: a row for each cell of which a correlation or a gap is known.
+    points
+        Columns ``POINT_COLUMNS``: features of the first seed, a sample where there are many;
+        ``place`` is the rank by frequency among those of the same planted width, in (0, 1).
+    profiles
+        Columns ``PROFILE_COLUMNS``: mean learnt width, and the 10 % and 90 % quantiles, of all
+        features and seeds by planted width (``by`` = ``planted``) and by training frequency
+        (``by`` = ``frequency``: ``at`` is the mean over a bin from one power of two to the next).
+    """
+
+    frame: pd.DataFrame
+    points: pd.DataFrame
+    profiles: pd.DataFrame
+
+
+def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
+    """Spearman's ρ of two variables (n,); equal values share their mean rank.
+
+    NaN if one of the two is constant: then there is no order to agree with.
+
+    >>> round(rank_correlation([1, 2, 3, 4], [10, 20, 40, 30]), 12)
+    0.8
+    >>> rank_correlation([1, 2, 3], [5, 5, 5])
+    nan
+    """
+    first, second = np.asarray(one), np.asarray(other)
+    if len(first) < 2 or (first == first[0]).all() or (second == second[0]).all():
+        return math.nan
+    return float(spearmanr(first, second).statistic)
+
+
+def partial_rank_correlation(one: ArrayLike, other: ArrayLike, given: ArrayLike) -> float:
+    """Spearman's ρ of two variables when a third is held: (ρ₁₂ − ρ₁₃ρ₂₃) / √((1 − ρ₁₃²)(1 − ρ₂₃²)).
+
+    NaN if one of the first two is constant, or says no more than the third. A constant third
+    changes nothing.
+
+    >>> round(partial_rank_correlation([1, 2, 3, 4], [1, 2, 4, 3], [7, 7, 7, 7]), 12)
+    0.8
+    """
+    between = rank_correlation(one, other)
+    with_one, with_other = rank_correlation(one, given), rank_correlation(other, given)
+    if math.isnan(with_one) or math.isnan(with_other):
+        return between
+    left = (1 - with_one**2) * (1 - with_other**2)
+    if left < 1e-12:
+        return math.nan
+    return (between - with_one * with_other) / math.sqrt(left)
+
+
+def partial_correlation_within(
+    fields: Sequence[NDArray[np.integer]], one: ArrayLike, other: ArrayLike, given: ArrayLike
+) -> float:
+    """Partial rank correlations within fields, averaged with the fields' numbers of features.
+
+    Fields in which it is not known are left out; NaN if it is in none, so for widths that are the
+    same throughout every field.
+
+    Parameters
+    ----------
+    fields
+        For each field, the positions of its features.
+    one, other, given
+        Shape (n,).
+    """
+    columns = [np.asarray(values) for values in (one, other, given)]
+    known = [
+        (len(field), value)
+        for field in fields
+        if not math.isnan(value := partial_rank_correlation(*(c[field] for c in columns)))
+    ]
+    if not known:
+        return math.nan
+    sizes, values = zip(*known, strict=True)
+    return float(np.average(values, weights=sizes))
+
+
+def recover(records: Iterable[Record], files: Files) -> Recovery:
+    """Hold learnt widths against planted widths and frequencies, and AUCs against Bayes.
+
+    Parameters
+    ----------
+    records
+        In any order.
+    files
+        What lies beside them.
+
+    Returns
+    -------
+    Recovery
+        Only features that training has seen count. ``planted_correlation`` and
+        ``frequency_correlation`` are Spearman's ρ of learnt width with planted width and with
+        training frequency. ``partial_correlation`` is that with planted width within fields and
+        with frequency held (:func:`partial_correlation_within`), and ``planted_ceiling`` what the
+        one with planted width would be if the same widths were dealt out in the planted order:
+        below 1 where many are equal. All these and
+        ``mean_width`` are means over the seeds' runs, ``…_spread`` the standard deviation (n − 1)
+        over them. Seeds in which all features have the same width have no correlation and are left
+        out of it; ``ranked_seeds`` says how many are left.
+        ``bayes_gap`` is ``bayes_auc``, the AUC of the true probabilities on the test rows, minus
+        the test AUC. Unknown figures are NaN.
+    """
+    rows: list[dict[str, object]] = []
+    points: list[pd.DataFrame] = []
+    profiles: list[pd.DataFrame] = []
+    known: dict[str, _Split] = {}
+    for cell in cells_of(records):
+        split = cell.spec.data.split_fingerprint
+        if split not in known:
+            known[split] = _split_of(split, files)
+        learnt = _learnt_widths(cell, known[split], files)
+        row = _row(cell, known[split], learnt)
+        if cell.runs and not (math.isnan(row["bayes_gap"]) and math.isnan(row["mean_width"])):
+            rows.append(_name(cell) | {"seeds": len(cell.runs)} | row)
+        if learnt.size:
+            thin = slice(None, None, -(-learnt.shape[1] // MOST_FEATURES))
+            features, widths = known[split].seen[thin], learnt[:, thin]
+            points.append(sampled(features, widths[0]).assign(**_name(cell)))
+            profiles.append(profiled(features, widths).assign(**_name(cell)))
+    frame = pd.DataFrame(rows, columns=list(RECOVERY_COLUMNS))
+    kinds = {
+        column: "int64" if column.endswith("seeds") else "float64"
+        for column in RECOVERY_COLUMNS[len(CELL_COLUMNS) :]
+    }
+    return Recovery(
+        frame.astype(kinds),
+        _joined(points, POINT_COLUMNS),
+        _joined(profiles, PROFILE_COLUMNS),
+    )
+
+
+def sampled(features: pd.DataFrame, learnt: NDArray[Any], most: int = MOST_POINTS) -> pd.DataFrame:
+    """Features for a picture: of each planted width ``most`` at most, evenly spaced by frequency.
+
+    Parameters
+    ----------
+    features
+        ``frequency`` and ``planted_width`` of n features.
+    learnt
+        Shape (n,): their learnt widths.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``planted``, ``place``, ``frequency``, ``learnt``.
+    """
+    frame = pd.DataFrame(
+        {
+            "planted": features["planted_width"].to_numpy(dtype=np.float64),
+            "frequency": features["frequency"].to_numpy(),
+            "learnt": learnt.astype(np.int64),
+        }
+    ).sort_values(["planted", "frequency"], kind="stable")
+    parts = []
+    for _, group in frame.groupby("planted", dropna=False):
+        places = (np.arange(len(group)) + 0.5) / len(group)
+        chosen = np.unique(
+            np.linspace(0, len(group) - 1, min(most, len(group))).round().astype(int)
+        )
+        parts.append(group.assign(place=places).iloc[chosen])
+    return pd.concat(parts, ignore_index=True)
+
+
+def profiled(features: pd.DataFrame, learnt: NDArray[Any]) -> pd.DataFrame:
+    """Learnt widths by planted width and by frequency.
+
+    Parameters
+    ----------
+    features
+        ``frequency`` (at least 1) and ``planted_width`` of n features.
+    learnt
+        Shape (S, n): their learnt widths, one line for each seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``by``, ``at``, ``mean``, ``low``, ``high``, in ascending order.
+    """
+    long = pd.DataFrame(
+        {
+            "planted": np.tile(features["planted_width"].to_numpy(dtype=np.float64), len(learnt)),
+            "frequency": np.tile(features["frequency"].to_numpy(dtype=np.float64), len(learnt)),
+            "learnt": learnt.ravel(),
+        }
+    )
+    octave = np.floor(np.log2(long["frequency"]))
+    return pd.concat(
+        [
+            _summary("planted", long.dropna().groupby("planted")),
+            _summary("frequency", long.groupby(octave.rename("octave"))),
+        ],
+        ignore_index=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What the cells of a split share."""
+
+    in_training: NDArray[np.bool_]
+    """Shape (N,): features that training has seen; empty if nothing is known about them."""
+    seen: pd.DataFrame
+    """``FEATURE_COLUMNS`` of those."""
+    bayes_auc: float
+
+
+def _split_of(fingerprint: str, files: Files) -> _Split:
+    features = files.features(fingerprint)
+    labels, truth = files.labels(fingerprint), files.truth(fingerprint)
+    known = labels is not None and truth is not None and len(labels) == len(truth)
+    bayes = auc(labels, truth) if known else math.nan  # type: ignore[arg-type]
+    if features is None:
+        empty = pd.DataFrame({column: [] for column in FEATURE_COLUMNS})
+        return _Split(np.zeros(0, dtype=np.bool_), empty, bayes)
+    in_training = features["frequency"].to_numpy() > 0
+    return _Split(in_training, features[in_training], bayes)
+
+
+def _learnt_widths(cell: Cell, split: _Split, files: Files) -> NDArray[Any]:
+    """Shape (S, n): of each run that kept them, learnt widths of the features seen."""
+    kept = [files.widths(run.key) for run in cell.runs if run.widths_sha256 is not None]
+    fitting = [widths for widths in kept if widths is not None and len(split.in_training)]
+    return np.array([widths[split.in_training] for widths in fitting])
+
+
+def _row(cell: Cell, split: _Split, learnt: NDArray[Any]) -> dict[str, Any]:
+    tests = [run.test.auc for run in cell.runs if run.test is not None]
+    figures: dict[str, Any] = {
+        "ranked_seeds": sum(len(set(widths.tolist())) > 1 for widths in learnt),
+        "mean_width": float(learnt.mean()) if learnt.size else math.nan,
+        "auc": _mean(tests),
+        "bayes_auc": split.bayes_auc,
+    }
+    figures |= _mean_and_spread(
+        "frequency_correlation",
+        "frequency_spread",
+        [rank_correlation(widths, split.seen["frequency"]) for widths in learnt],
+    )
+    known = split.seen["planted_width"].notna().to_numpy()
+    features = split.seen[known]
+    planted, frequency = features["planted_width"], features["frequency"]
+    fields = [
+        np.asarray(places, dtype=np.int64)
+        for places in features.groupby("field", observed=True).indices.values()
+    ]
+    compared = [widths[known] for widths in learnt] if known.any() else []
+    figures |= _mean_and_spread(
+        "planted_correlation",
+        "planted_spread",
+        [rank_correlation(widths, planted) for widths in compared],
+    )
+    figures |= _mean_and_spread(
+        "partial_correlation",
+        "partial_spread",
+        [partial_correlation_within(fields, widths, planted, frequency) for widths in compared],
+    )
+    ceilings = [rank_correlation(np.sort(widths), np.sort(planted)) for widths in compared]
+    figures["planted_ceiling"] = _mean(_known(ceilings))
+    return figures | _mean_and_spread(
+        "bayes_gap", "gap_spread", [split.bayes_auc - value for value in tests]
+    )
+
+
+def _mean_and_spread(mean: str, spread: str, values: Sequence[float]) -> dict[str, float]:
+    known = _known(values)
+    return {
+        mean: _mean(known),
+        spread: float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
+    }
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _summary(by: str, groups: Any) -> pd.DataFrame:
+    learnt = groups["learnt"]
+    return pd.DataFrame(
+        {
+            "by": by,
+            "at": groups[by].mean(),
+            "mean": learnt.mean(),
+            "low": learnt.quantile(BAND[0]),
+            "high": learnt.quantile(BAND[1]),
+        }
+    ).reset_index(drop=True)
+
+
+def _name(cell: Cell) -> dict[str, Any]:
+    return {column: getattr(cell, column) for column in CELL_COLUMNS}
+
+
+def _joined(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    if not parts:
+        return pd.DataFrame(columns=list(columns))
+    return pd.concat(parts, ignore_index=True)[list(columns)]

@@ -1,0 +1,60 @@
+"""What the analysis of widths needs beside the records; no method ever sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pepbench.data.dataset import Dataset
+from pepbench.data.splits import PARTS, Splits, parts_of
+from pepbench.errors import DataError
+from pepbench.records import RecordStore
+
+
+def keep_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
+    """Keep test labels, features and, where they are known, true probabilities beside the records.
+
+    To be called after the last fit. With them, reports need no data cache.
+    """
+    store.put_labels(splits.fingerprint, splits.open_test().labels)
+    store.put_features(splits.fingerprint, feature_table(splits))
+    truth = true_test_probabilities(dataset, splits)
+    if truth is not None:
+        store.put_truth(splits.fingerprint, truth)
+
+
+def feature_table(splits: Splits) -> pa.Table:
+    """Field, training frequency and planted width (null where there is none) of each global id."""
+    fields = splits.fields
+    planted = splits.true_widths()
+    if planted is None:
+        planted = np.full(fields.n_features, -1, dtype=np.int32)
+    return pa.table(
+        {
+            "field": pa.DictionaryArray.from_arrays(
+                pa.array(fields.field_of_feature.astype(np.int32)), pa.array(fields.names)
+            ),
+            "frequency": pa.array(fields.frequencies),
+            "planted_width": pa.array(planted, mask=planted < 0),
+        }
+    )
+
+
+def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:
+    """Planted probability of label 1 of each test row, in test order; None where none is known."""
+    blocks = dataset.probabilities()
+    if blocks is None:
+        return None
+    in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
+    chosen, n_rows = [], 0
+    for block in blocks:
+        among = in_test[n_rows : n_rows + len(block)]
+        chosen.append(block[: len(among)][among])
+        n_rows += len(block)
+    if n_rows != len(in_test):
+        raise DataError(
+            f"data set {dataset.spec!r} knows the truth of {n_rows} rows, its table has "
+            f"{len(in_test)}; add it again"
+        )
+    return np.concatenate(chosen)
