@@ -134,7 +134,8 @@ def run(
     split_seed: Annotated[int | None, typer.Option(help="Seed of the 80/10/10 split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="auto, adam (dense) or lazy-adam (by the row).")
+        str | None,
+        typer.Option(help="auto, adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     jobs: Annotated[

@@ -59,6 +59,10 @@ class DataSpec(_Frozen):
     split_fingerprint: str
 
 
+OptimiserKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
+"""Adam or Adagrad, on every entry or by the row; ``auto`` is Adam, by the row for large tables."""
+
+
 class TrainingSpec(_Frozen):
     """The settings of training that all methods share."""
 
@@ -71,8 +75,7 @@ class TrainingSpec(_Frozen):
     """Stop after this many epochs without a better validation AUC."""
     clip: float
     """Largest norm of the whole gradient."""
-    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
-    """Adam on every entry, by the row, or chosen by the size of the tables."""
+    optimizer: OptimiserKind = "auto"
 
 
 class TrialSpec(_Frozen):
@@ -160,6 +163,8 @@ class Record(_Frozen):
     """Of the file of test probabilities (float32, test order)."""
     curve: list[EpochRecord] = []
     notes: dict[str, Value] = {}
+    optimizer: OptimiserKind | None = None
+    """Of the last training: what ``auto`` stood for."""
     seconds: dict[str, PhaseSeconds] = {}
     """By phase, such as ``search`` and ``train``."""
     calibration_seconds: float | None = None

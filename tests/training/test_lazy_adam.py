@@ -6,8 +6,9 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
-from pepbench.rows import AdamSettings, RowAdam, RowTable, distinct, view_of
-from pepbench.training.optimisers import LazyAdam, adam, choose_adam
+from pepbench.rows import RowTable, distinct, view_of
+from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser
+from pepbench.training.row_adam import AdamSettings, RowAdam
 from pepbench.training.update import update
 
 N, DIM, FIELDS = 400, 4, 3
@@ -30,7 +31,7 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
     model = Model(table, FMModule(N))
     optimiser = make(model, 1e-3, l2)
     losses = [float(update(model, batch, optimiser, clip)) for batch in batches(steps)]
-    if isinstance(optimiser, LazyAdam):
+    if isinstance(optimiser, RowWise):
         optimiser.flush()
     return model, np.array(losses)
 
@@ -40,7 +41,7 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
 def test_first_steps_equal_dense_adam(masked, clip):
     # At first everything is made good step by step.
     dense, dense_losses = trained(adam, 30, masked, clip)
-    lazy, lazy_losses = trained(LazyAdam, 30, masked, clip)
+    lazy, lazy_losses = trained(lazy_adam, 30, masked, clip)
     np.testing.assert_allclose(lazy_losses, dense_losses, rtol=1e-4)
     torch.testing.assert_close(lazy.embedding.table, dense.embedding.table, rtol=1e-3, atol=2e-5)
 
@@ -48,7 +49,7 @@ def test_first_steps_equal_dense_adam(masked, clip):
 @pytest.mark.parametrize("masked", [False, True])
 def test_later_steps_stay_close_to_dense_adam(masked):
     dense, dense_losses = trained(adam, 1500, masked)
-    lazy, lazy_losses = trained(LazyAdam, 1500, masked)
+    lazy, lazy_losses = trained(lazy_adam, 1500, masked)
     moved = (dense.embedding.table - trained(adam, 0, masked)[0].embedding.table).abs().mean()
     apart = (lazy.embedding.table - dense.embedding.table).abs().mean()
     assert float(apart.detach()) < 0.03 * float(moved.detach())
@@ -120,7 +121,7 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
         torch.manual_seed(0)
         table = RowTable(torch.randn(10, 3))
         holder = torch.nn.ParameterList([table])
-        optimiser = LazyAdam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
+        optimiser = lazy_adam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
         for _ in range(3):
             optimiser.zero_grad()
             first, second = torch.tensor([[1, 2]]), torch.tensor([[2, 5]])
@@ -135,6 +136,6 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
 
 def test_auto_takes_the_lazy_one_for_large_tables_only():
     small, large = PlainTable(100, 8), PlainTable(600_000, 8)
-    assert isinstance(choose_adam("auto", large, 1e-3, 0.0), LazyAdam)
-    assert not isinstance(choose_adam("auto", small, 1e-3, 0.0), LazyAdam)
-    assert isinstance(choose_adam("lazy-adam", small, 1e-3, 0.0), LazyAdam)
+    assert isinstance(make_optimiser("auto", large, 1e-3, 0.0), RowWise)
+    assert not isinstance(make_optimiser("auto", small, 1e-3, 0.0), RowWise)
+    assert isinstance(make_optimiser("lazy-adam", small, 1e-3, 0.0), RowWise)

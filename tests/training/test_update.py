@@ -9,7 +9,7 @@ from torch import nn
 from pepbench.errors import Diverged
 from pepbench.method import Batch, Embedding, Model, PlainTable
 from pepbench.rows import RowTable
-from pepbench.training.optimisers import LazyAdam, adam
+from pepbench.training.optimisers import adam, lazy_adam
 from pepbench.training.update import clip_gradient, update
 
 
@@ -63,13 +63,13 @@ def test_rates_are_factors_on_single_parameters():
     assert rates[id(model.bias)] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("make", [adam, LazyAdam])
+@pytest.mark.parametrize("make", [adam, lazy_adam])
 def test_decays_are_factors_on_the_l2_of_single_parameters(make):
     # Without a gradient from the loss, Adam with L2 moves a value by the rate, whatever the L2 is.
     table, other = RowTable(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
     holder = nn.ParameterList([table, other])
     optimiser = make(holder, 0.1, 1e-2, None, {table: 0.0})
-    if make is LazyAdam:
+    if make is lazy_adam:
         assert optimiser.rows[table].settings.l2 == 0.0
     else:
         decays = {
