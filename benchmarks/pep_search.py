@@ -17,20 +17,13 @@ from typing import Any
 
 import loky
 import numpy as np
-import torch
 
+from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
-from pepbench.backbones.fm import FM
 from pepbench.budget import Budget
-from pepbench.catalog import Catalog
-from pepbench.data.manage import open_table
-from pepbench.data.splits import Splits, open_splits
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP
 from pepbench.plan import Plan
-from pepbench.training.allocation import keep_freed_memory
-from pepbench.training.task import TrialTask
 
 INIT = -8.0
 STALLS_AT = 15_000
@@ -61,24 +54,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def open_dataset(name: str) -> Splits:
-    dataset = Catalog().select("dataset", name).default()
-    return open_splits(open_table(dataset), 0)  # type: ignore[arg-type]
-
-
-def new_task(splits: Splits, plan: Plan, seed: int) -> TrialTask:
-    settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
-    return TrialTask(splits.fields, plan.dim, splits.train, splits.validation, FM(), settings, seed)
-
-
 def study(name: str, variant: str, seed: int, budgets: tuple[str, ...]) -> list[dict[str, Any]]:
     """All budgets of one variant and seed; scores as arrays."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
     splits, plan = open_dataset(name), Plan()
     task = new_task(splits, plan, seed)
     method = PEP(init=INIT, **VARIANTS[variant])
-    torch.manual_seed(seed)
     initial = xavier_uniform(splits.fields.n_features, plan.dim)
     sizes = {Budget(text).parameters(initial.numel()): text for text in budgets}
     rows = []
@@ -106,11 +86,8 @@ def study(name: str, variant: str, seed: int, budgets: tuple[str, ...]) -> list[
 
 def full_training_steps(name: str, seed: int) -> int:
     """Steps that training the full table takes until it stops."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
     splits, plan = open_dataset(name), Plan()
     task = new_task(splits, plan, seed)
-    torch.manual_seed(seed)
     table = PlainTable(splits.fields.n_features, plan.dim)
     return len(task.train(task.model(table)).curve) * task.steps_per_epoch
 

@@ -25,7 +25,7 @@ compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy"
 
 EXACT_STEPS = 128
 """First steps of a training that :func:`adam_catch_up` makes good one by one, which is exact: until
-then the bias corrections change, and L2 alone takes initial values to zero. Costs each row once."""
+then the bias corrections change, and L2 alone takes initial values to zero."""
 
 RESTING_SHARE = 0.01
 """A value counts as moved by L2 alone if its second moment is below this share of what L2 would
@@ -217,6 +217,14 @@ def gather_rows(values: Floats, rows: Ids, gathered: Floats) -> None:
 
 
 @compiled
+def _at_rest(value: Floats, first: Floats) -> bool:
+    moved = False
+    for d in range(value.shape[0]):
+        moved |= value[d] != 0 or first[d] != 0
+    return not moved
+
+
+@compiled
 def adam_catch_up(
     values: Floats,
     moments: Floats,
@@ -228,6 +236,10 @@ def adam_catch_up(
     epsilon: float,
     powers: Floats,
     scales: Floats,
+    grid_values: Floats,
+    grid_moments: Floats,
+    grid_step: int,
+    reach: float,
 ) -> None:
     """Make good what dense Adam with L2 would have done to ``rows`` since they were last updated.
 
@@ -239,7 +251,10 @@ def adam_catch_up(
     zero, where dense Adam's swings around it die out.
 
     ``powers`` (4, 33): β₁ʰ, β₂ʰ, β₂^((h+1)/2), β₂^min(h,5) by stride h. ``scales`` (2, K): the rate
-    over 1 − β₁ᵗ, and 1 / √(1 − β₂ᵗ), by step t, the last for all later ones.
+    over 1 − β₁ᵗ, and 1 / √(1 − β₂ᵗ), by step t, the last for all later ones. Values (G, 1)
+    and moments (G, 2, 1) of a grid say where ``grid_step`` steps without a gradient took initial
+    values from −``reach`` to ``reach`` at equal distances; rows that no batch has needed yet are
+    interpolated there instead of replayed. G may be 0: then all are replayed.
     """
     kind = values.dtype.type
     width = values.shape[1]
@@ -250,7 +265,9 @@ def adam_catch_up(
     one = kind(1)
     zero = kind(0)
     resting_share = kind(RESTING_SHARE)
-    reach = kind(2.0 * rate * longest)
+    swing = kind(2.0 * rate * longest)
+    grid = grid_values.shape[0]
+    per_unit = kind((grid - 1) / (2.0 * reach)) if grid else kind(0)
     beta_sum = kind(powers[0, 1] / (1.0 - powers[0, 1]))
     keep1, keep2 = kind(powers[0, 1]), kind(powers[1, 1])
     for k in range(rows.shape[0]):
@@ -261,6 +278,23 @@ def adam_catch_up(
         row = rows[k]
         done = last[row]
         value, first, second = values[row], moments[row, 0], moments[row, 1]
+        if grid and done == 0:
+            for d in range(width):
+                place = (value[d] + kind(reach)) * per_unit
+                left = min(max(int(place), 0), grid - 2)
+                right = left + 1
+                share = place - kind(left)
+                rest = one - share
+                value[d] = rest * grid_values[left, 0] + share * grid_values[right, 0]
+                first[d] = rest * grid_moments[left, 0, 0] + share * grid_moments[right, 0, 0]
+                second[d] = rest * grid_moments[left, 1, 0] + share * grid_moments[right, 1, 0]
+            done = grid_step
+        if _at_rest(value, first):
+            # Nothing moves but the second moment.
+            variance_left = kind(powers[1, 1] ** (step - done))
+            for d in range(width):
+                second[d] *= variance_left
+            done = step
         while done < min(step, EXACT_STEPS):
             done += 1
             scale = kind(scales[0, done])
@@ -299,7 +333,7 @@ def adam_catch_up(
                     + excess * for_excess / (root_early * scale_early + tiny)
                 )
                 # Moments that L2 alone can have made: the value is on its way to rest at zero.
-                bound = decay * (abs(old) + reach)
+                bound = decay * (abs(old) + swing)
                 moving = abs(m) > bound or v > resting_share * bound * bound or new * old > zero
                 value[d] = new if moving else zero
                 first[d] = g + excess * momentum_left if moving else zero

@@ -17,6 +17,9 @@ SWEEP_STEPS = 200
 LONGEST_STRIDE = 32
 """Steps of untouched decay that are made good at once."""
 
+GRID = 32_769
+"""Initial values for which the first steps without a gradient are worked out."""
+
 LINE = 64
 """Bytes of a cache line."""
 
@@ -51,10 +54,13 @@ class RowAdam(RowState):
         self._last = np.zeros(n_rows, dtype=np.int32)
         self._powers = _powers(settings)
         self._scales = _scales(settings)
+        self._grid = Grid.over(self.values)
 
     def update(self, rows: np.ndarray, gradient: np.ndarray) -> None:
         """Make one step with the gradient (M, w) of ``rows`` (M,), which must be up to date."""
         self.step_number += 1
+        if self.step_number <= kernels.EXACT_STEPS:
+            self._advance_grid()
         settings = self.settings
         kernels.adam_update_rows(
             self.values,
@@ -71,7 +77,12 @@ class RowAdam(RowState):
         )
 
     def sweep(self) -> None:
-        """Bring the next share of the table, :attr:`swept`, up to date."""
+        """Bring the next share of the table, :attr:`swept`, up to date.
+
+        Not in the first steps: rows that no batch needs pass them at once (:class:`Grid`).
+        """
+        if self.step_number < kernels.EXACT_STEPS:
+            return
         n_rows = len(self._last)
         share = -(-n_rows // SWEEP_STEPS)
         start = self.swept.stop if self.swept.stop < n_rows else 0
@@ -80,11 +91,26 @@ class RowAdam(RowState):
 
     def catch_up(self, rows: np.ndarray) -> None:
         """Bring ``rows`` up to the last step."""
+        self._replay(self.values, self._moments, self._last, rows, self._grid)
+
+    def _advance_grid(self) -> None:
+        grid = self._grid
+        no_grid = Grid.over(grid.values[:0])
+        self._replay(grid.values, grid.moments, grid.last, np.arange(len(grid.values)), no_grid)
+
+    def _replay(
+        self,
+        values: np.ndarray,
+        moments: np.ndarray,
+        last: np.ndarray,
+        rows: np.ndarray,
+        grid: Grid,
+    ) -> None:
         settings = self.settings
         kernels.adam_catch_up(
-            self.values,
-            self._moments,
-            self._last,
+            values,
+            moments,
+            last,
             rows,
             self.step_number,
             settings.learning_rate,
@@ -92,7 +118,36 @@ class RowAdam(RowState):
             settings.epsilon,
             self._powers,
             self._scales,
+            grid.values,
+            grid.moments,
+            min(self.step_number, kernels.EXACT_STEPS),
+            grid.reach,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the first steps take values without a gradient: it depends on the initial value alone,
+    so a grid of values is replayed step by step, and rows that no batch has needed interpolate.
+    """
+
+    values: np.ndarray
+    """Shape (G, 1)."""
+    moments: np.ndarray
+    """Shape (G, 2, 1)."""
+    last: np.ndarray
+    """Shape (G,)."""
+    reach: float
+    """The grid covers initial values from −reach to reach."""
+
+    @classmethod
+    def over(cls, table: np.ndarray) -> Grid:
+        """A grid at step 0 over all values of ``table``; none for a table that is no larger."""
+        reach = float(np.abs(table).max(initial=0.0))
+        size = GRID if reach > 0 and table.size > GRID else 0
+        values = np.linspace(-reach, reach, size, dtype=table.dtype)[:, None].copy()
+        moments = np.zeros((size, 2, 1), dtype=table.dtype)
+        return cls(values, moments, np.zeros(size, dtype=np.int32), reach)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from pepbench.backbones.fm import FMModule
+from pepbench.kernels import EXACT_STEPS
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
 from pepbench.rows import RowTable, distinct, view_of
 from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser
-from pepbench.training.row_adam import AdamSettings, RowAdam
+from pepbench.training.row_adam import GRID, AdamSettings, RowAdam
 from pepbench.training.update import update
 
 N, DIM, FIELDS = 400, 4, 3
@@ -96,10 +97,33 @@ def test_untouched_decay_follows_dense_adam(value, gradient, gap):
     assert abs(float(table) - expected) <= 0.03 * moved + 1e-6 or near_zero
 
 
+@pytest.mark.parametrize("l2", [1e-5, 1e-3])
+@pytest.mark.parametrize("steps", [1, 7, 127, 128, 129])
+def test_rows_that_no_batch_needs_pass_the_first_steps_as_in_dense_adam(steps, l2):
+    # More entries than the grid has, so that they are interpolated.
+    initial = torch.empty(GRID // 4 + 10, 4).uniform_(-0.05, 0.05)
+    initial[0] = 0
+    table, dense = RowTable(initial.clone()), torch.nn.Parameter(initial.clone())
+    state = RowAdam(table, AdamSettings(1e-3, l2))
+    reference = torch.optim.Adam([dense], lr=1e-3, weight_decay=l2)
+    dense.grad = torch.zeros_like(dense)
+    for _ in range(steps):
+        state.step()
+        reference.step()
+    state.flush()
+    apart = (table - dense).abs().detach()
+    assert float(apart.mean()) < 2e-7
+    assert float(apart.max()) < 2e-4  # within the optimiser's epsilon of zero
+
+
 def test_every_row_is_brought_up_to_date_within_a_sweep():
     table = RowTable(torch.ones(1000, 2))
     state = RowAdam(table, AdamSettings(1e-3, 1e-2))
     seen = np.zeros(1000, dtype=int)
+    for _ in range(EXACT_STEPS - 1):
+        state.step()
+        state.sweep()
+        assert state.swept == slice(0, 0)
     for _ in range(200):
         state.step()
         state.sweep()
