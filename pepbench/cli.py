@@ -138,6 +138,9 @@ def run(
         typer.Option(help="auto, adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
     ] = None,
@@ -181,6 +184,7 @@ def run(
         "seed": seed,
         "device": device,
         "optimizer": optimizer,
+        "precision": precision,
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)

@@ -73,6 +73,10 @@ def fm_forward(table: Floats, weights: Floats, ids: Ids, sums: Floats, logits: F
     zero = table.dtype.type(0)
     half = table.dtype.type(0.5)
     for b in range(n_rows):
+        if b + 1 < n_rows:
+            for f in range(n_fields):
+                _prefetch_row(table, ids[b + 1, f])
+                _prefetch_row(weights, ids[b + 1, f])
         for d in range(dim):
             sums[b, d] = zero
         first_order = zero

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimiserKind
+from pepbench.records import OptimiserKind, Precision
 
 
 class Plan(BaseModel):
@@ -44,6 +44,8 @@ class Plan(BaseModel):
     """Largest Euclidean norm of a gradient."""
     optimizer: OptimiserKind = "auto"
     """Adam or Adagrad, dense or by the row; ``auto`` is Adam, by the row for large tables."""
+    precision: Precision = "float32"
+    """``bfloat16``: mixed precision, on CUDA only."""
     split_seed: int = Field(0, ge=0)
     """Of the random 80/10/10 split."""
     seed: int = Field(0, ge=0)

@@ -63,6 +63,10 @@ OptimiserKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
 """Adam or Adagrad, on every entry or by the row; ``auto`` is Adam, by the row for large tables."""
 
 
+Precision = Literal["float32", "bfloat16"]
+"""Of a backbone's matrix products; parameters and the loss are always float32."""
+
+
 class TrainingSpec(_Frozen):
     """The settings of training that all methods share."""
 
@@ -76,6 +80,7 @@ class TrainingSpec(_Frozen):
     clip: float
     """Largest norm of the whole gradient."""
     optimizer: OptimiserKind = "auto"
+    precision: Precision = "float32"
 
 
 class TrialSpec(_Frozen):

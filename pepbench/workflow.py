@@ -60,7 +60,7 @@ def run(
     live = where.folder / LIVE_FOLDER
     progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose, live)
     surroundings = Surroundings(where.plugins, where.threads, live)
-    check_device(plan.device, plan.optimizer)
+    check_device(plan.device, plan.optimizer, plan.precision)
     try:
         cells = expand(plan, Catalog(where.plugins))
         with claimed_folder(where.folder, plan):

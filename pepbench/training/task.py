@@ -32,7 +32,7 @@ from pepbench.metrics import auc, log_loss
 from pepbench.records import OptimiserKind, TrainingSpec
 from pepbench.training.batches import BatchMaker
 from pepbench.training.optimisers import RowWise, make_optimiser, resolved
-from pepbench.training.update import batch_loss, update
+from pepbench.training.update import batch_logits, batch_loss, update
 from pepbench.training.watch import Teller, Watcher, unwatched
 
 EVALUATION_BATCH = 4096
@@ -169,7 +169,7 @@ class TrialTask(Task):
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Mean binary cross-entropy of a batch plus the embedding's penalty."""
-        return batch_loss(model, batch)
+        return batch_loss(model, batch, self.settings.precision)
 
     def train(
         self,
@@ -213,7 +213,10 @@ class TrialTask(Task):
         """Logits of ``rows`` in order, shape (n,)."""
         model.eval()
         with torch.inference_mode():
-            parts = [model(batch.ids) for batch in self._maker.in_order(rows, EVALUATION_BATCH)]
+            parts = [
+                batch_logits(model, batch.ids, self.settings.precision)
+                for batch in self._maker.in_order(rows, EVALUATION_BATCH)
+            ]
         logits: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
         return logits
 
@@ -250,7 +253,7 @@ class TrialTask(Task):
     def _update(self, model: Model, batch: Batch, optimiser: torch.optim.Optimizer) -> Tensor:
         self.samples += len(batch.labels)
         try:
-            return update(model, batch, optimiser, self.settings.clip)
+            return update(model, batch, optimiser, self.settings.clip, self.settings.precision)
         except Diverged as error:
             step = self.samples // self.settings.batch_size
             rate = self.settings.learning_rate
