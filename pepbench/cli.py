@@ -231,14 +231,20 @@ def report(
 def list_(
     what: Annotated[Literal["methods", "datasets", "backbones"], typer.Argument()],
     plugin: Plugins = None,
+    cards: Annotated[bool, typer.Option("--cards", help="Print all cards as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List what there is."""
     from pepbench.catalog import Catalog, kind_of_plural
     from pepbench.report.cards import entry_table
 
-    entries = list(Catalog(tuple(plugin or ())).entries(kind_of_plural(what)).values())
-    if as_json:
+    catalog, kind = Catalog(tuple(plugin or ())), kind_of_plural(what)
+    entries = list(catalog.entries(kind).values())
+    if cards:
+        from pepbench.report.pages import cards_page
+
+        print(cards_page(what, [catalog.load(kind, entry.name) for entry in entries]), end="")
+    elif as_json:
         _print_json([vars(entry) for entry in entries])
     else:
         _console().print(entry_table(entries))
