@@ -17,57 +17,48 @@ from typing import Any
 
 import loky
 import numpy as np
-import torch
 
+from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
-from pepbench.backbones.fm import FM
 from pepbench.budget import Budget
-from pepbench.catalog import Catalog
-from pepbench.data.manage import open_table
-from pepbench.data.splits import Splits, open_splits
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP
 from pepbench.plan import Plan
-from pepbench.training.task import TrialTask
 
 INIT = -8.0
+STALLS_AT = 15_000
 VARIANTS: dict[str, dict[str, Any]] = {
-    "standard": {},
-    "fast": {"mode": "fast"},
-    "fast, warm-up 3000, rate 10": {
-        "mode": "fast",
-        "warmup_steps": 3000,
-        "threshold_rate": 10.0,
-    },
+    "standard": {"max_steps": STALLS_AT},
+    "fast": {"mode": "fast", "max_steps": STALLS_AT},
     "fast, warm-up 3000, rate 10, target 5": {
         "mode": "fast",
         "warmup_steps": 3000,
         "threshold_rate": 10.0,
         "threshold_target": 5.0,
+        "max_steps": 6000,
+    },
+    "fast, warm-up 1000, rate 10, target 5": {
+        "mode": "fast",
+        "warmup_steps": 1000,
+        "threshold_rate": 10.0,
+        "threshold_target": 5.0,
+        "max_steps": 4000,
+    },
+    "fast, warm-up 2000, rate 30, target 10": {
+        "mode": "fast",
+        "warmup_steps": 2000,
+        "threshold_rate": 30.0,
+        "threshold_target": 10.0,
+        "max_steps": 4000,
     },
 }
 
 
-def open_dataset(name: str) -> Splits:
-    dataset = Catalog().select("dataset", name).default()
-    return open_splits(open_table(dataset), 0)  # type: ignore[arg-type]
-
-
-def new_task(splits: Splits, plan: Plan, seed: int) -> TrialTask:
-    settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
-    return TrialTask(splits.fields, plan.dim, splits.train, splits.validation, FM(), settings, seed)
-
-
-def study(
-    name: str, variant: str, seed: int, budgets: tuple[str, ...], max_steps: int
-) -> list[dict[str, Any]]:
+def study(name: str, variant: str, seed: int, budgets: tuple[str, ...]) -> list[dict[str, Any]]:
     """All budgets of one variant and seed; scores as arrays."""
-    torch.set_num_threads(1)
     splits, plan = open_dataset(name), Plan()
     task = new_task(splits, plan, seed)
-    method = PEP(init=INIT, max_steps=max_steps, **VARIANTS[variant])
-    torch.manual_seed(seed)
+    method = PEP(init=INIT, **VARIANTS[variant])
     initial = xavier_uniform(splits.fields.n_features, plan.dim)
     sizes = {Budget(text).parameters(initial.numel()): text for text in budgets}
     rows = []
@@ -95,10 +86,8 @@ def study(
 
 def full_training_steps(name: str, seed: int) -> int:
     """Steps that training the full table takes until it stops."""
-    torch.set_num_threads(1)
     splits, plan = open_dataset(name), Plan()
     task = new_task(splits, plan, seed)
-    torch.manual_seed(seed)
     table = PlainTable(splits.fields.n_features, plan.dim)
     return len(task.train(task.model(table)).curve) * task.steps_per_epoch
 
@@ -137,7 +126,6 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--budgets", default="50%,20%,10%,5%,1%")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--max-steps", type=int, default=20_000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write the JSON document there, not to stdout")
     arguments = parser.parse_args()
@@ -146,7 +134,7 @@ def main() -> None:
     with loky.ProcessPoolExecutor(max_workers=arguments.jobs) as pool:
         full = [pool.submit(full_training_steps, arguments.dataset, seed) for seed in seeds]
         futures = [
-            pool.submit(study, arguments.dataset, variant, seed, budgets, arguments.max_steps)
+            pool.submit(study, arguments.dataset, variant, seed, budgets)
             for seed in seeds
             for variant in VARIANTS
         ]

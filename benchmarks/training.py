@@ -1,224 +1,171 @@
-"""A training step beside what a user would write with torch, over the size of the table.
+"""A training step beside what a user would write or install instead, over the size of the table.
 
-``python -m benchmarks.training --json``. A factorisation machine on ids drawn from Zipf's law, the
-same batches for all, from memory. Contenders take turns in one process; figures are medians. Ours
-are the suite's own task with a full table (``uniform``), under a mask of a tenth (``mask``), and in
-PEP's search (``pep``, and ``pep fast``); theirs are ``torch.nn.Embedding`` with Adam (its default
-loop, foreach, fused) or with ``sparse=True`` and SparseAdam, and the plain transcription of PEP.
+``python -m benchmarks.training --json``. Factorisation machine and DeepFM on ids drawn from Zipf's
+law, the same rows for all, from memory. Contenders take turns in one process, pieces of equal time;
+figures are medians, for one thread and for two. Ours are the suite's own task with a full table
+(``uniform``), under a mask of a tenth (``mask``), in PEP's search (``pep``, and ``pep fast``), and
+scoring ``validation`` rows; theirs are in :mod:`benchmarks.competitors`. With them come the
+machine's memory bandwidth, the fraction of it that a step reaches, and the seconds until a training
+on a cached data set has made its first step.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import cycle, islice
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from benchmarks.pep import PlainPEP
-from benchmarks.timing import interleaved
-from pepbench.backbones.fm import FM
-from pepbench.data.splits import Rows
-from pepbench.fields import Fields
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
-from pepbench.method import Batch, Embedding, MaskedTable, PlainTable, xavier_uniform
-from pepbench.pep import PEP
-from pepbench.plan import Plan
-from pepbench.thresholded import ThresholdedTable, Thresholds
-from pepbench.training.task import TrialTask
+from benchmarks import ours
+from benchmarks.bandwidth import bytes_of_step, triad_bandwidth
+from benchmarks.competitors import BACKBONES, COMPETITORS, not_installed
+from benchmarks.goals import goals
+from benchmarks.problem import SIZES, Problem, Size, zipf_problem
+from benchmarks.start import start_seconds
+from benchmarks.tables import into_readme, markdown, text
+from benchmarks.timing import interleaved, piece
+from pepbench.harness.environment import environment
 
-ZIPF = 1.1
+README = Path(__file__).with_name("README.md")
 
 
 @dataclass(frozen=True)
-class Size:
-    """Shape of a problem."""
+class Options:
+    """How to measure."""
 
-    features: int
-    dim: int
-    fields: int
-    batch: int
-
-
-SIZES = (
-    Size(10_000, 32, 7, 1024),
-    Size(100_000, 16, 39, 4096),
-    Size(1_000_000, 16, 39, 4096),
-)
-LARGEST = Size(10_000_000, 16, 39, 4096)
-"""For the row-wise optimiser only; the others would need gigabytes and seconds a step."""
+    rounds: int
+    seconds: float
+    """Of a piece of work."""
+    threads: tuple[int, ...]
 
 
-def zipf_rows(size: Size, batches: int, seed: int = 0) -> tuple[Fields, Rows]:
-    """Rows whose features follow Zipf's law within each field, scattered over the ids."""
-    rng = np.random.default_rng(seed)
-    cardinality = size.features // size.fields
-    weights = np.arange(1, cardinality + 1, dtype=np.float64) ** -ZIPF
-    edges = np.cumsum(weights) / weights.sum()
-    n = batches * size.batch
-    ids = np.empty((n, size.fields), dtype=np.int32)
-    for field in range(size.fields):
-        ranks = np.searchsorted(edges, rng.random(n))
-        ids[:, field] = rng.permutation(cardinality)[ranks] + field * cardinality
-    labels = (rng.random(n) < 0.3).astype(np.uint8)
-    total = cardinality * size.fields
-    names = tuple(f"f{field}" for field in range(size.fields))
-    frequencies = np.bincount(ids.ravel(), minlength=total)
-    return Fields(names, (cardinality,) * size.fields, frequencies), Rows(ids, labels)
-
-
-class PlainFM(nn.Module):
-    """A factorisation machine as one writes it with torch."""
-
-    def __init__(self, n_features: int, dim: int, sparse: bool) -> None:
-        super().__init__()
-        self.vectors = nn.Embedding(n_features, dim, sparse=sparse)
-        nn.init.xavier_uniform_(self.vectors.weight)
-        self.linear = nn.Embedding(n_features, 1, sparse=sparse)
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        vectors = self.vectors(ids)
-        pairs = 0.5 * (vectors.sum(1) ** 2 - (vectors**2).sum(1)).sum(1)
-        return self.bias + self.linear(ids).sum(1).squeeze(1) + pairs
-
-
-def plain_batches(rows: Rows, size: int) -> Iterator[Batch]:
-    ids = torch.from_numpy(rows.ids.astype(np.int64))
-    labels = torch.from_numpy(rows.labels).float()
-    return cycle(Batch(i, y) for i, y in zip(ids.split(size), labels.split(size), strict=True))
-
-
-def plain_work(
-    model: nn.Module, optimisers: list[torch.optim.Optimizer], batches: Iterator[Batch], steps: int
-) -> Callable[[], int]:
-    criterion = nn.BCEWithLogitsLoss()
-
-    def work() -> int:
-        samples = 0
-        for batch in islice(batches, steps):
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            criterion(model(batch.ids), batch.labels).backward()
-            for optimiser in optimisers:
-                optimiser.step()
-            samples += len(batch.labels)
-        return samples
-
-    return work
-
-
-def theirs(size: Size, fields: Fields, rows: Rows, steps: int) -> dict[str, Callable[[], int]]:
-    n = fields.n_features
-    rate, l2 = DEFAULT_LEARNING_RATE, DEFAULT_L2
-    contenders: dict[str, Callable[[], int]] = {}
-    for name, options in {
-        "torch Adam": {"foreach": False},
-        "torch Adam foreach": {"foreach": True},
-        "torch Adam fused": {"fused": True},
-    }.items():
-        model: nn.Module = PlainFM(n, size.dim, sparse=False)
-        adam = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=l2, **options)
-        contenders[name] = plain_work(model, [adam], plain_batches(rows, size.batch), steps)
-    model = PlainFM(n, size.dim, sparse=True)
-    sparse = torch.optim.SparseAdam([model.vectors.weight, model.linear.weight], lr=rate)
-    bias = torch.optim.Adam([model.bias], lr=rate)
-    contenders["torch SparseAdam"] = plain_work(
-        model, [sparse, bias], plain_batches(rows, size.batch), steps
-    )
-    model = PlainPEP(n, size.dim)
-    adam = torch.optim.Adam(model.parameters(), lr=rate, weight_decay=l2)
-    contenders["plain PEP"] = plain_work(
-        model, [adam], plain_batches(rows, size.batch), max(1, steps // 4)
-    )
-    return contenders
-
-
-def ours(
-    size: Size, fields: Fields, rows: Rows, steps: int, kinds: tuple[str, ...]
-) -> dict[str, Callable[[], int]]:
-    plan = Plan(dim=size.dim, batch_size=size.batch)
-    settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
-
-    def values() -> torch.Tensor:
-        return xavier_uniform(fields.n_features, size.dim)
-
-    def thresholded() -> ThresholdedTable:
-        return ThresholdedTable(values(), Thresholds("feature_dim", fields, size.dim, -15.0))
-
-    makers: dict[str, Callable[[], Embedding]] = {
-        "uniform": lambda: PlainTable(fields.n_features, size.dim),
-        "mask": lambda: MaskedTable(values(), torch.rand(fields.n_features, size.dim) < 0.1),
-        "pep": thresholded,
-        "pep fast": thresholded,
-    }
-
-    def work_of(kind: str) -> Callable[[], int]:
-        task = TrialTask(fields, size.dim, rows, rows, FM(), settings, seed=0)
-        table = makers[kind]()
-        model = task.model(table)
-        optimiser = None
-        if isinstance(table, ThresholdedTable):
-            adam = "lazy-adam" if kind == "pep fast" else "adam"
-            optimiser = PEP().optimiser(task, model, table.thresholds, adam)
-        stream = task.steps(model, optimiser)
-
-        def work() -> int:
-            before = task.samples
-            for _ in islice(stream, steps):
-                if kind == "pep":
-                    torch.count_nonzero(table.table_in_use).item()  # type: ignore[operator]
-                elif kind == "pep fast":
-                    table.count_swept_rows()  # type: ignore[operator]
-            return task.samples - before
-
-        return work
-
-    return {f"pepbench {kind}": work_of(kind) for kind in kinds}
-
-
-def measure(size: Size, rounds: int, steps: int) -> dict[str, Any]:
-    """Samples per second of every contender at one size."""
+def measure(problem: Problem, backbone: str, options: Options) -> list[dict[str, Any]]:
+    """Samples per second of every contender on one problem, an entry for each number of threads."""
     torch.manual_seed(0)
-    fields, rows = zipf_rows(size, batches=40)
-    if size == LARGEST:
-        contenders = ours(size, fields, rows, steps, ("uniform", "pep fast"))
-    else:
-        contenders = ours(size, fields, rows, steps, ("uniform", "mask", "pep", "pep fast"))
-        contenders |= theirs(size, fields, rows, steps)
-    speeds = interleaved(contenders, rounds)
+    steps = ours.contenders(problem, backbone)
+    absent = not_installed()
+    for competitor in COMPETITORS:
+        fits = problem.size.features <= competitor.most_features
+        if fits and backbone in competitor.backbones and competitor.package not in absent:
+            steps[competitor.name] = competitor.steps(problem, backbone)
+    work = {name: piece(stream, options.seconds) for name, stream in steps.items()}
+    results = []
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        speeds = interleaved(work, options.rounds)
+        result: dict[str, Any] = {**asdict(problem.size), "backbone": backbone, "threads": threads}
+        result["samples_per_second"] = {name: round(speed) for name, speed in speeds.items()}
+        result["ours_over_theirs"] = {
+            competitor.name: round(_counterpart(speeds, competitor.does_pep) / speed, 3)
+            for competitor in COMPETITORS
+            if (speed := speeds.get(competitor.name)) is not None
+        }
+        results.append(result)
+    return results
+
+
+def _counterpart(speeds: dict[str, float], does_pep: bool) -> float:
+    """The speed of ours that does the same: search with search, full table with full table."""
+    return max(speeds[ours.PEP_DENSE], speeds[ours.PEP_FAST]) if does_pep else speeds[ours.UNIFORM]
+
+
+def bound_of(problem: Problem) -> dict[str, Any]:
+    """What a step of the factorisation machine on a full table must move."""
+    dense = not ours.trains_by_row(problem)
     return {
-        "features": fields.n_features,
-        "dim": size.dim,
-        "fields": size.fields,
-        "batch": size.batch,
-        "samples_per_second": {name: round(speed) for name, speed in speeds.items()},
+        "optimiser": "dense Adam" if dense else "Adam by the row",
+        "distinct_features": round(problem.distinct_features),
+        "bytes_of_step": round(bytes_of_step(problem, dense)),
     }
+
+
+def reached(bound: dict[str, Any], result: dict[str, Any], bandwidth: float) -> dict[str, Any]:
+    """The bound in samples per second, and the fraction of it that ours reaches."""
+    limit = bandwidth / bound["bytes_of_step"] * result["batch"]
+    fraction = result["samples_per_second"][ours.UNIFORM] / limit
+    return {**bound, "samples_per_second": round(limit), "fraction": round(fraction, 3)}
+
+
+def study(sizes: tuple[Size, ...], backbones: tuple[str, ...], options: Options) -> dict[str, Any]:
+    """The whole document."""
+    before = machine()
+    bandwidth = {threads: triad_bandwidth(threads) for threads in options.threads}
+    results = []
+    for size in sizes:
+        problem = zipf_problem(size)
+        for backbone in backbones:
+            print(f"{size}, {backbone}", file=sys.stderr)
+            of_backbone = measure(problem, backbone, options)
+            gc.collect()  # the contenders' tables
+            if backbone == "fm":
+                bound = bound_of(problem)
+                for result in of_backbone:
+                    result["bound"] = reached(bound, result, bandwidth[result["threads"]])
+            results += of_backbone
+    document: dict[str, Any] = {
+        "machine": before,
+        "rounds": options.rounds,
+        "not_installed": not_installed(),
+        "bandwidth": {str(threads): round(speed) for threads, speed in bandwidth.items()},
+        "results": results,
+        "start_seconds": {k: round(v, 3) for k, v in start_seconds(options.rounds).items()},
+    }
+    return document | {"goals": [asdict(goal) for goal in goals(document)]}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures hold for."""
+    here = environment(1)
+    cores = torch.multiprocessing.cpu_count()
+    versions = {"python": platform.python_version(), "torch": here.torch, "numpy": np.__version__}
+    load = round(os.getloadavg()[0], 2)
+    revision = here.git or here.pepbench
+    return {"cpu": here.cpu, "cores": cores, "load": load, **versions, "pepbench": revision}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="steps of a round")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--largest", action="store_true", help="add 10 million features")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of a piece of work")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, choices=BACKBONES)
+    parser.add_argument(
+        "--features",
+        type=int,
+        nargs="+",
+        default=[size.features for size in SIZES],
+        choices=[size.features for size in SIZES],
+        metavar="N",
+        help="sizes of the table; default: all",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON document")
+    form.add_argument("--markdown", action="store_true", help="print tables as in the README")
+    form.add_argument("--readme", action="store_true", help="put these tables into the README")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    sizes = (*SIZES, LARGEST) if arguments.largest else SIZES
-    results = [measure(size, arguments.rounds, arguments.steps) for size in sizes]
+    absent = not_installed()
+    if absent:
+        packages = "; ".join(f"{package} ({reason})" for package, reason in absent.items())
+        print(f"left out, not installed: {packages}", file=sys.stderr)
+    options = Options(arguments.rounds, arguments.seconds, tuple(arguments.threads))
+    sizes = tuple(size for size in SIZES if size.features in arguments.features)
+    document = study(sizes, tuple(arguments.backbones), options)
     if arguments.json:
-        print(json.dumps({"threads": arguments.threads, "sizes": results}, indent=2))
-        return
-    for result in results:
-        print(", ".join(f"{key} {result[key]:,}" for key in ("features", "dim", "fields", "batch")))
-        for name, speed in result["samples_per_second"].items():
-            print(f"{name:>20}: {speed:>12,} samples/s")
+        print(json.dumps(document, indent=2))
+    elif arguments.markdown:
+        print(markdown(document))
+    elif arguments.readme:
+        README.write_text(into_readme(README.read_text(), markdown(document)))
+    else:
+        print(text(document))
 
 
 if __name__ == "__main__":

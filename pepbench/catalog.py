@@ -113,6 +113,11 @@ class Catalog:
 
     def select(self, kind: Kind, spec: str) -> Selection:
         """The component that a spec names; raises :class:`PlanError` if it is not legal."""
+        if kind == "dataset":
+            # The module is needed for data sets only, and names are listed without it.
+            from pepbench.data.description import full_spec
+
+            spec = full_spec(spec)
         name, texts = split_spec(spec)
         component = self.load(kind, name)
         return Selection(spec, component, component.parse_options(texts))

@@ -134,9 +134,13 @@ def run(
     split_seed: Annotated[int | None, typer.Option(help="Seed of the 80/10/10 split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="auto, adam (dense) or lazy-adam (by the row).")
+        str | None,
+        typer.Option(help="auto, adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
     ] = None,
@@ -180,6 +184,7 @@ def run(
         "seed": seed,
         "device": device,
         "optimizer": optimizer,
+        "precision": precision,
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)
@@ -226,14 +231,20 @@ def report(
 def list_(
     what: Annotated[Literal["methods", "datasets", "backbones"], typer.Argument()],
     plugin: Plugins = None,
+    cards: Annotated[bool, typer.Option("--cards", help="Print all cards as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List what there is."""
     from pepbench.catalog import Catalog, kind_of_plural
     from pepbench.report.cards import entry_table
 
-    entries = list(Catalog(tuple(plugin or ())).entries(kind_of_plural(what)).values())
-    if as_json:
+    catalog, kind = Catalog(tuple(plugin or ())), kind_of_plural(what)
+    entries = list(catalog.entries(kind).values())
+    if cards:
+        from pepbench.report.pages import cards_page
+
+        print(cards_page(what, [catalog.load(kind, entry.name) for entry in entries]), end="")
+    elif as_json:
         _print_json([vars(entry) for entry in entries])
     else:
         _console().print(entry_table(entries))

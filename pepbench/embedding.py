@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench import layout
+from pepbench import kernels, layout
 from pepbench.rows import RowTable, View, view_of
 
 
@@ -34,6 +34,21 @@ class _Lookup(torch.autograd.Function):
         table_gradient = gradient.new_zeros(ctx.n_rows, width)
         table_gradient.index_add_(0, flat, gradient.reshape(-1, width))
         return table_gradient, None
+
+
+class _MaskedRows(torch.autograd.Function):
+    """Rows of a masked table as they are, since its values are; their gradient under the mask."""
+
+    @staticmethod
+    def forward(ctx, table: Tensor, mask: Tensor, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.mask, ctx.rows = mask, rows
+        return table.view_as(table)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        gradient = gradient.contiguous()
+        kernels.mask_rows(gradient.numpy(), ctx.mask.numpy(), ctx.rows.numpy())
+        return gradient, None, None
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:
@@ -149,12 +164,16 @@ class MaskedTable(Embedding):
         view = view_of(self.table, ids)
         if view.rows is None:
             return view
-        return view._replace(table=view.table * self.mask[view.rows])
+        table: Tensor = _MaskedRows.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
+        return view._replace(table=table)
 
     def _masked(self, gradient: Tensor | None) -> Tensor | None:
         if gradient is None:
             return None
         # The gradient belongs to this step alone; in place saves a copy of the table.
+        if gradient.device.type == "cpu" and gradient.is_contiguous():
+            kernels.mask_all(gradient.view(-1).numpy(), self.mask.view(-1).numpy())
+            return gradient
         return gradient.mul_(self.mask)
 
     def forward(self, ids: Tensor) -> Tensor:

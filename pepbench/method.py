@@ -48,6 +48,7 @@ from pepbench.embedding import (
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.layout import Layout
+from pepbench.records import OptimiserKind
 from pepbench.rows import RowTable, View, view_of
 
 __all__ = [
@@ -78,9 +79,6 @@ __all__ = [
     "view_of",
     "xavier_uniform",
 ]
-
-OptimiserKind = Literal["auto", "adam", "lazy-adam"]
-"""Dense and exact, by the row (:class:`~pepbench.rows.RowAdam`), or by the size of the tables."""
 
 Factors = Mapping[nn.Parameter, float]
 """By parameter; 1 for those that are not named."""
@@ -194,7 +192,7 @@ class Task(ABC):
         decays: Factors | None = None,
         kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
-        """Adam with the trial's learning rate and L2 on every parameter of ``model``.
+        """The plan's optimiser, with the trial's learning rate and L2, on every parameter.
 
         Parameters
         ----------

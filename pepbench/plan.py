@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
+from pepbench.records import OptimiserKind, Precision
 
 
 class Plan(BaseModel):
@@ -41,8 +42,10 @@ class Plan(BaseModel):
     batch_size: int = Field(1024, ge=1)
     clip: float = Field(100.0, gt=0)
     """Largest Euclidean norm of a gradient."""
-    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
-    """Adam on every entry, by the row (for large tables), or chosen by the size of the tables."""
+    optimizer: OptimiserKind = "auto"
+    """Adam or Adagrad, dense or by the row; ``auto`` is Adam, by the row for large tables."""
+    precision: Precision = "float32"
+    """``bfloat16``: mixed precision, on CUDA only."""
     split_seed: int = Field(0, ge=0)
     """Of the random 80/10/10 split."""
     seed: int = Field(0, ge=0)

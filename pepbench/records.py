@@ -61,6 +61,14 @@ class DataSpec(_Frozen):
     split_fingerprint: str
 
 
+OptimiserKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
+"""Adam or Adagrad, on every entry or by the row; ``auto`` is Adam, by the row for large tables."""
+
+
+Precision = Literal["float32", "bfloat16"]
+"""Of a backbone's matrix products; parameters and the loss are always float32."""
+
+
 class TrainingSpec(_Frozen):
     """The settings of training that all methods share."""
 
@@ -73,8 +81,8 @@ class TrainingSpec(_Frozen):
     """Stop after this many epochs without a better validation AUC."""
     clip: float
     """Largest norm of the whole gradient."""
-    optimizer: Literal["auto", "adam", "lazy-adam"] = "auto"
-    """Adam on every entry, by the row, or chosen by the size of the tables."""
+    optimizer: OptimiserKind = "auto"
+    precision: Precision = "float32"
 
 
 class TrialSpec(_Frozen):
@@ -164,6 +172,8 @@ class Record(_Frozen):
     """Of the file of learnt widths (unsigned, by global id), where features have their own."""
     curve: list[EpochRecord] = []
     notes: dict[str, Value] = {}
+    optimizer: OptimiserKind | None = None
+    """Of the last training: what ``auto`` stood for."""
     seconds: dict[str, PhaseSeconds] = {}
     """By phase, such as ``search`` and ``train``."""
     calibration_seconds: float | None = None

@@ -2,13 +2,13 @@
 
 A batch of B rows and F fields looks up at most B·F of N features. :func:`view_of` cuts those rows
 out of a parameter, so that the work of a step depends on the batch, not on the table. An optimiser
-that keeps state by the row (:class:`RowAdam`) attaches itself to a parameter; without one, a view
+that keeps state by the row (:class:`RowState`) attaches itself to a parameter; without one, a view
 is the whole parameter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +17,6 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from pepbench import kernels
-
-SWEEP_STEPS = 200
-"""Every row is brought up to date at least this often, a share of the table in each step."""
-
-LONGEST_STRIDE = 32
-"""Steps of untouched decay that are made good at once."""
 
 
 class RowTable(nn.Parameter):
@@ -86,9 +80,9 @@ class _Gather(torch.autograd.Function):
     """Rows of a parameter; their gradient goes to the row-wise optimiser, not to ``.grad``."""
 
     @staticmethod
-    def forward(ctx, parameter: Tensor, rows: Tensor, state: RowAdam) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, parameter: Tensor, rows: Tensor, state: RowState) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ARG004
         ctx.rows, ctx.state = rows, state
-        return parameter.index_select(0, rows)
+        return state.gather(rows)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[None, None, None]:  # type: ignore[no-untyped-def]
@@ -96,42 +90,30 @@ class _Gather(torch.autograd.Function):
         return None, None, None
 
 
-@dataclass(frozen=True)
-class AdamSettings:
-    """Of Adam with L2 in the gradient."""
+class RowState(ABC):
+    """What an optimiser keeps about a parameter (N, …) by the row, on the CPU.
 
-    learning_rate: float
-    l2: float
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-
-class RowAdam:
-    """Adam with L2 on a parameter (N, …) by the row, on the CPU.
-
-    Rows of the batch are updated exactly. What dense Adam would have done to a row meanwhile
-    (its L2 shrinks untouched values, and raises PEP's thresholds) is made good when it is next
-    needed, and for every row once in :data:`SWEEP_STEPS` steps, in strides whose error is far
-    below a per cent of the movement (:func:`pepbench.kernels.adam_catch_up`).
+    Attaches itself to the parameter, whose views are from then on the rows of a batch.
     """
 
-    def __init__(self, parameter: nn.Parameter, settings: AdamSettings) -> None:
+    def __init__(self, parameter: nn.Parameter) -> None:
         previous = _state_of(parameter)
         if previous is not None:
             previous.flush()
-        self.settings = settings
-        self.step_number = 0
         self.gradients: list[tuple[Tensor, Tensor]] = []
-        self._values = parameter.detach().view(len(parameter), -1).numpy()
-        # Both moments of a row side by side: a row costs fewer cache misses.
-        shape = (len(parameter), 2, self._values.shape[1])
-        self._moments = np.zeros(shape, dtype=self._values.dtype)
-        self._last = np.zeros(len(parameter), dtype=np.int32)
+        """Rows (M,) and gradients (M, …) since the last step, one pair for each view."""
         self.swept = slice(0, 0)
-        self._powers = _powers(settings)
-        self._corrections = _corrections(settings)
+        """Rows that the last step brought up to date because it was their turn."""
+        self.values: np.ndarray = parameter.detach().view(len(parameter), -1).numpy()
+        """Shape (N, w): the parameter's own memory."""
+        self._shape, self._dtype = parameter.shape[1:], parameter.dtype
         _STATES[parameter] = self
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """A copy of ``rows`` (M,), shape (M, …)."""
+        gathered = torch.empty(len(rows), *self._shape, dtype=self._dtype)
+        kernels.gather_rows(self.values, rows.numpy(), gathered.view(len(rows), -1).numpy())
+        return gathered
 
     def merged_gradient(self) -> tuple[Tensor, Tensor] | None:
         """Distinct rows and their gradients (M, …) since the last step; None without any."""
@@ -146,78 +128,34 @@ class RowAdam:
         return self.gradients[0]
 
     def step(self) -> None:
-        """Update the rows that have gradients, and bring a share of the others up to date."""
+        """Update the rows that have gradients, and forget the gradients."""
         merged = self.merged_gradient()
         self.gradients = []
-        settings = self.settings
-        if merged is not None:
-            rows, gradient = merged
-            kernels.adam_update_rows(
-                self._values,
-                self._moments,
-                self._last,
-                rows.numpy(),
-                gradient.contiguous().view(len(rows), -1).numpy(),
-                self.step_number + 1,
-                settings.learning_rate,
-                settings.l2,
-                settings.beta1,
-                settings.beta2,
-                settings.epsilon,
-            )
-        self.step_number += 1
+        if merged is None:
+            self.update(np.empty(0, np.int64), np.empty((0, self.values.shape[1])))
+            return
+        rows, gradient = merged
+        self.update(rows.numpy(), gradient.contiguous().view(len(rows), -1).numpy())
 
+    @abstractmethod
+    def update(self, rows: np.ndarray, gradient: np.ndarray) -> None:
+        """Make one step with the gradient (M, w) of ``rows`` (M,)."""
+
+    @abstractmethod
+    def catch_up(self, rows: np.ndarray) -> None:
+        """Bring ``rows`` (M,) up to the last step, in which they may not have been updated."""
+
+    @abstractmethod
     def sweep(self) -> None:
         """Bring the next share of the table, :attr:`swept`, up to date."""
-        n_rows = len(self._last)
-        share = -(-n_rows // SWEEP_STEPS)
-        start = self.swept.stop if self.swept.stop < n_rows else 0
-        self.swept = slice(start, min(start + share, n_rows))
-        self.catch_up(np.arange(start, self.swept.stop))
 
     def flush(self) -> None:
         """Bring every row up to date."""
-        self.catch_up(np.arange(len(self._last)))
-
-    def catch_up(self, rows: np.ndarray) -> None:
-        """Bring ``rows`` up to the last step."""
-        settings = self.settings
-        kernels.adam_catch_up(
-            self._values,
-            self._moments,
-            self._last,
-            rows,
-            self.step_number,
-            settings.learning_rate,
-            settings.l2,
-            settings.epsilon,
-            self._powers,
-            self._corrections,
-        )
+        self.catch_up(np.arange(len(self.values)))
 
 
-def _powers(settings: AdamSettings) -> np.ndarray:
-    stride = np.arange(LONGEST_STRIDE + 1)
-    return np.stack(
-        [
-            settings.beta1**stride,
-            settings.beta2**stride,
-            settings.beta2 ** ((stride + 1) / 2),
-            settings.beta2 ** np.minimum(stride, 5),
-        ]
-    )
-
-
-def _corrections(settings: AdamSettings) -> np.ndarray:
-    # After 20,000 steps β₂ᵗ is 2e-9, and the correction no longer shows in single precision.
-    step = np.arange(20_001)
-    corrections = np.stack([1 - settings.beta1**step, 1 - settings.beta2**step])
-    corrections[:, 0] = corrections[:, 1]
-    return corrections
-
-
-def _state_of(parameter: nn.Parameter) -> RowAdam | None:
-    state: RowAdam | None = _STATES.get(parameter)  # type: ignore[no-untyped-call]
+def _state_of(parameter: nn.Parameter) -> RowState | None:
+    state: RowState | None = _STATES.get(parameter)  # type: ignore[no-untyped-call]
     return state
 
 

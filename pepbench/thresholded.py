@@ -114,7 +114,7 @@ class ThresholdedTable(Embedding):
         self.values = RowTable(values.detach().clone())
         self.thresholds = thresholds
         self.count = values.numel()
-        self._count_of_row = torch.full((len(values),), self.dim)
+        self._count_of_row = np.full(len(values), self.dim, dtype=np.int32)
 
     def thresholded(self) -> Tensor:
         """V̂ of shape (N, D), with gradients for V and s."""
@@ -161,9 +161,7 @@ class ThresholdedTable(Embedding):
         self._note(torch.arange(len(self.values)), (self.margin() > 0).to(self.values.dtype))
 
     def _note(self, rows: Tensor, kept: Tensor) -> None:
-        counts = torch.count_nonzero(kept, dim=1)
-        self.count += int((counts - self._count_of_row[rows]).sum())
-        self._count_of_row[rows] = counts
+        self.count += kernels.recount_rows(kept.numpy(), rows.numpy(), self._count_of_row)
 
     def n_parameters(self) -> int:
         """Non-zeros of V̂."""

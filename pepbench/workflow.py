@@ -18,6 +18,7 @@ from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import estimated_seconds
+from pepbench.harness.live import LIVE_FOLDER
 from pepbench.harness.progress import duration, progress_on
 from pepbench.harness.recovery import keep_facts
 from pepbench.harness.run import claimed_folder, run_cells
@@ -60,9 +61,10 @@ def run(
     """Run what is missing of a plan, report, and return the exit code."""
     started = time.monotonic()
     stderr = Console(stderr=True)
-    progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose)
-    surroundings = Surroundings(where.plugins, where.threads)
-    check_device(plan.device)
+    live = where.folder / LIVE_FOLDER
+    progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose, live)
+    surroundings = Surroundings(where.plugins, where.threads, live)
+    check_device(plan.device, plan.optimizer, plan.precision)
     try:
         catalog = Catalog(where.plugins)
         cells = expand(plan, catalog)

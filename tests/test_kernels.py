@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pepbench import kernels
 from pepbench.backbones.fm import FMModule
 from pepbench.method import MaskedTable, Model, PlainTable, View
 
@@ -47,3 +48,43 @@ def test_a_model_gives_the_same_logits_with_and_without_the_compiled_path(masked
     model = Model(embedding, FMModule(6))
     ids = torch.tensor([[0, 5], [3, 3]])
     torch.testing.assert_close(model(ids), model.backbone(embedding(ids), ids))
+
+
+@pytest.fixture
+def scattered():
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(500, 5)).astype(np.float32), rng.permutation(500)[:90]
+
+
+def test_rows_are_gathered_as_numpy_does(scattered):
+    values, rows = scattered
+    gathered = np.empty((len(rows), 5), np.float32)
+    kernels.gather_rows(values, rows, gathered)
+    np.testing.assert_array_equal(gathered, values[rows])
+
+
+def test_gradients_are_masked_as_numpy_does(scattered):
+    values, rows = scattered
+    mask = values > 0
+    of_rows, of_all = values[rows].copy(), values.copy()
+    kernels.mask_rows(of_rows, mask, rows)
+    kernels.mask_all(of_all.reshape(-1), mask.reshape(-1))
+    np.testing.assert_array_equal(of_rows, values[rows] * mask[rows])
+    np.testing.assert_array_equal(of_all, values * mask)
+
+
+def test_a_masked_gradient_is_zero_even_where_it_overflowed():
+    gradient = np.array([[np.inf, 1.0], [np.nan, 2.0]], np.float32)
+    kernels.mask_rows(gradient, np.array([[False, True], [False, False]]), np.array([0, 1]))
+    assert gradient.tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+def test_recounting_rows_keeps_the_sum_of_counts(scattered):
+    values, rows = scattered
+    table = np.where(values > 0.5, values, 0).astype(np.float32)
+    counts = np.full(500, 5, dtype=np.int32)
+    growth = kernels.recount_rows(table[rows], rows, counts)
+    expected = np.full(500, 5)
+    expected[rows] = np.count_nonzero(table[rows], axis=1)
+    np.testing.assert_array_equal(counts, expected)
+    assert growth == expected.sum() - 2500

@@ -79,6 +79,7 @@ def training_spec(plan: Plan, learning_rate: float, l2: float) -> TrainingSpec:
         patience=plan.patience,
         clip=plan.clip,
         optimizer=plan.optimizer,
+        precision=plan.precision,
     )
 
 

@@ -17,12 +17,18 @@ from torch import nn
 
 import pepbench
 from pepbench.errors import PepbenchError, PlanError
-from pepbench.records import Environment
+from pepbench.records import Environment, OptimiserKind, Precision
 
 
-def check_device(name: str) -> None:
-    """Raise :class:`PlanError` if this machine lacks the device."""
+def check_device(
+    name: str, optimizer: OptimiserKind = "auto", precision: Precision = "float32"
+) -> None:
+    """Raise :class:`PlanError` if this machine lacks the device, or it what the plan wants."""
     device = torch.device(name)
+    if device.type != "cpu" and optimizer in ("lazy-adam", "row-adagrad"):
+        raise PlanError(f"optimizer {optimizer!r} works by the row, on the CPU only; write auto")
+    if device.type == "cpu" and precision != "float32":
+        raise PlanError(f"precision {precision!r} is for --device cuda; write float32")
     present = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= present:
         raise PlanError(f"device {name!r} is not here ({present} CUDA devices); write --device cpu")

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+from rich.text import Text
 
 from pepbench.harness.cells import Cell
+from pepbench.harness.live import live_moment
 from pepbench.harness.run import Progress
 from pepbench.records import Record, TrialSpec
 
 
-def progress_on(console: Console, quiet: bool, verbose: bool) -> Progress:
-    """The reporter that suits ``console``, usually standard error."""
+def progress_on(console: Console, quiet: bool, verbose: bool, live: Path) -> Progress:
+    """The reporter that suits ``console``, usually standard error.
+
+    ``live`` is the folder in which running trials say where they stand.
+    """
     if console.is_terminal and not quiet:
-        return LiveProgress(console, verbose)
+        return LiveProgress(console, verbose, live)
     return LineProgress(console, quiet, verbose)
 
 
@@ -76,7 +89,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-FIGURES_WIDTH = 62
+FIGURES_WIDTH = 72
 """Columns of a terminal that a line of the live display needs beside its name."""
 MIN_LABEL_WIDTH = 12
 
@@ -85,10 +98,30 @@ def _figure(name: str) -> TextColumn:
     return TextColumn(f"{{task.fields[{name}]}}", table_column=Column(no_wrap=True))
 
 
+class _NowColumn(ProgressColumn):
+    """Where a line's running trial stands: phase, epoch and speed, as its file says."""
+
+    max_refresh = 0.5
+
+    def __init__(self, live: Path) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+        self._live = live
+
+    def render(self, task: Task) -> Text:
+        """Read the trial's file; its heading on the first line."""
+        if task.fields["trial"] is None:
+            return Text(task.fields["now"])
+        moment = live_moment(self._live, task.fields["trial"])
+        if moment is None:
+            return Text("")
+        speed = f"{moment.samples_per_second / 1000:,.0f}k/s"
+        return Text(f"{moment.phase[:6]} {moment.epoch} {speed}")
+
+
 class LiveProgress(Progress):
     """A bar for the whole plan and a line for each cell under way."""
 
-    def __init__(self, console: Console, verbose: bool) -> None:
+    def __init__(self, console: Console, verbose: bool, live: Path) -> None:
         self.console = console
         self.verbose = verbose
         # Long names are cut, so that the figures beside them always have their room.
@@ -102,7 +135,7 @@ class LiveProgress(Progress):
             BarColumn(bar_width=12),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             _figure("best"),
-            _figure("speed"),
+            _NowColumn(live),
             _figure("left"),
             console=console,
             transient=True,
@@ -124,16 +157,17 @@ class LiveProgress(Progress):
             total=total,
             budget="budget",
             best="best AUC",
-            speed="speed",
+            trial=None,
+            now="epoch, speed",
             left="time left",
         )
         self._started = time.monotonic()
         self._made = 0
         self._bars.start()
 
-    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:  # noqa: ARG002
-        """Show the cell's line."""
-        self._line(cell)
+    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
+        """Show the cell's line, and in it the trial."""
+        self._bars.update(self._line(cell), trial=spec.key())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Advance the cell's line and the whole."""
@@ -144,7 +178,6 @@ class LiveProgress(Progress):
             self._line(cell),
             completed=counter.done,
             best=counter.best_text(),
-            speed=counter.speed_text(),
             left="" if left is None else duration(left),
         )
         assert self._overall is not None
@@ -185,7 +218,7 @@ class LiveProgress(Progress):
                 total=counter.total,
                 budget=budget,
                 best="-",
-                speed="",
+                trial="",
                 left="",
             )
         return self._tasks[cell]

@@ -19,6 +19,7 @@ from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
 from pepbench.harness.executors import local_executor, stop_at_once
 from pepbench.harness.journal import Journal
+from pepbench.harness.live import LIVE_FOLDER
 from pepbench.harness.trial import (
     Outcome,
     Surroundings,
@@ -107,9 +108,11 @@ def claimed_folder(folder: Path, plan: Plan) -> Iterator[None]:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what a killed run had not finished writing."""
-    for place in (folder, folder / "records", folder / "predictions"):
+    for place in (folder, folder / "records", folder / "predictions", folder / LIVE_FOLDER):
         for path in place.glob(".*.tmp"):
             path.unlink()
+    for path in (folder / LIVE_FOLDER).glob("*.json"):
+        path.unlink()
 
 
 def _refuse_foreign(folder: Path, plan: Plan) -> None:

@@ -18,11 +18,13 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import Rows, Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
+from pepbench.harness.live import live_file
 from pepbench.method import Embedding, Fitted, Layout, Method, to_numpy
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
     ComponentSpec,
     EpochRecord,
+    OptimiserKind,
     PhaseSeconds,
     Record,
     ScoresRecord,
@@ -31,7 +33,9 @@ from pepbench.records import (
     now,
     npy_sha256,
 )
+from pepbench.training.allocation import keep_freed_memory
 from pepbench.training.task import TrialTask
+from pepbench.training.watch import Watcher
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Surroundings:
 
     plugins: tuple[Path, ...] = ()
     threads: int = 1
+    live: Path | None = None
+    """Folder in which running trials say where they stand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +67,13 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
     trial; test rows are opened after fitting, and by final runs only.
     """
+    with live_file(surroundings.live, spec.key()) as watch:
+        return _run_trial(spec, surroundings, watch)
+
+
+def _run_trial(spec: TrialSpec, surroundings: Surroundings, watch: Watcher) -> Outcome:
     torch.set_num_threads(surroundings.threads)
+    keep_freed_memory()
     catalog = Catalog(surroundings.plugins)
     yardstick = calibration_seconds()
     memory = PeakMemory()
@@ -69,7 +81,8 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     reason: str | None = None
     splits = _open(spec, catalog)
     method = cast(Method, _component(catalog, "method", spec.method))
-    task = _task(spec, splits, cast(Backbone, _component(catalog, "backbone", spec.backbone)))
+    backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
+    task = _task(spec, splits, backbone, watch)
     torch.manual_seed(spec.seed)
     figures: dict[str, Any] = {}
     predictions: NDArray[np.float32] | None = None
@@ -81,7 +94,7 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
         with task.phase("train"):
             fitted = method.fit(task, spec.budget_parameters)
         check_contract(fitted, spec.budget_parameters, splits.validation)
-        figures = _figures(fitted)
+        figures = _figures(fitted, task.optimizer)
         if spec.role == "final":
             stored = fitted.model.embedding.export()
             widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
@@ -239,7 +252,7 @@ def _component(catalog: Catalog, kind: str, spec: ComponentSpec) -> object:
     return catalog.load(kind, spec.name).from_options(spec.options)  # type: ignore[arg-type]
 
 
-def _task(spec: TrialSpec, splits: Splits, backbone: Backbone) -> TrialTask:
+def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -> TrialTask:
     return TrialTask(
         fields=splits.fields,
         dim=spec.dim,
@@ -249,10 +262,11 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone) -> TrialTask:
         settings=spec.training,
         seed=spec.seed,
         device=torch.device(spec.device),
+        watch=watch,
     )
 
 
-def _figures(fitted: Fitted) -> dict[str, Any]:
+def _figures(fitted: Fitted, optimizer: OptimiserKind | None) -> dict[str, Any]:
     embedding = fitted.model.embedding
     return {
         "n_parameters": embedding.n_parameters(),
@@ -261,6 +275,7 @@ def _figures(fitted: Fitted) -> dict[str, Any]:
         "validation": ScoresRecord(**vars(fitted.validation)),
         "curve": [EpochRecord(**vars(point)) for point in fitted.curve],
         "notes": dict(fitted.notes),
+        "optimizer": optimizer,
     }
 
 

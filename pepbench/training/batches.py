@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,6 +15,17 @@ from numpy.typing import NDArray
 
 from pepbench.data.splits import Rows
 from pepbench.method import Batch
+
+WINDOW = 1 << 22
+"""Rows that are shuffled at once. Up to here an epoch is one permutation of all rows; beyond, it is
+one of blocks, then one of the rows of as many blocks as fill a window, so that memory does not grow
+with the number of rows and files are read in pieces."""
+
+BLOCK = 1 << 12
+"""Neighbouring rows that stay in the same window."""
+
+AHEAD = 2
+"""Batches that a thread prepares while one is trained on, where rows may come from a disk."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +38,12 @@ class BatchMaker:
 
     def shuffled(self, rows: Rows, seed: tuple[int, ...]) -> Iterator[Batch]:
         """One pass in an order that depends on ``seed`` alone; the last batch may be smaller."""
-        order = np.random.default_rng(seed).permutation(len(rows.labels))
-        for start in range(0, len(order), self.size):
-            chosen = order[start : start + self.size]
-            yield self._batch(rows.ids[chosen], rows.labels[chosen])
+        orders = batch_orders(len(rows.labels), self.size, seed)
+        batches = (partial(self._chosen, rows, order) for order in orders)
+        # A step on few rows is shorter than the hand-over from a thread.
+        if len(rows.labels) <= WINDOW and self.device.type == "cpu":
+            return (make() for make in batches)
+        return prepared_ahead(batches)
 
     def in_order(self, rows: Rows, size: int | None = None) -> Iterator[Batch]:
         """One pass in the order of the rows, in blocks of ``size`` (default: the batch size)."""
@@ -34,9 +51,53 @@ class BatchMaker:
         for start in range(0, len(rows.labels), size):
             yield self._batch(rows.ids[start : start + size], rows.labels[start : start + size])
 
+    def _chosen(self, rows: Rows, order: NDArray[np.int64]) -> Batch:
+        return self._batch(rows.ids[order], rows.labels[order])
+
     def _batch(self, ids: NDArray[np.int32], labels: NDArray[np.uint8]) -> Batch:
         # 64-bit ids: torch's index_add_ is five times as slow with 32-bit ones.
+        on_host = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(labels.copy())
+        if self.device.type != "cpu":
+            # From pinned memory a transfer runs beside the device's work.
+            on_host = on_host[0].pin_memory(), on_host[1].pin_memory()
         return Batch(
-            torch.from_numpy(ids.astype(np.int64)).to(self.device, non_blocking=True),
-            torch.from_numpy(labels.copy()).to(self.device, self.dtype, non_blocking=True),
+            on_host[0].to(self.device, non_blocking=True),
+            on_host[1].to(self.device, self.dtype, non_blocking=True),
         )
+
+
+def batch_orders(n_rows: int, size: int, seed: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of each batch of one shuffled pass over ``n_rows`` rows.
+
+    Every row comes once; all batches but the last have ``size`` rows.
+    """
+    rng = np.random.default_rng(seed)
+    left = np.empty(0, np.int64)
+    for window in _windows(n_rows, rng):
+        order = np.concatenate([left, window]) if len(left) else window
+        whole = len(order) // size * size
+        yield from order[:whole].reshape(-1, size)
+        left = order[whole:]
+    if len(left):
+        yield left
+
+
+def _windows(n_rows: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    if n_rows <= WINDOW:
+        yield rng.permutation(n_rows)
+        return
+    blocks = rng.permutation(-(-n_rows // BLOCK))
+    at_once = WINDOW // BLOCK
+    for start in range(0, len(blocks), at_once):
+        rows = (blocks[start : start + at_once, None] * BLOCK + np.arange(BLOCK)).ravel()
+        yield rng.permutation(rows[rows < n_rows])
+
+
+def prepared_ahead(makers: Iterator[Callable[[], Batch]]) -> Iterator[Batch]:
+    """Batches made in a thread, :data:`AHEAD` of them before they are asked for."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(make) for make in islice(makers, AHEAD))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(thread.submit(make) for make in islice(makers, 1))
+            yield batch

@@ -1,106 +1,149 @@
-"""Adam with L2: dense and exact, or by the row for large tables."""
+"""Optimisers with L2 by one interface: dense and exact, or by the row for large tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pepbench.rows import AdamSettings, RowAdam, RowTable
+from pepbench.method import Factors
+from pepbench.records import OptimiserKind
+from pepbench.rows import RowState, RowTable
+from pepbench.training.row_adagrad import RowAdagrad
+from pepbench.training.row_adam import AdamSettings, RowAdam
 
 LAZY_FROM = 4_000_000
 """Entries of row tables from which ``auto`` leaves dense Adam: below, exactness costs little."""
 
 
-def choose_adam(
-    kind: str,
+class Maker(Protocol):
+    """Makes an optimiser for every trainable parameter of a model."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        l2: float,
+        rates: Factors | None = None,
+        decays: Factors | None = None,
+    ) -> torch.optim.Optimizer:
+        """Common learning rate and L2 weight, and factors on them for single parameters."""
+
+
+def resolved(kind: OptimiserKind, model: nn.Module) -> OptimiserKind:
+    """The kind that ``auto`` stands for, by the size of the model's row tables."""
+    if kind != "auto":
+        return kind
+    entries = sum(p.numel() for p in model.parameters() if isinstance(p, RowTable))
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return "lazy-adam" if entries >= LAZY_FROM and on_cpu else "adam"
+
+
+def make_optimiser(
+    kind: OptimiserKind,
     model: nn.Module,
     learning_rate: float,
     l2: float,
-    rates: Mapping[nn.Parameter, float] | None = None,
-    decays: Mapping[nn.Parameter, float] | None = None,
+    rates: Factors | None = None,
+    decays: Factors | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser that ``kind`` names: ``adam``, ``lazy-adam``, or ``auto`` by table size."""
-    if kind == "auto":
-        entries = sum(p.numel() for p in model.parameters() if isinstance(p, RowTable))
-        on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-        kind = "lazy-adam" if entries >= LAZY_FROM and on_cpu else "adam"
-    make = LazyAdam if kind == "lazy-adam" else adam
-    return make(model, learning_rate, l2, rates, decays)
+    """The optimiser that ``kind`` names."""
+    return _MAKERS[resolved(kind, model)](model, learning_rate, l2, rates, decays)
 
 
 def adam(
     model: nn.Module,
     learning_rate: float,
     l2: float,
-    rates: Mapping[nn.Parameter, float] | None = None,
-    decays: Mapping[nn.Parameter, float] | None = None,
+    rates: Factors | None = None,
+    decays: Factors | None = None,
 ) -> torch.optim.Adam:
-    """Dense Adam (Kingma & Ba 2015) with L2 added to the gradient of every parameter.
+    """Dense Adam (Kingma & Ba 2015) with L2 added to the gradient of every parameter."""
+    groups = _groups(_trained(model), learning_rate, l2, rates, decays)
+    return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+
+
+def adagrad(
+    model: nn.Module,
+    learning_rate: float,
+    l2: float,
+    rates: Factors | None = None,
+    decays: Factors | None = None,
+) -> torch.optim.Adagrad:
+    """Dense Adagrad (Duchi, Hazan, Singer 2011) with L2 added to the gradient."""
+    groups = _groups(_trained(model), learning_rate, l2, rates, decays)
+    # The fused form exists for the CPU only.
+    fused = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    return torch.optim.Adagrad(groups, lr=learning_rate, fused=fused)
+
+
+def lazy_adam(
+    model: nn.Module,
+    learning_rate: float,
+    l2: float,
+    rates: Factors | None = None,
+    decays: Factors | None = None,
+) -> RowWise:
+    """Adam by the row on row tables (:class:`~pepbench.training.row_adam.RowAdam`)."""
+
+    def state(parameter: RowTable, rate: float, decay: float) -> RowAdam:
+        return RowAdam(parameter, AdamSettings(rate, decay))
+
+    return RowWise(model, state, adam, learning_rate, l2, rates, decays)
+
+
+def row_adagrad(
+    model: nn.Module,
+    learning_rate: float,
+    l2: float,
+    rates: Factors | None = None,
+    decays: Factors | None = None,
+) -> RowWise:
+    """Adagrad by the row on row tables (:class:`~pepbench.training.row_adagrad.RowAdagrad`)."""
+    return RowWise(model, RowAdagrad, adagrad, learning_rate, l2, rates, decays)
+
+
+class RowWise(torch.optim.Optimizer):
+    """One optimiser by the row on all row tables, and a dense one on the other parameters.
 
     Parameters
     ----------
     model
         Whose trainable parameters are updated.
-    learning_rate, l2
-        Common to all parameters.
-    rates, decays
-        Factors on the learning rate and on the L2 weight of single parameters.
-    """
-    rates, decays = rates or {}, decays or {}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            factors = (rates.get(parameter, 1.0), decays.get(parameter, 1.0))
-            groups.setdefault(factors, []).append(parameter)
-    settings = [
-        {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
-        for (rate, decay), members in groups.items()
-    ]
-    return torch.optim.Adam(settings, lr=learning_rate, fused=True)
-
-
-class LazyAdam(torch.optim.Optimizer):
-    """Adam with L2 by the row on all row tables, and dense on the other parameters.
-
-    For tables of which a batch needs few rows; see :class:`~pepbench.rows.RowAdam` for where it
-    differs from dense Adam.
-
-    Parameters
-    ----------
-    model
-        Whose trainable parameters are updated.
-    learning_rate, l2
-        Common to all parameters.
-    rates, decays
-        Factors on the learning rate and on the L2 weight of single parameters.
+    make_state
+        Makes the state of a table from its learning rate and L2 weight.
+    dense
+        Makes the optimiser of the other parameters.
+    learning_rate, l2, rates, decays
+        As of :class:`Maker`.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        make_state: Callable[[RowTable, float, float], RowState],
+        dense: Maker,
         learning_rate: float,
         l2: float,
-        rates: Mapping[nn.Parameter, float] | None = None,
-        decays: Mapping[nn.Parameter, float] | None = None,
+        rates: Factors | None = None,
+        decays: Factors | None = None,
     ) -> None:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained = _trained(model)
         super().__init__(trained, {"lr": learning_rate})
         rates, decays = rates or {}, decays or {}
         self.rows = {
-            parameter: RowAdam(
+            parameter: make_state(
                 parameter,
-                AdamSettings(
-                    learning_rate * rates.get(parameter, 1.0), l2 * decays.get(parameter, 1.0)
-                ),
+                learning_rate * rates.get(parameter, 1.0),
+                l2 * decays.get(parameter, 1.0),
             )
             for parameter in trained
             if isinstance(parameter, RowTable)
         }
         others = nn.ParameterList(p for p in trained if not isinstance(p, RowTable))
-        self._dense = adam(others, learning_rate, l2, rates, decays) if len(others) else None
+        self._dense = dense(others, learning_rate, l2, rates, decays) if len(others) else None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""
@@ -129,7 +172,38 @@ def gradients_of(optimiser: torch.optim.Optimizer) -> list[Tensor]:
     """All gradients that the next step will use."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if isinstance(optimiser, LazyAdam):
+    if isinstance(optimiser, RowWise):
         merged = [state.merged_gradient() for state in optimiser.rows.values()]
         gradients += [pair[1] for pair in merged if pair is not None]
     return gradients
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _groups(
+    parameters: list[nn.Parameter],
+    learning_rate: float,
+    l2: float,
+    rates: Factors | None,
+    decays: Factors | None,
+) -> list[dict[str, Any]]:
+    """Parameters of one learning rate and L2 weight together, as torch's optimisers take them."""
+    rates, decays = rates or {}, decays or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        factors = (rates.get(parameter, 1.0), decays.get(parameter, 1.0))
+        groups.setdefault(factors, []).append(parameter)
+    return [
+        {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
+        for (rate, decay), members in groups.items()
+    ]
+
+
+_MAKERS: dict[OptimiserKind, Maker] = {
+    "adam": adam,
+    "lazy-adam": lazy_adam,
+    "adagrad": adagrad,
+    "row-adagrad": row_adagrad,
+}

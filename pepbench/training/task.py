@@ -23,17 +23,17 @@ from pepbench.method import (
     Factors,
     Fitted,
     Model,
-    OptimiserKind,
     Part,
     Scores,
     Step,
     Task,
 )
 from pepbench.metrics import auc, log_loss
-from pepbench.records import TrainingSpec
+from pepbench.records import OptimiserKind, TrainingSpec
 from pepbench.training.batches import BatchMaker
-from pepbench.training.optimisers import LazyAdam, choose_adam
-from pepbench.training.update import batch_loss, update
+from pepbench.training.optimisers import RowWise, make_optimiser, resolved
+from pepbench.training.update import batch_logits, batch_loss, update
+from pepbench.training.watch import Teller, Watcher, unwatched
 
 EVALUATION_BATCH = 4096
 """Rows per batch without gradients; larger ones leave the cache and are slower on CPUs."""
@@ -49,6 +49,11 @@ class Clock:
         self.seconds: dict[str, tuple[float, float]] = {}
         self._running: list[str] = []
         self._since = (0.0, 0.0)
+
+    @property
+    def running(self) -> str:
+        """The phase that time is accounted to now; empty outside all."""
+        return self._running[-1] if self._running else ""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -90,6 +95,8 @@ class TrialTask(Task):
         which the caller seeds.
     device
         Where models and batches live.
+    watch
+        Told where the training stands.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class TrialTask(Task):
         settings: TrainingSpec,
         seed: int,
         device: torch.device | None = None,
+        watch: Watcher = unwatched,
     ) -> None:
         self.fields = fields
         self.dim = dim
@@ -109,10 +117,13 @@ class TrialTask(Task):
         self.rng = np.random.default_rng((seed, 1))
         self.clock = Clock()
         self.samples = 0
+        self.optimizer: OptimiserKind | None = None
+        """Of the latest training: what ``auto`` stood for."""
         self._rows: dict[Part, Rows] = {"train": train, "validation": validation}
         self._backbone = backbone
         self._seed = seed
         self.device = device or torch.device("cpu")
+        self._teller = Teller(watch)
         self._streams = itertools.count(_TRAIN_ORDER + 1)
         self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
 
@@ -133,14 +144,15 @@ class TrialTask(Task):
         decays: Factors | None = None,
         kind: OptimiserKind | None = None,
     ) -> torch.optim.Optimizer:
-        """Adam with the trial's learning rate and L2 on every parameter of ``model``."""
+        """The plan's optimiser, with the trial's learning rate and L2, on every parameter."""
         settings = self.settings
-        kind = kind or settings.optimizer
-        return choose_adam(kind, model, settings.learning_rate, settings.l2, rates, decays)
+        self.optimizer = resolved(kind or settings.optimizer, model)
+        rate, l2 = settings.learning_rate, settings.l2
+        return make_optimiser(self.optimizer, model, rate, l2, rates, decays)
 
     def flush(self, optimiser: torch.optim.Optimizer) -> None:
         """Bring tables up to date that ``optimiser`` treats lazily."""
-        if isinstance(optimiser, LazyAdam):
+        if isinstance(optimiser, RowWise):
             optimiser.flush()
 
     def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
@@ -157,7 +169,7 @@ class TrialTask(Task):
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Mean binary cross-entropy of a batch plus the embedding's penalty."""
-        return batch_loss(model, batch)
+        return batch_loss(model, batch, self.settings.precision)
 
     def train(
         self,
@@ -172,6 +184,7 @@ class TrialTask(Task):
             curve: list[EpochScore] = []
             best: EpochScore | None = None
             best_state: dict[str, Tensor] = {}
+            self._teller.begin()
             for epoch in range(1, self.settings.epochs + 1):
                 train_loss = self._one_epoch(model, optimiser, epoch)
                 if after_epoch is not None:
@@ -179,6 +192,8 @@ class TrialTask(Task):
                 self.flush(optimiser)
                 scores = self.validate(model)
                 curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
+                steps = epoch * self.steps_per_epoch
+                self._teller.after_epoch(phase, steps, epoch, self.samples, scores.auc)
                 if best is None or scores.auc > best.auc:
                     best = curve[-1]
                     best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -198,7 +213,10 @@ class TrialTask(Task):
         """Logits of ``rows`` in order, shape (n,)."""
         model.eval()
         with torch.inference_mode():
-            parts = [model(batch.ids) for batch in self._maker.in_order(rows, EVALUATION_BATCH)]
+            parts = [
+                batch_logits(model, batch.ids, self.settings.precision)
+                for batch in self._maker.in_order(rows, EVALUATION_BATCH)
+            ]
         logits: NDArray[np.float32] = torch.cat(parts).float().cpu().numpy()
         return logits
 
@@ -212,8 +230,11 @@ class TrialTask(Task):
         rows = self._rows["train"]
         model.train()
         total = 0.0
+        step = (epoch - 1) * self.steps_per_epoch
         for batch in self._maker.shuffled(rows, (self._seed, _TRAIN_ORDER, epoch)):
+            step += 1
             total += self._update(model, batch, optimiser).item() * len(batch.labels)
+            self._teller.after_step(self.clock.running, step, epoch, self.samples)
         return total / len(rows.labels)
 
     def _endless(
@@ -225,12 +246,14 @@ class TrialTask(Task):
             for batch in self._maker.shuffled(self._rows[part], (self._seed, stream, epoch)):
                 model.train()
                 number += 1
-                yield Step(number, self._update(model, batch, optimiser))
+                loss = self._update(model, batch, optimiser)
+                self._teller.after_step(self.clock.running, number, epoch, self.samples)
+                yield Step(number, loss)
 
     def _update(self, model: Model, batch: Batch, optimiser: torch.optim.Optimizer) -> Tensor:
         self.samples += len(batch.labels)
         try:
-            return update(model, batch, optimiser, self.settings.clip)
+            return update(model, batch, optimiser, self.settings.clip, self.settings.precision)
         except Diverged as error:
             step = self.samples // self.settings.batch_size
             rate = self.settings.learning_rate

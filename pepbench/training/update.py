@@ -10,17 +10,34 @@ from torch.nn import functional
 
 from pepbench.errors import Diverged
 from pepbench.method import Batch, Model
+from pepbench.records import Precision
 from pepbench.training.optimisers import gradients_of
 
 
-def batch_loss(model: Model, batch: Batch) -> Tensor:
+def batch_logits(model: Model, ids: Tensor, precision: Precision) -> Tensor:
+    """Logits (B,) in the parameters' type, the products within in ``precision``."""
+    if precision == "float32":
+        logits: Tensor = model(ids)
+        return logits
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16):
+        return model(ids).to(torch.get_default_dtype())  # type: ignore[no-any-return]
+
+
+def batch_loss(model: Model, batch: Batch, precision: Precision = "float32") -> Tensor:
     """Mean binary cross-entropy on logits, plus the embedding's penalty if it has one."""
-    loss = functional.binary_cross_entropy_with_logits(model(batch.ids), batch.labels)
+    logits = batch_logits(model, batch.ids, precision)
+    loss = functional.binary_cross_entropy_with_logits(logits, batch.labels)
     penalty = model.embedding.penalty()
     return loss if penalty is None else loss + penalty
 
 
-def update(model: Model, batch: Batch, optimiser: torch.optim.Optimizer, clip: float) -> Tensor:
+def update(
+    model: Model,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    clip: float,
+    precision: Precision = "float32",
+) -> Tensor:
     """Make one step and return the batch's loss before it.
 
     Raises
@@ -29,7 +46,7 @@ def update(model: Model, batch: Batch, optimiser: torch.optim.Optimizer, clip: f
         If loss or gradient is not finite; the parameters are left as they were.
     """
     optimiser.zero_grad(set_to_none=True)
-    loss = batch_loss(model, batch)
+    loss = batch_loss(model, batch, precision)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = clip_gradient(gradients_of(optimiser), clip)
     value = loss.detach()

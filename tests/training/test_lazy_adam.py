@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from pepbench.backbones.fm import FMModule
+from pepbench.kernels import EXACT_STEPS
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
-from pepbench.rows import AdamSettings, RowAdam, RowTable, distinct, view_of
-from pepbench.training.optimisers import LazyAdam, adam, choose_adam
+from pepbench.rows import RowTable, distinct, view_of
+from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser
+from pepbench.training.row_adam import GRID, AdamSettings, RowAdam
 from pepbench.training.update import update
 
 N, DIM, FIELDS = 400, 4, 3
@@ -30,7 +32,7 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
     model = Model(table, FMModule(N))
     optimiser = make(model, 1e-3, l2)
     losses = [float(update(model, batch, optimiser, clip)) for batch in batches(steps)]
-    if isinstance(optimiser, LazyAdam):
+    if isinstance(optimiser, RowWise):
         optimiser.flush()
     return model, np.array(losses)
 
@@ -40,7 +42,7 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
 def test_first_steps_equal_dense_adam(masked, clip):
     # At first everything is made good step by step.
     dense, dense_losses = trained(adam, 30, masked, clip)
-    lazy, lazy_losses = trained(LazyAdam, 30, masked, clip)
+    lazy, lazy_losses = trained(lazy_adam, 30, masked, clip)
     np.testing.assert_allclose(lazy_losses, dense_losses, rtol=1e-4)
     torch.testing.assert_close(lazy.embedding.table, dense.embedding.table, rtol=1e-3, atol=2e-5)
 
@@ -48,7 +50,7 @@ def test_first_steps_equal_dense_adam(masked, clip):
 @pytest.mark.parametrize("masked", [False, True])
 def test_later_steps_stay_close_to_dense_adam(masked):
     dense, dense_losses = trained(adam, 1500, masked)
-    lazy, lazy_losses = trained(LazyAdam, 1500, masked)
+    lazy, lazy_losses = trained(lazy_adam, 1500, masked)
     moved = (dense.embedding.table - trained(adam, 0, masked)[0].embedding.table).abs().mean()
     apart = (lazy.embedding.table - dense.embedding.table).abs().mean()
     assert float(apart.detach()) < 0.03 * float(moved.detach())
@@ -95,10 +97,33 @@ def test_untouched_decay_follows_dense_adam(value, gradient, gap):
     assert abs(float(table) - expected) <= 0.03 * moved + 1e-6 or near_zero
 
 
+@pytest.mark.parametrize("l2", [1e-5, 1e-3])
+@pytest.mark.parametrize("steps", [1, 7, 127, 128, 129])
+def test_rows_that_no_batch_needs_pass_the_first_steps_as_in_dense_adam(steps, l2):
+    # More entries than the grid has, so that they are interpolated.
+    initial = torch.empty(GRID // 4 + 10, 4).uniform_(-0.05, 0.05)
+    initial[0] = 0
+    table, dense = RowTable(initial.clone()), torch.nn.Parameter(initial.clone())
+    state = RowAdam(table, AdamSettings(1e-3, l2))
+    reference = torch.optim.Adam([dense], lr=1e-3, weight_decay=l2)
+    dense.grad = torch.zeros_like(dense)
+    for _ in range(steps):
+        state.step()
+        reference.step()
+    state.flush()
+    apart = (table - dense).abs().detach()
+    assert float(apart.mean()) < 2e-7
+    assert float(apart.max()) < 2e-4  # within the optimiser's epsilon of zero
+
+
 def test_every_row_is_brought_up_to_date_within_a_sweep():
     table = RowTable(torch.ones(1000, 2))
     state = RowAdam(table, AdamSettings(1e-3, 1e-2))
     seen = np.zeros(1000, dtype=int)
+    for _ in range(EXACT_STEPS - 1):
+        state.step()
+        state.sweep()
+        assert state.swept == slice(0, 0)
     for _ in range(200):
         state.step()
         state.sweep()
@@ -120,7 +145,7 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
         torch.manual_seed(0)
         table = RowTable(torch.randn(10, 3))
         holder = torch.nn.ParameterList([table])
-        optimiser = LazyAdam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
+        optimiser = lazy_adam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
         for _ in range(3):
             optimiser.zero_grad()
             first, second = torch.tensor([[1, 2]]), torch.tensor([[2, 5]])
@@ -135,6 +160,6 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
 
 def test_auto_takes_the_lazy_one_for_large_tables_only():
     small, large = PlainTable(100, 8), PlainTable(600_000, 8)
-    assert isinstance(choose_adam("auto", large, 1e-3, 0.0), LazyAdam)
-    assert not isinstance(choose_adam("auto", small, 1e-3, 0.0), LazyAdam)
-    assert isinstance(choose_adam("lazy-adam", small, 1e-3, 0.0), LazyAdam)
+    assert isinstance(make_optimiser("auto", large, 1e-3, 0.0), RowWise)
+    assert not isinstance(make_optimiser("auto", small, 1e-3, 0.0), RowWise)
+    assert isinstance(make_optimiser("lazy-adam", small, 1e-3, 0.0), RowWise)

@@ -2,15 +2,18 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from pepbench.backbones.deepfm import DeepFM
 from pepbench.errors import Diverged
+from pepbench.fields import Fields
 from pepbench.method import Batch, Embedding, Model, PlainTable
 from pepbench.rows import RowTable
-from pepbench.training.optimisers import LazyAdam, adam
-from pepbench.training.update import clip_gradient, update
+from pepbench.training.optimisers import adam, lazy_adam
+from pepbench.training.update import batch_logits, clip_gradient, update
 
 
 class Sum(nn.Module):
@@ -63,13 +66,13 @@ def test_rates_are_factors_on_single_parameters():
     assert rates[id(model.bias)] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("make", [adam, LazyAdam])
+@pytest.mark.parametrize("make", [adam, lazy_adam])
 def test_decays_are_factors_on_the_l2_of_single_parameters(make):
     # Without a gradient from the loss, Adam with L2 moves a value by the rate, whatever the L2 is.
     table, other = RowTable(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
     holder = nn.ParameterList([table, other])
     optimiser = make(holder, 0.1, 1e-2, None, {table: 0.0})
-    if make is LazyAdam:
+    if make is lazy_adam:
         assert optimiser.rows[table].settings.l2 == 0.0
     else:
         decays = {
@@ -114,3 +117,22 @@ def test_lookup_has_the_gradient_of_torchs_embedding():
     reference = table.table.detach().clone().requires_grad_()
     (nn.functional.embedding(ids, reference) * weights).sum().backward()
     torch.testing.assert_close(table.table.grad, reference.grad)
+
+
+def test_mixed_precision_keeps_parameters_and_learns_alike():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        fields = Fields(("a", "b"), (6, 6), np.zeros(12, np.int64))
+        model = Model(PlainTable(12, 8), DeepFM(dropout=0.0).build(fields, 8))
+        optimiser = adam(model, 1e-2, 0.0)
+        ids = torch.stack([torch.randint(0, 6, (64,)), torch.randint(6, 12, (64,))], dim=1)
+        batch = Batch(ids, ((ids[:, 0] + ids[:, 1]) % 2).float())
+        losses[precision] = [
+            float(update(model, batch, optimiser, 100.0, precision)) for _ in range(60)
+        ]
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        assert batch_logits(model, ids, precision).dtype == torch.float32
+    assert losses["bfloat16"] != losses["float32"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], atol=0.05)
+    assert losses["bfloat16"][-1] < 0.7 * losses["bfloat16"][0]

@@ -1,0 +1,51 @@
+"""Where running trials stand, as small files in the run's folder that anybody may read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from pepbench.training.watch import Moment, Watcher, unwatched
+
+LIVE_FOLDER = "live"
+"""Below the run's folder: one JSON file for each running trial, gone when it ends."""
+
+
+@contextmanager
+def live_file(folder: Path | None, key: str) -> Iterator[Watcher]:
+    """A watcher that keeps the trial's latest moment in ``folder``; none without a folder.
+
+    A folder that cannot be written is no reason to fail a trial: then nobody watches.
+    """
+    if folder is None:
+        yield unwatched
+        return
+    path, unfinished = _path(folder, key), folder / f".{key}.tmp"
+
+    def watch(moment: Moment) -> None:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps(asdict(moment)), "utf-8")
+            unfinished.replace(path)
+
+    try:
+        yield watch
+    finally:
+        for left in (unfinished, path):
+            with suppress(OSError):
+                left.unlink()
+
+
+def live_moment(folder: Path, key: str) -> Moment | None:
+    """Where a trial stands; None if it has not said, or has ended."""
+    try:
+        return Moment(**json.loads(_path(folder, key).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.json"
