@@ -51,6 +51,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "threshold_target": 10.0,
         "max_steps": 4000,
     },
+    "fast, warm-up 3000, rate 30, target 10": {
+        "mode": "fast",
+        "warmup_steps": 3000,
+        "threshold_rate": 30.0,
+        "threshold_target": 10.0,
+        "max_steps": 5000,
+    },
 }
 
 
@@ -126,6 +133,9 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--budgets", default="50%,20%,10%,5%,1%")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write the JSON document there, not to stdout")
     arguments = parser.parse_args()
@@ -136,7 +146,7 @@ def main() -> None:
         futures = [
             pool.submit(study, arguments.dataset, variant, seed, budgets)
             for seed in seeds
-            for variant in VARIANTS
+            for variant in arguments.variants
         ]
         rows = [row for future in futures for row in future.result()]
         document = {

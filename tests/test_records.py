@@ -76,7 +76,7 @@ def leaves(value: dict[str, Any], path: tuple[str, ...] = ()):
             yield (*path, name), inner
 
 
-OTHER_CHOICES = {"role": "final", "optimizer": "lazy-adam"}
+OTHER_CHOICES = {"role": "final", "optimizer": "lazy-adam", "precision": "bfloat16"}
 
 
 @pytest.mark.parametrize("path", [path for path, _ in leaves(SPEC.model_dump())])
