@@ -14,8 +14,9 @@ from pepbench.rows import RowState, RowTable
 from pepbench.training.row_adagrad import RowAdagrad
 from pepbench.training.row_adam import AdamSettings, RowAdam
 
-LAZY_FROM = 4_000_000
-"""Entries of row tables from which ``auto`` leaves dense Adam: below, exactness costs little."""
+LAZY_FROM = 2.0
+"""Entries of row tables, for each that a batch can look up, from which ``auto`` leaves dense Adam:
+there the two take the same time on rows from Zipf's law."""
 
 
 class Maker(Protocol):
@@ -32,13 +33,18 @@ class Maker(Protocol):
         """Common learning rate and L2 weight, and factors on them for single parameters."""
 
 
-def resolved(kind: OptimiserKind, model: nn.Module) -> OptimiserKind:
-    """The kind that ``auto`` stands for, by the size of the model's row tables."""
+def resolved(kind: OptimiserKind, model: nn.Module, lookups: int) -> OptimiserKind:
+    """The kind that ``auto`` stands for, by the size of the model's row tables.
+
+    ``lookups`` is how many a batch makes in each, B·F.
+    """
     if kind != "auto":
         return kind
-    entries = sum(p.numel() for p in model.parameters() if isinstance(p, RowTable))
+    tables = [p for p in model.parameters() if isinstance(p, RowTable)]
+    entries = sum(table.numel() for table in tables)
+    looked_up = sum(lookups * table[0].numel() for table in tables)
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    return "lazy-adam" if entries >= LAZY_FROM and on_cpu else "adam"
+    return "lazy-adam" if tables and entries >= LAZY_FROM * looked_up and on_cpu else "adam"
 
 
 def make_optimiser(
@@ -49,8 +55,8 @@ def make_optimiser(
     rates: Factors | None = None,
     decays: Factors | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser that ``kind`` names."""
-    return _MAKERS[resolved(kind, model)](model, learning_rate, l2, rates, decays)
+    """The optimiser that ``kind``, which is not ``auto``, names."""
+    return _MAKERS[kind](model, learning_rate, l2, rates, decays)
 
 
 def adam(

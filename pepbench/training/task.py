@@ -146,7 +146,8 @@ class TrialTask(Task):
     ) -> torch.optim.Optimizer:
         """The plan's optimiser, with the trial's learning rate and L2, on every parameter."""
         settings = self.settings
-        self.optimizer = resolved(kind or settings.optimizer, model)
+        lookups = settings.batch_size * self.fields.n_fields
+        self.optimizer = resolved(kind or settings.optimizer, model, lookups)
         rate, l2 = settings.learning_rate, settings.l2
         return make_optimiser(self.optimizer, model, rate, l2, rates, decays)
 

@@ -9,7 +9,7 @@ import torch
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.method import xavier_uniform
-from pepbench.pep import PEP, RowSearch, refilled
+from pepbench.pep import FAST, PEP, RowSearch, refilled
 from pepbench.thresholded import ThresholdedTable, Thresholds
 
 QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
@@ -264,3 +264,13 @@ def test_a_target_above_zero_keeps_thresholds_rising(toy, mode):
     # A rate of 1e-2 a step for 200 steps.
     assert reached[0.0] == pytest.approx(0.0, abs=0.1)
     assert reached[6.0] == pytest.approx(1.5, abs=0.2)
+
+
+def test_fast_has_defaults_of_its_own_that_options_override():
+    fast = PEP.from_options({"mode": "fast"})
+    assert {name: getattr(fast, name) for name in FAST} == FAST
+    assert PEP.from_options({"mode": "fast", "warmup_steps": 5}).warmup_steps == 5
+    assert PEP.from_options(fast.options()) == fast
+    for mode in ("standard", "reference"):
+        assert PEP.from_options({"mode": mode}) == PEP(mode=mode)
+    assert PEP.from_options({}) == PEP()

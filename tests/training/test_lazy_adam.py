@@ -8,7 +8,7 @@ from pepbench.backbones.fm import FMModule
 from pepbench.kernels import EXACT_STEPS
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
 from pepbench.rows import RowTable, distinct, view_of
-from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser
+from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser, resolved
 from pepbench.training.row_adam import GRID, AdamSettings, RowAdam
 from pepbench.training.update import update
 
@@ -158,8 +158,14 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
 
 
-def test_auto_takes_the_lazy_one_for_large_tables_only():
-    small, large = PlainTable(100, 8), PlainTable(600_000, 8)
-    assert isinstance(make_optimiser("auto", large, 1e-3, 0.0), RowWise)
-    assert not isinstance(make_optimiser("auto", small, 1e-3, 0.0), RowWise)
-    assert isinstance(make_optimiser("lazy-adam", small, 1e-3, 0.0), RowWise)
+def test_auto_takes_the_lazy_one_for_tables_that_are_large_beside_a_batch():
+    table = PlainTable(2000, 8)
+    assert resolved("auto", table, lookups=1001) == "adam"
+    assert resolved("auto", table, lookups=1000) == "lazy-adam"
+    assert resolved("adam", table, lookups=1) == "adam"
+    assert resolved("auto", torch.nn.Linear(3, 3), lookups=1) == "adam"
+
+
+def test_the_kind_decides_the_class():
+    assert isinstance(make_optimiser("lazy-adam", PlainTable(100, 8), 1e-3, 0.0), RowWise)
+    assert isinstance(make_optimiser("adam", PlainTable(100, 8), 1e-3, 0.0), torch.optim.Adam)
