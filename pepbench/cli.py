@@ -496,9 +496,8 @@ def _dataset(spec: str, plugins: list[Path] | None) -> Dataset:
 
     from pepbench.catalog import Catalog
     from pepbench.data.dataset import Dataset
-    from pepbench.data.description import full_spec
 
-    selection = Catalog(tuple(plugins or ())).select("dataset", full_spec(spec))
+    selection = Catalog(tuple(plugins or ())).select("dataset", spec)
     return cast(Dataset, selection.default())
 
 

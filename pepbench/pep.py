@@ -29,7 +29,7 @@ from pepbench.thresholded import ThresholdedTable, Thresholds
 
 FAST: dict[str, Value] = {
     "init": -8.0,
-    "warmup_steps": 2000,
+    "warmup_steps": 3000,
     "threshold_rate": 30.0,
     "threshold_target": 10.0,
     "max_steps": 6000,

@@ -127,7 +127,7 @@ def _add_own(
     table = _add(dataset, path)
     keep(name, description)
     _warn(table)
-    _say(f"Use it as: pepbench run --datasets {dataset.spec}")
+    _say(f"Use it as: pepbench run --datasets {name}")
     return dataset
 
 

@@ -83,10 +83,17 @@ def test_what_was_found_is_shown(command, tmp_path):
     assert "whole numbers" in lines["item"]
     assert "splits rows by time" in lines["time"]
     assert "column 'price' holds numbers with fractions" in ran.err
-    assert "pepbench run --datasets own:data=mine" in ran.err
+    assert "pepbench run --datasets mine" in ran.err
     assert "mine" in command("data", "list").out
     assert command("data", "verify", "mine").code == 0
     assert json.loads(command("data", "info", "mine", "--json").out)["split_by"] == "time"
+
+
+def test_its_name_alone_is_a_data_set_of_a_plan(command, tmp_path):
+    path = write(clicks(), tmp_path / "c.csv")
+    command("data", "add", "mine", "--from", path, *OPTIONS)
+    assert Catalog().select("dataset", "mine").default() == own()
+    assert Catalog().select("dataset", "mine").spec == "own:data=mine"
 
 
 def test_splits_by_time_user_and_the_files_own_column(command, tmp_path):
