@@ -188,9 +188,9 @@ class TrialTask(Task):
             self._teller.begin()
             for epoch in range(1, self.settings.epochs + 1):
                 train_loss = self._one_epoch(model, optimiser, epoch)
+                self.flush(optimiser)
                 if after_epoch is not None:
                     after_epoch(epoch)
-                self.flush(optimiser)
                 scores = self.validate(model)
                 curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
                 steps = epoch * self.steps_per_epoch

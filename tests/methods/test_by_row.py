@@ -1,0 +1,36 @@
+"""Every method trained by the row, as `auto` chooses for large tables, against dense Adam."""
+
+import numpy as np
+import pytest
+import torch
+
+from pepbench.catalog import Catalog
+
+METHODS = sorted(Catalog().entries("method"))
+CHEAP = {
+    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "cerp": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "deeplight": {"prune_epochs": 3},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_training_by_the_row_ends_as_dense_training_does(name, toy):
+    method = Catalog().load("method", name).from_options(CHEAP.get(name, {}))
+    budget = toy.full_parameters if name == "full" else int(toy.full_parameters * 0.6)
+    scores, sizes = {}, {}
+    for optimizer in ("adam", "lazy-adam"):
+        torch.manual_seed(0)
+        task = toy.task(0, epochs=8, optimizer=optimizer)
+        fitted = method.fit(task, budget)
+        assert task.optimizer == optimizer
+        scores[optimizer] = fitted.validation.auc
+        sizes[optimizer] = fitted.model.embedding.n_parameters()
+        # What is exported is what was validated: no row is behind.
+        ids = toy.validation.ids[:200].astype(np.int64)
+        with torch.no_grad():
+            vectors = fitted.model.embedding(torch.from_numpy(ids)).numpy()
+        np.testing.assert_allclose(fitted.model.embedding.export().lookup(ids), vectors, atol=1e-6)
+    assert sizes["adam"] == sizes["lazy-adam"]
+    assert abs(scores["adam"] - scores["lazy-adam"]) < 0.02
