@@ -20,6 +20,7 @@ from pepbench.method import (
     Method,
     Model,
     OneOf,
+    Part,
     RowTable,
     Task,
     largest_entries,
@@ -50,9 +51,9 @@ class AutoSrh(Method):
 
     Where we differ: α moves by 1e-2 a step, not by 1e-3 as on Criteo, since ten epochs of a small
     data set would leave it near one, and the choice to |e| alone. Training restarts from the
-    initial values (``start="trained"`` goes on from α ⊙ e). ``search_split="train"`` takes the
-    batches of α from the training rows in an order of their own; they are not held out from the
-    weights. The early stopping of the final training sees the validation rows in both cases.
+    initial values (``start="trained"`` goes on from α ⊙ e). ``search_split="train"`` holds a tenth
+    of the training rows out from the weights and trains α on it. The early stopping of the final
+    training sees the validation rows in both cases.
     """
 
     name = "autosrh"
@@ -115,11 +116,10 @@ class AutoSrh(Method):
         alpha.requires_grad_(False)
         lower = task.optimiser(model)
         upper = BlockwiseDescent(alpha, self.alpha_rate)
-        weight_steps = task.steps(model, lower)
-        if self.search_split == "validation":
-            alpha_steps = task.validation_steps(model, upper)
-        else:
-            alpha_steps = task.steps(model, upper)
+        lower_part: Part = "train" if self.search_split == "validation" else "kept"
+        upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
+        weight_steps = task.steps(model, lower, lower_part)
+        alpha_steps = task.steps(model, upper, upper_part)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         for _ in range(steps):
             next(weight_steps)

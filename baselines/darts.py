@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -22,8 +22,8 @@ from pepbench.method import (
     Infeasible,
     Method,
     OneOf,
+    Part,
     RowTable,
-    Step,
     Task,
     Value,
     lookup,
@@ -59,8 +59,8 @@ class DARTS(Method):
     of unit variance drown a factorisation machine (it starts where the sum of all inner products
     has variance one); τ falls evenly over the steps of the search, whatever their number, to
     AutoDim's last value (its 5e-5 a step takes some 20,000); α is not decayed. A field of width D
-    has no projection. ``search_split="train"`` takes the batches of α from the training rows in an
-    order of their own; they are not held out from the weights. The early stopping of the last
+    has no projection. ``search_split="train"`` holds a tenth of the training rows out from the
+    weights and trains α on it. The early stopping of the last
     training sees the validation rows in both cases.
     """
 
@@ -134,14 +134,12 @@ class DARTS(Method):
         weights = [parameter for parameter in model.parameters() if parameter is not alpha]
         _train_only(weights, [alpha])
         lower = task.optimiser(model)
-        weight_steps = task.steps(model, lower)
+        lower_part: Part = "train" if self.search_split == "validation" else "kept"
+        upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
+        weight_steps = task.steps(model, lower, lower_part)
         _train_only([alpha], weights)
         upper = task.optimiser(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
-        alpha_steps: Iterator[Step]
-        if self.search_split == "validation":
-            alpha_steps = task.validation_steps(model, upper)
-        else:
-            alpha_steps = task.steps(model, upper)
+        alpha_steps = task.steps(model, upper, upper_part)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         for step in range(steps):
             table.temperature = 1.0 + (0.01 - 1.0) * step / steps

@@ -12,7 +12,7 @@ A method is a frozen dataclass whose fields are its hyper-parameters (see
   choose, :meth:`Task.train`. ``sseds`` takes its saliencies from :meth:`Task.batches` and
   :meth:`Task.loss`.
 * **Bi-level** (darts, autosrh): ``task.steps(model, optimiser=weights)`` and
-  ``task.validation_steps(model, optimiser=architecture)`` are advanced in turn; pulls towards a
+  ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
 * **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
@@ -66,6 +66,7 @@ __all__ = [
     "Model",
     "OneOf",
     "OptimiserKind",
+    "Part",
     "PlainTable",
     "RowTable",
     "Scores",
@@ -83,8 +84,9 @@ __all__ = [
 Factors = Mapping[nn.Parameter, float]
 """By parameter; 1 for those that are not named."""
 
-Part = Literal["train", "validation"]
-"""The rows that a method may see. There is no name for the test rows here."""
+Part = Literal["train", "validation", "kept", "held-out"]
+"""The rows that a method may see; ``held-out`` is a tenth of the training rows, ``kept`` the rest.
+There is no name for the test rows here."""
 
 
 class Batch(NamedTuple):
@@ -209,12 +211,17 @@ class Task(ABC):
         """Bring tables up to date that ``optimiser`` treats lazily, before reading them whole."""
 
     @abstractmethod
-    def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
-        """Train on shuffled batches without end, one update per item; leave the loop to stop."""
+    def steps(
+        self,
+        model: Model,
+        optimiser: torch.optim.Optimizer | None = None,
+        part: Part = "train",
+    ) -> Iterator[Step]:
+        """Train on shuffled batches without end, one update per item; leave the loop to stop.
 
-    @abstractmethod
-    def validation_steps(self, model: Model, optimiser: torch.optim.Optimizer) -> Iterator[Step]:
-        """Like :meth:`steps` on validation rows, for the upper level of bi-level searches."""
+        ``part`` is for bi-level searches, whose upper level has rows of its own: ``validation``, or
+        ``held-out`` beside ``kept`` for the lower level.
+        """
 
     @abstractmethod
     def batches(self, part: Part) -> Iterator[Batch]:

@@ -38,6 +38,9 @@ from pepbench.training.watch import Teller, Watcher, unwatched
 EVALUATION_BATCH = 4096
 """Rows per batch without gradients; larger ones leave the cache and are slower on CPUs."""
 
+HELD_OUT = 10
+"""Of so many training rows, one is held out for a search that wants it."""
+
 _TRAIN_ORDER = 0
 """Stream of shuffles of the standard fit, so that every method sees the same order there."""
 
@@ -156,17 +159,18 @@ class TrialTask(Task):
         if isinstance(optimiser, RowWise):
             optimiser.flush()
 
-    def steps(self, model: Model, optimiser: torch.optim.Optimizer | None = None) -> Iterator[Step]:
+    def steps(
+        self,
+        model: Model,
+        optimiser: torch.optim.Optimizer | None = None,
+        part: Part = "train",
+    ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item."""
-        return self._endless("train", model, optimiser or self.optimiser(model))
-
-    def validation_steps(self, model: Model, optimiser: torch.optim.Optimizer) -> Iterator[Step]:
-        """Like :meth:`steps` on validation rows."""
-        return self._endless("validation", model, optimiser)
+        return self._endless(part, model, optimiser or self.optimiser(model))
 
     def batches(self, part: Part) -> Iterator[Batch]:
         """One pass over the rows of ``part`` in order."""
-        return self._maker.in_order(self._rows[part])
+        return self._maker.in_order(self._rows_of(part))
 
     def loss(self, model: Model, batch: Batch) -> Tensor:
         """Mean binary cross-entropy of a batch plus the embedding's penalty."""
@@ -227,6 +231,15 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
+    def _rows_of(self, part: Part) -> Rows:
+        if part not in self._rows:
+            train = self._rows["train"]
+            order = np.random.default_rng((self._seed, 2)).permutation(len(train.labels))
+            n_held_out = len(order) // HELD_OUT
+            self._rows["held-out"] = _chosen(train, order[:n_held_out])
+            self._rows["kept"] = _chosen(train, order[n_held_out:])
+        return self._rows[part]
+
     def _one_epoch(self, model: Model, optimiser: torch.optim.Optimizer, epoch: int) -> float:
         rows = self._rows["train"]
         model.train()
@@ -242,9 +255,10 @@ class TrialTask(Task):
         self, part: Part, model: Model, optimiser: torch.optim.Optimizer
     ) -> Iterator[Step]:
         stream = next(self._streams)
+        rows = self._rows_of(part)
         number = 0
         for epoch in itertools.count(1):
-            for batch in self._maker.shuffled(self._rows[part], (self._seed, stream, epoch)):
+            for batch in self._maker.shuffled(rows, (self._seed, stream, epoch)):
                 model.train()
                 number += 1
                 loss = self._update(model, batch, optimiser)
@@ -259,3 +273,8 @@ class TrialTask(Task):
             step = self.samples // self.settings.batch_size
             rate = self.settings.learning_rate
             raise Diverged(f"{error} at step {step}, learning rate {rate:g}") from None
+
+
+def _chosen(rows: Rows, order: NDArray[np.int64]) -> Rows:
+    in_order = np.sort(order)
+    return Rows(rows.ids[in_order], rows.labels[in_order])

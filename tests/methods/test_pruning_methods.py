@@ -316,26 +316,22 @@ def test_autosrh_moves_weights_and_selection_in_turn_on_their_own_rows(toy, monk
     task = toy.task()
     moves = []
 
-    def watch(name):
-        original = getattr(type(task), name)
+    original = type(task).steps
 
-        def watched(self, model, optimiser=None):
-            for step in original(self, model, optimiser):
-                after = [p.detach().clone() for p in model.parameters()]
-                names = [key for key, _ in model.named_parameters()]
-                moves.append((name, dict(zip(names, after, strict=True))))
-                yield step
+    def watched(self, model, optimiser=None, part="train"):
+        for step in original(self, model, optimiser, part):
+            after = [p.detach().clone() for p in model.parameters()]
+            names = [key for key, _ in model.named_parameters()]
+            moves.append((part, dict(zip(names, after, strict=True))))
+            yield step
 
-        monkeypatch.setattr(type(task), name, watched)
-
-    watch("steps")
-    watch("validation_steps")
+    monkeypatch.setattr(type(task), "steps", watched)
     selected = SelectedTable(torch.randn(87, DIM) * 0.1, equal_count(toy.fields.frequencies, 6))
     model = task.model(selected)
     state = {key: value.detach().clone() for key, value in model.named_parameters()}
     AutoSrh(max_steps=4, search_split=split, alpha_rate=0.01).search(task, model, selected)
-    upper = "validation_steps" if split == "validation" else "steps"
-    assert [name for name, _ in moves] == ["steps", upper] * 4
+    parts = {"validation": ["train", "validation"], "train": ["kept", "held-out"]}
+    assert [part for part, _ in moves] == parts[split] * 4
     for number, (_, after) in enumerate(moves):
         moved = {key for key in state if not torch.equal(state[key], after[key])}
         if number % 2 == 0:

@@ -131,12 +131,32 @@ def test_a_phase_within_another_counts_for_itself_only():
     assert 0.05 <= clock.seconds["inner"][0] < 0.08
 
 
-def test_validation_steps_train_on_validation_rows():
+def test_steps_on_validation_rows():
     validation = rows_of(40, seed=9)
     task = task_of(validation=validation, batch_size=40)
     seen = []
     update = task._update
     task._update = lambda m, b, o: seen.append(b.ids) or update(m, b, o)
     model = task.model(PlainTable(11, 4))
-    next(task.validation_steps(model, task.optimiser(model)))
+    next(task.steps(model, task.optimiser(model), "validation"))
     assert sorted(map(tuple, seen[0].tolist())) == sorted(map(tuple, validation.ids.tolist()))
+
+
+def test_held_out_rows_are_a_tenth_of_the_training_rows_and_the_others_are_kept():
+    task = task_of(train=rows_of(205))
+
+    def rows(part):
+        batches = list(task.batches(part))
+        return [
+            (*ids, y)
+            for b in batches
+            for ids, y in zip(b.ids.tolist(), b.labels.tolist(), strict=True)
+        ]
+
+    assert len(rows("held-out")) == 20
+    assert sorted(rows("held-out") + rows("kept")) == sorted(rows("train"))
+    assert rows("held-out") == [
+        (*ids, y)
+        for b in task_of(train=rows_of(205)).batches("held-out")
+        for ids, y in zip(b.ids.tolist(), b.labels.tolist(), strict=True)
+    ]
