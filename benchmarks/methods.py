@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, cast
 
 import torch
+from tabulate import tabulate
 
 from benchmarks.problem import Problem, Size, zipf_problem
 from benchmarks.studies import new_task, open_dataset
@@ -158,8 +159,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"steps": steps, "fits": fits}, indent=2))
         return
-    for line in (*steps, *fits):
-        print(", ".join(f"{key} {value}" for key, value in line.items()))
+    for lines in (steps, fits):
+        print(tabulate(lines, headers="keys", tablefmt="github"), end="\n\n")
 
 
 if __name__ == "__main__":
