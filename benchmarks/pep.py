@@ -1,10 +1,10 @@
 """PEP's search step beside a plain transcription of it, FM on MovieLens-100K, one thread.
 
 ``python -m benchmarks.pep --json``. Both sides train on the same shuffled batches from memory:
-ours through the suite's task, dense and by the row, the transcription by what the paper's equations say, written as one
-would: the soft threshold over the full table, ``torch.nn.functional.embedding``, the factorisation
-machine's sum of squares, gradient clipping and dense Adam over every parameter. Like the released
-code it thresholds the table once more after the step, to count what is left.
+ours through the suite's task, dense and by the row, the transcription by what the paper's equations
+say, written as one would: the soft threshold over the full table, ``functional.embedding``, the
+factorisation machine's sum of squares, gradient clipping and dense Adam over every parameter. Like
+the released code it thresholds the table once more after the step, to count what is left.
 """
 
 from __future__ import annotations
