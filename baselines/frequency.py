@@ -18,6 +18,7 @@ from pepbench.method import (
     Layout,
     Method,
     RowTable,
+    View,
     lookup,
     to_numpy,
     view_of,
@@ -103,9 +104,13 @@ class SharedRows(Embedding):
         self.register_buffer("row", torch.from_numpy(rows), persistent=False)
         self.table = RowTable(xavier_uniform(int(rows.max()) + 1, dim, fan=len(owns)))
 
+    def as_table(self, ids: Tensor) -> View:
+        """The rows, and which of them each feature has."""
+        return view_of(self.table, self.row[ids])
+
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = view_of(self.table, self.row[ids])
+        view = self.as_table(ids)
         return lookup(view.table, view.ids)
 
     def export(self) -> FrequencyLayout:

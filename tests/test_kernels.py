@@ -31,6 +31,26 @@ def test_fm_straight_from_the_table_equals_fm_of_vectors(dtype, n, fields, dim, 
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+def test_fm_from_rows_that_features_share_equals_fm_of_vectors():
+    rng = np.random.default_rng(0)
+    row = torch.from_numpy(rng.integers(0, 5, 30))
+    ids = torch.from_numpy(rng.integers(0, 30, (50, 4)))
+    module = FMModule(30).double()
+    with torch.no_grad():
+        module.first_order.weights.normal_()
+    table = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(50, dtype=torch.float64)
+    results = []
+    for logits in (
+        module.from_table(View(table, row[ids], None), ids),
+        module(table[row[ids]], ids),
+    ):
+        gradients = torch.autograd.grad((logits * upstream).sum(), [table, *module.parameters()])
+        results.append([logits, *gradients])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_fm_straight_from_the_table_passes_gradcheck():
     module = FMModule(6).double()
     table = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from pepbench import kernels
 from pepbench.backbones.backbone import Backbone, FirstOrder
-from pepbench.embedding import lookup
 from pepbench.fields import Fields
 from pepbench.rows import View, view_of
 
@@ -46,8 +45,11 @@ class FMModule(nn.Module):
         first_order = self.first_order
         weights = view_of(first_order.weights, ids)
         if weights.ids is not view.ids:
-            # One of the two is cut to the batch's rows and the other is not.
-            return self.forward(lookup(view.table, view.ids), ids)
+            # Features and rows are numbered differently, as where features share rows.
+            no_weights = view.table.new_zeros(len(view.table))
+            pairs: Tensor = _FMFromTable.apply(view.table, no_weights, view.ids)  # type: ignore[no-untyped-call]
+            together: Tensor = pairs + first_order(ids)
+            return together
         logits: Tensor = _FMFromTable.apply(view.table, weights.table, view.ids)  # type: ignore[no-untyped-call]
         return logits + first_order.bias
 
