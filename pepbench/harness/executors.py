@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
 
 import loky
@@ -43,7 +44,9 @@ def stop_at_once(executor: Executor) -> None:
     """Give up running tasks: their worker processes are killed."""
     if isinstance(executor, SerialExecutor):
         return
-    executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
+    # A pool that is just ending by itself has closed the pipe by which it would be told.
+    with suppress(OSError):
+        executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
 
 
 def _become_worker(coordinator: int) -> None:

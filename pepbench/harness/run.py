@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -218,7 +218,9 @@ class _Coordinator:
                     stop_at_once(executor)
                     executor = self.make_executor()
         except BaseException:
-            stop_at_once(executor)
+            # Whatever else goes wrong now must not hide why work ends, such as an interruption.
+            with suppress(Exception):
+                stop_at_once(executor)
             raise
         executor.shutdown()
         return Tally(self.made, self.reused)

@@ -145,7 +145,7 @@ def test_interrupted_run_keeps_its_trials_and_says_how_to_go_on(tmp_path, kill, 
     wait_until(lambda: after_first_record(folder), process)
     kill(process.pid, number)
     out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (130, ""), err
     assert err.startswith("Interrupted; finished trials are kept. To go on: pepbench run --methods")
     assert err.count("\n") == 1
     assert_gone(process.pid)
