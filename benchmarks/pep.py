@@ -19,11 +19,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.studies import open_dataset
 from benchmarks.timing import interleaved
 from pepbench.backbones.fm import FM
-from pepbench.catalog import Catalog
-from pepbench.data.manage import open_table
-from pepbench.data.splits import Splits, open_splits
+from pepbench.data.splits import Splits
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import Embedding, OptimiserKind, PlainTable, xavier_uniform
 from pepbench.plan import Plan
@@ -122,8 +121,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     plan = Plan(dim=arguments.dim)
-    dataset = Catalog().select("dataset", arguments.dataset).default()
-    splits = open_splits(open_table(dataset), plan.split_seed)  # type: ignore[arg-type]
+    splits = open_dataset(arguments.dataset)
     fields = splits.fields
 
     def searched() -> ThresholdedTable:

@@ -10,6 +10,16 @@ from pepbench.records import Record, RecordStore
 
 TINY_PEP = "pep:max_steps=50"
 
+CHEAP_OPTIONS: dict[str, dict[str, Any]] = {
+    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "cerp": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "deeplight": {"prune_epochs": 3},
+    "darts": {"search_epochs": 2},
+    "autosrh": {"search_epochs": 2},
+    "optembed": {"search_epochs": 2, "generations": 2},
+}
+"""Searches cut short, by method."""
+
 MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib"]
 MACHINE_FIELDS = {
     "created",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pepbench.component import Component
 from pepbench.fields import Fields
-from pepbench.rows import RowTable, view_of
+from pepbench.rows import RowTable, View, view_of
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class FirstOrder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Σ_f w[ids_f] + bias: (B, F) → (B,)."""
-        view = view_of(self.weights, ids)
+        return self.of_view(view_of(self.weights, ids))
+
+    def of_view(self, view: View) -> Tensor:
+        """As :meth:`forward`, from a view of the weights."""
         total: Tensor = _WeightSum.apply(view.table, view.ids)  # type: ignore[no-untyped-call]
         return total + self.bias

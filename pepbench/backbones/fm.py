@@ -48,8 +48,7 @@ class FMModule(nn.Module):
             # Features and rows are numbered differently, as where features share rows.
             no_weights = view.table.new_zeros(len(view.table))
             pairs: Tensor = _FMFromTable.apply(view.table, no_weights, view.ids)  # type: ignore[no-untyped-call]
-            together: Tensor = pairs + first_order(ids)
-            return together
+            return pairs + first_order.of_view(weights)
         logits: Tensor = _FMFromTable.apply(view.table, weights.table, view.ids)  # type: ignore[no-untyped-call]
         return logits + first_order.bias
 

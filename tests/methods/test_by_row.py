@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from run_helpers import CHEAP_OPTIONS
 
 from pepbench.catalog import Catalog
 
 METHODS = sorted(Catalog().entries("method"))
-CHEAP = {
-    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
-    "cerp": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
-    "deeplight": {"prune_epochs": 3},
-}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_training_by_the_row_ends_as_dense_training_does(name, toy):
-    method = Catalog().load("method", name).from_options(CHEAP.get(name, {}))
+    method = Catalog().load("method", name).from_options(CHEAP_OPTIONS.get(name, {}))
     budget = toy.full_parameters if name == "full" else int(toy.full_parameters * 0.6)
     scores, sizes = {}, {}
     for optimizer in ("adam", "lazy-adam"):

@@ -3,21 +3,13 @@
 import functools
 
 import pytest
+from run_helpers import CHEAP_OPTIONS
 
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate, NotApplicable
 from pepbench.contract.checks import CHECKS, another_process_gives_the_same_bits
 
 METHODS = sorted(Catalog().entries("method"))
-CHEAP = {
-    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
-    "cerp": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
-    "deeplight": {"prune_epochs": 3},
-    "darts": {"search_epochs": 2},
-    "autosrh": {"search_epochs": 2},
-    "optembed": {"search_epochs": 2, "generations": 2},
-}
-"""Searches cut short."""
 SLOW = {another_process_gives_the_same_bits}
 
 
@@ -27,7 +19,9 @@ def candidate_named(toy):
 
     @functools.cache
     def candidate(name):
-        return Candidate(Catalog().load("method", name).from_options(CHEAP.get(name, {})), toy)
+        return Candidate(
+            Catalog().load("method", name).from_options(CHEAP_OPTIONS.get(name, {})), toy
+        )
 
     return candidate
 
