@@ -160,7 +160,9 @@ def worker(name: str, path: Path) -> None:
 def _warm_up(path: Path) -> Path:
     """A file of a few rows, so that imports and compilation are not timed."""
     small = path.parent / "warm" / "few.txt"
-    small.parent.mkdir(exist_ok=True)
+    # Nothing may be left of an earlier process, or there would be no work to warm up with.
+    shutil.rmtree(small.parent, ignore_errors=True)
+    small.parent.mkdir()
     with path.open("rb") as file:
         small.write_bytes(b"".join(file.readline() for _ in range(2_000)))
     return small

@@ -73,7 +73,9 @@ class Avazu(SampledDataset):
         """Yield all rows in the order of the file."""
         assert source is not None
         path = one_file(source, FILES)
-        for chunk in read_chunks(path, COLUMNS, separator=",", header=True):
+        for chunk in read_chunks(
+            path, COLUMNS, separator=",", header=True, dictionaries=True, raw=PLAIN
+        ):
             hours, weekdays, times = calendar(chunk)
             columns = {"hour": hours, "weekday": weekdays, **{name: chunk[name] for name in PLAIN}}
             yield Block(columns, chunk.integers("click", 0, 1), times)
@@ -82,7 +84,8 @@ class Avazu(SampledDataset):
 def calendar(chunk: Chunk) -> tuple[pa.Array, pa.Array, pa.Array]:
     """Hour of the day, day of the week and hours since 1970 of each row: three arrays (n,)."""
     stamps = chunk.integers("hour", 10_000_000, 99_999_999)
-    texts = pc.binary_join_element_wise("20", chunk["hour"], "")
+    distinct, indices = chunk.distinct("hour")
+    texts = pc.binary_join_element_wise("20", distinct, "").take(pa.array(indices))
     parsed = pc.strptime(texts, format="%Y%m%d%H", unit="s", error_is_null=True)
     wrong = np.flatnonzero(parsed.is_null().to_numpy(zero_copy_only=False))
     if len(wrong):

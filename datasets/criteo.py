@@ -84,6 +84,12 @@ def read_rows(path: Path) -> Iterator[Chunk]:
     """Read the original, or the sample with its header and Id: the same columns of both."""
     if first_line(path).startswith(b"Id,Label,"):
         return read_chunks(
-            path, ("Id", *COLUMNS), separator=",", header=True, wanted=COLUMNS, dictionaries=True
+            path,
+            ("Id", *COLUMNS),
+            separator=",",
+            header=True,
+            wanted=COLUMNS,
+            dictionaries=True,
+            raw=CATEGORIES,
         )
-    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True)
+    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True, raw=CATEGORIES)

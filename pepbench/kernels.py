@@ -10,11 +10,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pepbench.prefetch import prefetch
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.integer]
@@ -38,27 +36,12 @@ _LINE = 64
 """Bytes of a cache line."""
 
 
-@intrinsic
-def _prefetch(_typing: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG001
-    """Ask for the cache line at an address, to be written; a hint, never a fault."""
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        hint = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-        place = builder.inttoptr(arguments[0], pointer)
-        builder.call(hint, [place, number(1), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.uintp), generate
-
-
 @compiled
 def _prefetch_row(table: NDArray[Any], row: int) -> None:
     stride = table.strides[0]
     start = table.ctypes.data + stride * row
     for offset in range(0, stride, _LINE):
-        _prefetch(np.uintp(start + offset))  # type: ignore[call-arg]
+        prefetch(np.uintp(start + offset))  # type: ignore[call-arg]
 
 
 @compiled

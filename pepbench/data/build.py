@@ -64,7 +64,7 @@ def write_table(
     scheme = dataset.split_scheme(source)
     groups = Vocabulary("group")
     n_positive = 0
-    with ExitStack() as files, ThreadPoolExecutor(threads := usable_threads()) as pool:
+    with ExitStack() as files, ThreadPoolExecutor(usable_threads()) as pool:
         labels = files.enter_context(ArrayWriter(folder / "labels.npy", "|u1"))
         codes: ArrayWriter | None = None
         keys: ArrayWriter | None = None
@@ -76,7 +76,7 @@ def write_table(
                 shape = (len(vocabularies),)
                 codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
             _check_block(dataset, block, list(vocabularies), labels.n_rows)
-            codes.append(_encode(block, list(vocabularies.values()), pool, threads))
+            codes.append(_encode(block, list(vocabularies.values()), pool))
             if keys is not None:
                 keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
             labels.append(block.labels)
@@ -134,17 +134,16 @@ def write_table(
 
 
 def _encode(
-    block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor, threads: int
+    block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor
 ) -> NDArray[np.int32]:
     """Codes of a block's rows, (n, F); each field is one thread's business."""
     columns = list(block.columns.values())
     codes = np.empty((len(block.labels), len(columns)), dtype=np.int32)
 
-    def encode_every(first: int) -> None:
-        for i in range(first, len(columns), threads):
-            vocabularies[i].encode(columns[i], codes[:, i])
+    def encode(i: int) -> None:
+        vocabularies[i].encode(columns[i], codes[:, i])
 
-    list(pool.map(encode_every, range(threads)))
+    list(pool.map(encode, range(len(columns))))
     return codes
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pepbench.component import Between, Component
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.sources import files_in
+from pepbench.data.text import Column
 
 SplitScheme = Literal["random", "time", "group", "file"]
 
@@ -31,8 +32,8 @@ class Block(NamedTuple):
     a value of its own: null and the empty string are one feature.
     """
 
-    columns: dict[str, pa.Array]
-    """One array of n raw values for each field, of any type that Arrow can write as text."""
+    columns: dict[str, Column]
+    """The n raw values of each field: text, or any type that Arrow can write as text."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""
     split_key: pa.Array | None = None

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pepbench.data.lines import BLOCK_BYTES, first_line, line_blocks
 from pepbench.data.parsing import Fault, Form
 from pepbench.data.pipeline import ordered_map
+from pepbench.data.text import Column
 from pepbench.errors import DataError
 
 
@@ -31,12 +32,12 @@ class Chunk:
     path: Path
     first_row: int
     """Number of the first row."""
-    columns: dict[str, pa.Array]
+    columns: dict[str, Column]
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def __getitem__(self, column: str) -> pa.Array:
+    def __getitem__(self, column: str) -> Column:
         return self.columns[column]
 
     def error(self, index: int, message: str) -> DataError:
@@ -133,6 +134,7 @@ def read_chunks(
     quotes: bool = False,
     wanted: Sequence[str] | None = None,
     dictionaries: bool = False,
+    raw: Sequence[str] = (),
     chunk_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Chunk]:
     """Read a file, plain or compressed, in chunks of about ``chunk_bytes``, parsed in threads.
@@ -156,6 +158,9 @@ def read_chunks(
     dictionaries
         Whether columns become dictionary arrays: quicker where most values occur often, but known
         to fewer of Arrow's functions.
+    raw
+        With ``dictionaries``, names of columns that may come as :class:`TextColumn`: quicker still,
+        for columns that are only encoded.
     chunk_bytes
         How much of the file becomes a chunk.
 
@@ -166,7 +171,9 @@ def read_chunks(
         open quote or a NUL byte, or text cannot be decoded.
     """
     kind = pa.dictionary(pa.int32(), pa.string()) if dictionaries else pa.string()
-    form = Form(tuple(columns), tuple(wanted or columns), kind, separator, encoding, quotes)
+    form = Form(
+        tuple(columns), tuple(wanted or columns), kind, separator, encoding, quotes, frozenset(raw)
+    )
     blocks: Iterator[bytes] = line_blocks(path, chunk_bytes)
     first_row = 1
     if header:

@@ -34,7 +34,7 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Generator[bytes]:
             empty = False
             end = block.rfind(b"\n") + 1
             if end:
-                yield rest + block[:end]
+                yield b"".join((rest, memoryview(block)[:end]))
                 rest = block[end:]
             else:
                 rest += block

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
+from pepbench.data.text import TextColumn
 from pepbench.data.tokens import dictionary_column, tokenise
 
 UNIT_SEPARATOR = "\x1f"
@@ -32,8 +33,10 @@ class Form:
     separator: str
     encoding: str
     quotes: bool
+    raw: frozenset[str] = frozenset()
+    """Columns that are not made into arrays, where our own reader will do."""
 
-    def parse(self, block: bytes) -> dict[str, pa.Array] | Fault:
+    def parse(self, block: bytes) -> dict[str, pa.Array | TextColumn] | Fault:
         """The wanted columns of a block as text, or its first fault."""
         fault = self._visible_fault(block)
         if fault is not None:
@@ -57,14 +60,17 @@ class Form:
         is_dictionary = pa.types.is_dictionary(self.kind)
         return is_dictionary and not self.quotes and self.encoding == "utf-8"
 
-    def _tokenised(self, block: bytes, delimiter: str) -> dict[str, pa.Array] | Fault:
+    def _tokenised(self, block: bytes, delimiter: str) -> dict[str, pa.Array | TextColumn] | Fault:
         found = tokenise(block, ord(delimiter), len(self.columns))
-        if isinstance(found[0], int):
-            return Fault(found[0], f"{found[1]} columns, expected {len(self.columns)}")
-        content, bounds = found
+        if isinstance(found, tuple):
+            row, n_columns = found
+            return Fault(row, f"{n_columns} columns, expected {len(self.columns)}")
+        columns = dict(zip(self.columns, found, strict=True))
+        if self.raw and not block.isascii() and (fault := self._undecodable(block)):
+            return fault
         try:
             return {
-                name: dictionary_column(content, bounds, self.columns.index(name))
+                name: columns[name] if name in self.raw else dictionary_column(columns[name])
                 for name in self.wanted
             }
         except pa.ArrowInvalid as error:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.text import WORD, TextColumn, compiled, hash_bytes, hash_span
 from pepbench.errors import DataError
-
-compiled = numba.njit(cache=True, nogil=True)
+from pepbench.prefetch import prefetch
 
 T = TypeVar("T", bound=np.generic)
 
@@ -26,64 +25,68 @@ SMALLEST_TABLE = 256
 MOST_VALUES = 2**31 - 1
 SLICE_VALUES = 1 << 16
 """Values that are handed out at a time."""
+GROUP = 32
+"""Texts looked up at a time."""
+TAG = np.uint64(0xFFFFFFFF00000000)
+"""Of a slot: the upper half of the hash; the lower half is the code, counted from 1."""
+CODE = np.uint64(0xFFFFFFFF)
+EMPTY, ONE, EIGHT = np.uint64(0), np.uint64(1), np.uint64(8)
 
 
 @compiled
-def hash_bytes(data: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
-    """64-bit hash of ``data[start:stop]``: FNV-1a by words of eight bytes, then a final mix."""
-    state = np.uint64(0xCBF29CE484222325) ^ np.uint64(stop - start)
-    prime = np.uint64(0x9FB21C651E98DF25)
-    at = np.uint64(start)
-    left = np.uint64(stop - start)
-    while left >= np.uint64(8):
-        word = np.uint64(0)
-        for k in range(8):
-            word |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
-        state = (state ^ word) * prime
-        state ^= state >> np.uint64(29)
-        at += np.uint64(8)
-        left -= np.uint64(8)
-    word = np.uint64(0)
-    for k in range(left):
-        word |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
-    state = (state ^ word) * prime
-    state ^= state >> np.uint64(32)
-    state *= prime
-    return state ^ (state >> np.uint64(29))
-
-
-@compiled
-def _find_or_add(
+def _find(
+    wanted: np.uint64,
     data: NDArray[np.uint8],
     start: int,
-    stop: int,
-    slots: NDArray[np.int32],
+    length: int,
+    slots: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    arena: NDArray[np.uint8],
+) -> int:
+    """Code of the text at ``start`` whose hash is ``wanted``; -1 if it is new."""
+    mask = np.uint64(len(slots) - 1)
+    slot = wanted & mask
+    while True:
+        entry = slots[slot]
+        if entry == EMPTY:
+            return -1
+        # Most slots of other texts are told by their tag, without a look at further memory.
+        if entry & TAG == wanted & TAG:
+            code = np.int64(entry & CODE) - 1
+            if hashes[code] == wanted and ends[code + 1] - ends[code] == length:
+                same = True
+                # The hash of a text of at most eight bytes is that of no other of its length.
+                if length > WORD:
+                    at = ends[code]
+                    for k in range(length):
+                        if arena[at + k] != data[start + k]:
+                            same = False
+                            break
+                if same:
+                    return int(code)
+        slot = (slot + ONE) & mask
+
+
+@compiled
+def _add(
+    wanted: np.uint64,
+    data: NDArray[np.uint8],
+    start: int,
+    length: int,
+    slots: NDArray[np.uint64],
     hashes: NDArray[np.uint64],
     ends: NDArray[np.int64],
     arena: NDArray[np.uint8],
     count: NDArray[np.int64],
 ) -> int:
-    """Code of ``data[start:stop]``; there must be room for one more value."""
+    """The code of a new text; there must be room for it."""
     mask = np.uint64(len(slots) - 1)
-    wanted = hash_bytes(data, start, stop)
-    length = stop - start
     slot = wanted & mask
-    while True:
-        code = slots[slot]
-        if code < 0:
-            break
-        if hashes[code] == wanted and ends[code + 1] - ends[code] == length:
-            same = True
-            at = ends[code]
-            for k in range(length):
-                if arena[at + k] != data[start + k]:
-                    same = False
-                    break
-            if same:
-                return int(code)
-        slot = (slot + np.uint64(1)) & mask
+    while slots[slot] != EMPTY:
+        slot = (slot + ONE) & mask
     code = count[0]
-    slots[slot] = code
+    slots[slot] = (wanted & TAG) | np.uint64(code + 1)
     hashes[code] = wanted
     at = ends[code]
     for k in range(length):
@@ -98,7 +101,7 @@ def _encode_indices(
     indices: NDArray[np.int32],
     data: NDArray[np.uint8],
     offsets: NDArray[np.int32],
-    slots: NDArray[np.int32],
+    slots: NDArray[np.uint64],
     hashes: NDArray[np.uint64],
     ends: NDArray[np.int64],
     arena: NDArray[np.uint8],
@@ -110,20 +113,55 @@ def _encode_indices(
     for row in range(len(out)):
         entry = indices[row]
         if codes[entry] < 0:
-            codes[entry] = _find_or_add(
-                data, offsets[entry], offsets[entry + 1], slots, hashes, ends, arena, count
-            )
+            start = offsets[entry]
+            length = offsets[entry + 1] - start
+            wanted = hash_bytes(data, start, start + length)
+            code = _find(wanted, data, start, length, slots, hashes, ends, arena)
+            if code < 0:
+                code = _add(wanted, data, start, length, slots, hashes, ends, arena, count)
+            codes[entry] = code
         out[row] = codes[entry]
 
 
 @compiled
-def _refill(slots: NDArray[np.int32], hashes: NDArray[np.uint64], count: int) -> None:
+def _encode_spans(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int32],
+    stops: NDArray[np.int32],
+    slots: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    arena: NDArray[np.uint8],
+    count: NDArray[np.int64],
+    out: NDArray[np.int32],
+) -> None:
+    mask = np.uint64(len(slots) - 1)
+    wanted = np.empty(GROUP, dtype=np.uint64)
+    for first in range(0, len(out), GROUP):
+        n = min(GROUP, len(out) - first)
+        # Slots lie scattered over memory: all of a group are asked for before one is needed.
+        for k in range(n):
+            start = starts[first + k]
+            wanted[k] = hash_span(data, start, stops[first + k] - start)
+            address = np.uintp(slots.ctypes.data) + EIGHT * (wanted[k] & mask)
+            prefetch(address)  # type: ignore[call-arg]
+        for k in range(n):
+            start = starts[first + k]
+            length = stops[first + k] - start
+            code = _find(wanted[k], data, start, length, slots, hashes, ends, arena)
+            if code < 0:
+                code = _add(wanted[k], data, start, length, slots, hashes, ends, arena, count)
+            out[first + k] = code
+
+
+@compiled
+def _refill(slots: NDArray[np.uint64], hashes: NDArray[np.uint64], count: int) -> None:
     mask = np.uint64(len(slots) - 1)
     for code in range(count):
         slot = hashes[code] & mask
-        while slots[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = code
+        while slots[slot] != EMPTY:
+            slot = (slot + ONE) & mask
+        slots[slot] = (hashes[code] & TAG) | np.uint64(code + 1)
 
 
 @compiled
@@ -165,7 +203,7 @@ class Vocabulary:
     def __init__(self, field: str) -> None:
         self.field = field
         self._count = np.zeros(1, dtype=np.int64)
-        self._slots = np.full(SMALLEST_TABLE, -1, dtype=np.int32)
+        self._slots = np.zeros(SMALLEST_TABLE, dtype=np.uint64)
         self._hashes = np.empty(SMALLEST_TABLE // 2, dtype=np.uint64)
         self._ends = np.zeros(SMALLEST_TABLE // 2 + 1, dtype=np.int64)
         self._arena = np.empty(8 * SMALLEST_TABLE, dtype=np.uint8)
@@ -173,13 +211,16 @@ class Vocabulary:
     def __len__(self) -> int:
         return int(self._count[0])
 
-    def encode(self, column: pa.Array, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+    def encode(
+        self, column: pa.Array | TextColumn, out: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int32]:
         """Codes of a block's values, (n,); new values are added.
 
         Parameters
         ----------
         column
-            Values of any type that Arrow can write as text; dictionary arrays are read by value.
+            Texts, or values of any type that Arrow can write as text; dictionary arrays are read
+            by value.
         out
             Where to put the codes, (n,), any stride; a new array if not given.
 
@@ -190,6 +231,20 @@ class Vocabulary:
         """
         if out is None:
             out = np.empty(len(column), dtype=np.int32)
+        if isinstance(column, TextColumn):
+            self._reserve(len(column), int((column.ends - column.starts).sum()))
+            _encode_spans(
+                column.content,
+                column.starts,
+                column.ends,
+                self._slots,
+                self._hashes,
+                self._ends,
+                self._arena,
+                self._count,
+                out,
+            )
+            return out
         if not pa.types.is_dictionary(column.type) or column.null_count:
             # Arrow's hashing of a block is several times as fast as ours of all rows.
             column = _plain_text(column).dictionary_encode()
@@ -238,7 +293,7 @@ class Vocabulary:
             size = 1 << int(needed - 1).bit_length()
             self._hashes = _grown(self._hashes, size)
             self._ends = _grown(self._ends, size + 1)
-            self._slots = np.full(2 * size, -1, dtype=np.int32)
+            self._slots = np.zeros(2 * size, dtype=np.uint64)
             _refill(self._slots, self._hashes, len(self))
         used = int(self._ends[len(self)])
         if used + n_bytes > len(self._arena):

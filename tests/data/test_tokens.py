@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pepbench.data.text import hash_bytes, hash_span
 from pepbench.data.tokens import dictionary_column, tokenise
+from pepbench.data.vocabulary import Vocabulary
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\t"), max_size=20)
 rows_of_text = st.integers(1, 4).flatmap(
@@ -14,8 +16,12 @@ rows_of_text = st.integers(1, 4).flatmap(
 
 
 def columns_of(block, n_columns):
-    content, bounds = tokenise(block, ord("\t"), n_columns)
-    return [dictionary_column(content, bounds, column) for column in range(n_columns)]
+    return [dictionary_column(column) for column in tokenise(block, ord("\t"), n_columns)]
+
+
+def texts_of(column):
+    spans = zip(column.starts, column.ends, strict=True)
+    return [column.content[start:end].tobytes().decode() for start, end in spans]
 
 
 @given(rows_of_text, st.sampled_from(["\n", "\r\n"]))
@@ -53,7 +59,31 @@ def test_row_with_another_number_of_values_is_told(block, fault):
 
 
 def test_bytes_that_are_not_utf_8_are_refused():
-    content, bounds = tokenise(b"a\tb\nK\xf6ln\tc\n", ord("\t"), 2)
-    assert dictionary_column(content, bounds, 1).to_pylist() == ["b", "c"]
+    first, second = tokenise(b"a\tb\nK\xf6ln\tc\n", ord("\t"), 2)
+    assert dictionary_column(second).to_pylist() == ["b", "c"]
     with pytest.raises(pa.ArrowInvalid):
-        dictionary_column(content, bounds, 0)
+        dictionary_column(first)
+
+
+@given(rows_of_text, st.sampled_from(["\n", "\r\n"]), st.data())
+def test_columns_of_text_are_encoded_as_arrays_are(rows, end, data):
+    block = "".join("\t".join(row) + end for row in rows).encode()
+    kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    for column in tokenise(block, ord("\t"), len(rows[0])):
+        assert [len(column), texts_of(column)] == [len(rows), dictionary_column(column).to_pylist()]
+        some = column.filter(kept)
+        assert texts_of(some) == [
+            text for text, keep in zip(texts_of(column), kept, strict=True) if keep
+        ]
+        ours, arrows = Vocabulary("text"), Vocabulary("array")
+        for part in (some, column):
+            codes = ours.encode(part)
+            assert codes.tolist() == arrows.encode(pa.array(texts_of(part), pa.string())).tolist()
+        assert ours.values().equals(arrows.values())
+
+
+def test_hashes_of_texts_among_others_are_those_of_their_bytes():
+    content = np.frombuffer(bytes(range(1, 40)), dtype=np.uint8)
+    for start in range(len(content)):
+        for stop in range(start, len(content)):
+            assert hash_span(content, start, stop - start) == hash_bytes(content, start, stop)
