@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 import pepbench
-from pepbench.errors import PepbenchError
+from pepbench.errors import PepbenchError, PlanError
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
@@ -100,7 +100,9 @@ def _root(
     "  pepbench run\n\n"
     "  pepbench run --methods pep,mde,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
     "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
-    "  pepbench run --methods pep:granularity=feature,full --dry-run"
+    "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
+    "  pepbench run plan.toml --executor dask://head:8786 --trial-timeout 30m\n\n"
+    "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan"
 )
 def run(
     plan_file: Annotated[
@@ -137,7 +139,10 @@ def run(
         str | None,
         typer.Option(help="auto, adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu or cuda; cuda:0,1 deals these devices to the workers in turn."),
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
     ] = None,
@@ -145,6 +150,33 @@ def run(
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            help="serial, processes, dask, dask://host:8786, ray or ray://host:10001. "
+            "Default: processes; serial for one job without limits."
+        ),
+    ] = None,
+    trial_timeout: Annotated[
+        str | None, typer.Option(help="A trial that runs longer fails: 90s, 10m, 2h.")
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(help="A trial whose process holds more fails: 500MB, 4GB; torch takes 0.3."),
+    ] = None,
+    raw: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of raw files, for workers that lack a data set."),
+    ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Share the work of a run that holds the folder.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="Work on a part of the cells: 2/8 is the second eighth.")
+    ] = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Leave trials that failed as they are.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the results. Default: one for each plan, under ./runs"),
@@ -182,7 +214,7 @@ def run(
         "batch_size": batch_size,
         "split_seed": split_seed,
         "seed": seed,
-        "device": device,
+        "device": None if device is None else device.partition(":")[0] if "," in device else device,
         "optimizer": optimizer,
         "precision": precision,
     }
@@ -193,17 +225,44 @@ def run(
     plan = plan.model_copy(update={"methods": spelt_out})
 
     from pepbench import workflow
+    from pepbench.harness.environment import cuda_devices
+    from pepbench.harness.executors import Limits, Settings
+    from pepbench.harness.folder import Shard
+    from pepbench.harness.units import parse_bytes, parse_seconds
 
-    where = workflow.Where(
-        folder=out or workflow.default_folder(plan),
+    settings = Settings(
         jobs=jobs or len(os.sched_getaffinity(0)),
         threads=threads,
-        plugins=plugins,
+        limits=Limits(
+            None if trial_timeout is None else parse_seconds(trial_timeout, "--trial-timeout"),
+            None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit"),
+        ),
+        cuda=cuda_devices(device or plan.device),
+        raw=_named_folders(raw),
+    )
+    where = workflow.Where(
+        folder=out or workflow.default_folder(plan),
+        settings=settings,
+        plugins=tuple(path.resolve() for path in plugins),
+        executor=executor,
+        join=join,
+        shard=None if shard is None else Shard.parse(shard),
+        only_missing=only_missing,
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)
     command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
+
+
+def _named_folders(texts: list[str] | None) -> dict[str, str]:
+    named = {}
+    for text in texts or ():
+        name, _, folder = text.partition("=")
+        if not name or not folder:
+            raise PlanError(f"--raw: {text!r} is not NAME=FOLDER; write ml-100k=/shared/ml-100k")
+        named[name] = str(Path(folder).resolve())
+    return named
 
 
 @app.command(

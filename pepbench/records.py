@@ -276,7 +276,14 @@ class RecordStore:
         self.records = folder / "records"
         self.predictions = folder / "predictions"
         self.widths = folder / "widths"
-        self.warn = warn
+        self._warn = warn
+        self._said: set[str] = set()
+
+    def warn(self, message: str) -> None:
+        """Pass a line on, once."""
+        if message not in self._said:
+            self._said.add(message)
+            self._warn(message)
 
     def get(self, key: str) -> Record | None:
         """The finished record of ``key``, or None if its trial has to run (again).

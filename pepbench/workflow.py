@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,10 +19,12 @@ from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import estimated_seconds
+from pepbench.harness.executors import Settings, open_pool
+from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.live import LIVE_FOLDER
 from pepbench.harness.progress import duration, progress_on
 from pepbench.harness.recovery import keep_facts
-from pepbench.harness.run import claimed_folder, run_cells
+from pepbench.harness.run import Tally, run_cells
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
@@ -43,9 +46,16 @@ class Where:
     """What a run needs beside its plan; decides no result."""
 
     folder: Path
-    jobs: int
-    threads: int
-    plugins: tuple[Path, ...]
+    settings: Settings
+    plugins: tuple[Path, ...] = ()
+    executor: str | None = None
+    """As ``--executor`` says; None: this machine."""
+    join: bool = False
+    """Share the folder with the run that holds it."""
+    shard: Shard | None = None
+    """Work on this part of the cells only."""
+    only_missing: bool = False
+    """Leave failed trials as they are."""
 
 
 def default_folder(plan: Plan) -> Path:
@@ -61,21 +71,11 @@ def run(
     """Run what is missing of a plan, report, and return the exit code."""
     started = time.monotonic()
     stderr = Console(stderr=True)
-    live = where.folder / LIVE_FOLDER
-    progress = progress_on(stderr, quiet or (as_json and not stderr.is_terminal), verbose, live)
-    surroundings = Surroundings(where.plugins, where.threads, live)
-    check_device(plan.device, plan.optimizer, plan.precision)
     try:
-        catalog = Catalog(where.plugins)
-        cells = expand(plan, catalog)
-        with claimed_folder(where.folder, plan):
-            store = RecordStore(where.folder, progress.warn)
-            tally = run_cells(cells, store, progress, surroundings, where.jobs)
-            # After the last fit: test labels and planted truth go beside the predictions.
-            for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
-                dataset = catalog.select("dataset", cell.data.spec).default()
-                keep_facts(store, cast(Dataset, dataset), cell.splits)
-            failed = report(where.folder, "json" if as_json else "terminal")
+        tally = _run_missing(
+            plan, where, stderr, quiet or (as_json and not stderr.is_terminal), verbose
+        )
+        failed = report(where.folder, "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -87,6 +87,41 @@ def run(
         )
         stderr.print(summary, markup=False, highlight=False, soft_wrap=True)
     return failed
+
+
+def _run_missing(plan: Plan, where: Where, stderr: Console, quiet: bool, verbose: bool) -> Tally:
+    """Make the records that are missing, and keep beside them what reports need."""
+    check_device(plan.device, plan.optimizer, plan.precision)
+    catalog = Catalog(where.plugins)
+    cells = expand(plan, catalog)
+    if where.shard is not None:
+        cells = cells[where.shard.number - 1 :: where.shard.of]
+    live = where.folder / LIVE_FOLDER
+    shared = where.join or where.shard is not None
+    with claimed_folder(where.folder, plan, where.join, where.shard) as claims:
+        progress = progress_on(stderr, quiet, verbose, live)
+        store = RecordStore(where.folder, progress.warn)
+        tally = run_cells(
+            cells,
+            store,
+            progress,
+            Surroundings(where.plugins, where.settings.threads, live),
+            where.settings,
+            lambda: open_pool(where.executor, where.settings),
+            claims,
+            retry_failed=not (where.only_missing or where.join),
+            # Its file has one writer.
+            journal=not shared,
+        )
+        _keep_all_facts(store, catalog, cells)
+    return tally
+
+
+def _keep_all_facts(store: RecordStore, catalog: Catalog, cells: Sequence[Cell]) -> None:
+    """After the last fit: test labels and planted truth go beside the predictions."""
+    for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
+        dataset = catalog.select("dataset", cell.data.spec).default()
+        keep_facts(store, cast(Dataset, dataset), cell.splits)
 
 
 def report(folder: Path, form: str) -> int:
@@ -118,7 +153,7 @@ def report(folder: Path, form: str) -> int:
 def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
     """Print the cells of a plan and how long it would take at most; runs and writes nothing."""
     cells = expand(plan, Catalog(where.plugins))
-    seconds = estimated_seconds(cells, where.jobs)
+    seconds = estimated_seconds(cells, where.settings.jobs)
     if as_json:
         document = {
             "folder": str(where.folder),
@@ -134,8 +169,9 @@ def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
             f"{cell.full_parameters:,} parameters, {plan.trials} trials + {plan.seeds} final runs"
         )
     print(
-        f"{len(cells)} cells, {len(cells) * (plan.trials + plan.seeds)} runs; at most "
-        f"{duration(seconds)} on {where.jobs} worker(s), less where training stops early.\n"
+        f"{len(cells)} cells, {len(cells) * (plan.trials + plan.seeds)} runs; "
+        f"at most {duration(seconds)} on {where.settings.jobs} worker(s), "
+        "less where training stops early.\n"
         f"Results would go to {where.folder}"
     )
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import resource
 import socket
@@ -32,6 +33,30 @@ def check_device(
     present = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= present:
         raise PlanError(f"device {name!r} is not here ({present} CUDA devices); write --device cpu")
+
+
+def cuda_devices(name: str) -> tuple[str, ...]:
+    """The devices that ``--device`` deals to worker processes, for ``CUDA_VISIBLE_DEVICES``.
+
+    ``cuda:0,1`` names them; ``cuda`` alone is all that this process sees. A single device by
+    number, and the CPU, are not dealt.
+
+    >>> cuda_devices("cpu")
+    ()
+    """
+    kind, _, numbers = name.partition(":")
+    if kind != "cuda" or (numbers and "," not in numbers):
+        return ()
+    visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+    visible = visible or [str(number) for number in range(torch.cuda.device_count())]
+    if not numbers:
+        return tuple(visible)
+    try:
+        return tuple(visible[int(part)] for part in numbers.split(","))
+    except (ValueError, IndexError):
+        raise PlanError(
+            f"--device: {name!r} names a device that is not here ({len(visible)} CUDA devices)"
+        ) from None
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -145,7 +146,7 @@ class LiveProgress(Progress):
         self._counters: dict[Cell, _Counter] = {}
         self._all: _Counter | None = None
 
-    def start(self, cells: list[Cell]) -> None:
+    def start(self, cells: Sequence[Cell]) -> None:
         """Show the display."""
         total = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
         self._common = len({cell.name[:2] for cell in cells}) == 1
@@ -235,7 +236,7 @@ class LineProgress(Progress):
         self._cells = 0
         self._cells_done = 0
 
-    def start(self, cells: list[Cell]) -> None:
+    def start(self, cells: Sequence[Cell]) -> None:
         """Note how much there is to do."""
         self._cells = len(cells)
 

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 import optuna
-from filelock import FileLock, Timeout
 
-from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
-from pepbench.harness.executors import local_executor, stop_at_once
+from pepbench.harness.claims import Claims
+from pepbench.harness.executors import Call, Pool, Settings
+from pepbench.harness.executors.calls import Answer
 from pepbench.harness.journal import Journal
-from pepbench.harness.live import LIVE_FOLDER
-from pepbench.harness.trial import (
-    Outcome,
-    Surroundings,
-    describe_failure,
-    failed_record,
-    run_trial,
-)
+from pepbench.harness.stopping import Stop, stoppable
+from pepbench.harness.trial import Outcome, Surroundings, describe_failure, failed_record
 from pepbench.harness.tuning import CellProgram, new_study, stand_in, work_off
-from pepbench.plan import Plan
-from pepbench.records import Record, RecordStore, TrialSpec, write_atomically
+from pepbench.records import Record, RecordStore, TrialSpec, now
 
-PLAN_FILE = "plan.toml"
 JOURNAL_FILE = "optuna-journal.log"
-ATTEMPTS = 3
-"""How often a trial is started that kills its worker process."""
+
+TICK_SECONDS = 0.5
+"""How long the coordinator waits for a trial before it looks around."""
 
 
 class Progress(Protocol):
     """What the coordinator reports while it works."""
 
-    def start(self, cells: list[Cell]) -> None:
+    def start(self, cells: Sequence[Cell]) -> None:
         """Work on ``cells`` begins."""
 
     def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
@@ -69,92 +62,66 @@ class Tally:
     """Trials whose records were there."""
 
 
-@contextmanager
-def claimed_folder(folder: Path, plan: Plan) -> Iterator[None]:
-    """Hold the run's folder, made if need be; the plan is in it, and nobody else works on it.
-
-    Raises
-    ------
-    PlanError
-        If the folder holds another plan's records, is in use or cannot be written.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    holder = folder / ".holder"
-    try:
-        try:
-            _refuse_foreign(folder, plan)
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-            _refuse_foreign(folder, plan)
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
-            if (folder / PLAN_FILE).exists():
-                _remove_leftovers(folder)
-            else:
-                write_atomically(folder / PLAN_FILE, plan.to_toml().encode())
-        except Timeout:
-            who = holder.read_text("utf-8") if holder.exists() else "another process"
-            raise PlanError(
-                f"{folder} is in use by {who}; wait until it ends, or choose another --out"
-            ) from None
-        except OSError as error:
-            raise PlanError(
-                f"output folder {folder} cannot be written: {error.strerror or error}; "
-                "choose another with --out"
-            ) from None
-        yield
-    finally:
-        lock.release()
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run had not finished writing."""
-    for place in (folder, folder / "records", folder / "predictions", folder / LIVE_FOLDER):
-        for path in place.glob(".*.tmp"):
-            path.unlink()
-    for path in (folder / LIVE_FOLDER).glob("*.json"):
-        path.unlink()
-
-
-def _refuse_foreign(folder: Path, plan: Plan) -> None:
-    path = folder / PLAN_FILE
-    records = folder / "records"
-    if path.exists():
-        if Plan.load(path, {}) != plan:
-            raise PlanError(
-                f"{folder} holds the records of another plan; choose another folder with "
-                f"--out, repeat its plan with: pepbench run {path} --out {folder}, "
-                "or delete the folder"
-            )
-    elif records.is_dir() and any(records.iterdir()):
-        raise PlanError(f"{folder} holds records but no {PLAN_FILE}; choose another --out")
-
-
 def run_cells(
-    cells: list[Cell],
+    cells: Sequence[Cell],
     store: RecordStore,
     progress: Progress,
     surroundings: Surroundings,
-    jobs: int,
+    settings: Settings,
+    open_pool: Callable[[], Pool],
+    claims: Claims,
+    *,
+    retry_failed: bool = True,
+    journal: bool = True,
 ) -> Tally:
-    """Work off all cells; on return the store holds every record of the plan.
+    """Work off all cells; on return the store holds every record of them.
 
-    Cells are taken in order, as many side by side as keep ``jobs`` workers busy. Records are
-    written as trials end; an interruption loses no finished trial.
+    Cells are taken in order, as many side by side as keep all workers busy. Records are written as
+    trials end; an interruption loses no finished trial.
+
+    Parameters
+    ----------
+    cells
+        What is asked.
+    store, claims
+        Where records are kept, and whose trial is whose.
+    progress
+        Told of all that happens.
+    surroundings, settings
+        What trials and workers are given.
+    open_pool
+        Gets the workers, when the first trial has to run.
+    retry_failed
+        Whether trials that failed in an earlier run are run again.
+    journal
+        Whether studies are copied to a journal for ``optuna-dashboard``.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an orderly end that was asked for by Ctrl-C or SIGTERM.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    coordinator = _Coordinator(
-        store=store,
-        progress=progress,
-        surroundings=surroundings,
-        jobs=jobs,
-        journal=Journal(store.folder / JOURNAL_FILE),
-        make_executor=lambda: local_executor(jobs),
-    )
     progress.start(cells)
     try:
-        return coordinator.run(cells)
+        with stoppable(lambda: progress.warn(STOPPING)) as stop:
+            coordinator = _Coordinator(
+                store=store,
+                progress=progress,
+                surroundings=surroundings,
+                settings=settings,
+                open_pool=open_pool,
+                claims=claims,
+                stop=stop,
+                retry_failed=retry_failed,
+                journal=Journal(store.folder / JOURNAL_FILE) if journal else None,
+            )
+            return coordinator.run(cells)
     finally:
         progress.stop()
+
+
+STOPPING = "Stopping: running trials have 10 s to end. Ctrl-C again stops at once."
 
 
 @dataclass(eq=False)
@@ -171,10 +138,14 @@ class _Running:
 
 @dataclass(eq=False)
 class _Job:
+    """What a worker is given at a time; its answer may hold several records."""
+
     running: _Running
     spec: TrialSpec
-    deaths: int = 0
-    """Worker processes that died while it ran alone."""
+
+    @property
+    def key(self) -> str:
+        return self.spec.key()
 
 
 @dataclass(eq=False)
@@ -182,56 +153,86 @@ class _Coordinator:
     store: RecordStore
     progress: Progress
     surroundings: Surroundings
-    jobs: int
-    journal: Journal
-    make_executor: Callable[[], Executor]
+    settings: Settings
+    open_pool: Callable[[], Pool]
+    claims: Claims
+    stop: Stop
+    retry_failed: bool
+    journal: Journal | None
+    began: datetime = field(default_factory=now)
     made: int = 0
     reused: int = 0
+    pool: Pool | None = None
     queue: deque[_Job] = field(default_factory=deque)
-    suspects: deque[_Job] = field(default_factory=deque)
-    """Lost when a worker died; run alone, so that only the one to blame is given up."""
+    elsewhere: deque[_Job] = field(default_factory=deque)
+    """Claimed by another coordinator."""
+    in_flight: dict[Future[Answer], _Job] = field(default_factory=dict)
+    ended: SimpleQueue[Future[Answer]] = field(default_factory=SimpleQueue)
 
-    def run(self, cells: list[Cell]) -> Tally:
+    def run(self, cells: Sequence[Cell]) -> Tally:
         """Keep every worker busy until no cell is left."""
         waiting = deque(cells)
-        in_flight: dict[Future[Outcome], _Job] = {}
-        executor = self.make_executor()
         try:
-            while waiting or self.queue or self.suspects or in_flight:
-                while waiting and len(self.queue) + len(in_flight) < self.jobs:
-                    self._begin(waiting.popleft())
-                at_once = 1 if self.suspects else self.jobs
-                while (self.suspects or self.queue) and len(in_flight) < at_once:
-                    job = (self.suspects or self.queue).popleft()
-                    self.progress.trial_started(job.running.cell, job.spec)
-                    in_flight[self._submit(executor, job)] = job
-                if not in_flight:
-                    continue
-                done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-                alone = len(in_flight) == 1
-                ended = [(in_flight.pop(future), future) for future in done]
-                lost = [job for job, future in ended if not self._collect(job, future)]
-                if lost:
-                    # Every other trial in flight is lost with the pool.
-                    self._try_again([*lost, *in_flight.values()], alone)
-                    in_flight.clear()
-                    stop_at_once(executor)
-                    executor = self.make_executor()
+            while waiting or self.queue or self.elsewhere or self.in_flight:
+                if self.stop.requested and not self.in_flight:
+                    raise KeyboardInterrupt
+                if not self.stop.requested:
+                    self._hand_out(waiting)
+                self._wait()
         except BaseException:
             # Whatever else goes wrong now must not hide why work ends, such as an interruption.
             with suppress(Exception):
-                stop_at_once(executor)
+                if self.pool is not None:
+                    self.pool.stop_at_once()
             raise
-        executor.shutdown()
+        if self.pool is not None:
+            self.pool.close()
         return Tally(self.made, self.reused)
 
-    def _submit(self, executor: Executor, job: _Job) -> Future[Outcome]:
-        try:
-            return executor.submit(run_trial, job.spec, self.surroundings)
-        except BrokenExecutor as error:  # a worker died while idle
-            future: Future[Outcome] = Future()
-            future.set_exception(error)
-            return future
+    def _hand_out(self, waiting: deque[Cell]) -> None:
+        """Begin cells and submit their trials while workers are idle."""
+        workers = self.pool.workers if self.pool is not None else self.settings.jobs
+        while waiting and len(self.queue) + len(self.in_flight) < workers:
+            self._begin(waiting.popleft())
+        while self.queue and len(self.in_flight) < workers and not self.stop.requested:
+            job = self.queue.popleft()
+            if not self.claims.take(job.key):
+                self.elsewhere.append(job)
+            elif not self._reuse(job.running, job.spec):
+                self._submit(job)
+            else:
+                self.claims.release(job.key)
+                self._go_on(job.running)
+
+    def _submit(self, job: _Job) -> None:
+        if self.pool is None:
+            self.pool = self.open_pool()
+        call = Call(job.spec, self.surroundings, self.settings.limits, self.settings.raw)
+        self.progress.trial_started(job.running.cell, job.spec)
+        future = self.pool.submit(call)
+        self.in_flight[future] = job
+        future.add_done_callback(self.ended.put)
+
+    def _wait(self) -> None:
+        """Take in what has ended; look after trials that others have claimed."""
+        if self.in_flight:
+            # What has ended already is taken in at once, one after the other.
+            with suppress(Empty):
+                self._collect(self.ended.get(timeout=TICK_SECONDS))
+        elif self.elsewhere:
+            time.sleep(TICK_SECONDS)
+        if self.elsewhere and not self.stop.requested:
+            self._look_elsewhere()
+
+    def _look_elsewhere(self) -> None:
+        for _ in range(len(self.elsewhere)):
+            job = self.elsewhere.popleft()
+            if self._reuse(job.running, job.spec, failed_since=self.began):
+                self._go_on(job.running)
+            elif self.claims.is_free(job.key):
+                self.queue.append(job)
+            else:
+                self.elsewhere.append(job)
 
     def _begin(self, cell: Cell) -> None:
         study = new_study(cell)
@@ -262,52 +263,57 @@ class _Coordinator:
                 self.queue.extend(_Job(running, spec) for spec in missing)
                 return
 
-    def _reuse(self, running: _Running, spec: TrialSpec) -> bool:
+    def _go_on(self, running: _Running) -> None:
+        """Advance a cell if nothing of its batch is missing any more."""
+        if all(spec.key() in running.records for spec in running.batch):
+            self._advance(running)
+
+    def _reuse(
+        self, running: _Running, spec: TrialSpec, failed_since: datetime | None = None
+    ) -> bool:
+        """Take a finished record; one that failed only if it did so by another's hand, just now."""
         record = self.store.get(spec.key())
-        if record is None or record.status == "failed":
+        if record is None:
+            return False
+        fresh = failed_since is not None and record.created >= failed_since
+        if record.status == "failed" and self.retry_failed and not fresh:
             return False
         self.reused += 1
         running.records[record.key] = record
         self.progress.trial_done(running.cell, record, reused=True)
         return True
 
-    def _collect(self, job: _Job, future: Future[Outcome]) -> bool:
-        """Take a future's outcome; False if the worker pool is broken."""
+    def _collect(self, future: Future[Answer]) -> None:
+        """Keep what a worker answered, or the reason why it could not."""
+        job = self.in_flight.pop(future)
         error = future.exception()
-        if isinstance(error, BrokenExecutor):
-            return False
-        if error is not None:
-            raise error
-        self._keep(job, future.result())
-        return True
+        if error is None:
+            outcomes = [answered.outcome() for answered in future.result()]
+        else:
+            reason = self.pool.died(error) if self.pool is not None else None
+            if reason is None:
+                raise error
+            outcomes = [Outcome(failed_record(job.spec, reason, self.settings.threads))]
+        for outcome in outcomes:
+            self._keep(job.running, outcome)
+        self.claims.release(job.key)
+        self._go_on(job.running)
 
-    def _try_again(self, jobs: list[_Job], alone: bool) -> None:
-        for job in jobs:
-            job.deaths += alone
-            if job.deaths < ATTEMPTS:
-                self.suspects.append(job)
-                continue
-            reason = f"the worker process died {ATTEMPTS} times, perhaps for lack of memory"
-            self._keep(job, Outcome(failed_record(job.spec, reason, self.surroundings.threads)))
-
-    def _give_up(self, running: _Running, reason: str) -> None:
-        spec = stand_in(running.cell, running.records.values())
-        record = failed_record(spec, reason, self.surroundings.threads)
-        self.store.put(record)
-        self.made += 1
-        self.progress.trial_done(running.cell, record, reused=False)
-        self.progress.cell_done(running.cell)
-
-    def _keep(self, job: _Job, outcome: Outcome) -> None:
-        running = job.running
+    def _keep(self, running: _Running, outcome: Outcome) -> None:
         self.store.put(outcome.record, outcome.predictions, outcome.widths)
         self.made += 1
         running.records[outcome.record.key] = outcome.record
         self.progress.trial_done(running.cell, outcome.record, reused=False)
-        if all(spec.key() in running.records for spec in running.batch):
-            self._advance(running)
+
+    def _give_up(self, running: _Running, reason: str) -> None:
+        spec = stand_in(running.cell, running.records.values())
+        record = failed_record(spec, reason, self.settings.threads)
+        self._keep(running, Outcome(record))
+        self.progress.cell_done(running.cell)
 
     def _copy_trials(self, running: _Running) -> None:
+        if self.journal is None:
+            return
         trials = [trial for trial in running.study.trials if trial.state.is_finished()]
         for trial in trials[running.copied :]:
             self.journal.copy(running.cell, trial)

@@ -1,34 +1,246 @@
-"""What both executors must do alike."""
+"""What every executor must do alike, and what each refuses."""
 
-import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from pepbench.harness.executors import local_executor, stop_at_once
+from pepbench.errors import DataError, PlanError
+from pepbench.harness.executors import OPENERS, Call, Limits, Settings, open_pool
+from pepbench.harness.executors.calls import refuse_other_versions, versions
+from pepbench.harness.executors.work import check_rows
+from pepbench.harness.folder import Shard
+from pepbench.harness.trial import Surroundings
+from pepbench.harness.units import parse_bytes, parse_seconds
+from pepbench.records import DataSpec
+
+NO_LIMITS = Limits()
+PLUGIN = """
+import os
+import time
+from dataclasses import dataclass
+
+from pepbench.method import Method, PlainTable
 
 
-def double(number):
-    if number < 0:
-        raise ValueError(number)
-    return 2 * number
+@dataclass(frozen=True)
+class Even(Method):
+    name = "even"
+
+    def embedding(self, fields, dim, budget):
+        return PlainTable(fields.n_features, budget // fields.n_features)
 
 
-def process(_):
-    return os.getpid()
+@dataclass(frozen=True)
+class Raises(Even):
+    name = "raises"
+
+    def fit(self, task, budget):
+        raise RuntimeError("no luck")
 
 
-@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
-def executor(request):
-    executor = local_executor(request.param)
-    yield executor
-    stop_at_once(executor)
+@dataclass(frozen=True)
+class Sleeps(Even):
+    name = "sleeps"
+
+    def fit(self, task, budget):
+        time.sleep(3600)
 
 
-def test_results_and_exceptions_come_back(executor):
-    futures = [executor.submit(double, number) for number in (1, -1, 3)]
-    assert [futures[0].result(60), futures[2].result(60)] == [2, 6]
-    assert isinstance(futures[1].exception(60), ValueError)
+@dataclass(frozen=True)
+class Leaks(Even):
+    name = "leaks"
+
+    def fit(self, task, budget):
+        kept = []
+        while True:
+            kept.append(bytearray(os.urandom(1 << 20) * 32))
+            time.sleep(0.01)
 
 
-def test_one_job_runs_in_this_process():
-    assert local_executor(1).submit(process, None).result() == os.getpid()
+@dataclass(frozen=True)
+class Dies(Even):
+    name = "dies"
+
+    def fit(self, task, budget):
+        os._exit(7)
+"""
+
+
+@pytest.fixture
+def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
+    """Makes the call of a method's first trial."""
+    from pepbench.catalog import Catalog
+    from pepbench.harness.cells import expand
+    from pepbench.harness.tuning import stand_in
+    from pepbench.plan import Plan
+
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN)
+
+    def call(method: str, limits: Limits = NO_LIMITS) -> Call:
+        plan = Plan(
+            methods=(method,),
+            datasets=("synthetic:rows=2000:features=60:fields=4",),
+            budgets=("50%",),
+            dim=4,
+            epochs=1,
+        )
+        (cell,) = expand(plan, Catalog((plugin,)))
+        return Call(stand_in(cell, []), Surroundings((plugin,)), limits)
+
+    return call
+
+
+@pytest.fixture(
+    params=[
+        "serial",
+        pytest.param("processes", marks=pytest.mark.slow),
+        pytest.param("dask", marks=pytest.mark.slow),
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.ray]),
+    ]
+)
+def pool(request):
+    if request.param in ("dask", "ray"):
+        pytest.importorskip({"dask": "distributed", "ray": "ray"}[request.param])
+    pool = open_pool(request.param, Settings(jobs=1))
+    yield pool
+    pool.stop_at_once()
+
+
+@pytest.fixture
+def watched():
+    """An executor that can end trials."""
+    pool = open_pool("processes", Settings(jobs=1))
+    yield pool
+    pool.stop_at_once()
+
+
+def answered(pool, call):
+    (answer,) = pool.submit(call).result(120)
+    return answer.outcome().record
+
+
+def test_records_and_failures_come_back(pool, calls):
+    assert pool.workers == 1
+    assert answered(pool, calls("even")).status == "ok"
+    failed = answered(pool, calls("raises"))
+    assert (failed.status, failed.key) == ("failed", calls("raises").spec.key())
+    assert "RuntimeError: no luck" in failed.reason
+
+
+def test_rows_that_are_not_the_coordinators_end_the_run(pool, calls):
+    call = calls("even")
+    data = call.spec.data.model_copy(update={"table_fingerprint": "other"})
+    spec = call.spec.model_copy(update={"data": data})
+    with pytest.raises(DataError, match="differs from the coordinator's: table fingerprint"):
+        answered(pool, Call(spec, call.surroundings))
+
+
+def test_versions_that_are_not_the_coordinators_end_the_run(pool, calls):
+    call = calls("even")
+    other = Call(call.spec, call.surroundings, versions=versions() | {"torch": "1.0"})
+    with pytest.raises(PlanError, match=r"torch \S+ \(here 1\.0\); install the same"):
+        answered(pool, other)
+
+
+def test_call_is_the_same_after_its_journey_as_json(calls):
+    call = calls("even", Limits(1.5, 1000))
+    assert Call.from_json(call.to_json()) == call
+
+
+@pytest.mark.slow
+def test_trial_that_runs_too_long_fails_and_the_next_runs(watched, calls):
+    record = answered(watched, calls("sleeps", Limits(seconds=1.0)))
+    assert (record.status, record.reason) == (
+        "failed",
+        "ran longer than the --trial-timeout of 1 s",
+    )
+    assert answered(watched, calls("even")).status == "ok"
+
+
+@pytest.mark.slow
+def test_trial_that_takes_too_much_memory_fails_and_the_next_runs(watched, calls):
+    record = answered(watched, calls("leaks", Limits(memory=900_000_000)))
+    assert record.status == "failed"
+    assert "more than the --memory-limit of 900.0 MB" in record.reason
+    assert answered(watched, calls("even")).status == "ok"
+
+
+@pytest.mark.slow
+def test_trial_that_kills_its_process_is_given_up(watched, calls):
+    record = answered(watched, calls("dies"))
+    assert (record.status, record.reason[:33]) == ("failed", "the worker process died 3 times, ")
+    assert answered(watched, calls("even")).status == "ok"
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_missing_library_is_told_with_the_command_that_gets_it(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(PlanError, match=rf"pip install 'pepbench\[{name}\]'"):
+        open_pool(name, Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("proceses", Settings(), "did you mean 'processes'"),
+        ("dask://", Settings(), "write dask://HOST:PORT"),
+        ("serial://x", Settings(), "takes no address"),
+        ("processes://x", Settings(), "takes no address"),
+        ("serial", Settings(limits=Limits(seconds=1.0)), "write --executor processes"),
+    ],
+)
+def test_executor_that_cannot_be_is_refused(name, settings, said):
+    with pytest.raises(PlanError, match=said):
+        open_pool(name, settings)
+
+
+def test_differing_versions_are_listed_in_one_line():
+    here = versions()
+    theirs = {"tcp://b": here | {"torch": "1.0", "python": "3.0"}, "tcp://a": here}
+    with pytest.raises(PlanError, match=r"differ from this machine: tcp://b: torch 1\.0 \(here "):
+        refuse_other_versions(theirs)
+    refuse_other_versions({"tcp://a": here})
+
+
+def test_worker_without_the_rows_says_what_would_help(tiny_cache, tmp_path):  # noqa: ARG001
+    from pepbench.catalog import Catalog
+
+    data = DataSpec(spec="anime", table_fingerprint="t", split_seed=0, split_fingerprint="s")
+    with pytest.raises(DataError, match="no --raw folder was given; let PEPBENCH_CACHE be"):
+        check_rows(data, Catalog(), {})
+    with pytest.raises(DataError, match=r"/nowhere is not here; .* --raw anime=FOLDER"):
+        check_rows(data, Catalog(), {"anime": "/nowhere"})
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    with pytest.raises(DataError, match="raw"):
+        check_rows(data, Catalog(), {"anime": str(raw)})
+
+
+def test_limits_are_read_as_people_write_them():
+    assert [parse_seconds(text, "-") for text in ("90", "90s", "10m", "1.5h")] == [
+        90,
+        90,
+        600,
+        5400,
+    ]
+    assert [parse_bytes(text, "-") for text in ("500MB", "4GB", "1GiB")] == [
+        500 * 10**6,
+        4 * 10**9,
+        2**30,
+    ]
+    for text in ("", "fast", "-1s", "0m", "10 parsecs"):
+        with pytest.raises(PlanError, match="--trial-timeout"):
+            parse_seconds(text, "--trial-timeout")
+
+
+def test_shards_are_read_and_bounded():
+    assert Shard.parse("2/8") == Shard(2, 8)
+    for text in ("0/8", "9/8", "2", "a/b", "2/8/3"):
+        with pytest.raises(PlanError, match="write 1/8 to 8/8"):
+            Shard.parse(text)
+
+
+def test_every_executor_is_in_the_one_registry():
+    assert set(OPENERS) == {"serial", "processes", "dask", "ray"}
