@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepbench.analysis.blocks import Block, Load, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.comparisons import Assessment, Load, assess
+from pepbench.analysis.comparisons import Judged, Rules, against_reference, all_pairs
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.records import Record
@@ -47,6 +48,29 @@ COLUMNS = (
 )
 """Of the leaderboard, in this order."""
 
+_TESTS = (
+    "difference",
+    "standard_error",
+    "degrees_of_freedom",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "p_noninferior",
+    "p_noninferior_holm",
+    "p_equivalent",
+    "p_equivalent_holm",
+    "verdict",
+    "direction",
+    "seeds_to_decide",
+    "log_loss_difference",
+    "log_loss_standard_error",
+    "log_loss_low",
+    "log_loss_high",
+    "p_log_loss",
+    "p_log_loss_holm",
+)
+
 COMPARISON_COLUMNS = (
     "dataset",
     "backbone",
@@ -56,34 +80,64 @@ COMPARISON_COLUMNS = (
     "reference_budget",
     "full_parameters",
     "parameters",
-    "difference",
-    "standard_error",
-    "degrees_of_freedom",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "p_noninferior",
-    "p_equivalent",
-    "p_equivalent_holm",
+    *_TESTS,
     "seeds",
     "reference_seeds",
     "paired",
+    "basis",
     "note",
 )
-"""Of the comparisons' frame, in this order."""
+"""Of the comparisons' frame, in this order: a row for each cell that was compared with the
+reference, or should have been.
 
-_WHOLE_NUMBERS = ("full_parameters", "parameters", "bytes", "seeds", "reference_seeds")
+``difference`` is method minus reference in AUC, with ``standard_error``, Satterthwaite's
+``degrees_of_freedom``, the interval ``low`` to ``high`` and the two-sided ``p``. ``p_noninferior``:
+one-sided, worse by the margin or more. ``p_equivalent``: two one-sided tests. ``…_holm``: adjusted
+within data set × backbone × budget. ``verdict``: better, worse, equivalent, non-inferior or
+undecided; ``direction``: higher or lower where the difference is shown not to be zero, also beside
+``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of each method that would probably
+decide; infinite where only more rows can; NaN with one seed. ``log_loss_…`` likewise for the
+difference of log losses (less is better), NaN where predictions are no probabilities. ``basis``:
+``rows and seeds``, ``users and seeds``, ``rows only`` or ``users only`` (one seed each: about these
+trained models, not the methods). ``note``: why there is no comparison although there are runs."""
+
+PAIR_COLUMNS = (
+    "dataset",
+    "backbone",
+    "budget",
+    "method",
+    "other",
+    *_TESTS,
+    "seeds",
+    "other_seeds",
+    "paired",
+    "basis",
+)
+"""Of the frame of all pairs, in this order: a row for every two methods that are ok at the same
+data set, backbone and budget. ``difference`` is ``method`` minus ``other``; Holm's family is all
+pairs of the budget; ``verdict`` is about ``method``. Else as ``COMPARISON_COLUMNS``."""
+
+_WHOLE_NUMBERS = (
+    "full_parameters",
+    "parameters",
+    "bytes",
+    "seeds",
+    "reference_seeds",
+    "other_seeds",
+)
 _TEXTS = (
     "dataset",
     "backbone",
     "method",
+    "other",
     "budget",
     "status",
     "reason",
     "verdict",
+    "direction",
     "reference",
     "reference_budget",
+    "basis",
     "note",
 )
 _TRUTHS = ("on_front", "paired")
@@ -98,12 +152,14 @@ class Analysis:
     frame
         The leaderboard: columns ``COLUMNS``, a row per cell.
     comparisons
-        Columns ``COMPARISON_COLUMNS``, a row per cell that was, or should have been, compared;
-        ``note`` says why it could not be.
+        Columns ``COMPARISON_COLUMNS``.
+    pairs
+        Columns ``PAIR_COLUMNS``.
     """
 
     frame: pd.DataFrame
     comparisons: pd.DataFrame
+    pairs: pd.DataFrame
 
 
 def leaderboard(
@@ -125,8 +181,9 @@ def analyse(
     reference: str = REFERENCE,
     alpha: float = ALPHA,
     margin: float = MARGIN,
+    load_users: LoadUsers = no_users,
 ) -> Analysis:
-    """Summarise a run's records and compare its methods with the reference.
+    """Summarise a run's records and compare its methods with the reference and with each other.
 
     Parameters
     ----------
@@ -140,7 +197,10 @@ def analyse(
         Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
         single cell, is the reference of every budget of its data set and backbone.
     alpha, margin
-        As :func:`~pepbench.analysis.significance.compare`.
+        Level of tests and intervals; margin of equivalence and non-inferiority, in AUC.
+    load_users
+        From a split's fingerprint to the user of each test row, or None where no user is declared;
+        where there are users, they and not their rows are taken to be independent.
 
     Returns
     -------
@@ -150,21 +210,22 @@ def analyse(
         AUC and log loss are means over final runs; parameters, bytes and memory their maximum
         (what one has to provide for); seconds their mean. Where some final runs failed, the
         figures describe the others and the cell is not compared: runs that survive are no fair
-        sample. p-values are Holm's, as are those of equivalence behind ``verdict``, over the
-        methods of one data set × backbone × budget.
+        sample. p-values are Holm's, over the methods of one data set × backbone × budget.
     """
-    cells = cells_of(records)
-    assessments = assess(cells, load_predictions, load_labels, reference, alpha, margin)
-    frame = _frame((_row(assessment) for assessment in assessments), COLUMNS)
-    comparisons = _frame(
-        (
-            _comparison_row(assessment)
-            for assessment in assessments
-            if assessment.comparison is not None or assessment.note
-        ),
-        COMPARISON_COLUMNS,
+    cells, rules = cells_of(records), Rules(alpha, margin)
+    rows, compared, pairs = [], [], []
+    for block in blocks_of(cells, load_predictions, load_labels, load_users):
+        for judged in against_reference(block, reference, rules):
+            rows.append(_row(block, judged, alpha))
+            if judged.pair.auc is not None or judged.pair.note:
+                compared.append(_comparison_row(block, judged))
+        pairs += [_pair_row(block, judged) for judged in all_pairs(block, rules)]
+    frame = _frame(rows, COLUMNS)
+    return Analysis(
+        _sorted(_with_fronts(frame), cells),
+        _frame(compared, COMPARISON_COLUMNS),
+        _frame(pairs, PAIR_COLUMNS),
     )
-    return Analysis(_sorted(_with_fronts(frame), cells), comparisons)
 
 
 def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
@@ -269,8 +330,9 @@ def _parity_entries(parity: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _row(assessment: Assessment) -> dict[str, object]:
-    cell, interval, comparison = assessment.cell, assessment.interval, assessment.comparison
+def _row(block: Block, judged: Judged, alpha: float) -> dict[str, object]:
+    position, comparison = judged.pair.cell, judged.pair.auc
+    cell, interval = block.cells[position], block.interval(position, alpha)
     row: dict[str, object] = {
         "dataset": cell.dataset,
         "backbone": cell.backbone,
@@ -280,8 +342,8 @@ def _row(assessment: Assessment) -> dict[str, object]:
         "reason": cell.reason,
         "full_parameters": cell.spec.full_parameters,
         "seeds": len(cell.runs),
-        "p_holm": assessment.p_holm,
-        "verdict": assessment.verdict,
+        "p_holm": judged.p_holm,
+        "verdict": judged.verdict,
         "on_front": False,
         **_figures(cell),
     }
@@ -318,9 +380,11 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _comparison_row(assessment: Assessment) -> dict[str, object]:
-    cell, comparison, base = assessment.cell, assessment.comparison, assessment.reference
-    row: dict[str, object] = {
+def _comparison_row(block: Block, judged: Judged) -> dict[str, object]:
+    pair = judged.pair
+    cell = block.cells[pair.cell]
+    base = None if pair.other is None else block.cells[pair.other]
+    return {
         "dataset": cell.dataset,
         "backbone": cell.backbone,
         "method": cell.method,
@@ -329,24 +393,59 @@ def _comparison_row(assessment: Assessment) -> dict[str, object]:
         "reference_budget": "" if base is None else base.budget,
         "full_parameters": cell.spec.full_parameters,
         "parameters": _largest(run.n_parameters for run in cell.runs),
-        "p_holm": assessment.p_holm,
-        "p_equivalent_holm": assessment.p_equivalent_holm,
         "seeds": len(cell.runs),
         "reference_seeds": 0 if base is None else len(base.runs),
-        "paired": False,
-        "note": assessment.note,
+        "note": pair.note,
+        **_tests(judged),
     }
-    if comparison is not None:
+
+
+def _pair_row(block: Block, judged: Judged) -> dict[str, object]:
+    pair = judged.pair
+    cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
+    return {
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "budget": cell.budget,
+        "method": cell.method,
+        "other": other.method,
+        "seeds": len(cell.runs),
+        "other_seeds": len(other.runs),
+        **_tests(judged),
+    }
+
+
+def _tests(judged: Judged) -> dict[str, object]:
+    auc, log_loss = judged.pair.auc, judged.pair.log_loss
+    row: dict[str, object] = {
+        "p_holm": judged.p_holm,
+        "p_noninferior_holm": judged.p_noninferior_holm,
+        "p_equivalent_holm": judged.p_equivalent_holm,
+        "p_log_loss_holm": judged.p_log_loss_holm,
+        "verdict": judged.verdict,
+        "direction": judged.direction,
+        "seeds_to_decide": judged.seeds_to_decide,
+        "paired": auc is not None and auc.paired,
+        "basis": "" if auc is None else auc.basis,
+    }
+    if auc is not None:
         row |= {
-            "difference": comparison.difference,
-            "standard_error": comparison.standard_error,
-            "degrees_of_freedom": comparison.degrees_of_freedom,
-            "low": comparison.low,
-            "high": comparison.high,
-            "p": comparison.p,
-            "p_noninferior": comparison.p_noninferior,
-            "p_equivalent": comparison.p_equivalent,
-            "paired": comparison.paired,
+            "difference": auc.difference,
+            "standard_error": auc.standard_error,
+            "degrees_of_freedom": auc.degrees_of_freedom,
+            "low": auc.low,
+            "high": auc.high,
+            "p": auc.p,
+            "p_noninferior": auc.p_noninferior,
+            "p_equivalent": auc.p_equivalent,
+        }
+    if log_loss is not None:
+        row |= {
+            "log_loss_difference": log_loss.difference,
+            "log_loss_standard_error": log_loss.standard_error,
+            "log_loss_low": log_loss.low,
+            "log_loss_high": log_loss.high,
+            "p_log_loss": log_loss.p,
         }
     return row
 
