@@ -63,6 +63,11 @@ class Frappe(SampledDataset):
         for name, checksum in CHECKSUMS.items()
     )
 
+    @property
+    def user_field(self) -> str:
+        """Whose a row is."""
+        return "user"
+
     def raw_files(self, source: Path) -> dict[str, Path]:
         """Those of the three files that are there."""
         expected = f"expected a folder with {', '.join(FILES)}, or some of them"

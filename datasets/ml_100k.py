@@ -124,6 +124,11 @@ class MovieLens100KIds(_MovieLens100K):
         str, OneOf("random", "time", "user", tuned=False), "user: no user in two parts"
     ] = "random"
 
+    @property
+    def user_field(self) -> str:
+        """Whose a rating is."""
+        return "user"
+
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """As the option says."""
         return SCHEMES[self.split]

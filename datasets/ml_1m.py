@@ -83,6 +83,11 @@ class MovieLens1MIds(_MovieLens1M):
         str, OneOf("random", "time", "user", tuned=False), "user: no user in two parts"
     ] = "random"
 
+    @property
+    def user_field(self) -> str:
+        """Whose a rating is."""
+        return "user"
+
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """As the option says."""
         return SCHEMES[self.split]

@@ -80,6 +80,13 @@ class Own(Dataset):
         """As the description says."""
         return self.description.scheme
 
+    @property
+    def user_field(self) -> str | None:
+        """What the rows are split by, if that is the user and one of the fields."""
+        said = self.description
+        by_user = said.scheme == "group" and said.split_column in said.fields
+        return said.split_column if by_user else None
+
     def encoding(self, field: str) -> FieldEncoding:
         """As the description says."""
         return self.description.encoding(field)

@@ -368,6 +368,22 @@ class RecordStore:
         array: NDArray[np.uint8] = np.load(self.labels_path(split_fingerprint), allow_pickle=False)
         return array
 
+    def users_path(self, split_fingerprint: str) -> Path:
+        """Where is kept whose the test rows of a split are."""
+        return self.predictions / f"users-{split_fingerprint}.npy"
+
+    def put_users(self, split_fingerprint: str, users: NDArray[np.int32]) -> None:
+        """Keep a number for the user of each test row (int32, test order)."""
+        _write_if_new(self.users_path(split_fingerprint), npy_bytes(users))
+
+    def load_users(self, split_fingerprint: str) -> NDArray[np.int32] | None:
+        """The user of each test row of a split; None where none were kept."""
+        path = self.users_path(split_fingerprint)
+        if not path.exists():
+            return None
+        array: NDArray[np.int32] = np.load(path, allow_pickle=False)
+        return array
+
     def truth_path(self, split_fingerprint: str) -> Path:
         """Where the true probabilities of a split's test rows are kept."""
         return self.predictions / f"truth-{split_fingerprint}.npy"

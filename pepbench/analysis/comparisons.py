@@ -1,200 +1,202 @@
-"""Every cell's interval, and its comparison with the reference of its budget."""
+"""Methods against a reference, and all pairs of methods: one family for each budget."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import combinations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pepbench.analysis.cells import Cell
-from pepbench.analysis.placements import Placements, placements
+from pepbench.analysis.blocks import Block
+from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
-    AucInterval,
+    ALPHA,
+    MARGIN,
     Comparison,
-    compare_placements,
+    compare_runs,
+    direction,
     holm,
-    placements_interval,
     verdict,
 )
-from pepbench.errors import PepbenchError
-
-Load = Callable[[str], NDArray[Any]]
-"""From a record's key to its test predictions, or from a split's fingerprint to its labels."""
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What the test predictions say about a cell.
+class Rules:
+    """What decides: level, and margin of equivalence and non-inferiority in AUC."""
+
+    alpha: float = ALPHA
+    margin: float = MARGIN
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells of a block, compared or not.
 
     Attributes
     ----------
-    cell
-        The cell.
-    interval
-        Of its AUC; None if it has no run or its predictions or labels cannot be used.
-    reference
-        The cell it is compared with; itself if it is the reference; None if there is none.
-    comparison
-        None for the reference itself, and where one of the two is not ``ok`` or cannot be used.
-    p_holm, p_equivalent_holm
-        Adjusted within the family (data set × backbone × budget); NaN without comparison.
-    verdict
-        ``better``, ``worse``, ``equivalent``, ``undecided``, ``reference``, or empty.
+    cell, other
+        Positions in the block; the difference is ``cell`` minus ``other``. ``other`` is None where
+        there is no reference.
+    auc, log_loss
+        None where one of the two is not ``ok`` or cannot be used; ``log_loss`` also where a
+        prediction is not a probability.
     note
-        Why an interval or a comparison is missing although the runs are there; else empty.
+        Why not, where both have runs; else empty.
     """
 
-    cell: Cell
-    interval: AucInterval | None
-    reference: Cell | None
-    comparison: Comparison | None
-    p_holm: float
-    p_equivalent_holm: float
-    verdict: str
+    cell: int
+    other: int | None
+    auc: Comparison | None
+    log_loss: Comparison | None
     note: str
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A cell before its family is known."""
+class Judged:
+    """A pair with what is concluded within its family (data set × backbone × budget).
 
-    cell: Cell
-    interval: AucInterval | None
-    reference: Cell | None
-    comparison: Comparison | None
-    note: str
+    Attributes
+    ----------
+    pair
+        The pair.
+    p_holm, p_noninferior_holm, p_equivalent_holm, p_log_loss_holm
+        Adjusted for the family, each kind of statement by itself; NaN without comparison.
+    verdict
+        As :func:`~pepbench.analysis.significance.verdict`, or empty.
+    direction
+        As :func:`~pepbench.analysis.significance.direction`.
+    seeds_to_decide
+        As :func:`~pepbench.analysis.power.seeds_to_decide`, where the verdict is ``undecided``.
+    """
+
+    pair: Pair
+    p_holm: float = math.nan
+    p_noninferior_holm: float = math.nan
+    p_equivalent_holm: float = math.nan
+    p_log_loss_holm: float = math.nan
+    verdict: str = ""
+    direction: str = ""
+    seeds_to_decide: float = math.nan
 
 
-def assess(
-    cells: Sequence[Cell],
-    load_predictions: Load,
-    load_labels: Load,
-    reference: str,
-    alpha: float,
-    margin: float,
-) -> list[Assessment]:
-    """Intervals and comparisons of all cells, in the order given.
-
-    Each score vector is sorted once, and no more than the placements of one cell and of the
-    references of its data set and backbone are held at a time.
+def against_reference(block: Block, reference: str, rules: Rules) -> list[Judged]:
+    """A pair for each cell of a block, in its order: the cell and its reference.
 
     Parameters
     ----------
-    cells
-        As :func:`~pepbench.analysis.cells.cells_of` returns them.
-    load_predictions, load_labels
-        A file that cannot be loaded costs the comparisons that need it, nothing else.
+    block
+        Measured cells.
     reference
         Name or spec of the method that the others are compared with. Its cell of the same budget
-        is taken, or else its largest (``full`` has one cell, at 100%).
-    alpha, margin
-        As :func:`~pepbench.analysis.significance.compare`.
+        is taken, or else its largest (``full`` has one cell, at 100%). A cell that is itself one
+        of the reference's is paired with itself and not compared.
+    rules
+        Level and margin.
     """
-    assessments: list[Assessment] = []
-    for _, block in groupby(cells, key=lambda cell: cell.block):
-        measured = _measure_block(
-            list(block), load_predictions, load_labels, reference, alpha, margin
-        )
-        for _, family in groupby(measured, key=lambda member: member.cell.budget):
-            assessments += _judge(list(family), alpha)
-    return assessments
-
-
-def _measure_block(
-    members: Sequence[Cell],
-    load_predictions: Load,
-    load_labels: Load,
-    reference: str,
-    alpha: float,
-    margin: float,
-) -> Iterable[_Measured]:
-    references = [
-        cell for cell in members if reference in (cell.spec.method.name, cell.spec.method.spec)
+    bases = [
+        position
+        for position, cell in enumerate(block.cells)
+        if reference in (cell.spec.method.name, cell.spec.method.spec)
     ]
-    placed = {
-        (cell.method, cell.budget): _placements_of(cell, load_predictions, load_labels)
-        for cell in references
-    }
-    for cell in members:
-        known = placed.get((cell.method, cell.budget))
-        own, note = known or _placements_of(cell, load_predictions, load_labels)
-        interval, note = _interval(own, alpha, note)
-        base = cell if known else _reference_for(cell, references)
-        comparison = None
-        if base is not None and base is not cell and cell.status == "ok":
-            theirs, their_note = placed[base.method, base.budget]
-            if base.status != "ok":
-                note = note or f"the reference {base.method} is {base.status}"
-            elif own is None or theirs is None:
-                note = note or f"the reference {base.method}: {their_note}"
-            elif not note:
-                paired = cell.seeds == base.seeds
-                comparison = compare_placements(own, theirs, alpha, margin, paired)
-        yield _Measured(cell, interval, base, comparison, note)
+    pairs = [
+        Pair(position, position, None, None, "")
+        if position in bases
+        else _pair(block, position, _base_for(block, position, bases), rules)
+        for position in range(len(block.cells))
+    ]
+    return _by_family(block, pairs, rules)
 
 
-def _reference_for(cell: Cell, references: Sequence[Cell]) -> Cell | None:
-    same_budget = [other for other in references if other.budget == cell.budget]
-    ranked = same_budget or sorted(references, key=lambda other: -other.spec.budget_parameters)
-    return ranked[0] if ranked else None
+def all_pairs(block: Block, rules: Rules) -> list[Judged]:
+    """Every two cells of the same budget that are ``ok`` and usable."""
+    usable = [
+        position
+        for position, cell in enumerate(block.cells)
+        if cell.status == "ok" and block.usable(position)
+    ]
+    pairs = [
+        _pair(block, a, b, rules)
+        for a, b in combinations(usable, 2)
+        if block.cells[a].budget == block.cells[b].budget
+    ]
+    return _by_family(block, pairs, rules)
 
 
-def _placements_of(
-    cell: Cell, load_predictions: Load, load_labels: Load
-) -> tuple[Placements | None, str]:
-    """A cell's placements, or None with the reason; no reason is needed where nothing ran."""
-    if not cell.runs:
-        return None, ""
-    try:
-        labels = load_labels(cell.spec.data.split_fingerprint)
-    except (OSError, ValueError, KeyError, PepbenchError):
-        return None, "the test labels are missing or damaged"
-    lines = []
-    for run in cell.runs:
-        try:
-            lines.append(load_predictions(run.key))
-        except (OSError, ValueError, KeyError, PepbenchError):
-            return None, f"the predictions of run {run.key[:12]} are missing or damaged"
-    if len({np.shape(line) for line in lines}) > 1:
-        return None, "the runs' predictions differ in length"
-    try:
-        return placements(labels, np.stack(lines)), ""
-    except PepbenchError as error:
-        return None, str(error)
+def _base_for(block: Block, position: int, bases: Sequence[int]) -> int | None:
+    budget = block.cells[position].budget
+    same_budget = [base for base in bases if block.cells[base].budget == budget]
+    by_size = sorted(bases, key=lambda base: -block.cells[base].spec.budget_parameters)
+    return next(iter(same_budget or by_size), None)
 
 
-def _interval(placed: Placements | None, alpha: float, note: str) -> tuple[AucInterval | None, str]:
-    if placed is None:
-        return None, note
-    try:
-        return placements_interval(placed, alpha), ""
-    except PepbenchError as error:
-        return None, str(error)
+def _pair(block: Block, a: int, b: int | None, rules: Rules) -> Pair:
+    if b is None or block.cells[a].status != "ok":
+        return Pair(a, b, None, None, block.problem(a))
+    note = block.problem(a) or _why_not(block, b)
+    if note or block.measured is None or not block.runs[a]:
+        return Pair(a, b, None, None, note)
+    mine, theirs = block.runs[a], block.runs[b]
+    paired = block.cells[a].seeds == block.cells[b].seeds
+    auc = compare_runs(block.measured.auc, mine, theirs, rules.alpha, rules.margin, paired)
+    losses = block.measured.log_loss
+    known = not any(math.isnan(losses.means[run]) for run in (*mine, *theirs))
+    log_loss = compare_runs(losses, mine, theirs, rules.alpha, paired=paired) if known else None
+    return Pair(a, b, auc, log_loss, "")
 
 
-def _judge(family: Sequence[_Measured], alpha: float) -> Iterable[Assessment]:
-    compared = [member.comparison for member in family if member.comparison is not None]
-    p_holm = iter(holm([comparison.p for comparison in compared]))
-    p_equivalent = iter(holm([comparison.p_equivalent for comparison in compared]))
-    for member in family:
-        adjusted, equivalent, words = math.nan, math.nan, ""
-        if member.comparison is not None:
-            adjusted, equivalent = float(next(p_holm)), float(next(p_equivalent))
-            words = verdict(member.comparison.difference, adjusted, equivalent, alpha)
-        elif member.reference is member.cell and member.cell.status == "ok":
-            words = "reference"
-        yield Assessment(
-            cell=member.cell,
-            interval=member.interval,
-            reference=member.reference,
-            comparison=member.comparison,
-            p_holm=adjusted,
-            p_equivalent_holm=equivalent,
+def _why_not(block: Block, base: int) -> str:
+    cell = block.cells[base]
+    if cell.status != "ok":
+        return f"the reference {cell.method} is {cell.status}"
+    problem = block.problem(base)
+    return f"the reference {cell.method}: {problem}" if problem else ""
+
+
+def _by_family(block: Block, pairs: Sequence[Pair], rules: Rules) -> list[Judged]:
+    """Judge family by family; the order of the pairs is kept."""
+    families: dict[str, list[int]] = {}
+    for position, pair in enumerate(pairs):
+        families.setdefault(block.cells[pair.cell].budget, []).append(position)
+    judged: dict[int, Judged] = {}
+    for members in families.values():
+        verdicts = _judge([pairs[position] for position in members], rules)
+        judged |= dict(zip(members, verdicts, strict=True))
+    return [_with_reference(block, judged[position]) for position in range(len(pairs))]
+
+
+def _judge(family: Sequence[Pair], rules: Rules) -> Iterator[Judged]:
+    compared = [pair.auc for pair in family if pair.auc is not None]
+    adjusted = zip(
+        compared,
+        holm([one.p for one in compared]).tolist(),
+        holm([one.p_noninferior for one in compared]).tolist(),
+        holm([one.p_equivalent for one in compared]).tolist(),
+        strict=True,
+    )
+    losses = iter(holm([pair.log_loss.p for pair in family if pair.log_loss is not None]).tolist())
+    for pair in family:
+        p_loss = next(losses) if pair.log_loss is not None else math.nan
+        if pair.auc is None:
+            yield Judged(pair)
+            continue
+        one, p, p_noninferior, p_equivalent = next(adjusted)
+        words = verdict(one.difference, p, p_equivalent, p_noninferior, rules.alpha)
+        yield Judged(
+            pair,
+            p_holm=p,
+            p_noninferior_holm=p_noninferior,
+            p_equivalent_holm=p_equivalent,
+            p_log_loss_holm=p_loss,
             verdict=words,
-            note=member.note,
+            direction=direction(one.difference, p, rules.alpha),
+            seeds_to_decide=seeds_to_decide(one.estimate, rules.margin, rules.alpha, len(compared))
+            if words == "undecided"
+            else math.nan,
         )
+
+
+def _with_reference(block: Block, judged: Judged) -> Judged:
+    pair = judged.pair
+    if pair.other == pair.cell and block.cells[pair.cell].status == "ok":
+        return Judged(pair, verdict="reference")
+    return judged

@@ -10,83 +10,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pepbench.analysis.blocks import Load, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.comparisons import Assessment, Load, assess
+from pepbench.analysis.comparisons import Rules, against_reference, all_pairs
+from pepbench.analysis.frames import (
+    COLUMNS,
+    COMPARISON_COLUMNS,
+    PAIR_COLUMNS,
+    cell_row,
+    comparison_row,
+    frame_of,
+    pair_row,
+)
+from pepbench.analysis.fronts import FrontTables, front_tables
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
+from pepbench.analysis.ranks import RankTables, rank_tables
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.records import Record
 
+__all__ = [
+    "COLUMNS",
+    "COMPARISON_COLUMNS",
+    "PAIR_COLUMNS",
+    "REFERENCE",
+    "Analysis",
+    "analyse",
+    "compression_at_parity",
+    "fronts",
+    "leaderboard",
+]
+
 REFERENCE = "full"
 """The method that the others are compared with, unless told otherwise."""
-
-COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
-    "status",
-    "reason",
-    "full_parameters",
-    "parameters",
-    "share",
-    "bytes",
-    "seeds",
-    "auc",
-    "auc_low",
-    "auc_high",
-    "log_loss",
-    "delta_auc",
-    "delta_low",
-    "delta_high",
-    "p_holm",
-    "verdict",
-    "on_front",
-    "search_seconds",
-    "train_seconds",
-    "peak_memory_mib",
-)
-"""Of the leaderboard, in this order."""
-
-COMPARISON_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
-    "reference",
-    "reference_budget",
-    "full_parameters",
-    "parameters",
-    "difference",
-    "standard_error",
-    "degrees_of_freedom",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "p_noninferior",
-    "p_equivalent",
-    "p_equivalent_holm",
-    "seeds",
-    "reference_seeds",
-    "paired",
-    "note",
-)
-"""Of the comparisons' frame, in this order."""
-
-_WHOLE_NUMBERS = ("full_parameters", "parameters", "bytes", "seeds", "reference_seeds")
-_TEXTS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
-    "status",
-    "reason",
-    "verdict",
-    "reference",
-    "reference_budget",
-    "note",
-)
-_TRUTHS = ("on_front", "paired")
 
 
 @dataclass(frozen=True)
@@ -98,12 +53,20 @@ class Analysis:
     frame
         The leaderboard: columns ``COLUMNS``, a row per cell.
     comparisons
-        Columns ``COMPARISON_COLUMNS``, a row per cell that was, or should have been, compared;
-        ``note`` says why it could not be.
+        Columns ``COMPARISON_COLUMNS``.
+    pairs
+        Columns ``PAIR_COLUMNS``.
+    fronts
+        See :mod:`pepbench.analysis.fronts`.
+    ranks
+        See :mod:`pepbench.analysis.ranks`.
     """
 
     frame: pd.DataFrame
     comparisons: pd.DataFrame
+    pairs: pd.DataFrame
+    fronts: FrontTables
+    ranks: RankTables
 
 
 def leaderboard(
@@ -125,8 +88,9 @@ def analyse(
     reference: str = REFERENCE,
     alpha: float = ALPHA,
     margin: float = MARGIN,
+    load_users: LoadUsers = no_users,
 ) -> Analysis:
-    """Summarise a run's records and compare its methods with the reference.
+    """Summarise a run's records and compare its methods with the reference and with each other.
 
     Parameters
     ----------
@@ -140,7 +104,10 @@ def analyse(
         Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
         single cell, is the reference of every budget of its data set and backbone.
     alpha, margin
-        As :func:`~pepbench.analysis.significance.compare`.
+        Level of tests and intervals; margin of equivalence and non-inferiority, in AUC.
+    load_users
+        From a split's fingerprint to the user of each test row, or None where no user is declared;
+        where there are users, they and not their rows are taken to be independent.
 
     Returns
     -------
@@ -150,21 +117,29 @@ def analyse(
         AUC and log loss are means over final runs; parameters, bytes and memory their maximum
         (what one has to provide for); seconds their mean. Where some final runs failed, the
         figures describe the others and the cell is not compared: runs that survive are no fair
-        sample. p-values are Holm's, as are those of equivalence behind ``verdict``, over the
-        methods of one data set × backbone × budget.
+        sample. p-values are Holm's, over the methods of one data set × backbone × budget.
     """
-    cells = cells_of(records)
-    assessments = assess(cells, load_predictions, load_labels, reference, alpha, margin)
-    frame = _frame((_row(assessment) for assessment in assessments), COLUMNS)
-    comparisons = _frame(
-        (
-            _comparison_row(assessment)
-            for assessment in assessments
-            if assessment.comparison is not None or assessment.note
-        ),
-        COMPARISON_COLUMNS,
+    cells, rules = cells_of(records), Rules(alpha, margin)
+    blocks = [
+        (block, against_reference(block, reference, rules))
+        for block in blocks_of(cells, load_predictions, load_labels, load_users)
+    ]
+    judged = [(block, one) for block, members in blocks for one in members]
+    frame = frame_of((cell_row(block, one, alpha) for block, one in judged), COLUMNS)
+    comparisons = [
+        comparison_row(block, one)
+        for block, one in judged
+        if one.pair.auc is not None or one.pair.note
+    ]
+    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, rules)]
+    frame = _sorted(_with_fronts(frame), cells)
+    return Analysis(
+        frame,
+        frame_of(comparisons, COMPARISON_COLUMNS),
+        frame_of(pairs, PAIR_COLUMNS),
+        front_tables(blocks, rules),
+        rank_tables(frame, alpha, margin),
     )
-    return Analysis(_sorted(_with_fronts(frame), cells), comparisons)
 
 
 def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
@@ -176,19 +151,23 @@ def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd
         Of :func:`analyse`.
     alpha
         Level of the one-sided test of non-inferiority (its margin is that of :func:`analyse`).
-        Each budget is tested at this level, without adjustment for the number of budgets.
+        A method's budgets are tested from the largest down until one is not shown to be
+        non-inferior. In that fixed order each is tested at the full level, and the chance that any
+        is passed wrongly is still at most ``alpha``.
 
     Returns
     -------
     pandas.DataFrame
         dataset, backbone, method, parameters, compression: a row for each method that was
-        compared; the fewest parameters that are non-inferior and N·D / parameters, both NaN where
-        no budget is shown to be.
+        compared; the fewest parameters that are non-inferior, as are all larger budgets, and
+        N·D / parameters, both NaN where not even the largest budget is shown to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
     rows = []
     for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
-        shown = group[group["p_noninferior"] < alpha]
+        falling = group.sort_values("parameters", ascending=False, kind="stable")
+        passed = (falling["p_noninferior"] < alpha).cummin()
+        shown = falling[passed]
         parameters, compression = math.nan, math.nan
         if len(shown):
             parameters = float(shown["parameters"].min())
@@ -267,103 +246,6 @@ def _parity_entries(parity: pd.DataFrame) -> list[dict[str, Any]]:
             ranked["method"], ranked["parameters"], ranked["compression"], strict=True
         )
     ]
-
-
-def _row(assessment: Assessment) -> dict[str, object]:
-    cell, interval, comparison = assessment.cell, assessment.interval, assessment.comparison
-    row: dict[str, object] = {
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "method": cell.method,
-        "budget": cell.budget,
-        "status": cell.status,
-        "reason": cell.reason,
-        "full_parameters": cell.spec.full_parameters,
-        "seeds": len(cell.runs),
-        "p_holm": assessment.p_holm,
-        "verdict": assessment.verdict,
-        "on_front": False,
-        **_figures(cell),
-    }
-    if interval is not None:
-        row |= {"auc_low": interval.low, "auc_high": interval.high}
-    if comparison is not None:
-        row |= {
-            "delta_auc": comparison.difference,
-            "delta_low": comparison.low,
-            "delta_high": comparison.high,
-        }
-    return row
-
-
-def _figures(cell: Cell) -> dict[str, object]:
-    if not cell.runs:
-        return {}
-    tests = [run.test for run in cell.runs if run.test is not None]
-    parameters = _largest(run.n_parameters for run in cell.runs)
-    share = None if parameters is None else parameters / cell.spec.full_parameters
-    return {
-        "parameters": parameters,
-        "share": share,
-        "bytes": _largest(run.n_bytes for run in cell.runs),
-        "auc": float(np.mean([test.auc for test in tests])),
-        "log_loss": float(np.mean([test.log_loss for test in tests])),
-        "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
-        "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
-        "peak_memory_mib": _largest(run.peak_memory_mib for run in cell.runs),
-    }
-
-
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _comparison_row(assessment: Assessment) -> dict[str, object]:
-    cell, comparison, base = assessment.cell, assessment.comparison, assessment.reference
-    row: dict[str, object] = {
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "method": cell.method,
-        "budget": cell.budget,
-        "reference": "" if base is None else base.method,
-        "reference_budget": "" if base is None else base.budget,
-        "full_parameters": cell.spec.full_parameters,
-        "parameters": _largest(run.n_parameters for run in cell.runs),
-        "p_holm": assessment.p_holm,
-        "p_equivalent_holm": assessment.p_equivalent_holm,
-        "seeds": len(cell.runs),
-        "reference_seeds": 0 if base is None else len(base.runs),
-        "paired": False,
-        "note": assessment.note,
-    }
-    if comparison is not None:
-        row |= {
-            "difference": comparison.difference,
-            "standard_error": comparison.standard_error,
-            "degrees_of_freedom": comparison.degrees_of_freedom,
-            "low": comparison.low,
-            "high": comparison.high,
-            "p": comparison.p,
-            "p_noninferior": comparison.p_noninferior,
-            "p_equivalent": comparison.p_equivalent,
-            "paired": comparison.paired,
-        }
-    return row
-
-
-def _frame(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
-    frame = pd.DataFrame(list(rows), columns=list(columns))
-    kinds = {
-        column: "Int64"
-        if column in _WHOLE_NUMBERS
-        else "object"
-        if column in _TEXTS
-        else "bool"
-        if column in _TRUTHS
-        else "float64"
-        for column in columns
-    }
-    return frame.astype(kinds)
 
 
 def _with_fronts(frame: pd.DataFrame) -> pd.DataFrame:

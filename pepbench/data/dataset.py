@@ -99,6 +99,14 @@ class Dataset(Component, ABC):
         """How many rows to take at random; None for all."""
         return None
 
+    @property
+    def user_field(self) -> str | None:
+        """The field that says whose a row is; None if none does or rows are nobody's.
+
+        Rows of one user are not independent, and the analysis counts users instead.
+        """
+        return None
+
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
         """Which raw values of a field become features; fitted on training rows."""
         return FieldEncoding()

@@ -13,11 +13,14 @@ from pepbench.records import RecordStore
 
 
 def keep_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
-    """Keep test labels, features and, where they are known, true probabilities beside the records.
+    """Keep test labels, features and, where known, users and true probabilities beside the records.
 
     To be called after the last fit. With them, reports need no data cache.
     """
     store.put_labels(splits.fingerprint, splits.open_test().labels)
+    users = test_users(dataset, splits)
+    if users is not None:
+        store.put_users(splits.fingerprint, users)
     store.put_features(splits.fingerprint, feature_table(splits))
     truth = true_test_probabilities(dataset, splits)
     if truth is not None:
@@ -39,6 +42,15 @@ def feature_table(splits: Splits) -> pa.Table:
             "planted_width": pa.array(planted, mask=planted < 0),
         }
     )
+
+
+def test_users(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
+    """A number for the user of each test row, in test order; None where none is declared."""
+    if dataset.user_field is None:
+        return None
+    in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
+    field = splits.meta.fields.index(dataset.user_field)
+    return np.ascontiguousarray(splits.table.codes[:, field][in_test])
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:

@@ -61,7 +61,9 @@ def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Find
     records = list(_whole_records(store))
     if not records:
         raise RecordError(f"no records in {folder}; run: pepbench run --out {folder}")
-    analysis = analyse(records, store.load_predictions, store.load_labels)
+    analysis = analyse(
+        records, store.load_predictions, store.load_labels, load_users=store.load_users
+    )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:
             warn(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from pepbench.metrics import auc
 from pepbench.records import (
@@ -97,7 +98,7 @@ class Run:
         rows = np.random.default_rng([7, len(self.labels)])
         own = np.random.default_rng([seed, *trial.method.spec.encode(), *trial.budget.encode()])
         signal = self.labels + rows.normal(size=len(self.labels))
-        scores = (signal + noise * own.normal(size=len(self.labels))).astype(np.float32)
+        scores = expit(signal + noise * own.normal(size=len(self.labels))).astype(np.float32)
         self.predictions[trial.key()] = scores
         count = trial.budget_parameters if parameters is None else parameters
         self.records.append(

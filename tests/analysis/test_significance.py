@@ -7,19 +7,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from pepbench.analysis.placements import classes_of, placed
 from pepbench.analysis.significance import (
     compare,
-    delong_test,
+    direction,
     holm,
     mean_auc_interval,
-    placements,
     verdict,
 )
 from pepbench.errors import PepbenchError
 
 
 def auc(labels, scores):
-    return float(placements(labels, scores).aucs[0])
+    return placed(classes_of(labels), np.asarray(scores))[0]
 
 
 def kernel(positive: float, negative: float) -> float:
@@ -33,12 +33,11 @@ def brute_force_components(labels, scores):
     return matrix.mean(axis=1), matrix.mean(axis=0)
 
 
-def brute_force_delong(labels, a, b):
-    """Equations 5 to 7 of DeLong et al., by covariance matrices of all pairs."""
-    v10, v01 = zip(*(brute_force_components(labels, scores) for scores in (a, b)), strict=True)
-    s10, s01 = np.cov(np.stack(v10)), np.cov(np.stack(v01))
-    s = s10 / len(v10[0]) + s01 / len(v01[0])
-    return v10[0].mean() - v10[1].mean(), s[0, 0] + s[1, 1] - 2 * s[0, 1]
+def brute_force_covariance(labels, vectors):
+    """Equations 5 to 7 of DeLong et al. from all pairs: AUCs (R,) and covariance (R, R)."""
+    v10, v01 = zip(*(brute_force_components(labels, scores) for scores in vectors), strict=True)
+    covariance = np.cov(np.stack(v10)) / len(v10[0]) + np.cov(np.stack(v01)) / len(v01[0])
+    return np.array([component.mean() for component in v10]), covariance
 
 
 @st.composite
@@ -52,62 +51,69 @@ def tied_scores(draw, vectors=2):
 
 
 @given(tied_scores())
-def test_delong_equals_brute_force_over_all_pairs(sample):
+@settings(deadline=None)
+def test_one_seed_each_is_delongs_test_by_brute_force_over_all_pairs(sample):
     labels, a, b = sample
-    result = delong_test(labels, a, b)
-    difference, variance = brute_force_delong(labels, a, b)
-    assert result.difference == pytest.approx(difference, abs=1e-12)
-    assert result.variance == pytest.approx(variance, abs=1e-12)
+    aucs, covariance = brute_force_covariance(labels, [a, b])
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    result = compare(labels, a, b)
+    assert result.difference == pytest.approx(aucs[0] - aucs[1], abs=1e-12)
+    assert result.standard_error**2 == pytest.approx(variance, abs=1e-12)
+    assert result.basis == "rows only"
     if variance > 1e-9:
-        z = abs(difference) / np.sqrt(variance)
-        assert result.p == pytest.approx(2 * stats.norm.sf(z), abs=1e-9)
+        t = abs(result.difference) / np.sqrt(variance)
+        assert result.p == pytest.approx(2 * stats.t.sf(t, result.degrees_of_freedom), abs=1e-9)
 
 
-@given(tied_scores(vectors=1))
-def test_auc_and_placements_equal_independent_answers(sample):
+@given(tied_scores(vectors=1), st.booleans())
+@settings(deadline=None)
+def test_auc_and_placements_equal_independent_answers(sample, single):
     labels, scores = sample
-    placed = placements(labels, scores)
-    positive, negative = brute_force_components(labels, scores)
-    np.testing.assert_allclose(placed.positive, positive, atol=1e-12)
-    np.testing.assert_allclose(placed.negative, negative, atol=1e-12)
+    _, line = placed(classes_of(labels), scores.astype(np.float32) if single else scores)
+    np.testing.assert_allclose(
+        line, np.concatenate(brute_force_components(labels, scores)), atol=1e-12
+    )
     assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_signed_zeros_are_tied_in_single_precision():
+    assert auc([0, 1], np.array([0.0, -0.0], np.float32)) == 0.5
+    assert auc([0, 1], np.array([-1e-30, -0.0], np.float32)) == 1.0
 
 
 def test_auc_of_large_single_precision_scores_equals_sklearn():
     rng = np.random.default_rng(0)
     labels = rng.random(50_000) < 0.1
-    scores = rng.random(50_000).astype(np.float32).round(3)
+    scores = rng.normal(size=50_000).astype(np.float32).round(3)
     assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 @given(tied_scores(vectors=6))
-@settings(max_examples=50)
-def test_row_variance_of_averaged_seeds_equals_the_full_covariance_matrix(sample):
-    """The mean of K differences has variance c' S c with DeLong's S of all 2K score vectors."""
+@settings(max_examples=50, deadline=None)
+def test_paired_variance_is_rows_between_seeds_plus_seeds(sample):
+    """From DeLong's covariance of all 2K score vectors by brute force."""
     labels, *vectors = sample
-    v10, v01 = zip(*(brute_force_components(labels, scores) for scores in vectors), strict=True)
-    s = np.cov(np.stack(v10)) / len(v10[0]) + np.cov(np.stack(v01)) / len(v01[0])
-    contrast = np.array([1, 1, 1, -1, -1, -1]) / 3
-    aucs = np.array([component.mean() for component in v10])
-    seeds = (aucs[:3] - aucs[3:]).var(ddof=1) / 3
+    aucs, s = brute_force_covariance(labels, vectors)
+    contrasts = np.hstack([np.eye(3), -np.eye(3)])
+    block = contrasts @ s @ contrasts.T
+    rows = max(0.0, np.mean([block[k, j] for k in range(3) for j in range(3) if k != j]))
+    seeds = (contrasts @ aucs).var(ddof=1) / 3
     result = compare(labels, vectors[:3], vectors[3:])
-    assert result.difference == pytest.approx(contrast @ aucs, abs=1e-12)
-    assert result.standard_error**2 == pytest.approx(contrast @ s @ contrast + seeds, abs=1e-12)
+    assert result.difference == pytest.approx((contrasts @ aucs).mean(), abs=1e-12)
+    assert result.standard_error**2 == pytest.approx(rows + seeds, abs=1e-12)
 
 
 def test_identical_scores_differ_by_nothing_for_sure():
     labels, scores = [0, 1, 0, 1, 1], [0.1, 0.4, 0.4, 0.8, 0.3]
-    result = delong_test(labels, scores, np.exp(scores))
-    assert (result.difference, result.variance, result.p) == (0.0, 0.0, 1.0)
-    several = compare(labels, [scores] * 3, [scores] * 3)
+    several = compare(labels, [scores] * 3, [np.exp(scores)] * 3)
     assert (several.low, several.high, several.p, several.p_equivalent) == (0, 0, 1, 0)
 
 
 def test_constant_scores_are_worth_a_half():
     labels = [0, 1, 0, 1]
     assert auc(labels, [0.3] * 4) == 0.5
-    perfect = delong_test(labels, [0, 1, 0, 1], [0.3] * 4)
-    assert (perfect.difference, perfect.variance, perfect.p) == (0.5, 0.0, 0.0)
+    perfect = compare(labels, [0, 1, 0, 1], [0.3] * 4)
+    assert (perfect.difference, perfect.standard_error, perfect.p) == (0.5, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -124,13 +130,15 @@ def test_constant_scores_are_worth_a_half():
 )
 def test_unusable_input_is_refused_with_the_reason(labels, scores, message):
     with pytest.raises(PepbenchError, match=message):
-        delong_test(labels, scores, scores)
+        compare(labels, scores, scores)
 
 
 def test_one_row_of_a_class_has_an_auc_but_no_variance():
     assert auc([0, 0, 1], [1, 2, 3]) == 1.0
     with pytest.raises(PepbenchError, match="two rows of each class"):
-        delong_test([0, 0, 1], [1, 2, 3], [1, 3, 2])
+        compare([0, 0, 1], [1, 2, 3], [1, 3, 2])
+    with pytest.raises(PepbenchError, match="two users"):
+        compare([0, 0, 1, 1], [1, 2, 3, 4], [1, 3, 2, 4], users=[7, 7, 7, 7])
 
 
 def noisy(rng, labels, seeds, noise=1.0):
@@ -147,48 +155,84 @@ def labels():
     return np.arange(400) % 3 == 0
 
 
-def test_one_seed_each_is_delongs_test_up_to_t(rng, labels):
-    a, b = noisy(rng, labels, 1), noisy(rng, labels, 1, 1.4)
-    result, delong = compare(labels, a, b), delong_test(labels, a[0], b[0])
-    assert result.difference == pytest.approx(delong.difference)
-    assert result.standard_error**2 == pytest.approx(delong.variance)
-    assert result.p == pytest.approx(delong.p, rel=0.1)
-    assert result.degrees_of_freedom > 100
+def off_diagonal(block):
+    return (block.sum() - np.trace(block)) / (len(block) * (len(block) - 1))
 
 
 def test_unequal_numbers_of_seeds_add_both_methods_variances(rng, labels):
-    a, b = noisy(rng, labels, 5), noisy(rng, labels, 3)
+    a, b = noisy(rng, labels, 5), noisy(rng, labels, 3) + rng.normal(size=400)
+    aucs, s = brute_force_covariance(labels, [*a, *b])
+    rows = off_diagonal(s[:5, :5]) + off_diagonal(s[5:, 5:]) - 2 * s[:5, 5:].mean()
+    parts = [(aucs[:5].var(ddof=1) / 5, 4), (aucs[5:].var(ddof=1) / 3, 2)]
     result = compare(labels, a, b)
-    rows_only = compare(labels, a.mean(axis=0), b.mean(axis=0))
-    seeds = sum(
-        np.var([auc(labels, line) for line in scores], ddof=1) / len(scores) for scores in (a, b)
-    )
     assert not result.paired
     assert (result.seeds_a, result.seeds_b) == (5, 3)
-    assert result.standard_error**2 > seeds
-    assert result.degrees_of_freedom < rows_only.degrees_of_freedom
+    seeds = sum(variance for variance, _ in parts)
+    assert result.standard_error**2 == pytest.approx(rows + seeds)
+    assert result.estimate.seed_freedom == pytest.approx(
+        seeds**2 / sum(variance**2 / freedom for variance, freedom in parts)
+    )
 
 
 def test_a_single_run_borrows_the_other_methods_spread_between_seeds(rng, labels):
     a, b = noisy(rng, labels, 4), noisy(rng, labels, 1)
-    spread = np.var([auc(labels, line) for line in a], ddof=1)
-    placed_a, placed_b = placements(labels, a), placements(labels, b)
-    rows = sum(
-        np.var(x - y, ddof=1) / len(x)
-        for x, y in (
-            (placed_a.positive, placed_b.positive),
-            (placed_a.negative, placed_b.negative),
-        )
-    )
-    assert compare(labels, a, b).standard_error ** 2 == pytest.approx(rows + spread / 4 + spread)
+    b[0] += rng.normal(size=400)
+    aucs, s = brute_force_covariance(labels, [*a, *b])
+    joint = s[:4, :4].diagonal().mean() - off_diagonal(s[:4, :4])
+    rows = off_diagonal(s[:4, :4]) + s[4, 4] - joint - 2 * s[:4, 4].mean()
+    spread = aucs[:4].var(ddof=1)
+    expected = rows + spread / 4 + spread
+    assert compare(labels, a, b).standard_error ** 2 == pytest.approx(expected)
 
 
 def test_degrees_of_freedom_without_seeds_are_welchs(rng, labels):
     """The AUC's variance is a Welch sum over the two classes, so scipy knows the answer."""
-    a, b = noisy(rng, labels, 1), noisy(rng, labels, 1)
-    x, y = placements(labels, a), placements(labels, b)
-    welch = stats.ttest_ind(x.positive - y.positive, x.negative - y.negative, equal_var=False)
+    a, b = noisy(rng, labels, 1)[0], noisy(rng, labels, 1)[0]
+    classes = classes_of(labels)
+    line = placed(classes, a)[1] - placed(classes, b)[1]
+    split = classes.n_positive
+    welch = stats.ttest_ind(line[:split], line[split:], equal_var=False)
     assert compare(labels, a, b).degrees_of_freedom == pytest.approx(welch.df)
+
+
+def test_users_of_one_row_each_change_nothing_but_a_factor(rng, labels):
+    a, b = noisy(rng, labels, 1), noisy(rng, labels, 1)
+    by_row, by_user = compare(labels, a, b), compare(labels, a, b, users=rng.permutation(400))
+    assert by_user.standard_error == pytest.approx(by_row.standard_error, rel=0.01)
+    assert by_user.basis == "users only"
+
+
+def obuchowski(labels, users, scores):
+    """Variance of one AUC, equations of Obuchowski 1997, section 2, by loops."""
+    positive, negative = brute_force_components(labels, scores)
+    theta, m, n = positive.mean(), len(positive), len(negative)
+    sums = {user: [0.0, 0.0, 0, 0] for user in users}
+    components = {True: iter(positive), False: iter(negative)}
+    for user, label in zip(users, labels, strict=True):
+        sums[user][0 if label else 1] += next(components[bool(label)]) - theta
+        sums[user][2 if label else 3] += 1
+    of = list(sums.values())
+    i10, i01 = sum(u[2] > 0 for u in of), sum(u[3] > 0 for u in of)
+    s10 = i10 / ((i10 - 1) * m) * sum(u[0] ** 2 for u in of)
+    s01 = i01 / ((i01 - 1) * n) * sum(u[1] ** 2 for u in of)
+    s11 = len(of) / (len(of) - 1) * sum(u[0] * u[1] for u in of)
+    return s10 / m + s01 / n + 2 * s11 / (m * n)
+
+
+def test_variance_by_user_is_obuchowskis(rng, labels):
+    users = rng.integers(0, 80, 400)
+    scores = labels + rng.normal(size=80)[users] + rng.normal(size=400)
+    interval = mean_auc_interval(labels, scores, users=users)
+    expected = obuchowski(labels, users, scores)
+    assert interval.standard_error**2 == pytest.approx(expected, rel=0.02)
+
+
+def test_repeating_every_row_as_the_same_user_adds_no_information(rng, labels):
+    a, b = noisy(rng, labels, 2), noisy(rng, labels, 2)
+    once = compare(labels, a, b, users=np.arange(400))
+    twice = compare(np.tile(labels, 2), np.tile(a, 2), np.tile(b, 2), users=np.arange(800) % 400)
+    assert twice.difference == pytest.approx(once.difference)
+    assert twice.standard_error == pytest.approx(once.standard_error, rel=1e-9)
 
 
 def test_interval_p_and_equivalence_agree(rng, labels):
@@ -214,9 +258,9 @@ def test_swapping_the_methods_mirrors_the_comparison(rng, labels):
 def test_mean_auc_interval_is_centred_and_stays_in_range(rng, labels):
     scores = noisy(rng, labels, 3)
     interval = mean_auc_interval(labels, scores)
-    assert interval.auc == pytest.approx(np.mean([roc_auc_score(labels, s) for s in scores]))
-    assert interval.low < interval.auc < interval.high
-    assert interval.auc - interval.low == pytest.approx(interval.high - interval.auc)
+    assert interval.mean == pytest.approx(np.mean([roc_auc_score(labels, s) for s in scores]))
+    assert interval.low < interval.mean < interval.high
+    assert interval.mean - interval.low == pytest.approx(interval.high - interval.mean)
     nearly_perfect = mean_auc_interval([0, 0, 0, 1, 1], [1, 2, 4, 3, 5])
     assert nearly_perfect.high == 1.0
 
@@ -232,17 +276,25 @@ def test_holm_is_the_step_down_definition(p):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p_holm", "p_equivalent", "expected"),
+    ("difference", "p_holm", "p_equivalent", "p_noninferior", "expected"),
     [
-        (0.01, 0.01, 0.9, "better"),
-        (-0.01, 0.01, 0.9, "worse"),
-        (0.0005, 0.01, 0.01, "better"),
-        (0.0005, 0.2, 0.01, "equivalent"),
-        (0.01, 0.06, 0.9, "undecided"),
+        (0.01, 0.01, 0.9, 0.001, "better"),
+        (-0.01, 0.01, 0.9, 0.9, "worse"),
+        (0.0005, 0.01, 0.01, 0.001, "equivalent"),
+        (-1e-6, 0.01, 0.01, 0.01, "equivalent"),
+        (0.0005, 0.2, 0.01, 0.001, "equivalent"),
+        (0.002, 0.2, 0.3, 0.01, "non-inferior"),
+        (0.01, 0.06, 0.9, 0.06, "undecided"),
     ],
 )
-def test_verdicts(difference, p_holm, p_equivalent, expected):
-    assert verdict(difference, p_holm, p_equivalent) == expected
+def test_verdicts(difference, p_holm, p_equivalent, p_noninferior, expected):
+    assert verdict(difference, p_holm, p_equivalent, p_noninferior) == expected
+
+
+def test_a_direction_is_told_beside_equivalence():
+    assert direction(-1e-6, 0.01) == "lower"
+    assert direction(1e-6, 0.01) == "higher"
+    assert direction(0.1, 0.06) == ""
 
 
 @pytest.mark.slow

@@ -1,0 +1,80 @@
+"""What the AUCs of a block's cells would be with other seeds and other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pepbench.analysis.blocks import Block
+from pepbench.analysis.placements import Floats
+
+DRAWS = 2000
+SEED = 20_101_001
+"""Of the draws: the same records give the same tables."""
+
+
+def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats:
+    """Mean AUCs of usable cells, drawn anew: seeds first, then rows or users.
+
+    * **Seeds.** Of each cell's K runs, K are drawn with replacement, the same for all cells that
+      have the same seeds. Deviations from the mean are stretched by √(K/(K−1)), so that their mean
+      has the variance s²/K. A cell with one seed keeps it.
+    * **Rows.** The bootstrap over rows (or users) of the AUC, linear in placements, with normal
+      multipliers: a normal vector whose covariance is DeLong's (Obuchowski's) between different
+      seeds, for all cells at once. What seeds and rows do jointly comes with the seeds alone.
+
+    Parameters
+    ----------
+    block
+        Measured cells.
+    cells
+        Positions of usable cells, C of them.
+    draws
+        B.
+
+    Returns
+    -------
+    numpy.ndarray
+        (B, C); the expectation of each column is the cell's mean AUC.
+    """
+    if block.measured is None or not cells:
+        return np.zeros((draws, 0))
+    rng = np.random.default_rng(SEED)
+    means = block.measured.auc.means
+    total = np.empty((draws, len(cells)))
+    chosen: dict[tuple[int, ...], Floats] = {}
+    for column, cell in enumerate(cells):
+        seeds, runs = block.cells[cell].seeds, list(block.runs[cell])
+        if seeds not in chosen:
+            counts = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), draws)
+            chosen[seeds] = counts / len(seeds)
+        aucs = means[runs]
+        stretch = np.sqrt(len(runs) / max(1, len(runs) - 1))
+        total[:, column] = aucs.mean() + stretch * (chosen[seeds] @ (aucs - aucs.mean()))
+    # Eigenvalues below zero are the noise of an estimate that is a difference of two.
+    values, vectors = np.linalg.eigh(row_covariance(block, cells))
+    scaled = vectors * np.sqrt(np.maximum(values, 0.0))
+    drawn: Floats = total + rng.standard_normal(total.shape) @ scaled.T
+    return drawn
+
+
+def row_covariance(block: Block, cells: Sequence[int]) -> Floats:
+    """Covariance over rows of the cells' mean AUCs, (C, C), between different seeds only.
+
+    Where two cells have no two different seeds (one each), the pair that there is is taken.
+    """
+    if block.measured is None:
+        return np.zeros((len(cells), len(cells)))
+    whole = np.sum([part.covariance for part in block.measured.auc.parts], axis=0)
+    runs = [run for cell in cells for run in block.runs[cell]]
+    seeds = np.array([seed for cell in cells for seed in block.cells[cell].seeds])
+    owner = np.repeat(np.arange(len(cells)), [len(block.runs[cell]) for cell in cells])
+    member = (owner[:, None] == np.arange(len(cells))).astype(np.float64)
+    matrix = whole[np.ix_(runs, runs)]
+    different = (seeds[:, None] != seeds).astype(np.float64)
+    pairs = member.T @ different @ member
+    between = member.T @ (matrix * different) @ member
+    every = member.T @ matrix @ member / (member.sum(0)[:, None] * member.sum(0))
+    covariance: Floats = np.where(pairs > 0, between / np.maximum(pairs, 1.0), every)
+    return covariance

@@ -1,0 +1,248 @@
+"""How AUCs and log losses of many runs vary together, over the rows of a test split.
+
+All runs of a data set and backbone are scored on the same rows, so one covariance matrix says all
+that the rows can say about any comparison between them: a comparison is a contrast of it.
+
+* **AUC.** The covariance of DeLong et al., between all pairs of runs at once:
+  S₁/m + S₀/n, where S₁ and S₀ are the sample covariances of the runs' placements over the m
+  positive and n negative rows.
+* **Log loss.** The sample covariance of the rows' losses, divided by the number of rows.
+* **By user.** Where rows come from users, rows of one user are not independent. The sums over each
+  user's rows are, and take the place of rows (Obuchowski 1997 for the AUC; cluster sums for means):
+  with ψ_u = Σ_{i∈u,+} (P_i − θ)/m + Σ_{j∈u,−} (N_j − θ)/n, the covariance is
+  U/(U−1) · Σ_u ψ_u ψ_u'.
+  Obuchowski has the factor I/(I−1) apart for users with positive rows, with negative rows, and with
+  both; the one factor keeps the matrix a covariance, and differs by O(1/U).
+
+References
+----------
+DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988). Obuchowski, "Nonparametric analysis of
+clustered ROC curve data", Biometrics 53 (1997). Kish, "Survey Sampling" (1965), §8.2: the effective
+number of users.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pepbench.analysis.lines import IN_MEMORY, Lines
+from pepbench.analysis.placements import Classes, Floats, classes_of, placed
+from pepbench.errors import PepbenchError
+
+Unit = Literal["rows", "users"]
+
+CLIP = 1e-7
+"""Probabilities are kept within [CLIP, 1 − CLIP] for the log loss: in single precision they may be
+0 or 1, whose loss would be infinite."""
+
+
+@dataclass(frozen=True)
+class RowPart:
+    """A part of the covariance matrix, (R, R), with the degrees of freedom of its estimate."""
+
+    covariance: Floats
+    degrees_of_freedom: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure of R runs on common rows.
+
+    Attributes
+    ----------
+    means
+        (R,): the figure of each run; NaN where it could not be computed.
+    parts
+        Independent parts whose sum is the figures' covariance over rows: AUC by rows has one for
+        each class, all else a single one. Empty where a class has fewer than two rows, or where
+        there are fewer than two users.
+    unit
+        What is taken to be independent.
+    units
+        How many of them there are.
+    """
+
+    means: Floats
+    parts: tuple[RowPart, ...]
+    unit: Unit
+    units: int
+
+    @property
+    def problem(self) -> str:
+        """Why the rows allow no variance; else empty."""
+        if self.parts:
+            return ""
+        if self.unit == "users":
+            return f"a variance by user needs two users, there is {self.units}"
+        return "a variance over test rows needs two rows of each class"
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """AUC and log loss of R runs; ``problems`` says of each run why there are none, or is empty."""
+
+    auc: Measured
+    log_loss: Measured
+    problems: tuple[str, ...]
+
+
+LoadScores = Callable[[], NDArray[Any]]
+
+
+def measure(
+    labels: ArrayLike,
+    runs: Sequence[LoadScores],
+    users: ArrayLike | None = None,
+    in_memory: int = IN_MEMORY,
+) -> Measurements:
+    """Measure runs on common rows: one sort each, then one pass over all of them.
+
+    Runs are loaded and sorted on as many threads as there are processors; beside what ``Lines``
+    keeps, each thread holds one run.
+
+    Parameters
+    ----------
+    labels
+        (n,) of 0 and 1.
+    runs
+        Each loads the scores of one run, (n,). If it raises :class:`PepbenchError`, or the scores
+        are unfit, the run is left out and the reason kept.
+    users
+        (n,): a number for each row, the same for rows of one user. None if rows are independent.
+    in_memory
+        As :class:`~pepbench.analysis.lines.Lines`.
+
+    Returns
+    -------
+    Measurements
+        Log loss is NaN for scores outside [0, 1].
+
+    Raises
+    ------
+    PepbenchError
+        If labels are unfit, or there is not a user for each.
+    """
+    classes, grouping = classes_of(labels), _grouping(users, np.asarray(labels))
+    positives = np.asarray(labels) == 1
+    length = len(positives) if grouping is None else grouping.n_users
+    aucs, losses = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
+    with ExitStack() as stack:
+        ranks, costs = (stack.enter_context(Lines(len(runs), length, in_memory)) for _ in range(2))
+
+        def work(run: int) -> str:
+            try:
+                scores = np.asarray(runs[run]())
+                aucs[run], line = placed(classes, scores)
+            except PepbenchError as error:
+                return str(error)
+            ranks.put(
+                run, line if grouping is None else grouping.auc_sums(line, aucs[run], classes)
+            )
+            if scores.min() >= 0 and scores.max() <= 1:
+                cost = row_losses(positives, scores)
+                losses[run] = cost.mean()
+                costs.put(run, cost if grouping is None else grouping.mean_sums(cost))
+            return ""
+
+        with ThreadPoolExecutor(_processors()) as pool:
+            problems = tuple(pool.map(work, range(len(runs))))
+        auc_parts = _auc_parts(ranks, aucs, classes, grouping)
+        loss_parts = _loss_parts(costs, losses, grouping)
+    unit: Unit = "rows" if grouping is None else "users"
+    return Measurements(
+        Measured(aucs, auc_parts, unit, length),
+        Measured(losses, loss_parts, unit, length),
+        problems,
+    )
+
+
+def row_losses(positives: NDArray[np.bool_], probabilities: NDArray[Any]) -> Floats:
+    """Binary cross-entropy of each row in nats, (n,), of probabilities clipped by ``CLIP``."""
+    wide = np.clip(probabilities.astype(np.float64), CLIP, 1 - CLIP)
+    return -np.log(np.where(positives, wide, 1 - wide))
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """Rows of users: ``codes`` (n,) in test order, ``placed`` the same with positive rows first."""
+
+    codes: NDArray[np.int64]
+    placed: NDArray[np.int64]
+    n_users: int
+    effective: float
+
+    def auc_sums(self, line: Floats, auc: float, classes: Classes) -> Floats:
+        """ψ_u of each user, (U,)."""
+        shares = line - auc
+        shares[: classes.n_positive] /= classes.n_positive
+        shares[classes.n_positive :] /= classes.n_negative
+        sums: Floats = np.bincount(self.placed, shares, self.n_users).astype(np.float64)
+        return sums
+
+    def mean_sums(self, values: Floats) -> Floats:
+        """Σ_{i∈u} (x_i − x̄)/n of each user, (U,)."""
+        shares = (values - values.mean()) / len(values)
+        sums: Floats = np.bincount(self.codes, shares, self.n_users).astype(np.float64)
+        return sums
+
+
+def _grouping(users: ArrayLike | None, labels: NDArray[Any]) -> _Grouping | None:
+    if users is None:
+        return None
+    if np.shape(users) != np.shape(labels):
+        raise PepbenchError(
+            f"users must be of shape {np.shape(labels)}, one for each label, got shape "
+            f"{np.shape(users)}"
+        )
+    _, codes, sizes = np.unique(users, return_inverse=True, return_counts=True)
+    positives = labels == 1
+    return _Grouping(
+        codes=codes.astype(np.int64),
+        placed=np.concatenate([codes[positives], codes[~positives]]).astype(np.int64),
+        n_users=len(sizes),
+        effective=float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum()),
+    )
+
+
+def _auc_parts(
+    lines: Lines, aucs: Floats, classes: Classes, grouping: _Grouping | None
+) -> tuple[RowPart, ...]:
+    if grouping is not None:
+        return _user_part(lines, grouping)
+    if min(classes.n_positive, classes.n_negative) < 2:
+        return ()
+    centres = np.nan_to_num(aucs)
+    n = classes.n_positive + classes.n_negative
+    return tuple(
+        RowPart(lines.products(start, stop, centres) / (size * (size - 1)), size - 1)
+        for start, stop in ((0, classes.n_positive), (classes.n_positive, n))
+        for size in (stop - start,)
+    )
+
+
+def _loss_parts(lines: Lines, losses: Floats, grouping: _Grouping | None) -> tuple[RowPart, ...]:
+    if grouping is not None:
+        return _user_part(lines, grouping)
+    n = lines.shape[1]
+    products = lines.products(0, n, np.nan_to_num(losses))
+    return (RowPart(products / (n * (n - 1)), n - 1),)
+
+
+def _user_part(lines: Lines, grouping: _Grouping) -> tuple[RowPart, ...]:
+    n_users = grouping.n_users
+    if n_users < 2:
+        return ()
+    products = lines.products(0, n_users, np.zeros(lines.shape[0]))
+    return (RowPart(products * n_users / (n_users - 1), max(1.0, grouping.effective - 1)),)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

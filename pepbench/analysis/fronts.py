@@ -1,0 +1,355 @@
+"""Fronts with their uncertainty: membership, hypervolume, attainment, AUC at given sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from pepbench.analysis.blocks import Block
+from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
+from pepbench.analysis.cells import Cell
+from pepbench.analysis.comparisons import Judged, Rules
+from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, nondominated
+from pepbench.analysis.placements import Floats
+
+POINT_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "parameters",
+    "bytes",
+    "fit_seconds",
+    "auc",
+    "on_front",
+    "front_probability",
+    "on_bytes_front",
+    "bytes_front_probability",
+    "on_time_front",
+    "time_front_probability",
+)
+"""Of the points' frame, in this order: a row for each cell that is ok and whose predictions are
+there. ``fit_seconds``: search and training, mean over seeds. ``on_front``: not dominated in
+(parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in (parameters, AUC,
+fit_seconds). ``…_probability``: share of the bootstrap's draws in which it is on that front."""
+
+SUMMARY_COLUMNS = (
+    "dataset",
+    "backbone",
+    "hypervolume",
+    "low",
+    "high",
+    "reference_parameters",
+    "reference_auc",
+    "draws",
+)
+"""Of the frame of hypervolumes, in this order: a row for each data set and backbone, with its
+interval and the reference point."""
+
+ATTAINMENT_COLUMNS = ("dataset", "backbone", "percentile", "parameters", "auc")
+"""Of the attainment bands, in this order: corners of step functions, by parameters. A size and AUC
+are attained in a draw if some cell has no more parameters and at least the AUC; at a corner of
+``percentile`` p, that is so in p % of the draws."""
+
+AT_SIZE_COLUMNS = ("dataset", "backbone", "method", "share", "parameters", "auc", "low", "high")
+"""Of the frame of interpolated AUCs, in this order: a row for each method and each of ``SHARES``
+within its range. AUC is linear in the logarithm of parameters between the method's cells."""
+
+CROSSING_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "compression_estimate",
+    "compression_low",
+    "compression_high",
+    "at_smallest",
+)
+"""Of the frame of crossings, in this order: a row for each method that was compared with one
+reference. ``compression_estimate``: N·D by the parameters at which the interpolated AUC first falls
+the margin below the reference's, coming from it; ``at_smallest``: it does not down to the method's
+smallest cell, so the true factor may be larger."""
+
+SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+PERCENTILES = (2.5, 50.0, 97.5)
+_ATTAINMENT_DRAWS = 400
+
+
+@dataclass(frozen=True)
+class FrontTables:
+    """Frames with the columns of this module's constants of the same names."""
+
+    points: pd.DataFrame
+    summary: pd.DataFrame
+    attainment: pd.DataFrame
+    at_sizes: pd.DataFrame
+    crossings: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Points:
+    """Usable cells of a block with their figures and draws.
+
+    Attributes
+    ----------
+    cells
+        Positions in the block, C of them.
+    parameters, n_bytes, seconds, aucs
+        (C,) each.
+    draws
+        (B, C).
+    full
+        N·D.
+    """
+
+    block: Block
+    cells: tuple[int, ...]
+    parameters: Floats
+    n_bytes: Floats
+    seconds: Floats
+    aucs: Floats
+    draws: Floats
+    full: int
+
+    def cell(self, column: int) -> Cell:
+        """The cell of a column."""
+        return self.block.cells[self.cells[column]]
+
+    @property
+    def sizes(self) -> Floats:
+        """log₁₀ of parameters, none counting as one: (C,)."""
+        return np.log10(np.maximum(self.parameters, 1.0))
+
+
+def points_of(block: Block, draws: int = DRAWS) -> Points | None:
+    """The usable cells of a block that are ok; None if there is none."""
+    cells = tuple(
+        position
+        for position, cell in enumerate(block.cells)
+        if cell.status == "ok"
+        and block.usable(position)
+        and all(run.n_parameters is not None for run in cell.runs)
+    )
+    if not cells or block.measured is None:
+        return None
+    members = [block.cells[cell] for cell in cells]
+    seconds = [
+        np.mean([run.search_seconds() + run.train_seconds() for run in cell.runs])
+        for cell in members
+    ]
+    return Points(
+        block=block,
+        cells=cells,
+        parameters=np.array([max(run.n_parameters or 0 for run in c.runs) for c in members], float),
+        n_bytes=np.array([max(run.n_bytes or 0 for run in c.runs) for c in members], float),
+        seconds=np.array(seconds),
+        aucs=np.array([block.measured.auc.means[list(block.runs[cell])].mean() for cell in cells]),
+        draws=drawn_aucs(block, cells, draws),
+        full=members[0].spec.full_parameters,
+    )
+
+
+def front_tables(
+    blocks: Sequence[tuple[Block, Sequence[Judged]]], rules: Rules, draws: int = DRAWS
+) -> FrontTables:
+    """All that is said about fronts.
+
+    Parameters
+    ----------
+    blocks
+        Measured blocks, each with the comparisons of its cells with their reference.
+    rules
+        Level of the intervals, and the margin of parity.
+    draws
+        Of the bootstrap.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("points", "summary", "attainment", "at_sizes", "crossings")
+    }
+    for block, judged in blocks:
+        points = points_of(block, draws)
+        if points is None:
+            continue
+        name = {"dataset": points.cell(0).dataset, "backbone": points.cell(0).backbone}
+        parts = {
+            "points": _point_rows(points),
+            "summary": [_summary_row(points, rules.alpha)],
+            "attainment": _attainment_rows(points),
+            "at_sizes": _at_size_rows(points, rules.alpha),
+            "crossings": _crossing_rows(points, judged, rules),
+        }
+        for table, rows in parts.items():
+            tables[table] += [name | row for row in rows]
+    return FrontTables(
+        points=pd.DataFrame(tables["points"], columns=list(POINT_COLUMNS)),
+        summary=pd.DataFrame(tables["summary"], columns=list(SUMMARY_COLUMNS)),
+        attainment=pd.DataFrame(tables["attainment"], columns=list(ATTAINMENT_COLUMNS)),
+        at_sizes=pd.DataFrame(tables["at_sizes"], columns=list(AT_SIZE_COLUMNS)),
+        crossings=pd.DataFrame(tables["crossings"], columns=list(CROSSING_COLUMNS)),
+    )
+
+
+def _point_rows(points: Points) -> list[dict[str, Any]]:
+    fronts = {
+        "front": (points.parameters[:, None],),
+        "bytes_front": (points.n_bytes[:, None],),
+        "time_front": (points.parameters[:, None], points.seconds[:, None]),
+    }
+    known = {name: np.hstack(costs) for name, costs in fronts.items()}
+    on = {name: _on_front(costs, points.aucs) for name, costs in known.items()}
+    share = {
+        name: np.mean([_on_front(costs, aucs) for aucs in points.draws], axis=0)
+        for name, costs in known.items()
+    }
+    rows = []
+    for column in range(len(points.cells)):
+        cell = points.cell(column)
+        row: dict[str, Any] = {
+            "method": cell.method,
+            "budget": cell.budget,
+            "parameters": int(points.parameters[column]),
+            "bytes": int(points.n_bytes[column]),
+            "fit_seconds": float(points.seconds[column]),
+            "auc": float(points.aucs[column]),
+        }
+        for name in fronts:
+            row |= {
+                f"on_{name}": bool(on[name][column]),
+                f"{name}_probability": float(share[name][column]),
+            }
+        rows.append(row)
+    return rows
+
+
+def _on_front(costs: Floats, aucs: Floats) -> Any:
+    maximise = [False] * costs.shape[1] + [True]
+    return nondominated(np.column_stack([costs, aucs]), maximise)
+
+
+def _summary_row(points: Points, alpha: float) -> dict[str, Any]:
+    """The basic bootstrap interval: best-of-many figures are drawn too high, and it turns that.
+
+    A front takes the best of what noise offers, in the data and once more in each draw. What the
+    draws add to the estimate is what the estimate has added to the truth.
+    """
+    value = hypervolume(points.parameters, points.aucs, points.full)
+    drawn = [hypervolume(points.parameters, aucs, points.full) for aucs in points.draws]
+    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+    return {
+        "hypervolume": value,
+        "low": max(0.0, 2 * value - float(high)),
+        "high": max(0.0, 2 * value - float(low)),
+        "reference_parameters": points.full,
+        "reference_auc": CHANCE_AUC,
+        "draws": len(points.draws),
+    }
+
+
+def _attainment_rows(points: Points) -> list[dict[str, Any]]:
+    drawn = points.draws[:_ATTAINMENT_DRAWS]
+    cloud = np.column_stack([np.tile(points.parameters, len(drawn)), -drawn.ravel()])
+    sets = np.repeat(np.arange(1, len(drawn) + 1), len(points.cells))
+    corners = moocore.eaf(cloud, sets, percentiles=list(PERCENTILES))
+    ordered = corners[np.lexsort((corners[:, 0], corners[:, 2]))]
+    return [
+        {"percentile": float(percentile), "parameters": int(parameters), "auc": -float(negative)}
+        for parameters, negative, percentile in ordered
+    ]
+
+
+def _methods(points: Points) -> dict[str, list[int]]:
+    """Columns of each method, smallest first."""
+    columns: dict[str, list[int]] = {}
+    for column in np.argsort(points.parameters, kind="stable").tolist():
+        columns.setdefault(points.cell(column).method, []).append(column)
+    return dict(sorted(columns.items()))
+
+
+def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
+    rows = []
+    for method, columns in _methods(points).items():
+        sizes = points.sizes[columns]
+        for share in SHARES:
+            size = math.log10(share * points.full)
+            if len(columns) < 2 or not sizes[0] <= size <= sizes[-1]:
+                continue
+            drawn = [np.interp(size, sizes, aucs) for aucs in points.draws[:, columns]]
+            low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+            rows.append(
+                {
+                    "method": method,
+                    "share": share,
+                    "parameters": round(share * points.full),
+                    "auc": float(np.interp(size, sizes, points.aucs[columns])),
+                    "low": float(low),
+                    "high": float(high),
+                }
+            )
+    return rows
+
+
+def _crossing_rows(points: Points, judged: Sequence[Judged], rules: Rules) -> list[dict[str, Any]]:
+    place = {cell: column for column, cell in enumerate(points.cells)}
+    bases: dict[str, set[int]] = {}
+    for one in judged:
+        pair = one.pair
+        if pair.other is not None and pair.auc is not None and pair.other in place:
+            bases.setdefault(points.block.cells[pair.cell].method, set()).add(place[pair.other])
+    rows = []
+    for method, columns in _methods(points).items():
+        if len(bases.get(method, ())) != 1:
+            continue
+        base = next(iter(bases[method]))
+        sizes = np.append(points.sizes[columns], points.sizes[base])[::-1]
+        if not (np.diff(sizes) <= 0).all():
+            continue
+        factors, censored = [], False
+        for aucs in (points.aucs, *points.draws):
+            gaps = np.append(aucs[columns] - aucs[base] + rules.margin, rules.margin)[::-1]
+            size = crossing(sizes, gaps)
+            factors.append(points.full / 10**size)
+            censored = censored or (len(factors) == 1 and size == sizes[-1])
+        low, high = np.quantile(factors[1:], [rules.alpha / 2, 1 - rules.alpha / 2])
+        rows.append(
+            {
+                "method": method,
+                "compression_estimate": float(factors[0]),
+                "compression_low": float(low),
+                "compression_high": float(high),
+                "at_smallest": censored,
+            }
+        )
+    return rows
+
+
+def crossing(sizes: Floats, gaps: Floats) -> float:
+    """The size at which gaps, linear between sizes, first fall below zero.
+
+    Parameters
+    ----------
+    sizes
+        (n,), falling.
+    gaps
+        (n,), the first not negative.
+
+    Returns
+    -------
+    float
+        The last size if no gap is negative.
+
+    Examples
+    --------
+    >>> crossing(np.array([3.0, 2.0, 1.0]), np.array([1.0, 1.0, -1.0]))
+    1.5
+    """
+    below = np.flatnonzero(gaps < 0)
+    if not len(below):
+        return float(sizes[-1])
+    at = int(below[0])
+    share = gaps[at - 1] / (gaps[at - 1] - gaps[at])
+    return float(sizes[at - 1] + share * (sizes[at] - sizes[at - 1]))
