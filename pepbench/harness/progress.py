@@ -105,6 +105,10 @@ class Reporter(Progress):
         number = f"[{self._overview.cells_done}/{self._overview.cells}]"
         self._view.line(f"{number} {_summary(cell, count)}", of_trial=False)
 
+    def tick(self) -> None:
+        """Give a sign of life to those who read the status file."""
+        self._status.write()
+
     def warn(self, message: str) -> None:
         """Say it at once."""
         self._view.warn(message)

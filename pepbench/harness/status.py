@@ -89,7 +89,8 @@ def status_view(folder: Path, console: Console) -> Group:
     parts: list[Any] = []
     for snapshot in snapshots(folder):
         ago = duration(max(0.0, time.time() - snapshot.updated))
-        parts.append(f"process {snapshot.pid} on {snapshot.host}: {snapshot.state}, {ago} ago")
+        who = f"process {snapshot.pid} on {snapshot.host}"
+        parts.append(f"{who}: {snapshot.state}, last sign of life {ago} ago")
         parts.append(snapshot_view(snapshot, folder / LIVE_FOLDER, console))
         parts += [f"  {line}" for line in snapshot.failures]
     return Group(*(parts or [f"no coordinator has worked in {folder} since it was last opened"]))
