@@ -188,7 +188,7 @@ def run(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="A line for each trial.")
+        bool, typer.Option("--verbose", "-v", help="On a terminal too, a line for each trial.")
     ] = False,
 ) -> int:
     """Run what is missing of a plan, then report.
@@ -282,6 +282,25 @@ def report(
     from pepbench import workflow
 
     return workflow.report(folder, "json" if as_json else form)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  pepbench status runs/synthetic-1a2b3c4d\n\n"
+    "  pepbench status runs/synthetic-1a2b3c4d --watch\n\n"
+    "  pepbench status runs/synthetic-1a2b3c4d --json"
+)
+def status(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again every second until the run ends.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Say where a run stands: for another terminal, while it goes on or afterwards."""
+    from pepbench import workflow
+
+    return workflow.status(folder, as_json, watch)
 
 
 @app.command(

@@ -15,6 +15,7 @@ written as a *spec*: its name, then options that the user fixes: ``mde:alpha=0.2
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,6 +170,7 @@ class Component:
                 )
 
     @classmethod
+    @functools.cache
     def described_options(cls) -> tuple[Option, ...]:
         """The options in order of definition."""
         hints = typing.get_type_hints(cls, include_extras=True)

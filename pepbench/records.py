@@ -1,9 +1,9 @@
 """What a trial leaves behind, and the folder that keeps it.
 
 A :class:`TrialSpec` holds everything that decides a result; its SHA-256 is the record's key. A
-:class:`RecordStore` keeps one JSON file per record, and one ``.npy`` per final run's test
-predictions and learnt widths. Files appear whole or not at all: they are written under another
-name, flushed to disk and renamed.
+:class:`RecordStore` keeps one JSON file per record, or very many in one Parquet file, and one
+``.npy`` per final run's test predictions and learnt widths. Files appear whole or not at all: they
+are written under another name, flushed to disk and renamed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +26,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pepbench.component import Value
 from pepbench.errors import RecordError
+from pepbench.segments import COLUMNS, FIGURES, Segment, segment_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 """Of the record files. Unknown versions are refused."""
+
+PACK_FROM = 5000
+"""So many files of single records are packed at the end of a run."""
+
+SEGMENT_ROWS = 50_000
+"""Most records of a segment that is packed."""
 
 PROTOCOL_VERSION = 1
 """Of everything between a spec and its result that no component's version covers."""
@@ -260,13 +270,35 @@ def npy_sha256(array: NDArray[Any]) -> str:
     return hashlib.sha256(npy_bytes(array)).hexdigest()
 
 
+def figures_of(record: Record) -> dict[str, Any]:
+    """A record's row in a segment."""
+    dataset, backbone, method, budget = record.spec.cell
+    return {
+        "key": record.key,
+        "dataset": dataset,
+        "backbone": backbone,
+        "method": method,
+        "budget": budget,
+        "role": record.spec.role,
+        "seed": record.spec.seed,
+        "status": record.status,
+        "n_parameters": record.n_parameters,
+        "n_bytes": record.n_bytes,
+        "validation_auc": None if record.validation is None else record.validation.auc,
+        "test_auc": None if record.test is None else record.test.auc,
+        "seconds": sum(phase.wall for phase in record.seconds.values()),
+        "record": record.model_dump_json().encode(),
+    }
+
+
 class RecordStore:
     """The records, predictions and learnt widths in a run's folder.
 
     Parameters
     ----------
     folder
-        The run's folder; ``records/``, ``predictions/`` and ``widths/`` live in it.
+        The run's folder; ``records/``, ``segments/``, ``predictions/`` and ``widths/`` live in
+        it.
     warn
         Called with one line for each file that is set aside.
     """
@@ -276,6 +308,9 @@ class RecordStore:
         self.records = folder / "records"
         self.predictions = folder / "predictions"
         self.widths = folder / "widths"
+        self.segments = folder / "segments"
+        self._segments: list[Segment] = []
+        self._segments_changed = 0
         self._warn = warn
         self._said: set[str] = set()
 
@@ -300,7 +335,7 @@ class RecordStore:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            return None
+            return self._packed(key)
         try:
             record = parse_record(text, path)
         except ValidationError:
@@ -309,12 +344,7 @@ class RecordStore:
         if record.key != key or record.spec.key() != key:
             self._set_aside(path, "holds the record of another trial")
             return None
-        beside = (
-            (self.prediction_path(key), record.predictions_sha256, "predictions"),
-            (self.widths_path(key), record.widths_sha256, "widths"),
-        )
-        intact = [self._intact(*file) for file in beside]
-        return record if all(intact) else None
+        return record if self._has_its_files(record) else None
 
     def put(
         self,
@@ -332,10 +362,115 @@ class RecordStore:
 
     def __iter__(self) -> Iterator[Record]:
         """All readable records, in the order of their keys."""
-        for path in sorted(self.records.glob("*.json")):
-            record = self.get(path.stem)
+        for key in self.keys():
+            record = self.get(key)
             if record is not None:
                 yield record
+
+    def whole(self) -> Iterator[Record]:
+        """As iterating, with the records that only lack files: their figures still hold."""
+        for key in self.keys():
+            record = self.get(key)
+            path = self.records / f"{key}.json"
+            if record is None and path.exists():
+                record = parse_record(path.read_bytes(), path)
+            elif record is None:
+                record = self._packed(key, with_files=False)
+            if record is not None:
+                yield record
+
+    def keys(self) -> list[str]:
+        """Of all records, readable or not, in order."""
+        packed = (key.decode() for segment in self._opened() for key in segment.keys.tolist())
+        return sorted({*self._loose_keys(), *packed})
+
+    def pack(self, at_least: int = PACK_FROM) -> int:
+        """Move finished records from files of their own into a segment.
+
+        The segment is written first and the files removed then, so that a cut between the two
+        leaves every record there, and none twice: a file of its own hides the packed one.
+
+        Parameters
+        ----------
+        at_least
+            Leave everything as it is if there are fewer.
+
+        Returns
+        -------
+        int
+            The number of records moved.
+        """
+        paths = sorted(self.records.glob("*.json"))
+        if len(paths) < at_least:
+            return 0
+        moved = 0
+        for start in range(0, len(paths), SEGMENT_ROWS):
+            found = ((path, self.get(path.stem)) for path in paths[start : start + SEGMENT_ROWS])
+            kept = [(p, r) for p, r in found if r is not None and r.status != "failed"]
+            if not kept:
+                continue
+            digest = hashlib.sha256("".join(record.key for _, record in kept).encode()).hexdigest()
+            content = segment_bytes(figures_of(record) for _, record in kept)
+            write_atomically(self.segments / f"{digest}.parquet", content)
+            for path, _ in kept:
+                path.unlink(missing_ok=True)
+            moved += len(kept)
+        return moved
+
+    def figures(self) -> pd.DataFrame:
+        """What tables need of all records, without reading each: a row a record, by key.
+
+        Files beside the records are not looked at. The columns are
+        :data:`pepbench.segments.FIGURES`.
+        """
+        loose = [figures_of(record) for record in map(self.get, self._loose_keys()) if record]
+        own = pa.Table.from_pylist(loose, COLUMNS).select(FIGURES)
+        table = pa.concat_tables([own, *(segment.figures() for segment in self._opened())])
+        # Loose ones come first: they hide packed ones of the same key.
+        frame: pd.DataFrame = table.to_pandas().drop_duplicates("key")
+        return frame.sort_values("key", ignore_index=True)
+
+    def _loose_keys(self) -> list[str]:
+        return sorted(path.stem for path in self.records.glob("*.json"))
+
+    def _packed(self, key: str, with_files: bool = True) -> Record | None:
+        for segment in self._opened():
+            try:
+                text = segment.text(key)
+                if text is None:
+                    continue
+                record = parse_record(text, segment.path)
+            except (RecordError, ValidationError):
+                self._set_aside(segment.path, "cannot be read")
+                continue
+            if record.spec.key() == key and (not with_files or self._has_its_files(record)):
+                return record
+        return None
+
+    def _opened(self) -> list[Segment]:
+        """The segments there are, opened once each."""
+        try:
+            changed = self.segments.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        if changed != self._segments_changed:
+            known = {segment.path: segment for segment in self._segments}
+            self._segments = []
+            for path in sorted(self.segments.glob("*.parquet")):
+                try:
+                    self._segments.append(known.get(path) or Segment(path))
+                except RecordError:
+                    self._set_aside(path, "is not a whole segment of records")
+            self._segments_changed = self.segments.stat().st_mtime_ns
+        return self._segments
+
+    def _has_its_files(self, record: Record) -> bool:
+        beside = (
+            (self.prediction_path(record.key), record.predictions_sha256, "predictions"),
+            (self.widths_path(record.key), record.widths_sha256, "widths"),
+        )
+        intact = [self._intact(*file) for file in beside]  # each is looked at, and reported
+        return all(intact)
 
     def prediction_path(self, key: str) -> Path:
         """Where the test predictions of ``key`` are."""

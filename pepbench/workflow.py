@@ -17,14 +17,16 @@ from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
 from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
+from pepbench.harness.display import duration
 from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import estimated_seconds
 from pepbench.harness.executors import Settings, open_pool
 from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.live import LIVE_FOLDER
-from pepbench.harness.progress import duration, progress_on
+from pepbench.harness.progress import progress_on
 from pepbench.harness.recovery import keep_facts
 from pepbench.harness.run import Tally, run_cells
+from pepbench.harness.status import status_document, status_view, watch_status
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
@@ -114,6 +116,8 @@ def _run_missing(plan: Plan, where: Where, stderr: Console, quiet: bool, verbose
             journal=not shared,
         )
         _keep_all_facts(store, catalog, cells)
+        if not shared:
+            store.pack()
     return tally
 
 
@@ -148,6 +152,18 @@ def report(folder: Path, form: str) -> int:
             LeaderboardView(findings.frame, findings.fronts), RecoveryView(findings.recovery.frame)
         )
     return EXIT_FAILED if document["failed"] else 0
+
+
+def status(folder: Path, as_json: bool, watch: bool) -> int:
+    """Print where a run stands; with ``watch`` again and again until it ends."""
+    console = Console()
+    if as_json:
+        print(json.dumps(status_document(folder), indent=2, ensure_ascii=False))
+    elif watch:
+        watch_status(folder, console)
+    else:
+        console.print(status_view(folder, console), markup=False, highlight=False)
+    return 0
 
 
 def dry_run(plan: Plan, where: Where, as_json: bool) -> int:

@@ -7,6 +7,7 @@ each run as it replays its records. Nothing is ever read back from it, so it can
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -16,7 +17,10 @@ from pepbench.harness.cells import Cell
 
 
 class Journal:
-    """Copies finished trials of all cells into one journal file."""
+    """Copies finished trials of all cells into one journal file, in a thread of its own.
+
+    Every entry is flushed to the disk, which may take longer than a short trial.
+    """
 
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -26,11 +30,20 @@ class Journal:
             backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
             self._storage = optuna.storages.JournalStorage(backend)
         self._studies: dict[Cell, optuna.Study] = {}
+        self._thread = ThreadPoolExecutor(1)
 
-    def copy(self, cell: Cell, trial: optuna.trial.FrozenTrial) -> None:
-        """Add a finished trial to the cell's study."""
+    def copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:
+        """Add finished trials to the cell's study, soon."""
+        if trials:
+            self._thread.submit(self._copy, cell, trials)
+
+    def close(self) -> None:
+        """Wait for what is not copied yet."""
+        self._thread.shutdown()
+
+    def _copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:
         if cell not in self._studies:
             self._studies[cell] = optuna.create_study(
                 storage=self._storage, study_name=" | ".join(cell.name), direction="maximize"
             )
-        self._studies[cell].add_trial(trial)
+        self._studies[cell].add_trials(trials)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 import optuna
 
@@ -25,6 +25,11 @@ from pepbench.harness.tuning import CellProgram, new_study, stand_in, work_off
 from pepbench.records import Record, RecordStore, TrialSpec, now
 
 JOURNAL_FILE = "optuna-journal.log"
+
+WRITERS = 8
+"""Records that are written side by side."""
+
+STOPPING = "Stopping: running trials have 10 s to end. Ctrl-C again stops at once."
 
 TICK_SECONDS = 0.5
 """How long the coordinator waits for a trial before it looks around."""
@@ -44,6 +49,9 @@ class Progress(Protocol):
 
     def cell_done(self, cell: Cell) -> None:
         """Nothing is left to do for a cell."""
+
+    def tick(self) -> None:
+        """Nothing has happened for a moment; work goes on."""
 
     def warn(self, message: str) -> None:
         """Something that the user should know, in one line."""
@@ -121,9 +129,6 @@ def run_cells(
         progress.stop()
 
 
-STOPPING = "Stopping: running trials have 10 s to end. Ctrl-C again stops at once."
-
-
 @dataclass(eq=False)
 class _Running:
     """A cell under way: its program, and the batch that the program waits for."""
@@ -167,14 +172,18 @@ class _Coordinator:
     elsewhere: deque[_Job] = field(default_factory=deque)
     """Claimed by another coordinator."""
     in_flight: dict[Future[Answer], _Job] = field(default_factory=dict)
-    ended: SimpleQueue[Future[Answer]] = field(default_factory=SimpleQueue)
+    writing: dict[Future[list[Record]], _Job] = field(default_factory=dict)
+    """Answered, and on their way to the disk."""
+    ended: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue)
+    """Of both, in the order in which they ended."""
+    writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS))
 
     def run(self, cells: Sequence[Cell]) -> Tally:
         """Keep every worker busy until no cell is left."""
         waiting = deque(cells)
         try:
-            while waiting or self.queue or self.elsewhere or self.in_flight:
-                if self.stop.requested and not self.in_flight:
+            while waiting or self.queue or self.elsewhere or self.in_flight or self.writing:
+                if self.stop.requested and not self.in_flight and not self.writing:
                     raise KeyboardInterrupt
                 if not self.stop.requested:
                     self._hand_out(waiting)
@@ -185,6 +194,10 @@ class _Coordinator:
                 if self.pool is not None:
                     self.pool.stop_at_once()
             raise
+        finally:
+            self.writers.shutdown()
+            if self.journal is not None:
+                self.journal.close()
         if self.pool is not None:
             self.pool.close()
         return Tally(self.made, self.reused)
@@ -215,12 +228,16 @@ class _Coordinator:
 
     def _wait(self) -> None:
         """Take in what has ended; look after trials that others have claimed."""
-        if self.in_flight:
-            # What has ended already is taken in at once, one after the other.
-            with suppress(Empty):
-                self._collect(self.ended.get(timeout=TICK_SECONDS))
+        if self.in_flight or self.writing:
+            try:
+                future = self.ended.get(timeout=TICK_SECONDS)
+            except Empty:
+                self.progress.tick()
+            else:
+                self._store(future) if future in self.in_flight else self._collect(future)
         elif self.elsewhere:
             time.sleep(TICK_SECONDS)
+            self.progress.tick()
         if self.elsewhere and not self.stop.requested:
             self._look_elsewhere()
 
@@ -283,8 +300,8 @@ class _Coordinator:
         self.progress.trial_done(running.cell, record, reused=True)
         return True
 
-    def _collect(self, future: Future[Answer]) -> None:
-        """Keep what a worker answered, or the reason why it could not."""
+    def _store(self, future: Future[Answer]) -> None:
+        """Have written what a worker answered, or the reason why it could not."""
         job = self.in_flight.pop(future)
         error = future.exception()
         if error is None:
@@ -294,27 +311,40 @@ class _Coordinator:
             if reason is None:
                 raise error
             outcomes = [Outcome(failed_record(job.spec, reason, self.settings.threads))]
+        # Disks take their time to flush a file; several at once take hardly more.
+        written = self.writers.submit(self._write, job.key, outcomes)
+        self.writing[written] = job
+        written.add_done_callback(self.ended.put)
+
+    def _write(self, key: str, outcomes: list[Outcome]) -> list[Record]:
         for outcome in outcomes:
-            self._keep(job.running, outcome)
-        self.claims.release(job.key)
+            self.store.put(outcome.record, outcome.predictions, outcome.widths)
+        self.claims.release(key)
+        return [outcome.record for outcome in outcomes]
+
+    def _collect(self, written: Future[list[Record]]) -> None:
+        """Count a trial whose records are safe, and let its cell go on."""
+        job = self.writing.pop(written)
+        for record in written.result():
+            self._count(job.running, record)
         self._go_on(job.running)
 
-    def _keep(self, running: _Running, outcome: Outcome) -> None:
-        self.store.put(outcome.record, outcome.predictions, outcome.widths)
+    def _count(self, running: _Running, record: Record) -> None:
         self.made += 1
-        running.records[outcome.record.key] = outcome.record
-        self.progress.trial_done(running.cell, outcome.record, reused=False)
+        running.records[record.key] = record
+        self.progress.trial_done(running.cell, record, reused=False)
 
     def _give_up(self, running: _Running, reason: str) -> None:
         spec = stand_in(running.cell, running.records.values())
         record = failed_record(spec, reason, self.settings.threads)
-        self._keep(running, Outcome(record))
+        self.store.put(record)
+        self._count(running, record)
         self.progress.cell_done(running.cell)
 
     def _copy_trials(self, running: _Running) -> None:
         if self.journal is None:
             return
-        trials = [trial for trial in running.study.trials if trial.state.is_finished()]
-        for trial in trials[running.copied :]:
-            self.journal.copy(running.cell, trial)
+        known = running.study.get_trials(deepcopy=False)
+        trials = [trial for trial in known if trial.state.is_finished()]
+        self.journal.copy(running.cell, trials[running.copied :])
         running.copied = len(trials)

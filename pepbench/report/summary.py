@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from pepbench.analysis.recovery import (
     recover,
 )
 from pepbench.errors import RecordError
-from pepbench.records import Record, RecordStore, parse_record
+from pepbench.records import RecordStore
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Find
         If the folder holds no record, or one of another schema version.
     """
     store = RecordStore(folder, warn)
-    records = list(_whole_records(store))
+    records = list(store.whole())
     if not records:
         raise RecordError(f"no records in {folder}; run: pepbench run --out {folder}")
     analysis = analyse(
@@ -128,16 +128,6 @@ def _loaded(load: Callable[[], T], warn: Callable[[str], None]) -> T | None:
 def _objects(frame: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:
     rows = frame.to_dict("records")
     return [{column: _plain(row[column]) for column in columns} for row in rows]
-
-
-def _whole_records(store: RecordStore) -> Iterator[Record]:
-    """The store's records, and those that only lack their predictions: their figures still hold."""
-    for path in sorted(store.records.glob("*.json")):
-        record = store.get(path.stem)
-        if record is None and path.exists():
-            record = parse_record(path.read_bytes(), path)
-        if record is not None:
-            yield record
 
 
 def _plain(value: Any) -> Any:

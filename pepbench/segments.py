@@ -1,0 +1,119 @@
+"""Many finished records in one Parquet file, found again by key.
+
+A file for each record is what survives a power cut best, but a million of them take minutes to
+open. A segment holds the same texts, sorted by key, beside columns of what tables need.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pepbench.errors import RecordError
+
+ROWS_AT_ONCE = 2000
+"""Records that are decompressed together."""
+
+COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("dataset", pa.string()),
+        ("backbone", pa.string()),
+        ("method", pa.string()),
+        ("budget", pa.string()),
+        ("role", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("n_parameters", pa.int64()),
+        ("n_bytes", pa.int64()),
+        ("validation_auc", pa.float64()),
+        ("test_auc", pa.float64()),
+        ("seconds", pa.float64()),
+        ("record", pa.binary()),
+    ]
+)
+"""Of a segment; ``record`` is the JSON text, ``seconds`` wall time of all phases."""
+
+FIGURES = [name for name in COLUMNS.names if name != "record"]
+"""All columns but the text."""
+
+
+def segment_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The content of a segment.
+
+    Parameters
+    ----------
+    rows
+        A value for each of :data:`COLUMNS`, in any order.
+    """
+    ordered = sorted(rows, key=lambda row: row["key"])
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(ordered, COLUMNS),
+        buffer,
+        compression="zstd",
+        row_group_size=ROWS_AT_ONCE,
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+class Segment:
+    """A segment opened for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    RecordError
+        If the file is cut short or otherwise no segment.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            if self._file.schema_arrow.names != COLUMNS.names:
+                raise RecordError(f"{path}: is no segment of records")
+            keys = self._file.read(["key"]).column("key").to_numpy(zero_copy_only=False)
+        except (pa.ArrowException, OSError) as error:
+            raise RecordError(f"{path}: {' '.join(str(error).split())}") from None
+        self.keys: NDArray[np.bytes_] = keys.astype("S64")
+        """(n,), ascending."""
+        self._group, self._texts = -1, pa.chunked_array([], pa.binary())
+
+    def text(self, key: str) -> bytes | None:
+        """The record of ``key``; None if it is not here.
+
+        Raises
+        ------
+        RecordError
+            If it cannot be read.
+        """
+        wanted = np.bytes_(key.encode())
+        place = int(np.searchsorted(self.keys, wanted))
+        if place == len(self.keys) or self.keys[place] != wanted:
+            return None
+        group, row = divmod(place, ROWS_AT_ONCE)
+        if group != self._group:
+            try:
+                self._texts = self._file.read_row_group(group, ["record"]).column("record")
+            except (pa.ArrowException, OSError) as error:
+                raise RecordError(f"{self.path}: {' '.join(str(error).split())}") from None
+            self._group = group
+        text: bytes = self._texts[row].as_py()
+        return text
+
+    def figures(self) -> pa.Table:
+        """All columns but the text."""
+        return self._file.read(FIGURES)
