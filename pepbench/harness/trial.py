@@ -19,6 +19,7 @@ from pepbench.data.splits import Rows, Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
 from pepbench.harness.live import live_file
+from pepbench.harness.pruning import should_stop
 from pepbench.method import Embedding, Fitted, Layout, Method, to_numpy
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
@@ -34,7 +35,7 @@ from pepbench.records import (
     npy_sha256,
 )
 from pepbench.training.allocation import keep_freed_memory
-from pepbench.training.task import TrialTask
+from pepbench.training.task import Pruned, TrialTask
 from pepbench.training.watch import Watcher
 
 
@@ -103,6 +104,9 @@ def _run_trial(spec: TrialSpec, surroundings: Surroundings, watch: Watcher) -> O
             figures |= scores
     except Infeasible as error:
         status, reason = "infeasible", str(error)
+    except Pruned as stop:
+        status, reason = "pruned", f"{stop} by the plan's pruner"
+        figures = _figures_of_pruned(stop, task.optimizer)
     except (Exception, SystemExit) as error:
         figures, predictions, widths = {}, None, None
         status, reason = "failed", describe_failure(error)
@@ -263,7 +267,17 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -
         seed=spec.seed,
         device=torch.device(spec.device),
         watch=watch,
+        should_stop=should_stop(spec.pruning),
     )
+
+
+def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[str, Any]:
+    best = max(stop.curve, key=lambda point: point.auc)
+    return {
+        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss),
+        "curve": [EpochRecord(**vars(point)) for point in stop.curve],
+        "optimizer": optimizer,
+    }
 
 
 def _figures(fitted: Fitted, optimizer: OptimiserKind | None) -> dict[str, Any]:

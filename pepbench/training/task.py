@@ -41,8 +41,25 @@ EVALUATION_BATCH = 4096
 HELD_OUT = 10
 """Of so many training rows, one is held out for a search that wants it."""
 
+LAST_PHASE = "train"
+"""Name of the phase in which the result is trained; see :meth:`pepbench.method.Task.train`."""
+
 _TRAIN_ORDER = 0
 """Stream of shuffles of the standard fit, so that every method sees the same order there."""
+
+
+class Pruned(Exception):
+    """A training was stopped early, because its trial does worse than others.
+
+    Parameters
+    ----------
+    curve
+        Of the training until then.
+    """
+
+    def __init__(self, curve: tuple[EpochScore, ...]) -> None:
+        super().__init__(f"stopped after epoch {curve[-1].epoch}")
+        self.curve = curve
 
 
 class Clock:
@@ -100,6 +117,8 @@ class TrialTask(Task):
         Where models and batches live.
     watch
         Told where the training stands.
+    should_stop
+        Asked after each epoch of the last training, with its number and its validation AUC.
     """
 
     def __init__(
@@ -113,6 +132,7 @@ class TrialTask(Task):
         seed: int,
         device: torch.device | None = None,
         watch: Watcher = unwatched,
+        should_stop: Callable[[int, float], bool] = lambda _epoch, _auc: False,
     ) -> None:
         self.fields = fields
         self.dim = dim
@@ -127,6 +147,7 @@ class TrialTask(Task):
         self._seed = seed
         self.device = device or torch.device("cpu")
         self._teller = Teller(watch)
+        self._should_stop = should_stop
         self._streams = itertools.count(_TRAIN_ORDER + 1)
         self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
 
@@ -183,7 +204,13 @@ class TrialTask(Task):
         phase: str = "train",
         after_epoch: Callable[[int], None] | None = None,
     ) -> Fitted:
-        """Epochs with early stopping on validation AUC, best epoch restored."""
+        """Epochs with early stopping on validation AUC, best epoch restored.
+
+        Raises
+        ------
+        Pruned
+            If the trial is not worth going on with; never in trainings before the last.
+        """
         with self.clock.phase(phase):
             optimiser = self.optimiser(model)
             curve: list[EpochScore] = []
@@ -204,6 +231,9 @@ class TrialTask(Task):
                     best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
                 elif epoch - best.epoch >= self.settings.patience:
                     break
+                last = epoch == self.settings.epochs
+                if phase == LAST_PHASE and not last and self._should_stop(epoch, scores.auc):
+                    raise Pruned(tuple(curve))
             assert best is not None  # epochs >= 1
             model.load_state_dict(best_state)
         return Fitted(model, Scores(best.auc, best.log_loss), tuple(curve))
