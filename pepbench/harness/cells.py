@@ -69,7 +69,7 @@ class Cell:
     @property
     def sampler_seed(self) -> int:
         """The same for all budgets of a method, so that their first trials coincide."""
-        return _hashed_seed(str(self.plan.seed), "sampler", *self.name[:3])
+        return _hashed_seed(str(self.plan.seed), "sampler", *family(self))
 
     def default(self) -> Choice:
         """The method as its paper has it, under the default settings."""
@@ -130,6 +130,11 @@ def training_spec(
         optimizer=plan.optimizer,
         precision=plan.precision,
     )
+
+
+def family(cell: Cell) -> tuple[str, str, str]:
+    """Data set, backbone, method: cells alike in these may share searches and warm each other."""
+    return cell.name[:3]
 
 
 def tuning_seed(plan: Plan) -> int:

@@ -16,7 +16,7 @@ import optuna
 from filelock import FileLock, Timeout
 
 from pepbench.errors import PlanError
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, CellName, family
 from pepbench.harness.executors import local_executor, stop_at_once
 from pepbench.harness.journal import Journal
 from pepbench.harness.live import LIVE_FOLDER
@@ -25,11 +25,11 @@ from pepbench.harness.trial import (
     Surroundings,
     describe_failure,
     failed_record,
-    run_trial,
+    run_trials,
 )
-from pepbench.harness.tuning import CellProgram, new_study, stand_in, work_off
+from pepbench.harness.tuning import CellProgram, new_study, sharing_key, stand_in, work_off
 from pepbench.plan import Plan
-from pepbench.records import Record, RecordStore, TrialSpec, write_atomically
+from pepbench.records import Record, RecordStore, TrialSpec, best_trial, write_atomically
 
 PLAN_FILE = "plan.toml"
 JOURNAL_FILE = "optuna-journal.log"
@@ -173,6 +173,8 @@ class _Running:
 class _Job:
     running: _Running
     spec: TrialSpec
+    sharing: str | None
+    """What it has in common with trials that the same search serves."""
     deaths: int = 0
     """Worker processes that died while it ran alone."""
 
@@ -190,30 +192,38 @@ class _Coordinator:
     queue: deque[_Job] = field(default_factory=deque)
     suspects: deque[_Job] = field(default_factory=deque)
     """Lost when a worker died; run alone, so that only the one to blame is given up."""
+    best: dict[CellName, Record | None] = field(default_factory=dict)
+    """Of the cells that are done."""
 
     def run(self, cells: list[Cell]) -> Tally:
         """Keep every worker busy until no cell is left."""
         waiting = deque(cells)
-        in_flight: dict[Future[Outcome], _Job] = {}
+        in_flight: dict[Future[list[Outcome]], list[_Job]] = {}
         executor = self.make_executor()
         try:
             while waiting or self.queue or self.suspects or in_flight:
-                while waiting and len(self.queue) + len(in_flight) < self.jobs:
-                    self._begin(waiting.popleft())
+                while len(self.queue) + len(in_flight) < self.jobs:
+                    cells = self._next_cells(waiting)
+                    if not cells:
+                        break
+                    for cell in cells:
+                        self._begin(cell)
                 at_once = 1 if self.suspects else self.jobs
                 while (self.suspects or self.queue) and len(in_flight) < at_once:
-                    job = (self.suspects or self.queue).popleft()
-                    self.progress.trial_started(job.running.cell, job.spec)
-                    in_flight[self._submit(executor, job)] = job
+                    jobs = self._next_jobs()
+                    for job in jobs:
+                        self.progress.trial_started(job.running.cell, job.spec)
+                    in_flight[self._submit(executor, jobs)] = jobs
                 if not in_flight:
                     continue
                 done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                 alone = len(in_flight) == 1
                 ended = [(in_flight.pop(future), future) for future in done]
-                lost = [job for job, future in ended if not self._collect(job, future)]
+                lost = [jobs for jobs, future in ended if not self._collect(jobs, future)]
                 if lost:
                     # Every other trial in flight is lost with the pool.
-                    self._try_again([*lost, *in_flight.values()], alone)
+                    lost += in_flight.values()
+                    self._try_again([job for jobs in lost for job in jobs], alone)
                     in_flight.clear()
                     stop_at_once(executor)
                     executor = self.make_executor()
@@ -225,17 +235,45 @@ class _Coordinator:
         executor.shutdown()
         return Tally(self.made, self.reused)
 
-    def _submit(self, executor: Executor, job: _Job) -> Future[Outcome]:
+    def _next_cells(self, waiting: deque[Cell]) -> list[Cell]:
+        """The next cell that need not wait for another, with those that may share its searches."""
+        first = next((cell for cell in waiting if self._ready(cell)), None)
+        if first is None:
+            return []
+        cells = [cell for cell in waiting if cell is first or self._served_with(cell, first)]
+        for cell in cells:
+            waiting.remove(cell)
+        return cells
+
+    def _ready(self, cell: Cell) -> bool:
+        return cell.neighbour is None or cell.neighbour in self.best
+
+    def _served_with(self, cell: Cell, first: Cell) -> bool:
+        shares = first.default().method.shares_search
+        return shares and family(cell) == family(first) and self._ready(cell)
+
+    def _next_jobs(self) -> list[_Job]:
+        """The next job, and those in the queue that the same search serves."""
+        if self.suspects:
+            return [self.suspects.popleft()]
+        first = self.queue.popleft()
+        mates = [job for job in self.queue if job.sharing and job.sharing == first.sharing]
+        for job in mates:
+            self.queue.remove(job)
+        return [first, *mates]
+
+    def _submit(self, executor: Executor, jobs: list[_Job]) -> Future[list[Outcome]]:
         try:
-            return executor.submit(run_trial, job.spec, self.surroundings)
+            return executor.submit(run_trials, [job.spec for job in jobs], self.surroundings)
         except BrokenExecutor as error:  # a worker died while idle
-            future: Future[Outcome] = Future()
+            future: Future[list[Outcome]] = Future()
             future.set_exception(error)
             return future
 
     def _begin(self, cell: Cell) -> None:
         study = new_study(cell)
-        running = _Running(cell, work_off(cell, study), study)
+        neighbour_best = None if cell.neighbour is None else self.best[cell.neighbour]
+        running = _Running(cell, work_off(cell, study, neighbour_best), study)
         self._advance(running, first=True)
 
     def _advance(self, running: _Running, first: bool = False) -> None:
@@ -250,7 +288,7 @@ class _Coordinator:
                     running.batch = running.program.send(answers)
             except StopIteration:
                 self._copy_trials(running)
-                self.progress.cell_done(running.cell)
+                self._done(running)
                 return
             except Exception as error:
                 # The method's own suggest() raised: its cell fails, the others go on.
@@ -259,7 +297,9 @@ class _Coordinator:
             self._copy_trials(running)
             missing = [spec for spec in running.batch if not self._reuse(running, spec)]
             if missing:
-                self.queue.extend(_Job(running, spec) for spec in missing)
+                self.queue.extend(
+                    _Job(running, spec, sharing_key(running.cell, spec)) for spec in missing
+                )
                 return
 
     def _reuse(self, running: _Running, spec: TrialSpec) -> bool:
@@ -271,14 +311,15 @@ class _Coordinator:
         self.progress.trial_done(running.cell, record, reused=True)
         return True
 
-    def _collect(self, job: _Job, future: Future[Outcome]) -> bool:
+    def _collect(self, jobs: list[_Job], future: Future[list[Outcome]]) -> bool:
         """Take a future's outcome; False if the worker pool is broken."""
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             return False
         if error is not None:
             raise error
-        self._keep(job, future.result())
+        for job, outcome in zip(jobs, future.result(), strict=True):
+            self._keep(job, outcome)
         return True
 
     def _try_again(self, jobs: list[_Job], alone: bool) -> None:
@@ -296,6 +337,10 @@ class _Coordinator:
         self.store.put(record)
         self.made += 1
         self.progress.trial_done(running.cell, record, reused=False)
+        self._done(running)
+
+    def _done(self, running: _Running) -> None:
+        self.best[running.cell.name] = best_trial(running.records.values())
         self.progress.cell_done(running.cell)
 
     def _keep(self, job: _Job, outcome: Outcome) -> None:

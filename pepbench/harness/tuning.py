@@ -12,6 +12,7 @@ from pepbench.component import Trial, Value
 from pepbench.harness.cells import Cell, final_seeds, tuning_seed
 from pepbench.harness.pruning import pruning_of
 from pepbench.harness.space import Point, choice_of, grid, point_of, suggested
+from pepbench.method import Method
 from pepbench.records import Record, TrialSpec, best_trial
 
 CellProgram = Generator[list[TrialSpec], list[Record], None]
@@ -116,6 +117,18 @@ def stand_in(cell: Cell, records: Iterable[Record]) -> TrialSpec:
 
 def _final(best: Record, seed: int) -> TrialSpec:
     return best.spec.model_copy(update={"seed": seed, "role": "final", "pruning": None})
+
+
+def sharing_key(cell: Cell, spec: TrialSpec) -> str | None:
+    """What trials have in common that one search serves: all but the budget.
+
+    None for trials that each need a search of their own: because of the method, or because a
+    pruner holds them against trials at their own budget.
+    """
+    method = cast(Method, cell.method.component.from_options(spec.method.options))
+    if not method.shares_search or spec.pruning is not None:
+        return None
+    return spec.model_copy(update={"budget": "", "budget_parameters": 0}).key()
 
 
 def sampler(cell: Cell) -> optuna.samplers.BaseSampler:

@@ -86,6 +86,17 @@ class Clock:
             self._settle()
             self._running.pop()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Forget the time within when it is over."""
+        self._settle()
+        held = dict(self.seconds)
+        try:
+            yield
+        finally:
+            self._settle()
+            self.seconds = held
+
     def _settle(self) -> None:
         moment = (time.perf_counter(), time.process_time())
         if self._running:
@@ -148,7 +159,7 @@ class TrialTask(Task):
         self.device = device or torch.device("cpu")
         self._teller = Teller(watch)
         self._should_stop = should_stop
-        self._streams = itertools.count(_TRAIN_ORDER + 1)
+        self._streams = _TRAIN_ORDER
         self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
 
     @property
@@ -261,6 +272,17 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let what is done within leave no trace on what comes after."""
+        held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.clock.aside():
+            try:
+                yield
+            finally:
+                self.rng.bit_generator.state, self._streams, self.samples, self.optimizer = held
+
     def _rows_of(self, part: Part) -> Rows:
         if part not in self._rows:
             train = self._rows["train"]
@@ -284,7 +306,8 @@ class TrialTask(Task):
     def _endless(
         self, part: Part, model: Model, optimiser: torch.optim.Optimizer
     ) -> Iterator[Step]:
-        stream = next(self._streams)
+        self._streams += 1
+        stream = self._streams
         rows = self._rows_of(part)
         number = 0
         for epoch in itertools.count(1):

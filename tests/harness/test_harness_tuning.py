@@ -5,10 +5,12 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from run_helpers import predictions, records, results
 
+import pepbench.harness.run as harness_run
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, expand
 from pepbench.harness.tuning import new_study, work_off
 from pepbench.plan import Plan
+from pepbench.records import best_trial
 
 TINY_PLAN = Plan(
     methods=("pep:max_steps=50", "uniform", "full"),
@@ -163,3 +165,60 @@ def test_tuned_backbone_stays_one_cell_and_time_bounds_tuning(pepbench, tmp_path
     tuning = [r for r in records(tmp_path / "out") if r.spec.role == "tuning"]
     spent = sorted(r.cpu_seconds() for r in tuning)
     assert sum(spent[:-1]) < 0.2 <= sum(spent)
+
+
+def searched(monkeypatch):
+    """Counts how many trials each job has."""
+    sizes = []
+    run = harness_run.run_trials
+
+    def counted(specs, surroundings):
+        sizes.append(len(specs))
+        return run(specs, surroundings)
+
+    monkeypatch.setattr(harness_run, "run_trials", counted)
+    return sizes
+
+
+SHARED = ("--methods=pep:max_steps=40,magnitude", "--sampler=random", "--trials=3")
+
+
+def test_one_search_serves_all_budgets_and_changes_nothing(tiny_run, tmp_path, monkeypatch):
+    sizes = searched(monkeypatch)
+    assert tiny_run(*SHARED, "--budgets=50%,20%,5%", "--out=together").code == 0
+    assert sizes.count(3) >= 6
+    sizes.clear()
+    for budget in ("50%", "20%", "5%"):
+        assert tiny_run(*SHARED, f"--budgets={budget}", f"--out={budget}").code == 0
+    assert set(sizes) == {1}
+    apart = [results(tmp_path / budget) for budget in ("50%", "20%", "5%")]
+    assert results(tmp_path / "together") == apart[0] | apart[1] | apart[2]
+    kept = [predictions(tmp_path / budget) for budget in ("50%", "20%", "5%")]
+    assert predictions(tmp_path / "together") == kept[0] | kept[1] | kept[2]
+
+
+def test_budgets_at_which_a_shared_search_fails_are_told_why(tiny_run, tmp_path):
+    method = "--methods=pep:max_steps=40:at_limit=infeasible"
+    assert tiny_run(method, "--budgets=100%,1%", "--trials=1", "--out=out").code == 0
+    tuning = {r.spec.budget: r for r in records(tmp_path / "out") if r.spec.role == "tuning"}
+    assert tuning["100%"].status == "ok"
+    assert (tuning["1%"].status, "40 steps" in tuning["1%"].reason) == ("infeasible", True)
+
+
+def test_warm_start_repeats_the_larger_budgets_best(tiny_run, tmp_path):
+    plan = ("--methods=mde", "--budgets=20%,50%", "--sampler=random", "--warm-start", "--trials=3")
+    assert tiny_run(*plan, "--out=out").code == 0
+    tuning = {
+        budget: [
+            r
+            for r in records(tmp_path / "out")
+            if (r.spec.role, r.spec.budget) == ("tuning", budget)
+        ]
+        for budget in ("20%", "50%")
+    }
+    best = best_trial(tuning["50%"]).spec
+    assert [len(found) for found in tuning.values()] == [3, 3] or best.training.l2 == 1e-5
+    assert any(
+        (r.spec.training, r.spec.method) == (best.training, best.method) for r in tuning["20%"]
+    )
+    assert "0 trials run" in tiny_run(*plan, "--out=out").err
