@@ -188,6 +188,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print how long what is missing will take.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     verbose: Annotated[
@@ -244,6 +247,8 @@ def run(
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)
+    if estimate:
+        return workflow.print_estimate(plan, where, as_json)
     command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
 

@@ -68,8 +68,12 @@ class Cell:
 
     @property
     def sampler_seed(self) -> int:
-        """The same for all budgets of a method, so that their first trials coincide."""
-        return _hashed_seed(str(self.plan.seed), "sampler", *family(self))
+        """The same for all budgets of a method, so that their first trials coincide.
+
+        Not where budgets warm each other: what the neighbour found would be drawn again.
+        """
+        name = self.name if self.plan.warm_start else family(self)
+        return _hashed_seed(str(self.plan.seed), "sampler", *name)
 
     def default(self) -> Choice:
         """The method as its paper has it, under the default settings."""
@@ -101,14 +105,6 @@ class Cell:
             device=plan.device,
             pruning=pruning,
         )
-
-    def most_steps(self) -> int:
-        """An upper bound on the training steps of all trials and final runs."""
-        method = cast(Method, self.method.default())
-        smallest = min((self.plan.batch_size, *self.plan.tune_batch_size))
-        per_epoch = -(-len(self.splits.train.labels) // smallest)
-        fits = self.plan.trials + self.plan.seeds
-        return fits * method.most_steps(per_epoch, self.plan.epochs)
 
     def _tuned(self) -> tuple[str, ...]:
         if not self.plan.tune_backbone:

@@ -18,6 +18,9 @@ from pepbench.records import Record, TrialSpec, best_trial
 CellProgram = Generator[list[TrialSpec], list[Record], None]
 """Asks for trials in batches and is sent their records."""
 
+STARTUP_TRIALS = 10
+"""Before ``tpe`` and ``gp`` have seen so many, they choose at random."""
+
 UNSUCCESSFUL_SHARE = 1 / 20
 """Of a tuning time, what a trial without a result counts as at least, so that a method that fails
 at once does not fail for ever."""
@@ -138,9 +141,14 @@ def sampler(cell: Cell) -> optuna.samplers.BaseSampler:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if cell.plan.sampler == "tpe":
             # The liar matters within a batch only: elsewhere no other trial is under way.
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            return optuna.samplers.TPESampler(
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS,
+                multivariate=True,
+                constant_liar=True,
+            )
         if cell.plan.sampler == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
     # A grid is prescribed as a whole and leaves its sampler nothing to choose.
     return optuna.samplers.RandomSampler(seed=seed)
 
