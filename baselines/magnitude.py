@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
+
+from torch import Tensor, nn
 
 from pepbench.method import (
     Fitted,
@@ -40,12 +44,34 @@ class Magnitude(Method):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train, prune, train."""
+        initial, trained, backbone = self.pretrained(task)
+        return self.pruned(task, initial, trained, backbone, budget)
+
+    @property
+    def shares_search(self) -> bool:
+        """The first training does not depend on the budget."""
+        return True
+
+    def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
+        """Train once; prune and train for each budget."""
+        initial, trained, backbone = self.pretrained(task)
+        for budget in budgets:
+            with task.aside():
+                yield self.pruned(task, initial, trained, copy.deepcopy(backbone), budget)
+
+    def pretrained(self, task: Task) -> tuple[Tensor, Tensor, nn.Module]:
+        """The full table (N, D) before and after training, and the backbone trained with it."""
         table = PlainTable(task.fields.n_features, task.dim)
         initial = table.table.detach().clone()
         dense = task.model(table)
         task.train(dense, phase="pretrain")
-        trained = table.table.detach()
+        return initial, table.table.detach(), dense.backbone
+
+    def pruned(
+        self, task: Task, initial: Tensor, trained: Tensor, backbone: nn.Module, budget: int
+    ) -> Fitted:
+        """Keep the largest entries and train them; ``backbone`` may be trained on."""
         mask = largest_entries(trained.abs(), budget)
         if self.start == "initial":
             return task.train(task.model(MaskedTable(initial, mask)))
-        return task.train(Model(MaskedTable(trained, mask), dense.backbone))
+        return task.train(Model(MaskedTable(trained, mask), backbone))

@@ -66,7 +66,7 @@ class SleepingPool:
 
     def _sleep(self, call: Call) -> Answer:
         time.sleep(TRIAL_SECONDS)
-        return [Answered.of(Outcome(record_of(call.spec)))]
+        return [Answered.of(Outcome(record_of(spec))) for spec in call.specs]
 
     def died(self, error: BaseException) -> str | None:  # noqa: ARG002
         return None

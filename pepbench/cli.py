@@ -101,6 +101,7 @@ def _root(
     "  pepbench run --methods pep,mde,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
     "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
+    "  pepbench run --tuning-time 10m --sampler random --pruner median --batch 4\n\n"
     "  pepbench run plan.toml --executor dask://head:8786 --trial-timeout 30m\n\n"
     "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan"
 )
@@ -126,6 +127,40 @@ def run(
         typer.Option(help="Comma-separated: 5% of the full table, 50k parameters, or 2MB."),
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Tuning trials of each cell.")] = None,
+    tuning_time: Annotated[
+        str | None,
+        typer.Option(help="Instead of --trials: CPU time of each cell's tuning, such as 10m."),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Who chooses trials after the default: tpe, random, gp or grid."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Trials of a cell asked for at once, to run side by side.")
+    ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(help="Who stops tuning trials early: none, median or halving.")
+    ] = None,
+    warm_start: Annotated[
+        bool | None,
+        typer.Option(
+            "--warm-start/--no-warm-start",
+            help="Second trial of a cell: the best of the next larger budget.",
+            show_default=False,
+        ),
+    ] = None,
+    tune_batch_size: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated batch sizes to tune over, --batch-size among them."),
+    ] = None,
+    tune_backbone: Annotated[
+        bool | None,
+        typer.Option(
+            "--tune-backbone/--no-tune-backbone",
+            help="Tune the backbone's options too.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Final runs of each cell.")] = None,
     dim: Annotated[int | None, typer.Option(help="Width D of the full table.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of a training.")] = None,
@@ -185,6 +220,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time.")
     ] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print how long what is missing will take.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     verbose: Annotated[
@@ -207,6 +245,13 @@ def run(
     }
     numbers = {
         "trials": trials,
+        "tuning_time": tuning_time,
+        "sampler": sampler,
+        "batch": batch,
+        "pruner": pruner,
+        "warm_start": warm_start,
+        "tune_batch_size": None if tune_batch_size is None else _sizes(tune_batch_size),
+        "tune_backbone": tune_backbone,
         "seeds": seeds,
         "dim": dim,
         "epochs": epochs,
@@ -251,6 +296,8 @@ def run(
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)
+    if estimate:
+        return workflow.print_estimate(plan, where, as_json)
     command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
 
@@ -263,6 +310,13 @@ def _named_folders(texts: list[str] | None) -> dict[str, str]:
             raise PlanError(f"--raw: {text!r} is not NAME=FOLDER; write ml-100k=/shared/ml-100k")
         named[name] = str(Path(folder).resolve())
     return named
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        _fail(f"--tune-batch-size: {text!r} is no list of whole numbers; write, say, 512,1024")
 
 
 @app.command(

@@ -17,6 +17,8 @@ A method is a frozen dataclass whose fields are its hyper-parameters (see
 * **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
   :meth:`Task.train`; work within a step belongs into the embedding's ``forward``.
+* **Many budgets in one search** (pep, magnitude): :attr:`Method.shares_search` and
+  :meth:`Method.fit_many`.
 * **After training** (``+int8``): fit the inner method, replace its embedding, then
   :meth:`Task.validate`.
 
@@ -26,7 +28,7 @@ Each phase is wrapped in ``with task.phase("search"):`` so that its time is acco
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
@@ -269,6 +271,14 @@ class Task(ABC):
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Account the time spent within to the phase ``name`` (not to the one around it)."""
 
+    @abstractmethod
+    def aside(self) -> AbstractContextManager[None]:
+        """Let what is done within leave no trace on what comes after.
+
+        Random numbers, batch orders and the clock go on afterwards as if it had not been. For
+        :meth:`Method.fit_many`, which trains a result aside and goes on with its search.
+        """
+
 
 @dataclass(frozen=True)
 class Method(Component, ABC):
@@ -295,6 +305,32 @@ class Method(Component, ABC):
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """An upper bound on the steps of one :meth:`fit`, for estimates of time."""
         return steps_per_epoch * epochs
+
+    @property
+    def shares_search(self) -> bool:
+        """Whether :meth:`fit_many` is there: one search serves several budgets."""
+        return False
+
+    def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
+        """One search that passes several budgets on its way.
+
+        Each result must be exactly that of :meth:`fit` at its budget and the same seed. When a
+        result is yielded, the task's clock must hold the time of the search until then and of this
+        result's own training: so train it within :meth:`Task.aside`, and yield there.
+
+        Parameters
+        ----------
+        task
+            As for :meth:`fit`.
+        budgets
+            In numbers of parameters, the largest first.
+
+        Yields
+        ------
+        Fitted
+            In the order of the budgets.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no fit_many()")
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""

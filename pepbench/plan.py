@@ -2,37 +2,179 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimiserKind, Precision
+from pepbench.records import OptimiserKind, Precision, PrunerKind
+
+SamplerKind = Literal["tpe", "random", "gp", "grid"]
+"""Who chooses the trials after the first."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-class Plan(BaseModel):
+def seconds_of(text: str) -> float:
+    """Read a time.
+
+    Raises
+    ------
+    ValueError
+        If it is not a number above zero with a unit of s, m or h.
+
+    >>> seconds_of("90s"), seconds_of("10m"), seconds_of("1.5h")
+    (90.0, 600.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is no time; write, say, 90s, 10m or 1.5h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class PlanException(_Model):
+    """Cells that a plan leaves out, or runs under other settings than the rest.
+
+    A cell is meant if each of its names matches one of the patterns given: the whole spec or its
+    name alone; ``*`` stands for any text. Of several exceptions for a cell later ones prevail.
+    """
+
+    methods: tuple[str, ...] = ("*",)
+    """Patterns of methods."""
+    datasets: tuple[str, ...] = ("*",)
+    """Patterns of data sets."""
+    backbones: tuple[str, ...] = ("*",)
+    """Patterns of backbones."""
+    budgets: tuple[str, ...] = ("*",)
+    """Patterns of budgets."""
+    reason: str = Field(min_length=1)
+    """Why; reports show it."""
+    skip: bool = False
+    """Leave these cells out."""
+    trials: int | None = Field(None, ge=1)
+    """Instead of the plan's."""
+    tuning_time: str | None = None
+    """Instead of the plan's."""
+    seeds: int | None = Field(None, ge=1)
+    """Instead of the plan's."""
+    epochs: int | None = Field(None, ge=1)
+    """Instead of the plan's."""
+    patience: int | None = Field(None, ge=1)
+    """Instead of the plan's."""
+
+    @field_validator("methods", "datasets", "backbones", "budgets", mode="before")
+    @classmethod
+    def _filled_list(cls, patterns: object) -> object:
+        return _filled(patterns)
+
+    @field_validator("tuning_time")
+    @classmethod
+    def _legal_time(cls, text: str | None) -> str | None:
+        return _legal_time(text)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.skip == bool(self.settings()):
+            raise ValueError(
+                "an exception either skips cells (skip = true) or changes at least one of "
+                + ", ".join(_CHANGEABLE)
+            )
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The plan's keys that it changes, with their values."""
+        return {k: v for k in _CHANGEABLE if (v := getattr(self, k)) is not None}
+
+    def matches(self, dataset: str, backbone: str, method: str, budget: str) -> bool:
+        """Whether it is about this cell."""
+        pairs = (
+            (dataset, self.datasets),
+            (backbone, self.backbones),
+            (method, self.methods),
+            (budget, self.budgets),
+        )
+        return all(
+            any(fnmatchcase(spec, p) or fnmatchcase(spec.split(":")[0], p) for p in patterns)
+            for spec, patterns in pairs
+        )
+
+    def describe(self) -> str:
+        """One line for reports: which cells, what is different, and why."""
+        meant = [
+            f"{kind} {', '.join(patterns)}"
+            for kind in ("datasets", "backbones", "methods", "budgets")
+            if (patterns := getattr(self, kind)) != ("*",)
+        ]
+        changes = [f"{key} = {value}" for key, value in self.settings().items()]
+        what = "left out" if self.skip else ", ".join(changes)
+        return f"{'; '.join(meant) or 'all cells'}: {what} ({self.reason})"
+
+
+_CHANGEABLE = ("trials", "tuning_time", "seeds", "epochs", "patience")
+
+
+class Plan(_Model):
     """Everything that decides the results of a run; the same for every method.
 
     The fields are the keys of ``plan.toml``. Methods, data sets and backbones are specs: names,
     with options that are fixed rather than tuned (``pep:granularity=feature``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
     methods: tuple[str, ...] = ("pep", "mde", "uniform", "full")
+    """Specs of methods."""
     datasets: tuple[str, ...] = ("synthetic",)
+    """Specs of data sets."""
     backbones: tuple[str, ...] = ("fm",)
+    """Specs of backbones."""
     budgets: tuple[str, ...] = ("50%", "10%")
-    """Shares of the full table (``5%``), numbers of parameters (``50k``) or sizes (``2MB``)."""
+    """Shares of the full table (`5%`), numbers of parameters (`50k`) or sizes (`2MB`)."""
     dim: int = Field(32, ge=1, le=4096)
     """D, the width of the full table."""
     trials: int = Field(5, ge=1)
-    """Tuning trials of each cell; the first is the method's default."""
+    """Tuning trials of each cell; the first is the method's default. Not with `tuning_time`."""
+    tuning_time: str | None = None
+    """Instead of `trials`: CPU time of each cell's tuning trials, such as `10m`. New trials are
+    asked for until it is used up."""
+    sampler: SamplerKind = "tpe"
+    """Who chooses the other trials: `tpe`, `random`, `gp` (a Gaussian process), or `grid` (3 points
+    of each range, all their combinations, in an order drawn by the seed)."""
+    batch: int = Field(1, ge=1)
+    """Trials of a cell that are asked for at once, so that they can run side by side; the sampler
+    learns from a batch when all of it is done."""
+    pruner: PrunerKind = "none"
+    """Who stops tuning trials early by their validation AUC: `none`, `median` or `halving`."""
+    warm_start: bool = False
+    """The second trial of a cell repeats the best of the next larger budget's."""
+    tune_batch_size: tuple[int, ...] = ()
+    """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
+    tune_backbone: bool = False
+    """Tune the backbone's options too, in the ranges that `pepbench show backbone` tells."""
     seeds: int = Field(3, ge=1)
     """Final runs of each cell, with the best trial's hyper-parameters."""
     epochs: int = Field(60, ge=1)
@@ -40,17 +182,22 @@ class Plan(BaseModel):
     patience: int = Field(5, ge=1)
     """Stop after this many epochs without a better validation AUC."""
     batch_size: int = Field(1024, ge=1)
+    """Rows of a training step."""
     clip: float = Field(100.0, gt=0)
     """Largest Euclidean norm of a gradient."""
     optimizer: OptimiserKind = "auto"
-    """Adam or Adagrad, dense or by the row; ``auto`` is Adam, by the row for large tables."""
+    """`adam`, `adagrad`, by the row `lazy-adam`, `row-adagrad`; `auto`: Adam, by the row for large
+    tables."""
     precision: Precision = "float32"
-    """``bfloat16``: mixed precision, on CUDA only."""
+    """`bfloat16`: mixed precision, with `device = "cuda"`."""
     split_seed: int = Field(0, ge=0)
     """Of the random 80/10/10 split."""
     seed: int = Field(0, ge=0)
     """Of tuning and of the final runs' seeds."""
     device: str = "cpu"
+    """`cpu`, or `cuda`, `cuda:1`, …"""
+    exceptions: tuple[PlanException, ...] = Field((), alias="except")
+    """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
     @field_validator("device")
     @classmethod
@@ -62,15 +209,16 @@ class Plan(BaseModel):
     @field_validator("methods", "datasets", "backbones", "budgets", mode="before")
     @classmethod
     def _filled_list(cls, names: object) -> object:
-        if not isinstance(names, list | tuple):
-            raise ValueError(f'{names!r} is not a list; write ["{names}"]')
-        if not names:
-            raise ValueError("is empty; name at least one")
-        return tuple(names)
+        return _filled(names)
 
-    @field_validator("methods", "datasets", "backbones", "budgets")
+    @field_validator("tune_batch_size", "exceptions", mode="before")
     @classmethod
-    def _no_repeats(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _list(cls, values: object) -> object:
+        return tuple(values) if isinstance(values, list) else values
+
+    @field_validator("methods", "datasets", "backbones", "budgets", "tune_batch_size")
+    @classmethod
+    def _no_repeats(cls, names: tuple[object, ...]) -> tuple[object, ...]:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is listed twice")
@@ -85,6 +233,47 @@ class Plan(BaseModel):
             except PlanError as error:
                 raise ValueError(str(error)) from None
         return texts
+
+    @field_validator("tuning_time")
+    @classmethod
+    def _legal_time(cls, text: str | None) -> str | None:
+        return _legal_time(text)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.tuning_time is not None and "trials" in self.model_fields_set:
+            raise ValueError("trials and tuning_time exclude each other; give one of them")
+        sizes = self.tune_batch_size
+        if any(size < 1 for size in sizes) or (sizes and self.batch_size not in sizes):
+            raise ValueError(
+                f"tune_batch_size = {list(sizes)} must hold sizes above zero, and batch_size = "
+                f"{self.batch_size} among them, with which the first trial is made"
+            )
+        unused = "trials" if self.tuning_time is not None else "tuning_time"
+        for exception in self.exceptions:
+            if getattr(exception, unused) is not None:
+                raise ValueError(f"except: {unused} is not what this plan's tuning is bounded by")
+        return self
+
+    @property
+    def tuning_seconds(self) -> float | None:
+        """CPU seconds of a cell's tuning, where the plan bounds it by time."""
+        return None if self.tuning_time is None else seconds_of(self.tuning_time)
+
+    def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
+        """The plan as it stands for one cell, exceptions applied; None if it is left out."""
+        plan = self
+        for exception in self.exceptions:
+            if exception.matches(dataset, backbone, method, budget):
+                if exception.skip:
+                    return None
+                plan = plan.model_copy(update=exception.settings())
+        return plan
+
+    @classmethod
+    def keys(cls) -> list[str]:
+        """The keys of a plan file."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
 
     @classmethod
     def load(cls, path: Path | None, overrides: dict[str, Any]) -> Self:
@@ -103,9 +292,10 @@ class Plan(BaseModel):
                 raise PlanError(f"{path}: {error.strerror or error}") from None
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise PlanError(f"{path}: is not valid TOML: {error}") from None
-            for key in values:
-                if key not in cls.model_fields:
-                    raise PlanError(f"{path}: {unknown_name('key', key, cls.model_fields)}")
+            _refuse_unknown(values, path)
+        # The two exclude each other within a file or among flags; a flag replaces either.
+        for bound in {"trials", "tuning_time"} & overrides.keys():
+            values.pop("tuning_time" if bound == "trials" else "trials", None)
         values.update(overrides)
         try:
             return cls.model_validate(values)
@@ -114,13 +304,65 @@ class Plan(BaseModel):
 
     def to_toml(self) -> str:
         """The plan as a file that :meth:`load` reads back to an equal plan."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        values = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.tuning_time is not None:
+            del values["trials"]
+        for exception in values["except"]:
+            for key in [k for k, v in exception.items() if v in (["*"], False)]:
+                del exception[key]
+        if not values["except"]:
+            del values["except"]
+        return tomli_w.dumps(values)
+
+
+def reference() -> str:
+    """The keys of a plan as the Markdown tables of docs/plan.md."""
+    return "\n".join([*_table(Plan), "", "Keys of an `[[except]]`:", "", *_table(PlanException)])
+
+
+def _table(model: type[_Model]) -> Iterator[str]:
+    yield "| key | default | meaning |"
+    yield "|---|---|---|"
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        meaning = " ".join((field.description or "").split())
+        yield f"| `{field.alias or name}` | {default} | {meaning} |"
+
+
+def _refuse_unknown(values: dict[str, Any], path: Path) -> None:
+    for key in values:
+        if key not in Plan.keys():  # noqa: SIM118
+            raise PlanError(f"{path}: {unknown_name('key', key, Plan.keys())}")
+    exceptions = values.get("except")
+    for exception in exceptions if isinstance(exceptions, list) else ():
+        for key in exception if isinstance(exception, dict) else ():
+            if key not in PlanException.model_fields:
+                known = PlanException.model_fields
+                raise PlanError(f"{path}: {unknown_name('key of except', key, known)}")
+
+
+def _filled(names: object) -> object:
+    if not isinstance(names, list | tuple):
+        raise ValueError(f'{names!r} is not a list; write ["{names}"]')
+    if not names:
+        raise ValueError("is empty; name at least one")
+    return tuple(names)
+
+
+def _legal_time(text: str | None) -> str | None:
+    if text is not None:
+        seconds_of(text)
+    return text
 
 
 def _one_line(error: ValidationError, path: Path | None, overrides: dict[str, Any]) -> str:
     first = error.errors()[0]
-    key = str(first["loc"][0])
     cause = first.get("ctx", {}).get("error")
     reason = str(cause) if cause else f"{first['msg']}, got {first['input']!r}"
-    where = f"--{key.replace('_', '-')}" if key in overrides or path is None else f"{path}: {key}"
-    return f"{where}: {reason}"
+    if not first["loc"]:
+        return f"{path}: {reason}" if path else reason
+    key = ".".join(str(part) for part in first["loc"][:3:2])
+    name = str(first["loc"][0])
+    if name in overrides or path is None:
+        return f"--{name.replace('_', '-')}: {reason}"
+    return f"{path}: {key}: {reason}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -189,7 +189,13 @@ def quantised(kind: type[Method], suffix: str) -> type[Method]:
     scheme = SCHEMES[suffix]
 
     def fit(self: Method, task: Task, budget: int) -> Fitted:
-        fitted = kind.fit(self, task, budget)
+        return rounded(task, kind.fit(self, task, budget))
+
+    def fit_many(self: Method, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
+        for fitted in kind.fit_many(self, task, budgets):
+            yield rounded(task, fitted)
+
+    def rounded(task: Task, fitted: Fitted) -> Fitted:
         model = Model(QuantisedTable(fitted.model.embedding, scheme), fitted.model.backbone)
         scores = task.validate(model)
         notes = {**fitted.notes, "auc_before_rounding": fitted.validation.auc}
@@ -200,5 +206,6 @@ def quantised(kind: type[Method], suffix: str) -> type[Method]:
         "__module__": kind.__module__,
         "name": f"{kind.name}+{suffix}",
         "fit": fit,
+        "fit_many": fit_many,
     }
     return dataclass(frozen=True)(type(f"{kind.__name__}_{suffix}", (kind,), members))

@@ -44,7 +44,11 @@ PROTOCOL_VERSION = 1
 """Of everything between a spec and its result that no component's version covers."""
 
 Role = Literal["tuning", "final"]
-Status = Literal["ok", "infeasible", "failed"]
+Status = Literal["ok", "infeasible", "failed", "pruned"]
+"""``pruned``: a tuning trial that a pruner stopped early."""
+
+PrunerKind = Literal["none", "median", "halving"]
+"""Who stops tuning trials early."""
 
 
 class _Frozen(BaseModel):
@@ -60,6 +64,13 @@ class ComponentSpec(_Frozen):
     name: str
     options: dict[str, Value]
     version: int
+    tuned: tuple[str, ...] = ()
+    """Options of a backbone that the plan tunes; decides nothing."""
+
+    def untuned(self) -> ComponentSpec:
+        """What all trials of a cell have in common."""
+        fixed = {name: value for name, value in self.options.items() if name not in self.tuned}
+        return self.model_copy(update={"options": fixed})
 
 
 class DataSpec(_Frozen):
@@ -95,6 +106,20 @@ class TrainingSpec(_Frozen):
     precision: Precision = "float32"
 
 
+class PruningSpec(_Frozen):
+    """What decides when a tuning trial is stopped: a rule, and the trials it is held against.
+
+    They are those of its cell that had ended when it was asked for, so that the outcome does not
+    depend on what happens to run at the same time. Curves are validation AUCs by epoch, from 1.
+    """
+
+    pruner: PrunerKind
+    complete: tuple[tuple[float, ...], ...]
+    """Curves of trials that ran to their end."""
+    pruned: tuple[tuple[float, ...], ...] = ()
+    """Curves of trials that were stopped."""
+
+
 class TrialSpec(_Frozen):
     """Everything that decides the result of one trial."""
 
@@ -112,6 +137,8 @@ class TrialSpec(_Frozen):
     role: Role
     device: str = "cpu"
     protocol: int = PROTOCOL_VERSION
+    pruning: PruningSpec | None = None
+    """None for trials that nothing stops, such as final runs."""
 
     @property
     def cell(self) -> tuple[str, str, str, str]:
@@ -120,7 +147,13 @@ class TrialSpec(_Frozen):
 
     def key(self) -> str:
         """SHA-256 (hex) of the canonical JSON of this spec."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        # So that records made before these fields keep their keys.
+        for component in (content["backbone"], content["method"]):
+            del component["tuned"]
+        if self.pruning is None:
+            del content["pruning"]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -168,7 +201,7 @@ class Record(_Frozen):
     spec: TrialSpec
     status: Status
     reason: str | None = None
-    """Why the trial is infeasible or failed."""
+    """Why the trial is infeasible, failed or was stopped."""
     n_parameters: int | None = None
     n_bytes: int | None = None
     backbone_parameters: int | None = None
@@ -197,6 +230,10 @@ class Record(_Frozen):
     def search_seconds(self) -> float:
         """Wall seconds of all phases but ``train``."""
         return sum(phase.wall for name, phase in self.seconds.items() if name != "train")
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all phases."""
+        return sum(phase.cpu for phase in self.seconds.values())
 
     def train_seconds(self) -> float:
         """Wall seconds of the phase ``train``."""
@@ -227,6 +264,7 @@ def final_runs(records: Iterable[Record]) -> list[Record]:
         for record in records
         if record.spec.role == "final"
         and record.spec.method == best.spec.method
+        and record.spec.backbone == best.spec.backbone
         and record.spec.training == best.spec.training
     ]
     return sorted(finals, key=lambda record: record.spec.seed)

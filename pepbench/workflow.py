@@ -19,7 +19,7 @@ from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.display import duration
 from pepbench.harness.environment import check_device
-from pepbench.harness.estimate import estimated_seconds
+from pepbench.harness.estimate import CellEstimate, estimate, readable_records
 from pepbench.harness.executors import Settings, open_pool
 from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.live import LIVE_FOLDER
@@ -97,7 +97,7 @@ def _run_missing(plan: Plan, where: Where, stderr: Console, quiet: bool, verbose
     catalog = Catalog(where.plugins)
     cells = expand(plan, catalog)
     if where.shard is not None:
-        cells = cells[where.shard.number - 1 :: where.shard.of]
+        cells = where.shard.cells(cells)
     live = where.folder / LIVE_FOLDER
     shared = where.join or where.shard is not None
     with claimed_folder(where.folder, plan, where.join, where.shard) as claims:
@@ -167,33 +167,56 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
 
 
 def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
-    """Print the cells of a plan and how long it would take at most; runs and writes nothing."""
+    """Print the cells of a plan and how long it would take; runs and writes nothing."""
     cells = expand(plan, Catalog(where.plugins))
-    seconds = estimated_seconds(cells, where.settings.jobs)
+    expected = estimate(cells, readable_records(where.folder), where.settings.jobs)
     if as_json:
         document = {
             "folder": str(where.folder),
-            "cells": [_cell_row(cell) for cell in cells],
-            "trials": sum(cell.plan.trials + cell.plan.seeds for cell in cells),
-            "seconds_at_most": round(seconds),
+            "cells": [
+                _cell_row(cell, left) for cell, left in zip(cells, expected.cells, strict=True)
+            ],
+            "trials": sum(left.runs for left in expected.cells),
+            "seconds": round(expected.seconds, 1),
+            "exceptions": [exception.describe() for exception in plan.exceptions],
         }
         print(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
-    for cell in cells:
+    for cell, left in zip(cells, expected.cells, strict=True):
         print(
             f"{' '.join(cell.name)}: at most {cell.budget_parameters:,} of "
-            f"{cell.full_parameters:,} parameters, {plan.trials} trials + {plan.seeds} final runs"
+            f"{cell.full_parameters:,} parameters, {_tuning_words(cell.plan)} + "
+            f"{cell.plan.seeds} final runs; {left.runs} to do, {duration(left.seconds)} "
+            f"(by {left.basis})"
         )
+    for exception in plan.exceptions:
+        print(f"except {exception.describe()}")
+    runs = sum(left.runs for left in expected.cells)
     print(
-        f"{len(cells)} cells, {len(cells) * (plan.trials + plan.seeds)} runs; "
-        f"at most {duration(seconds)} on {where.settings.jobs} worker(s), "
-        "less where training stops early.\n"
-        f"Results would go to {where.folder}"
+        f"{len(cells)} cells, {runs} runs to do; about {duration(expected.seconds)} on "
+        f"{where.settings.jobs} worker(s).\nResults would go to {where.folder}"
     )
     return 0
 
 
-def _cell_row(cell: Cell) -> dict[str, str | int]:
+def print_estimate(plan: Plan, where: Where, as_json: bool) -> int:
+    """Print how long what is missing of a plan will take."""
+    cells = expand(plan, Catalog(where.plugins))
+    expected = estimate(cells, readable_records(where.folder), where.settings.jobs)
+    runs = sum(left.runs for left in expected.cells)
+    if as_json:
+        print(json.dumps({"runs": runs, "seconds": round(expected.seconds, 1)}))
+    else:
+        time, jobs = duration(expected.seconds), where.settings.jobs
+        print(f"{runs} runs to do; about {time} on {jobs} worker(s)")
+    return 0
+
+
+def _tuning_words(plan: Plan) -> str:
+    return f"{plan.trials} trials" if plan.tuning_time is None else f"{plan.tuning_time} of trials"
+
+
+def _cell_row(cell: Cell, left: CellEstimate) -> dict[str, str | int | float | None]:
     dataset, backbone, method, budget = cell.name
     return {
         "dataset": dataset,
@@ -202,7 +225,10 @@ def _cell_row(cell: Cell) -> dict[str, str | int]:
         "budget": budget,
         "budget_parameters": cell.budget_parameters,
         "full_parameters": cell.full_parameters,
-        "trials": cell.plan.trials,
+        "trials": cell.plan.trials if cell.plan.tuning_time is None else None,
+        "tuning_time": cell.plan.tuning_time,
         "seeds": cell.plan.seeds,
-        "most_steps": cell.most_steps(),
+        "runs": left.runs,
+        "seconds": round(left.seconds, 1),
+        "basis": left.basis,
     }

@@ -1,11 +1,20 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.errors import PlanError
-from pepbench.plan import Plan
+from pepbench.plan import Plan, PlanException, reference, seconds_of
 
 names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True).map(tuple)
+exceptions = st.builds(
+    PlanException,
+    methods=names,
+    budgets=st.sampled_from([("*",), ("1%", "2%")]),
+    reason=st.text(min_size=1),
+    epochs=st.integers(1, 99),
+)
 plans = st.builds(
     Plan,
     methods=names,
@@ -15,6 +24,9 @@ plans = st.builds(
     clip=st.floats(1e-3, 1e9),
     seed=st.integers(0, 2**40),
     device=st.sampled_from(["cpu", "cuda", "cuda:1"]),
+    sampler=st.sampled_from(["tpe", "random", "gp", "grid"]),
+    tune_batch_size=st.sampled_from([(), (512, 1024)]),
+    exceptions=st.lists(exceptions, max_size=2).map(tuple),
 )
 
 
@@ -39,3 +51,95 @@ def test_flags_override_the_file(tmp_path):
 def test_mistake_in_a_flag_names_the_flag(values, where):
     with pytest.raises(PlanError, match=f"^{where}: "):
         Plan.load(None, values)
+
+
+def test_plan_bounded_by_time_comes_back_without_trials(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(Plan(tuning_time="10m").to_toml())
+    assert "trials" not in path.read_text()
+    assert Plan.load(path, {}) == Plan(tuning_time="10m")
+    assert Plan.load(path, {"trials": 2}).tuning_time is None
+
+
+def test_trials_and_time_exclude_each_other(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text('trials = 7\ntuning_time = "10m"\n')
+    with pytest.raises(PlanError, match=r"plan\.toml: trials and tuning_time exclude"):
+        Plan.load(path, {})
+
+
+@pytest.mark.parametrize("text", ["10", "m", "-1m", "0s", "1 d", "1e3s"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="is no time"):
+        seconds_of(text)
+
+
+EXCEPT = """
+methods = ["pep:max_steps=9", "uniform", "full"]
+datasets = ["anime", "synthetic"]
+
+[[except]]
+methods = ["pep"]
+datasets = ["ani*"]
+skip = true
+reason = "too slow"
+
+[[except]]
+budgets = ["10%"]
+reason = "learns slowly"
+epochs = 90
+
+[[except]]
+methods = ["uniform"]
+reason = "to try"
+epochs = 70
+trials = 2
+"""
+
+
+def test_exceptions_leave_out_and_change_the_cells_that_they_name(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(EXCEPT)
+    plan = Plan.load(path, {})
+    assert plan.of_cell("anime", "fm", "pep:max_steps=9", "50%") is None
+    assert plan.of_cell("synthetic", "fm", "pep:max_steps=9", "50%") == plan
+    assert plan.of_cell("synthetic", "fm", "full", "10%").epochs == 90
+    both = plan.of_cell("anime", "fm", "uniform", "10%")
+    assert (both.epochs, both.trials, both.seeds) == (70, 2, plan.seeds)
+    assert [exception.describe() for exception in plan.exceptions] == [
+        "datasets ani*; methods pep: left out (too slow)",
+        "budgets 10%: epochs = 90 (learns slowly)",
+        "methods uniform: trials = 2, epochs = 70 (to try)",
+    ]
+    path.write_text(plan.to_toml())
+    assert Plan.load(path, {}) == plan
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[[except]]\nmethod = ["pep"]\nreason = "x"', "did you mean 'methods'"),
+        ('[[except]]\nmethods = ["pep"]\nskip = true', "except.reason"),
+        ('[[except]]\nreason = "x"', "either skips cells"),
+        ('[[except]]\nreason = "x"\nskip = true\nepochs = 3', "either skips cells"),
+        ('[[except]]\nreason = "x"\nlearning_rate = 3', "unknown key of except"),
+        ('[[except]]\nreason = "x"\ntuning_time = "3m"', "tuning_time is not what"),
+        ("except = 3", "plan.toml: except"),
+        ('sampler = "cma"', "sampler"),
+        ("tune_batch_size = [512, 2048]", "batch_size = 1024 among them"),
+        ("exept = 3", "did you mean 'except'"),
+    ],
+)
+def test_mistakes_in_a_plan_name_key_and_remedy(tmp_path, content, words):
+    path = tmp_path / "plan.toml"
+    path.write_text(content)
+    with pytest.raises(PlanError) as caught:
+        Plan.load(path, {})
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_every_key_is_described_in_the_docs_as_in_the_model():
+    page = Path(__file__).parents[1] / "docs/plan.md"
+    assert reference() in page.read_text("utf-8")
+    assert all(field.description for field in Plan.model_fields.values())

@@ -102,7 +102,8 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
 
 def protocol_digest(spec: TrialSpec) -> str:
     """SHA-256 (hex) of what two records must share to be compared."""
-    shared = (spec.data.model_dump_json(), spec.backbone.model_dump_json(), spec.dim, spec.protocol)
+    backbone = spec.backbone.untuned().model_dump_json()
+    shared = (spec.data.model_dump_json(), backbone, spec.dim, spec.protocol)
     return hashlib.sha256(repr(shared).encode()).hexdigest()
 
 

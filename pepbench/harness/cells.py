@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from typing import cast
 
+from pepbench.backbones.backbone import Backbone
 from pepbench.budget import FULL, Budget
 from pepbench.catalog import Catalog, Selection
 from pepbench.component import Component
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.splits import Splits, open_splits
+from pepbench.errors import PlanError
 from pepbench.method import Method
 from pepbench.plan import Plan
-from pepbench.records import ComponentSpec, DataSpec, Role, TrainingSpec, TrialSpec
+from pepbench.records import (
+    ComponentSpec,
+    DataSpec,
+    PruningSpec,
+    Role,
+    TrainingSpec,
+    TrialSpec,
+)
 
 DEFAULT_LEARNING_RATE = 1e-3
 DEFAULT_L2 = 1e-5
+
+
+CellName = tuple[str, str, str, str]
+"""Data set, backbone, method, budget."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A point of a cell's search space."""
+
+    method: Method
+    backbone: Backbone
+    learning_rate: float
+    l2: float
+    batch_size: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,55 +57,80 @@ class Cell:
     full_parameters: int
     splits: Splits
     plan: Plan
+    """With the exceptions made for this cell applied."""
+    neighbour: CellName | None = None
+    """The cell of the next larger budget, whose best trial is tried here too."""
 
     @property
-    def name(self) -> tuple[str, str, str, str]:
-        """Data set, backbone, method, budget: as records and tables name it."""
+    def name(self) -> CellName:
+        """As records and tables name it."""
         return self.data.spec, self.backbone.spec, self.method.spec, self.budget
 
-    def seed(self, purpose: str) -> int:
-        """A seed that depends on the cell and the plan's seed only."""
-        return _hashed_seed(str(self.plan.seed), purpose, *self.name)
+    @property
+    def sampler_seed(self) -> int:
+        """The same for all budgets of a method, so that their first trials coincide.
+
+        Not where budgets warm each other: what the neighbour found would be drawn again.
+        """
+        name = self.name if self.plan.warm_start else family(self)
+        return _hashed_seed(str(self.plan.seed), "sampler", *name)
+
+    def default(self) -> Choice:
+        """The method as its paper has it, under the default settings."""
+        return Choice(
+            method=cast(Method, self.method.default()),
+            backbone=cast(Backbone, self.backbone.default()),
+            learning_rate=DEFAULT_LEARNING_RATE,
+            l2=DEFAULT_L2,
+            batch_size=self.plan.batch_size,
+        )
 
     def trial(
-        self, method: Method, learning_rate: float, l2: float, seed: int, role: Role
+        self, choice: Choice, seed: int, role: Role, pruning: PruningSpec | None = None
     ) -> TrialSpec:
         """The spec of one trial of this cell."""
         plan = self.plan
+        training = training_spec(plan, choice.learning_rate, choice.l2, choice.batch_size)
         return TrialSpec(
             data=self.data,
-            backbone=_component_spec(self.backbone.spec, self.backbone.default()),
-            method=_component_spec(self.method.spec, method),
+            backbone=_component_spec(self.backbone.spec, choice.backbone, self._tuned()),
+            method=_component_spec(self.method.spec, choice.method),
             budget=self.budget,
             budget_parameters=self.budget_parameters,
             full_parameters=self.full_parameters,
             dim=plan.dim,
-            training=training_spec(plan, learning_rate, l2),
+            training=training,
             seed=seed,
             role=role,
             device=plan.device,
+            pruning=pruning,
         )
 
-    def most_steps(self) -> int:
-        """An upper bound on the training steps of all trials and final runs."""
-        method = cast(Method, self.method.default())
-        per_epoch = -(-len(self.splits.train.labels) // self.plan.batch_size)
-        fits = self.plan.trials + self.plan.seeds
-        return fits * method.most_steps(per_epoch, self.plan.epochs)
+    def _tuned(self) -> tuple[str, ...]:
+        if not self.plan.tune_backbone:
+            return ()
+        return tuple(self.backbone.default().tuned_options(self.backbone.fixed))
 
 
-def training_spec(plan: Plan, learning_rate: float, l2: float) -> TrainingSpec:
-    """The settings that all methods share."""
+def training_spec(
+    plan: Plan, learning_rate: float, l2: float, batch_size: int | None = None
+) -> TrainingSpec:
+    """The settings that all methods share; ``batch_size`` is the plan's unless given."""
     return TrainingSpec(
         learning_rate=learning_rate,
         l2=l2,
-        batch_size=plan.batch_size,
+        batch_size=batch_size or plan.batch_size,
         epochs=plan.epochs,
         patience=plan.patience,
         clip=plan.clip,
         optimizer=plan.optimizer,
         precision=plan.precision,
     )
+
+
+def family(cell: Cell) -> tuple[str, str, str]:
+    """Data set, backbone, method: cells alike in these may share searches and warm each other."""
+    return cell.name[:3]
 
 
 def tuning_seed(plan: Plan) -> int:
@@ -113,29 +163,67 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     for dataset in datasets:
         table = open_table(cast(Dataset, dataset.default()))
         splits = open_splits(table, plan.split_seed)
-        full = splits.fields.n_features * plan.dim
         data = DataSpec(
             spec=dataset.spec,
             table_fingerprint=table.fingerprint,
             split_seed=plan.split_seed,
             split_fingerprint=splits.fingerprint,
         )
-        cells += [
-            Cell(
-                data=data,
-                backbone=backbone,
-                method=method,
-                budget=budget,
-                budget_parameters=Budget(budget).parameters(full),
-                full_parameters=full,
-                splits=splits,
-                plan=plan,
-            )
-            for backbone in backbones
-            for method in methods
-            for budget in budgets_of(method, plan)
-        ]
+        for backbone, method in itertools.product(backbones, methods):
+            cells += _of_method(plan, data, splits, backbone, method)
+    _refuse_idle_exceptions(plan, datasets, backbones, methods)
+    if not cells:
+        raise PlanError("except leaves out all cells; narrow its patterns")
     return cells
+
+
+def _of_method(
+    plan: Plan, data: DataSpec, splits: Splits, backbone: Selection, method: Selection
+) -> list[Cell]:
+    """The cells of one data set, backbone and method."""
+    full = splits.fields.n_features * plan.dim
+    cells = [
+        Cell(
+            data=data,
+            backbone=backbone,
+            method=method,
+            budget=budget,
+            budget_parameters=Budget(budget).parameters(full),
+            full_parameters=full,
+            splits=splits,
+            plan=own,
+        )
+        for budget in budgets_of(method, plan)
+        if (own := plan.of_cell(data.spec, backbone.spec, method.spec, budget)) is not None
+    ]
+    return _warmed(cells) if plan.warm_start else cells
+
+
+def _warmed(cells: list[Cell]) -> list[Cell]:
+    """The cells with the largest budget first, each knowing its neighbour."""
+    ordered = sorted(cells, key=lambda cell: -cell.budget_parameters)
+    neighbours: list[CellName | None] = [None, *(cell.name for cell in ordered)]
+    return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
+
+
+def _refuse_idle_exceptions(
+    plan: Plan,
+    datasets: list[Selection],
+    backbones: list[Selection],
+    methods: list[Selection],
+) -> None:
+    """An exception that is about no cell is a mistake in writing."""
+    names = [
+        (dataset.spec, backbone.spec, method.spec, budget)
+        for dataset, backbone, method in itertools.product(datasets, backbones, methods)
+        for budget in budgets_of(method, plan)
+    ]
+    for number, exception in enumerate(plan.exceptions, 1):
+        if not any(exception.matches(*name) for name in names):
+            raise PlanError(
+                f"except {number} ({exception.describe()}) is about no cell of the plan; its "
+                "patterns must match names as the plan writes them"
+            )
 
 
 def budgets_of(method: Selection, plan: Plan) -> tuple[str, ...]:
@@ -143,9 +231,13 @@ def budgets_of(method: Selection, plan: Plan) -> tuple[str, ...]:
     return (FULL,) if cast(type[Method], method.component).fixed_size else plan.budgets
 
 
-def _component_spec(spec: str, component: Component) -> ComponentSpec:
+def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()) -> ComponentSpec:
     return ComponentSpec(
-        spec=spec, name=component.name, options=component.options(), version=component.version
+        spec=spec,
+        name=component.name,
+        options=component.options(),
+        version=component.version,
+        tuned=tuned,
     )
 
 

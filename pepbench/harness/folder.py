@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pepbench.errors import PlanError
+from pepbench.harness.cells import Cell, family
 from pepbench.harness.claims import Claims
 from pepbench.harness.live import LIVE_FOLDER
 from pepbench.plan import Plan
@@ -23,10 +24,19 @@ CLAIMS_FOLDER = "claims"
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several equal parts of a plan, ``number`` from 1."""
+    """One of several equal parts of a plan, ``number`` from 1.
+
+    The budgets of a method stay together: they may share searches and start from one another.
+    """
 
     number: int
     of: int
+
+    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Its part of a plan's cells, in order."""
+        families = list(dict.fromkeys(family(cell) for cell in cells))
+        mine = set(families[self.number - 1 :: self.of])
+        return [cell for cell in cells if family(cell) in mine]
 
     @classmethod
     def parse(cls, text: str) -> Shard:

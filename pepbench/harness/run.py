@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 import optuna
 
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, CellName, family
 from pepbench.harness.claims import Claims
 from pepbench.harness.executors import Call, Pool, Settings
 from pepbench.harness.executors.calls import Answer
 from pepbench.harness.journal import Journal
 from pepbench.harness.stopping import Stop, stoppable
 from pepbench.harness.trial import Outcome, Surroundings, describe_failure, failed_record
-from pepbench.harness.tuning import CellProgram, new_study, stand_in, work_off
-from pepbench.records import Record, RecordStore, TrialSpec, now
+from pepbench.harness.tuning import CellProgram, new_study, sharing_key, stand_in, work_off
+from pepbench.records import Record, RecordStore, TrialSpec, best_trial, now
 
 JOURNAL_FILE = "optuna-journal.log"
 
@@ -143,10 +143,12 @@ class _Running:
 
 @dataclass(eq=False)
 class _Job:
-    """What a worker is given at a time; its answer may hold several records."""
+    """A trial that has to run."""
 
     running: _Running
     spec: TrialSpec
+    sharing: str | None
+    """What it has in common with trials that the same search serves."""
 
     @property
     def key(self) -> str:
@@ -171,8 +173,11 @@ class _Coordinator:
     queue: deque[_Job] = field(default_factory=deque)
     elsewhere: deque[_Job] = field(default_factory=deque)
     """Claimed by another coordinator."""
-    in_flight: dict[Future[Answer], _Job] = field(default_factory=dict)
-    writing: dict[Future[list[Record]], _Job] = field(default_factory=dict)
+    best: dict[CellName, Record | None] = field(default_factory=dict)
+    """Of the cells that are done."""
+    in_flight: dict[Future[Answer], list[_Job]] = field(default_factory=dict)
+    """Trials that a worker was given together."""
+    writing: dict[Future[list[Record]], list[_Job]] = field(default_factory=dict)
     """Answered, and on their way to the disk."""
     ended: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue)
     """Of both, in the order in which they ended."""
@@ -206,24 +211,62 @@ class _Coordinator:
         """Begin cells and submit their trials while workers are idle."""
         workers = self.pool.workers if self.pool is not None else self.settings.jobs
         while waiting and len(self.queue) + len(self.in_flight) < workers:
-            self._begin(waiting.popleft())
+            cells = self._next_cells(waiting)
+            if not cells:
+                break
+            for cell in cells:
+                self._begin(cell)
         while self.queue and len(self.in_flight) < workers and not self.stop.requested:
-            job = self.queue.popleft()
-            if not self.claims.take(job.key):
-                self.elsewhere.append(job)
-            elif not self._reuse(job.running, job.spec):
-                self._submit(job)
-            else:
-                self.claims.release(job.key)
-                self._go_on(job.running)
+            jobs = [job for job in self._next_jobs() if self._take(job)]
+            if jobs:
+                self._submit(jobs)
 
-    def _submit(self, job: _Job) -> None:
+    def _next_cells(self, waiting: deque[Cell]) -> list[Cell]:
+        """The next cell that need not wait for another, with those that may share its searches."""
+        first = next((cell for cell in waiting if self._ready(cell)), None)
+        if first is None:
+            return []
+        cells = [first]
+        if first.default().method.shares_search:
+            mates = [cell for cell in waiting if family(cell) == family(first)]
+            cells += [cell for cell in mates if cell is not first and self._ready(cell)]
+        for cell in cells:
+            waiting.remove(cell)
+        return cells
+
+    def _ready(self, cell: Cell) -> bool:
+        return cell.neighbour is None or cell.neighbour in self.best
+
+    def _next_jobs(self) -> list[_Job]:
+        """The next job, and those in the queue that the same search serves."""
+        first = self.queue.popleft()
+        if first.sharing is None:
+            return [first]
+        mates = [job for job in self.queue if job.sharing == first.sharing]
+        for job in mates:
+            self.queue.remove(job)
+        return [first, *mates]
+
+    def _take(self, job: _Job) -> bool:
+        """Whether a job is this coordinator's to run: nobody else has it or has done it."""
+        if not self.claims.take(job.key):
+            self.elsewhere.append(job)
+            return False
+        if not self._reuse(job.running, job.spec):
+            return True
+        self.claims.release(job.key)
+        self._go_on(job.running)
+        return False
+
+    def _submit(self, jobs: list[_Job]) -> None:
         if self.pool is None:
             self.pool = self.open_pool()
-        call = Call(job.spec, self.surroundings, self.settings.limits, self.settings.raw)
-        self.progress.trial_started(job.running.cell, job.spec)
+        specs = tuple(job.spec for job in jobs)
+        call = Call(specs, self.surroundings, self.settings.limits, self.settings.raw)
+        for job in jobs:
+            self.progress.trial_started(job.running.cell, job.spec)
         future = self.pool.submit(call)
-        self.in_flight[future] = job
+        self.in_flight[future] = jobs
         future.add_done_callback(self.ended.put)
 
     def _wait(self) -> None:
@@ -253,7 +296,8 @@ class _Coordinator:
 
     def _begin(self, cell: Cell) -> None:
         study = new_study(cell)
-        running = _Running(cell, work_off(cell, study), study)
+        neighbour_best = None if cell.neighbour is None else self.best[cell.neighbour]
+        running = _Running(cell, work_off(cell, study, neighbour_best), study)
         self._advance(running, first=True)
 
     def _advance(self, running: _Running, first: bool = False) -> None:
@@ -268,7 +312,7 @@ class _Coordinator:
                     running.batch = running.program.send(answers)
             except StopIteration:
                 self._copy_trials(running)
-                self.progress.cell_done(running.cell)
+                self._done(running)
                 return
             except Exception as error:
                 # The method's own suggest() raised: its cell fails, the others go on.
@@ -277,7 +321,9 @@ class _Coordinator:
             self._copy_trials(running)
             missing = [spec for spec in running.batch if not self._reuse(running, spec)]
             if missing:
-                self.queue.extend(_Job(running, spec) for spec in missing)
+                self.queue.extend(
+                    _Job(running, spec, sharing_key(running.cell, spec)) for spec in missing
+                )
                 return
 
     def _go_on(self, running: _Running) -> None:
@@ -302,7 +348,7 @@ class _Coordinator:
 
     def _store(self, future: Future[Answer]) -> None:
         """Have written what a worker answered, or the reason why it could not."""
-        job = self.in_flight.pop(future)
+        jobs = self.in_flight.pop(future)
         error = future.exception()
         if error is None:
             outcomes = [answered.outcome() for answered in future.result()]
@@ -310,24 +356,27 @@ class _Coordinator:
             reason = self.pool.died(error) if self.pool is not None else None
             if reason is None:
                 raise error
-            outcomes = [Outcome(failed_record(job.spec, reason, self.settings.threads))]
+            outcomes = [
+                Outcome(failed_record(job.spec, reason, self.settings.threads)) for job in jobs
+            ]
         # Disks take their time to flush a file; several at once take hardly more.
-        written = self.writers.submit(self._write, job.key, outcomes)
-        self.writing[written] = job
+        written = self.writers.submit(self._write, outcomes)
+        self.writing[written] = jobs
         written.add_done_callback(self.ended.put)
 
-    def _write(self, key: str, outcomes: list[Outcome]) -> list[Record]:
+    def _write(self, outcomes: list[Outcome]) -> list[Record]:
         for outcome in outcomes:
             self.store.put(outcome.record, outcome.predictions, outcome.widths)
-        self.claims.release(key)
+            self.claims.release(outcome.record.key)
         return [outcome.record for outcome in outcomes]
 
     def _collect(self, written: Future[list[Record]]) -> None:
-        """Count a trial whose records are safe, and let its cell go on."""
-        job = self.writing.pop(written)
-        for record in written.result():
+        """Count trials whose records are safe, and let their cells go on."""
+        jobs = self.writing.pop(written)
+        for job, record in zip(jobs, written.result(), strict=True):
             self._count(job.running, record)
-        self._go_on(job.running)
+        for job in jobs:
+            self._go_on(job.running)
 
     def _count(self, running: _Running, record: Record) -> None:
         self.made += 1
@@ -339,6 +388,10 @@ class _Coordinator:
         record = failed_record(spec, reason, self.settings.threads)
         self.store.put(record)
         self._count(running, record)
+        self._done(running)
+
+    def _done(self, running: _Running) -> None:
+        self.best[running.cell.name] = best_trial(running.records.values())
         self.progress.cell_done(running.cell)
 
     def _copy_trials(self, running: _Running) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +21,7 @@ from pepbench.data.splits import Rows, Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
 from pepbench.harness.live import live_file
+from pepbench.harness.pruning import should_stop
 from pepbench.method import Embedding, Fitted, Layout, Method, to_numpy
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
@@ -34,8 +37,8 @@ from pepbench.records import (
     npy_sha256,
 )
 from pepbench.training.allocation import keep_freed_memory
-from pepbench.training.task import TrialTask
-from pepbench.training.watch import Watcher
+from pepbench.training.task import Pruned, TrialTask
+from pepbench.training.watch import Moment, Watcher
 
 
 @dataclass(frozen=True)
@@ -67,61 +70,137 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
     trial; test rows are opened after fitting, and by final runs only.
     """
-    with live_file(surroundings.live, spec.key()) as watch:
-        return _run_trial(spec, surroundings, watch)
+    return run_trials((spec,), surroundings)[0]
 
 
-def _run_trial(spec: TrialSpec, surroundings: Surroundings, watch: Watcher) -> Outcome:
+def run_trials(specs: Sequence[TrialSpec], surroundings: Surroundings) -> list[Outcome]:
+    """The outcomes of trials that differ in their budgets alone, in order.
+
+    Of several, those are fitted by one search that it leads to an end; the others each by itself.
+    """
+    outcomes: dict[str, Outcome] = {}
+    if len(specs) > 1:
+        largest_first = sorted(specs, key=lambda spec: -spec.budget_parameters)
+        with _sitting(largest_first, surroundings) as sitting:
+            for outcome in _fitted_together(sitting, largest_first, surroundings.threads):
+                outcomes[outcome.record.key] = outcome
+    for spec in specs:
+        if spec.key() not in outcomes:
+            with _sitting([spec], surroundings) as sitting:
+                outcomes[spec.key()] = _fitted_alone(sitting, spec, surroundings.threads)
+    return [outcomes[spec.key()] for spec in specs]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sitting:
+    """What trials on the same rows under the same settings are made with."""
+
+    splits: Splits
+    method: Method
+    task: TrialTask
+    yardstick: float
+    memory: PeakMemory
+
+
+@contextmanager
+def _sitting(specs: Sequence[TrialSpec], surroundings: Surroundings) -> Iterator[_Sitting]:
+    spec = specs[0]
     torch.set_num_threads(surroundings.threads)
     keep_freed_memory()
     catalog = Catalog(surroundings.plugins)
-    yardstick = calibration_seconds()
-    memory = PeakMemory()
-    status: Status = "ok"
-    reason: str | None = None
+    yardstick, memory = calibration_seconds(), PeakMemory()
     splits = _open(spec, catalog)
     method = cast(Method, _component(catalog, "method", spec.method))
     backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
-    task = _task(spec, splits, backbone, watch)
-    torch.manual_seed(spec.seed)
+    with ExitStack() as watchers:
+        told = [watchers.enter_context(live_file(surroundings.live, s.key())) for s in specs]
+
+        def watch(moment: Moment) -> None:
+            for tell in told:
+                tell(moment)
+
+        task = _task(spec, splits, backbone, watch)
+        torch.manual_seed(spec.seed)
+        yield _Sitting(splits, method, task, yardstick, memory)
+
+
+def _fitted_alone(sitting: _Sitting, spec: TrialSpec, threads: int) -> Outcome:
+    task = sitting.task
+    status: Status = "ok"
+    reason: str | None = None
     figures: dict[str, Any] = {}
-    predictions: NDArray[np.float32] | None = None
-    widths: NDArray[np.unsignedinteger] | None = None
+    arrays: _Arrays = (None, None)
     try:
         if task.device.type == "cpu":
             check_memory(spec.budget_parameters)
         # What no phase claims, such as building the table, counts as training.
         with task.phase("train"):
-            fitted = method.fit(task, spec.budget_parameters)
-        check_contract(fitted, spec.budget_parameters, splits.validation)
-        figures = _figures(fitted, task.optimizer)
-        if spec.role == "final":
-            stored = fitted.model.embedding.export()
-            widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
-            figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
-            scores, predictions = _scored_on_test(fitted, task, splits)
-            figures |= scores
+            fitted = sitting.method.fit(task, spec.budget_parameters)
+        figures, arrays = _examined(sitting, spec, fitted)
     except Infeasible as error:
         status, reason = "infeasible", str(error)
+    except Pruned as stop:
+        status, reason = "pruned", f"{stop} by the plan's pruner"
+        figures = _figures_of_pruned(stop, task.optimizer)
     except (Exception, SystemExit) as error:
-        figures, predictions, widths = {}, None, None
         status, reason = "failed", describe_failure(error)
+    record = _record(sitting, spec, threads, status=status, reason=reason, **figures)
+    return Outcome(record, *arrays)
+
+
+def _fitted_together(
+    sitting: _Sitting, specs: Sequence[TrialSpec], threads: int
+) -> Iterator[Outcome]:
+    """Outcomes of one search, up to the first budget at which something is wrong."""
+    task = sitting.task
+    fits = sitting.method.fit_many(task, [spec.budget_parameters for spec in specs])
+    for spec in specs:
+        try:
+            if task.device.type == "cpu":
+                check_memory(spec.budget_parameters)
+            with task.phase("train"):
+                fitted = next(fits)
+            figures, arrays = _examined(sitting, spec, fitted)
+        except (Exception, SystemExit):
+            # What is wrong is found again, and told, when the trial is run by itself.
+            return
+        record = _record(sitting, spec, threads, status="ok", **figures)
+        yield Outcome(record, *arrays)
+
+
+_Arrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | None]
+"""Test probabilities and learnt widths."""
+
+
+def _examined(sitting: _Sitting, spec: TrialSpec, fitted: Fitted) -> tuple[dict[str, Any], _Arrays]:
+    """Check a fitted model; the figures of its record, and what is kept beside it."""
+    splits, task = sitting.splits, sitting.task
+    check_contract(fitted, spec.budget_parameters, splits.validation)
+    figures = _figures(fitted, task.optimizer)
+    if spec.role != "final":
+        return figures, (None, None)
+    stored = fitted.model.embedding.export()
+    widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
+    figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
+    scores, predictions = _scored_on_test(fitted, task, splits)
+    return figures | scores, (predictions, widths)
+
+
+def _record(sitting: _Sitting, spec: TrialSpec, threads: int, **figures: Any) -> Record:
+    task = sitting.task
     seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
     wall = sum(phase.wall for phase in seconds.values())
-    record = Record(
+    return Record(
         key=spec.key(),
         spec=spec,
-        status=status,
-        reason=reason,
         seconds=seconds,
-        calibration_seconds=yardstick,
+        calibration_seconds=sitting.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
-        peak_memory_mib=memory.mib(),
-        environment=environment(surroundings.threads),
+        peak_memory_mib=sitting.memory.mib(),
+        environment=environment(threads),
         created=now(),
         **figures,
     )
-    return Outcome(record, predictions, widths)
 
 
 def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
@@ -263,7 +342,17 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -
         seed=spec.seed,
         device=torch.device(spec.device),
         watch=watch,
+        should_stop=should_stop(spec.pruning),
     )
+
+
+def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[str, Any]:
+    best = max(stop.curve, key=lambda point: point.auc)
+    return {
+        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss),
+        "curve": [EpochRecord(**vars(point)) for point in stop.curve],
+        "optimizer": optimizer,
+    }
 
 
 def _figures(fitted: Fitted, optimizer: OptimiserKind | None) -> dict[str, Any]:

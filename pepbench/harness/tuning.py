@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable
-from typing import Any, cast
+from collections.abc import Generator, Iterable, Iterator
+from typing import cast
 
 import optuna
 
 from pepbench.component import Trial, Value
-from pepbench.harness.cells import (
-    DEFAULT_L2,
-    DEFAULT_LEARNING_RATE,
-    Cell,
-    final_seeds,
-    tuning_seed,
-)
+from pepbench.harness.cells import Cell, final_seeds, tuning_seed
+from pepbench.harness.pruning import pruning_of
+from pepbench.harness.space import Point, choice_of, grid, point_of, suggested
 from pepbench.method import Method
 from pepbench.records import Record, TrialSpec, best_trial
-
-LEARNING_RATES = (3e-4, 1e-2)
-"""Range of the common learning rate, searched on a logarithmic scale for every method."""
-
-L2S = (1e-7, 1e-3)
-"""Range of the common L2, likewise."""
 
 CellProgram = Generator[list[TrialSpec], list[Record], None]
 """Asks for trials in batches and is sent their records."""
 
+STARTUP_TRIALS = 10
+"""Before ``tpe`` and ``gp`` have seen so many, they choose at random."""
 
-def work_off(cell: Cell, study: optuna.Study) -> CellProgram:
+UNSUCCESSFUL_SHARE = 1 / 20
+"""Of a tuning time, what a trial without a result counts as at least, so that a method that fails
+at once does not fail for ever."""
+
+
+def work_off(cell: Cell, study: optuna.Study, neighbour_best: Record | None = None) -> CellProgram:
     """Tune a cell and make its final runs.
 
     The study is told outcomes in a fixed order and its sampler is seeded by the cell, so the
@@ -41,34 +38,73 @@ def work_off(cell: Cell, study: optuna.Study) -> CellProgram:
         What is asked.
     study
         A new study with a sampler of :func:`sampler`.
+    neighbour_best
+        The best trial of the cell's neighbour, to be tried second.
 
     Yields
     ------
     list of TrialSpec
         Trials that can run at the same time; send their records in the same order.
     """
-    kind = cast(type[Method], cell.method.component)
-    default = cast(Method, cell.method.default())
-    study.enqueue_trial(
-        {
-            "learning_rate": DEFAULT_LEARNING_RATE,
-            "l2": DEFAULT_L2,
-            **default.tuned_options(cell.method.fixed),
-        }
-    )
-    records: list[Record] = []
-    for _ in range(cell.plan.trials):
-        trial = study.ask()
-        spec = suggested(cell, kind, cast(Trial, trial))
-        (record,) = yield [spec]
-        records.append(record)
-        tell(study, trial, record)
+    records = yield from _tune(cell, study, neighbour_best)
     best = best_trial(records)
     if best is not None:
-        yield [
-            best.spec.model_copy(update={"seed": seed, "role": "final"})
-            for seed in final_seeds(cell.plan)
-        ]
+        yield [_final(best, seed) for seed in final_seeds(cell.plan)]
+
+
+def _tune(
+    cell: Cell, study: optuna.Study, neighbour_best: Record | None
+) -> Generator[list[TrialSpec], list[Record], list[Record]]:
+    prescribed = _prescribed(cell, neighbour_best)
+    records: list[Record] = []
+    while wanted := min(cell.plan.batch, _trials_left(cell, records)):
+        pruning = pruning_of(cell.plan.pruner, records)
+        trials: list[optuna.Trial] = []
+        specs: list[TrialSpec] = []
+        for _ in range(wanted):
+            point = next(prescribed, None)
+            if point is not None:
+                study.enqueue_trial(point)
+            elif cell.plan.sampler == "grid":
+                break
+            trials.append(study.ask())
+            choice = suggested(cell, cast(Trial, trials[-1]))
+            specs.append(cell.trial(choice, tuning_seed(cell.plan), "tuning", pruning))
+        if not specs:
+            break
+        answers = yield specs
+        for trial, record in zip(trials, answers, strict=True):
+            tell(study, trial, record)
+        records += answers
+    return records
+
+
+def _prescribed(cell: Cell, neighbour_best: Record | None) -> Iterator[Point]:
+    """Trials that no sampler chooses: the default, the neighbour's best, the grid; each once."""
+    told = [point_of(cell, cell.default())]
+    if neighbour_best is not None:
+        told.append(point_of(cell, choice_of(cell, neighbour_best.spec)))
+    if cell.plan.sampler == "grid":
+        told += grid(cell)
+    seen: list[Point] = []
+    for point in told:
+        if point not in seen[:2]:
+            yield point
+        seen.append(point)
+
+
+def _trials_left(cell: Cell, records: list[Record]) -> int:
+    """How many trials may still be asked for; a tuning time leaves a batch until it is used up."""
+    time = cell.plan.tuning_seconds
+    if time is None:
+        return cell.plan.trials - len(records)
+    spent = sum(_counted_seconds(record, time) for record in records)
+    return cell.plan.batch if spent < time else 0
+
+
+def _counted_seconds(record: Record, time: float) -> float:
+    least = 0.0 if record.status in ("ok", "pruned") else time * UNSUCCESSFUL_SHARE
+    return max(record.cpu_seconds(), least)
 
 
 def stand_in(cell: Cell, records: Iterable[Record]) -> TrialSpec:
@@ -78,49 +114,73 @@ def stand_in(cell: Cell, records: Iterable[Record]) -> TrialSpec:
     """
     best = best_trial(records)
     if best is None:
-        default = cast(Method, cell.method.default())
-        seed = tuning_seed(cell.plan)
-        return cell.trial(default, DEFAULT_LEARNING_RATE, DEFAULT_L2, seed, "tuning")
-    return best.spec.model_copy(update={"seed": final_seeds(cell.plan)[0], "role": "final"})
+        return cell.trial(cell.default(), tuning_seed(cell.plan), "tuning")
+    return _final(best, final_seeds(cell.plan)[0])
+
+
+def _final(best: Record, seed: int) -> TrialSpec:
+    return best.spec.model_copy(update={"seed": seed, "role": "final", "pruning": None})
+
+
+def sharing_key(cell: Cell, spec: TrialSpec) -> str | None:
+    """What trials have in common that one search serves: all but the budget.
+
+    None for trials that each need a search of their own: because of the method, or because a
+    pruner holds them against trials at their own budget.
+    """
+    method = cast(Method, cell.method.component.from_options(spec.method.options))
+    if not method.shares_search or spec.pruning is not None:
+        return None
+    return spec.model_copy(update={"budget": "", "budget_parameters": 0}).key()
 
 
 def sampler(cell: Cell) -> optuna.samplers.BaseSampler:
-    """TPE, seeded by the cell alone."""
+    """The plan's sampler, seeded by the cell alone."""
+    seed = cell.sampler_seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=cell.seed("sampler"), multivariate=True)
-
-
-def suggested(cell: Cell, kind: type[Method], trial: Trial) -> TrialSpec:
-    """The trial that Optuna chooses: common settings, then the method's own."""
-    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATES, log=True)
-    l2 = trial.suggest_float("l2", *L2S, log=True)
-    method = kind.suggest(trial, cell.method.fixed)
-    return cell.trial(method, learning_rate, l2, tuning_seed(cell.plan), "tuning")
+        if cell.plan.sampler == "tpe":
+            # The liar matters within a batch only: elsewhere no other trial is under way.
+            return optuna.samplers.TPESampler(
+                seed=seed,
+                n_startup_trials=STARTUP_TRIALS,
+                multivariate=True,
+                constant_liar=True,
+            )
+        if cell.plan.sampler == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+    # A grid is prescribed as a whole and leaves its sampler nothing to choose.
+    return optuna.samplers.RandomSampler(seed=seed)
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
-    """Pass an outcome on to Optuna: validation AUC, or that there is none."""
+    """Pass an outcome on to Optuna: validation AUC, by epoch too, or that there is none."""
     attributes: dict[str, Value | None] = {
         "record": record.key,
         "status": record.status,
         "reason": record.reason,
         "n_parameters": record.n_parameters,
+        "cpu_seconds": record.cpu_seconds(),
     }
     for name, value in attributes.items():
         if value is not None:
             trial.set_user_attr(name, value)
+    for point in record.curve:
+        trial.report(point.auc, point.epoch)
     if record.status == "ok" and record.validation is not None:
         study.tell(trial, record.validation.auc)
+    elif record.status == "pruned":
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
-def new_study(cell: Cell, storage: Any = None) -> optuna.Study:
+def new_study(cell: Cell) -> optuna.Study:
     """An empty study of a cell, to be maximised."""
+    # Whether a trial is stopped is decided by the worker.
     return optuna.create_study(
-        storage=storage,
         study_name=" | ".join(cell.name),
         sampler=sampler(cell),
+        pruner=optuna.pruners.NopPruner(),
         direction="maximize",
     )

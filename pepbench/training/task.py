@@ -41,8 +41,25 @@ EVALUATION_BATCH = 4096
 HELD_OUT = 10
 """Of so many training rows, one is held out for a search that wants it."""
 
+LAST_PHASE = "train"
+"""Name of the phase in which the result is trained; see :meth:`pepbench.method.Task.train`."""
+
 _TRAIN_ORDER = 0
 """Stream of shuffles of the standard fit, so that every method sees the same order there."""
+
+
+class Pruned(Exception):
+    """A training was stopped early, because its trial does worse than others.
+
+    Parameters
+    ----------
+    curve
+        Of the training until then.
+    """
+
+    def __init__(self, curve: tuple[EpochScore, ...]) -> None:
+        super().__init__(f"stopped after epoch {curve[-1].epoch}")
+        self.curve = curve
 
 
 class Clock:
@@ -68,6 +85,17 @@ class Clock:
         finally:
             self._settle()
             self._running.pop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Forget the time within when it is over."""
+        self._settle()
+        held = dict(self.seconds)
+        try:
+            yield
+        finally:
+            self._settle()
+            self.seconds = held
 
     def _settle(self) -> None:
         moment = (time.perf_counter(), time.process_time())
@@ -100,6 +128,8 @@ class TrialTask(Task):
         Where models and batches live.
     watch
         Told where the training stands.
+    should_stop
+        Asked after each epoch of the last training, with its number and its validation AUC.
     """
 
     def __init__(
@@ -113,6 +143,7 @@ class TrialTask(Task):
         seed: int,
         device: torch.device | None = None,
         watch: Watcher = unwatched,
+        should_stop: Callable[[int, float], bool] = lambda _epoch, _auc: False,
     ) -> None:
         self.fields = fields
         self.dim = dim
@@ -127,7 +158,8 @@ class TrialTask(Task):
         self._seed = seed
         self.device = device or torch.device("cpu")
         self._teller = Teller(watch)
-        self._streams = itertools.count(_TRAIN_ORDER + 1)
+        self._should_stop = should_stop
+        self._streams = _TRAIN_ORDER
         self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
 
     @property
@@ -183,7 +215,13 @@ class TrialTask(Task):
         phase: str = "train",
         after_epoch: Callable[[int], None] | None = None,
     ) -> Fitted:
-        """Epochs with early stopping on validation AUC, best epoch restored."""
+        """Epochs with early stopping on validation AUC, best epoch restored.
+
+        Raises
+        ------
+        Pruned
+            If the trial is not worth going on with; never in trainings before the last.
+        """
         with self.clock.phase(phase):
             optimiser = self.optimiser(model)
             curve: list[EpochScore] = []
@@ -204,6 +242,9 @@ class TrialTask(Task):
                     best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
                 elif epoch - best.epoch >= self.settings.patience:
                     break
+                last = epoch == self.settings.epochs
+                if phase == LAST_PHASE and not last and self._should_stop(epoch, scores.auc):
+                    raise Pruned(tuple(curve))
             assert best is not None  # epochs >= 1
             model.load_state_dict(best_state)
         return Fitted(model, Scores(best.auc, best.log_loss), tuple(curve))
@@ -231,6 +272,17 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let what is done within leave no trace on what comes after."""
+        held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.clock.aside():
+            try:
+                yield
+            finally:
+                self.rng.bit_generator.state, self._streams, self.samples, self.optimizer = held
+
     def _rows_of(self, part: Part) -> Rows:
         if part not in self._rows:
             train = self._rows["train"]
@@ -254,7 +306,8 @@ class TrialTask(Task):
     def _endless(
         self, part: Part, model: Model, optimiser: torch.optim.Optimizer
     ) -> Iterator[Step]:
-        stream = next(self._streams)
+        self._streams += 1
+        stream = self._streams
         rows = self._rows_of(part)
         number = 0
         for epoch in itertools.count(1):

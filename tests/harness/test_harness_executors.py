@@ -87,7 +87,7 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
             epochs=1,
         )
         (cell,) = expand(plan, Catalog((plugin,)))
-        return Call(stand_in(cell, []), Surroundings((plugin,)), limits)
+        return Call((stand_in(cell, []),), Surroundings((plugin,)), limits)
 
     return call
 
@@ -125,21 +125,21 @@ def test_records_and_failures_come_back(pool, calls):
     assert pool.workers == 1
     assert answered(pool, calls("even")).status == "ok"
     failed = answered(pool, calls("raises"))
-    assert (failed.status, failed.key) == ("failed", calls("raises").spec.key())
+    assert (failed.status, failed.key) == ("failed", calls("raises").specs[0].key())
     assert "RuntimeError: no luck" in failed.reason
 
 
 def test_rows_that_are_not_the_coordinators_end_the_run(pool, calls):
     call = calls("even")
-    data = call.spec.data.model_copy(update={"table_fingerprint": "other"})
-    spec = call.spec.model_copy(update={"data": data})
+    data = call.specs[0].data.model_copy(update={"table_fingerprint": "other"})
+    spec = call.specs[0].model_copy(update={"data": data})
     with pytest.raises(DataError, match="differs from the coordinator's: table fingerprint"):
-        answered(pool, Call(spec, call.surroundings))
+        answered(pool, Call((spec,), call.surroundings))
 
 
 def test_versions_that_are_not_the_coordinators_end_the_run(pool, calls):
     call = calls("even")
-    other = Call(call.spec, call.surroundings, versions=versions() | {"torch": "1.0"})
+    other = Call(call.specs, call.surroundings, versions=versions() | {"torch": "1.0"})
     with pytest.raises(PlanError, match=r"torch \S+ \(here 1\.0\); install the same"):
         answered(pool, other)
 
@@ -244,3 +244,22 @@ def test_shards_are_read_and_bounded():
 
 def test_every_executor_is_in_the_one_registry():
     assert set(OPENERS) == {"serial", "processes", "dask", "ray"}
+
+
+def test_shards_part_the_cells_and_keep_budgets_together(tiny_cache):  # noqa: ARG001
+    from pepbench.catalog import Catalog
+    from pepbench.harness.cells import expand, family
+    from pepbench.plan import Plan
+
+    plan = Plan(
+        methods=("pep", "mde", "uniform"),
+        datasets=("synthetic:rows=2000:features=60:fields=4",),
+        backbones=("fm", "lr"),
+        budgets=("50%", "20%"),
+    )
+    cells = expand(plan, Catalog(()))
+    parts = [Shard(number, 4).cells(cells) for number in range(1, 5)]
+    assert sorted(cell.name for part in parts for cell in part) == sorted(c.name for c in cells)
+    for part in parts:
+        assert part
+        assert all(len({f.budget for f in part if family(f) == family(c)}) == 2 for c in part)

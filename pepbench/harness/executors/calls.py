@@ -44,9 +44,10 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Call:
-    """One trial for a worker, with all that the worker must know."""
+    """Trials for a worker, with all that the worker must know."""
 
-    spec: TrialSpec
+    specs: tuple[TrialSpec, ...]
+    """One; or several that differ in their budgets alone, for one search to serve."""
     surroundings: Surroundings
     limits: Limits = Limits()
     raw: dict[str, str] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Answered(NamedTuple):
 
 
 Answer = list[Answered]
-"""The outcomes of one call."""
+"""The outcomes of one call, in the order of its trials."""
 
 
 def refuse_other_versions(

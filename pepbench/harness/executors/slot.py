@@ -120,11 +120,13 @@ class Slot:
     ) -> str | None:
         """Wait for the end; the reason if a limit was passed."""
         limits, began = call.limits, time.monotonic()
+        # Trials that share a search may take as long together as each by itself.
+        seconds = None if limits.seconds is None else limits.seconds * len(call.specs)
         while not wait([future], timeout=POLL_SECONDS).done:
             if given_up():
                 self._end()
                 raise GivenUp
-            if limits.seconds is not None and time.monotonic() - began > limits.seconds:
+            if seconds is not None and time.monotonic() - began > seconds:
                 return f"ran longer than the --trial-timeout of {limits.seconds:g} s"
             if limits.memory is not None and (used := _resident(pool)) > limits.memory:
                 return (
@@ -154,8 +156,8 @@ def _resident(pool: loky.ProcessPoolExecutor) -> int:
 
 
 def _failed(call: Call, reason: str) -> Answer:
-    record = failed_record(call.spec, reason, call.surroundings.threads)
-    return [Answered.of(Outcome(record))]
+    threads = call.surroundings.threads
+    return [Answered.of(Outcome(failed_record(spec, reason, threads))) for spec in call.specs]
 
 
 def _become_worker(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does with a call: see that it has the same code and rows, then run the trial."""
+"""What a worker does with a call: see that it has the same code and rows, then run its trials."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import add, is_added, open_table
 from pepbench.errors import DataError
 from pepbench.harness.executors.calls import Answer, Answered, Call, refuse_other_versions, versions
-from pepbench.harness.trial import run_trial
+from pepbench.harness.trial import run_trials
 from pepbench.records import DataSpec
 
 
 def work(text: str) -> Answer:
-    """Run the trial of a call.
+    """Run the trials of a call.
 
     Raises
     ------
@@ -26,8 +26,8 @@ def work(text: str) -> Answer:
     """
     call = Call.from_json(text)
     refuse_other_versions({socket.gethostname(): versions()}, call.versions)
-    check_rows(call.spec.data, Catalog(call.surroundings.plugins), call.raw)
-    return [Answered.of(run_trial(call.spec, call.surroundings))]
+    check_rows(call.specs[0].data, Catalog(call.surroundings.plugins), call.raw)
+    return [Answered.of(outcome) for outcome in run_trials(call.specs, call.surroundings)]
 
 
 def check_rows(data: DataSpec, catalog: Catalog, raw: dict[str, str]) -> None:

@@ -1,0 +1,76 @@
+"""Stopping a tuning trial early, by Optuna's pruners, in a worker that knows no study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+
+from pepbench.records import PrunerKind, PruningSpec, Record
+
+STARTUP_TRIALS = 3
+"""Complete trials that ``median`` wants to see first."""
+
+FIRST_EPOCH = 2
+"""Before it no trial is stopped."""
+
+REDUCTION = 3
+"""``halving`` lets the best one in so many go on, at epochs 2, 6, 18, 54, …"""
+
+ShouldStop = Callable[[int, float], bool]
+"""Asked after each epoch of the last training, with its number and its validation AUC."""
+
+
+def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
+    """What a trial asked for now is held against: the cell's tuning records so far."""
+    complete = tuple(_curve(record) for record in records if record.status == "ok")
+    if pruner == "none" or not complete:
+        return None
+    pruned = tuple(_curve(record) for record in records if record.status == "pruned")
+    return PruningSpec(pruner=pruner, complete=complete, pruned=pruned)
+
+
+def should_stop(spec: PruningSpec | None) -> ShouldStop:
+    """The rule of a trial, made of the curves in its spec alone.
+
+    A study in memory is filled with the earlier trials, as if they had just run, and Optuna's own
+    pruner decides about one trial more.
+    """
+    if spec is None:
+        return lambda _epoch, _auc: False
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction="maximize",
+        pruner=_pruner(spec.pruner),
+        sampler=optuna.samplers.RandomSampler(seed=0),
+    )
+    for curve in spec.complete:
+        study.tell(_replayed(study, curve), max(curve))
+    for curve in spec.pruned:
+        study.tell(_replayed(study, curve), state=optuna.trial.TrialState.PRUNED)
+    trial = study.ask()
+
+    def ask(epoch: int, auc: float) -> bool:
+        trial.report(auc, epoch)
+        return trial.should_prune()
+
+    return ask
+
+
+def _replayed(study: optuna.Study, curve: tuple[float, ...]) -> optuna.Trial:
+    trial = study.ask()
+    for epoch, auc in enumerate(curve, 1):
+        trial.report(auc, epoch)
+        # What is answered does not matter here: asking makes ``halving`` note the trial's rungs.
+        trial.should_prune()
+    return trial
+
+
+def _pruner(kind: PrunerKind) -> optuna.pruners.BasePruner:
+    if kind == "median":
+        return optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=FIRST_EPOCH)
+    return optuna.pruners.SuccessiveHalvingPruner(FIRST_EPOCH, REDUCTION)
+
+
+def _curve(record: Record) -> tuple[float, ...]:
+    return tuple(point.auc for point in record.curve)

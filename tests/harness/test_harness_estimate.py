@@ -1,0 +1,107 @@
+"""The arithmetic of estimates; how good they are is measured, not tested."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from run_helpers import records
+
+from pepbench.catalog import Catalog
+from pepbench.harness import estimate as estimating
+from pepbench.harness.cells import expand
+from pepbench.harness.estimate import START_SECONDS, estimate, readable_records
+from pepbench.plan import Plan
+from pepbench.records import PhaseSeconds
+
+DATA = "synthetic:rows=2000:features=60:fields=4"
+SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "seeds": 2, "batch_size": 256}
+
+
+@pytest.fixture
+def paced(monkeypatch, tiny_cache):  # noqa: ARG001
+    """Searches of 2 s, trainings of 1 s, and 0.5 s for the rest of a trial."""
+    pace = estimating.Pace(search=2.0, train=1.0)
+    monkeypatch.setattr(estimating, "_pilot", lambda *_: None)
+    monkeypatch.setattr(estimating, "_rehearsed_pace", lambda *_: pace)
+    monkeypatch.setattr(estimating, "_overhead", lambda: 0.5)
+    monkeypatch.setattr(estimating.os, "sched_getaffinity", lambda _: range(4))
+
+
+def estimated(jobs=1, found=(), **changes):
+    plan = Plan(**{**SMALL, "methods": ("mde",), "budgets": ("50%", "20%"), **changes})
+    return estimate(expand(plan, Catalog()), found, jobs)
+
+
+def test_work_is_dealt_to_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
+    alone = estimated(trials=3)
+    assert [cell.runs for cell in alone.cells] == [5, 5]
+    assert alone.seconds == pytest.approx(2 * 5 * 3.5 + START_SECONDS)
+    assert estimated(jobs=2, trials=3).seconds == pytest.approx(5 * 3.5 + START_SECONDS)
+    # Three trials one after the other, then the final runs side by side.
+    assert estimated(jobs=4, trials=3).seconds == pytest.approx(4 * 3.5 + START_SECONDS)
+    assert estimated(jobs=9, trials=3).seconds == estimated(jobs=4, trials=3).seconds
+    in_batches = estimated(jobs=4, trials=3, batch=3).seconds
+    assert in_batches == pytest.approx(2 * 5 * 3.5 / 4 + START_SECONDS)
+
+
+def test_shared_searches_count_once(paced):  # noqa: ARG001
+    shared = estimated(trials=3, methods=("magnitude",))
+    assert shared.seconds == pytest.approx(2 * 5 * 3.5 - 3 * 2.0 + START_SECONDS)
+    apart = estimated(trials=3, methods=("magnitude",), pruner="median")
+    assert apart.seconds == pytest.approx(2 * 5 * 3.5 + START_SECONDS)
+
+
+def test_tuning_time_is_what_tuning_takes(paced):  # noqa: ARG001
+    (cell, _) = estimated(tuning_time="60s").cells
+    assert cell.runs == 20 + 2
+
+
+def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_path):  # noqa: ARG001
+    assert tiny_run("--methods=mde", "--budgets=50%", "--out=out").code == 0
+    made = [
+        record.model_copy(update={"seconds": {"train": PhaseSeconds(wall=7.0, cpu=7.0)}})
+        for record in records(tmp_path / "out")
+    ]
+    large, small = estimated(found=made, trials=3).cells
+    assert (large.runs, large.basis, small.runs, small.basis) == (1, "records", 5, "neighbours")
+    assert (large.seconds, small.seconds) == pytest.approx((7.5, 5 * 7.5))
+    (tmp_path / "out/records/torn.json").write_text("{")
+    assert len(readable_records(tmp_path / "out")) == len(made)
+    assert (tmp_path / "out/records/torn.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "phases", "searches"),
+    [
+        ("uniform", {"train"}, False),
+        ("magnitude", {"pretrain", "train"}, False),
+        ("pep", set(), True),
+    ],
+)
+def test_a_few_steps_of_every_phase_are_timed(tiny_cache, method, phases, searches):  # noqa: ARG001
+    plan = Plan(**{**SMALL, "methods": (method,), "budgets": ("50%",)})
+    (cell,) = expand(plan, Catalog())
+    task = estimating._task(estimating._Rehearsal, cell)
+    try:
+        cell.default().method.fit(task, cell.budget_parameters)
+    except estimating._Enough:
+        assert searches
+    assert set(task.measured) == phases
+    assert (task.search_step is not None) == searches
+    pilot = SimpleNamespace(epochs=4.0, step=1.0, validation=0.5)
+    pace = estimating._rehearsed_pace(cell, pilot)
+    assert (pace.search > 0) == searches
+    if searches:  # its training is not reached, and is taken to be the full table's
+        assert pace.train == pytest.approx(4.0 * (task.steps_per_epoch + 0.5))
+
+
+def test_command_tells_a_time_and_writes_nothing(tiny_run, tmp_path):
+    ran = tiny_run("--methods=uniform,full", "--budgets=50%", "--estimate", "--json")
+    document = json.loads(ran.out)
+    assert (ran.code, document["runs"]) == (0, 8)
+    assert document["seconds"] > 0
+    assert (
+        "8 runs to do; about"
+        in tiny_run("--methods=uniform,full", "--budgets=50%", "--estimate").out
+    )
+    assert list(tmp_path.iterdir()) == []
