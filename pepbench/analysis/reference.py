@@ -34,8 +34,6 @@ _NODES = 300
 _NORMAL = 1e10
 """Degrees of freedom from which Student's t is the normal distribution to 1e-10."""
 
-_LEAST = 1e-300
-
 
 @dataclass(frozen=True)
 class Mixture:
@@ -94,8 +92,10 @@ def mixture(
         variances = row_variance + seeds
         weights = weights * (variances / seeds) ** (seed_freedom / (seed_freedom + 2))
         weights = weights / weights.sum()
-    freedoms = variances**2 / max(row_error, _LEAST)
-    return Mixture(weights, np.sqrt(variances), np.clip(freedoms, 1.0, _NORMAL))
+    freedoms = np.full(len(variances), _NORMAL)
+    if row_error > 0:
+        freedoms = np.clip(variances / row_error * variances, 1.0, _NORMAL)
+    return Mixture(weights, np.sqrt(variances), freedoms)
 
 
 @lru_cache(maxsize=256)
