@@ -102,6 +102,7 @@ def measure(
     runs: Sequence[LoadScores],
     users: ArrayLike | None = None,
     in_memory: int = IN_MEMORY,
+    log_loss: bool = True,
 ) -> Measurements:
     """Measure runs on common rows: one sort each, then one pass over all of them.
 
@@ -119,11 +120,13 @@ def measure(
         (n,): a number for each row, the same for rows of one user. None if rows are independent.
     in_memory
         As :class:`~pepbench.analysis.lines.Lines`.
+    log_loss
+        Whether to measure it, too.
 
     Returns
     -------
     Measurements
-        Log loss is NaN for scores outside [0, 1].
+        Log loss is NaN for scores outside [0, 1], and where it was not asked for.
 
     Raises
     ------
@@ -135,7 +138,10 @@ def measure(
     length = len(positives) if grouping is None else grouping.n_users
     aucs, losses = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
     with ExitStack() as stack:
-        ranks, costs = (stack.enter_context(Lines(len(runs), length, in_memory)) for _ in range(2))
+        ranks, costs = (
+            stack.enter_context(Lines(len(runs), columns, in_memory))
+            for columns in (length, length if log_loss else 0)
+        )
 
         def work(run: int) -> str:
             try:
@@ -146,7 +152,7 @@ def measure(
             ranks.put(
                 run, line if grouping is None else grouping.auc_sums(line, aucs[run], classes)
             )
-            if scores.min() >= 0 and scores.max() <= 1:
+            if log_loss and scores.min() >= 0 and scores.max() <= 1:
                 cost = row_losses(positives, scores)
                 losses[run] = cost.mean()
                 costs.put(run, cost if grouping is None else grouping.mean_sums(cost))
@@ -232,12 +238,14 @@ def _loss_parts(lines: Lines, losses: Floats, grouping: _Grouping | None) -> tup
     if grouping is not None:
         return _user_part(lines, grouping)
     n = lines.shape[1]
+    if n < 2:
+        return ()
     products = lines.products(0, n, np.nan_to_num(losses))
     return (RowPart(products / (n * (n - 1)), n - 1),)
 
 
 def _user_part(lines: Lines, grouping: _Grouping) -> tuple[RowPart, ...]:
-    n_users = grouping.n_users
+    n_users = lines.shape[1]
     if n_users < 2:
         return ()
     products = lines.products(0, n_users, np.zeros(lines.shape[0]))

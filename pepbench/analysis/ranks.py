@@ -7,8 +7,9 @@ References
 ----------
 Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006): Friedman,
 Nemenyi, critical differences. Benavoli, Corani & Mangili, "Should we really use post-hoc tests
-based on mean-ranks?", JMLR 17 (2016): Wilcoxon with Holm instead. Benavoli, Corani, Mangili, Zaffalon &
-Ruggeri, "A Bayesian Wilcoxon signed-rank test based on the Dirichlet process", ICML 2014.
+based on mean-ranks?", JMLR 17 (2016): Wilcoxon with Holm instead. Benavoli, Corani, Mangili,
+Zaffalon & Ruggeri, "A Bayesian Wilcoxon signed-rank test based on the Dirichlet process", ICML
+2014.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ then: at a level of 0.05, up to 0.126 with two seeds, 0.078 with three, 0.058 wi
 quadrature, for A known). Holm's small levels make it worse. So σ² is integrated out: given σ², the
 error is normal with variance A + σ²; and
 
-    σ² has the density ∝ ((A + σ²)/σ²)^b · (σ²)^{−ν/2−1} e^{−νS/(2σ²)},    b = ν/(ν+2),
+    σ² has the density ∝ ((A + σ²)/σ²)^b · (σ²)^{−ν/2−1} e^{−νS/(2σ²)},    b = ν²/(ν² + 3/2),
 
 the posterior of a variance after S with the factor ((A + σ²)/σ²)^b in the prior. Without that
 factor (b = 0) it is the Behrens–Fisher distribution with one variance known, which rejects too
@@ -33,8 +33,6 @@ _NODES = 300
 
 _NORMAL = 1e10
 """Degrees of freedom from which Student's t is the normal distribution to 1e-10."""
-
-_LEAST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,19 @@ def mixture(
         log_ratios, weights = _inverse_chi_square(seed_freedom)
         seeds = seed_variance * np.exp(log_ratios)
         variances = row_variance + seeds
-        weights = weights * (variances / seeds) ** (seed_freedom / (seed_freedom + 2))
+        weights = weights * (variances / seeds) ** _prior_power(seed_freedom)
         weights = weights / weights.sum()
-    freedoms = variances**2 / max(row_error, _LEAST)
-    return Mixture(weights, np.sqrt(variances), np.clip(freedoms, 1.0, _NORMAL))
+    freedoms = np.full(len(variances), _NORMAL)
+    if row_error > 0:
+        freedoms = np.clip(variances / row_error * variances, 1.0, _NORMAL)
+    return Mixture(weights, np.sqrt(variances), freedoms)
+
+
+def _prior_power(freedom: float) -> float:
+    """b, chosen by quadrature: the level 0.05 is held within 0.041 and 0.058 from 2 on, whatever
+    the seeds' share, and within 0.026 and 0.065 for 1.
+    """
+    return freedom**2 / (freedom**2 + 1.5)
 
 
 @lru_cache(maxsize=256)

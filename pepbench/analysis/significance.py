@@ -272,7 +272,9 @@ def direction(difference: float, p_holm: float, alpha: float = ALPHA) -> str:
 def _measured_auc(
     labels: ArrayLike, lines: Sequence[NDArray[np.floating]], users: ArrayLike | None
 ) -> Measured:
-    measurements = measure(labels, [partial(np.asarray, line) for line in lines], users)
+    measurements = measure(
+        labels, [partial(np.asarray, line) for line in lines], users, log_loss=False
+    )
     for problem in measurements.problems:
         if problem:
             raise PepbenchError(problem)

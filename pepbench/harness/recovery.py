@@ -18,7 +18,7 @@ def keep_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     To be called after the last fit. With them, reports need no data cache.
     """
     store.put_labels(splits.fingerprint, splits.open_test().labels)
-    users = test_users(dataset, splits)
+    users = users_of_test_rows(dataset, splits)
     if users is not None:
         store.put_users(splits.fingerprint, users)
     store.put_features(splits.fingerprint, feature_table(splits))
@@ -44,7 +44,7 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
-def test_users(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
+def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
     """A number for the user of each test row, in test order; None where none is declared."""
     if dataset.user_field is None:
         return None

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from pepbench.analysis.ranks import (
+    bayesian_signed_rank,
+    block_aucs,
+    critical_difference,
+    rank_tables,
+)
+
+METHODS = ("pep", "mde", "hash")
+
+
+def frame_of(aucs, backbones=("fm",)):
+    """A leaderboard of AUCs (datasets, methods) at one budget."""
+    return pd.DataFrame(
+        [
+            (f"data{row}", backbone, method, "10%", "ok", auc + 0.01 * shift)
+            for row, line in enumerate(aucs)
+            for shift, backbone in enumerate(backbones)
+            for method, auc in zip(METHODS, line, strict=True)
+        ],
+        columns=["dataset", "backbone", "method", "budget", "status", "auc"],
+    )
+
+
+@pytest.fixture(scope="module")
+def aucs():
+    rng = np.random.default_rng(3)
+    return 0.7 + np.array([0.03, 0.02, 0.0]) + 0.01 * rng.normal(size=(8, 3))
+
+
+def test_ranks_and_friedman_are_scipys(aucs):
+    found = rank_tables(frame_of(aucs))
+    ranks = dict(zip(METHODS, stats.rankdata(-aucs, axis=1).mean(axis=0), strict=True))
+    assert found.ranks.set_index("method")["mean_rank"].to_dict() == pytest.approx(ranks)
+    assert found.ranks["mean_rank"].is_monotonic_increasing
+    assert not found.ranks["descriptive"].any()
+    test = found.tests.iloc[0]
+    assert (test["friedman"], test["p"]) == pytest.approx(tuple(stats.friedmanchisquare(*aucs.T)))
+
+
+def test_pairs_agree_with_the_critical_difference_and_with_scipy(aucs):
+    found = rank_tables(frame_of(aucs))
+    critical = found.tests["critical_difference"][0]
+    for pair in found.pairs.to_dict("records"):
+        assert (abs(pair["rank_difference"]) > critical) == (pair["p_nemenyi"] < 0.05)
+        a, b = (aucs[:, METHODS.index(pair[side])] for side in ("method", "other"))
+        assert pair["p_wilcoxon"] == pytest.approx(stats.wilcoxon(a - b).pvalue)
+        chances = [pair[f"chance_{word}"] for word in ("worse", "equivalent", "better")]
+        assert sum(chances) == pytest.approx(1.0)
+
+
+def test_critical_differences_are_demsars():
+    """Table 5 of Demšar 2006: q of 2.343, 2.728 and 3.164 for 3, 5 and 10 methods."""
+    for methods, q in ((3, 2.343), (5, 2.728), (10, 3.164)):
+        expected = q * np.sqrt(methods * (methods + 1) / (6 * 30))
+        assert critical_difference(methods, 30) == pytest.approx(expected, abs=1e-3)
+
+
+def test_bars_join_methods_within_the_critical_difference():
+    rng = np.random.default_rng(0)
+    close = np.column_stack([rng.random((12, 2)) * 0.01 + 0.8, np.full(12, 0.6)])
+    found = rank_tables(frame_of(close))
+    (bar,) = found.cliques["methods"]
+    assert set(bar.split(",")) == {"pep", "mde"}
+
+
+def test_few_data_sets_are_described_and_not_tested(aucs):
+    found = rank_tables(frame_of(aucs[:4]))
+    assert found.ranks["descriptive"].all()
+    assert found.tests.empty
+    assert found.pairs.empty
+
+
+def test_backbones_of_a_data_set_count_once(aucs):
+    once, twice = (frame_of(aucs, backbones) for backbones in (("fm",), ("fm", "deepfm")))
+    assert rank_tables(twice).tests["blocks"].tolist() == [8]
+    pd.testing.assert_frame_equal(block_aucs(once) + 0.005, block_aucs(twice))
+
+
+def test_a_method_that_is_missing_somewhere_is_left_out(aucs):
+    frame = frame_of(aucs)
+    frame.loc[(frame["method"] == "hash") & (frame["dataset"] == "data0"), "status"] = "infeasible"
+    assert set(rank_tables(frame).ranks["method"]) == {"pep", "mde"}
+
+
+def test_a_clear_difference_is_likely_and_none_is_equivalent():
+    assert bayesian_signed_rank([0.02] * 10, 0.001)[2] > 0.99
+    assert bayesian_signed_rank([-0.02] * 10, 0.001)[0] > 0.99
+    assert bayesian_signed_rank([0.0001, -0.0001] * 5, 0.001)[1] == 1.0
+    low, _, high = bayesian_signed_rank([0.02, -0.02] * 5, 0.001)
+    assert low == pytest.approx(high, abs=0.03)
+
+
+def test_a_single_difference_equals_the_closed_form():
+    """Weights (w, 1 − w) uniform: (1 − w)² + 2w(1 − w) > w² where w < 1/√2."""
+    worse, equal, better = bayesian_signed_rank([1.0], 0.1, draws=100_000)
+    assert worse == 0.0
+    assert better == pytest.approx(np.sqrt(0.5), abs=0.005)
+    assert equal == pytest.approx(1 - np.sqrt(0.5), abs=0.005)
