@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pepbench.records import write_atomically
-from pepbench.report.charts import pareto_chart, png_bytes, svg_bytes
+from pepbench.report.charts import COSTS, pareto_chart
+from pepbench.report.style import png_bytes, svg_bytes
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.recovery import recovery_csv, recovery_markdown
 from pepbench.report.summary import Findings
@@ -33,7 +34,8 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
     list of Path
         The files, in the order above.
     """
-    charts = {"pareto": pareto_chart(findings.frame), **pictures(findings.recovery)}
+    charts = {name: pareto_chart(findings.frame, name) for name in COSTS}
+    charts |= pictures(findings.recovery)
     contents = {
         "leaderboard.csv": leaderboard_csv(findings.frame).encode(),
         "leaderboard.md": report_markdown(findings).encode(),

@@ -17,7 +17,7 @@ from pepbench.analysis.recovery import (
     profiled,
     sampled,
 )
-from pepbench.report.charts import svg_bytes
+from pepbench.report.style import svg_bytes
 from pepbench.report.recovery import RecoveryView, recovery_csv, recovery_markdown
 from pepbench.report.widths import picture_name, picture_names, pictures
 
