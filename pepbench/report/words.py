@@ -34,6 +34,31 @@ def percent(share: float) -> str:
     return f"{_three_digits(value)}%"
 
 
+def decimals(half_width: float) -> int:
+    """Decimals of a figure that is known to within ``half_width``: two digits of its interval.
+
+    >>> [decimals(half) for half in (0.0098, 0.012, 0.00031, 0.0, math.nan)]
+    [4, 3, 5, 5, 5]
+    """
+    if math.isnan(half_width) or half_width <= 0:
+        return 5
+    return min(6, max(2, 1 - math.floor(math.log10(half_width))))
+
+
+def with_interval(value: float, low: float, high: float, sign: bool = False) -> str:
+    """A figure and half the width of its interval, rounded by it; empty if it is not known.
+
+    >>> with_interval(0.85016, 0.84036, 0.85996), with_interval(-0.0115, -0.0181, -0.0049, True)
+    ('0.8502 ± 0.0098', '-0.0115 ± 0.0066')
+    """
+    if math.isnan(value):
+        return ""
+    half = (high - low) / 2
+    digits = decimals(half)
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
+
+
 def duration(seconds: float) -> str:
     """A time in at most six characters.
 
