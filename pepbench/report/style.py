@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import altair as alt
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from pepbench.report.palette import Mark
 
@@ -123,6 +125,15 @@ def page_spec(panel: Panel) -> dict[str, Any]:
     )
     spec: dict[str, Any] = alone.configure(**configuration()).to_dict()
     return spec
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Without Altair's check of each part against Vega-Lite's schema, which takes most of the time.
+
+    What charts are made of does not depend on the data; tests draw each kind with the check.
+    """
+    without_check: AbstractContextManager[None] = debug_mode(False)
+    return without_check
 
 
 def svg_bytes(chart: alt.VConcatChart) -> bytes:

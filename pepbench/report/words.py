@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from pepbench.analysis.significance import MARGIN
+
+if TYPE_CHECKING:
+    from pepbench.report.pair import Pair
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -105,6 +111,66 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
             f"(within {margin:g} AUC) at any budget."
         )
     return sentences
+
+
+def summary(
+    frame: pd.DataFrame,
+    fronts: list[dict[str, Any]],
+    leading: Sequence[Pair],
+    margin: float = MARGIN,
+) -> list[tuple[str, list[str]]]:
+    """What a run comes to, in sentences, for each data set and backbone.
+
+    Parameters
+    ----------
+    frame, fronts
+        As :mod:`pepbench.analysis.leaderboard` returns them.
+    leading
+        Of :func:`pepbench.report.pair.leading_pairs`.
+    margin
+        Of non-inferiority and equivalence.
+
+    Returns
+    -------
+    list of (str, list of str)
+        A heading and its sentences.
+    """
+    parity = {(front["dataset"], front["backbone"]): front for front in fronts}
+    sections = []
+    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+        front = parity[dataset, backbone]
+        sentences = parity_sentences(front, margin) or [
+            "Nothing was compared with the full table, so nothing is said about parity."
+        ]
+        sentences += [
+            leading_sentence(pair, margin)
+            for pair in leading
+            if pair.a.block == (dataset, backbone)
+        ]
+        for status, words in (("infeasible", "not feasible"), ("failed", "failed")):
+            missing = block[block["status"] == status]
+            cells = ", ".join(
+                f"{method} at {', '.join(group['budget'])}"
+                for method, group in missing.groupby("method", sort=True)
+            )
+            sentences += [f"{words.capitalize()}: {cells}."] if cells else []
+        sections.append((f"{dataset} with {backbone}", sentences))
+    return sections
+
+
+def leading_sentence(pair: Pair, margin: float = MARGIN) -> str:
+    """Who leads at a budget, and whether the lead over the second is shown."""
+    a, b = pair.a, pair.b
+    lead = f"At {a.budget}, {a.method} has the highest AUC"
+    if pair.comparison is None:
+        return f"{lead}; it could not be compared with {b.method}: {pair.note}."
+    found = pair.comparison
+    delta = with_interval(found.difference, found.low, found.high, sign=True)
+    outcome = {
+        "better": f"its lead over {b.method} is shown ({delta})",
+        "equivalent": f"{b.method} is equivalent to it, within {margin:g} ({delta})",
+    }.get(pair.verdict, f"its lead over {b.method} is undecided ({delta})")
+    return f"{lead}; {outcome}."
 
 
 def times(factor: float) -> str:
