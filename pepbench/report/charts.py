@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -31,7 +32,7 @@ _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 0.022
 """Share of the width between them."""
-_SIDE = {
+_SIDE: dict[str, dict[str, Any]] = {
     "right": {"align": "left", "dx": 8},
     "left": {"align": "right", "dx": -8},
     "above": {"align": "center", "dy": -14},
@@ -155,18 +156,22 @@ def _panel(title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mar
     return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _points(
-    block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]
-) -> list[alt.Chart]:
+def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
+    """What hovering over a cell tells: all of its figures."""
+    shown = []
+    for column, (title, form) in TOOLTIPS.items():
+        more: dict[str, Any] = {"format": form} if form else {}
+        if column in block:
+            shown.append(alt.Tooltip(column, title=title, **more))
+    return shown
+
+
+def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     shown = [column for column in TOOLTIPS if column in block]
     base = alt.Chart(block[[*shown, "drawn_at"]]).encode(
         x=x,
         color=colour(all_marks),
-        tooltip=[
-            alt.Tooltip(column, title=title, **({"format": form} if form else {}))
-            for column, (title, form) in TOOLTIPS.items()
-            if column in shown
-        ],
+        tooltip=tooltips(block),
     )
     bars = base.mark_rule(strokeWidth=1.6).encode(
         y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q", opacity=opacity(0.75)
@@ -192,10 +197,12 @@ def _labels(
     low, high = sizes
 
     def across(values: pd.Series[float]) -> NDArray[np.float64]:
-        return np.log(values.to_numpy() / low) / math.log(high / low) * _WIDTH
+        places = np.log(values.to_numpy(dtype=np.float64) / low) / math.log(high / low)
+        return np.asarray(places * _WIDTH, dtype=np.float64)
 
     def down(values: pd.Series[float]) -> NDArray[np.float64]:
-        return (aucs[1] - values.to_numpy()) / (aucs[1] - aucs[0]) * _HEIGHT
+        places = (aucs[1] - values.to_numpy(dtype=np.float64)) / (aucs[1] - aucs[0])
+        return np.asarray(places * _HEIGHT, dtype=np.float64)
 
     px, py = across(block["drawn_at"]), down(block["auc"])
     bars = np.column_stack([px - 1, down(block["auc_high"]), px + 1, down(block["auc_low"])])
@@ -216,7 +223,7 @@ def _labels(
             base = alt.Chart(block.iloc[rows][["method", "drawn_at", "auc"]]).encode(
                 x=x, y=y, text="method:N", opacity=named_opacity()
             )
-            text = {"fontSize": LABEL_SIZE, "baseline": "middle", **style}
+            text: dict[str, Any] = {"fontSize": LABEL_SIZE, "baseline": "middle", **style}
             layers.append(base.mark_text(stroke="white", strokeWidth=3.5, **text))
             layers.append(base.mark_text(color=INK, cursor="pointer", **text))
     return layers
@@ -252,8 +259,7 @@ def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
         ["cluster", "other", "method", "budget"]
     )
     turn = ranked.groupby("cluster").cumcount().reindex(block.index).to_numpy(dtype=np.int64)
-    moved: NDArray[np.float64] = (turn + 1) // 2 * np.where(turn % 2, 1, -1) * _STEP
-    return moved
+    return np.asarray((turn + 1) // 2 * np.where(turn % 2, 1, -1) * _STEP, dtype=np.float64)
 
 
 def _domain(costs: pd.Series[float]) -> tuple[float, float]:

@@ -23,14 +23,10 @@ def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
         The leaderboard: its methods share their colours with all charts.
     """
     lines = ["Last training of the final runs, mean over the seeds that got so far."]
-    return composed(
-        list(curve_panels(curves, frame).values()), 3, "Validation AUC by epoch", lines
-    )
+    return composed(list(curve_panels(curves, frame).values()), 3, "Validation AUC by epoch", lines)
 
 
-def curve_panels(
-    curves: pd.DataFrame, frame: pd.DataFrame
-) -> dict[tuple[str, str, str], Panel]:
+def curve_panels(curves: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
     """The panels of :func:`curves_chart`, by data set, backbone and budget."""
     all_marks = marks(frame["method"])
     panels: dict[tuple[str, str, str], Panel] = {}
@@ -42,7 +38,7 @@ def curve_panels(
             color=colour(all_marks),
             opacity=opacity(),
         )
-        ends = means.loc[means.groupby("method")["epoch"].idxmax()]
+        ends = means.loc[means.groupby("method")["epoch"].idxmax().tolist()]
         text = alt.Chart(_spread(ends, means, "epoch")).mark_text(
             align="left", dx=8, fontSize=LABEL_SIZE, cursor="pointer"
         )
@@ -76,9 +72,7 @@ def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
     return composed(panels, 3, "Validation AUC of the tuning trials", lines)
 
 
-def trial_panels(
-    trials: pd.DataFrame, frame: pd.DataFrame
-) -> dict[tuple[str, str, str], Panel]:
+def trial_panels(trials: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
     """The panels of :func:`trials_chart`, by data set, backbone and budget."""
     all_marks = marks(frame["method"])
     panels: dict[tuple[str, str, str], Panel] = {}
@@ -108,7 +102,7 @@ def trial_panels(
                 ],
             ),
         ]
-        last = block.loc[block.groupby("method")["trial"].idxmax()]
+        last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
         ends = _spread(last.assign(auc=last["best_so_far"]), block, "trial")
         text = alt.Chart(ends[["method", "trial", "at"]]).mark_text(
             align="left", dx=8, fontSize=LABEL_SIZE, cursor="pointer"

@@ -1,4 +1,4 @@
-"""Differences of AUC with their intervals, and learning curves: a panel for each block."""
+"""Differences of AUC with their intervals, a panel for each data set and backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from pepbench.analysis.significance import MARGIN
-from pepbench.report.charts import TOOLTIPS
+from pepbench.report.charts import TOOLTIPS, tooltips
 from pepbench.report.palette import Mark, marks
 from pepbench.report.style import GREY, LIGHT, Panel, colour, composed, opacity, shape
 
@@ -50,11 +50,7 @@ def _panel(title: str, block: pd.DataFrame, all_marks: dict[str, Mark], margin: 
     base = alt.Chart(data).encode(
         y=alt.Y("row:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, grid=False)),
         color=colour(all_marks),
-        tooltip=[
-            alt.Tooltip(name, title=words, **({"format": form} if form else {}))
-            for name, (words, form) in TOOLTIPS.items()
-            if name in shown
-        ],
+        tooltip=tooltips(data),
     )
     x = alt.X("delta_low:Q", title="ΔAUC", axis=alt.Axis(format="+~f", labelOverlap="parity"))
     band = alt.Chart(pd.DataFrame({"low": [-margin], "high": [margin], "zero": [0.0]}))

@@ -69,7 +69,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         script=_asset("report.js"),
         library=_library(),
         title=", ".join(dict.fromkeys(frame["dataset"])),
-        summary=summary(frame, findings.fronts, findings.leading),
+        summary=summary(frame, findings.fronts, findings.leading).items(),
         methods=[
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
             for name, mark in marks(frame["method"]).items()

@@ -37,7 +37,9 @@ def leaderboard_rows(findings: Findings, folder: Path) -> list[Row]:
         name: [record for record in members if record.test is not None]
         for name, members in by_cell(runs.records).items()
     }
-    budgets = {budget: place for place, budget in enumerate(dict.fromkeys(findings.frame["budget"]))}
+    budgets = {
+        budget: place for place, budget in enumerate(dict.fromkeys(findings.frame["budget"]))
+    }
     rows = []
     for cell in findings.frame.to_dict("records"):
         name = (cell["dataset"], cell["backbone"], cell["method"], cell["budget"])
@@ -89,9 +91,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
             places = [_place(by_budget.get(budget)) for budget in budgets]
             rows.append({"method": method, "places": places})
         if rows:
-            matrices.append(
-                {"title": f"{dataset} · {backbone}", "budgets": budgets, "rows": rows}
-            )
+            matrices.append({"title": f"{dataset} · {backbone}", "budgets": budgets, "rows": rows})
     return matrices
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -235,7 +236,7 @@ def _varied(trials: Sequence[Record]) -> list[str]:
     ]
 
 
-def _distribution(values: Sequence[Value]) -> object:
+def _distribution(values: Sequence[Value]) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if any(isinstance(value, bool | str) for value in values):

@@ -118,7 +118,7 @@ def summary(
     fronts: list[dict[str, Any]],
     leading: Sequence[Pair],
     margin: float = MARGIN,
-) -> list[tuple[str, list[str]]]:
+) -> dict[tuple[str, str], list[str]]:
     """What a run comes to, in sentences, for each data set and backbone.
 
     Parameters
@@ -132,14 +132,14 @@ def summary(
 
     Returns
     -------
-    list of (str, list of str)
-        A heading and its sentences.
+    dict
+        By data set and backbone.
     """
     parity = {(front["dataset"], front["backbone"]): front for front in fronts}
-    sections = []
+    sections: dict[tuple[str, str], list[str]] = {}
     for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
-        front = parity[dataset, backbone]
-        sentences = parity_sentences(front, margin) or [
+        front = parity.get((dataset, backbone))
+        sentences = (parity_sentences(front, margin) if front else []) or [
             "Nothing was compared with the full table, so nothing is said about parity."
         ]
         sentences += [
@@ -154,7 +154,7 @@ def summary(
                 for method, group in missing.groupby("method", sort=True)
             )
             sentences += [f"{words.capitalize()}: {cells}."] if cells else []
-        sections.append((f"{dataset} with {backbone}", sentences))
+        sections[str(dataset), str(backbone)] = sentences
     return sections
 
 

@@ -13,8 +13,8 @@ from pepbench.analysis.leaderboard import COLUMNS, analyse
 from pepbench.errors import RecordError
 from pepbench.records import RecordStore, npy_bytes
 from pepbench.report.charts import pareto_chart
-from pepbench.report.style import svg_bytes
 from pepbench.report.palette import marks
+from pepbench.report.style import svg_bytes
 from pepbench.report.summary import json_document, load_run
 from pepbench.report.write import write_reports
 

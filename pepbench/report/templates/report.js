@@ -117,7 +117,7 @@ for (const button of document.querySelectorAll("thead button"))
 const filters = ["dataset", "backbone", "budget"].map((name) => document.getElementById(`by-${name}`));
 const search = document.getElementById("search");
 const onFront = document.getElementById("by-front");
-const columns = [0, 1, 3];
+const columns = [1, 2, 3];
 
 const filter = () => {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
