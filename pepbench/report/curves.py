@@ -31,7 +31,7 @@ def curve_panels(curves: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, s
     all_marks = marks(frame["method"])
     panels: dict[tuple[str, str, str], Panel] = {}
     for (dataset, backbone, budget), block in curves.groupby([*_BLOCK, "budget"], sort=False):
-        means = block.groupby(["method", "epoch"], as_index=False)["auc"].mean()
+        means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
         base = alt.Chart(means).encode(
             x=alt.X("epoch:Q", axis=_whole(means["epoch"])),
             y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
