@@ -160,8 +160,9 @@ def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[Row]:
     return [
         {
-            "href": Path(relpath(runs.folder_of[record.key], folder)).as_posix()
-            + f"/records/{record.key}.json",
+            "href": Path(
+                relpath(runs.folder_of[record.key], folder), "records", f"{record.key}.json"
+            ).as_posix(),
             "seed": record.spec.seed,
         }
         for record in sorted(records, key=lambda record: (record.spec.seed, record.key))

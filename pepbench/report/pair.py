@@ -119,7 +119,7 @@ def chosen_pairs(
 ) -> list[Pair]:
     """Compare two methods wherever both have a cell.
 
-    A method with a single cell, such as ``full`` at 100%, stands at every budget of the other.
+    A method whose only cell is at 100%, such as ``full``, stands at every budget of the other.
 
     Parameters
     ----------
@@ -173,9 +173,8 @@ def _in_block(
 
 def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
     same = [cell for cell in cells if cell.budget == budget]
-    if same or len(cells) != 1:
-        return same[0] if same else None
-    return cells[0]
+    whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
+    return (same or (whole if len(cells) == 1 else []) or [None])[0]
 
 
 def _placed(runs: Runs, cell: Cell, labels: NDArray[np.uint8]) -> Placements:

@@ -39,11 +39,12 @@ class TuningView:
         trials = trials_frame(self.records)
         gains = gains_frame(trials)
         groups = by_cell(self.records)
+        tried_in = dict(iter(trials.groupby(list(trials.columns[:4]), sort=False)))
         for gain in gains.to_dict("records"):
             name = (gain["dataset"], gain["backbone"], gain["method"], gain["budget"])
             heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
             yield Text(symbols.text(heading), "bold")
-            tried = trials[(trials[list(trials.columns[:4])] == name).all(axis=1)]
+            tried = tried_in[name]
             if math.isnan(gain["best_auc"]):
                 yield Text(f"  none of {gain['trials']} trials ended well", "magenta")
                 continue

@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from record_factory import record, run_of, spec, typical_run
 from rich.console import Console
@@ -214,6 +214,7 @@ def test_labels_avoid_points_and_each_other_where_there_is_room():
     assert not any(overlap(a, b) for a, b in itertools.combinations(boxes, 2))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.floats(0, 400), st.floats(0, 300), st.sampled_from("abcdef")),
