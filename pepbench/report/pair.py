@@ -11,14 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.placements import Placements, placements
-from pepbench.analysis.significance import (
-    ALPHA,
-    MARGIN,
-    Comparison,
-    compare_placements,
-    verdict,
-)
+from pepbench.analysis.significance import ALPHA, MARGIN, Comparison, compare, verdict
 from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
 from pepbench.report.runs import Runs
 
@@ -65,15 +58,14 @@ def paired(runs: Runs, a: Cell, b: Cell, alpha: float = ALPHA, margin: float = M
     try:
         labels = np.asarray(runs.load_labels(a.spec.data.split_fingerprint))
         rows, positives = len(labels), int(labels.sum())
-        one, other = (_placed(runs, cell, labels) for cell in (a, b))
-        same_seeds = a.seeds == b.seeds
-        found = compare_placements(one, other, alpha, margin, same_seeds)
+        one, other = (_scores(runs, cell) for cell in (a, b))
+        found = compare(labels, one, other, alpha, margin, paired=a.seeds == b.seeds)
     except OSError as error:
         note = f"{error.filename}: {error.strerror}; run the plan again"
         return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, note)
     except (ValueError, KeyError, PepbenchError) as error:
         return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, str(error))
-    words = verdict(found.difference, found.p, found.p_equivalent, alpha)
+    words = verdict(found.difference, found.p, found.p_equivalent, alpha=alpha)
     return Pair(a, b, found, words, aucs[0], aucs[1], rows, positives, "")
 
 
@@ -177,5 +169,5 @@ def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
     return (same or (whole if len(cells) == 1 else []) or [None])[0]
 
 
-def _placed(runs: Runs, cell: Cell, labels: NDArray[np.uint8]) -> Placements:
-    return placements(labels, np.stack([runs.load_predictions(run.key) for run in cell.runs]))
+def _scores(runs: Runs, cell: Cell) -> NDArray[np.float32]:
+    return np.stack([runs.load_predictions(run.key) for run in cell.runs])

@@ -68,6 +68,7 @@ def pair_json(pair: Pair) -> dict[str, Any]:
         else {
             name: value if not isinstance(value, float) or math.isfinite(value) else None
             for name, value in vars(found).items()
+            if isinstance(value, bool | int | float | str)
         },
         "verdict": pair.verdict,
         "note": pair.note,

@@ -20,6 +20,7 @@ STYLES = {
     "better": "bold green",
     "worse": "red",
     "equivalent": "cyan",
+    "non-inferior": "cyan",
     "undecided": "yellow",
     "reference": "bold",
     "failed": "bold red",
