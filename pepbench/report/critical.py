@@ -33,7 +33,7 @@ def critical_chart(
     """
     lines = [
         "1 is the best. Grey bars: groups within Nemenyi's critical difference.",
-        "Without a bar's test, ranks are descriptive: there are too few data sets.",
+        "Descriptive: too few data sets for a test.",
     ]
     panels = list(critical_panels(ranks, tests, cliques).values())
     return composed(panels, 2, "Mean rank over data sets", lines)
@@ -52,7 +52,12 @@ def critical_panels(
         axis = alt.Axis(values=list(range(1, most + 1)), format="d", grid=True)
         base = alt.Chart(ordered[["method", "mean_rank"]]).encode(
             x=alt.X("mean_rank:Q", title="mean rank", scale=x, axis=axis),
-            y=alt.Y("method:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+            y=alt.Y(
+                "method:N",
+                sort=ordered["method"].tolist(),
+                title=None,
+                axis=alt.Axis(labelLimit=220),
+            ),
             color=colour(all_marks),
             opacity=opacity(),
             tooltip=["method", alt.Tooltip("mean_rank", title="mean rank", format=".2f")],
@@ -71,7 +76,7 @@ def critical_panels(
 
 def _bars(ordered: pd.DataFrame, cliques: pd.DataFrame, x: alt.Scale) -> list[alt.Chart]:
     """A bar for each group, at the height of its best method."""
-    bars = []
+    bars, order = [], ordered["method"].tolist()
     for clique in cliques.to_dict("records"):
         inside = ordered["mean_rank"].between(clique["from_rank"] - 1e-9, clique["to_rank"] + 1e-9)
         members = ordered.loc[inside, "method"]
@@ -79,7 +84,9 @@ def _bars(ordered: pd.DataFrame, cliques: pd.DataFrame, x: alt.Scale) -> list[al
         data = pd.DataFrame(rows)[["method", "from_rank", "to_rank"]].head(1)
         bar = alt.Chart(data).mark_rule(strokeWidth=5, color=GREY, opacity=0.45, yOffset=8)
         bars.append(
-            bar.encode(x=alt.X("from_rank:Q", scale=x), x2="to_rank:Q", y=alt.Y("method:N"))
+            bar.encode(
+                x=alt.X("from_rank:Q", scale=x), x2="to_rank:Q", y=alt.Y("method:N", sort=order)
+            )
         )
     return bars
 
