@@ -321,21 +321,78 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 @app.command(
     epilog="Examples:\n\n"
-    "  pepbench report runs/synthetic-1a2b3c4d\n\n"
-    "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv"
+    "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
+    "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
+    "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
+    "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...", help="Folders of runs; several of the same data are merged."
+        ),
+    ],
     form: Annotated[
-        Literal["terminal", "markdown", "csv"],
+        Literal["terminal", "markdown", "csv", "latex", "html", "parquet"],
         typer.Option("--format", help="What to print; the files are written in any case."),
     ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write. Default: the folder; nothing for several without it."),
+    ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="All columns. Else these go first where it is narrow: MiB, seeds, p, bytes, time, "
+            "share, params.",
+        ),
+    ] = False,
+    tuning: Annotated[
+        bool, typer.Option("--tuning", help="Print what tuning tried and bought, cell by cell.")
+    ] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show report.html in the browser.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Regenerate tables and charts from a run's records."""
-    from pepbench import workflow
+    """Regenerate tables, charts and report.html from the records of one or several runs."""
+    from pepbench.report import command
 
-    return workflow.report(folder, "json" if as_json else form)
+    return command.report(
+        folders,
+        "json" if as_json else form,
+        out=out,
+        wide=wide,
+        tuning=tuning,
+        open_page=open_page,
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  pepbench compare pep magnitude runs/ml-100k --dataset ml-100k --budget 10%\n\n"
+    "  pepbench compare pep full runs/ml-100k --backbone fm --json"
+)
+def compare(
+    a: Annotated[str, typer.Argument(help="A method, as the leaderboard calls it.")],
+    b: Annotated[str, typer.Argument(help="The method it is compared with.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of runs.")],
+    dataset: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print the comparison of two methods in full: seed by seed, intervals, p-values, verdict.
+
+    Exit code 1 if a pair could not be compared.
+    """
+    from pepbench.report import command
+
+    return command.compare(
+        folders, (a, b), dataset=dataset, budget=budget, backbone=backbone, as_json=as_json
+    )
 
 
 @app.command(

@@ -1,10 +1,9 @@
-"""What the commands ``run`` and ``report`` do, from plan to printed leaderboard."""
+"""What the command ``run`` does, from plan to printed leaderboard."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.errors import RecordError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.display import duration
 from pepbench.harness.environment import check_device
@@ -30,16 +28,11 @@ from pepbench.harness.status import status_document, status_view, watch_status
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
-from pepbench.report.markdown import leaderboard_csv
-from pepbench.report.recovery import RecoveryView
-from pepbench.report.summary import json_document, load_run
-from pepbench.report.terminal import LeaderboardView
-from pepbench.report.write import report_markdown, write_reports
+from pepbench.report.command import report
 
 RUNS = Path("runs")
 """Folder of runs that were not told where to go, below the working directory."""
 
-EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 
@@ -77,7 +70,7 @@ def run(
         tally = _run_missing(
             plan, where, stderr, quiet or (as_json and not stderr.is_terminal), verbose
         )
-        failed = report(where.folder, "json" if as_json else "terminal")
+        failed = report([where.folder], "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -126,32 +119,6 @@ def _keep_all_facts(store: RecordStore, catalog: Catalog, cells: Sequence[Cell])
     for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
         dataset = catalog.select("dataset", cell.data.spec).default()
         keep_facts(store, cast(Dataset, dataset), cell.splits)
-
-
-def report(folder: Path, form: str) -> int:
-    """Regenerate a run's tables and charts from its records, and print one of them.
-
-    Returns 1 if cells of the run have failed, else 0.
-    """
-    if not folder.is_dir():
-        raise RecordError(f"{folder}: no such folder; give the folder of a run")
-    warnings: list[str] = []
-    findings = load_run(folder, warnings.append)
-    for warning in warnings:
-        print(f"pepbench: {warning}", file=sys.stderr)
-    write_reports(folder, findings)
-    document = json_document(folder, findings)
-    if form == "json":
-        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-    elif form == "markdown":
-        print(report_markdown(findings), end="")
-    elif form == "csv":
-        print(leaderboard_csv(findings.frame), end="")
-    else:
-        Console().print(
-            LeaderboardView(findings.frame, findings.fronts), RecoveryView(findings.recovery.frame)
-        )
-    return EXIT_FAILED if document["failed"] else 0
 
 
 def status(folder: Path, as_json: bool, watch: bool) -> int:

@@ -33,6 +33,8 @@ def test_wheel_holds_one_package_with_all_rooms(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"pepbench"}
     expected = {"pepbench/py.typed"}
+    for path in (ROOT / "pepbench/report/templates").iterdir():
+        expected.add(path.relative_to(ROOT).as_posix())
     for folder, below in (("pepbench", ""), ("baselines", "pepbench/"), ("datasets", "pepbench/")):
         for path in (ROOT / folder).rglob("*.py"):
             expected.add(below + path.relative_to(ROOT).as_posix())

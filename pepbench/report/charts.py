@@ -1,138 +1,240 @@
-"""AUC against parameters, a panel for each data set and backbone, as one picture."""
+"""AUC against parameters, bytes or time, a panel for each data set and backbone."""
 
 from __future__ import annotations
 
-import io
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from pepbench.analysis.pareto import on_front
+from pepbench.report.labels import places
 from pepbench.report.palette import Mark, marks
+from pepbench.report.style import (
+    GREY,
+    INK,
+    LABEL_SIZE,
+    Panel,
+    colour,
+    composed,
+    named_opacity,
+    opacity,
+    shape,
+)
 
-_WIDTH, _HEIGHT = 330, 240
+_WIDTH, _HEIGHT = 400, 280
 _PANELS_PER_ROW = 2
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
-_STEP = 8
-"""Pixels between them."""
-GREY, LIGHT = "#555555", "#E6E6E6"
-_DRAWN = ["method", "parameters", "auc", "auc_low", "auc_high", "on_front"]
-_FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+_STEP = 0.022
+"""Share of the width between them."""
+_SIDE: dict[str, dict[str, Any]] = {
+    "right": {"align": "left", "dx": 8},
+    "left": {"align": "right", "dx": -8},
+    "above": {"align": "center", "dy": -14},
+    "below": {"align": "center", "dy": 14},
+}
 
 
-def pareto_chart(frame: pd.DataFrame) -> alt.VConcatChart:
+@dataclass(frozen=True)
+class Cost:
+    """What AUC is drawn against."""
+
+    column: str
+    title: str
+    ticks: str
+    """Format of the axis, as D3 writes it."""
+    least: float
+    """What is less is drawn there: a logarithm needs it."""
+    budgeted: bool
+    """Whether methods meet at the same places: then they are set side by side and joined."""
+
+
+COSTS = {
+    "pareto": Cost("parameters", "embedding parameters (log scale)", "~s", 1.0, True),
+    "pareto-bytes": Cost("bytes", "bytes to store the table (log scale)", "~s", 1.0, True),
+    "pareto-time": Cost("seconds", "seconds to search and train (log scale)", "~g", 1e-3, False),
+}
+"""By file name."""
+
+TOOLTIPS = {
+    "method": ("method", ""),
+    "budget": ("budget", ""),
+    "parameters": ("parameters", ","),
+    "share": ("share of the full table", ".2%"),
+    "bytes": ("bytes", ","),
+    "seeds": ("seeds", ""),
+    "auc": ("test AUC", ".5f"),
+    "auc_low": ("interval from", ".5f"),
+    "auc_high": ("interval to", ".5f"),
+    "log_loss": ("log loss", ".5f"),
+    "delta_auc": ("ΔAUC", "+.5f"),
+    "delta_low": ("ΔAUC from", "+.5f"),
+    "delta_high": ("ΔAUC to", "+.5f"),
+    "p_holm": ("p (Holm)", ".2g"),
+    "verdict": ("verdict", ""),
+    "on_front": ("on the front", ""),
+    "search_seconds": ("search, s", ".1f"),
+    "train_seconds": ("training, s", ".1f"),
+    "peak_memory_mib": ("peak memory, MiB", ".0f"),
+}
+"""Title and format of what hovering tells, by column of the leaderboard."""
+
+
+def pareto_chart(frame: pd.DataFrame, name: str = "pareto") -> alt.VConcatChart:
     """The front of each data set and backbone.
 
     Points are cells that are ok, with their interval; filled if on the front, which is drawn as
-    the highest AUC to be had with at most so many parameters. The reference's AUC is a dashed line.
-    Points of nearly the same size are set side by side.
+    the highest AUC to be had for at most so much. The reference's AUC is a dashed line. Points of
+    nearly the same size are set side by side.
 
     Parameters
     ----------
     frame
         As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+    name
+        One of ``COSTS``.
     """
-    drawn = frame[(frame["status"] == "ok") & frame["parameters"].notna() & frame["auc"].notna()]
-    panels: list[alt.LayerChart | alt.Chart] = [
-        _panel(str(dataset), str(backbone), block, marks(drawn["method"]))
-        for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"])
-    ]
-    if not panels:
-        panels = [_empty()]
-    rows = [
-        alt.hconcat(*panels[start : start + _PANELS_PER_ROW], spacing=28)
-        for start in range(0, len(panels), _PANELS_PER_ROW)
-    ]
-    return styled(
-        alt.vconcat(*rows, spacing=24),
-        "Test AUC against the size of the embedding table",
-        "Filled points: on the front (stepped line).",
-        "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
-        "Points of nearly the same size are drawn side by side.",
+    what = {"pareto": "the size of the embedding table", "pareto-bytes": "the table's bytes"}
+    return composed(
+        list(pareto_panels(frame, name).values()),
+        _PANELS_PER_ROW,
+        f"Test AUC against {what.get(name, 'the time to search and train')}",
+        [
+            "Filled points: on the front (stepped line).",
+            "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
+            "Points of nearly the same place are drawn side by side.",
+        ],
     )
 
 
-def svg_bytes(chart: alt.VConcatChart) -> bytes:
-    """The chart as SVG."""
-    buffer = io.StringIO()
-    chart.save(buffer, format="svg")
-    return buffer.getvalue().encode()
+def pareto_panels(frame: pd.DataFrame, name: str = "pareto") -> dict[tuple[str, str], Panel]:
+    """The panels of :func:`pareto_chart`, by data set and backbone."""
+    cost = COSTS[name]
+    drawn = frame[frame["status"] == "ok"].assign(
+        seconds=frame["search_seconds"] + frame["train_seconds"]
+    )
+    drawn = drawn[drawn[cost.column].notna() & drawn["auc"].notna()]
+    all_marks = marks(frame["method"])
+    return {
+        (str(dataset), str(backbone)): _panel(
+            f"{dataset} · {backbone}", _fronted(block, cost), cost, all_marks
+        )
+        for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"])
+    }
 
 
-def png_bytes(chart: alt.VConcatChart, scale: float = 2.5) -> bytes:
-    """The chart as PNG, ``scale`` pixels to the chart's one."""
-    buffer = io.BytesIO()
-    chart.save(buffer, format="png", scale_factor=scale)
-    return buffer.getvalue()
+def _fronted(block: pd.DataFrame, cost: Cost) -> pd.DataFrame:
+    mask = on_front(block[cost.column].to_numpy(np.float64), block["auc"].to_numpy(np.float64))
+    return block.assign(on_front=mask)
 
 
-def _panel(
-    dataset: str, backbone: str, block: pd.DataFrame, all_marks: dict[str, Mark]
-) -> alt.LayerChart:
+def _panel(title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mark]) -> Panel:
     block = block.assign(
-        parameters=block["parameters"].astype("float64").clip(lower=1.0),
+        at=block[cost.column].astype("float64").clip(lower=cost.least),
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
     )
-    low, high = _domain(block["parameters"])
-    block = block.assign(offset=_offsets(block, math.log(high / low)))
-    x = alt.X(
-        "parameters:Q",
-        title="embedding parameters (log scale)",
-        scale=alt.Scale(type="log", domain=[low, high], nice=False),
-        axis=alt.Axis(values=_ticks(low, high), format="~s", labelOverlap=False),
-    )
-    y = alt.Y("auc:Q", title="test AUC", scale=alt.Scale(domain=_auc_domain(block), nice=False))
-    layers = [_front(block, high, x, y), *_reference(block, y)]
-    for offset in sorted(set(block["offset"])):
-        layers += _points(block[block["offset"] == offset], offset, x, y, all_marks)
-    title = f"{dataset} · {backbone}"
+    low, high = _domain(block["at"])
+    moved = _moved(block, low, high) if cost.budgeted else 0.0
+    block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
+    x_axis = alt.Axis(values=_ticks(low, high), format=cost.ticks, labelOverlap="parity")
+    x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    x = alt.X("drawn_at:Q", title=cost.title, scale=x_scale, axis=x_axis)
+    domain = _auc_domain(block)
+    y = alt.Y("auc:Q", title="test AUC", scale=alt.Scale(domain=domain, nice=False))
+    layers = [
+        _front(block, high, x, y),
+        *_reference(block, y),
+        *_points(block, x, y, all_marks)[0 if cost.budgeted else 1 :],
+        *_labels(block, (low, high), domain, x, y),
+    ]
     return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _points(
-    group: pd.DataFrame, offset: float, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]
+def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
+    """What hovering over a cell tells: all of its figures."""
+    shown = []
+    for column, (title, form) in TOOLTIPS.items():
+        more: dict[str, Any] = {"format": form} if form else {}
+        if column in block:
+            shown.append(alt.Tooltip(column, title=title, **more))
+    return shown
+
+
+def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+    shown = [column for column in TOOLTIPS if column in block]
+    base = alt.Chart(block[[*shown, "drawn_at"]]).encode(
+        x=x,
+        color=colour(all_marks),
+        tooltip=tooltips(block),
+    )
+    bars = base.mark_rule(strokeWidth=1.6).encode(
+        y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q", opacity=opacity(0.75)
+    )
+    points = base.mark_point(size=80, strokeWidth=2, cursor="pointer").encode(
+        y=y,
+        shape=shape(all_marks),
+        fill=alt.condition("datum.on_front", colour(all_marks), alt.value("white")),
+        opacity=opacity(),
+    )
+    lines = (
+        alt.Chart(block[["method", "drawn_at", "auc"]])
+        .mark_line(strokeWidth=1)
+        .encode(x=x, y=y, color=colour(all_marks), opacity=opacity(0.35))
+    )
+    return [lines, bars, points]
+
+
+def _labels(
+    block: pd.DataFrame, sizes: tuple[float, float], aucs: list[float], x: alt.X, y: alt.Y
 ) -> list[alt.Chart]:
-    names = list(all_marks)
-    legend = alt.Legend(
-        title=None,
-        orient="bottom",
-        columns=min(4, len(names)),
-        symbolSize=110,
-        symbolStrokeWidth=2,
-        symbolOpacity=1,
-        labelLimit=300,
-    )
-    colour = alt.Color(
-        "method:N",
-        scale=alt.Scale(domain=names, range=[all_marks[name].colour for name in names]),
-        legend=legend,
-    )
-    shape = alt.Shape(
-        "method:N",
-        scale=alt.Scale(domain=names, range=[all_marks[name].shape for name in names]),
-        legend=legend,
-    )
-    base = alt.Chart(group[_DRAWN]).encode(x=x, color=colour)
-    return [
-        base.mark_rule(strokeWidth=1.6, opacity=0.75, xOffset=offset).encode(
-            y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q"
-        ),
-        base.mark_point(size=80, strokeWidth=2, opacity=1, xOffset=offset).encode(
-            y=y,
-            shape=shape,
-            fill=alt.condition("datum.on_front", colour, alt.value("white")),
-        ),
-    ]
+    """Each method's name beside one of its points, on a white ground."""
+    low, high = sizes
+
+    def across(values: pd.Series[float]) -> NDArray[np.float64]:
+        places = np.log(values.to_numpy(dtype=np.float64) / low) / math.log(high / low)
+        return np.asarray(places * _WIDTH, dtype=np.float64)
+
+    def down(values: pd.Series[float]) -> NDArray[np.float64]:
+        places = (aucs[1] - values.to_numpy(dtype=np.float64)) / (aucs[1] - aucs[0])
+        return np.asarray(places * _HEIGHT, dtype=np.float64)
+
+    px, py = across(block["drawn_at"]), down(block["auc"])
+    bars = np.column_stack([px - 1, down(block["auc_high"]), px + 1, down(block["auc_low"])])
+    front = block[block["on_front"]].sort_values(["at", "auc"])
+    steps = down(front["auc"])
+    starts = across(front["at"])
+    ends = np.append(starts, _WIDTH)[1:]
+    flats = np.column_stack([starts, steps - 1, ends, steps + 1])
+    level = down(block.loc[block["verdict"] == "reference", "auc"])
+    dashed = np.column_stack([0 * level, level - 1, 0 * level + _WIDTH, level + 1])
+    obstacles = np.vstack([bars, flats, dashed])
+    names = block["method"].tolist()
+    chosen = places(px, py, names, (_WIDTH, _HEIGHT), obstacles)
+    layers = []
+    for side, style in _SIDE.items():
+        rows = [place.index for place in chosen.values() if place.side == side]
+        if rows:
+            base = alt.Chart(block.iloc[rows][["method", "drawn_at", "auc"]]).encode(
+                x=x, y=y, text="method:N", opacity=named_opacity()
+            )
+            text: dict[str, Any] = {"fontSize": LABEL_SIZE, "baseline": "middle", **style}
+            layers.append(base.mark_text(stroke="white", strokeWidth=3.5, **text))
+            layers.append(base.mark_text(color=INK, cursor="pointer", **text))
+    return layers
 
 
 def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
-    front = block.loc[block["on_front"], ["parameters", "auc"]].sort_values(["parameters", "auc"])
-    to_the_edge = front.tail(1).assign(parameters=high)
+    front = block.loc[block["on_front"], ["at", "auc"]].sort_values(["at", "auc"])
+    to_the_edge = front.tail(1).assign(at=high)
+    data = pd.concat([front, to_the_edge]).rename(columns={"at": "drawn_at"})
     line: alt.Chart = (
-        alt.Chart(pd.concat([front, to_the_edge]))
+        alt.Chart(data)
         .mark_line(interpolate="step-after", color=GREY, strokeWidth=1.4, opacity=0.8)
         .encode(x=x, y=y)
     )
@@ -145,32 +247,31 @@ def _reference(block: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
     return [] if reference.empty else [rule.encode(y=y)]
 
 
-def _offsets(block: pd.DataFrame, span: float) -> list[float]:
-    """Pixels by which each point is moved, so that points of nearly one size do not overlap.
+def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
+    """Share of the width by which each point is moved, so that near ones do not overlap.
 
     Points of the front stay where they are, the others go to their right and left in turn.
     """
-    order = block.sort_values("parameters", kind="stable")
-    places = np.log(order["parameters"].to_numpy(dtype=np.float64)) / span
-    cluster = pd.Series(np.cumsum(np.r_[True, np.diff(places) > _NEAR]), index=order.index)
+    order = block.sort_values("at", kind="stable")
+    at = np.log(order["at"].to_numpy(dtype=np.float64)) / math.log(high / low)
+    cluster = pd.Series(np.cumsum(np.r_[True, np.diff(at) > _NEAR]), index=order.index)
     ranked = block.assign(cluster=cluster, other=~block["on_front"]).sort_values(
         ["cluster", "other", "method", "budget"]
     )
     turn = ranked.groupby("cluster").cumcount().reindex(block.index).to_numpy(dtype=np.int64)
-    moved = (turn + 1) // 2 * np.where(turn % 2, 1, -1) * _STEP
-    return [float(pixels) for pixels in moved]
+    return np.asarray((turn + 1) // 2 * np.where(turn % 2, 1, -1) * _STEP, dtype=np.float64)
 
 
-def _domain(parameters: pd.Series[float]) -> tuple[float, float]:
-    """A range with room on both sides: an eighth of its decades, at least a fifth of one."""
-    low, high = math.log10(parameters.min()), math.log10(parameters.max())
-    room = max(0.2, (high - low) / 8)
+def _domain(costs: pd.Series[float]) -> tuple[float, float]:
+    """A range with room on both sides: a fifth of its decades, at least a fifth of one."""
+    low, high = math.log10(costs.min()), math.log10(costs.max())
+    room = max(0.2, (high - low) / 5)
     return 10 ** (low - room), 10 ** (high + room)
 
 
 def _auc_domain(block: pd.DataFrame) -> list[float]:
     low, high = float(block["auc_low"].min()), float(block["auc_high"].max())
-    room = max(0.0005, (high - low) * 0.06)
+    room = max(0.0005, (high - low) * 0.08)
     return [low - room, high + room]
 
 
@@ -183,44 +284,3 @@ def _ticks(low: float, high: float) -> list[float]:
         if len(inside) <= 6:
             break
     return inside
-
-
-def _empty() -> alt.Chart:
-    words = alt.Chart(pd.DataFrame({"text": ["no cell has finished"]}))
-    chart: alt.Chart = (
-        words.mark_text(fontSize=14, color=GREY)
-        .encode(text="text:N")
-        .properties(width=_WIDTH, height=_HEIGHT)
-    )
-    return chart
-
-
-def styled(chart: alt.VConcatChart, title: str, *lines: str) -> alt.VConcatChart:
-    """The chart with a title, lines below it, and the fonts and colours of all charts."""
-    finished: alt.VConcatChart = (
-        chart.properties(
-            title=alt.TitleParams(
-                text=title,
-                subtitle=list(lines),
-                anchor="start",
-                offset=14,
-            ),
-            padding=12,
-            background="white",
-        )
-        .configure(font=_FONT)
-        .configure_view(stroke=LIGHT)
-        .configure_axis(
-            gridColor=LIGHT,
-            domainColor=GREY,
-            tickColor=GREY,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            labelColor="#222222",
-            tickCount=6,
-        )
-        .configure_title(fontSize=14, subtitleFontSize=12, subtitleColor=GREY)
-        .configure_legend(labelFontSize=12.5)
-    )
-    return finished

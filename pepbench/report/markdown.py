@@ -5,23 +5,30 @@ from __future__ import annotations
 import html
 import math
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tabulate import tabulate
 
 from pepbench.analysis.leaderboard import COLUMNS
 from pepbench.analysis.significance import ALPHA, MARGIN
-from pepbench.report.words import parity_sentences, percent
+from pepbench.report.words import decimals, percent, summary
 
+if TYPE_CHECKING:
+    from pepbench.report.pair import Pair
+
+_BY_INTERVAL = {
+    "auc": ("auc_low", "auc_high", ""),
+    "auc_low": ("auc_low", "auc_high", ""),
+    "auc_high": ("auc_low", "auc_high", ""),
+    "log_loss": ("auc_low", "auc_high", ""),
+    "delta_auc": ("delta_low", "delta_high", "+"),
+    "delta_low": ("delta_low", "delta_high", "+"),
+    "delta_high": ("delta_low", "delta_high", "+"),
+}
+"""Columns that are rounded, with the interval that says how far, and their sign."""
 _DECIMALS = {
-    "auc": ".5f",
-    "auc_low": ".5f",
-    "auc_high": ".5f",
-    "log_loss": ".5f",
-    "delta_auc": "+.5f",
-    "delta_low": "+.5f",
-    "delta_high": "+.5f",
     "p_holm": ".2g",
     "search_seconds": ".1f",
     "train_seconds": ".1f",
@@ -54,6 +61,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
 def leaderboard_markdown(
     frame: pd.DataFrame,
     fronts: list[dict[str, Any]],
+    leading: Sequence[Pair] = (),
     alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> str:
@@ -63,12 +71,14 @@ def leaderboard_markdown(
     ----------
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
+    leading
+        Of :func:`pepbench.report.pair.leading_pairs`.
     alpha, margin
         Those that they were computed with.
     """
     parts = [
         "# Leaderboard",
-        *_findings(fronts, margin),
+        *_findings(frame, fronts, leading, margin),
         "![AUC against parameters](pareto.svg)",
         "## All cells",
         markdown_table(frame),
@@ -80,7 +90,7 @@ def leaderboard_markdown(
 
 def markdown_table(frame: pd.DataFrame) -> str:
     """The table alone, figures rounded, text escaped."""
-    rows = [[_cell(column, row[column]) for column in COLUMNS] for row in frame.to_dict("records")]
+    rows = [[_cell(column, row) for column in COLUMNS] for row in frame.to_dict("records")]
     alignment = ["left" if column in _TEXTS else "right" for column in COLUMNS]
     table: str = tabulate(
         rows, headers=COLUMNS, tablefmt="github", colalign=alignment, disable_numparse=True
@@ -98,7 +108,8 @@ def escape(text: str) -> str:
     return html.escape(_SPECIAL.sub(r"\\\g<0>", one_line), quote=False)
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, row: dict[Any, Any]) -> str:
+    value = row[column]
     if column in _TEXTS:
         return escape(value)
     if column == "on_front":
@@ -107,24 +118,28 @@ def _cell(column: str, value: Any) -> str:
         return ""
     if column == "share":
         return percent(value)
+    if column in _BY_INTERVAL:
+        low, high, sign = _BY_INTERVAL[column]
+        return f"{value:{sign}.{decimals((row[high] - row[low]) / 2)}f}"
     if column in _DECIMALS:
         return format(value, _DECIMALS[column])
     return f"{value:,d}"
 
 
-def _findings(fronts: list[dict[str, Any]], margin: float) -> list[str]:
+def _findings(
+    frame: pd.DataFrame, fronts: list[dict[str, Any]], leading: Sequence[Pair], margin: float
+) -> list[str]:
+    known = {(front["dataset"], front["backbone"]): front for front in fronts}
     findings = []
-    for front in fronts:
-        lines = [f"**{escape(front['dataset'])} · {escape(front['backbone'])}**", ""]
-        sentences = parity_sentences(front, margin) or [
-            "Nothing was compared with the full table, so nothing is said about parity."
-        ]
+    for (dataset, backbone), sentences in summary(frame, fronts, leading, margin).items():
+        lines = [f"**{escape(dataset)} · {escape(backbone)}**", ""]
         lines += [f"* {escape(sentence)}" for sentence in sentences]
-        full = front["reference_point"]["parameters"]
-        if math.isfinite(front["hypervolume"]):
+        front = known.get((dataset, backbone))
+        if front and math.isfinite(front["hypervolume"]):
             lines.append(
                 f"* Hypervolume of the front: {front['hypervolume']:.4f} decades of parameters × "
-                f"AUC, from the reference point of {full:,d} parameters (the full table) and an "
+                f"AUC, from the reference point of {front['reference_point']['parameters']:,d} "
+                "parameters (the full table) and an "
                 f"AUC of {front['reference_point']['auc']:g}."
             )
         findings.append("\n".join(lines))

@@ -29,6 +29,22 @@ _SHAPES = (
     "triangle-left",
 )
 
+DARK = {
+    "#0072B2": "#4FB3E8",
+    "#D55E00": "#FF8A3D",
+    "#009E73": "#2FCF9F",
+    "#CC79A7": "#E9A3C9",
+    "#E69F00": "#FFC44D",
+    "#000000": "#F5F5F5",
+    "#56B4E9": "#A7DBFF",
+    "#A08C00": "#D6C438",
+    "#555555": "#B5BAC2",
+    "#E6E6E6": "#3A404A",
+    "#222222": "#E4E6EA",
+    "white": "#14171C",
+}
+"""What each colour of a chart becomes on a dark page."""
+
 
 @dataclass(frozen=True)
 class Mark:

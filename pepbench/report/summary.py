@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
-from numpy.typing import NDArray
 
 from pepbench.analysis.leaderboard import COLUMNS, analyse, fronts
-from pepbench.analysis.recovery import (
-    FEATURE_COLUMNS,
-    RECOVERY_COLUMNS,
-    Files,
-    Recovery,
-    recover,
-)
-from pepbench.errors import RecordError
-from pepbench.records import RecordStore
-
-T = TypeVar("T")
+from pepbench.analysis.recovery import RECOVERY_COLUMNS, Recovery, recover
+from pepbench.report.pair import Pair, leading_pairs
+from pepbench.report.runs import Runs, open_runs
 
 
 @dataclass(frozen=True)
@@ -33,36 +24,47 @@ class Findings:
     ----------
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` describes them.
+    comparisons
+        Each cell against the reference.
     recovery
         As :mod:`pepbench.analysis.recovery` does.
+    leading
+        The two best methods of each data set, backbone and budget.
+    runs
+        The records that it comes from.
     """
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
+    comparisons: pd.DataFrame
     recovery: Recovery
+    leading: list[Pair]
+    runs: Runs
 
 
 def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Findings:
-    """Analyse a run's records.
+    """As :func:`load_runs`, of one folder."""
+    return load_runs([folder], warn)
+
+
+def load_runs(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None) -> Findings:
+    """Analyse the records of a run, or of several together.
 
     Parameters
     ----------
-    folder
-        Of the run, as ``pepbench run --out`` was told.
+    folders
+        Of the runs, as ``pepbench run --out`` was told.
     warn
         Called with one line for each damaged file, and for each cell that could not be compared.
 
     Raises
     ------
     RecordError
-        If the folder holds no record, or one of another schema version.
+        As :func:`pepbench.report.runs.open_runs`.
     """
-    store = RecordStore(folder, warn)
-    records = list(store.whole())
-    if not records:
-        raise RecordError(f"no records in {folder}; run: pepbench run --out {folder}")
+    runs = open_runs(folders, warn)
     analysis = analyse(
-        records, store.load_predictions, store.load_labels, load_users=store.load_users
+        runs.records, runs.load_predictions, runs.load_labels, load_users=runs.load_users
     )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:
@@ -73,7 +75,10 @@ def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Find
     return Findings(
         analysis.frame,
         fronts(analysis.frame, analysis.comparisons),
-        recover(records, _files(store, warn)),
+        analysis.comparisons,
+        recover(runs.records, runs.files(warn)),
+        leading_pairs(runs, analysis.frame),
+        runs,
     )
 
 
@@ -94,35 +99,6 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
         "failed": int((findings.frame["status"] == "failed").sum()),
     }
-
-
-def _files(store: RecordStore, warn: Callable[[str], None]) -> Files:
-    """The store's files for the analysis of widths; missing and damaged ones count as not kept."""
-
-    def widths(key: str) -> NDArray[Any] | None:
-        return _loaded(lambda: store.load_widths(key), warn)
-
-    def features(split: str) -> pd.DataFrame | None:
-        table = _loaded(lambda: store.load_features(split), warn)
-        return None if table is None else table.select(list(FEATURE_COLUMNS)).to_pandas()
-
-    def labels(split: str) -> NDArray[Any] | None:
-        return _loaded(lambda: store.load_labels(split), warn)
-
-    def truth(split: str) -> NDArray[Any] | None:
-        return _loaded(lambda: store.load_truth(split), warn)
-
-    return Files(widths, features, labels, truth)
-
-
-def _loaded(load: Callable[[], T], warn: Callable[[str], None]) -> T | None:
-    try:
-        return load()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        warn(f"nothing is said about widths where this is needed: {error}")
-        return None
 
 
 def _objects(frame: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]]:

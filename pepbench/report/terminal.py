@@ -13,18 +13,24 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pepbench.report.text_plot import front_plot
 from pepbench.report.words import duration, parity_sentences, percent, short_count
 
-_STYLES = {
+STYLES = {
     "better": "bold green",
     "worse": "red",
     "equivalent": "cyan",
+    "non-inferior": "cyan",
     "undecided": "yellow",
     "reference": "bold",
     "failed": "bold red",
     "infeasible": "magenta",
     "incomplete": "magenta",
 }
+"""Colour of each verdict and status."""
+
+DROPPED_IN_ORDER = ("MiB", "seeds", "p", "bytes", "time", "share", "params")
+"""Columns that are left out, one after the other, until the table fits."""
 
 _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
@@ -40,10 +46,13 @@ class LeaderboardView:
     ----------
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
+    wide
+        All columns, whatever the terminal's width.
     """
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
+    wide: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose symbols that the terminal can show, then render block by block."""
@@ -53,12 +62,20 @@ class LeaderboardView:
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
-            yield _fitting_table(block, symbols, console, options)
+            if self.wide:
+                yield _table(block, symbols, ())
+            else:
+                yield _fitting_table(block, symbols, console, options)
             for line in _troubles(block):
                 yield Text(symbols.text(line), style="magenta")
             front = parity.get((dataset, backbone))
             for sentence in parity_sentences(front) if front else []:
                 yield Text(symbols.text(sentence))
+            plot = front_plot(block)
+            if plot:
+                yield Text("\nAUC against parameters (log scale); capitals: on the front", "dim")
+            for line in plot:
+                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
             yield Text()
         yield Text(
             f"{symbols.star} on the front of few parameters and high AUC; "
@@ -98,13 +115,11 @@ def _fitting_table(
     block: pd.DataFrame, symbols: Symbols, console: Console, options: ConsoleOptions
 ) -> Table:
     """The table without its least important columns, as far as the width demands."""
-    table = _table(block, symbols, ())
-    for dropped in (("time",), ("time", "share"), ("time", "share", "params")):
-        if console.measure(table, options=options.update(max_width=1000)).maximum <= (
-            options.max_width
-        ):
+    for count in range(len(DROPPED_IN_ORDER) + 1):
+        table = _table(block, symbols, DROPPED_IN_ORDER[:count])
+        needed = console.measure(table, options=options.update(max_width=1000)).maximum
+        if needed <= options.max_width:
             break
-        table = _table(block, symbols, dropped)
     return table
 
 
@@ -112,7 +127,8 @@ def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> T
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("budget", no_wrap=True)
     table.add_column("method", overflow="fold", ratio=None, min_width=6)
-    names = ("params", "share", f"AUC {symbols.plus_minus}", symbols.delta, "verdict", "time")
+    auc = f"AUC {symbols.plus_minus}"
+    names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
     for name in (*names, symbols.star):
         if name not in dropped:
             justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
@@ -134,14 +150,19 @@ def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
     delta = row["delta_auc"]
     seconds = row["search_seconds"] + row["train_seconds"]
     counted = not pd.isna(row["parameters"])
+    p, memory = row["p_holm"], row["peak_memory_mib"]
     return {
         "method": Text(symbols.text(row["method"])),
         "params": Text(short_count(row["parameters"]) if counted else symbols.none),
         "share": Text(percent(row["share"]) if counted else symbols.none),
+        "bytes": Text(symbols.none if pd.isna(row["bytes"]) else f"{short_count(row['bytes'])}B"),
         "auc": Text(auc + spread),
         "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
-        "verdict": Text(words, style=_STYLES.get(words, "")),
+        "p": Text("" if math.isnan(p) else f"{p:.2g}"),
+        "verdict": Text(words, style=STYLES.get(words, "")),
         "time": Text(symbols.none if math.isnan(seconds) else duration(seconds)),
+        "MiB": Text(symbols.none if pd.isna(memory) else f"{memory:,.0f}"),
+        "seeds": Text(str(row["seeds"])),
         "front": Text(symbols.star if row["on_front"] else "", style="bold yellow"),
     }
 

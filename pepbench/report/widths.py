@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from pepbench.analysis.recovery import Recovery
-from pepbench.report.charts import GREY, styled
+from pepbench.report.style import GREY, styled
 
 _WIDTH, _HEIGHT = 230, 200
 _INK = "#222222"

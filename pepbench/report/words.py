@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from pepbench.analysis.significance import MARGIN
+
+if TYPE_CHECKING:
+    from pepbench.report.pair import Pair
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -32,6 +38,31 @@ def percent(share: float) -> str:
     if 0 < value < 0.1:
         return f"{value:.2g}%"
     return f"{_three_digits(value)}%"
+
+
+def decimals(half_width: float) -> int:
+    """Decimals of a figure that is known to within ``half_width``: two digits of its interval.
+
+    >>> [decimals(half) for half in (0.0098, 0.012, 0.00031, 0.0, math.nan)]
+    [4, 3, 5, 5, 5]
+    """
+    if math.isnan(half_width) or half_width <= 0:
+        return 5
+    return min(6, max(2, 1 - math.floor(math.log10(half_width))))
+
+
+def with_interval(value: float, low: float, high: float, sign: bool = False) -> str:
+    """A figure and half the width of its interval, rounded by it; empty if it is not known.
+
+    >>> with_interval(0.85016, 0.84036, 0.85996), with_interval(-0.0115, -0.0181, -0.0049, True)
+    ('0.8502 ± 0.0098', '-0.0115 ± 0.0066')
+    """
+    if math.isnan(value):
+        return ""
+    half = (high - low) / 2
+    digits = decimals(half)
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 
 
 def duration(seconds: float) -> str:
@@ -80,6 +111,66 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
             f"(within {margin:g} AUC) at any budget."
         )
     return sentences
+
+
+def summary(
+    frame: pd.DataFrame,
+    fronts: list[dict[str, Any]],
+    leading: Sequence[Pair],
+    margin: float = MARGIN,
+) -> dict[tuple[str, str], list[str]]:
+    """What a run comes to, in sentences, for each data set and backbone.
+
+    Parameters
+    ----------
+    frame, fronts
+        As :mod:`pepbench.analysis.leaderboard` returns them.
+    leading
+        Of :func:`pepbench.report.pair.leading_pairs`.
+    margin
+        Of non-inferiority and equivalence.
+
+    Returns
+    -------
+    dict
+        By data set and backbone.
+    """
+    parity = {(front["dataset"], front["backbone"]): front for front in fronts}
+    sections: dict[tuple[str, str], list[str]] = {}
+    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+        front = parity.get((dataset, backbone))
+        sentences = (parity_sentences(front, margin) if front else []) or [
+            "Nothing was compared with the full table, so nothing is said about parity."
+        ]
+        sentences += [
+            leading_sentence(pair, margin)
+            for pair in leading
+            if pair.a.block == (dataset, backbone)
+        ]
+        for status, words in (("infeasible", "not feasible"), ("failed", "failed")):
+            missing = block[block["status"] == status]
+            cells = ", ".join(
+                f"{method} at {', '.join(group['budget'])}"
+                for method, group in missing.groupby("method", sort=True)
+            )
+            sentences += [f"{words.capitalize()}: {cells}."] if cells else []
+        sections[str(dataset), str(backbone)] = sentences
+    return sections
+
+
+def leading_sentence(pair: Pair, margin: float = MARGIN) -> str:
+    """Who leads at a budget, and whether the lead over the second is shown."""
+    a, b = pair.a, pair.b
+    lead = f"At {a.budget}, {a.method} has the highest AUC"
+    if pair.comparison is None:
+        return f"{lead}; it could not be compared with {b.method}: {pair.note}."
+    found = pair.comparison
+    delta = with_interval(found.difference, found.low, found.high, sign=True)
+    outcome = {
+        "better": f"its lead over {b.method} is shown ({delta})",
+        "equivalent": f"{b.method} is equivalent to it, within {margin:g} ({delta})",
+    }.get(pair.verdict, f"its lead over {b.method} is undecided ({delta})")
+    return f"{lead}; {outcome}."
 
 
 def times(factor: float) -> str:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import altair as alt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pepbench.records import write_atomically
-from pepbench.report.charts import pareto_chart, png_bytes, svg_bytes
+from pepbench.report.charts import COSTS, pareto_chart
+from pepbench.report.curves import curves_chart, trials_chart
+from pepbench.report.forest import forest_chart
+from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
+from pepbench.report.page import report_html
 from pepbench.report.recovery import recovery_csv, recovery_markdown
+from pepbench.report.style import png_bytes, svg_bytes, unchecked
 from pepbench.report.summary import Findings
+from pepbench.report.tuning import curves_frame, trials_frame
 from pepbench.report.widths import picture_names, pictures
+
+PAGE = "report.html"
 
 
 def write_reports(folder: Path, findings: Findings) -> list[Path]:
-    """Write ``leaderboard.csv``, ``leaderboard.md``, ``pareto.svg`` and ``pareto.png``.
-
-    For each method whose features have widths of their own, ``widths-METHOD.svg`` and ``.png``
-    too, and ``widths.csv`` where something is known about widths or the Bayes AUC.
+    """Write the page, the leaderboard in four formats, and the charts as SVG and PNG.
 
     Each file appears whole or not at all, and is byte-identical for the same records and versions
     of the libraries that draw.
@@ -26,20 +36,23 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
     folder
         Created if it is not there.
     findings
-        As :func:`pepbench.report.summary.load_run` returns them.
+        As :func:`pepbench.report.summary.load_runs` returns them.
 
     Returns
     -------
     list of Path
-        The files, in the order above.
+        The files.
     """
-    charts = {"pareto": pareto_chart(findings.frame), **pictures(findings.recovery)}
     contents = {
+        PAGE: report_html(findings, folder).encode(),
         "leaderboard.csv": leaderboard_csv(findings.frame).encode(),
         "leaderboard.md": report_markdown(findings).encode(),
+        "leaderboard.tex": leaderboard_latex(findings.frame).encode(),
+        "leaderboard.parquet": leaderboard_parquet(findings),
     }
-    for name, chart in charts.items():
-        contents |= {f"{name}.svg": svg_bytes(chart), f"{name}.png": png_bytes(chart)}
+    with unchecked():
+        for name, chart in _charts(findings).items():
+            contents |= {f"{name}.svg": svg_bytes(chart), f"{name}.png": png_bytes(chart)}
     if len(findings.recovery.frame):
         contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
     for name, content in contents.items():
@@ -47,8 +60,26 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
     return [folder / name for name in contents]
 
 
+def leaderboard_parquet(findings: Findings) -> bytes:
+    """The leaderboard as a Parquet file, all columns in full precision."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(findings.frame, preserve_index=False), buffer)
+    return buffer.getvalue()
+
+
 def report_markdown(findings: Findings) -> str:
     """The whole page: the leaderboard, and what is known about widths."""
-    page = leaderboard_markdown(findings.frame, findings.fronts)
+    page = leaderboard_markdown(findings.frame, findings.fronts, findings.leading)
     section = recovery_markdown(findings.recovery.frame, picture_names(findings.recovery))
     return f"{page}\n{section}" if section else page
+
+
+def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
+    frame, records = findings.frame, findings.runs.records
+    return {
+        **{name: pareto_chart(frame, name) for name in COSTS},
+        "forest": forest_chart(frame),
+        "learning-curves": curves_chart(curves_frame(records), frame),
+        "tuning": trials_chart(trials_frame(records), frame),
+        **pictures(findings.recovery),
+    }

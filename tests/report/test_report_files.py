@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -8,27 +7,15 @@ import sys
 import numpy as np
 import pytest
 from record_factory import SPLIT, run_of, typical_run
+from run_folders import stored
 
 from pepbench.analysis.leaderboard import COLUMNS, analyse
 from pepbench.errors import RecordError
-from pepbench.records import RecordStore, npy_bytes
-from pepbench.report.charts import pareto_chart, svg_bytes
+from pepbench.report.charts import pareto_chart
 from pepbench.report.palette import marks
+from pepbench.report.style import svg_bytes
 from pepbench.report.summary import json_document, load_run
 from pepbench.report.write import write_reports
-
-
-def stored(run, folder):
-    """The run as files of a run's folder."""
-    store = RecordStore(folder)
-    store.put_labels(SPLIT, run.labels)
-    for record in run.records:
-        predictions = run.predictions.get(record.key)
-        if predictions is not None:
-            checksum = hashlib.sha256(npy_bytes(predictions)).hexdigest()
-            record = record.model_copy(update={"predictions_sha256": checksum})
-        store.put(record, predictions)
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +25,19 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
     first = write_reports(tmp_path / "a", load_run(folder))
     second = write_reports(tmp_path / "b", load_run(folder))
-    names = ["leaderboard.csv", "leaderboard.md", "pareto.svg", "pareto.png"]
+    names = ["report.html", *(f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "parquet"))]
+    for chart in ("pareto", "pareto-bytes", "pareto-time", "forest", "learning-curves", "tuning"):
+        names += [f"{chart}.svg", f"{chart}.png"]
     assert [path.name for path in first] == names
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
-    assert first[3].read_bytes().startswith(b"\x89PNG")
+    pictures = [path for path in first if path.suffix == ".png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
 @pytest.mark.slow
@@ -84,6 +75,11 @@ def test_json_document_is_strict_json_with_the_contracts_keys(folder):
 
 def test_an_empty_folder_is_refused_with_the_command_that_fills_it(tmp_path):
     with pytest.raises(RecordError, match=r"no records in .*; run: pepbench run --out "):
+        load_run(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(RecordError, match="nothing: no such folder; give the folder of a run"):
         load_run(tmp_path / "nothing")
 
 

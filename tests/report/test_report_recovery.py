@@ -17,8 +17,8 @@ from pepbench.analysis.recovery import (
     profiled,
     sampled,
 )
-from pepbench.report.charts import svg_bytes
 from pepbench.report.recovery import RecoveryView, recovery_csv, recovery_markdown
+from pepbench.report.style import svg_bytes
 from pepbench.report.widths import picture_name, picture_names, pictures
 
 CELL = {"dataset": "synthetic:rows=2000:features=60", "backbone": "fm"}

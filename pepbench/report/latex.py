@@ -1,0 +1,85 @@
+"""The leaderboard as LaTeX, for ``booktabs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from pepbench.report.words import percent, with_interval
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+_HEADINGS = r"budget & method & parameters & share & test AUC & $\Delta$AUC & verdict"
+
+
+def leaderboard_latex(frame: pd.DataFrame) -> str:
+    r"""A table for each data set and backbone, with figures rounded by their intervals.
+
+    The document needs ``\usepackage{booktabs}``. A star marks the front of few parameters and high
+    AUC.
+
+    Parameters
+    ----------
+    frame
+        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+    """
+    tables = []
+    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape(dataset)} with {escape(backbone)}: test AUC and $\Delta$AUC "
+            r"against the full table, $\pm$ half of a 95\,\% interval over test rows and seeds; "
+            r"$\star$: on the front.}",
+            r"\begin{tabular}{llrrrrl}",
+            r"\toprule",
+            _HEADINGS + r" \\",
+        ]
+        for _, group in block.groupby("budget", sort=False):
+            lines.append(r"\midrule")
+            lines += [_line(row, place == 0) for place, row in enumerate(group.to_dict("records"))]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+        tables.append("\n".join(lines))
+    return "% Needs \\usepackage{booktabs}.\n" + "\n\n".join(tables) + "\n"
+
+
+def escape(text: object) -> str:
+    r"""Text that LaTeX shows as it is.
+
+    >>> escape("50% of a_b")
+    '50\\% of a\\_b'
+    """
+    return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
+
+
+def _line(row: dict[Any, Any], first: bool) -> str:
+    known = not pd.isna(row["parameters"])
+    star = r" $\star$" if row["on_front"] else ""
+    cells = [
+        escape(row["budget"]) if first else "",
+        escape(row["method"]) + star,
+        f"{row['parameters']:,}" if known else "",
+        escape(percent(row["share"])) if known else "",
+        _figure(with_interval(row["auc"], row["auc_low"], row["auc_high"])),
+        _figure(with_interval(row["delta_auc"], row["delta_low"], row["delta_high"], sign=True)),
+        escape(row["verdict"] if row["status"] == "ok" else row["status"]),
+    ]
+    return " & ".join(cells) + r" \\"
+
+
+def _figure(text: str) -> str:
+    return f"${text.replace('±', chr(92) + 'pm')}$" if text else ""

@@ -1,0 +1,157 @@
+"""``report.html``: one file that needs no network, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.report.charts import COSTS, pareto_panels
+from pepbench.report.citations import method_cards
+from pepbench.report.curves import curve_panels, trial_panels
+from pepbench.report.forest import forest_panels
+from pepbench.report.page_tables import (
+    gain_rows,
+    leaderboard_rows,
+    machine_rows,
+    protocol_rows,
+    verdict_matrices,
+)
+from pepbench.report.palette import DARK, marks
+from pepbench.report.style import Panel, page_spec, unchecked
+from pepbench.report.summary import Findings
+from pepbench.report.tuning import curves_frame, gains_frame, trials_frame
+from pepbench.report.words import percent, summary
+
+_EXPOSE = "window.vegaEmbed = vegaEmbed;"
+_SYMBOLS = {
+    "circle": "●",
+    "square": "■",
+    "triangle-up": "▲",
+    "diamond": "◆",
+    "triangle-down": "▼",
+    "cross": "✚",
+    "triangle-right": "▶",
+    "triangle-left": "◀",
+}
+
+
+def report_html(findings: Findings, folder: Path) -> str:
+    """The whole page.
+
+    Parameters
+    ----------
+    findings
+        As :func:`pepbench.report.summary.load_runs` returns them.
+    folder
+        Where the page will be: its links to records are relative to it.
+    """
+    with unchecked():
+        return _rendered(findings, folder)
+
+
+def _rendered(findings: Findings, folder: Path) -> str:
+    frame, records = findings.frame, findings.runs.records
+    trials = trials_frame(records)
+    specs: list[dict[str, Any]] = []
+    template = _environment().get_template("report.html")
+    return template.render(
+        style=_asset("report.css"),
+        script=_asset("report.js"),
+        library=_library(),
+        title=", ".join(dict.fromkeys(frame["dataset"])),
+        summary=summary(frame, findings.fronts, findings.leading).items(),
+        methods=[
+            {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
+            for name, mark in marks(frame["method"]).items()
+        ],
+        fronts=[
+            {
+                "id": name,
+                "words": {
+                    "pareto": "parameters",
+                    "pareto-bytes": "bytes",
+                    "pareto-time": "time",
+                }[name],
+                "charts": _charts(specs, pareto_panels(frame, name), "AUC"),
+            }
+            for name in COSTS
+        ],
+        hypervolumes=findings.fronts,
+        forest=_charts(specs, forest_panels(frame), "Difference of AUC"),
+        curves=_charts(specs, curve_panels(curves_frame(records), frame), "Learning curves"),
+        trials=_charts(specs, trial_panels(trials, frame), "Tuning trials"),
+        rows=leaderboard_rows(findings, folder),
+        matrices=verdict_matrices(frame),
+        gains=gain_rows(gains_frame(trials)),
+        widths=findings.recovery.frame.to_dict("records"),
+        cards=method_cards(frame["method"]),
+        protocols=protocol_rows(records),
+        machines=machine_rows(records),
+        plans=_plans(findings),
+        alpha=f"{ALPHA:g}",
+        level=percent(1 - ALPHA).replace(".0", ""),
+        margin=f"{MARGIN:g}",
+        dark=json.dumps(DARK, sort_keys=True),
+        specs=_packed(specs),
+    )
+
+
+def _charts(
+    specs: list[dict[str, Any]], panels: dict[Any, Panel], words: str
+) -> list[dict[str, Any]]:
+    """Number the panels, keep their specifications, and say what each shows."""
+    charts = []
+    for name, panel in panels.items():
+        title = " · ".join(name)
+        charts.append({"id": len(specs), "title": title, "words": f"{words}: {title}"})
+        spec = page_spec(panel)
+        spec.pop("title", None)
+        specs.append(spec)
+    return charts
+
+
+def _plans(findings: Findings) -> list[dict[str, str]]:
+    plans = []
+    for folder in findings.runs.folders:
+        path = folder / "plan.toml"
+        if path.is_file():
+            plans.append({"folder": folder.name, "text": path.read_text("utf-8")})
+    return plans
+
+
+def _packed(specs: Iterable[dict[str, Any]]) -> str:
+    """Specifications for the page, compressed: many charts repeat the same rows."""
+    text = json.dumps(list(specs), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed, minified, as one module that leaves ``vegaEmbed`` behind."""
+    bundle: str = vl_convert.javascript_bundle(_EXPOSE)
+    # Within a string or regular expression "<\/" is "</"; the page's element must not end there.
+    return bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def _asset(name: str) -> str:
+    return files("pepbench.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("pepbench.report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

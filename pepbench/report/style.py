@@ -1,0 +1,150 @@
+"""What all charts share: fonts and colours, composition, files, the choice of methods."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from altair.utils.schemapi import debug_mode
+
+from pepbench.report.palette import Mark
+
+GREY, LIGHT, INK = "#555555", "#E6E6E6", "#222222"
+FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+LABEL_SIZE = 12
+
+CHOSEN = "chosen"
+"""Signal of every chart: the methods that are picked out; none picks all."""
+NAMED = "named"
+"""Signal of every chart: whether names are written beside points; a page turns it off if narrow."""
+_FAINT = 0.13
+_IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
+
+Panel = alt.LayerChart | alt.Chart
+
+
+def opacity(shown: float = 1.0) -> Any:
+    """Opacity of marks whose data has a ``method``: faint where other methods are chosen."""
+    return alt.condition(_IS_CHOSEN, alt.value(shown), alt.value(_FAINT))
+
+
+def named_opacity() -> Any:
+    """Opacity of names: none where they are turned off or other methods are chosen."""
+    return alt.condition(f"{NAMED} && ({_IS_CHOSEN})", alt.value(1), alt.value(0))
+
+
+def colour(all_marks: Mapping[str, Mark]) -> alt.Color:
+    """The colour of ``method``, without a legend: labels stand beside the marks."""
+    names = list(all_marks)
+    scale = alt.Scale(domain=names, range=[all_marks[name].colour for name in names])
+    return alt.Color("method:N", scale=scale, legend=None)
+
+
+def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
+    """The shape of ``method``."""
+    names = list(all_marks)
+    scale = alt.Scale(domain=names, range=[all_marks[name].shape for name in names])
+    return alt.Shape("method:N", scale=scale, legend=None)
+
+
+def composed(
+    panels: Sequence[Panel], columns: int, title: str, lines: Sequence[str] = ()
+) -> alt.VConcatChart:
+    """Panels in rows, as one picture; a notice where there is none."""
+    shown = list(panels) or [notice("no cell has finished")]
+    rows = [
+        alt.hconcat(*shown[start : start + columns], spacing=28)
+        for start in range(0, len(shown), columns)
+    ]
+    return styled(alt.vconcat(*rows, spacing=24), title, *lines)
+
+
+def notice(words: str) -> alt.Chart:
+    """A panel that says why there is nothing to draw."""
+    chart: alt.Chart = (
+        alt.Chart(pd.DataFrame({"text": [words]}))
+        .mark_text(fontSize=14, color=GREY)
+        .encode(text="text:N")
+        .properties(width=330, height=80)
+    )
+    return chart
+
+
+def styled(chart: alt.VConcatChart, title: str, *lines: str) -> alt.VConcatChart:
+    """The chart with a title, lines below it, and the fonts and colours of all charts."""
+    finished: alt.VConcatChart = (
+        chart.properties(
+            title=alt.TitleParams(text=title, subtitle=list(lines), anchor="start", offset=14),
+            padding=12,
+            background="white",
+        )
+        .add_params(*_parameters())
+        .configure(**configuration())
+    )
+    return finished
+
+
+def _parameters() -> tuple[alt.Parameter, alt.Parameter]:
+    return alt.param(name=CHOSEN, value=[]), alt.param(name=NAMED, value=True)
+
+
+def configuration() -> dict[str, Any]:
+    """Vega-Lite's ``config`` of all charts."""
+    return {
+        "font": FONT,
+        "view": {"stroke": LIGHT},
+        "axis": {
+            "gridColor": LIGHT,
+            "domainColor": GREY,
+            "tickColor": GREY,
+            "labelFontSize": LABEL_SIZE,
+            "titleFontSize": LABEL_SIZE,
+            "titleFontWeight": "normal",
+            "titleColor": INK,
+            "labelColor": INK,
+            "tickCount": 6,
+        },
+        "title": {
+            "fontSize": 14,
+            "subtitleFontSize": LABEL_SIZE,
+            "color": INK,
+            "subtitleColor": GREY,
+        },
+        "legend": {"labelFontSize": 12.5, "labelColor": INK, "titleColor": INK},
+    }
+
+
+def page_spec(panel: Panel) -> dict[str, Any]:
+    """A panel as a specification of its own that takes the width of its place in a page."""
+    alone = panel.add_params(*_parameters()).properties(
+        width="container", autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
+    spec: dict[str, Any] = alone.configure(**configuration()).to_dict()
+    return spec
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Without Altair's check of each part against Vega-Lite's schema, which takes most of the time.
+
+    What charts are made of does not depend on the data; tests draw each kind with the check.
+    """
+    without_check: AbstractContextManager[None] = debug_mode(False)
+    return without_check
+
+
+def svg_bytes(chart: alt.VConcatChart) -> bytes:
+    """The chart as SVG."""
+    buffer = io.StringIO()
+    chart.save(buffer, format="svg")
+    return buffer.getvalue().encode()
+
+
+def png_bytes(chart: alt.VConcatChart, scale: float = 2.5) -> bytes:
+    """The chart as PNG, ``scale`` pixels to the chart's one."""
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png", scale_factor=scale)
+    return buffer.getvalue()

@@ -1,0 +1,252 @@
+"""What tuning tried and what it bought: frames over records, without figures of the test rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pepbench.analysis.cells import cells_of, protocol_digest
+from pepbench.component import Value
+from pepbench.records import Record, best_trial, final_runs
+
+TRIAL_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "trial",
+    "default",
+    "best",
+    "status",
+    "auc",
+    "best_so_far",
+    "settings",
+    "key",
+)
+"""Of the trials' frame, in this order."""
+
+GAIN_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "trials",
+    "ok",
+    "default_auc",
+    "best_auc",
+    "gain",
+    "best_trial",
+    "settings",
+)
+"""Of the gains' frame, in this order."""
+
+CURVE_COLUMNS = (
+    "dataset",
+    "backbone",
+    "method",
+    "budget",
+    "seed",
+    "epoch",
+    "auc",
+    "log_loss",
+    "train_loss",
+)
+"""Of the learning curves' frame, in this order."""
+
+# The first trial of every study: the values of pepbench.harness, which reports do not import.
+_DEFAULT_LEARNING_RATE, _DEFAULT_L2 = 1e-3, 1e-5
+
+ENOUGH = 10
+"""Finished trials of a cell below which no importance is estimated."""
+
+Name = tuple[str, str, str, str]
+
+
+def by_cell(records: Iterable[Record]) -> dict[Name, list[Record]]:
+    """Records of each cell, named and ordered as in the leaderboard; protocols apart."""
+    records = list(records)
+    names: dict[tuple[Name, str], Name] = {}
+    for cell in cells_of(records):
+        names[cell.spec.cell, cell.protocol] = (
+            cell.dataset,
+            cell.backbone,
+            cell.method,
+            cell.budget,
+        )
+    grouped: dict[Name, list[Record]] = {name: [] for name in names.values()}
+    for record in records:
+        grouped[names[record.spec.cell, protocol_digest(record.spec)]].append(record)
+    return grouped
+
+
+def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """A row for each tuning trial: validation AUC, and the best up to then.
+
+    Trials are numbered in the order in which they ended, the default first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``TRIAL_COLUMNS``; ``auc`` is NaN where a trial is not ok.
+    """
+    rows = []
+    for name, members in by_cell(records).items():
+        trials = _in_order(members)
+        best, best_so_far = best_trial(members), math.nan
+        varied = _varied(trials)
+        for number, trial in enumerate(trials):
+            auc = _auc(trial)
+            best_so_far = float(np.fmax(best_so_far, auc))
+            settings = ", ".join(
+                f"{key}={_short(value)}" for key, value in _settings(trial).items() if key in varied
+            )
+            is_best = best is not None and trial.key == best.key
+            row = (number, _is_default(trial), is_best, trial.status, auc, best_so_far)
+            rows.append((*name, *row, settings, trial.key))
+    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+
+
+def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
+    """What tuning bought in each cell: best validation AUC minus the default's.
+
+    The best of several trials is chosen by the same validation rows, so the gain is an optimistic
+    figure; test rows say what is left of it.
+
+    Parameters
+    ----------
+    trials
+        Of :func:`trials_frame`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``GAIN_COLUMNS``; figures are NaN where the default or all trials did not end well.
+    """
+    rows = []
+    for name, group in trials.groupby(list(GAIN_COLUMNS[:4]), sort=False):
+        best = group[group["best"]]
+        default = group.loc[group["default"], "auc"]
+        default_auc = float(default.iloc[0]) if len(default) else math.nan
+        best_auc = float(best["auc"].iloc[0]) if len(best) else math.nan
+        rows.append(
+            (
+                *name,
+                len(group),
+                int((group["status"] == "ok").sum()),
+                default_auc,
+                best_auc,
+                best_auc - default_auc,
+                int(best["trial"].iloc[0]) if len(best) else None,
+                str(best["settings"].iloc[0]) if len(best) else "",
+            )
+        )
+    frame = pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
+    return frame.astype({"best_trial": "Int64"})
+
+
+def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Learning curves of final runs: validation figures after each epoch of the last training.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``CURVE_COLUMNS``.
+    """
+    rows = [
+        (*name, run.spec.seed, point.epoch, point.auc, point.log_loss, point.train_loss)
+        for name, members in by_cell(records).items()
+        for run in final_runs(members)
+        for point in run.curve
+    ]
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+
+
+def importances(records: Sequence[Record]) -> dict[str, float]:
+    """Importance of each tuned setting of one cell for its validation AUC (PED-ANOVA).
+
+    Parameters
+    ----------
+    records
+        Of one cell.
+
+    Returns
+    -------
+    dict
+        By setting, most important first, summing to one; empty with fewer than ``ENOUGH`` finished
+        trials, or where nothing was varied.
+
+    References
+    ----------
+    Watanabe, Bansal & Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+    Arbitrary Subspaces", IJCAI 2023; as implemented in Optuna.
+    """
+    # Optuna takes a second to import, and most reports do without.
+    import optuna
+
+    trials = [trial for trial in _in_order(records) if not math.isnan(_auc(trial))]
+    varied = _varied(trials)
+    if len(trials) < ENOUGH or not varied:
+        return {}
+    space = {name: _distribution([_settings(trial)[name] for trial in trials]) for name in varied}
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(direction="maximize")
+        for trial in trials:
+            values = {name: _settings(trial)[name] for name in varied}
+            study.add_trial(
+                optuna.trial.create_trial(params=values, distributions=space, value=_auc(trial))
+            )
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _in_order(members: Iterable[Record]) -> list[Record]:
+    trials = [record for record in members if record.spec.role == "tuning"]
+    return sorted(trials, key=lambda trial: (not _is_default(trial), trial.created, trial.key))
+
+
+def _is_default(trial: Record) -> bool:
+    common = (trial.spec.training.learning_rate, trial.spec.training.l2)
+    return common == (_DEFAULT_LEARNING_RATE, _DEFAULT_L2)
+
+
+def _auc(trial: Record) -> float:
+    known = trial.status == "ok" and trial.validation is not None
+    return trial.validation.auc if known and trial.validation else math.nan
+
+
+def _settings(trial: Record) -> dict[str, Value]:
+    training = trial.spec.training
+    common: dict[str, Value] = {"learning_rate": training.learning_rate, "l2": training.l2}
+    return common | dict(trial.spec.method.options)
+
+
+def _varied(trials: Sequence[Record]) -> list[str]:
+    names = dict.fromkeys(name for trial in trials for name in _settings(trial))
+    return [
+        name for name in names if len({repr(_settings(trial).get(name)) for trial in trials}) > 1
+    ]
+
+
+def _distribution(values: Sequence[Value]) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if any(isinstance(value, bool | str) for value in values):
+        return CategoricalDistribution(sorted(set(values), key=repr))
+    numbers = [float(value) for value in values]
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(int(min(numbers)), int(max(numbers)))
+    log = min(numbers) > 0 and max(numbers) > 10 * min(numbers)
+    return FloatDistribution(min(numbers), max(numbers), log=log)
+
+
+def _short(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,114 @@
+"""The page in headless Chromium: no console error, sorting, filtering, picking out, hovering."""
+
+import shutil
+
+import pytest
+from record_factory import typical_run
+from run_folders import stored
+
+from pepbench.report.page import report_html
+from pepbench.report.summary import load_run
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="needs: pip install 'pepbench[browser]'"
+    )
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    stored(typical_run(), folder)
+    (folder / "report.html").write_text(report_html(load_run(folder), folder))
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)], ids=str)
+def page(browser, address, request):
+    theme, width = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=theme, offline=True
+    )
+    opened = context.new_page()
+    problems = []
+    opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.goto(address)
+    opened.wait_for_selector("#fronts .chart[data-drawn] svg")
+    yield opened
+    assert problems == []
+    context.close()
+
+
+def column(page, place):
+    cells = f"#board tbody tr:not([hidden]) > :nth-child({place})"
+    return [cell.strip() for cell in page.locator(cells).all_text_contents()]
+
+
+def test_page_does_not_scroll_sideways(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_heading_buttons_sort_by_number_and_say_so_and_back(page):
+    heading = page.locator("#board thead th", has_text="parameters")
+    heading.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    shown = [int(text.replace(",", "")) for text in column(page, 5) if text]
+    assert shown == sorted(shown, reverse=True)
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "ascending"
+    ascending = column(page, 5)
+    assert ascending[-1] == ""  # what is not known stays last
+    assert page.locator('#board [aria-sort]:not([aria-sort="none"])').count() == 1
+
+
+def test_filters_leave_what_was_asked_for(page):
+    page.locator("#search").fill("pep better")
+    page.locator("#search").fill("pep")
+    page.locator("#by-dataset").select_option("toy")
+    assert set(column(page, 1)) == {"pep"}
+    assert page.locator("#count").text_content().startswith("2 of ")
+    page.locator("#search").fill("no such thing")
+    assert column(page, 1) == []
+
+
+def test_a_chosen_method_stands_out_everywhere(page):
+    page.get_by_role("button", name="pep", exact=True).click()
+    rows = page.locator('#board tr[data-method="mde"]')
+    assert "faint" in rows.first.get_attribute("class")
+    faint = page.locator('#fronts .chart[data-drawn] svg path[opacity="0.13"]')
+    faint.first.wait_for(state="attached")
+    page.get_by_role("button", name="show all").click()
+    assert "faint" not in (rows.first.get_attribute("class") or "")
+
+
+def test_hovering_a_point_tells_the_whole_cell(page):
+    point = page.locator("#fronts .mark-symbol path").last
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    for words in ("method", "budget", "test AUC", "verdict", "peak memory"):
+        assert words in tooltip.text_content()

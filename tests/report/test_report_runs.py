@@ -1,0 +1,160 @@
+"""Several runs as one, and input that is not what it should be."""
+
+import math
+
+import numpy as np
+import pytest
+from record_factory import Run, record, run_of, spec, typical_run
+from run_folders import stored
+
+from pepbench.errors import RecordError
+from pepbench.report.page import report_html
+from pepbench.report.runs import open_runs
+from pepbench.report.summary import load_run, load_runs
+
+
+def run_with(*cells, labels=None):
+    run = run_of() if labels is None else Run(labels=labels)
+    for noise, cell in cells:
+        run.add(noise, **cell)
+    return run
+
+
+FULL = (0.0, {"method": "full", "budget": "100%"})
+PEP = (0.1, {"method": "pep", "budget": "10%"})
+MDE = (0.4, {"method": "mde", "budget": "10%"})
+
+
+def test_two_runs_of_the_same_data_say_what_one_run_of_both_would(tmp_path):
+    together = stored(run_with(FULL, PEP, MDE), tmp_path / "both")
+    stored(run_with(FULL, PEP), tmp_path / "one")
+    stored(run_with(MDE), tmp_path / "other")
+    merged = load_runs([tmp_path / "one", tmp_path / "other"])
+    alone = load_run(together.folder)
+    assert merged.frame.equals(alone.frame)
+    assert merged.comparisons.equals(alone.comparisons)
+    assert set(merged.runs.folder_of.values()) == {tmp_path / "one", tmp_path / "other"}
+
+
+def test_a_record_that_both_folders_hold_counts_once(tmp_path):
+    for name in ("one", "other"):
+        stored(run_with(FULL, PEP), tmp_path / name)
+    warnings = []
+    merged = load_runs([tmp_path / "one", tmp_path / "other"], warnings.append)
+    assert merged.frame["seeds"].tolist() == [3, 3]
+    assert warnings == []
+
+
+def test_other_figures_of_the_same_run_are_reported(tmp_path):
+    stored(run_with(FULL, PEP), tmp_path / "one")
+    run = run_with(FULL, PEP)
+    changed = run.records[-1].test.model_copy(update={"auc": 0.123})
+    run.records[-1] = run.records[-1].model_copy(update={"test": changed})
+    stored(run, tmp_path / "other")
+    warnings = []
+    open_runs([tmp_path / "one", tmp_path / "other"], warnings.append)
+    (line,) = warnings
+    assert "has other figures than in" in line
+
+
+def test_folders_with_other_splits_of_one_data_set_are_refused_with_the_reason(tmp_path):
+    stored(run_with(FULL, PEP), tmp_path / "one")
+    other = run_of()
+    other.add(0.1, method="mde", budget="10%", split="0ther" * 3)
+    stored(other, tmp_path / "other")
+    reason = r"one and .*other cannot be merged: their split of toy differs \(5eed.* and 0ther"
+    with pytest.raises(RecordError, match=reason):
+        open_runs([tmp_path / "one", tmp_path / "other"])
+
+
+def test_labels_that_differ_under_one_fingerprint_are_refused(tmp_path):
+    stored(run_with(FULL), tmp_path / "one")
+    run = run_with(PEP)
+    run.labels = 1 - run.labels
+    stored(run, tmp_path / "other")
+    with pytest.raises(RecordError, match="differ although their split is the same"):
+        open_runs([tmp_path / "one", tmp_path / "other"])
+
+
+def test_records_of_two_protocols_are_listed_and_kept_apart(tmp_path):
+    run = run_with(FULL, PEP)
+    run.add(0.1, method="full", budget="100%", dim=8)
+    run.add(0.5, method="pep", budget="10%", dim=8)
+    stored(run, tmp_path)
+    warnings = []
+    findings = load_run(tmp_path, warnings.append)
+    assert len(findings.frame) == 4
+    assert findings.frame["seeds"].tolist() == [3] * 4
+    assert len(set(findings.frame["dataset"])) == 2
+    (line,) = warnings
+    assert line.startswith("toy, fm: records of 2 protocols, listed and ranked apart: D=16")
+    assert "D=8" in line
+    assert len(findings.leading) == 0
+    report_html(findings, tmp_path)
+
+
+def test_constant_scores_are_an_auc_of_one_half_without_failing(tmp_path):
+    run = run_with(FULL, PEP, MDE)
+    for made in run.records:
+        if made.spec.method.name == "mde" and made.key in run.predictions:
+            run.predictions[made.key] = np.full(len(run.labels), 0.5, dtype=np.float32)
+    run.records = [
+        made.model_copy(update={"test": made.test.model_copy(update={"auc": 0.5})})
+        if made.spec.method.name == "mde" and made.test
+        else made
+        for made in run.records
+    ]
+    stored(run, tmp_path)
+    findings = load_run(tmp_path)
+    constant = findings.frame.set_index("method").loc["mde"]
+    assert (constant["auc"], constant["verdict"]) == (0.5, "worse")
+    report_html(findings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda run: run.labels.fill(1), "class"),
+        (lambda run: [values.fill(math.nan) for values in run.predictions.values()], ""),
+    ],
+    ids=["one class", "NaN"],
+)
+def test_predictions_that_cannot_be_ranked_leave_the_recorded_figures(tmp_path, spoil, reason):
+    run = run_with(FULL, PEP)
+    spoil(run)
+    stored(run, tmp_path)
+    warnings = []
+    findings = load_run(tmp_path, warnings.append)
+    assert findings.frame["auc"].notna().all()
+    assert findings.frame["delta_auc"].isna().all()
+    assert any("no comparison" in line and reason in line for line in warnings)
+    page = report_html(findings, tmp_path)
+    assert "Nothing was compared with the full table" in page
+
+
+def test_a_single_method_is_reported_without_verdicts(tmp_path):
+    stored(run_with(PEP), tmp_path)
+    findings = load_run(tmp_path)
+    assert findings.frame["verdict"].tolist() == [""]
+    assert findings.leading == []
+    report_html(findings, tmp_path)
+
+
+def test_lost_predictions_cost_the_lead_but_not_the_report(tmp_path):
+    run = typical_run()
+    store = stored(run, tmp_path)
+    for made in run.records:
+        if made.spec.method.name == "mde" and made.key in run.predictions:
+            store.prediction_path(made.key).unlink()
+    findings = load_run(tmp_path)
+    assert {pair.verdict for pair in findings.leading} == {""}
+    assert all("run the plan again" in pair.note for pair in findings.leading)
+
+
+def test_only_infeasible_cells_can_be_reported(tmp_path):
+    run = run_of()
+    trial = spec(method="uniform", budget="1%", role="tuning")
+    run.records.append(record(trial, "infeasible", reason="smallest possible is 625"))
+    stored(run, tmp_path)
+    page = report_html(load_run(tmp_path), tmp_path)
+    assert "Not feasible: uniform at 1%." in page
