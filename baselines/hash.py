@@ -27,6 +27,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.serve.forms.form import Constant
 
 from .hashing import HashConstants, distinct_features, proportional_rows
 
@@ -120,6 +121,8 @@ class HashedTable(Embedding):
 class HashLayout(Layout):
     """Rows, and the constants of the hash that finds them."""
 
+    form = "hashed-rows"
+
     table: Floats
     """Shape (Σ m_i, D)."""
     hashes: HashConstants
@@ -136,7 +139,6 @@ class HashLayout(Layout):
             "seed": np.array([self.hashes.seed], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.table[self.hashes.rows_of(ids)]
-        return vectors
+    def constants(self) -> Mapping[str, Constant]:
+        """Which function."""
+        return {"function": self.hashes.function}

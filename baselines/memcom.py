@@ -27,6 +27,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.serve.forms.form import Constant
 
 from .hashing import HashConstants, distinct_features, proportional_rows
 
@@ -133,6 +134,8 @@ class ScaledRows(Embedding):
 class MEmComLayout(Layout):
     """Rows, the constants of the hash that finds them, and each feature's own numbers."""
 
+    form = "scaled-rows"
+
     table: Floats
     """Shape (Σ m_i, D)."""
     own: Floats
@@ -151,8 +154,6 @@ class MEmComLayout(Layout):
             "seed": np.array([self.hashes.seed], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        own = self.own[ids]
-        scaled: Floats = self.table[self.hashes.rows_of(ids)] * own[..., :1]
-        return scaled if own.shape[-1] == 1 else scaled + own[..., 1:]
+    def constants(self) -> Mapping[str, Constant]:
+        """Which function."""
+        return {"function": self.hashes.function}

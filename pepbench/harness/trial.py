@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -61,17 +62,23 @@ class BrokenContract(PepbenchError):
     """A method whose result is not what it says: over budget, miscounted, not finite."""
 
 
-def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
+Keep = Callable[[Fitted, Splits], None]
+"""Called with what a trial has fitted, once it has kept the contract."""
+
+
+def run_trial(spec: TrialSpec, surroundings: Surroundings, keep: Keep | None = None) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
     trial; test rows are opened after fitting, and by final runs only.
     """
     with live_file(surroundings.live, spec.key()) as watch:
-        return _run_trial(spec, surroundings, watch)
+        return _run_trial(spec, surroundings, watch, keep)
 
 
-def _run_trial(spec: TrialSpec, surroundings: Surroundings, watch: Watcher) -> Outcome:
+def _run_trial(
+    spec: TrialSpec, surroundings: Surroundings, watch: Watcher, keep: Keep | None
+) -> Outcome:
     torch.set_num_threads(surroundings.threads)
     keep_freed_memory()
     catalog = Catalog(surroundings.plugins)
@@ -101,6 +108,8 @@ def _run_trial(spec: TrialSpec, surroundings: Surroundings, watch: Watcher) -> O
             figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
             scores, predictions = _scored_on_test(fitted, task, splits)
             figures |= scores
+        if keep is not None:
+            keep(fitted, splits)
     except Infeasible as error:
         status, reason = "infeasible", str(error)
     except (Exception, SystemExit) as error:
