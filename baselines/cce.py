@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from pepbench.layout import Floats, rows_within_blocks
+from pepbench.layout import Constant, Floats, rows_within_blocks
 from pepbench.method import (
     Between,
     Embedding,
@@ -26,7 +26,6 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.serve.forms.form import Constant
 from pepbench.serve.hashing import hashed
 from pepbench.serve.packing import bits_needed, packed
 

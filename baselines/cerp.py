@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats, Masked
+from pepbench.layout import Constant, Floats, Masked
 from pepbench.method import (
     Between,
     Embedding,
@@ -29,7 +29,6 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.serve.forms.form import Constant
 
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 

@@ -26,8 +26,7 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
-from pepbench.serve.forms.composed import odd_multipliers
-from pepbench.serve.hashing import scrambled
+from pepbench.serve.hashing import odd_multipliers, scrambled
 
 FEWEST_HASHES = 4
 """Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -27,7 +27,6 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.serve.forms.form import Constant
 from pepbench.serve.hashing import fields_of, hashed
 
 from .hashing import distinct_features, proportional_rows

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -28,7 +28,6 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.serve.forms.form import Constant
 from pepbench.serve.packing import bits_needed, packed
 
 _CHUNK = 4096

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -26,7 +26,6 @@ from pepbench.method import (
     to_numpy,
     view_of,
 )
-from pepbench.serve.forms.form import Constant
 from pepbench.serve.hashing import fields_of
 
 from .hashing import distinct_features

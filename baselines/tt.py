@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import Embedding, Fields, Infeasible, Layout, Method, lookup, to_numpy
-from pepbench.serve.forms.form import Constant
 
 
 @dataclass(frozen=True)

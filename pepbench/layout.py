@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.serve.forms import FORMS, Form, Parts
-from pepbench.serve.forms.form import Constant
+from pepbench.serve.forms.form import Constant as Constant
 from pepbench.serve.numbers import Floats as Floats
 from pepbench.serve.numbers import Numbers, plain
 

@@ -84,8 +84,9 @@ def export_run(run: Path, out: Path, wanted: Wanted, how: How, say: Say) -> dict
 
             notes["onnx_difference"] = write_onnx(fitted.model, splits, folder)
 
-    layout = fitted.model.embedding.export()
-    write_export(out, layout, described_fields(splits), record.spec.dim, about, further)
+    embedding = fitted.model.embedding
+    # A narrow table without projections has a backbone of its own width.
+    write_export(out, embedding.export(), described_fields(splits), embedding.dim, about, further)
     return about | notes | {"folder": str(out)}
 
 

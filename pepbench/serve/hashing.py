@@ -58,9 +58,9 @@ def hashed(keys: Ints, n_rows: int | Ints, seed: int, function: int = 0) -> Ints
 
 def signs(keys: Ints, seed: int, function: int = 0) -> Ints:
     """A hash of ``keys`` to −1 and 1."""
-    bits: Ints = hashed(keys, 2, seed, function)
-    bits = 1 - 2 * bits
-    return bits
+    bits: Any = hashed(keys, 2, seed, function)
+    chosen: Ints = 1 - 2 * bits
+    return chosen
 
 
 def multiplier(seed: int, function: int) -> int:
@@ -68,6 +68,11 @@ def multiplier(seed: int, function: int) -> int:
     mixed: NDArray[np.int64] = scrambled(np.array([seed]))
     word: NDArray[np.int64] = scrambled(mixed + function)
     return int(word[0]) | 1
+
+
+def odd_multipliers(n_hashes: int, seed: int) -> NDArray[np.int64]:
+    """The constants (K,) of K multiply-shift hashes."""
+    return np.array([multiplier(seed, j) for j in range(n_hashes)], dtype=np.int64)
 
 
 def fields_of(ids: NDArray[np.integer], cardinalities: NDArray[np.integer]) -> NDArray[np.int64]:

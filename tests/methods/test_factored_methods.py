@@ -19,7 +19,8 @@ from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.quantised import SCHEMES, Quantised
 from pepbench.serve import packing
-from pepbench.serve.forms.composed import hash_codes, odd_multipliers
+from pepbench.serve.forms.composed import hash_codes
+from pepbench.serve.hashing import odd_multipliers
 
 NAMES = ("tt", "dhe", "mgqe", "cce", "cafe")
 
@@ -186,7 +187,7 @@ class TestDeepHash:
     @pytest.mark.slow
     def test_codes_do_not_depend_on_pythons_hash(self):
         program = (
-            "import numpy as np; from pepbench.serve.forms.composed import odd_multipliers; "
+            "import numpy as np; from pepbench.serve.hashing import odd_multipliers; "
             "print(odd_multipliers(8, 1).tobytes().hex())"
         )
         outputs = {

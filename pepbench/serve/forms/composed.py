@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.serve.forms.form import Form, Parts, require
-from pepbench.serve.hashing import fields_of, hashed, multiplier, scrambled
+from pepbench.serve.hashing import fields_of, hashed, odd_multipliers, scrambled
 from pepbench.serve.numbers import Floats
 from pepbench.serve.packing import Flags, bits_needed, unpacked_at
 
@@ -247,11 +247,6 @@ class HashNetworkForm(Form):
             hidden = mish(hidden @ weight.T + bias)
         vectors: Floats = hidden @ self._weights[-1].T + self._biases[-1]
         return vectors
-
-
-def odd_multipliers(n_hashes: int, seed: int) -> NDArray[np.int64]:
-    """The constants (K,) of K multiply-shift hashes."""
-    return np.array([multiplier(seed, j) for j in range(n_hashes)], dtype=np.int64)
 
 
 def hash_codes(

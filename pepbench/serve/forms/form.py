@@ -117,6 +117,8 @@ class Form(ABC):
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids of any shape: (…) → (…, D)."""
         flat = np.ascontiguousarray(ids, dtype=np.int64).ravel()
+        if not len(flat):
+            return np.zeros((*np.shape(ids), self.dim), dtype=np.float32)
         if self.distinct and len(flat) > 1:
             features, places = distinct_features(flat)
             vectors = self.vectors(features).take(places, axis=0)

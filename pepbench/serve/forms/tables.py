@@ -71,10 +71,9 @@ class MaskedForm(Form):
         lengths = self._starts.take(ids + 1).astype(np.int64)
         lengths -= starts
         ends = np.cumsum(lengths)
-        total = int(ends[-1]) if len(ends) else 0
         starts -= ends - lengths
         entries = np.repeat(starts, lengths)
-        entries += np.arange(total)
+        entries += np.arange(ends[-1])
         places = np.repeat(np.arange(0, len(ids) * self.dim, self.dim), lengths)
         places += self._columns.take(entries)
         kept = self._kept.at(entries)
