@@ -59,6 +59,11 @@ class MaskedForm(Form):
             require(int(self._columns.max(initial=0)) < self.dim, "an entry is outside its row")
         require(self._starts[0] == 0 and self._starts[-1] == nnz, "rows and entries differ")
         require(len(self._columns) == nnz, "entries and columns differ")
+        # A row has at most D entries; small types are sorted by counting.
+        self._length_type = np.uint8 if self.dim < 256 else np.uint32
+        longest = int(np.max(np.diff(self._starts.astype(np.int64)), initial=0))
+        require(longest <= self.dim, "a row has more than D entries")
+        self._dtype = self._kept.at(np.arange(min(1, nnz))).dtype
 
     @property
     def index_bytes(self) -> int:
@@ -68,17 +73,17 @@ class MaskedForm(Form):
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
         starts = self._starts.take(ids).astype(np.int64)
-        lengths = self._starts.take(ids + 1).astype(np.int64)
-        lengths -= starts
-        ends = np.cumsum(lengths)
-        starts -= ends - lengths
-        entries = np.repeat(starts, lengths)
-        entries += np.arange(ends[-1])
-        places = np.repeat(np.arange(0, len(ids) * self.dim, self.dim), lengths)
-        places += self._columns.take(entries)
-        kept = self._kept.at(entries)
-        vectors = np.zeros(len(ids) * self.dim, dtype=kept.dtype)
-        vectors[places] = kept
+        lengths = (self._starts.take(ids + 1).astype(np.int64) - starts).astype(self._length_type)
+        # The longest rows first, so that those with a k-th entry are the first ones: one pass for
+        # each k, on slices. Two thirds of the time of repeating each row for each of its entries.
+        order = np.argsort(lengths, kind="stable")[::-1]
+        rising = lengths.take(order[::-1])
+        starts, places = starts.take(order), order * self.dim
+        n_longer = len(ids) - np.searchsorted(rising, np.arange(int(rising[-1])), side="right")
+        vectors = np.zeros(len(ids) * self.dim, dtype=self._dtype)
+        for k, count in enumerate(n_longer.tolist()):
+            entries = starts[:count] + k
+            vectors[places[:count] + self._columns.take(entries)] = self._kept.at(entries)
         return vectors.reshape(len(ids), self.dim)
 
 
