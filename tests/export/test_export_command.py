@@ -1,6 +1,8 @@
 """``pepbench export``: which run it takes, what it writes, and what it refuses."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.records import RecordStore
 from pepbench.serve import load
+from pepbench.serve.forms import FORMS
 
 CELLS = ("--methods=hash,magnitude", "--budgets=50%", "--backbones=fm", "--out=run")
 
@@ -114,3 +117,15 @@ def test_occupied_and_missing_folders_are_refused(pepbench, tmp_path):
         assert ran.code == 2
         assert said in ran.err
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+def test_the_page_on_shipping_a_table_is_true(pepbench, tiny_run, tmp_path):
+    """Its Python block, after its commands on tiny rows."""
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    method = "--methods=pep:max_steps=60:init=-4.0:threshold_rate=10.0"
+    assert tiny_run(method, "--budgets=10%", "--backbones=fm", "--out=run").code == 0
+    assert pepbench("export", "run", "pep-table").code == 0
+    exec(block, {})
+    for form in FORMS:
+        assert f"| `{form}` |" in page
