@@ -24,8 +24,9 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
+from pepbench.serve.hashing import rows_of
 
-from .hashing import proportional_rows, rows_of
+from .hashing import proportional_rows
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,8 @@ class HotTable(Embedding):
 class CafeLayout(Layout):
     """Own rows in the order of their owners' ids, then the shared ones."""
 
+    form = "hot-rows"
+
     table: Floats
     """Shape (hot + Σ m_i, D)."""
     hot: NDArray[np.integer]
@@ -222,11 +225,3 @@ class CafeLayout(Layout):
         bitmap = np.zeros(n_features, dtype=np.bool_)
         bitmap[self.hot] = True
         return {"hot_bitmap": np.packbits(bitmap), **constants}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        rows = self.n_hot + self.hashes.of(ids)
-        position = np.searchsorted(self.hot, ids)
-        is_hot = np.append(self.hot, -1)[position] == ids
-        vectors: Floats = self.table[np.where(is_hot, position, rows)]
-        return vectors

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from pepbench.layout import Floats, rows_within_blocks
+from pepbench.layout import Constant, Floats, rows_within_blocks
 from pepbench.method import (
     Between,
     Embedding,
@@ -26,9 +26,10 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
+from pepbench.serve.hashing import hashed
+from pepbench.serve.packing import bits_needed, packed
 
-from .hashing import hashed, proportional_rows
-from .packing import bits_needed, packed
+from .hashing import proportional_rows
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,8 @@ def nearest_centroids(vectors: Floats, centroids: Floats) -> NDArray[np.integer]
 class ClusteredLayout(Layout):
     """Codebooks and packed assignments; helper rows are found by hashing."""
 
+    form = "clustered"
+
     table: Floats
     """Shape (R, D): c pieces of D / c columns."""
     assigned: NDArray[np.integer]
@@ -319,15 +322,6 @@ class ClusteredLayout(Layout):
             "constants": np.array([books.seed, self.round], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        distinct, inverse = np.unique(ids, return_inverse=True)
-        books = self.codebooks
-        pieces = np.arange(books.pieces)
-        table = self.table.reshape(len(self.table), books.pieces, -1)
-        helper = table[books.hashed_rows(distinct, self.round), pieces]
-        has_helper = books.helpers[books.field_of_feature[distinct]] > 0
-        codes = table[self.assigned[distinct], pieces]
-        codes = codes + helper * has_helper[:, None, None].astype(helper.dtype)
-        looked_up: Floats = codes.reshape(len(distinct), -1)[inverse.reshape(ids.shape)]
-        return looked_up
+    def constants(self) -> Mapping[str, Constant]:
+        """How many pieces a vector has."""
+        return {"pieces": self.codebooks.pieces}

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats, Masked
+from pepbench.layout import Constant, Floats, Masked
 from pepbench.method import (
     Between,
     Embedding,
@@ -293,18 +293,20 @@ class CompositionalTable(Embedding):
 class Summed(Layout):
     """Two tables of which some entries are kept; a vector is a sum of two rows."""
 
+    form = "summed"
+
     p: Masked
     q: Masked
     shape: TwoRows
 
     def values(self) -> Mapping[str, Floats]:
         """The kept entries."""
-        return {"p": self.p.kept, "q": self.q.kept}
+        return {"p_kept": self.p.kept, "q_kept": self.q.kept}
 
     def with_values(self, values: Mapping[str, Floats]) -> Summed:
         """The same entries with other numbers."""
-        p, q = replace(self.p, kept=values["p"]), replace(self.q, kept=values["q"])
-        return Summed(p, q, self.shape)
+        p = replace(self.p, kept=values["p_kept"])
+        return Summed(p, replace(self.q, kept=values["q_kept"]), self.shape)
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Where they belong."""
@@ -317,7 +319,12 @@ class Summed(Layout):
         either = self.p.mask()[self.shape.in_p(features)] | self.q.mask()[self.shape.in_q(features)]
         return np.asarray(either.sum(axis=1))
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.p.lookup(self.shape.in_p(ids)) + self.q.lookup(self.shape.in_q(ids))
-        return vectors
+    def constants(self) -> Mapping[str, Constant]:
+        """N, b, D, and the rows of both tables."""
+        return {
+            "features": self.shape.n_features,
+            "buckets": self.shape.buckets,
+            "dim": self.p.dim,
+            "p_rows": self.shape.rows[0],
+            "q_rows": self.shape.rows[1],
+        }

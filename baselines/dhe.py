@@ -26,8 +26,7 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
-
-from .hashing import multiplier, scrambled
+from pepbench.serve.hashing import odd_multipliers, scrambled
 
 FEWEST_HASHES = 4
 """Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""
@@ -127,15 +126,7 @@ class Encoding:
     @cached_property
     def multipliers(self) -> NDArray[np.int64]:
         """Shape (K,): the odd constants of multiply-shift hashing."""
-        return np.array([multiplier(self.seed, j) for j in range(self.n_hashes)], dtype=np.int64)
-
-    def of(self, ids: NDArray[np.integer], dtype: np.dtype[np.floating]) -> Floats:
-        """Codes of ids: (M,) → (M, K)."""
-        keys = scrambled(np.asarray(ids, dtype=np.int64))
-        # The upper bits with their sign: whole numbers from −2²³ to 2²³ − 1.
-        words = (keys[:, None] * self.multipliers) >> (64 - _CODE_BITS)
-        codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (_CODE_BITS - 1))
-        return np.asarray(box_muller(torch.from_numpy(codes))) if self.gaussian else codes
+        return odd_multipliers(self.n_hashes, self.seed)
 
 
 def box_muller(codes: Tensor) -> Tensor:
@@ -233,6 +224,8 @@ class HashNetwork(Embedding):
 class NetworkLayout(Layout):
     """A plain network on hash codes."""
 
+    form = "hash-network"
+
     weights: tuple[Floats, ...]
     """Shapes (w, K), (w, w), …, (D, w)."""
     biases: tuple[Floats, ...]
@@ -257,19 +250,3 @@ class NetworkLayout(Layout):
         """The seed, and which codes."""
         constants = [self.encoding.seed, int(self.encoding.gaussian)]
         return {"constants": np.array(constants, dtype=np.uint32)}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        distinct, inverse = np.unique(ids, return_inverse=True)
-        hidden = self.encoding.of(distinct, self.weights[0].dtype)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = mish(hidden @ weight.T + bias)
-        vectors = hidden @ self.weights[-1].T + self.biases[-1]
-        looked_up: Floats = vectors[inverse.reshape(ids.shape)]
-        return looked_up
-
-
-def mish(x: Floats) -> Floats:
-    """Of Misra 2019: x · tanh(log(1 + eˣ))."""
-    activated: Floats = x * np.tanh(np.logaddexp(x, x.dtype.type(0)))
-    return activated

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -27,8 +27,9 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.serve.hashing import fields_of, hashed
 
-from .hashing import distinct_features, fields_of, hashed, proportional_rows
+from .hashing import distinct_features, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ class DoubleHashTable(Embedding):
 class DoubleHashLayout(Layout):
     """Own rows by id, then the hashed rows by field; one bit a feature tells which."""
 
+    form = "double-hashed"
+
     table: Floats
     """Shape (R, D)."""
     choice: RowChoice
@@ -202,11 +205,6 @@ class DoubleHashLayout(Layout):
             "seed": np.array([self.choice.seed], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        rows = self.choice.rows_of(ids)
-        first, second = self.table[rows[..., 0]], self.table[rows[..., 1]]
-        if self.combine == "sum":
-            return np.where(self.choice.owns[ids][..., None], first, first + second)
-        half = self.table.shape[1] // 2
-        return np.concatenate([first[..., :half], second[..., half:]], axis=-1)
+    def constants(self) -> Mapping[str, Constant]:
+        """How two rows become one."""
+        return {"combine": self.combine}

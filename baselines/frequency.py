@@ -122,6 +122,8 @@ class SharedRows(Embedding):
 class FrequencyLayout(Layout):
     """Own rows by id, shared rows by field; one bit a feature tells which."""
 
+    form = "shared-rows"
+
     table: Floats
     """Shape (R, D)."""
     owns: NDArray[np.bool_]
@@ -137,8 +139,3 @@ class FrequencyLayout(Layout):
         """A bit a feature, and the sizes of the fields."""
         sizes = np.bincount(self.field_of_feature).astype(np.uint32)
         return {"owns": np.packbits(self.owns), "cardinalities": sizes}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.table[row_of_feature(self.owns, self.field_of_feature)[ids]]
-        return vectors

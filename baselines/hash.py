@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -120,6 +120,8 @@ class HashedTable(Embedding):
 class HashLayout(Layout):
     """Rows, and the constants of the hash that finds them."""
 
+    form = "hashed-rows"
+
     table: Floats
     """Shape (Σ m_i, D)."""
     hashes: HashConstants
@@ -136,7 +138,6 @@ class HashLayout(Layout):
             "seed": np.array([self.hashes.seed], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.table[self.hashes.rows_of(ids)]
-        return vectors
+    def constants(self) -> Mapping[str, Constant]:
+        """Which function."""
+        return {"function": self.hashes.function}

@@ -26,8 +26,9 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.serve.hashing import hashed
 
-from .hashing import distinct_features, hashed
+from .hashing import distinct_features
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,8 @@ class PooledRows(Embedding):
 class HashEmbeddingLayout(Layout):
     """A pool, importances, and the constants of the hashes into both."""
 
+    form = "pooled-rows"
+
     pool: Floats
     """Shape (m, D)."""
     importance: Floats
@@ -182,10 +185,3 @@ class HashEmbeddingLayout(Layout):
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """The number of features and the seed."""
         return {"constants": np.array([self.hashes.n_features, self.hashes.seed], dtype=np.uint32)}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        rows = self.pool[self.hashes.rows_of(ids)]
-        weights = self.importance[self.hashes.weights_of(ids)]
-        vectors: Floats = (weights[..., None] * rows).sum(axis=-2)
-        return vectors

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -133,6 +133,8 @@ class ScaledRows(Embedding):
 class MEmComLayout(Layout):
     """Rows, the constants of the hash that finds them, and each feature's own numbers."""
 
+    form = "scaled-rows"
+
     table: Floats
     """Shape (Σ m_i, D)."""
     own: Floats
@@ -151,8 +153,6 @@ class MEmComLayout(Layout):
             "seed": np.array([self.hashes.seed], dtype=np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        own = self.own[ids]
-        scaled: Floats = self.table[self.hashes.rows_of(ids)] * own[..., :1]
-        return scaled if own.shape[-1] == 1 else scaled + own[..., 1:]
+    def constants(self) -> Mapping[str, Constant]:
+        """Which function."""
+        return {"function": self.hashes.function}

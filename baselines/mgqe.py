@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -28,8 +28,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-
-from .packing import bits_needed, packed
+from pepbench.serve.packing import bits_needed, packed
 
 _CHUNK = 4096
 """Features whose distances to all centroids are held at once."""
@@ -313,6 +312,8 @@ def pieces_of(centroids: Tensor, codes: Tensor) -> Tensor:
 class CodedLayout(Layout):
     """Centroids, and packed codes."""
 
+    form = "coded"
+
     centroids: Floats
     """Shape (Σ K_i, D): S groups of D / S columns."""
     codes: NDArray[np.integer]
@@ -335,9 +336,6 @@ class CodedLayout(Layout):
             "sizes": sizes.astype(np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        groups = self.books.groups
-        pieces = self.centroids.reshape(len(self.centroids), groups, -1)
-        vectors: Floats = pieces[self.codes[ids], np.arange(groups)]
-        return vectors.reshape(*ids.shape, -1)
+    def constants(self) -> Mapping[str, Constant]:
+        """How many pieces a vector has."""
+        return {"groups": self.books.groups}

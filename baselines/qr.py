@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -26,8 +26,9 @@ from pepbench.method import (
     to_numpy,
     view_of,
 )
+from pepbench.serve.hashing import fields_of
 
-from .hashing import distinct_features, fields_of
+from .hashing import distinct_features
 
 
 @dataclass(frozen=True)
@@ -316,6 +317,8 @@ def initial_variances(combine: str, start: str, variance: float, count: int) -> 
 class QRLayout(Layout):
     """One table a partition, and the radices that find the rows."""
 
+    form = "composed-rows"
+
     tables: tuple[Floats, ...]
     """One array (R_j, d_j) for each partition."""
     partition: Partition
@@ -337,15 +340,6 @@ class QRLayout(Layout):
             "radices": self.partition.radices.astype(np.uint32),
         }
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        rows = self.partition.rows_of(ids)
-        pieces = [table[rows[..., j]] for j, table in enumerate(self.tables)]
-        if self.combine == "concat":
-            return np.concatenate(pieces, axis=-1)
-        vectors = pieces[0]
-        whole = self.partition.whole[fields_of(ids, self.partition.cardinalities)][..., None]
-        for piece in pieces[1:]:
-            other = vectors * piece if self.combine == "mult" else vectors + piece
-            vectors = np.where(whole, vectors, other)
-        return vectors
+    def constants(self) -> Mapping[str, Constant]:
+        """What becomes of the rows."""
+        return {"combine": self.combine}

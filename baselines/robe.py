@@ -24,8 +24,9 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
+from pepbench.serve.hashing import Ints, hashed, signs
 
-from .hashing import Ints, distinct_features, hashed, signs
+from .hashing import distinct_features
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,8 @@ class CircularArray(Embedding):
 class ROBELayout(Layout):
     """An array, and the constants of the hashes into it."""
 
+    form = "circular-array"
+
     array: Floats
     """Shape (M,)."""
     places: Places
@@ -157,12 +160,3 @@ class ROBELayout(Layout):
         """Z, D and the seed."""
         places = self.places
         return {"constants": np.array([places.chunk, places.dim, places.seed], dtype=np.uint32)}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        places = self.places
-        dimension = np.arange(places.dim)
-        chunks = ids.astype(np.int64)[..., None] * places.n_chunks + dimension // places.chunk
-        indices = (places.starts_of(chunks) + dimension % places.chunk) % places.n_floats
-        vectors: Floats = self.array[indices] * places.signs_of(chunks).astype(self.array.dtype)
-        return vectors

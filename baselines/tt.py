@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
+from pepbench.layout import Constant, Floats
 from pepbench.method import Embedding, Fields, Infeasible, Layout, Method, lookup, to_numpy
 
 
@@ -167,17 +164,11 @@ def sum_of_squares(first: Tensor, middle: Tensor, last: Tensor) -> float:
     return float(torch.einsum("ab,iaj,ibj->", gram, last, last))
 
 
-class Digits(NamedTuple):
-    """A global id in mixed radix."""
-
-    i1: NDArray[np.int64]
-    i2: NDArray[np.int64]
-    i3: NDArray[np.int64]
-
-
 @dataclass(frozen=True, eq=False)
 class TrainLayout(Layout):
     """The three cores; their shapes tell the rest."""
+
+    form = "tensor-train"
 
     first: Floats
     """Shape (n₁, d₁, R₁)."""
@@ -199,23 +190,9 @@ class TrainLayout(Layout):
             values["last"].reshape(self.last.shape),
         )
 
-    def digits(self, ids: NDArray[np.integer]) -> Digits:
-        """i₁, i₂ and i₃ of each id."""
-        heads, i3 = np.divmod(np.asarray(ids, dtype=np.int64), len(self.last))
-        i1, i2 = np.divmod(heads, len(self.middle))
-        return Digits(i1, i2, i3)
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        distinct, inverse = np.unique(ids, return_inverse=True)
-        digits = self.digits(distinct)
-        firsts, lasts = self.first[digits.i1], self.last[digits.i3]
-        lefts = np.empty(
-            (len(distinct), firsts.shape[1], *self.middle.shape[2:]), dtype=self.first.dtype
-        )
-        for i2 in np.unique(digits.i2):
-            here = digits.i2 == i2
-            lefts[here] = np.tensordot(firsts[here], self.middle[i2], axes=1)
-        vectors = lefts.reshape(len(distinct), -1, lefts.shape[-1]) @ lasts
-        looked_up: Floats = vectors.reshape(len(distinct), -1)[inverse.reshape(ids.shape)]
-        return looked_up
+    def constants(self) -> Mapping[str, Constant]:
+        """The axes of the cores."""
+        _, d1, r1 = self.first.shape
+        r2, d3 = self.last.shape[1:]
+        d2 = self.middle.shape[2]
+        return {"d1": d1, "d2": d2, "d3": d3, "r1": r1, "r2": r2}

@@ -26,6 +26,10 @@ class RecordError(PepbenchError):
     """A record or prediction file that cannot be used."""
 
 
+class ServeError(PepbenchError):
+    """An exported table that cannot be used, or values that cannot be looked up in it."""
+
+
 class Infeasible(PepbenchError):
     """A budget that a method cannot meet; no mistake, a result (the cell says ``infeasible``).
 

@@ -2,7 +2,9 @@
 
 A layout is what is left of an embedding when training is over. It needs no torch. Its arrays are
 all that must be stored, so the number of parameters and bytes can be read off it:
-trained floating-point numbers count as parameters, index structures cost bytes only.
+trained floating-point numbers count as parameters, index structures cost bytes only. The lookup is
+that of the storage form which serving uses (:mod:`pepbench.serve.forms`): what the harness compares
+with the trained vectors is what will be served.
 """
 
 from __future__ import annotations
@@ -11,15 +13,27 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from pepbench.serve.forms import FORMS, Form, Parts
+from pepbench.serve.forms.form import Constant as Constant
+from pepbench.serve.numbers import Floats as Floats
+from pepbench.serve.numbers import Numbers, plain
 
 
 class Layout(ABC):
-    """A table as stored: arrays and the lookup over them."""
+    """A table as stored: arrays, and the name of the form that knows how to look up in them."""
+
+    @property
+    def form(self) -> str | None:
+        """Name of the storage form in :data:`pepbench.serve.forms.FORMS`.
+
+        None for a layout of a user's own with its own :meth:`lookup`: it cannot be exported.
+        """
+        return None
 
     @abstractmethod
     def values(self) -> Mapping[str, Floats]:
@@ -29,9 +43,23 @@ class Layout(ABC):
         """Index arrays that tell where the values belong; they cost bytes, not parameters."""
         return {}
 
-    @abstractmethod
+    def constants(self) -> Mapping[str, Constant]:
+        """Single numbers and words that the form needs; the file's header has room for them."""
+        return {}
+
+    def numbers(self) -> Mapping[str, Numbers]:
+        """The trained numbers in the way that they are stored."""
+        return {name: plain(array) for name, array in self.values().items()}
+
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
+        return self._reader.lookup(ids)
+
+    @cached_property
+    def _reader(self) -> Form:
+        if self.form is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither form nor lookup()")
+        return FORMS[self.form](Parts(self.numbers(), self.structure(), self.constants()))
 
     def widths(self) -> NDArray[np.integer] | None:
         """How wide each feature's row is, (N,), at most D; None where all are alike by design.
@@ -64,16 +92,13 @@ class Layout(ABC):
 class Dense(Layout):
     """A table of shape (N, D), every entry a parameter."""
 
+    form = "dense"
+
     table: Floats
 
     def values(self) -> Mapping[str, Floats]:
         """The table."""
         return {"table": self.table}
-
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Floats = self.table[ids]
-        return vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +109,8 @@ class Masked(Layout):
     structures: a bitmap over all N·D entries (N·D/8 bytes), or compressed sparse rows (a start
     per row and a column per entry).
     """
+
+    form = "masked"
 
     kept: Floats
     """Shape (nnz,): the kept entries in row-major order."""
@@ -132,16 +159,9 @@ class Masked(Layout):
         mask[rows, self.columns] = True
         return mask
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        flat = ids.ravel()
-        starts = self.indptr[flat].astype(np.int64)
-        lengths = self.indptr[flat + 1].astype(np.int64) - starts
-        first = np.cumsum(lengths) - lengths
-        entries = np.arange(lengths.sum()) + np.repeat(starts - first, lengths)
-        out = np.zeros((flat.size, self.dim), dtype=self.kept.dtype)
-        out[np.repeat(np.arange(flat.size), lengths), self.columns[entries]] = self.kept[entries]
-        return out.reshape(*ids.shape, self.dim)
+    def constants(self) -> Mapping[str, Constant]:
+        """N and D."""
+        return {"rows": len(self.indptr) - 1, "dim": self.dim}
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +170,8 @@ class Mixed(Layout):
 
     Within a block the rows follow the order of the global ids.
     """
+
+    form = "mixed"
 
     tables: tuple[Floats, ...]
     """One array (n_k, d_k) for each block."""
@@ -191,19 +213,9 @@ class Mixed(Layout):
         widths = np.array([table.shape[1] for table in self.tables], dtype=np.int64)
         return np.asarray(widths[self.block_of_feature])
 
-    def lookup(self, ids: NDArray[np.integer]) -> Floats:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        row_of_feature = rows_within_blocks(self.block_of_feature)
-        flat = ids.ravel()
-        out = np.zeros((flat.size, self.dim), dtype=self.tables[0].dtype)
-        for k, (table, projection) in enumerate(zip(self.tables, self.projections, strict=True)):
-            here = self.block_of_feature[flat] == k
-            narrow = table[row_of_feature[flat[here]]]
-            if projection is None:
-                out[here, : table.shape[1]] = narrow
-            else:
-                out[here] = narrow @ projection
-        return out.reshape(*ids.shape, self.dim)
+    def constants(self) -> Mapping[str, Constant]:
+        """D."""
+        return {"dim": self.dim}
 
 
 def rows_within_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ one-dimensional array): symmetric, the largest magnitude of the row at the large
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from torch import Tensor
 from pepbench.errors import PlanError, unknown_name
 from pepbench.layout import Floats, Layout
 from pepbench.method import Embedding, Fitted, Method, Model, Task
-
-GROUP = 64
-"""Numbers that share a scale where an array has no rows."""
+from pepbench.serve.forms.form import Constant
+from pepbench.serve.numbers import GROUP, Numbers, Stored
+from pepbench.serve.numbers import SCHEMES as SERVED
 
 
 class Scheme(ABC):
@@ -35,9 +36,9 @@ class Scheme(ABC):
     def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
         """What is kept of an array."""
 
-    @abstractmethod
-    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
+    def restored(self, stored: Stored, shape: tuple[int, ...]) -> Floats:
         """The array of ``shape`` as it is served, float32."""
+        return SERVED[self.name](stored, shape).whole()
 
 
 class Half(Scheme):
@@ -49,10 +50,6 @@ class Half(Scheme):
         """Halves, the largest finite ones where values are beyond."""
         largest = np.finfo(np.float16).max
         return {"values": np.clip(values, -largest, largest).astype(np.float16)}
-
-    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
-        """Halves as float32."""
-        return stored["values"].astype(np.float32).reshape(shape)
 
 
 class Int8(Scheme):
@@ -68,18 +65,8 @@ class Int8(Scheme):
         codes = np.rint(rows / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
         return {"codes": self._packed(codes.ravel()[: values.size]), "scales": scales}
 
-    def restored(self, stored: Mapping[str, NDArray[np.generic]], shape: tuple[int, ...]) -> Floats:
-        """Codes times the scales of their rows."""
-        codes = self._unpacked(stored["codes"], int(np.prod(shape))).astype(np.float32)
-        rows = _in_rows(codes.reshape(shape))
-        wide: Floats = rows * stored["scales"].astype(np.float32)[:, None]
-        return wide.ravel()[: codes.size].reshape(shape)
-
     def _packed(self, codes: NDArray[np.int8]) -> NDArray[np.generic]:
         return codes
-
-    def _unpacked(self, packed: NDArray[np.generic], size: int) -> NDArray[np.int8]:  # noqa: ARG002
-        return packed.astype(np.int8)
 
 
 class Int4(Int8):
@@ -93,11 +80,6 @@ class Int4(Int8):
         halves[: len(codes)] = codes + 8
         return halves[0::2] | (halves[1::2] << 4)
 
-    def _unpacked(self, packed: NDArray[np.generic], size: int) -> NDArray[np.int8]:
-        octets = packed.astype(np.uint8)
-        halves = np.stack([octets & 15, octets >> 4], axis=1).ravel()[:size]
-        return (halves.astype(np.int16) - 8).astype(np.int8)
-
 
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (Half(), Int8(), Int4())}
 """By suffix."""
@@ -106,7 +88,7 @@ SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (Half(), Int8(),
 def _in_rows(values: Floats) -> Floats:
     """An array as rows that share a scale; one-dimensional ones are cut and padded with zeros."""
     if values.ndim > 1:
-        return values.reshape(-1, values.shape[-1])
+        return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
     padded = np.zeros(-(-values.size // GROUP) * GROUP, dtype=values.dtype)
     padded[: values.size] = values
     return padded.reshape(-1, GROUP)
@@ -120,6 +102,8 @@ class Quantised(Layout):
     """The layout with the numbers that a lookup gives."""
     stored: Mapping[str, Mapping[str, NDArray[np.generic]]]
     """For each array of values, what is kept of it."""
+    scheme: str
+    """Name of the way they are stored."""
 
     @classmethod
     def from_layout(cls, layout: Layout, scheme: Scheme) -> Quantised:
@@ -129,7 +113,21 @@ class Quantised(Layout):
             name: scheme.restored(stored[name], array.shape)
             for name, array in layout.values().items()
         }
-        return cls(layout.with_values(restored), stored)
+        return cls(layout.with_values(restored), stored, scheme.name)
+
+    @property
+    def form(self) -> str | None:
+        """That of the layout beneath."""
+        return self.served.form
+
+    def constants(self) -> Mapping[str, Constant]:
+        """Those of the layout beneath."""
+        return self.served.constants()
+
+    def numbers(self) -> Mapping[str, Numbers]:
+        """The trained numbers as they were rounded."""
+        kind = SERVED[self.scheme]
+        return {name: kind(self.stored[name], a.shape) for name, a in self.values().items()}
 
     def values(self) -> Mapping[str, Floats]:
         """The numbers as served."""
@@ -145,7 +143,7 @@ class Quantised(Layout):
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        return self.served.lookup(ids)
+        return self.served.lookup(ids) if self.form is None else super().lookup(ids)
 
     @property
     def n_bytes(self) -> int:

@@ -11,7 +11,13 @@ from pepbench.catalog import Catalog
 
 PACKAGE = Path(pepbench.__file__).parent
 ROOT = PACKAGE.parent
-METHOD_SEAM = {"pepbench.method", "pepbench.layout"}
+METHOD_SEAM = {
+    "pepbench.method",
+    "pepbench.layout",
+    # Numpy alone: what training and serving must compute alike.
+    "pepbench.serve.hashing",
+    "pepbench.serve.packing",
+}
 DATASET_SEAM = {"pepbench.component", "pepbench.errors", "pepbench.fields"}
 
 

@@ -127,6 +127,12 @@ class Splits:
             values[unseen] = None
         return values
 
+    def codes_of_values(self, field: int) -> NDArray[np.int64]:
+        """Code within a field of each of the field's raw values, 0 for "unseen"."""
+        begin = int(self.table.offsets[field])
+        features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+        return features.astype(np.int64) - int(self.fields.offsets[field])
+
     def true_widths(self) -> NDArray[np.int32] | None:
         """Shape (N,): planted width by global id, -1 for "unseen"; None if none is planted."""
         if self.table.widths is None:

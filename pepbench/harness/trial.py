@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,18 @@ class BrokenContract(PepbenchError):
     """A method whose result is not what it says: over budget, miscounted, not finite."""
 
 
-def run_trial(spec: TrialSpec, surroundings: Surroundings) -> Outcome:
+Keep = Callable[[Fitted, Splits], None]
+"""Called with what a trial has fitted, once it has kept the contract."""
+
+
+def run_trial(spec: TrialSpec, surroundings: Surroundings, keep: Keep | None = None) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
     trial; test rows are opened after fitting, and by final runs only.
     """
-    return run_trials((spec,), surroundings)[0]
+    with _sitting([spec], surroundings) as sitting:
+        return _fitted_alone(sitting, spec, surroundings.threads, keep)
 
 
 def run_trials(specs: Sequence[TrialSpec], surroundings: Surroundings) -> list[Outcome]:
@@ -124,7 +129,9 @@ def _sitting(specs: Sequence[TrialSpec], surroundings: Surroundings) -> Iterator
         yield _Sitting(splits, method, task, yardstick, memory)
 
 
-def _fitted_alone(sitting: _Sitting, spec: TrialSpec, threads: int) -> Outcome:
+def _fitted_alone(
+    sitting: _Sitting, spec: TrialSpec, threads: int, keep: Keep | None = None
+) -> Outcome:
     task = sitting.task
     status: Status = "ok"
     reason: str | None = None
@@ -137,6 +144,8 @@ def _fitted_alone(sitting: _Sitting, spec: TrialSpec, threads: int) -> Outcome:
         with task.phase("train"):
             fitted = sitting.method.fit(task, spec.budget_parameters)
         figures, arrays = _examined(sitting, spec, fitted)
+        if keep is not None:
+            keep(fitted, sitting.splits)
     except Infeasible as error:
         status, reason = "infeasible", str(error)
     except Pruned as stop:

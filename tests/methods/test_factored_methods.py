@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pepbench.baselines import cafe, cce, dhe, packing, tt
+from pepbench.baselines import cafe, cce, dhe, tt
 from pepbench.baselines.mgqe import MultiGranularQuantised
 from scipy import stats
 from sklearn.cluster import KMeans
@@ -18,6 +18,9 @@ from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.quantised import SCHEMES, Quantised
+from pepbench.serve import packing
+from pepbench.serve.forms.composed import hash_codes
+from pepbench.serve.hashing import odd_multipliers
 
 NAMES = ("tt", "dhe", "mgqe", "cce", "cafe")
 
@@ -165,7 +168,7 @@ class TestDeepHash:
     @pytest.mark.parametrize("seed", [0, 7])
     def test_codes_are_uniform(self, seed):
         ids = np.arange(20_000)
-        codes = dhe.Encoding(32, seed, gaussian=False).of(ids, np.dtype(np.float64))
+        codes = hash_codes(ids, odd_multipliers(32, seed), False, np.dtype(np.float64))
         assert np.abs(codes).max() < 1
         p_values = [
             stats.chisquare(np.histogram(column, bins=50, range=(-1, 1))[0]).pvalue
@@ -178,14 +181,14 @@ class TestDeepHash:
         assert np.abs(correlations).max() < 5 / np.sqrt(len(ids))
 
     def test_gaussian_codes_are_normal(self):
-        codes = dhe.Encoding(16, 3, gaussian=True).of(np.arange(20_000), np.dtype(np.float64))
+        codes = hash_codes(np.arange(20_000), odd_multipliers(16, 3), True, np.dtype(np.float64))
         assert min(stats.kstest(column, "norm").pvalue for column in codes.T) > 0.01 / 16
 
     @pytest.mark.slow
     def test_codes_do_not_depend_on_pythons_hash(self):
         program = (
-            "import numpy as np; from pepbench.baselines.dhe import Encoding; "
-            "print(Encoding(8, 1, False).of(np.arange(5), np.dtype(float)).tobytes().hex())"
+            "import numpy as np; from pepbench.serve.hashing import odd_multipliers; "
+            "print(odd_multipliers(8, 1).tobytes().hex())"
         )
         outputs = {
             subprocess.run(
@@ -197,8 +200,7 @@ class TestDeepHash:
             ).stdout.strip()
             for hash_seed in ("1", "2")
         }
-        here = dhe.Encoding(8, 1, gaussian=False).of(np.arange(5), np.dtype(float))
-        assert outputs == {here.tobytes().hex()}
+        assert outputs == {odd_multipliers(8, 1).tobytes().hex()}
 
     @given(
         budget=st.integers(30, 20_000),

@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 from pepbench.baselines.double_hash import DoubleHash
 from pepbench.baselines.hash import Hash
 from pepbench.baselines.hash_embedding import HashEmbedding
-from pepbench.baselines.hashing import (
-    distinct_features,
-    hashed,
-    multiplier,
-    proportional_rows,
-    rows_of,
-    signs,
-)
+from pepbench.baselines.hashing import distinct_features, proportional_rows
 from pepbench.baselines.memcom import MEmCom
 from pepbench.baselines.qr import QR, mixed_radix
 from pepbench.baselines.robe import ROBE
@@ -30,6 +23,7 @@ from scipy import stats
 
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
+from pepbench.serve.hashing import hashed, multiplier, rows_of, signs
 
 DIM = 8
 METHODS = [
@@ -141,7 +135,7 @@ def test_signs_are_balanced_and_independent_of_places():
 @pytest.mark.slow
 def test_hashes_do_not_depend_on_the_process():
     code = (
-        "import json, numpy as np; from pepbench.baselines.hashing import hashed; "
+        "import json, numpy as np; from pepbench.serve.hashing import hashed; "
         "print(json.dumps(hashed(np.arange(50), 1000, 11, 2).tolist()))"
     )
     found = [

@@ -1,0 +1,121 @@
+"""A trained table into a folder: ``table.safetensors`` and ``meta.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+import pepbench
+from pepbench.errors import PepbenchError
+from pepbench.layout import Layout
+from pepbench.records import write_atomically
+from pepbench.serve.files import FORMAT, META_FILE, TABLE_FILE, VERSION
+
+
+class ExportError(PepbenchError):
+    """A run or method that cannot be exported, or a folder that cannot be written."""
+
+
+def write_export(
+    folder: Path,
+    layout: Layout,
+    fields: Sequence[Mapping[str, Any]],
+    dim: int,
+    about: Mapping[str, Any],
+    further: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Write a table; the folder is there whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        New, or empty.
+    layout
+        The table as it is stored.
+    fields
+        As :func:`~pepbench.export.vocabularies.described_fields` gives them.
+    dim
+        D.
+    about
+        What else ``meta.json`` is to say: method, counts, where the table comes from.
+    further
+        Checks what was written, or adds files to it; raises to leave nothing behind.
+
+    Raises
+    ------
+    ExportError
+        If the folder has files in it or cannot be written, or the layout has no storage form.
+    """
+    refuse_occupied(folder)
+    tensors = stored_tensors(layout)
+    content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "pepbench": pepbench.__version__,
+        "form": layout.form,
+        "dim": dim,
+        "constants": dict(layout.constants()),
+        "arrays": {
+            name: {"scheme": numbers.scheme, "shape": list(numbers.shape)}
+            for name, numbers in layout.numbers().items()
+        },
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **about,
+        "fields": list(fields),
+    }
+    text = json.dumps(meta, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+            unfinished = Path(place) / "export"
+            write_atomically(unfinished / TABLE_FILE, content)
+            write_atomically(unfinished / META_FILE, text.encode() + b"\n")
+            further(unfinished)
+            unfinished.replace(folder)
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def refuse_occupied(folder: Path) -> None:
+    """Refuse a place where something is: an export replaces nothing.
+
+    Raises
+    ------
+    ExportError
+        If it is a file, or a folder with files in it.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ExportError(f"{folder} exists; remove it, or name a new folder")
+
+
+def stored_tensors(layout: Layout) -> dict[str, NDArray[np.generic]]:
+    """All arrays of a table, by their names in the file; they take its ``n_bytes``.
+
+    Trained numbers are ``name.values``, or ``name.codes`` and ``name.scales``; index arrays have
+    plain names.
+
+    Raises
+    ------
+    ExportError
+        If the layout has no storage form.
+    """
+    if layout.form is None:
+        raise ExportError(
+            f"layout {type(layout).__name__} has a lookup of its own, which files cannot hold; "
+            "let export() give one of the layouts in pepbench.layout"
+        )
+    tensors = {
+        f"{name}.{part}": array
+        for name, numbers in layout.numbers().items()
+        for part, array in numbers.stored.items()
+    }
+    return tensors | dict(layout.structure())

@@ -1,0 +1,282 @@
+"""Forms that compose a vector: from quotients and codes, tensor trains, or a network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.hashing import fields_of, hashed, odd_multipliers, scrambled
+from pepbench.serve.numbers import Floats
+from pepbench.serve.packing import Flags, bits_needed, unpacked_at
+
+_CODE_BITS = 24
+
+
+class ComposedRowsForm(Form):
+    """``table_j`` (R_j, d_j), ``cardinalities`` (F,), ``radices`` (F, k).
+
+    The code within the field, in mixed radix, gives one row of each table; field i has its rows
+    behind those of the fields before it. Constant ``combine`` tells what becomes of them: ``mult``,
+    ``add`` or ``concat``. A field whose first radix is n_i has whole vectors in table 0, or with
+    ``concat`` a piece in each.
+    """
+
+    name = "composed-rows"
+
+    def __init__(self, parts: Parts) -> None:
+        self._tables = parts.numbered("table")
+        self._combine = parts.word("combine", "mult", "add", "concat")
+        self._cardinalities = parts.array("cardinalities").astype(np.int64)
+        self._radices = parts.array("radices").astype(np.int64)
+        self.n_features = int(self._cardinalities.sum())
+        n_fields = len(self._cardinalities)
+        require(self._radices.ndim == 2 and len(self._radices) == n_fields, "radices differ")
+        require(bool(np.all(self._radices > 0)), "a radix is 0")
+        require(all(len(table.shape) == 2 for table in self._tables), "a table has no rows")
+        require(0 < len(self._tables) <= self._radices.shape[1], "tables and radices differ")
+        self._whole = self._radices[:, 0] == self._cardinalities
+        rows = self._radices.copy()
+        kept = self._cardinalities[self._whole, None] if self._combine == "concat" else 0
+        rows[self._whole, 1:] = kept
+        self._starts = np.cumsum(rows, axis=0) - rows
+        sizes = rows.sum(axis=0)[: len(self._tables)].tolist()
+        require([t.shape[0] for t in self._tables] == sizes, "a table has another number of rows")
+        widths = [table.shape[1] for table in self._tables]
+        self.dim = sum(widths) if self._combine == "concat" else widths[0]
+        same = self._combine == "concat" or len(set(widths)) == 1
+        require(same, "tables have different widths")
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        field = fields_of(ids, self._cardinalities)
+        within = ids - (np.cumsum(self._cardinalities) - self._cardinalities)[field]
+        whole = self._whole[field]
+        rest, pieces = within, []
+        for j, table in enumerate(self._tables):
+            radix = self._radices[field, j]
+            rest, digit = np.divmod(rest, radix)
+            rows = self._starts[field, j] + digit
+            if j:
+                of_whole = self._starts[field, j] + within if self._combine == "concat" else 0
+                rows = np.where(whole, of_whole, rows)
+            pieces.append(table.rows(rows))
+        if self._combine == "concat":
+            return np.concatenate(pieces, axis=1)
+        vectors = pieces[0]
+        for piece in pieces[1:]:
+            other = vectors * piece if self._combine == "mult" else vectors + piece
+            vectors = np.where(whole[:, None], vectors, other)
+        return vectors
+
+
+class CodedForm(Form):
+    """``centroids`` (Σ K_i, D), ``codes`` (packed), ``heads`` (a bit a feature), ``sizes`` (3, F).
+
+    The rows of ``sizes`` are n_i, K_i, and the number of centroids that tail features choose from.
+    Constant ``groups`` (S): a vector has S pieces of D/S columns, each from the centroid that its
+    code names among those of its field. Codes stand feature after feature, piece after piece, in as
+    few bits as the feature's choices need, the lowest bit first.
+    """
+
+    name = "coded"
+
+    def __init__(self, parts: Parts) -> None:
+        self._centroids = parts.number("centroids")
+        self._codes, self._heads = parts.octets("codes"), Flags(parts.octets("heads"))
+        sizes = parts.array("sizes").astype(np.int64)
+        require(sizes.ndim == 2 and len(sizes) == 3, "sizes have another shape")
+        self._cardinalities, counts, tails = sizes
+        self._groups, self.dim = parts.count("groups", 2**16), self._centroids.shape[1]
+        self.n_features = int(self._cardinalities.sum())
+        require(self._groups > 0 and self.dim % self._groups == 0, "pieces do not fill a vector")
+        require(self._centroids.shape[0] == counts.sum(), "centroids are missing")
+        require(len(parts.octets("heads")) == -(-self.n_features // 8), "features and flags differ")
+        self._first_row = np.cumsum(counts) - counts
+        self._head_bits, self._tail_bits = bits_needed(counts), bits_needed(tails)
+        self._first_id = np.cumsum(self._cardinalities) - self._cardinalities
+        # A field without features, which has no flag to look at, has no heads before it to count.
+        inside = np.minimum(self._first_id, max(self.n_features - 1, 0))
+        self._heads_before = self._heads.before(inside)
+        heads = np.diff(np.append(self._heads_before, self._heads.count))
+        bits = heads * self._head_bits + (self._cardinalities - heads) * self._tail_bits
+        bits *= self._groups
+        self._first_bit = np.cumsum(bits) - bits
+        require(len(self._codes) == -(-int(bits.sum()) // 8), "codes are missing")
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory of the running count of heads."""
+        return self._heads.nbytes
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        field = fields_of(ids, self._cardinalities)
+        heads = self._heads.before(ids) - self._heads_before[field]
+        tails = ids - self._first_id[field] - heads
+        head_bits, tail_bits = self._head_bits[field], self._tail_bits[field]
+        bits = np.where(self._heads.at(ids), head_bits, tail_bits)[:, None]
+        pieces = np.arange(self._groups)
+        before = (heads * head_bits + tails * tail_bits) * self._groups
+        starts = (self._first_bit[field] + before)[:, None] + pieces * bits
+        rows = self._first_row[field, None] + unpacked_at(self._codes, starts, bits)
+        return self._centroids.pieces(rows)
+
+
+class ClusteredForm(Form):
+    """``table`` (R, D), ``assigned`` (packed), ``cardinalities`` (F,), ``rows`` (2, F).
+
+    ``constants`` holds the seed and t, the number of clusterings. The rows of ``rows`` are a
+    field's assigned rows k_i and helpers, 0 or k_i; in ``table`` they stand field after field, the
+    assigned ones first. Constant ``pieces`` (c): a vector has c pieces of D/c columns. In a field
+    with helpers, piece j is that of the row that its code names, plus that of helper row h(x), by
+    hash function 2·t·c + j; its codes stand feature after feature, in as few bits as k_i needs. In
+    a field without helpers, a feature has a row of its own.
+    """
+
+    name = "clustered"
+
+    def __init__(self, parts: Parts) -> None:
+        self._table, self._assigned = parts.number("table"), parts.octets("assigned")
+        self._cardinalities = parts.array("cardinalities").astype(np.int64)
+        rows, constants = parts.array("rows").astype(np.int64), parts.array("constants")
+        self._pieces, self.dim = parts.count("pieces", 2**16), self._table.shape[1]
+        self.n_features = int(self._cardinalities.sum())
+        n_fields = len(self._cardinalities)
+        require(rows.shape == (2, n_fields) and len(constants) == 2, "sizes have another shape")
+        require(self._pieces > 0 and self.dim % self._pieces == 0, "pieces do not fill a vector")
+        require(self._table.shape[0] == rows.sum(), "rows are missing")
+        self._seed, self._round = (int(constant) for constant in constants)
+        assigned, self._helpers = rows
+        sizes = rows.sum(axis=0)
+        self._first_row = np.cumsum(sizes) - sizes
+        self._first_helper = np.where(self._helpers > 0, self._first_row + assigned, 0)
+        self._first_id = np.cumsum(self._cardinalities) - self._cardinalities
+        self._bits = np.where(self._helpers > 0, bits_needed(assigned), 0)
+        whole = (self._helpers > 0) | (assigned == self._cardinalities)
+        require(bool(whole.all()), "a field without helpers has not a row for each feature")
+        bits = self._cardinalities * self._bits * self._pieces
+        self._first_bit = np.cumsum(bits) - bits
+        require(len(self._assigned) == -(-int(bits.sum()) // 8), "assignments are missing")
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        field, pieces = fields_of(ids, self._cardinalities), np.arange(self._pieces)
+        within, bits = ids - self._first_id[field], self._bits[field, None]
+        starts = self._first_bit[field, None] + (within[:, None] * self._pieces + pieces) * bits
+        helpers = self._helpers[field]
+        codes = unpacked_at(self._assigned, starts, bits)
+        rows = self._first_row[field, None] + np.where(helpers[:, None] > 0, codes, within[:, None])
+        first = 2 * self._round * self._pieces
+        hashes = [hashed(ids, helpers, self._seed, first + piece) for piece in range(self._pieces)]
+        helper_rows = self._first_helper[field, None] + np.stack(hashes, axis=1)
+        own, helping = self._table.pieces(rows), self._table.pieces(helper_rows)
+        vectors: Floats = own + helping * (helpers > 0)[:, None].astype(own.dtype)
+        return vectors
+
+
+class TensorTrainForm(Form):
+    """``first`` (n₁, d₁·R₁), ``middle`` (n₂, R₁·d₂·R₂), ``last`` (n₃, R₂·d₃).
+
+    Constants: ``d1``, ``d2``, ``d3``, ``r1``, ``r2``. With x = (i₁·n₂ + i₂)·n₃ + i₃, vector x is
+    the product first[i₁] (d₁ × R₁) · middle[i₂] (R₁ × d₂R₂), read as (d₁d₂ × R₂), times last[i₃]
+    (R₂ × d₃).
+    """
+
+    name = "tensor-train"
+
+    def __init__(self, parts: Parts) -> None:
+        self._first, self._middle = parts.number("first"), parts.number("middle")
+        self._last = parts.number("last")
+        names = ("d1", "d2", "d3", "r1", "r2")
+        self._sizes = d1, d2, d3, r1, r2 = tuple(parts.count(name, 2**16) for name in names)
+        self.dim = math.prod((d1, d2, d3))
+        cores = (self._first, self._middle, self._last)
+        widths = [core.shape[1] for core in cores]
+        require(widths == [d1 * r1, r1 * d2 * r2, r2 * d3], "a core has another shape")
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        d1, d2, d3, r1, r2 = self._sizes
+        heads, i3 = np.divmod(ids, self._last.shape[0])
+        # One product for each pair (i₁, i₂), with slices of the middle core multiplied once each.
+        pairs, pair_of_id = np.unique(heads, return_inverse=True)
+        i1, i2 = np.divmod(pairs, self._middle.shape[0])
+        firsts = self._first.rows(i1).reshape(-1, d1, r1)
+        lefts = np.empty((len(pairs), d1, d2 * r2), dtype=firsts.dtype)
+        order = np.argsort(i2, kind="stable")
+        slices, begins = np.unique(i2[order], return_index=True)
+        middles = self._middle.rows(slices).reshape(-1, r1, d2 * r2)
+        for middle, here in zip(middles, np.split(order, begins[1:]), strict=True):
+            lefts[here] = (firsts[here].reshape(-1, r1) @ middle).reshape(-1, d1, d2 * r2)
+        lasts = self._last.rows(i3).reshape(-1, r2, d3)
+        vectors = lefts.reshape(-1, d1 * d2, r2)[pair_of_id] @ lasts
+        return vectors.reshape(len(ids), self.dim)
+
+
+class HashNetworkForm(Form):
+    """``weight_l`` and ``bias_l``, ``constants`` (seed, 1 for Gaussian codes or 0 for uniform).
+
+    The K codes of x are the upper 24 bits, as signed whole numbers, of scrambled(x) · a_j, plus ½,
+    over 2²³; Gaussian ones are made of them by Box and Muller's transform, of pairs (first half,
+    second half), an odd last one times √3. Then h ← mish(W h + b) for all layers, but the last one
+    without mish.
+    """
+
+    name = "hash-network"
+
+    def __init__(self, parts: Parts) -> None:
+        self._weights = [numbers.whole() for numbers in parts.numbered("weight")]
+        self._biases = [numbers.whole() for numbers in parts.numbered("bias")]
+        constants = parts.array("constants")
+        require(len(constants) == 2 and len(self._weights) > 0, "it has no layers")
+        sizes = [bias.shape for bias in self._biases]
+        require(sizes == [weight.shape[:1] for weight in self._weights], "layers do not fit")
+        inputs = [weight.shape[1:] for weight in self._weights[1:]]
+        require(inputs == sizes[:-1], "layers do not fit together")
+        self.dim = len(self._biases[-1])
+        seed, self._gaussian = int(constants[0]), bool(constants[1])
+        self._multipliers = odd_multipliers(self._weights[0].shape[1], seed)
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        hidden = hash_codes(ids, self._multipliers, self._gaussian, self._weights[0].dtype)
+        for weight, bias in zip(self._weights[:-1], self._biases[:-1], strict=True):
+            hidden = mish(hidden @ weight.T + bias)
+        vectors: Floats = hidden @ self._weights[-1].T + self._biases[-1]
+        return vectors
+
+
+def hash_codes(
+    ids: NDArray[np.int64],
+    multipliers: NDArray[np.int64],
+    gaussian: bool,
+    dtype: np.dtype[np.floating],
+) -> Floats:
+    """Codes of ids, uniform on (−1, 1) or standard normal: (M,) → (M, K)."""
+    # The upper bits with their sign: whole numbers from −2²³ to 2²³ − 1.
+    words = (scrambled(ids)[:, None] * multipliers) >> (64 - _CODE_BITS)
+    codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (_CODE_BITS - 1))
+    return box_muller(codes) if gaussian else codes
+
+
+def box_muller(codes: Floats) -> Floats:
+    """Standard normal numbers (M, K) from uniform ones on (−1, 1), by pairs of halves.
+
+    Box and Muller 1958. An odd last one is left uniform, with variance 1.
+    """
+    half = codes.shape[1] // 2
+    kind = codes.dtype.type
+    first, second, odd = codes[:, :half], codes[:, half : 2 * half], codes[:, 2 * half :]
+    radius = np.sqrt(kind(-2) * np.log((kind(1) + first) / kind(2)))
+    angle = kind(math.pi) * second
+    pairs = (radius * np.cos(angle), radius * np.sin(angle))
+    return np.concatenate([*pairs, odd * kind(math.sqrt(3.0))], axis=1)
+
+
+def mish(x: Floats) -> Floats:
+    """Of Misra 2019: x · tanh(log(1 + eˣ))."""
+    activated: Floats = x * np.tanh(np.logaddexp(x, x.dtype.type(0)))
+    return activated

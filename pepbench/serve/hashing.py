@@ -1,0 +1,130 @@
+"""Hash functions of feature ids.
+
+The same for arrays and tensors, on any machine, in any process.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = TypeVar("Ints", bound=Any)
+"""An int64 array, or a tensor: of any shape."""
+
+_WORD = 1 << 64
+_GOLDEN = 0x9E3779B97F4A7C15
+_HASH_BITS = 31
+
+
+def scrambled(keys: Ints) -> Ints:
+    """A fixed permutation of the 64-bit words: the output function of SplitMix64.
+
+    Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+
+    >>> scrambled(np.array([0])).tolist()
+    [-2152535657050944081]
+    """
+    words: Ints = keys + _signed(_GOLDEN)
+    words = (words ^ _shifted(words, 30)) * _signed(0xBF58476D1CE4E5B9)
+    words = (words ^ _shifted(words, 27)) * _signed(0x94D049BB133111EB)
+    words = words ^ _shifted(words, 31)
+    return words
+
+
+def hashed(keys: Ints, n_rows: int | Ints, seed: int, function: int = 0) -> Ints:
+    """Multiply-shift hash of ``keys`` ≥ 0 to [0, n_rows).
+
+    Dietzfelbinger, Hagerup, Katajainen, Penttonen, "A Reliable Randomized Algorithm for the
+    Closest-Pair Problem", J. Algorithms 25, 1997: the upper bits of a·x with a random odd a, which
+    collide for two keys with at most twice the probability of a random function. Keys are
+    scrambled first. It keeps that bound, and two functions of consecutive ids, or one of
+    consecutive chunks, are no longer multiples of each other.
+
+    Parameters
+    ----------
+    keys
+        Of any shape.
+    n_rows
+        Below 2³¹; one for all keys, or one for each.
+    seed, function
+        Which function: a method draws its functions 0, 1, … from one seed.
+    """
+    upper = _shifted(scrambled(keys) * multiplier(seed, function), 64 - _HASH_BITS)
+    rows: Ints = (upper * n_rows) >> _HASH_BITS
+    return rows
+
+
+def signs(keys: Ints, seed: int, function: int = 0) -> Ints:
+    """A hash of ``keys`` to −1 and 1."""
+    bits: Any = hashed(keys, 2, seed, function)
+    chosen: Ints = 1 - 2 * bits
+    return chosen
+
+
+def multiplier(seed: int, function: int) -> int:
+    """The odd 64-bit constant, as a signed number, that a hash function multiplies with."""
+    mixed: NDArray[np.int64] = scrambled(np.array([seed]))
+    word: NDArray[np.int64] = scrambled(mixed + function)
+    return int(word[0]) | 1
+
+
+def odd_multipliers(n_hashes: int, seed: int) -> NDArray[np.int64]:
+    """The constants (K,) of K multiply-shift hashes."""
+    return np.array([multiplier(seed, j) for j in range(n_hashes)], dtype=np.int64)
+
+
+def fields_of(ids: NDArray[np.integer], cardinalities: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The field of each global id.
+
+    >>> fields_of(np.array([0, 2, 3]), np.array([3, 2])).tolist()
+    [0, 0, 1]
+    """
+    found: NDArray[np.int64] = np.searchsorted(np.cumsum(cardinalities), ids, side="right")
+    return found.astype(np.int64)
+
+
+def rows_of(
+    ids: NDArray[np.integer],
+    cardinalities: NDArray[np.integer],
+    rows: NDArray[np.integer],
+    seed: int,
+    function: int = 0,
+    modulo: bool = False,
+) -> NDArray[np.int64]:
+    """The row of each global id in one table for all fields, field i in rows of its own.
+
+    A field with a row for each feature is not hashed.
+
+    Parameters
+    ----------
+    ids
+        Global ids of any shape.
+    cardinalities, rows
+        Shape (F,): features n_i and rows m_i ≤ n_i of each field.
+    seed, function
+        Which hash function.
+    modulo
+        The remainder of the global id by m_i instead of a hash.
+    """
+    field = fields_of(ids, cardinalities)
+    n_rows = rows.astype(np.int64)
+    starts = np.cumsum(n_rows) - n_rows
+    plain = np.asarray(ids, dtype=np.int64)
+    within = plain % n_rows[field]
+    if not modulo:
+        whole = (n_rows == cardinalities)[field]
+        within = np.where(whole, within, hashed(plain, n_rows[field], seed, function))
+    result: NDArray[np.int64] = starts[field] + within
+    return result
+
+
+def _shifted(words: Ints, bits: int) -> Ints:
+    # Without the sign, which >> of signed words would copy.
+    shifted: Ints = (words >> bits) & ((1 << (64 - bits)) - 1)
+    return shifted
+
+
+def _signed(word: int) -> int:
+    return word - _WORD if word >= _WORD // 2 else word

@@ -1,0 +1,200 @@
+"""A trained table as it is served: raw values or codes in, vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.errors import ServeError
+from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
+from pepbench.serve.forms import FORMS, Form, Parts
+from pepbench.serve.numbers import SCHEMES, Numbers
+from pepbench.serve.vocabulary import FieldVocabulary, read_fields
+
+FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedTable:
+    """Vectors of the values of F fields; made by :func:`load`."""
+
+    meta: Mapping[str, Any]
+    """All that ``meta.json`` says."""
+    fields: tuple[FieldVocabulary, ...]
+    """The F fields, in the order of columns."""
+    form: Form
+    """How the table is stored."""
+    stored_bytes: int
+    """Bytes of all tensors, which stay in the file until a lookup needs them."""
+
+    @property
+    def dim(self) -> int:
+        """D, the width of the vectors."""
+        return self.form.dim
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the fields, in the order of columns."""
+        return tuple(field.name for field in self.fields)
+
+    def lookup(self, field_values: FieldValues) -> NDArray[np.float32]:
+        """Vectors of B rows of raw values, or of codes: (B, F, D) float32.
+
+        Parameters
+        ----------
+        field_values
+            A mapping from every field's name to its B raw values; or a two-dimensional array
+            (B, F) of text, columns as in :attr:`field_names`; or a two-dimensional array (B, F) of
+            whole numbers, which are codes within their fields. What training has not seen has code
+            0, None and NaN are missing values.
+
+        Raises
+        ------
+        ServeError
+            If a field is missing, columns differ in length, or a code is out of its field's range.
+        """
+        return self.lookup_ids(self.global_ids(field_values))
+
+    def codes(self, field_values: FieldValues) -> NDArray[np.int64]:
+        """Codes within the fields, 0 for unseen values: (B, F). Takes what :meth:`lookup` does."""
+        return self.global_ids(field_values) - self._offsets
+
+    def global_ids(self, field_values: FieldValues) -> NDArray[np.int64]:
+        """Rows of the full table, (B, F): the second input of an exported backbone."""
+        if isinstance(field_values, Mapping):
+            return self._encoded(self._columns(field_values)) + self._offsets
+        array = np.asarray(field_values)
+        if array.ndim != 2 or array.shape[1] != len(self.fields):
+            raise ServeError(
+                f"values have shape {array.shape}, expected (rows, {len(self.fields)}): "
+                f"{', '.join(self.field_names)}"
+            )
+        if np.issubdtype(array.dtype, np.integer):
+            return self._checked(array)
+        return self._encoded(list(array.T)) + self._offsets
+
+    def lookup_ids(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Vectors of global ids of any shape: (…) → (…, D).
+
+        Raises
+        ------
+        ServeError
+            If an id is out of range, or the stored arrays point outside of themselves.
+        """
+        if ids.size and (ids.min() < 0 or ids.max() >= self._ends[-1]):
+            raise ServeError(f"an id is outside 0 to {self._ends[-1] - 1}")
+        return self._vectors(np.asarray(ids, dtype=np.int64))
+
+    def resident_bytes(self) -> int:
+        """Memory once every row has been looked up: stored arrays, and what was built of them."""
+        return self.stored_bytes + self.form.index_bytes
+
+    def _vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        try:
+            return cast(NDArray[np.float32], self.form.lookup(ids))
+        except (IndexError, ValueError) as error:
+            # Numpy refuses to read outside of an array; only a forged file makes it try.
+            raise ServeError(f"{TABLE_FILE} points outside of its own arrays: {error}") from None
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([field.cardinality for field in self.fields], dtype=np.int64)
+
+    @cached_property
+    def _offsets(self) -> NDArray[np.int64]:
+        return np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])
+
+    def _columns(self, values: Mapping[str, Iterable[Any]]) -> list[Iterable[Any]]:
+        missing = [name for name in self.field_names if name not in values]
+        if missing:
+            raise ServeError(f"no values for field {missing[0]!r}; the table needs all its fields")
+        return [values[name] for name in self.field_names]
+
+    def _encoded(self, columns: Sequence[Iterable[Any]]) -> NDArray[np.int64]:
+        codes = [field.codes(column) for field, column in zip(self.fields, columns, strict=True)]
+        for field, column in zip(self.fields, codes, strict=True):
+            if len(column) != len(codes[0]):
+                raise ServeError(
+                    f"field {field.name!r} has {len(column)} values, "
+                    f"{self.fields[0].name!r} has {len(codes[0])}"
+                )
+        return np.stack(codes, axis=1)
+
+    def _checked(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+        ids = codes + self._offsets
+        wrong = (ids < self._offsets) | (ids >= self._ends)
+        if wrong.any():
+            row, column = (int(index) for index in np.argwhere(wrong)[0])
+            field = self.fields[column]
+            raise ServeError(
+                f"row {row + 1}: code {codes[row, column]} of field {field.name!r} is outside "
+                f"0 to {field.cardinality - 1}; use 0 for what is not known"
+            )
+        return ids
+
+
+def load(folder: Path | str, *, verify: bool = True) -> ServedTable:
+    """Open a table that ``pepbench export`` wrote. Needs numpy and safetensors, and runs no code.
+
+    Parameters
+    ----------
+    folder
+        Where ``meta.json`` and ``table.safetensors`` are.
+    verify
+        Whether to compare the file with its checksum, for which it is read once. Without, a file
+        of any size opens at once; a damaged one then gives wrong vectors or a
+        :class:`~pepbench.errors.ServeError`, but never reads outside of the file.
+
+    Raises
+    ------
+    ServeError
+        If a file is missing, cut off, changed, or contradicts itself.
+    """
+    folder = Path(folder)
+    meta = read_meta(folder)
+    try:
+        checksum = str(meta["sha256"]) if verify else None
+        name, dim, arrays = str(meta["form"]), meta["dim"], dict(meta["arrays"])
+        constants = dict(meta["constants"])
+        fields = read_fields(meta["fields"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ServeError(f"{folder / META_FILE} is not complete: {error}") from None
+    if name not in FORMS:
+        raise ServeError(f"{folder / META_FILE}: unknown form {name!r}; use a newer pepbench")
+    tensors = open_tensors(folder / TABLE_FILE, checksum)
+    try:
+        form = FORMS[name](_parts(tensors, arrays, constants))
+        n_features = sum(field.cardinality for field in fields)
+        if not fields or form.dim != dim or form.n_features not in (None, n_features):
+            raise ServeError("fields, width and arrays do not fit together; export it again")
+    except ServeError as error:
+        raise ServeError(f"{folder}: {error}") from None
+    except (IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise ServeError(f"{folder} is damaged: {error}; export the table again") from None
+    return ServedTable(meta, fields, form, sum(tensor.nbytes for tensor in tensors.values()))
+
+
+def _parts(
+    tensors: Mapping[str, NDArray[np.generic]],
+    arrays: Mapping[str, Mapping[str, Any]],
+    constants: Mapping[str, Any],
+) -> Parts:
+    """Tensors sorted into trained numbers, ``name.part`` each, and index arrays."""
+    numbers: dict[str, Numbers] = {}
+    used = set()
+    for name, entry in arrays.items():
+        kind = SCHEMES.get(entry["scheme"])
+        if kind is None:
+            raise ServeError(f"array {name!r} has the unknown scheme {entry['scheme']!r}")
+        kept = {part: f"{name}.{part}" for part in kind.dtypes}
+        used |= set(kept.values())
+        stored = {part: tensors[full] for part, full in kept.items() if full in tensors}
+        numbers[name] = kind(stored, tuple(int(size) for size in entry["shape"]))
+    structure = {name: tensor for name, tensor in tensors.items() if name not in used}
+    return Parts(numbers, structure, constants)

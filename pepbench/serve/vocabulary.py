@@ -1,0 +1,134 @@
+"""Raw values of a field to codes within the field; 0 stands for everything unseen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.errors import ServeError
+
+_MANTISSA = np.uint64(2**64 - 2**36)
+"""The sign, the exponent and the first 16 binary digits of a double: all that bins look at."""
+
+
+@dataclass(frozen=True, eq=False)
+class FieldVocabulary:
+    """What is known about one field.
+
+    Parameters
+    ----------
+    name
+        Of the field.
+    cardinality
+        Features, the code for unseen values included.
+    values
+        Raw values as text: the first has code 1. Empty where numbers are binned.
+    edges
+        Rising bounds of bins; None for categories. A number below the first is in bin 1, one at
+        or above the last in bin ``len(edges) + 1``.
+    missing
+        Code of a missing number; 0 where training had none.
+
+    Examples
+    --------
+    >>> FieldVocabulary("city", 3, ("Rome", "Oslo")).codes(["Oslo", "Atlantis"]).tolist()
+    [2, 0]
+    >>> FieldVocabulary("age", 4, (), (18.0,), 3).codes([17, "18", None]).tolist()
+    [1, 2, 3]
+    """
+
+    name: str
+    cardinality: int
+    values: tuple[str, ...]
+    edges: tuple[float, ...] | None = None
+    missing: int = 0
+
+    @cached_property
+    def _code_of(self) -> dict[str, int]:
+        return dict(zip(self.values, range(1, self.cardinality), strict=False))
+
+    def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
+        """Codes within the field: (n,) raw values → (n,)."""
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        if self.edges is not None:
+            return self._bins([number(value) for value in values])
+        find = self._code_of.get
+        found = (find(value if type(value) is str else text(value), 0) for value in values)
+        return np.fromiter(found, dtype=np.int64)
+
+    def _bins(self, numbers: list[float | None]) -> NDArray[np.int64]:
+        known = np.array([math.nan if v is None else v for v in numbers], dtype=np.float64)
+        cut = (known.view(np.uint64) & _MANTISSA).view(np.float64)
+        n_bins = self.cardinality - 1 - (self.missing > 0)
+        codes = 1 + np.searchsorted(np.array(self.edges), cut, side="right")
+        codes = np.where(np.isnan(known), 0, np.minimum(codes, n_bins))
+        return np.where([value is None for value in numbers], self.missing, codes)
+
+
+def text(value: object) -> str:
+    """A raw value as the text that the data set's reader makes of it.
+
+    >>> text(5), text(5.0), text(None), text(True), text(np.float32(0.5))
+    ('5', '5', '', 'true', '0.5')
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def number(value: object) -> float | None:
+    """A raw value as a number: None for a missing one, NaN for what is none.
+
+    >>> number("1.5"), number(""), number("many")
+    (1.5, None, nan)
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def read_fields(entries: object) -> tuple[FieldVocabulary, ...]:
+    """The fields that ``meta.json`` describes.
+
+    Raises
+    ------
+    ServeError
+        If a description is not complete, or its values are not as many as it says.
+    """
+    try:
+        return tuple(_field(entry) for entry in entries)  # type: ignore[attr-defined]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ServeError(f"meta.json describes its fields wrongly: {error!r}") from None
+
+
+def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
+    values: Sequence[str] = entry.get("values", ())
+    edges = entry.get("edges")
+    field = FieldVocabulary(
+        name=str(entry["name"]),
+        cardinality=int(entry["cardinality"]),
+        values=tuple(values),
+        edges=None if edges is None else tuple(float(edge) for edge in edges),
+        missing=int(entry.get("missing", 0)),
+    )
+    if not 1 <= field.cardinality < 2**31 or not 0 <= field.missing < field.cardinality:
+        raise ValueError(f"cardinality of {field.name!r}")
+    if field.edges is None and len(field.values) != field.cardinality - 1:
+        raise ValueError(f"{field.name!r} has {len(field.values)} values")
+    return field

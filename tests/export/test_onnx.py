@@ -1,0 +1,63 @@
+"""Backbones as ONNX: the same probabilities by onnxruntime."""
+
+import numpy as np
+import pytest
+import torch
+
+from pepbench.catalog import Catalog
+from pepbench.contract.toy import DIM, make_toy
+from pepbench.data.manage import open_table
+from pepbench.data.splits import open_splits
+from pepbench.errors import PepbenchError
+from pepbench.export import onnx as exporting
+from pepbench.records import RecordStore
+from pepbench.serve import load
+
+pytestmark = pytest.mark.slow
+BACKBONES = sorted(Catalog().entries("backbone"))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_onnxruntime_predicts_what_torch_does(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    toy = make_toy()
+    torch.manual_seed(1)
+    backbone = Catalog().load("backbone", name)().build(toy.fields, DIM)
+    predictor = exporting.Predictor(backbone).eval()
+    ids = torch.from_numpy(toy.validation.ids[:500].astype(np.int64))
+    vectors = torch.randn(500, toy.fields.n_fields, DIM)
+    path = tmp_path / "model.onnx"
+    exporting.export_predictor(predictor, vectors, ids, path)
+    with torch.no_grad():
+        expected = predictor(vectors, ids).numpy()
+    # Batches of other sizes than the two rows it was traced with.
+    for rows in (1, 3, 500):
+        found = exporting.run_onnx(path, vectors[:rows].numpy(), ids[:rows].numpy())
+        np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
+
+
+def test_export_with_onnx_writes_a_model_for_served_vectors(tiny_run, pepbench, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert tiny_run("--methods=hash", "--budgets=50%", "--backbones=deepfm", "--out=run").code == 0
+    ran = pepbench("export", "run", "out", "--onnx", "--json")
+    assert ran.code == 0, ran.err
+    table = load(tmp_path / "out")
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    codes = np.zeros((5, 4), dtype=np.int64)
+    inputs = {"vectors": table.lookup(codes), "ids": table.global_ids(codes)}
+    (probabilities,) = session.run(None, inputs)
+    assert probabilities.shape == (5,)
+    # The table and the model together give the recorded predictions.
+    record = RecordStore(tmp_path / "run").get(table.meta["record"])
+    dataset = Catalog().select("dataset", record.spec.data.spec).default()
+    ids = open_splits(open_table(dataset), 0).open_test().ids.astype(np.int64)
+    (found,) = session.run(None, {"vectors": table.lookup_ids(ids), "ids": ids})
+    expected = RecordStore(tmp_path / "run").load_predictions(record.key)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_missing_packages_are_named_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(PepbenchError, match=r"pip install 'pepbench\[onnx\]'"):
+        exporting.check_available()
