@@ -33,12 +33,15 @@ class Findings:
     ----------
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` describes them.
+    comparisons
+        Each cell against the reference.
     recovery
         As :mod:`pepbench.analysis.recovery` does.
     """
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
+    comparisons: pd.DataFrame
     recovery: Recovery
 
 
@@ -71,6 +74,7 @@ def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Find
     return Findings(
         analysis.frame,
         fronts(analysis.frame, analysis.comparisons),
+        analysis.comparisons,
         recover(records, _files(store, warn)),
     )
 
