@@ -80,7 +80,7 @@ class Evidence:
         """Contents of the frames' files, without the records."""
         bare = from_records(self.records)
         needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
-        if not self.frame[CELL].equals(bare[CELL]):
+        if _cells(self.frame) != _cells(bare):
             raise RecordError("the records do not give the cells of the leaderboard")
         return {
             INTERVALS_FILE: _parquet(self.frame[[*CELL, *needed]]),
@@ -105,15 +105,20 @@ def committed(folder: Path) -> Evidence:
     records = unpacked(folder / RECORDS_FILE)
     frame = from_records(records)
     intervals, _ = _read(folder / INTERVALS_FILE)
-    if not frame[CELL].equals(intervals[CELL]):
+    if _cells(frame) != _cells(intervals):
         raise RecordError(
             f"{folder / INTERVALS_FILE}: its cells are not those of {RECORDS_FILE}; publish both "
             "again: pepbench leaderboard --tables-only"
         )
-    frame = frame.assign(**{str(name): intervals[name] for name in intervals.columns})
+    for name in intervals.columns:
+        frame[name] = intervals[name].astype(frame[name].dtype)
     comparisons, _ = _read(folder / COMPARISONS_FILE)
     widths, notes = _read(folder / WIDTHS_FILE)
     return Evidence(tuple(records), frame, comparisons, widths, tuple(notes["pictures"]))
+
+
+def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    return list(zip(*(frame[column] for column in CELL), strict=True))
 
 
 def _absent(what: str) -> NoReturn:
