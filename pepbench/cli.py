@@ -470,6 +470,63 @@ def export(
 
 
 @app.command(
+    epilog="Examples:\n\n"
+    "  pepbench leaderboard ml-100k\n\n"
+    "  pepbench leaderboard ml-100k --tables-only\n\n"
+    "  pepbench leaderboard --overall\n\n"
+    "  pepbench leaderboard --verify"
+)
+def leaderboard(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Folders below the results; default: all."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare tables with records, and run one small cell again."),
+    ] = False,
+    overall: Annotated[
+        bool, typer.Option("--overall", help="Only write the page over all leaderboards.")
+    ] = False,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Run nothing; publish the working records.")
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder of working records and predictions.")] = Path(
+        "runs/leaderboards"
+    ),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> int:
+    """Run what published leaderboards lack, and write their tables, charts and pages.
+
+    Each NAME/plan.toml below the results is a leaderboard. The same command again continues where
+    it was interrupted. Exit code 1 if cells failed, or if --verify finds a difference.
+    """
+    from pepbench.leaderboards import command
+    from pepbench.leaderboards.boards import results_folder
+
+    if verify + overall + tables_only > 1 or (overall and names):
+        raise PlanError(
+            "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
+        )
+    places = command.Places(
+        results_folder(results), work, jobs or len(os.sched_getaffinity(0)), threads
+    )
+    if verify:
+        return command.verify(names or (), places)
+    if overall:
+        return command.overall(places)
+    return command.make(names or (), places, tables_only=tables_only, quiet=quiet)
+
+
+@app.command(
     "list", epilog="Examples:\n\n  pepbench list methods\n\n  pepbench list datasets --json"
 )
 def list_(

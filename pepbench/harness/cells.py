@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import cast
 
 from pepbench.backbones.backbone import Backbone
 from pepbench.budget import FULL, Budget
-from pepbench.catalog import Catalog, Selection
+from pepbench.catalog import Catalog, Kind, Selection
 from pepbench.component import Component
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.splits import Splits, open_splits
-from pepbench.errors import PlanError
+from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
@@ -159,6 +161,7 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     datasets = [catalog.select("dataset", spec) for spec in plan.datasets]
     for selection in (*methods, *backbones):
         selection.default()
+    _refuse_unknown_names(plan, catalog)
     cells: list[Cell] = []
     for dataset in datasets:
         table = open_table(cast(Dataset, dataset.default()))
@@ -171,7 +174,6 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
         )
         for backbone, method in itertools.product(backbones, methods):
             cells += _of_method(plan, data, splits, backbone, method)
-    _refuse_idle_exceptions(plan, datasets, backbones, methods)
     if not cells:
         raise PlanError("except leaves out all cells; narrow its patterns")
     return cells
@@ -206,24 +208,26 @@ def _warmed(cells: list[Cell]) -> list[Cell]:
     return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
 
 
-def _refuse_idle_exceptions(
-    plan: Plan,
-    datasets: list[Selection],
-    backbones: list[Selection],
-    methods: list[Selection],
-) -> None:
-    """An exception that is about no cell is a mistake in writing."""
-    names = [
-        (dataset.spec, backbone.spec, method.spec, budget)
-        for dataset, backbone, method in itertools.product(datasets, backbones, methods)
-        for budget in budgets_of(method, plan)
-    ]
+def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
+    """An exception for what does not exist is a mistake in writing.
+
+    One for names that exist may be about no cell: flags narrow a plan.
+    """
     for number, exception in enumerate(plan.exceptions, 1):
-        if not any(exception.matches(*name) for name in names):
-            raise PlanError(
-                f"except {number} ({exception.describe()}) is about no cell of the plan; its "
-                "patterns must match names as the plan writes them"
-            )
+        for kind, patterns, specs in (
+            ("method", exception.methods, plan.methods),
+            ("dataset", exception.datasets, plan.datasets),
+            ("backbone", exception.backbones, plan.backbones),
+        ):
+            known = [*specs, *catalog.entries(cast(Kind, kind))]
+            for pattern in patterns:
+                # What is fixed or rounded, as in pep:mode=fast and full+int8, is not listed.
+                name = re.split("[:+]", pattern, maxsplit=1)[0]
+                if not any(fnmatchcase(one, form) for one in known for form in (pattern, name)):
+                    raise PlanError(
+                        f"except {number} ({exception.describe()}): "
+                        + unknown_name(kind, pattern, known)
+                    )
 
 
 def budgets_of(method: Selection, plan: Plan) -> tuple[str, ...]:

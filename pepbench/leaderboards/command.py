@@ -1,0 +1,151 @@
+"""What ``pepbench leaderboard`` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pepbench import workflow
+from pepbench.catalog import Catalog
+from pepbench.errors import PlanError
+from pepbench.harness.cells import expand
+from pepbench.harness.executors import Settings
+from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards.evidence import Evidence, committed
+from pepbench.leaderboards.overall import overall_summary
+from pepbench.leaderboards.packing import RECORDS_FILE
+from pepbench.leaderboards.pages import is_in_step, with_generated
+from pepbench.leaderboards.publish import README, publish
+from pepbench.leaderboards.rerun import candidates, check_cell
+from pepbench.leaderboards.verify import Check, check_board
+from pepbench.leaderboards.work import adopt
+from pepbench.records import write_atomically
+
+EXIT_DIFFERS = 1
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where leaderboards are and how they are made; decides no result.
+
+    Attributes
+    ----------
+    results
+        Folder of the leaderboards.
+    work
+        Folder of the working folders.
+    jobs, threads
+        Worker processes, and torch threads of each.
+    """
+
+    results: Path
+    work: Path
+    jobs: int
+    threads: int
+
+
+def make(names: Sequence[str], places: Places, *, tables_only: bool, quiet: bool) -> int:
+    """Run what leaderboards lack, publish them, and bring the overall one into step.
+
+    Returns
+    -------
+    int
+        The exit code of a run: 0; 1 if cells failed; 130 after an interruption.
+    """
+    boards = find_boards(places.results, names)
+    if not boards:
+        raise PlanError(f"{places.results}: holds no plan; write {places.results}/NAME/plan.toml")
+    worst = 0
+    for board in boards:
+        code = 0 if tables_only else _run(board, places, quiet)
+        if code == workflow.EXIT_INTERRUPTED:
+            return code
+        publish(board, board.work_folder(places.work, board.plan(Catalog(()))))
+        print(f"{board.folder}: published")
+        worst = max(worst, code)
+    overall(places)
+    return worst
+
+
+def overall(places: Places) -> int:
+    """Write the generated part of the results' README."""
+    boards = find_boards(places.results)
+    page = places.results / README
+    text = overall_summary(boards, _published(boards))
+    write_atomically(page, with_generated(page, text, "Results"))
+    print(f"{page}: written")
+    return 0
+
+
+def verify(names: Sequence[str], places: Places) -> int:
+    """Check committed tables against committed records, and run one small cell again.
+
+    Returns
+    -------
+    int
+        0 if all is as it should be, or nothing is published; else 1.
+    """
+    catalog = Catalog(())
+    boards = find_boards(places.results, names)
+    published = _published(boards)
+    if not published:
+        print(f"{places.results}: no leaderboard is published; nothing to verify")
+        return 0
+    checks: list[Check] = []
+    for board in boards:
+        if board.name in published:
+            checks += _said(list(check_board(board, published[board.name], catalog)))
+        else:
+            checks += _said([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
+    if not names:
+        checks += _said([_check_overall(boards, published, places)])
+    found = [
+        candidate
+        for board in boards
+        if board.name in published
+        for candidate in candidates(board, published[board.name].records)
+    ]
+    checks += _said([check_cell(found, catalog)])
+    wrong = sum(check.good is False for check in checks)
+    print(f"{len(checks)} checks, {wrong} failed")
+    return EXIT_DIFFERS if wrong else 0
+
+
+def _run(board: Board, places: Places, quiet: bool) -> int:
+    catalog = Catalog(())
+    plan = board.plan(catalog)
+    taken = adopt(board, places.work, plan, expand(plan, catalog))
+    if taken and not quiet:
+        print(
+            f"{board.name}: the plan has changed; {taken} records of earlier ones are reused",
+            file=sys.stderr,
+        )
+    where = workflow.Where(
+        folder=board.work_folder(places.work, plan),
+        settings=Settings(jobs=places.jobs, threads=places.threads),
+    )
+    command = f"pepbench leaderboard {board.name}"
+    return workflow.run(plan, where, as_json=False, quiet=quiet, verbose=False, command=command)
+
+
+def _published(boards: Sequence[Board]) -> dict[str, Evidence]:
+    return {
+        board.name: committed(board.folder)
+        for board in boards
+        if (board.folder / RECORDS_FILE).exists()
+    }
+
+
+def _check_overall(boards: list[Board], published: dict[str, Evidence], places: Places) -> Check:
+    page = places.results / README
+    good = is_in_step(page, overall_summary(boards, published))
+    return Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
+
+
+def _said(checks: list[Check]) -> list[Check]:
+    marks = {True: "good", False: "WRONG", None: "not checked"}
+    for check in checks:
+        print(f"{marks[check.good]}: {check.line}")
+    return checks

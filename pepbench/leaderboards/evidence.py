@@ -1,0 +1,150 @@
+"""What predictions say, kept in small frames, so that tables need no predictions.
+
+Most figures of a leaderboard are computed from its records. Intervals, differences and tests need
+the test predictions, which are too large to be committed. They are kept instead as frames: one row
+a cell, or a comparison, no data of any row. A leaderboard's tables are a function of its records
+and these frames alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pepbench.analysis.leaderboard import analyse, fronts
+from pepbench.errors import RecordError
+from pepbench.leaderboards.packing import RECORDS_FILE, unpacked
+from pepbench.records import Record
+from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
+from pepbench.report.recovery import recovery_csv, recovery_markdown
+
+INTERVALS_FILE = "intervals.parquet"
+"""The leaderboard's columns that records alone do not give, a row for each cell."""
+
+COMPARISONS_FILE = "comparisons.parquet"
+"""Each cell against the reference."""
+
+WIDTHS_FILE = "widths.parquet"
+"""What is known about learnt widths and the Bayes AUC, a row for each cell."""
+
+CELL = ["dataset", "backbone", "method", "budget"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is said about a leaderboard.
+
+    Attributes
+    ----------
+    records
+        By key.
+    frame, comparisons
+        As :class:`pepbench.analysis.leaderboard.Analysis` describes them.
+    widths
+        The frame of :class:`pepbench.analysis.recovery.Recovery`.
+    pictures
+        Names of the pictures of learnt widths.
+    """
+
+    records: tuple[Record, ...]
+    frame: pd.DataFrame
+    comparisons: pd.DataFrame
+    widths: pd.DataFrame
+    pictures: tuple[str, ...]
+
+    def fronts(self) -> list[dict[str, Any]]:
+        """As :func:`pepbench.analysis.leaderboard.fronts`."""
+        return fronts(self.frame, self.comparisons)
+
+    def tables(self) -> dict[str, bytes]:
+        """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if need be, ``widths.csv``."""
+        page = leaderboard_markdown(self.frame, self.fronts())
+        section = recovery_markdown(self.widths, self.pictures)
+        contents = {
+            "leaderboard.csv": leaderboard_csv(self.frame),
+            "leaderboard.md": f"{page}\n{section}" if section else page,
+        }
+        if len(self.widths):
+            contents["widths.csv"] = recovery_csv(self.widths)
+        return {name: text.encode() for name, text in contents.items()}
+
+    def files(self) -> dict[str, bytes]:
+        """Contents of the frames' files, without the records."""
+        bare = from_records(self.records)
+        needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
+        if _cells(self.frame) != _cells(bare):
+            raise RecordError("the records do not give the cells of the leaderboard")
+        return {
+            INTERVALS_FILE: _parquet(self.frame[[*CELL, *needed]]),
+            COMPARISONS_FILE: _parquet(self.comparisons),
+            WIDTHS_FILE: _parquet(self.widths, {"pictures": list(self.pictures)}),
+        }
+
+
+def from_records(records: Sequence[Record]) -> pd.DataFrame:
+    """The leaderboard as far as records give it: nothing that needs predictions."""
+    return analyse(records, _absent, _absent).frame
+
+
+def committed(folder: Path) -> Evidence:
+    """The evidence that a leaderboard's folder holds.
+
+    Raises
+    ------
+    RecordError
+        If a file is missing or damaged, or the frames are not those of the records.
+    """
+    records = unpacked(folder / RECORDS_FILE)
+    frame = from_records(records)
+    intervals, _ = _read(folder / INTERVALS_FILE)
+    if _cells(frame) != _cells(intervals):
+        raise RecordError(
+            f"{folder / INTERVALS_FILE}: its cells are not those of {RECORDS_FILE}; publish both "
+            "again: pepbench leaderboard --tables-only"
+        )
+    for name in intervals.columns:
+        frame[name] = intervals[name].astype(frame[name].dtype)
+    comparisons, _ = _read(folder / COMPARISONS_FILE)
+    widths, notes = _read(folder / WIDTHS_FILE)
+    return Evidence(tuple(records), frame, comparisons, widths, tuple(notes["pictures"]))
+
+
+def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    return list(zip(*(frame[column] for column in CELL), strict=True))
+
+
+def _absent(what: str) -> NoReturn:
+    raise FileNotFoundError(what)
+
+
+def _parquet(frame: pd.DataFrame, notes: dict[str, Any] | None = None) -> bytes:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), b"pepbench": json.dumps(notes or {}).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    try:
+        table = pq.read_table(path)
+        notes: dict[str, Any] = json.loads(table.schema.metadata[b"pepbench"])
+        frame: pd.DataFrame = table.to_pandas()
+    except FileNotFoundError:
+        raise RecordError(
+            f"{path}: no such file; publish the leaderboard again: pepbench leaderboard"
+        ) from None
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise RecordError(
+            f"{path}: cannot be read ({first_line}); restore it from the repository"
+        ) from None
+    return frame, notes

@@ -1,0 +1,133 @@
+"""One leaderboard over all data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
+from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.evidence import Evidence
+from pepbench.leaderboards.summary import markdown, worker_seconds
+from pepbench.report.markdown import escape
+from pepbench.report.words import duration, times
+
+PAPER = "paper/"
+"""Leaderboards below it answer a question about the paper and have no part in the overall one."""
+
+
+def overall_summary(boards: list[Board], published: Mapping[str, Evidence]) -> str:
+    """The generated part of the results' README, as Markdown.
+
+    Parameters
+    ----------
+    boards
+        All that have a plan.
+    published
+        Evidence by the leaderboard's name, of those that have any.
+    """
+    counted = [published[b.name] for b in boards if b.name in published and _counts(b)]
+    parts = ["## The leaderboards", _boards_table(boards, published)]
+    if counted:
+        frame = pd.concat([evidence.frame for evidence in counted], ignore_index=True)
+        compared = pd.concat([evidence.comparisons for evidence in counted], ignore_index=True)
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame))]
+        parts += ["## Compression at parity", *_parity(compression_at_parity(compared))]
+    return "\n\n".join(parts)
+
+
+def _counts(board: Board) -> bool:
+    return not board.name.startswith(PAPER)
+
+
+def _boards_table(boards: list[Board], published: Mapping[str, Evidence]) -> str:
+    rows = []
+    for board in boards:
+        evidence = published.get(board.name)
+        if evidence is None:
+            link = f"[{board.name}]({board.name}/plan.toml)"
+            rows.append([link, "planned", "", "", "", ""])
+            continue
+        frame = evidence.frame
+        rows.append(
+            [
+                f"[{board.name}]({board.name}/README.md)",
+                escape(", ".join(dict.fromkeys(frame["dataset"]))),
+                escape(", ".join(dict.fromkeys(frame["backbone"]))),
+                f"{frame['method'].nunique()}",
+                f"{len(evidence.records):,}",
+                duration(worker_seconds(evidence.records)),
+            ]
+        )
+    headings = ("leaderboard", "data sets", "backbones", "methods", "trials", "worker time")
+    return markdown(rows, headings, texts=3)
+
+
+def _ranks(tables: RankTables) -> Iterator[str]:
+    if tables.ranks.empty:
+        yield "No two methods were run on every data set at the same budget."
+        return
+    wide = tables.ranks.pivot_table("mean_rank", "method", "budget", sort=False)
+    blocks = dict(zip(tables.ranks["budget"], tables.ranks["blocks"], strict=True))
+    order = wide.mean(axis=1).sort_values(kind="stable").index
+    rows = [
+        [escape(str(method))]
+        + ["" if pd.isna(rank) else f"{rank:.2f}" for rank in wide.loc[method]]
+        for method in order
+    ]
+    headings = ["method", *(f"{budget} (of {blocks[str(budget)]} data sets)" for budget in wide)]
+    yield (
+        "1 is the best AUC of a budget. A data set counts once, by its mean over the backbones. "
+        "Only methods that are ok on every data set at a budget are ranked there."
+    )
+    yield markdown(rows, headings, texts=1)
+    if tables.tests.empty:
+        yield (
+            f"With fewer than {FEWEST_BLOCKS} data sets, or fewer than three methods, ranks are "
+            "descriptive: no difference between them is tested."
+        )
+        return
+    rows = [
+        [
+            escape(row["budget"]),
+            f"{row['methods']}",
+            f"{row['blocks']}",
+            f"{row['p']:.2g}",
+            f"{row['critical_difference']:.2f}",
+        ]
+        for row in tables.tests.to_dict("records")
+    ]
+    yield (
+        "Two methods differ at 0.05 if their mean ranks differ by the critical difference or more "
+        "(Friedman's test, Nemenyi)."
+    )
+    yield markdown(
+        rows, ("budget", "methods", "data sets", "p of no difference", "critical difference"), 1
+    )
+
+
+def _parity(parity: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "How many times fewer parameters than the full table still keep its AUC, shown within "
+        "0.001; –: not shown at any budget; empty: not run."
+    )
+    for backbone, block in parity.groupby("backbone"):
+        compression = {
+            (row["method"], row["dataset"]): row["compression"] for row in block.to_dict("records")
+        }
+        datasets = sorted(set(block["dataset"]))
+        rows = [
+            [escape(method)]
+            + [_factor(compression.get((method, dataset), "")) for dataset in datasets]
+            for method in sorted(set(block["method"]))
+        ]
+        yield f"**{escape(str(backbone))}**"
+        yield markdown(rows, ["method", *map(escape, datasets)], texts=1)
+
+
+def _factor(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if pd.isna(value) else times(value)

@@ -1,0 +1,120 @@
+"""All records of a leaderboard in one Parquet file, without loss.
+
+The figures of a record have columns of their own, for whoever reads the file with another program;
+its learning curve is a list of numbers, which takes far less room than as text; everything else is
+the record's JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pepbench.errors import RecordError
+from pepbench.records import Record, parse_record
+
+RECORDS_FILE = "records.parquet"
+
+_POINT = pa.struct(
+    [
+        ("epoch", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("auc", pa.float64()),
+        ("log_loss", pa.float64()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("dataset", pa.string()),
+        ("backbone", pa.string()),
+        ("method", pa.string()),
+        ("budget", pa.string()),
+        ("role", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("n_parameters", pa.int64()),
+        ("n_bytes", pa.int64()),
+        ("validation_auc", pa.float64()),
+        ("test_auc", pa.float64()),
+        ("test_log_loss", pa.float64()),
+        ("wall_seconds", pa.float64()),
+        ("predictions_sha256", pa.string()),
+        ("curve", pa.list_(_POINT)),
+        ("record", pa.string()),
+    ]
+)
+"""Of the file. ``predictions_sha256``: checksum of the ``.npy`` file of test probabilities.
+``record``: the record's JSON without its curve."""
+
+
+def packed(records: Iterable[Record]) -> bytes:
+    """The content of the file: a row for each record, by key."""
+    rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.Table.from_pylist(rows, SCHEMA), buffer, compression="zstd", compression_level=12
+    )
+    return buffer.getvalue()
+
+
+def unpacked(path: Path) -> list[Record]:
+    """The records of a file, as they were when it was written.
+
+    Raises
+    ------
+    RecordError
+        If the file is missing, damaged, of another kind, or holds records of another version.
+    """
+    try:
+        table = pq.read_table(path, columns=["key", "curve", "record"])
+        return [_record(row, path) for row in table.to_pylist()]
+    except FileNotFoundError:
+        raise RecordError(
+            f"{path}: no such file; run: pepbench leaderboard {path.parent.name}"
+        ) from None
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise RecordError(
+            f"{path}: is no whole file of records ({first_line}); restore it from the repository"
+        ) from None
+
+
+def _row(record: Record) -> dict[str, Any]:
+    dataset, backbone, method, budget = record.spec.cell
+    return {
+        "key": record.key,
+        "dataset": dataset,
+        "backbone": backbone,
+        "method": method,
+        "budget": budget,
+        "role": record.spec.role,
+        "seed": record.spec.seed,
+        "status": record.status,
+        "n_parameters": record.n_parameters,
+        "n_bytes": record.n_bytes,
+        "validation_auc": None if record.validation is None else record.validation.auc,
+        "test_auc": None if record.test is None else record.test.auc,
+        "test_log_loss": None if record.test is None else record.test.log_loss,
+        "wall_seconds": sum(phase.wall for phase in record.seconds.values()),
+        "predictions_sha256": record.predictions_sha256,
+        "curve": [point.model_dump() for point in record.curve],
+        "record": record.model_dump_json(exclude={"curve"}),
+    }
+
+
+def _record(row: dict[str, Any], path: Path) -> Record:
+    content = json.loads(row["record"]) | {"curve": row["curve"]}
+    record = parse_record(json.dumps(content).encode(), path)
+    if not record.key == record.spec.key() == row["key"]:
+        raise RecordError(
+            f"{path}: record {row['key'][:12]} is not what its key says; restore the file from "
+            "the repository"
+        )
+    return record

@@ -1,0 +1,66 @@
+"""From a working folder to the files of a published leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pepbench.errors import RecordError
+from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.evidence import Evidence, committed
+from pepbench.leaderboards.packing import RECORDS_FILE, packed
+from pepbench.leaderboards.pages import with_generated
+from pepbench.leaderboards.summary import board_summary
+from pepbench.records import RecordStore, write_atomically
+from pepbench.report.summary import load_run
+from pepbench.report.widths import picture_names
+from pepbench.report.write import write_reports
+
+README = "README.md"
+
+
+def publish(board: Board, work: Path) -> Evidence:
+    """Write a leaderboard's records, evidence, tables, charts and page.
+
+    Parameters
+    ----------
+    board
+        Where to.
+    work
+        The working folder with records and predictions.
+
+    Returns
+    -------
+    Evidence
+        As it is read back from the files written.
+
+    Raises
+    ------
+    RecordError
+        If a record or its predictions are damaged or missing: a leaderboard is published whole.
+    """
+    problems: list[str] = []
+    records = tuple(RecordStore(work, problems.append)) if work.is_dir() else ()
+    if problems:
+        raise RecordError(f"{problems[0]}; run: pepbench leaderboard {board.name}")
+    if not records:
+        raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
+    findings = load_run(work)
+    evidence = Evidence(
+        records,
+        findings.frame,
+        findings.comparisons,
+        findings.recovery.frame,
+        tuple(picture_names(findings.recovery)),
+    )
+    contents = {RECORDS_FILE: packed(records), **evidence.files()}
+    for name, content in contents.items():
+        write_atomically(board.folder / name, content)
+    write_reports(board.folder, findings)
+    again = committed(board.folder)
+    if again.tables() != evidence.tables():
+        raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
+    for name, content in again.tables().items():
+        write_atomically(board.folder / name, content)
+    page = board.folder / README
+    write_atomically(page, with_generated(page, board_summary(board, again), board.name))
+    return again

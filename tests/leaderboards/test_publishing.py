@@ -1,0 +1,128 @@
+"""What ``pepbench leaderboard`` leaves in a folder."""
+
+import hashlib
+
+import pandas as pd
+import pyarrow.parquet as pq
+from run_helpers import records
+
+from pepbench.leaderboards.packing import unpacked
+from pepbench.leaderboards.pages import BEGIN, END
+from pepbench.records import RecordStore
+from pepbench.report.summary import load_run
+from pepbench.report.write import write_reports
+
+
+def work(tmp_path):
+    (folder,) = (tmp_path / "work").iterdir()
+    return folder
+
+
+def test_packed_records_are_those_of_the_run_and_can_be_stored_again(board, tmp_path):
+    packed = unpacked(board.folder / "records.parquet")
+    original = records(work(tmp_path))
+    assert packed == original
+    assert any(record.curve for record in packed)
+    assert any(record.status == "infeasible" for record in packed)
+    store = RecordStore(tmp_path / "again")
+    for record in packed:
+        store.put(record)
+        text = (work(tmp_path) / "records" / f"{record.key}.json").read_bytes()
+        assert (store.records / f"{record.key}.json").read_bytes() == text
+
+
+def test_packed_records_name_the_checksum_of_each_prediction_file(board, tmp_path):
+    table = pq.read_table(board.folder / "records.parquet").to_pandas()
+    finals = table[table["role"] == "final"]
+    assert len(finals) == 6
+    for row in finals.to_dict("records"):
+        content = (work(tmp_path) / "predictions" / f"{row['key']}.npy").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row["predictions_sha256"]
+
+
+def test_published_tables_are_those_that_a_report_of_the_run_gives(board, tmp_path):
+    write_reports(tmp_path / "report", load_run(work(tmp_path)))
+    for path in (tmp_path / "report").iterdir():
+        assert (board.folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_nothing_published_holds_a_row_of_data(board, tmp_path):
+    n_test = len(next((work(tmp_path) / "predictions").glob("labels-*.npy")).read_bytes()) - 128
+    assert n_test == 200
+    for path in board.folder.glob("*.parquet"):
+        assert pq.read_metadata(path).num_rows < n_test
+
+
+def test_page_tells_command_time_versions_and_the_best_of_each_size(board):
+    page = (board.folder / "README.md").read_text()
+    frame = pd.read_csv(board.folder / "leaderboard.csv")
+    best = frame[(frame["budget"] == "50%") & (frame["status"] == "ok")]
+    assert "`pepbench leaderboard tiny`" in page
+    assert f"| {best.loc[best['auc'].idxmax(), 'method']} " in page
+    assert "torch: 2" in page
+    assert "Nothing: every cell is run alike." in page
+    assert "| all " in page
+
+
+def test_hand_written_part_of_a_page_stays(board):
+    page = board.folder / "README.md"
+    generated = page.read_text().split(BEGIN)[1].split(END)[0]
+    page.write_text(f"# Mine\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
+    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
+    assert ran.code == 0
+    assert page.read_text() == f"# Mine\n\nBefore.\n\n{BEGIN}{generated}{END}\n\nAfter.\n"
+
+
+def test_page_without_markers_is_refused_and_left_alone(board):
+    page = board.folder / "README.md"
+    page.write_text("# Mine\n")
+    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "README.md: needs one line" in ran.err
+    assert page.read_text() == "# Mine\n"
+
+
+def test_plan_that_grew_reuses_the_records_of_the_earlier_one(board, tmp_path):
+    plan = board.folder / "plan.toml"
+    plan.write_text(plan.read_text().replace('"full"]', '"full", "hash"]'))
+    ran = board.call("leaderboard", "tiny", "--work=work", "--jobs=1")
+    assert ran.code == 0
+    assert "records of earlier ones are reused" in ran.err
+    finished = len(unpacked(board.folder / "records.parquet"))
+    made = int(ran.err.split(" trials run")[0].rsplit(maxsplit=1)[-1])
+    assert made == finished - len(records(sorted((tmp_path / "work").iterdir(), key=age)[0]))
+    assert "hash" in (board.folder / "leaderboard.csv").read_text()
+
+
+def age(folder):
+    return folder.stat().st_mtime
+
+
+def test_plan_with_other_settings_starts_anew(board):
+    plan = board.folder / "plan.toml"
+    plan.write_text(plan.read_text().replace("dim = 4", "dim = 3").replace(', "1"]', "]"))
+    ran = board.call("leaderboard", "tiny", "--work=work", "--jobs=1")
+    assert " 0 reused" in ran.err
+    assert {record.spec.dim for record in unpacked(board.folder / "records.parquet")} == {3}
+
+
+def test_overall_page_links_ranks_and_compares(board, tmp_path):
+    ran = board.call("leaderboard", "--overall")
+    page = (tmp_path / "results" / "README.md").read_text()
+    assert ran.code == 0
+    assert "[tiny](tiny/README.md)" in page
+    assert "ranks are descriptive" in page
+    assert "random-mask" in page.split("## Mean ranks")[1]
+    assert "## Compression at parity" in page
+
+
+def test_unknown_name_is_told_with_the_nearest(board):
+    ran = board.call("leaderboard", "tinny")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "did you mean 'tiny'?" in ran.err
+
+
+def test_missing_results_folder_is_told_in_one_line(pepbench):
+    ran = pepbench("leaderboard", "--verify", "--results=nowhere")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "nowhere: no such folder" in ran.err

@@ -1,0 +1,116 @@
+"""What ``pepbench leaderboard --verify`` finds."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pepbench.leaderboards import rerun
+from pepbench.leaderboards.packing import packed, unpacked
+
+
+def changed(path, column, value, where):
+    """Change one figure of a frame's file."""
+    table = pq.read_table(path)
+    frame = table.to_pandas()
+    frame.loc[where(frame), column] = value
+    again = pa.Table.from_pandas(frame, table.schema, preserve_index=False)
+    pq.write_table(again.replace_schema_metadata(table.schema.metadata), path)
+
+
+def test_published_leaderboard_is_in_step_and_its_cell_comes_out_the_same(board):
+    ran = board.verify()
+    assert ran.code == 0, ran.out
+    assert "same platform): predictions have the recorded checksums" in ran.out
+    assert ", 0 failed" in ran.out
+
+
+@pytest.mark.parametrize("name", ["leaderboard.csv", "leaderboard.md", "README.md"])
+@pytest.mark.usefixtures("no_rerun")
+def test_table_changed_by_hand_is_found(board, name):
+    path = board.folder / name
+    path.write_text(path.read_text().replace("uniform", "unifrom", 1))
+    ran = board.verify()
+    assert ran.code == 1
+    assert f"WRONG: {path.relative_to(path.parents[2])}" in ran.out
+
+
+@pytest.mark.usefixtures("no_rerun")
+def test_missing_table_is_found(board):
+    (board.folder / "leaderboard.csv").unlink()
+    ran = board.verify()
+    assert (ran.code, "leaderboard.csv: missing" in ran.out) == (1, True)
+
+
+@pytest.mark.usefixtures("no_rerun")
+def test_record_changed_by_hand_is_found(board):
+    path = board.folder / "records.parquet"
+    records = unpacked(path)
+    first = next(r for r in records if r.test is not None)
+    better = first.model_copy(update={"test": first.test.model_copy(update={"auc": 0.9})})
+    path.write_bytes(packed([better if r is first else r for r in records]))
+    ran = board.verify()
+    assert ran.code == 1
+    assert "leaderboard.csv: line" in ran.out
+    assert "its records say" in ran.out
+
+
+@pytest.mark.usefixtures("no_rerun")
+def test_comparison_changed_by_hand_is_found(board):
+    changed(board.folder / "comparisons.parquet", "p", 1e-9, lambda f: f["method"] == "uniform")
+    ran = board.verify()
+    assert ran.code == 1
+    assert "do not follow from the others" in ran.out
+
+
+@pytest.mark.usefixtures("no_rerun")
+def test_records_of_another_plan_are_found(board):
+    plan = board.folder / "plan.toml"
+    plan.write_text(plan.read_text().replace('"uniform", ', ""))
+    ran = board.verify()
+    assert ran.code == 1
+    assert "is not of the plan" in ran.out
+
+
+def test_damaged_file_of_records_is_told_in_one_line(board):
+    path = board.folder / "records.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    ran = board.verify()
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "records.parquet: is no whole file of records" in ran.err
+
+
+def test_other_predictions_of_the_cell_run_again_are_found(board):
+    path = board.folder / "records.parquet"
+    forged = [
+        r.model_copy(update={"predictions_sha256": "0" * 64}) if r.predictions_sha256 else r
+        for r in unpacked(path)
+    ]
+    path.write_bytes(packed(forged))
+    ran = board.verify()
+    assert ran.code == 1
+    assert "gave other predictions" in ran.out
+
+
+def test_elsewhere_final_runs_are_repeated_and_compared_by_auc(board, monkeypatch):
+    here = rerun.environment(1)
+    elsewhere = here.model_copy(update={"cpu": "another"})
+    monkeypatch.setattr(rerun, "environment", lambda _: elsewhere)
+    ran = board.verify()
+    assert ran.code == 0
+    assert "another platform): AUCs agree within 1e-6" in ran.out
+
+
+def test_nothing_published_is_nothing_to_verify(pepbench, tmp_path):
+    (tmp_path / "results").mkdir()
+    ran = pepbench("leaderboard", "--verify")
+    assert ran.code == 0
+    assert "no leaderboard is published" in ran.out
+
+
+@pytest.fixture
+def no_rerun(monkeypatch):
+    """Tables alone are looked at, in no time."""
+    monkeypatch.setattr(
+        "pepbench.leaderboards.command.check_cell",
+        lambda *_: rerun.Check(None, "no cell was run again"),
+    )
