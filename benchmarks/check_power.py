@@ -6,7 +6,7 @@
   checks of five seeds drawn from it. Unchanged but for rounding: trained anew with L2 changed in
   its seventh digit, so that every float differs. Unchanged but for luck: trained with other seeds,
   as after a change that draws other random numbers. Worse: as either, with noise on the logits that
-  costs 0.003 of AUC on average. Only one cell of the six that a check has is worse, the hardest case.
+  costs 0.003 of AUC on average. Only one of a check's six cells is worse, the hardest case.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
   once more with every training step made longer by a share, by spinning. Checks are drawn from
   these processes: so many for the baseline, others for now. Only one figure of ten is slower.

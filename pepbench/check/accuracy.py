@@ -14,7 +14,7 @@ are **identical**. Both families, over the cells that are not identical, are adj
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pepbench.analysis.significance import compare, holm
 from pepbench.check.baseline import CellFigures, Ranks
 from pepbench.check.plan import trials_of
+from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell
 from pepbench.harness.executors import local_executor, stop_at_once
 from pepbench.harness.trial import Outcome, Surroundings, run_trial
@@ -64,6 +65,11 @@ def measure_accuracy(
     ----------
     progress
         Called with the numbers of finished and of all runs.
+
+    Raises
+    ------
+    PepbenchError
+        If a worker process dies.
     """
     specs = [trials_of(cell) for cell in cells]
     outcomes = _run_all([spec for row in specs for spec in row], surroundings, jobs, progress)
@@ -87,6 +93,11 @@ def _run_all(
         for outcome in done:
             outcomes[outcome.record.key] = outcome
             progress(len(outcomes), len(specs))
+    except BrokenExecutor:
+        stop_at_once(executor)
+        raise PepbenchError(
+            "a worker process died, perhaps for lack of memory; try again with --jobs 1"
+        ) from None
     except BaseException:
         stop_at_once(executor)
         raise
@@ -127,7 +138,7 @@ def judge_losses(
     margin: float,
     alpha: float,
 ) -> list[Loss]:
-    """Compare cells, each as (baseline, now), all of status ``ok`` and over the same rows and seeds.
+    """Compare cells, each as (baseline, now): all ``ok``, over the same rows and seeds.
 
     Parameters
     ----------

@@ -49,16 +49,21 @@ class ChecksView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table and the summary."""
+        findings = shown(self._checked.findings)
+        common = _common_start([f.subject for f in findings if ", " in f.subject])
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for name in ("what", "subject"):
-            table.add_column(name, overflow="fold")
+        table.add_column("what", no_wrap=True)
+        table.add_column("subject", overflow="fold")
         for name in ("baseline", "now", "change", "p"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("verdict", overflow="fold")
-        for finding in shown(self._checked.findings):
+        for finding in findings:
             style = "bold red" if finding.failed else ""
-            cells = (*row(finding)[:-1], _words(finding))
+            kind, subject, *cells, _ = row(finding)
+            cells = [kind, subject.removeprefix(common), *cells, _words(finding)]
             table.add_row(*[Text(cell, style) for cell in cells])
+        if common:
+            yield Text(common.removesuffix(", "), "bold")
         yield table
         for warning in self._checked.warnings:
             yield Text(warning, "yellow")
@@ -74,6 +79,16 @@ def shown(findings: Sequence[Finding]) -> list[Finding]:
     others = [finding for finding in findings if finding.kind != "size"]
     accuracy = [finding for finding in others if finding.kind == "accuracy"]
     return [*accuracy, *changed, *(f for f in others if f.kind != "accuracy")]
+
+
+def _common_start(subjects: Sequence[str]) -> str:
+    """The data set and backbone that all cells share, to be said once; or nothing.
+
+    >>> _common_start(["anime, fm, pep, 10%", "anime, fm, mde, 10%: train"])
+    'anime, fm, '
+    """
+    starts = {", ".join(subject.split(", ")[:2]) for subject in subjects}
+    return f"{starts.pop()}, " if len(starts) == 1 else ""
 
 
 def row(finding: Finding) -> tuple[str, str, str, str, str, str, str]:
