@@ -1,6 +1,6 @@
 """Does ``pepbench check`` cry wolf, and does it find what has got worse?
 
-``python -m benchmarks.check_power --json``. Two parts, each also alone (``--part``):
+``python -m benchmarks.check_power --json``. Three parts, each also alone (``--part``):
 
 * **accuracy**: ``hash`` and ``full`` of the built-in check plan, a pool of training runs each, and
   checks of five seeds drawn from it. Unchanged but for rounding: trained anew with L2 changed in
@@ -8,8 +8,11 @@
   as after a change that draws other random numbers. Worse: as either, with noise on the logits that
   costs 0.003 of AUC on average. Only one of a check's six cells is worse, the hardest case.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
-  once more with every training step made longer by a share, by spinning. Checks are drawn from
-  these processes: so many for the baseline, others for now. Only one figure of ten is slower.
+  once more with every step's forward and backward pass made longer by a share, by spinning (what
+  that comes to is told as ``ratio``). Checks are drawn from these processes: so many for the
+  baseline, others for now. Only one figure of ten is slower.
+* **spread**: the same test on log-normal figures of a given spread between processes, for machines
+  that are calmer or wilder than this one.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +38,7 @@ from pepbench.check.timing import p_slower
 from pepbench.harness.cells import Cell
 from pepbench.harness.trial import Surroundings, run_trial
 from pepbench.metrics import auc
-from pepbench.training import task
+from pepbench.training import update
 
 METHODS = ("full", "hash")
 CELLS, FIGURES = 6, 10
@@ -49,10 +52,9 @@ Scores = NDArray[np.float64]
 def logits_of(cell: Cell, seeds: int, l2_factor: float) -> Scores:
     """Test logits of so many runs: (seeds, n)."""
     lines = []
-    plan = cell.plan.model_copy(update={"seeds": seeds})
     first = trials_of(cell)[0]
     training = first.training.model_copy(update={"l2": first.training.l2 * l2_factor})
-    for seed in range(plan.seeds):
+    for seed in range(seeds):
         spec = first.model_copy(update={"seed": seed, "training": training})
         predictions = run_trial(spec, Surroundings()).predictions
         assert predictions is not None
@@ -74,11 +76,11 @@ def noise_for(logits: Scores, labels: NDArray[np.integer], rng: np.random.Genera
     return low
 
 
-def accuracy_study(checks: int, pool: int) -> list[dict[str, Any]]:
+def accuracy_study(methods: tuple[str, ...], checks: int, pool: int) -> list[dict[str, Any]]:
     """Shares of checks that fail, that pass as non-inferior, and that leave the cell undecided."""
     rng = np.random.default_rng(0)
     rows = []
-    plan = BUILT_IN.model_copy(update={"methods": METHODS})
+    plan = BUILT_IN.model_copy(update={"methods": methods})
     for cell in cells_of(plan):
         labels = cell.splits.open_test().labels
         old = logits_of(cell, pool, 1.0)
@@ -118,25 +120,33 @@ def _verdict(labels: NDArray[np.integer], before: Scores, after: Scores) -> str:
     return "non-inferior" if kept else "undecided"
 
 
-def slowed(work: Callable[..., Any], share: float) -> Callable[..., Any]:
-    """``work`` that takes longer by a share of its own processor time, by spinning."""
+def slow_steps(share: float) -> None:
+    """Make every step's forward and backward pass longer by a share, by spinning.
 
-    def slow(*arguments: Any, **options: Any) -> Any:
+    The probe sits in the optimiser's step, which must not be slowed with it.
+    """
+    began = 0.0
+    loss_of, clip = update.batch_loss, update.clip_gradient
+
+    def batch_loss(*arguments: Any, **options: Any) -> Any:
+        nonlocal began
         began = time.thread_time()
-        result = work(*arguments, **options)
-        end = time.thread_time() + share * (time.thread_time() - began)
-        while time.thread_time() < end:
-            pass
-        return result
+        return loss_of(*arguments, **options)
 
-    return slow
+    def clip_gradient(*arguments: Any, **options: Any) -> float:
+        moment = time.thread_time()
+        while time.thread_time() < moment + share * (moment - began):
+            pass
+        return clip(*arguments, **options)
+
+    update.batch_loss, update.clip_gradient = batch_loss, clip_gradient
 
 
 def worker(slow_down: float) -> None:
     """One process of the study: figures as they are, and with slower steps."""
     plan = BUILT_IN.model_copy(update={"methods": METHODS})
     answer = {"unchanged": time_cells(plan, ())["ratios"]}
-    task.update = slowed(task.update, slow_down)
+    slow_steps(slow_down)
     answer["slowed"] = time_cells(plan, ())["ratios"]
     json.dump(answer | {"load": os.getloadavg()[0]}, sys.stdout)
 
@@ -191,13 +201,32 @@ def drawn_checks(answers: Sequence[dict[str, Any]], checks: int) -> list[dict[st
     return rows
 
 
+def spread_study(checks: int) -> list[dict[str, Any]]:
+    """Shares of checks that find a figure slower, by its spread and true growth."""
+    rng = np.random.default_rng(0)
+    now, recorded = How().repetitions, RECORDED * How().repetitions
+    rows = []
+    for spread in (0.01, 0.02, 0.03, 0.04, 0.06):
+        row: dict[str, Any] = {"spread": spread}
+        for growth in (0.0, TOLERANCE.time_margin, 0.2, 0.3):
+            found = 0
+            for _ in range(checks):
+                old = np.exp(spread * rng.standard_normal(recorded))
+                new = (1 + growth) * np.exp(spread * rng.standard_normal(now))
+                found += p_slower(list(old), list(new), TOLERANCE.time_margin) * FIGURES < ALPHA
+            row[f"{growth:+.0%}"] = found / checks
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=["accuracy", "time"])
+    parser.add_argument("--part", choices=["accuracy", "time", "spread"])
     parser.add_argument("--checks", type=int, default=1000)
+    parser.add_argument("--methods", default=",".join(METHODS), help="of the part accuracy")
     parser.add_argument("--pool", type=int, default=20, help="training runs of each cell")
     parser.add_argument("--processes", type=int, default=60)
-    parser.add_argument("--slow-down", type=float, default=0.2)
+    parser.add_argument("--slow-down", type=float, default=0.3)
     parser.add_argument("--keep", help="append each process's figures to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
@@ -206,9 +235,12 @@ def main() -> None:
         worker(arguments.worker)
         return
     document: dict[str, Any] = {}
-    if arguments.part != "time":
-        document["accuracy"] = accuracy_study(arguments.checks, arguments.pool)
-    if arguments.part != "accuracy":
+    if arguments.part in (None, "accuracy"):
+        methods = tuple(arguments.methods.split(","))
+        document["accuracy"] = accuracy_study(methods, arguments.checks, arguments.pool)
+    if arguments.part in (None, "spread"):
+        document["spread"] = spread_study(arguments.checks)
+    if arguments.part in (None, "time"):
         document["time"] = time_study(
             arguments.checks, arguments.processes, arguments.slow_down, arguments.keep
         )
