@@ -1,0 +1,257 @@
+"""Does ``pepbench check`` cry wolf, and does it find what has got worse?
+
+``python -m benchmarks.check_power --json``. Three parts, each also alone (``--part``):
+
+* **accuracy**: ``hash`` and ``full`` of the built-in check plan, a pool of training runs each, and
+  checks of five seeds drawn from it. Unchanged but for rounding: trained anew with L2 changed in
+  its seventh digit, so that every float differs. Unchanged but for luck: trained with other seeds,
+  as after a change that draws other random numbers. Worse: as either, with noise on the logits that
+  costs 0.003 of AUC on average. Only one of a check's six cells is worse, the hardest case.
+* **time**: worker processes as a check starts them, each of which times both cells as they are, and
+  once more with every step's forward and backward pass made longer by a share, by spinning (what
+  that comes to is told as ``ratio``). Checks are drawn from these processes: so many for the
+  baseline, others for now. Only one figure of ten is slower.
+* **spread**: the same test on log-normal figures of a given spread between processes, for machines
+  that are calmer or wilder than this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.analysis.significance import compare
+from pepbench.check.command import RECORDED, How
+from pepbench.check.findings import ALPHA, Tolerance
+from pepbench.check.plan import BUILT_IN, cells_of, trials_of
+from pepbench.check.stopwatch import time_cells
+from pepbench.check.timing import p_slower
+from pepbench.harness.cells import Cell
+from pepbench.harness.trial import Surroundings, run_trial
+from pepbench.metrics import auc
+from pepbench.training import update
+
+METHODS = ("full", "hash")
+CELLS, FIGURES = 6, 10
+"""Of a check with the built-in plan: so large are the families that Holm adjusts for."""
+LOSS = 0.003
+ROUNDING = 1 + 1e-6
+TOLERANCE = Tolerance()
+Scores = NDArray[np.float64]
+
+
+def logits_of(cell: Cell, seeds: int, l2_factor: float) -> Scores:
+    """Test logits of so many runs: (seeds, n)."""
+    lines = []
+    first = trials_of(cell)[0]
+    training = first.training.model_copy(update={"l2": first.training.l2 * l2_factor})
+    for seed in range(seeds):
+        spec = first.model_copy(update={"seed": seed, "training": training})
+        predictions = run_trial(spec, Surroundings()).predictions
+        assert predictions is not None
+        wide = predictions.astype(np.float64)
+        lines.append(np.log(wide) - np.log1p(-wide))
+    return np.stack(lines)
+
+
+def noise_for(logits: Scores, labels: NDArray[np.integer], rng: np.random.Generator) -> float:
+    """Standard deviation of the noise on logits that costs :data:`LOSS` on average over runs."""
+    before = np.mean([auc(labels, line) for line in logits])
+    noise = rng.standard_normal((8, *logits.shape))
+    low, high = 0.0, float(logits.std())
+    for _ in range(20):
+        middle = (low + high) / 2
+        noisy = (logits + middle * noise).reshape(-1, logits.shape[-1])
+        after = np.mean([auc(labels, line) for line in noisy])
+        low, high = (middle, high) if before - after < LOSS else (low, middle)
+    return low
+
+
+def accuracy_study(methods: tuple[str, ...], checks: int, pool: int) -> list[dict[str, Any]]:
+    """Shares of checks that fail, that pass as non-inferior, and that leave the cell undecided."""
+    rng = np.random.default_rng(0)
+    rows = []
+    plan = BUILT_IN.model_copy(update={"methods": methods})
+    for cell in cells_of(plan):
+        labels = cell.splits.open_test().labels
+        old = logits_of(cell, pool, 1.0)
+        rounded = logits_of(cell, pool, ROUNDING)
+        noise = noise_for(old, labels, rng)
+        for luck in ("rounding", "other seeds"):
+            for loss in (0.0, LOSS):
+                counts = {"worse": 0, "non-inferior": 0, "undecided": 0}
+                changes = []
+                for _ in range(checks):
+                    drawn = rng.permutation(pool)
+                    seeds, others = drawn[: plan.seeds], drawn[plan.seeds : 2 * plan.seeds]
+                    new = rounded[seeds] if luck == "rounding" else old[others]
+                    if loss:
+                        new = new + noise * rng.standard_normal(new.shape)
+                    before = old[seeds]
+                    counts[_verdict(labels, before, new)] += 1
+                    changes.append(_mean_auc(labels, new) - _mean_auc(labels, before))
+                shares = {name: count / checks for name, count in counts.items()}
+                mean = float(np.mean(changes))
+                rows.append(
+                    {"method": cell.name[2], "changed": luck, "loss": loss, "mean_change": mean}
+                    | shares
+                )
+    return rows
+
+
+def _mean_auc(labels: NDArray[np.integer], logits: Scores) -> float:
+    return float(np.mean([auc(labels, line) for line in logits]))
+
+
+def _verdict(labels: NDArray[np.integer], before: Scores, after: Scores) -> str:
+    margin, level = TOLERANCE.margin, ALPHA / CELLS
+    if compare(labels, before, after, margin=-margin, paired=True).p_noninferior < level:
+        return "worse"
+    kept = compare(labels, after, before, margin=margin, paired=True).p_noninferior < level
+    return "non-inferior" if kept else "undecided"
+
+
+def slow_steps(share: float) -> None:
+    """Make every step's forward and backward pass longer by a share, by spinning.
+
+    The probe sits in the optimiser's step, which must not be slowed with it.
+    """
+    began = 0.0
+    loss_of, clip = update.batch_loss, update.clip_gradient
+
+    def batch_loss(*arguments: Any, **options: Any) -> Any:
+        nonlocal began
+        began = time.thread_time()
+        return loss_of(*arguments, **options)
+
+    def clip_gradient(*arguments: Any, **options: Any) -> float:
+        moment = time.thread_time()
+        while time.thread_time() < moment + share * (moment - began):
+            pass
+        return clip(*arguments, **options)
+
+    update.batch_loss, update.clip_gradient = batch_loss, clip_gradient
+
+
+def worker(slow_down: float) -> None:
+    """One process of the study: figures as they are, and with slower steps."""
+    plan = BUILT_IN.model_copy(update={"methods": METHODS})
+    answer = {"unchanged": time_cells(plan, ())["ratios"]}
+    slow_steps(slow_down)
+    answer["slowed"] = time_cells(plan, ())["ratios"]
+    json.dump(answer | {"load": os.getloadavg()[0]}, sys.stdout)
+
+
+def time_study(
+    checks: int, processes: int, slow_down: float, keep: str | None
+) -> list[dict[str, Any]]:
+    """Shares of checks that find a figure slower."""
+    cells_of(BUILT_IN)  # makes the data set
+    answers = []
+    command = [sys.executable, "-m", "benchmarks.check_power", f"--worker={slow_down}"]
+    for _ in range(processes):
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        answers.append(json.loads(done.stdout))
+        if keep is not None:
+            with open(keep, "a", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(done.stdout + "\n")
+    return drawn_checks(answers, checks)
+
+
+def drawn_checks(answers: Sequence[dict[str, Any]], checks: int) -> list[dict[str, Any]]:
+    """Draw checks from the processes' figures and count verdicts."""
+    rng = np.random.default_rng(0)
+    now, recorded = How().repetitions, RECORDED * How().repetitions
+    rows = []
+    for name in answers[0]["unchanged"]:
+        figures = {
+            state: np.array([answer[state][name] for answer in answers])
+            for state in ("unchanged", "slowed")
+        }
+        for state, values in figures.items():
+            found = 0
+            for _ in range(checks):
+                drawn = rng.permutation(len(answers))[: now + recorded]
+                p = p_slower(
+                    list(figures["unchanged"][drawn[now:]]),
+                    list(values[drawn[:now]]),
+                    TOLERANCE.time_margin,
+                )
+                found += p * FIGURES < ALPHA
+            rows.append(
+                {
+                    "figure": name.split(", ", 2)[2],
+                    "state": state,
+                    "spread": float(np.log(values).std(ddof=1)),
+                    "ratio": float(np.median(values) / np.median(figures["unchanged"])),
+                    "slower": found / checks,
+                    "processes": len(answers),
+                    "load": float(np.median([answer["load"] for answer in answers])),
+                }
+            )
+    return rows
+
+
+def spread_study(checks: int) -> list[dict[str, Any]]:
+    """Shares of checks that find a figure slower, by its spread and true growth."""
+    rng = np.random.default_rng(0)
+    now, recorded = How().repetitions, RECORDED * How().repetitions
+    rows = []
+    for spread in (0.01, 0.02, 0.03, 0.04, 0.06):
+        row: dict[str, Any] = {"spread": spread}
+        for growth in (0.0, TOLERANCE.time_margin, 0.2, 0.3):
+            found = 0
+            for _ in range(checks):
+                old = np.exp(spread * rng.standard_normal(recorded))
+                new = (1 + growth) * np.exp(spread * rng.standard_normal(now))
+                found += p_slower(list(old), list(new), TOLERANCE.time_margin) * FIGURES < ALPHA
+            row[f"{growth:+.0%}"] = found / checks
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=["accuracy", "time", "spread"])
+    parser.add_argument("--checks", type=int, default=1000)
+    parser.add_argument("--methods", default=",".join(METHODS), help="of the part accuracy")
+    parser.add_argument("--pool", type=int, default=20, help="training runs of each cell")
+    parser.add_argument("--processes", type=int, default=60)
+    parser.add_argument("--slow-down", type=float, default=0.3)
+    parser.add_argument("--keep", help="append each process's figures to this file")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker is not None:
+        worker(arguments.worker)
+        return
+    document: dict[str, Any] = {}
+    if arguments.part in (None, "accuracy"):
+        methods = tuple(arguments.methods.split(","))
+        document["accuracy"] = accuracy_study(methods, arguments.checks, arguments.pool)
+    if arguments.part in (None, "spread"):
+        document["spread"] = spread_study(arguments.checks)
+    if arguments.part in (None, "time"):
+        document["time"] = time_study(
+            arguments.checks, arguments.processes, arguments.slow_down, arguments.keep
+        )
+    if arguments.json:
+        print(json.dumps(document, indent=2))
+        return
+    for part, rows in document.items():
+        print(part)
+        for row in rows:
+            print("  " + "  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()

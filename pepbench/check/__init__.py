@@ -1,0 +1,1 @@
+"""``pepbench check``: has a change of the code cost accuracy, size, speed or memory?"""

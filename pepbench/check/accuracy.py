@@ -1,0 +1,184 @@
+"""The runs whose predictions a check compares, and the test of a loss.
+
+Two hypotheses are tested of each cell's loss L = AUC(baseline) − AUC(now), over the same test rows
+and the same seeds, by :func:`pepbench.analysis.significance.compare`:
+
+* L ≤ margin. Rejected, the cell is **worse**: a loss beyond the margin is shown. Only this fails a
+  check, so an unlucky draw of rows and seeds does so with probability at most α in a whole check.
+* L ≥ margin. Rejected, the cell is **non-inferior**: a loss beyond the margin is excluded.
+
+Neither rejected, it is **undecided**. Predictions that are the same to the bit are not tested: they
+are **identical**. Both families, over the cells that are not identical, are adjusted by Holm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.analysis.significance import compare, holm
+from pepbench.check.baseline import CellFigures, Ranks
+from pepbench.check.plan import trials_of
+from pepbench.harness.cells import Cell
+from pepbench.harness.executors import Call, Settings, open_pool
+from pepbench.harness.trial import Outcome, Surroundings, run_trial
+from pepbench.records import TrialSpec
+
+AccuracyVerdict = Literal["identical", "non-inferior", "undecided", "worse"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is shown about a cell's test AUC.
+
+    Attributes
+    ----------
+    verdict
+        See the module's text.
+    change
+        Mean AUC now minus that of the baseline.
+    p_loss, p_noninferior
+        Adjusted by Holm: of the hypotheses that the loss is at most, at least the margin.
+    """
+
+    verdict: AccuracyVerdict
+    change: float
+    p_loss: float
+    p_noninferior: float
+
+
+def measure_accuracy(
+    cells: Sequence[Cell],
+    surroundings: Surroundings,
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> list[CellFigures]:
+    """Run every cell with every seed, ``jobs`` at a time.
+
+    Parameters
+    ----------
+    progress
+        Called with the numbers of finished and of all runs.
+
+    A run whose worker process dies comes back ``failed``, with the reason.
+    """
+    specs = [trials_of(cell) for cell in cells]
+    outcomes = _run_all([spec for row in specs for spec in row], surroundings, jobs, progress)
+    return [_figures(row[0], [outcomes[spec.key()] for spec in row]) for row in specs]
+
+
+def _run_all(
+    specs: Sequence[TrialSpec],
+    surroundings: Surroundings,
+    jobs: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
+
+    def collect(outcome: Outcome) -> None:
+        outcomes[outcome.record.key] = outcome
+        progress(len(outcomes), len(specs))
+
+    if jobs == 1:
+        for spec in specs:
+            collect(run_trial(spec, surroundings))
+        return outcomes
+    pool = open_pool("processes", Settings(jobs=jobs, threads=surroundings.threads))
+    try:
+        futures = [pool.submit(Call((spec,), surroundings)) for spec in specs]
+        for future in as_completed(futures):
+            for answered in future.result():
+                collect(answered.outcome())
+    except BaseException:
+        pool.stop_at_once()
+        raise
+    pool.close()
+    return outcomes
+
+
+def _figures(first: TrialSpec, outcomes: Sequence[Outcome]) -> CellFigures:
+    common: dict[str, Any] = {
+        "data": first.data,
+        "backbone": first.backbone,
+        "method": first.method,
+        "budget": first.budget,
+        "seeds": [outcome.record.spec.seed for outcome in outcomes],
+    }
+    records = [outcome.record for outcome in outcomes]
+    for record in records:
+        if record.status != "ok":
+            return CellFigures(**common, status=record.status, reason=record.reason)
+    predictions = [outcome.predictions for outcome in outcomes if outcome.predictions is not None]
+    tests = [record.test for record in records if record.test is not None]
+    return CellFigures(
+        **common,
+        status="ok",
+        n_parameters=[record.n_parameters or 0 for record in records],
+        n_bytes=[record.n_bytes or 0 for record in records],
+        backbone_parameters=[record.backbone_parameters or 0 for record in records],
+        auc=[scores.auc for scores in tests],
+        log_loss=[scores.log_loss for scores in tests],
+        predictions_sha256=[record.predictions_sha256 or "" for record in records],
+        ranks=Ranks.of(np.stack(predictions)),
+    )
+
+
+def judge_losses(
+    pairs: Sequence[tuple[CellFigures, CellFigures]],
+    labels: Callable[[CellFigures], NDArray[np.integer]],
+    margin: float,
+    alpha: float,
+) -> list[Loss]:
+    """Compare cells, each as (baseline, now): all ``ok``, over the same rows and seeds.
+
+    Parameters
+    ----------
+    labels
+        From a cell to the labels of its test rows.
+    margin
+        In AUC.
+    alpha
+        Level of both families.
+    """
+    changed = [
+        number
+        for number, (old, new) in enumerate(pairs)
+        if old.predictions_sha256 != new.predictions_sha256
+    ]
+    tested = {
+        number: _p_values(*pairs[number], labels(pairs[number][1]), margin) for number in changed
+    }
+    p_loss = dict(zip(changed, holm([tested[n][0] for n in changed]), strict=True))
+    p_noninferior = dict(zip(changed, holm([tested[n][1] for n in changed]), strict=True))
+    losses = []
+    for number, (old, new) in enumerate(pairs):
+        change = float(np.mean(new.auc) - np.mean(old.auc))
+        if number not in tested:
+            losses.append(Loss("identical", 0.0, 1.0, 0.0))
+            continue
+        lost, kept = float(p_loss[number]), float(p_noninferior[number])
+        verdict: AccuracyVerdict = "undecided"
+        if lost < alpha:
+            verdict = "worse"
+        elif kept < alpha:
+            verdict = "non-inferior"
+        losses.append(Loss(verdict, change, lost, kept))
+    return losses
+
+
+def _p_values(
+    old: CellFigures, new: CellFigures, labels: NDArray[np.integer], margin: float
+) -> tuple[float, float]:
+    """Unadjusted p of the hypotheses that the loss is at most, at least the margin."""
+    assert old.ranks is not None  # both are ok
+    assert new.ranks is not None
+    before, after = old.ranks.scores(), new.ranks.scores()
+    kept = compare(labels, after, before, margin=margin, paired=True).p_noninferior
+    # "The baseline is worse by −margin or more" is "the loss is at most the margin".
+    lost = compare(labels, before, after, margin=-margin, paired=True).p_noninferior
+    return lost, kept

@@ -1,0 +1,175 @@
+"""The baseline file: what a check compares with, in one JSON document without code.
+
+Test predictions are kept as ranks. The AUC and every test of it hang on the order of the scores
+alone, so nothing is lost; whether predictions are the same to the bit is told by their checksums.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pepbench.errors import RecordError
+from pepbench.plan import Plan
+from pepbench.records import ComponentSpec, DataSpec, Environment, Status, write_atomically
+
+KIND = "pepbench check baseline"
+SCHEMA_VERSION = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Ranks(_Frozen):
+    """Score vectors of K seeds on n rows, as dense ranks: (K, n) integers, ties kept."""
+
+    seeds: int
+    rows: int
+    bits: Literal[16, 32]
+    content: str
+    """Base64 of the zlib-compressed little-endian integers."""
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating]) -> Ranks:
+        """Ranks of ``scores``, (K, n)."""
+        lines = [np.unique(line, return_inverse=True)[1] for line in scores]
+        ranks = np.stack(lines)
+        bits: Literal[16, 32] = 16 if ranks.max(initial=0) < 2**16 else 32
+        packed = zlib.compress(ranks.astype(f"<u{bits // 8}").tobytes(), 9)
+        seeds, rows = ranks.shape
+        content = base64.b64encode(packed).decode("ascii")
+        return cls(seeds=seeds, rows=rows, bits=bits, content=content)
+
+    def scores(self) -> NDArray[np.float64]:
+        """The ranks as scores, (K, n): in the same order as what they were made of.
+
+        Raises
+        ------
+        ValueError
+            If the content is not what the other figures say.
+        """
+        size = self.seeds * self.rows * self.bits // 8
+        unpacker = zlib.decompressobj()
+        try:
+            # Bounded, so that a small hostile file cannot fill the memory.
+            raw = unpacker.decompress(base64.b64decode(self.content, validate=True), size + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if len(raw) != size:
+            raise ValueError(f"{len(raw)} bytes of ranks instead of {size}")
+        ranks = np.frombuffer(raw, f"<u{self.bits // 8}").reshape(self.seeds, self.rows)
+        return ranks.astype(np.float64)
+
+
+class CellFigures(_Frozen):
+    """What the runs of one cell came to."""
+
+    data: DataSpec
+    backbone: ComponentSpec
+    method: ComponentSpec
+    budget: str
+    seeds: list[int]
+    status: Status
+    reason: str | None = None
+    n_parameters: list[int] = []
+    """Of the embedding, a figure for each seed."""
+    n_bytes: list[int] = []
+    backbone_parameters: list[int] = []
+    auc: list[float] = []
+    """On the test rows, for each seed."""
+    log_loss: list[float] = []
+    predictions_sha256: list[str] = []
+    ranks: Ranks | None = None
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """Data set, backbone, method, budget."""
+        return self.data.spec, self.backbone.spec, self.method.spec, self.budget
+
+
+class Metric(_Frozen):
+    """Repeated measurements of one figure of which less is better."""
+
+    kind: Literal["time", "memory", "start-up"]
+    subject: str
+    """What was measured, such as ``synthetic, fm, pep, 10%: search``."""
+    unit: str
+    """Of ``typical``."""
+    typical: float
+    """Median in a unit that people know; of times, not corrected for the machine's speed."""
+    values: list[float]
+    """One for each worker process; times are ratios to the calibration workload."""
+
+
+class Baseline(_Frozen):
+    """Everything a later check needs."""
+
+    kind: Literal["pepbench check baseline"] = "pepbench check baseline"
+    schema_version: Literal[1] = 1
+    created: datetime
+    environment: Environment
+    calibration_seconds: float
+    """Wall time of the harness's fixed workload, to compare machines."""
+    plan: Plan
+    cells: list[CellFigures]
+    metrics: list[Metric]
+
+    def checksum(self) -> str:
+        """SHA-256 (hex) of the content."""
+        return _checksum(self.model_dump(mode="json"))
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Write a baseline, whole or not at all, with a checksum of its content."""
+    content = baseline.model_dump(mode="json")
+    document = {**content, "sha256": _checksum(content)}
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises
+    ------
+    RecordError
+        In one line, if the file is missing, damaged, of another kind or of another version.
+    """
+    remedy = f"record it anew: pepbench check --record {path}"
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror or error}; {remedy}") from None
+    except (ValueError, RecursionError):
+        raise RecordError(f"{path}: is damaged or no baseline (not whole JSON); {remedy}") from None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise RecordError(f"{path}: is no baseline of pepbench check; {remedy}")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: baseline of version {document.get('schema_version')!r}, this pepbench reads "
+            f"version {SCHEMA_VERSION}; {remedy}"
+        )
+    checksum = document.pop("sha256", None)
+    if checksum != _checksum(document):
+        raise RecordError(f"{path}: was changed or damaged (its checksum differs); {remedy}")
+    try:
+        # As JSON, whose lists are what the plan's tuples are read from.
+        return Baseline.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordError(f"{path}: {place}: {first['msg']}; {remedy}") from None
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,236 @@
+"""What a check has found: pure functions from two sets of figures to one list of findings."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.check.accuracy import Loss, judge_losses
+from pepbench.check.baseline import Baseline, CellFigures, Metric
+from pepbench.check.plan import named
+from pepbench.check.timing import judge_times
+from pepbench.errors import RecordError
+from pepbench.records import Environment, TrialSpec
+
+Kind = Literal["accuracy", "size", "time", "memory", "start-up"]
+Labels = Callable[[CellFigures], NDArray[np.integer]]
+
+ALPHA = 0.05
+"""Level of a whole check's accuracy, and of a whole check's speed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure, then and now.
+
+    Attributes
+    ----------
+    kind, subject
+        What was looked at: a cell, or a phase of a cell.
+    verdict
+        In a word or two.
+    failed
+        Whether it fails the check.
+    baseline, current
+        The figures, in ``unit``; None where there is none.
+    change
+        Of AUC, as a difference; of time and memory, as a share; else None.
+    p
+        Of the test that would have failed the check; None where nothing is tested.
+    note
+        What else should be known, in one line; or empty.
+    """
+
+    kind: Kind
+    subject: str
+    verdict: str
+    failed: bool
+    baseline: float | None = None
+    current: float | None = None
+    unit: str = ""
+    change: float | None = None
+    p: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a check lets pass.
+
+    Attributes
+    ----------
+    margin
+        Loss of AUC.
+    time_margin
+        Growth of time and memory, as a share.
+    strict
+        Whether an undecided cell fails, too.
+    time_counts
+        Whether slowness fails the check, or is only told.
+    """
+
+    margin: float = 0.001
+    time_margin: float = 0.10
+    strict: bool = False
+    time_counts: bool = True
+
+
+def same_machine(old: Environment, new: Environment) -> bool:
+    """Whether times may be compared: the same processor, Python, torch, numpy and threads."""
+    return _platform(old) == _platform(new)
+
+
+def _platform(environment: Environment) -> tuple[str | int, ...]:
+    e = environment
+    return e.cpu, e.python, e.torch, e.numpy, e.threads
+
+
+def find_all(
+    baseline: Baseline,
+    cells: Sequence[CellFigures],
+    metrics: Sequence[Metric],
+    labels: Labels,
+    tolerance: Tolerance,
+) -> list[Finding]:
+    """Compare everything, worst first within each kind.
+
+    Parameters
+    ----------
+    cells, metrics
+        Of now; ``metrics`` may be empty.
+    labels
+        From a cell to the labels of its test rows.
+    """
+    before = {cell.cell: cell for cell in baseline.cells}
+    pairs = [(before[cell.cell], cell) for cell in cells if cell.cell in before]
+    return [
+        *_accuracy(pairs, labels, tolerance),
+        *_sizes(pairs),
+        *_times(baseline.metrics, metrics, tolerance),
+    ]
+
+
+def _accuracy(
+    pairs: Sequence[tuple[CellFigures, CellFigures]], labels: Labels, tolerance: Tolerance
+) -> Iterator[Finding]:
+    both = [(old, new) for old, new in pairs if old.status == new.status == "ok"]
+    losses = iter(judge_losses(both, labels, tolerance.margin, ALPHA))
+    for old, new in pairs:
+        if old.status == new.status == "ok":
+            yield _loss(old, new, next(losses), tolerance)
+        elif old.status == new.status:
+            yield Finding("accuracy", named(old.cell), f"still {old.status}", False)
+        else:
+            yield Finding(
+                "accuracy",
+                named(old.cell),
+                f"{old.status} became {new.status}",
+                failed=new.status != "ok",
+                note=new.reason or "record the baseline anew",
+            )
+
+
+def _loss(old: CellFigures, new: CellFigures, loss: Loss, tolerance: Tolerance) -> Finding:
+    notes = []
+    if old.method != new.method or old.backbone != new.backbone:
+        notes.append("options or version of the method or backbone differ")
+    if loss.verdict == "undecided":
+        notes.append(f"a loss above {tolerance.margin:g} is neither shown nor excluded")
+    return Finding(
+        kind="accuracy",
+        subject=named(old.cell),
+        verdict=loss.verdict,
+        failed=loss.verdict == "worse" or (tolerance.strict and loss.verdict == "undecided"),
+        baseline=statistics.fmean(old.auc),
+        current=statistics.fmean(new.auc),
+        unit="AUC",
+        change=loss.change,
+        p=loss.p_loss,
+        note="; ".join(notes),
+    )
+
+
+def _sizes(pairs: Sequence[tuple[CellFigures, CellFigures]]) -> Iterator[Finding]:
+    for old, new in pairs:
+        if not old.status == new.status == "ok":
+            continue
+        for unit, then, now in (
+            ("parameters", old.n_parameters, new.n_parameters),
+            ("bytes", old.n_bytes, new.n_bytes),
+            ("backbone parameters", old.backbone_parameters, new.backbone_parameters),
+        ):
+            yield Finding(
+                kind="size",
+                subject=named(old.cell),
+                verdict="same" if then == now else "changed",
+                failed=then != now,
+                baseline=max(then),
+                current=max(now),
+                unit=unit,
+                note="" if then == now else _first_difference(old.seeds, then, now),
+            )
+
+
+def _first_difference(seeds: Sequence[int], then: Sequence[int], now: Sequence[int]) -> str:
+    seed, a, b = next(row for row in zip(seeds, then, now, strict=True) if row[1] != row[2])
+    return f"seed {seed}: {a:,} became {b:,}"
+
+
+def _times(
+    before: Sequence[Metric], after: Sequence[Metric], tolerance: Tolerance
+) -> Iterator[Finding]:
+    known = {(metric.kind, metric.subject): metric for metric in before}
+    pairs = [
+        (known[metric.kind, metric.subject], metric)
+        for metric in after
+        if (metric.kind, metric.subject) in known
+    ]
+    slowdowns = judge_times(pairs, tolerance.time_margin, ALPHA)
+    for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
+        beyond = slowdown.verdict != "within the margin"
+        yield Finding(
+            kind=new.kind,
+            subject=new.subject,
+            verdict=slowdown.verdict,
+            failed=beyond and tolerance.time_counts,
+            baseline=old.typical,
+            current=new.typical,
+            unit=new.unit,
+            change=slowdown.change,
+            p=slowdown.p,
+            note="" if tolerance.time_counts or not beyond else "told only: another machine",
+        )
+
+
+def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
+    """Refuse a baseline that was recorded on other rows or cells, before anything is run.
+
+    Parameters
+    ----------
+    cells
+        The first trial of each cell of now.
+
+    Raises
+    ------
+    RecordError
+        With the first difference and the remedy.
+    """
+    remedy = "record the baseline anew: pepbench check --record FILE"
+    now = {spec.cell: spec for spec in cells}
+    for old in baseline.cells:
+        spec = now.get(old.cell)
+        if spec is None:
+            raise RecordError(f"cell {named(old.cell)}: its plan has no such cell now; {remedy}")
+        there, here = old.data.split_fingerprint, spec.data.split_fingerprint
+        if there != here:
+            raise RecordError(
+                f"data set {old.data.spec}: its rows are not the baseline's (split fingerprint "
+                f"{here}, there {there}); {remedy}"
+            )
+        if old.seeds[:1] != [spec.seed] or len(old.seeds) != baseline.plan.seeds:
+            raise RecordError(f"cell {named(old.cell)}: has other seeds than now; {remedy}")

@@ -1,0 +1,196 @@
+"""A check's findings as a table, JSON, JUnit XML and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from pepbench.check.baseline import Baseline
+from pepbench.check.findings import Finding
+from pepbench.records import Environment
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A finished check."""
+
+    baseline: Baseline
+    environment: Environment
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> int:
+        """How many findings fail the check."""
+        return sum(finding.failed for finding in self.findings)
+
+    def summary(self) -> str:
+        """The outcome in one sentence."""
+        total = len(self.findings)
+        if self.failed:
+            return f"{self.failed} of {total} figures have got worse."
+        undecided = sum(finding.verdict == "undecided" for finding in self.findings)
+        tail = f"; {undecided} undecided" if undecided else ""
+        return f"None of {total} figures is shown to have got worse{tail}."
+
+
+class ChecksView:
+    """The findings as a table for a terminal; sizes that are the same take one line."""
+
+    def __init__(self, checked: Checked) -> None:
+        self._checked = checked
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table and the summary."""
+        findings = shown(self._checked.findings)
+        common = _common_start([f.subject for f in findings if ", " in f.subject])
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("what", no_wrap=True)
+        table.add_column("subject", overflow="fold")
+        for name in ("baseline", "now", "change", "p"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("verdict", overflow="fold")
+        for finding in findings:
+            style = "bold red" if finding.failed else ""
+            kind, subject, *cells, _ = row(finding)
+            cells = [kind, subject.removeprefix(common), *cells, _words(finding)]
+            table.add_row(*[Text(cell, style) for cell in cells])
+        if common:
+            yield Text(common.removesuffix(", "), "bold")
+        yield table
+        for warning in self._checked.warnings:
+            yield Text(warning, "yellow")
+        yield Text(self._checked.summary(), "bold red" if self._checked.failed else "bold green")
+
+
+def shown(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that deserve a line: sizes only where they changed, or one for all of them."""
+    sizes = [finding for finding in findings if finding.kind == "size"]
+    changed = [finding for finding in sizes if finding.failed]
+    if sizes and not changed:
+        changed = [Finding("size", f"all {len(sizes)} counts", "same", False)]
+    others = [finding for finding in findings if finding.kind != "size"]
+    accuracy = [finding for finding in others if finding.kind == "accuracy"]
+    return [*accuracy, *changed, *(f for f in others if f.kind != "accuracy")]
+
+
+def _common_start(subjects: Sequence[str]) -> str:
+    """The data set and backbone that all cells share, to be said once; or nothing.
+
+    >>> _common_start(["anime, fm, pep, 10%", "anime, fm, mde, 10%: train"])
+    'anime, fm, '
+    """
+    starts = {", ".join(subject.split(", ")[:2]) for subject in subjects}
+    return f"{starts.pop()}, " if len(starts) == 1 else ""
+
+
+def row(finding: Finding) -> tuple[str, str, str, str, str, str, str]:
+    """Kind, subject, baseline, now, change, p, verdict as text."""
+    return (
+        finding.kind,
+        finding.subject,
+        _figure(finding.baseline, finding.unit),
+        _figure(finding.current, finding.unit),
+        _change(finding),
+        "" if finding.p is None else f"{finding.p:.3f}",
+        finding.verdict,
+    )
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.verdict}: {finding.note}" if finding.note else finding.verdict
+
+
+def _figure(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    if unit == "AUC":
+        return f"{value:.4f}"
+    if unit in ("parameters", "bytes", "backbone parameters"):
+        return f"{value:,.0f} {unit}"
+    return f"{value:,.3g} {unit}" if value < 100 else f"{value:,.0f} {unit}"
+
+
+def _change(finding: Finding) -> str:
+    if finding.change is None:
+        return ""
+    return f"{finding.change:+.4f}" if finding.unit == "AUC" else f"{finding.change:+.1%}"
+
+
+def as_json(checked: Checked) -> dict[str, Any]:
+    """The document that ``--json`` prints."""
+    return {
+        "failed": checked.failed,
+        "summary": checked.summary(),
+        "warnings": list(checked.warnings),
+        "baseline": {
+            "created": checked.baseline.created.isoformat(),
+            "environment": checked.baseline.environment.model_dump(mode="json"),
+        },
+        "environment": checked.environment.model_dump(mode="json"),
+        "seconds": round(checked.seconds, 1),
+        "findings": [vars(finding) for finding in checked.findings],
+    }
+
+
+def as_junit(checked: Checked) -> bytes:
+    """JUnit XML: a test case for each finding."""
+    suite = ElementTree.Element(
+        "testsuite",
+        name="pepbench check",
+        tests=str(len(checked.findings)),
+        failures=str(checked.failed),
+        errors="0",
+        skipped="0",
+        time=f"{checked.seconds:.1f}",
+    )
+    for finding in checked.findings:
+        unit = f" ({finding.unit})" if finding.kind == "size" else ""
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"pepbench.{finding.kind}", name=finding.subject + unit
+        )
+        text = ", ".join(cell for cell in row(finding)[2:] if cell)
+        if finding.failed:
+            failure = ElementTree.SubElement(case, "failure", message=_words(finding))
+            failure.text = text
+        else:
+            ElementTree.SubElement(case, "system-out").text = f"{text}; {finding.note}".strip("; ")
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content + b"\n"
+
+
+def as_markdown(checked: Checked) -> str:
+    """A summary for a job's page."""
+    mark = "❌" if checked.failed else "✅"
+    lines = [f"## {mark} pepbench check", "", checked.summary(), ""]
+    lines += [f"> {_escaped(warning)}" for warning in checked.warnings]
+    lines += ["" for _ in checked.warnings[:1]]
+    lines += [
+        "| what | subject | baseline | now | change | p | verdict |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    for finding in shown(checked.findings):
+        cells = [_escaped(cell) for cell in (*row(finding)[:-1], _words(finding))]
+        if finding.failed:
+            cells[-1] = f"**{cells[-1]}**"
+        lines.append(f"| {' | '.join(cells)} |")
+    created = checked.baseline.created
+    revision = (checked.baseline.environment.git or "unknown")[:12]
+    lines += ["", f"Baseline of {created:%Y-%m-%d}, revision {revision}."]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|<>*_`[]":
+        text = text.replace(character, f"\\{character}")
+    return text

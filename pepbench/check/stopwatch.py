@@ -1,0 +1,237 @@
+"""One worker process of the timing: every cell's first fit, in turns with a fixed workload.
+
+Run as ``python -m pepbench.check.stopwatch``: a plan comes in on standard input, figures go out on
+standard output. A process of its own, because where memory happens to lie differs between
+processes, and repetitions within one would all share it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pepbench.backbones.backbone import Backbone
+from pepbench.check.plan import cells_of, named, trials_of
+from pepbench.errors import PepbenchError
+from pepbench.harness.cells import Cell
+from pepbench.harness.environment import PeakMemory
+from pepbench.method import Factors, Method
+from pepbench.plan import Plan
+from pepbench.records import OptimiserKind, TrialSpec
+from pepbench.training.allocation import keep_freed_memory
+from pepbench.training.task import TrialTask
+
+PIECES = 24
+"""Timed pieces of a phase."""
+
+FEWEST_PIECES = 5
+"""Of a phase that is told of."""
+
+PIECE_STEPS = 20
+"""Updates between two turns of the fixed workload."""
+
+
+def own_seconds() -> float:
+    """Wall seconds of a clock that stands while the thread waits for a processor.
+
+    What others run on the machine does not count, waiting for a lock or a file does. Where the
+    kernel does not tell, as outside Linux, it is the wall clock.
+    """
+    before = _waited()
+    while True:
+        moment = time.perf_counter()
+        waited = _waited()
+        # Else the thread was put aside between the two readings.
+        if waited == before:
+            return moment - waited
+        before = waited
+
+
+def _waited() -> float:
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def fixed_workload() -> Callable[[], float]:
+    """A piece of training written in plain torch, the same whatever becomes of this program.
+
+    Steps of a factorisation machine with Adam on random rows: small tensor operations called from
+    Python, gathers and scatters in a table, passes over its moments, as in what is measured.
+
+    Returns
+    -------
+    Callable
+        Does one piece (some 10 ms) and returns its seconds.
+    """
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(4000, 16, generator=generator) * 0.1
+    moments = torch.zeros_like(table), torch.zeros_like(table)
+    ids = torch.randint(4000, (20, 256, 8), generator=generator)
+    labels = torch.randint(2, (20, 256), generator=generator).float()
+
+    def piece() -> float:
+        began = own_seconds()
+        for rows, targets in zip(ids, labels, strict=True):
+            _plain_step(table, moments, rows, targets)
+        return own_seconds() - began
+
+    return piece
+
+
+def _plain_step(
+    table: Tensor, moments: tuple[Tensor, Tensor], rows: Tensor, labels: Tensor
+) -> None:
+    values = table.detach().requires_grad_()
+    vectors = functional.embedding(rows, values)
+    logits = 0.5 * (vectors.sum(1).square().sum(1) - vectors.square().sum((1, 2)))
+    functional.binary_cross_entropy_with_logits(logits, labels).backward()  # type: ignore[no-untyped-call]
+    gradient = cast(Tensor, values.grad)
+    first, second = moments
+    first.lerp_(gradient, 0.1)
+    second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+    table.addcdiv_(first, second.sqrt().add_(1e-8), value=-1e-4)
+
+
+class Enough(BaseException):
+    """All pieces are timed; no ``Exception``, so that no method takes it for its own."""
+
+
+@dataclass(eq=False)
+class Probe:
+    """Times pieces of a fit, and the fixed workload between them.
+
+    Parameters
+    ----------
+    piece
+        As :func:`fixed_workload` returns it.
+    """
+
+    piece: Callable[[], float]
+    steps: dict[str, list[float]] = field(default_factory=dict)
+    """By phase: seconds of a step, a figure for each piece."""
+    fixed: dict[str, list[float]] = field(default_factory=dict)
+    """By phase: seconds of the fixed workload after each piece."""
+    _phase: str = ""
+    _count: int = 0
+    _since: float = 0.0
+
+    def after_step(self, phase: str) -> None:
+        """An update is done; every so many, a piece ends, and the fixed workload has its turn."""
+        if phase != self._phase:
+            # What comes before a phase's first step, and the first piece, are no part of it.
+            self._phase, self._count, self._since = phase, -PIECE_STEPS, own_seconds()
+        self._count += 1
+        if self._count == 0:
+            self._since = own_seconds()
+        if self._count < PIECE_STEPS or len(self.steps.get(phase, [])) >= PIECES:
+            return
+        seconds = own_seconds() - self._since
+        self.steps.setdefault(phase, []).append(seconds / PIECE_STEPS)
+        self.fixed.setdefault(phase, []).append(self.piece())
+        if phase == "train" and len(self.steps[phase]) >= PIECES:
+            raise Enough
+        self._count, self._since = 0, own_seconds()
+
+
+class TimedTask(TrialTask):
+    """A task that lets a probe look in after every update, whatever loop makes it."""
+
+    def __init__(self, cell: Cell, spec: TrialSpec, probe: Probe) -> None:
+        super().__init__(
+            cell.splits.fields,
+            spec.dim,
+            cell.splits.train,
+            cell.splits.validation,
+            cast(Backbone, cell.backbone.default()),
+            spec.training,
+            spec.seed,
+            torch.device(spec.device),
+        )
+        self._probe = probe
+
+    def optimiser(
+        self,
+        model: nn.Module,
+        rates: Factors | None = None,
+        decays: Factors | None = None,
+        kind: OptimiserKind | None = None,
+    ) -> torch.optim.Optimizer:
+        """As the harness's, with the probe after each step."""
+        optimiser = super().optimiser(model, rates, decays, kind)
+        optimiser.register_step_post_hook(lambda *_: self._probe.after_step(self.clock.running))
+        return optimiser
+
+
+def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, float]]:
+    """Speed of every cell and phase, and the peak memory of all.
+
+    Returns
+    -------
+    dict
+        ``ratios`` and ``speeds`` by ``cell: phase``; ``memory`` with the one key ``MiB``. Cells
+        that cannot be fitted are left out: the accuracy part says why.
+    """
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    piece = fixed_workload()
+    for _ in range(3):
+        piece()
+    memory = PeakMemory()
+    ratios: dict[str, float] = {}
+    speeds: dict[str, float] = {}
+    for cell in cells_of(plan, plugins):
+        probe = Probe(piece)
+        with suppress(Enough, Exception):
+            _fit(cell, probe)
+        for phase, values in probe.steps.items():
+            if len(values) < FEWEST_PIECES:
+                continue
+            name = f"{named(cell.name)}: {phase}"
+            ratios[name] = _undisturbed(values) / _undisturbed(probe.fixed[phase])
+            speeds[name] = 1 / statistics.median(values)
+    return {"ratios": ratios, "speeds": speeds, "memory": {"MiB": memory.mib()}}
+
+
+def _undisturbed(seconds: list[float]) -> float:
+    """The first decile: of ten pieces, nine were disturbed at least as much.
+
+    Of medians, quartiles, deciles, minima and medians of paired ratios, it differed least between
+    processes (3.4 % on a machine with ten times as much to do as it has processors; medians 9 %).
+    """
+    return statistics.quantiles(seconds, n=10, method="inclusive")[0]
+
+
+def _fit(cell: Cell, probe: Probe) -> None:
+    spec = trials_of(cell)[0]
+    task = TimedTask(cell, spec, probe)
+    torch.manual_seed(spec.seed)
+    with task.phase("train"):
+        cast(Method, cell.method.default()).fit(task, spec.budget_parameters)
+
+
+def main() -> None:
+    """Time what standard input asks for."""
+    asked = json.load(sys.stdin)
+    plan = Plan.model_validate_json(json.dumps(asked["plan"]))
+    try:
+        answer = time_cells(plan, tuple(map(Path, asked["plugins"])))
+    except PepbenchError as error:
+        sys.exit(str(error))
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+import json
+from xml.etree import ElementTree
+
+import pytest
+from check_helpers import PLAN
+
+from pepbench.check.baseline import read_baseline, write_baseline
+
+QUICK = ("--time=never", "--jobs=1", "--quiet")
+
+
+@pytest.fixture
+def recorded(pepbench, tmp_path):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    ran = pepbench("check", "--record", "baseline.json", "--plan=plan.toml", *QUICK)
+    assert ran.code == 0, ran.err
+    return tmp_path / "baseline.json"
+
+
+def with_cell(path, **changes):
+    baseline = read_baseline(path)
+    first, *others = baseline.cells
+    cells = [first.model_copy(update=changes), *others]
+    write_baseline(path, baseline.model_copy(update={"cells": cells}))
+
+
+def test_unchanged_code_passes_to_the_bit_and_says_so_everywhere(recorded, pepbench, tmp_path):
+    ran = pepbench(
+        "check",
+        recorded,
+        *QUICK,
+        "--json",
+        "--junit=junit.xml",
+        "--summary=summary.md",
+        "--history=history.jsonl",
+    )
+    assert ran.code == 0, ran.err
+    accuracy = [f for f in json.loads(ran.out)["findings"] if f["kind"] == "accuracy"]
+    assert [finding["verdict"] for finding in accuracy] == ["identical"] * 2
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("8", "0")
+    assert "✅" in (tmp_path / "summary.md").read_text()
+    plotted = pepbench("check", "--history=history.jsonl", "--plot=history.svg")
+    assert plotted.code == 0, plotted.err
+    assert (tmp_path / "history.svg").read_text().startswith("<svg")
+
+
+def test_a_changed_count_is_a_regression(recorded, pepbench):
+    with_cell(recorded, n_bytes=[1, 1])
+    ran = pepbench("check", recorded, *QUICK)
+    assert ran.code == 1
+    assert "changed" in ran.out
+
+
+def test_other_test_rows_are_refused(recorded, pepbench):
+    data = read_baseline(recorded).cells[0].data
+    with_cell(recorded, data=data.model_copy(update={"split_fingerprint": "other"}))
+    ran = pepbench("check", recorded, *QUICK)
+    assert ran.code == 2
+    assert "split fingerprint" in ran.err
+    assert "--record" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "name a baseline"),
+        (("missing.json",), "missing.json: No such file"),
+        (("--plot=a.svg",), "--history"),
+        (("a.json", "--plan=b.toml"), "--plan goes with --record"),
+        (("a.json", "--repetitions=3"), "needs 5 or more"),
+        (("--record", "a.json", "--plan=missing.toml"), "missing.toml"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, reason, pepbench):
+    ran = pepbench("check", *arguments)
+    assert ran.code == 2
+    assert reason in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_plan_whose_method_fails_is_not_recorded(pepbench, tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from pepbench.method import Method\n"
+        "@dataclass(frozen=True)\n"
+        "class Broken(Method):\n"
+        "    '''Always wrong.'''\n"
+        "    name = 'broken'\n"
+        "    family = 'controls'\n"
+        "    def embedding(self, fields, dim, budget):\n"
+        "        raise RuntimeError('out of order')\n"
+    )
+    (tmp_path / "plan.toml").write_text(PLAN.replace('"hash"', '"broken"'))
+    ran = pepbench("check", "--record", "b.json", "--plan=plan.toml", "--plugin=broken.py", *QUICK)
+    assert ran.code == 2
+    assert "out of order" in ran.err
+    assert not (tmp_path / "b.json").exists()

@@ -1,0 +1,115 @@
+import pytest
+from check_helpers import DATA, ENVIRONMENT, LABELS, a_baseline, a_cell, a_metric, scores
+
+from pepbench.check.findings import Tolerance, check_comparable, find_all, same_machine
+from pepbench.errors import RecordError
+from pepbench.records import TrainingSpec, TrialSpec
+
+
+def found(cells=None, metrics=(), baseline=None, **tolerance):
+    return find_all(
+        baseline or a_baseline(),
+        [a_cell()] if cells is None else cells,
+        metrics,
+        lambda _: LABELS,
+        Tolerance(**tolerance),
+    )
+
+
+def verdicts(findings, kind):
+    return {(f.verdict, f.failed) for f in findings if f.kind == kind}
+
+
+def test_nothing_changed_is_nothing_found():
+    findings = found(metrics=[a_metric()])
+    assert not any(finding.failed for finding in findings)
+    assert verdicts(findings, "accuracy") == {("identical", False)}
+    assert verdicts(findings, "size") == {("same", False)}
+    assert verdicts(findings, "time") == {("within the margin", False)}
+
+
+@pytest.mark.parametrize("figure", ["n_parameters", "n_bytes", "backbone_parameters"])
+def test_one_parameter_or_byte_more_fails(figure):
+    cell = a_cell()
+    counts = list(getattr(cell, figure))
+    counts[1] += 1
+    findings = found([a_cell(**{figure: counts})])
+    (failed,) = [finding for finding in findings if finding.failed]
+    assert (failed.kind, failed.verdict) == ("size", "changed")
+    assert failed.note == f"seed 1: {counts[0]} became {counts[1]}"
+
+
+def test_a_cell_that_fails_now_fails_the_check_with_its_reason():
+    (finding,) = found([a_cell(status="failed", reason="out of luck", ranks=None)])
+    assert finding.failed
+    assert (finding.verdict, finding.note) == ("ok became failed", "out of luck")
+
+
+def test_a_cell_that_has_become_feasible_is_told_and_passes():
+    infeasible = a_cell(status="infeasible", reason="too small", ranks=None)
+    (finding,) = found(baseline=a_baseline([infeasible]))
+    assert not finding.failed
+    assert finding.verdict == "infeasible became ok"
+
+
+def test_an_undecided_cell_fails_only_a_strict_check():
+    other = [a_cell(scores(stream=1))]
+    assert verdicts(found(other), "accuracy") == {("undecided", False)}
+    assert verdicts(found(other, strict=True), "accuracy") == {("undecided", True)}
+
+
+def test_slowness_on_another_machine_is_told_only():
+    slow = [a_metric([value * 1.5 for value in a_metric().values])]
+    assert verdicts(found(metrics=slow), "time") == {("slower", True)}
+    assert verdicts(found(metrics=slow, time_counts=False), "time") == {("slower", False)}
+
+
+def test_times_are_comparable_on_the_same_kind_of_machine():
+    assert same_machine(ENVIRONMENT, ENVIRONMENT.model_copy(update={"host": "there", "git": "f"}))
+    for change in ({"cpu": "another"}, {"torch": "3"}, {"threads": 2}):
+        assert not same_machine(ENVIRONMENT, ENVIRONMENT.model_copy(update=change))
+
+
+def first_trial(cell, **changes):
+    values = {
+        "data": cell.data,
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "budget": cell.budget,
+        "budget_parameters": 10,
+        "full_parameters": 10,
+        "dim": 2,
+        "training": TrainingSpec(
+            learning_rate=1e-3, l2=0.0, batch_size=8, epochs=1, patience=1, clip=1.0
+        ),
+        "seed": cell.seeds[0],
+        "role": "final",
+    }
+    return TrialSpec(**values | changes)
+
+
+def five_seeds():
+    return a_baseline([a_cell(scores(seeds=5))])
+
+
+def test_the_same_rows_seeds_and_cells_are_comparable():
+    baseline = five_seeds()
+    check_comparable(baseline, [first_trial(cell) for cell in baseline.cells])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"data": DATA.model_copy(update={"split_fingerprint": "x"})},
+            "split fingerprint x, there s",
+        ),
+        ({"seed": 77}, "other seeds"),
+        ({"budget": "50%"}, "no such cell"),
+    ],
+)
+def test_other_rows_seeds_or_cells_are_refused_with_the_remedy(changes, reason):
+    baseline = five_seeds()
+    with pytest.raises(RecordError, match=reason) as refused:
+        check_comparable(baseline, [first_trial(cell, **changes) for cell in baseline.cells])
+    assert "pepbench check --record" in str(refused.value)
