@@ -74,7 +74,7 @@ def _section(component: type[Component]) -> str:
     heading = f"### {component.name}" + (f" ({year})" if year else "")
     options = component.described_options()
     table = "\n\n" + _table(options) if options else ""
-    return f"{heading}\n\n{_markdown(inspect.getdoc(component) or '')}{table}\n"
+    return f"{heading}\n\n{markdown(inspect.getdoc(component) or '')}{table}\n"
 
 
 def _table(options: Iterable[Option]) -> str:
@@ -87,7 +87,7 @@ def _table(options: Iterable[Option]) -> str:
     return "\n".join(lines)
 
 
-def _markdown(docstring: str) -> str:
+def markdown(docstring: str) -> str:
     """A docstring's roles, literals and code blocks as Markdown has them."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", docstring)
     return text.replace("``", "`").replace("::\n", ":\n")

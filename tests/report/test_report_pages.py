@@ -11,7 +11,7 @@ from pepbench.report.pages import cards_page
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("plural", ["methods", "backbones"])
+@pytest.mark.parametrize("plural", ["methods", "backbones", "datasets"])
 def test_pages_in_the_documentation_are_in_step(plural):
     catalog, kind = Catalog(), kind_of_plural(plural)
     page = cards_page(plural, [catalog.load(kind, name) for name in catalog.entries(kind)])

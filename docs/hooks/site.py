@@ -1,0 +1,75 @@
+"""What mkdocs calls while it builds the site.
+
+Pages and pictures of the repository outside docs/ appear below repository/, under the path that
+they have. A link to a file that is not on the site becomes plain text. Marked places in
+docs/reference/ are filled with text made from the code, so that they cannot go stale.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import reference
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "*/README.md", "results/*/README.md")
+SHOWN = (".png", ".svg", ".html")
+LINK = re.compile(r"^```.*?^```$|(!?)\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)", re.M | re.S)
+GENERATED = re.compile(r"<!-- generated: ([\w ]+) -->")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the repository's pages outside docs/, and the pictures and reports that they show."""
+    pages = [page for pattern in OUTSIDE for page in sorted(ROOT.glob(pattern))]
+    beside = [path for page in pages for path in _shown_by(page)]
+    for path in dict.fromkeys([*pages, *beside]):
+        uri = site_uri(path.relative_to(ROOT).as_posix())
+        if files.get_file_from_path(uri) is None:
+            files.append(File.generated(config, uri, abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Fill in what is generated, and lead links to where their targets are on the site."""
+    filled = GENERATED.sub(lambda match: reference.PARTS[match[1]](), markdown)
+    uris = {file.src_uri for file in files}
+    return with_site_links(filled, repository_path(page.file.src_uri), uris)
+
+
+def site_uri(path: str) -> str:
+    """Where a file of the repository is on the site."""
+    return path.removeprefix("docs/") if path.startswith("docs/") else f"repository/{path}"
+
+
+def repository_path(uri: str) -> str:
+    """Where a file of the site is in the repository."""
+    return uri.removeprefix("repository/") if uri.startswith("repository/") else f"docs/{uri}"
+
+
+def with_site_links(markdown: str, path: str, uris: set[str]) -> str:
+    """The Markdown of the repository's file ``path`` with links that hold on the site."""
+    here = posixpath.dirname(path)
+
+    def link(match: re.Match[str]) -> str:
+        if match[3] is None:  # a block of code
+            return match[0]
+        target = posixpath.normpath(posixpath.join(here, match[3]))
+        uri = site_uri(target)
+        if uri not in uris:
+            return match[0] if target.startswith("docs/") else f"{match[2]} (`{target}`)"
+        relative = posixpath.relpath(uri, posixpath.dirname(site_uri(path)) or ".")
+        return f"{match[1]}[{match[2]}]({relative}{match[4] or ''})"
+
+    return LINK.sub(link, markdown)
+
+
+def _shown_by(page: Path) -> Iterator[Path]:
+    for match in LINK.finditer(page.read_text("utf-8")):
+        if match[3] is not None and match[3].endswith(SHOWN):
+            path = (page.parent / match[3]).resolve()
+            if path.is_file() and path.is_relative_to(ROOT):
+                yield path

@@ -1,0 +1,131 @@
+"""Code blocks of the documentation, and how they are run.
+
+A block of commands says in a comment before it how it is run:
+
+``<!-- run -->``
+    As it stands, in the order of the page, all blocks of a page in one folder.
+``<!-- run: slow; data ml-100k,anime; needs export; module onnx; with --seeds 3 -->``
+    In the slow tests only; where the folder ``PEPBENCH_DATA_DIR`` holds these; where the program
+    has this command, or ``run --executor``, this option; where these modules are installed; with
+    these options at the end of every ``pepbench run``. Each part may be missing.
+``<!-- not run: why; needs leaderboard -->``
+    Never, for this reason; but if the program has the command, its options must exist.
+``<!-- ci: name -->``
+    By ``.ci/run``.
+
+Blocks of Python and the like whose first line is a comment with a file's name, such as
+``# popular.py``, are written to that file.
+"""
+
+import importlib.util
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from pepbench.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")],
+    key=lambda page: page.as_posix(),
+)
+FENCE = re.compile(
+    r"(?:^ *<!-- (?P<marker>.*?) -->\n)?^ *```(?P<language>\w+)\n(?P<body>.*?)^ *```$", re.M | re.S
+)
+FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
+PARTS = {"slow", "data", "needs", "module", "with"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, and what the comment before it says."""
+
+    language: str
+    body: str
+    marker: str
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block shows."""
+        named = FILE.match(self.body)
+        return named[1] if named and self.language != "sh" else None
+
+    @property
+    def runs(self) -> bool:
+        return self.marker == "run" or self.marker.startswith("run:")
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it is said how the block is run, in words that are known."""
+        said = self.marker.removeprefix("not run:").strip()
+        if self.marker.startswith("not run:") or self.marker.startswith("ci:"):
+            return bool(said)
+        return self.runs and set(self.parts) <= PARTS
+
+    @property
+    def parts(self) -> dict[str, str]:
+        words = [part.strip() for part in self.marker.partition(":")[2].split(";") if part.strip()]
+        return {word.partition(" ")[0]: word.partition(" ")[2] for word in words}
+
+    @property
+    def is_slow(self) -> bool:
+        return self.runs and "slow" in self.parts
+
+    def lacking(self) -> str:
+        """What the block needs and this machine or program has not; empty if it can run."""
+        given = os.environ.get("PEPBENCH_DATA_DIR")
+        for name in filter(None, self.parts.get("data", "").split(",")):
+            if given is None or not (Path(given) / name).exists():
+                return f"PEPBENCH_DATA_DIR holds no {name}"
+        if not has_command(self.parts.get("needs", "")):
+            return f"there is no pepbench {self.parts['needs']}"
+        for name in filter(None, self.parts.get("module", "").split(",")):
+            if importlib.util.find_spec(name) is None:
+                return f"{name} is not installed"
+        return ""
+
+
+def blocks(page: Path) -> list[Block]:
+    return [
+        Block(found["language"], found["body"], found["marker"] or "")
+        for found in FENCE.finditer(page.read_text("utf-8"))
+    ]
+
+
+def has_command(words: str) -> bool:
+    """Whether the program has a command, and the options that are named after it."""
+    found, rest = command_of(shlex.split(words))
+    return all(word in options_of(found) for word in rest)
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that words name, and the words after its name."""
+    command: Any = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def options_of(command: Any) -> set[str]:
+    return {"--help"} | {option for parameter in command.params for option in parameter.opts}
+
+
+def commands(page: Path) -> Iterator[tuple[list[str], str]]:
+    """Every call of the program on a page, in blocks and in the text, and what it needs."""
+    for block in blocks(page):
+        if block.language == "sh":
+            for line in block.body.replace("\\\n", " ").splitlines():
+                for part in line.split("#")[0].split("&&"):
+                    words = shlex.split(part)
+                    if words and words[0].endswith("pepbench"):
+                        yield words[1:], block.parts.get("needs", "")
+    needed = {block.parts["needs"].split()[0] for block in blocks(page) if "needs" in block.parts}
+    for call in re.findall(r"`(pepbench [^`]+)`", FENCE.sub("", page.read_text("utf-8"))):
+        words = shlex.split(call)[1:]
+        yield words, words[0] if words[0] in needed else ""
