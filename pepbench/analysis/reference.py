@@ -31,6 +31,9 @@ Floats = NDArray[np.float64]
 
 _NODES = 300
 
+_NOTHING = 1e-16
+"""Of the largest weight: nodes of less are left out."""
+
 _NORMAL = 1e10
 """Degrees of freedom from which Student's t is the normal distribution to 1e-10."""
 
@@ -112,4 +115,5 @@ def _inverse_chi_square(freedom: float) -> tuple[Floats, Floats]:
     nodes = np.linspace(-80 / freedom, math.log(freedom + 100 + 20 * math.sqrt(freedom)), _NODES)
     log_density = nodes * freedom / 2 - np.exp(nodes) / 2
     weights = np.exp(log_density - log_density.max())
-    return math.log(freedom) - nodes, weights / weights.sum()
+    kept = weights > _NOTHING
+    return math.log(freedom) - nodes[kept], weights[kept] / weights.sum()
