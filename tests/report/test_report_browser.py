@@ -55,6 +55,8 @@ def page(browser, address, request):
     opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.goto(address)
+    # Charts are drawn when they come into view.
+    opened.locator("#fronts .chart").first.scroll_into_view_if_needed()
     opened.wait_for_selector("#fronts .chart[data-drawn] svg")
     yield opened
     assert problems == []
