@@ -1,7 +1,7 @@
 """The rules of the contract, one function each.
 
 A check takes a :class:`~pepbench.contract.candidate.Candidate` and returns if the rule is kept,
-raises :class:`~pepbench.harness.trial.BrokenContract` with what is wrong and what to do if it is
+raises :class:`~pepbench.harness.promises.BrokenContract` with what is wrong and what to do if it is
 not, or :class:`~pepbench.contract.candidate.NotApplicable`. The first line of its docstring is the
 rule, as users read it.
 
@@ -28,7 +28,7 @@ from pepbench.contract.candidate import Candidate, DoesNotTrain, Fit, FitSpec, N
 from pepbench.contract.elsewhere import digest_elsewhere
 from pepbench.contract.toy import DIM, every_feature
 from pepbench.errors import Infeasible, PlanError
-from pepbench.harness.trial import (
+from pepbench.harness.promises import (
     BrokenContract,
     check_count,
     check_export,

@@ -87,9 +87,9 @@ class Pace:
     """How fast a method works on a data set with a backbone."""
 
     search: float
-    """Seconds of a whole search; 0 without one."""
+    """Seconds of what comes before the last training, such as a search; 0 if nothing does."""
     train: float
-    """Seconds of all trainings."""
+    """Seconds of the last training."""
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ def _rehearsed_pace(cell: Cell, pilot: _Pilot) -> Pace:
     step = task.search_step or pilot.step
     usual = (pilot.step, pilot.validation)
     timed = [*task.measured.values(), *[usual] * trainings][:trainings]
-    epoch = sum(step * per_epoch + validation for step, validation in timed)
-    return Pace(search=search_steps * step, train=pilot.epochs * epoch)
+    *before, last = [pilot.epochs * (s * per_epoch + validation) for s, validation in timed]
+    return Pace(search=search_steps * step + sum(before), train=last)
 
 
 class _Enough(Exception):
