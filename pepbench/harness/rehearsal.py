@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, Cell, training_spec
 from pepbench.harness.environment import calibration_seconds
-from pepbench.harness.pruning import ShouldStop, should_stop
 from pepbench.method import Batch, EpochScore, Fitted, Model, PlainTable
 from pepbench.training.task import LAST_PHASE, Pruned, TrialTask
 
@@ -74,7 +73,7 @@ def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
             return Pilot(mean(lengths), step, validation)
         deadline = time.perf_counter() + PILOT_SECONDS
         whole = calibration_task(
-            TrialTask, cell, lambda _epoch, _auc: time.perf_counter() > deadline
+            TrialTask, cell, should_stop=lambda _epoch, _auc: time.perf_counter() > deadline
         )
         try:
             epochs = len(whole.train(whole.model(table)).curve)
@@ -153,12 +152,11 @@ class Rehearsal(TrialTask):
         return super()._update(model, batch, optimiser)
 
 
-NEVER = should_stop(None)
 Kind = TypeVar("Kind", bound=TrialTask)
 
 
-def calibration_task(kind: type[Kind], cell: Cell, should_stop: ShouldStop = NEVER) -> Kind:
-    """A task on a cell's rows, at its default settings."""
+def calibration_task(kind: type[Kind], cell: Cell, **options: Any) -> Kind:
+    """A task on a cell's rows, at its default settings; ``options`` are those of its class."""
     return kind(
         cell.splits.fields,
         cell.plan.dim,
@@ -168,7 +166,7 @@ def calibration_task(kind: type[Kind], cell: Cell, should_stop: ShouldStop = NEV
         training_spec(cell.plan, DEFAULT_LEARNING_RATE, DEFAULT_L2),
         seed=0,
         device=torch.device(cell.plan.device),
-        should_stop=should_stop,
+        **options,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
 from pepbench.harness.live import live_file
 from pepbench.harness.promises import check_contract, learnt_widths
-from pepbench.harness.pruning import should_stop
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
@@ -30,6 +29,7 @@ from pepbench.records import (
     EpochRecord,
     OptimiserKind,
     PhaseSeconds,
+    PruningSpec,
     Record,
     ScoresRecord,
     Status,
@@ -248,8 +248,19 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -
         seed=spec.seed,
         device=torch.device(spec.device),
         watch=watch,
-        should_stop=should_stop(spec.pruning),
+        should_stop=_never if spec.pruning is None else _rule(spec.pruning),
     )
+
+
+def _never(epoch: int, auc: float) -> bool:  # noqa: ARG001
+    return False
+
+
+def _rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
+    # Optuna takes as long to import as a small trial; workers without a pruner do without.
+    from pepbench.harness.pruning import should_stop
+
+    return should_stop(pruning)
 
 
 def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[str, Any]:
