@@ -121,6 +121,24 @@ class Candidate:
             what = describe_failure(error)
             return DoesNotTrain(f"fit at a budget of {spec.budget} parameters: {what}")
 
+    def fit_many(self, specs: Sequence[FitSpec]) -> list[str]:
+        """Digests of fits by one search; ``specs`` differ in their budgets, the largest first.
+
+        Raises
+        ------
+        DoesNotTrain
+            For any exception of the method.
+        """
+        first = specs[0]
+        torch.manual_seed(first.seed)
+        task = self.toy.task(first.seed, epochs=first.epochs, patience=first.epochs)
+        fits = self.method.fit_many(task, [spec.budget for spec in specs])
+        try:
+            # Each while its search waits: going on may change what it was given.
+            return [Fit(spec, task, fit).digest() for spec, fit in zip(specs, fits, strict=False)]
+        except (Exception, SystemExit) as error:
+            raise DoesNotTrain(f"fit_many(): {describe_failure(error)}") from error
+
     @property
     def specs(self) -> tuple[FitSpec, ...]:
         """Fits over the range of budgets; those of fixed size have one."""
