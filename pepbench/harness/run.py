@@ -203,10 +203,10 @@ class _Coordinator:
         try:
             while waiting or self.queue or self.suspects or in_flight:
                 while len(self.queue) + len(in_flight) < self.jobs:
-                    cells = self._next_cells(waiting)
-                    if not cells:
+                    begun = self._next_cells(waiting)
+                    if not begun:
                         break
-                    for cell in cells:
+                    for cell in begun:
                         self._begin(cell)
                 at_once = 1 if self.suspects else self.jobs
                 while (self.suspects or self.queue) and len(in_flight) < at_once:
@@ -240,17 +240,16 @@ class _Coordinator:
         first = next((cell for cell in waiting if self._ready(cell)), None)
         if first is None:
             return []
-        cells = [cell for cell in waiting if cell is first or self._served_with(cell, first)]
-        for cell in cells:
+        waiting.remove(first)
+        if not first.default().method.shares_search:
+            return [first]
+        mates = [c for c in waiting if family(c) == family(first) and self._ready(c)]
+        for cell in mates:
             waiting.remove(cell)
-        return cells
+        return [first, *mates]
 
     def _ready(self, cell: Cell) -> bool:
         return cell.neighbour is None or cell.neighbour in self.best
-
-    def _served_with(self, cell: Cell, first: Cell) -> bool:
-        shares = first.default().method.shares_search
-        return shares and family(cell) == family(first) and self._ready(cell)
 
     def _next_jobs(self) -> list[_Job]:
         """The next job, and those in the queue that the same search serves."""
