@@ -253,6 +253,16 @@ def best_trial(records: Iterable[Record]) -> Record | None:
     return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
 
 
+def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
+    """Tuning trials of a cell, stopped and failed ones included, and the CPU seconds they took.
+
+    The seconds are those that each trial would have taken alone; where one search served several
+    budgets, it was run once.
+    """
+    tuning = [record for record in records if record.spec.role == "tuning"]
+    return len(tuning), sum(record.cpu_seconds() for record in tuning)
+
+
 def final_runs(records: Iterable[Record]) -> list[Record]:
     """The final runs of a cell that repeat its best trial, by seed, failed ones included."""
     records = list(records)

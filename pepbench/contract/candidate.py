@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pepbench.contract.toy import DIM, Toy, every_feature
 from pepbench.errors import Infeasible
-from pepbench.harness.trial import BrokenContract, describe_failure
+from pepbench.harness.promises import BrokenContract
+from pepbench.harness.trial import describe_failure
 from pepbench.method import Embedding, Fitted, Layout, Method
 from pepbench.training.task import TrialTask
 
@@ -119,6 +120,24 @@ class Candidate:
         except (Exception, SystemExit) as error:
             what = describe_failure(error)
             return DoesNotTrain(f"fit at a budget of {spec.budget} parameters: {what}")
+
+    def fit_many(self, specs: Sequence[FitSpec]) -> list[str]:
+        """Digests of fits by one search; ``specs`` differ in their budgets, the largest first.
+
+        Raises
+        ------
+        DoesNotTrain
+            For any exception of the method.
+        """
+        first = specs[0]
+        torch.manual_seed(first.seed)
+        task = self.toy.task(first.seed, epochs=first.epochs, patience=first.epochs)
+        fits = self.method.fit_many(task, [spec.budget for spec in specs])
+        try:
+            # Each while its search waits: going on may change what it was given.
+            return [Fit(spec, task, fit).digest() for spec, fit in zip(specs, fits, strict=False)]
+        except (Exception, SystemExit) as error:
+            raise DoesNotTrain(f"fit_many(): {describe_failure(error)}") from error
 
     @property
     def specs(self) -> tuple[FitSpec, ...]:

@@ -1,7 +1,7 @@
 """The rules of the contract, one function each.
 
 A check takes a :class:`~pepbench.contract.candidate.Candidate` and returns if the rule is kept,
-raises :class:`~pepbench.harness.trial.BrokenContract` with what is wrong and what to do if it is
+raises :class:`~pepbench.harness.promises.BrokenContract` with what is wrong and what to do if it is
 not, or :class:`~pepbench.contract.candidate.NotApplicable`. The first line of its docstring is the
 rule, as users read it.
 
@@ -14,7 +14,7 @@ import copy
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import numpy as np
@@ -24,11 +24,11 @@ from torch import Tensor
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.component import Between, Option, Value
-from pepbench.contract.candidate import Candidate, DoesNotTrain, Fit, FitSpec, NotApplicable
+from pepbench.contract.candidate import SHARES, Candidate, DoesNotTrain, Fit, FitSpec, NotApplicable
 from pepbench.contract.elsewhere import digest_elsewhere
 from pepbench.contract.toy import DIM, every_feature
 from pepbench.errors import Infeasible, PlanError
-from pepbench.harness.trial import (
+from pepbench.harness.promises import (
     BrokenContract,
     check_count,
     check_export,
@@ -273,6 +273,22 @@ def another_process_gives_the_same_bits(candidate: Candidate) -> None:
         )
 
 
+def one_search_for_many_budgets_changes_nothing(candidate: Candidate) -> None:
+    """What one search gives several budgets is what searches of their own give."""
+    if not candidate.method.shares_search:
+        return
+    alone = []
+    for share in SHARES[1:]:
+        with suppress(Infeasible):
+            alone.append(candidate.fit(FitSpec(int(candidate.toy.full_parameters * share))))
+    shared = candidate.fit_many([fit.spec for fit in alone]) if alone else []
+    if shared != [fit.digest() for fit in alone]:
+        raise BrokenContract(
+            "fit_many() gives other results than fit() at the same budgets and seed; train and "
+            "yield each within `with task.aside():`, and copy what its training changes"
+        )
+
+
 def state_survives_a_round_trip(candidate: Candidate) -> None:
     """The state restores what the model was, whatever was trained since."""
     fit = candidate.repeated
@@ -383,6 +399,7 @@ CHECKS: tuple[Check, ...] = (
     takes_no_more_steps_than_it_says,
     learns_interactions,
     same_seed_gives_the_same_bits,
+    one_search_for_many_budgets_changes_nothing,
     state_survives_a_round_trip,
     another_process_gives_the_same_bits,
 )

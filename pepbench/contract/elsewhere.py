@@ -16,7 +16,7 @@ from pepbench.catalog import Catalog
 from pepbench.component import Value
 from pepbench.contract.candidate import Candidate
 from pepbench.contract.toy import make_toy
-from pepbench.harness.trial import BrokenContract
+from pepbench.harness.promises import BrokenContract
 from pepbench.method import Method
 
 

@@ -14,7 +14,8 @@ from pepbench.errors import RecordError
 from pepbench.export.choice import Choice, Wanted, choose
 from pepbench.export.vocabularies import described_fields
 from pepbench.export.writing import ExportError, refuse_occupied, write_export
-from pepbench.harness.trial import Surroundings, run_trial, vectors_of
+from pepbench.harness.promises import vectors_of
+from pepbench.harness.trial import Surroundings, run_trial
 from pepbench.method import Fitted
 from pepbench.records import Record, RecordStore
 from pepbench.serve import load

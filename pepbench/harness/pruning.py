@@ -30,14 +30,12 @@ def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
     return PruningSpec(pruner=pruner, complete=complete, pruned=pruned)
 
 
-def should_stop(spec: PruningSpec | None) -> ShouldStop:
+def should_stop(spec: PruningSpec) -> ShouldStop:
     """The rule of a trial, made of the curves in its spec alone.
 
     A study in memory is filled with the earlier trials, as if they had just run, and Optuna's own
     pruner decides about one trial more.
     """
-    if spec is None:
-        return lambda _epoch, _auc: False
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",

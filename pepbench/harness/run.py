@@ -226,13 +226,13 @@ class _Coordinator:
         first = next((cell for cell in waiting if self._ready(cell)), None)
         if first is None:
             return []
-        cells = [first]
-        if first.default().method.shares_search:
-            mates = [cell for cell in waiting if family(cell) == family(first)]
-            cells += [cell for cell in mates if cell is not first and self._ready(cell)]
-        for cell in cells:
+        waiting.remove(first)
+        if not first.default().method.shares_search:
+            return [first]
+        mates = [c for c in waiting if family(c) == family(first) and self._ready(c)]
+        for cell in mates:
             waiting.remove(cell)
-        return cells
+        return [first, *mates]
 
     def _ready(self, cell: Cell) -> bool:
         return cell.neighbour is None or cell.neighbour in self.best

@@ -17,18 +17,19 @@ from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
-from pepbench.data.splits import Rows, Splits, open_splits
+from pepbench.data.splits import Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
 from pepbench.harness.live import live_file
-from pepbench.harness.pruning import should_stop
-from pepbench.method import Embedding, Fitted, Layout, Method, to_numpy
+from pepbench.harness.promises import check_contract, learnt_widths
+from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
     ComponentSpec,
     EpochRecord,
     OptimiserKind,
     PhaseSeconds,
+    PruningSpec,
     Record,
     ScoresRecord,
     Status,
@@ -58,10 +59,6 @@ class Outcome:
     record: Record
     predictions: NDArray[np.float32] | None = None
     widths: NDArray[np.unsignedinteger] | None = None
-
-
-class BrokenContract(PepbenchError):
-    """A method whose result is not what it says: over budget, miscounted, not finite."""
 
 
 Keep = Callable[[Fitted, Splits], None]
@@ -224,97 +221,6 @@ def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
     )
 
 
-def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
-    """Hold a method to its word: size within budget and equal to what it stores, finite figures.
-
-    Raises
-    ------
-    BrokenContract
-        Names what is not as it should be.
-    """
-    check_scores(fitted)
-    check_notes(fitted)
-    embedding = fitted.model.embedding
-    stored = embedding.export()
-    check_size(embedding, budget)
-    check_count(embedding, stored)
-    ids = rows.ids[:64].astype(np.int64)
-    vectors = vectors_of(fitted, ids)
-    check_vectors(vectors, (*ids.shape, embedding.dim))
-    check_export(vectors, stored.lookup(ids))
-
-
-def check_scores(fitted: Fitted) -> None:
-    """Refuse scores that are not finite."""
-    if not np.isfinite([fitted.validation.auc, fitted.validation.log_loss]).all():
-        raise BrokenContract("validation AUC or log loss is not finite")
-
-
-def check_notes(fitted: Fitted) -> None:
-    """Refuse notes that a record cannot hold."""
-    for name, value in fitted.notes.items():
-        finite = not isinstance(value, float) or np.isfinite(value)
-        if not (isinstance(value, bool | int | float | str) and finite):
-            raise BrokenContract(f"note {name} is {value!r}; write a finite number, text or truth")
-
-
-def check_size(embedding: Embedding, budget: int) -> None:
-    """Refuse more parameters than are allowed."""
-    count = embedding.n_parameters()
-    if count > budget:
-        raise BrokenContract(f"{count} parameters are over the budget of {budget}")
-
-
-def check_count(embedding: Embedding, stored: Layout) -> None:
-    """Refuse a count that is not that of the arrays stored."""
-    count = embedding.n_parameters()
-    if count != stored.n_parameters:
-        raise BrokenContract(
-            f"n_parameters() says {count}, the exported table holds {stored.n_parameters}"
-        )
-
-
-def vectors_of(fitted: Fitted, ids: NDArray[np.int64]) -> NDArray[np.floating]:
-    """The trained vectors of global ids: (B, F) → (B, F, dim)."""
-    device = next(fitted.model.parameters()).device
-    with torch.inference_mode():
-        return to_numpy(fitted.model.embedding(torch.from_numpy(ids).to(device)))
-
-
-def check_vectors(vectors: NDArray[np.floating], shape: tuple[int, ...]) -> None:
-    """Refuse vectors of another shape than (B, F, dim), or not finite."""
-    if vectors.shape != shape:
-        raise BrokenContract(f"vectors have shape {vectors.shape}, not {(*shape[:-1], 'dim')}")
-    if not np.isfinite(vectors).all():
-        raise BrokenContract("vectors are not finite")
-
-
-def check_export(
-    vectors: NDArray[np.floating],
-    exported: NDArray[np.floating],
-    rtol: float = 1e-4,
-    atol: float = 1e-5,
-) -> None:
-    """Refuse exported vectors that are not the trained ones."""
-    if not np.allclose(vectors, exported, rtol=rtol, atol=atol):
-        raise BrokenContract("the exported table gives other vectors than the trained one")
-
-
-def learnt_widths(stored: Layout, n_features: int, dim: int) -> NDArray[np.unsignedinteger] | None:
-    """Widths of a trained table as they are kept: (N,) in the smallest type that holds ``dim``.
-
-    None where the table has no widths by feature.
-    """
-    widths = stored.widths()
-    if widths is None:
-        return None
-    if widths.shape != (n_features,):
-        raise BrokenContract(f"widths() has shape {widths.shape}, not ({n_features},)")
-    if widths.min(initial=0) < 0 or widths.max(initial=0) > dim:
-        raise BrokenContract(f"widths() gives widths outside 0 … {dim}")
-    return widths.astype(np.min_scalar_type(dim))
-
-
 def describe_failure(error: BaseException) -> str:
     """An exception in one line, with the place in the code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -351,8 +257,19 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -
         seed=spec.seed,
         device=torch.device(spec.device),
         watch=watch,
-        should_stop=should_stop(spec.pruning),
+        should_stop=_never if spec.pruning is None else _rule(spec.pruning),
     )
+
+
+def _never(epoch: int, auc: float) -> bool:  # noqa: ARG001
+    return False
+
+
+def _rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
+    # Optuna takes as long to import as a small trial; workers without a pruner do without.
+    from pepbench.harness.pruning import should_stop
+
+    return should_stop(pruning)
 
 
 def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[str, Any]:

@@ -414,6 +414,19 @@ class HidesState(Base):
 
 
 @dataclass(frozen=True)
+class Untidy(Base):
+    name = "untidy"
+
+    @property
+    def shares_search(self):
+        return True
+
+    def fit_many(self, task, budgets):
+        for budget in budgets:
+            yield self.fit(task, budget)
+
+
+@dataclass(frozen=True)
 class OldScores(Base):
     name = "old-scores"
 
@@ -453,6 +466,7 @@ BREAKS = {
     "trains-twice": ("takes no more steps than it says", "most_steps() says 360"),
     "frozen": ("learns interactions", "does training reach all its parameters?"),
     "unseeded": ("same seed gives the same bits", "task.rng"),
+    "untidy": ("one search for many budgets changes nothing", "with task.aside()"),
     "hides-state": ("state survives a round trip", "parameters or buffers"),
     "old-scores": ("state survives a round trip", "validate it last"),
     "hashes": ("another process gives the same bits", "hash()"),

@@ -10,6 +10,13 @@ from pepbench.catalog import Catalog
 from pepbench.harness import estimate as estimating
 from pepbench.harness.cells import expand
 from pepbench.harness.estimate import START_SECONDS, estimate, readable_records
+from pepbench.harness.rehearsal import (
+    Enough,
+    Pace,
+    Rehearsal,
+    calibration_task,
+    rehearsed_pace,
+)
 from pepbench.plan import Plan
 from pepbench.records import PhaseSeconds
 
@@ -20,10 +27,10 @@ SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "seeds": 2, "batch_size": 2
 @pytest.fixture
 def paced(monkeypatch, tiny_cache):  # noqa: ARG001
     """Searches of 2 s, trainings of 1 s, and 0.5 s for the rest of a trial."""
-    pace = estimating.Pace(search=2.0, train=1.0)
-    monkeypatch.setattr(estimating, "_pilot", lambda *_: None)
-    monkeypatch.setattr(estimating, "_rehearsed_pace", lambda *_: pace)
-    monkeypatch.setattr(estimating, "_overhead", lambda: 0.5)
+    pace = Pace(search=2.0, train=1.0)
+    monkeypatch.setattr(estimating, "pilot_of", lambda *_: None)
+    monkeypatch.setattr(estimating, "rehearsed_pace", lambda *_: pace)
+    monkeypatch.setattr(estimating, "overhead_seconds", lambda: 0.5)
     monkeypatch.setattr(estimating.os, "sched_getaffinity", lambda _: range(4))
 
 
@@ -81,16 +88,16 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
 def test_a_few_steps_of_every_phase_are_timed(tiny_cache, method, phases, searches):  # noqa: ARG001
     plan = Plan(**{**SMALL, "methods": (method,), "budgets": ("50%",)})
     (cell,) = expand(plan, Catalog())
-    task = estimating._task(estimating._Rehearsal, cell)
+    task = calibration_task(Rehearsal, cell)
     try:
         cell.default().method.fit(task, cell.budget_parameters)
-    except estimating._Enough:
+    except Enough:
         assert searches
     assert set(task.measured) == phases
     assert (task.search_step is not None) == searches
     pilot = SimpleNamespace(epochs=4.0, step=1.0, validation=0.5)
-    pace = estimating._rehearsed_pace(cell, pilot)
-    assert (pace.search > 0) == searches
+    pace = rehearsed_pace(cell, pilot)
+    assert (pace.search > 0) == (method != "uniform")
     if searches:  # its training is not reached, and is taken to be the full table's
         assert pace.train == pytest.approx(4.0 * (task.steps_per_epoch + 0.5))
 

@@ -15,8 +15,8 @@ from scipy.stats import spearmanr
 
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
+from pepbench.harness.promises import BrokenContract, learnt_widths
 from pepbench.harness.recovery import feature_table, keep_facts, true_test_probabilities
-from pepbench.harness.trial import BrokenContract, learnt_widths
 from pepbench.layout import Dense, Masked
 from pepbench.metrics import auc
 from pepbench.records import Record, RecordStore

@@ -10,7 +10,7 @@ from pepbench.catalog import Catalog
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, expand
 from pepbench.harness.tuning import new_study, work_off
 from pepbench.plan import Plan
-from pepbench.records import best_trial
+from pepbench.records import best_trial, tuning_used
 
 TINY_PLAN = Plan(
     methods=("pep:max_steps=50", "uniform", "full"),
@@ -165,6 +165,7 @@ def test_tuned_backbone_stays_one_cell_and_time_bounds_tuning(pepbench, tmp_path
     tuning = [r for r in records(tmp_path / "out") if r.spec.role == "tuning"]
     spent = sorted(r.cpu_seconds() for r in tuning)
     assert sum(spent[:-1]) < 0.2 <= sum(spent)
+    assert tuning_used(records(tmp_path / "out")) == (len(spent), pytest.approx(sum(spent)))
 
 
 def searched(monkeypatch):
