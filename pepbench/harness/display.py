@@ -59,7 +59,7 @@ def snapshot_view(snapshot: Snapshot, live: Path, console: Console) -> Renderabl
         By whose height rows are left out.
     """
     head = Table.grid(padding=(0, 1))
-    left = "" if snapshot.seconds_left is None else f"{duration(snapshot.seconds_left)} left"
+    left = "" if snapshot.seconds_left is None else f"· {duration(snapshot.seconds_left)} left"
     bar = ProgressBar(
         total=max(snapshot.trials, 1), completed=snapshot.done, width=BAR_WIDTH, pulse=False
     )
