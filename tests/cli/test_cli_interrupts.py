@@ -26,7 +26,7 @@ OPTIONS = (
     "--seeds=2",
     "--batch-size=256",
 )
-PATIENCE = 120.0
+PATIENCE = 400.0
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
