@@ -37,7 +37,7 @@ SCHEMA_VERSION = 1
 PACK_FROM = 5000
 """So many files of single records are packed at the end of a run."""
 
-SEGMENT_ROWS = 50_000
+SEGMENT_ROWS = 20_000
 """Most records of a segment that is packed."""
 
 PROTOCOL_VERSION = 1

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pepbench.errors import RecordError
 
-ROWS_AT_ONCE = 2000
-"""Records that are decompressed together."""
+ROWS_AT_ONCE = 250
+"""Records that are decompressed together: a resumed run asks for them in no order."""
 
 COLUMNS = pa.schema(
     [

@@ -99,10 +99,11 @@ class Claims:
         except OSError:
             return False
         except ValueError:
-            holder = {}  # just being written, or cut short by a power failure
-        here = holder.get("host") == socket.gethostname()
-        if here and not psutil.pid_exists(holder.get("pid", 0)):
-            return True
+            holder = None  # just being written, or cut short by a power failure
+        match holder:
+            case {"host": host, "pid": int(pid)} if host == socket.gethostname():
+                if not psutil.pid_exists(pid):
+                    return True
         last, since = self._seen.get(key, (None, 0.0))
         if last != touched:
             self._seen[key] = (touched, time.monotonic())

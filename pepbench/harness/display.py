@@ -13,11 +13,11 @@ from rich.text import Text
 from pepbench.harness.live import live_moment
 from pepbench.harness.overview import RunningTrial, Snapshot
 
-BAR_WIDTH = 24
-FIGURES_WIDTH = 60
+BAR_WIDTH = 40
+FIGURES_WIDTH = 64
 """Columns of a terminal that a trial's row needs beside its name."""
 MIN_NAME_WIDTH = 12
-LINES_BESIDE = 6
+LINES_BESIDE = 7
 """Lines of a terminal that are not for running trials."""
 
 
@@ -58,14 +58,15 @@ def snapshot_view(snapshot: Snapshot, live: Path, console: Console) -> Renderabl
     console
         By whose height rows are left out.
     """
+    share = snapshot.done / max(snapshot.trials, 1)
+    left = "" if snapshot.seconds_left is None else f" · {duration(snapshot.seconds_left)} left"
     head = Table.grid(padding=(0, 1))
-    left = "" if snapshot.seconds_left is None else f"{duration(snapshot.seconds_left)} left"
-    bar = ProgressBar(
-        total=max(snapshot.trials, 1), completed=snapshot.done, width=BAR_WIDTH, pulse=False
+    head.add_row(
+        ProgressBar(total=1.0, completed=share, width=BAR_WIDTH, pulse=False),
+        Text(f"{share:.0%}{left}", style="bold"),
     )
-    head.add_row(bar, counts_text(snapshot), Text(left, style="bold"))
     room = max(1, console.height - LINES_BESIDE)
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = [head, Text(counts_text(snapshot))]
     if snapshot.running:
         parts.append(_trials(snapshot.running[:room], live, console.width))
     if len(snapshot.running) > room:

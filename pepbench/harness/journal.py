@@ -15,6 +15,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from pepbench.harness.cells import Cell
 
+MOST_TRIALS = 20_000
+"""Optuna keeps all of a journal in memory, about 4 kB a trial; later trials are left out."""
+
 
 class Journal:
     """Copies finished trials of all cells into one journal file, in a thread of its own.
@@ -31,10 +34,12 @@ class Journal:
             self._storage = optuna.storages.JournalStorage(backend)
         self._studies: dict[Cell, optuna.Study] = {}
         self._thread = ThreadPoolExecutor(1)
+        self._room = MOST_TRIALS
 
     def copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:
         """Add finished trials to the cell's study, soon."""
-        if trials:
+        if trials and self._room > 0:
+            self._room -= len(trials)
             self._thread.submit(self._copy, cell, trials)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Real processes, interrupted and killed."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from run_helpers import leaderboard, predictions, results
+
+from pepbench.harness.stopping import GRACE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_cache")]
 
@@ -23,7 +26,7 @@ OPTIONS = (
     "--seeds=2",
     "--batch-size=256",
 )
-PATIENCE = 120.0
+PATIENCE = 400.0
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -146,10 +149,89 @@ def test_interrupted_run_keeps_its_trials_and_says_how_to_go_on(tmp_path, kill, 
     kill(process.pid, number)
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (130, ""), err
-    assert err.startswith("Interrupted; finished trials are kept. To go on: pepbench run --methods")
-    assert err.count("\n") == 1
+    stopping, interrupted = err.splitlines()
+    assert stopping == "Stopping: running trials have 10 s to end. Ctrl-C again stops at once."
+    assert interrupted.startswith(
+        "Interrupted; finished trials are kept. To go on: pepbench run --methods"
+    )
     assert_gone(process.pid)
     assert 1 <= count(folder, "records") < 15
+
+
+SLEEPER = """
+import time
+from dataclasses import dataclass
+from pepbench.method import Method
+
+@dataclass(frozen=True)
+class Sleeps(Method):
+    name = "sleeps"
+
+    def fit(self, task, budget):
+        time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["--jobs=1", "--jobs=2"])
+def test_second_interrupt_stops_at_once(tmp_path, jobs):
+    plugin = tmp_path / "sleeper.py"
+    plugin.write_text(SLEEPER)
+    folder = tmp_path / "out"
+    process = start(folder, jobs, "--methods=sleeps", f"--plugin={plugin}")
+    wait_until(lambda: len(list((folder / "claims").glob("*"))) >= 1, process)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < GRACE_SECONDS
+    assert_gone(process.pid)
+    assert not count(folder, "records")
+
+
+MOMENTS = 30
+
+
+@pytest.fixture(scope="module")
+def small_plan(session_cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The options of a small plan, its uninterrupted folder, and the seconds it takes."""
+    options = ("--trials=2", "--methods=uniform,full", "--jobs=1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        folder = tmp_path_factory.mktemp("small") / "out"
+        began = time.monotonic()
+        process = start(folder, *options)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        yield options, folder, time.monotonic() - began
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_killed_at_any_moment_the_same_command_makes_the_same_tables(small_plan, tmp_path, moment):
+    options, whole, seconds = small_plan
+    folder = tmp_path / "out"
+    process = start(folder, *options)
+    # The first second or two are imports: nothing has been written then.
+    time.sleep(random.Random(moment).uniform(0.2, 1.0) * seconds)
+    process.kill()
+    process.communicate()
+    if moment % 2:
+        cut_newest_files(folder)
+    assert_same_in_the_end(folder, whole, *options)
+    columns = leaderboard(whole).columns
+    assert leaderboard(folder)[columns].to_csv() == leaderboard(whole).to_csv()
+
+
+def cut_newest_files(folder: Path) -> None:
+    """What a power failure may leave of files that were not on the disk yet."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 1]
+    kept = (".lock", "plan.toml")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)[-3:]:
+        if path.name not in kept:
+            os.truncate(path, path.stat().st_size // 2)
 
 
 def test_second_run_in_a_folder_is_refused_while_the_first_goes_on(uninterrupted, tmp_path):

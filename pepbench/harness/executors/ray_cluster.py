@@ -47,9 +47,10 @@ class RayPool:
     def submit(self, call: Call) -> Future[Answer]:
         """Hand a trial to Ray."""
         reference = self._sit.remote(call.to_json())
-        future: Future[Answer] = reference.future()
+        future: Future[Answer] = Future()
         self._running[future] = reference
         future.add_done_callback(self._running.pop)
+        reference.future().add_done_callback(lambda ended: _pass_on(ended, future))
         return future
 
     def died(self, error: BaseException) -> str | None:
@@ -68,6 +69,15 @@ class RayPool:
         for reference in list(self._running.values()):
             self._ray.cancel(reference, force=True)
         self._ray.shutdown()
+
+
+def _pass_on(ended: Future[Answer], future: Future[Answer]) -> None:
+    error = ended.exception()
+    if error is None:
+        future.set_result(ended.result())
+    else:
+        # Ray wraps what a task raised, with its traceback in the message.
+        future.set_exception(getattr(error, "cause", None) or error)
 
 
 def open_pool(address: str | None, settings: Settings) -> Pool:
