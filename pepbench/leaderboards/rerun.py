@@ -72,7 +72,7 @@ def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
             yield Candidate(board, tuple(members), worker_seconds(members))
 
 
-def check_cell(found: Sequence[Candidate], catalog: Catalog) -> Check:
+def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check:
     """Run the cheapest cell again whose data are at hand.
 
     On the platform of its records (processor, Python, torch, numpy, threads) the whole cell is run
@@ -89,7 +89,7 @@ def check_cell(found: Sequence[Candidate], catalog: Catalog) -> Check:
     here = environment(recorded.threads)
     keys = ("python", "torch", "numpy", "cpu", "threads")
     same = all(getattr(recorded, key) == getattr(here, key) for key in keys)
-    problems = list(_from_plan(candidate) if same else _final_runs(candidate))
+    problems = list(_from_plan(candidate, jobs) if same else _final_runs(candidate))
     alike = "predictions have the recorded checksums" if same else "AUCs agree within 1e-6"
     where = "same platform" if same else "another platform"
     return Check(
@@ -112,14 +112,14 @@ def at_hand(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(candidate: Candidate) -> Iterator[str]:
+def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
     dataset, backbone, method, budget = candidate.records[0].spec.cell
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(candidate.board.plan_path, {key: (name,) for key, name in only.items()})
     with tempfile.TemporaryDirectory() as folder:
         where = workflow.Where(
             folder=Path(folder) / "run",
-            jobs=len(os.sched_getaffinity(0)),
+            jobs=jobs,
             threads=candidate.final[0].environment.threads,
             plugins=(),
         )
