@@ -12,8 +12,8 @@ from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
 from pepbench.leaderboards.boards import Board, find_boards
-from pepbench.leaderboards.evidence import Evidence, committed
 from pepbench.leaderboards.claims import claims_summary
+from pepbench.leaderboards.evidence import Evidence, committed
 from pepbench.leaderboards.overall import PAPER, overall_summary
 from pepbench.leaderboards.packing import RECORDS_FILE
 from pepbench.leaderboards.pages import is_in_step, with_generated
@@ -139,7 +139,7 @@ def _published(boards: Sequence[Board]) -> dict[str, Evidence]:
 
 
 def _overall_pages(places: Places, boards: list[Board]) -> dict[Path, str]:
-    """The pages over all leaderboards and, where there is a room for it, over the paper's claims."""
+    """The page over all leaderboards and, where it has a folder, that over the paper's claims."""
     published = _published(boards)
     pages = {places.results / README: overall_summary(boards, published)}
     if (places.results / PAPER).is_dir():
