@@ -486,7 +486,7 @@ def leaderboard(
         typer.Option("--verify", help="Compare tables with records, and run one small cell again."),
     ] = False,
     overall: Annotated[
-        bool, typer.Option("--overall", help="Only write the page over all leaderboards.")
+        bool, typer.Option("--overall", help="Only write the pages over all leaderboards.")
     ] = False,
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Run nothing; publish the working records.")

@@ -13,8 +13,9 @@ from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
 from pepbench.harness.executors import Settings
 from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards.claims import claims_summary
 from pepbench.leaderboards.evidence import Evidence, committed
-from pepbench.leaderboards.overall import overall_summary
+from pepbench.leaderboards.overall import PAPER, overall_summary
 from pepbench.leaderboards.packing import RECORDS_FILE
 from pepbench.leaderboards.pages import is_in_step, with_generated
 from pepbench.leaderboards.publish import README, publish
@@ -70,12 +71,10 @@ def make(names: Sequence[str], places: Places, *, tables_only: bool, quiet: bool
 
 
 def overall(places: Places) -> int:
-    """Write the generated part of the results' README."""
-    boards = find_boards(places.results)
-    page = places.results / README
-    text = overall_summary(boards, _published(boards))
-    write_atomically(page, with_generated(page, text, "Results"))
-    print(f"{page}: written")
+    """Write the generated parts of the pages over all leaderboards."""
+    for page, text in _overall_pages(places, find_boards(places.results)).items():
+        write_atomically(page, with_generated(page, text, "Results"))
+        print(f"{page}: written")
     return 0
 
 
@@ -100,14 +99,14 @@ def verify(names: Sequence[str], places: Places) -> int:
         else:
             checks += _said([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
-        checks += _said([_check_overall(boards, published, places)])
+        checks += _said(_check_overall(boards, places))
     found = [
         candidate
         for board in boards
         if board.name in published
         for candidate in candidates(board, published[board.name].records)
     ]
-    checks += _said([check_cell(found, catalog)])
+    checks += _said([check_cell(found, catalog, places.jobs)])
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
     return EXIT_DIFFERS if wrong else 0
@@ -138,10 +137,21 @@ def _published(boards: Sequence[Board]) -> dict[str, Evidence]:
     }
 
 
-def _check_overall(boards: list[Board], published: dict[str, Evidence], places: Places) -> Check:
-    page = places.results / README
-    good = is_in_step(page, overall_summary(boards, published))
-    return Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
+def _overall_pages(places: Places, boards: list[Board]) -> dict[Path, str]:
+    """The page over all leaderboards and, where it has a folder, that over the paper's claims."""
+    published = _published(boards)
+    pages = {places.results / README: overall_summary(boards, published)}
+    if (places.results / PAPER).is_dir():
+        pages[places.results / PAPER / README] = claims_summary(published)
+    return pages
+
+
+def _check_overall(boards: list[Board], places: Places) -> list[Check]:
+    pages = {page: is_in_step(page, text) for page, text in _overall_pages(places, boards).items()}
+    return [
+        Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
+        for page, good in pages.items()
+    ]
 
 
 def _said(checks: list[Check]) -> list[Check]:

@@ -73,7 +73,7 @@ def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
             yield Candidate(board, tuple(members), worker_seconds(members))
 
 
-def check_cell(found: Sequence[Candidate], catalog: Catalog) -> Check:
+def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check:
     """Run the cheapest cell again whose data are at hand.
 
     On the platform of its records (processor, Python, torch, numpy, threads) the whole cell is run
@@ -90,7 +90,7 @@ def check_cell(found: Sequence[Candidate], catalog: Catalog) -> Check:
     here = environment(recorded.threads)
     keys = ("python", "torch", "numpy", "cpu", "threads")
     same = all(getattr(recorded, key) == getattr(here, key) for key in keys)
-    problems = list(_from_plan(candidate) if same else _final_runs(candidate))
+    problems = list(_from_plan(candidate, jobs) if same else _final_runs(candidate))
     alike = "predictions have the recorded checksums" if same else "AUCs agree within 1e-6"
     where = "same platform" if same else "another platform"
     return Check(
@@ -113,7 +113,7 @@ def at_hand(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(candidate: Candidate) -> Iterator[str]:
+def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
     dataset, backbone, method, budget = candidate.records[0].spec.cell
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(candidate.board.plan_path, {key: (name,) for key, name in only.items()})
@@ -121,7 +121,7 @@ def _from_plan(candidate: Candidate) -> Iterator[str]:
         where = workflow.Where(
             folder=Path(folder) / "run",
             settings=Settings(
-                jobs=len(os.sched_getaffinity(0)),
+                jobs=jobs,
                 threads=candidate.final[0].environment.threads,
             ),
         )

@@ -1,6 +1,7 @@
 """What ``pepbench leaderboard`` leaves in a folder."""
 
 import hashlib
+import re
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -34,7 +35,7 @@ def test_packed_records_are_those_of_the_run_and_can_be_stored_again(board, tmp_
 def test_packed_records_name_the_checksum_of_each_prediction_file(board, tmp_path):
     table = pq.read_table(board.folder / "records.parquet").to_pandas()
     finals = table[table["role"] == "final"]
-    assert len(finals) == 6
+    assert len(finals) == 8
     for row in finals.to_dict("records"):
         content = (work(tmp_path) / "predictions" / f"{row['key']}.npy").read_bytes()
         assert hashlib.sha256(content).hexdigest() == row["predictions_sha256"]
@@ -42,8 +43,12 @@ def test_packed_records_name_the_checksum_of_each_prediction_file(board, tmp_pat
 
 def test_published_tables_are_those_that_a_report_of_the_run_gives(board, tmp_path):
     write_reports(tmp_path / "report", load_run(work(tmp_path)))
-    for path in (tmp_path / "report").iterdir():
-        assert (board.folder / path.name).read_bytes() == path.read_bytes()
+    given = {path.name: path for path in (tmp_path / "report").iterdir()}
+    assert {"leaderboard.csv", "leaderboard.md", "widths.csv", "pareto.png"} <= set(given)
+    for name in given:
+        assert (board.folder / name).exists()
+    for name in ("leaderboard.csv", "leaderboard.md", "widths.csv"):
+        assert (board.folder / name).read_bytes() == given[name].read_bytes()
 
 
 def test_nothing_published_holds_a_row_of_data(board, tmp_path):
@@ -114,6 +119,23 @@ def test_overall_page_links_ranks_and_compares(board, tmp_path):
     assert "ranks are descriptive" in page
     assert "random-mask" in page.split("## Mean ranks")[1]
     assert "## Compression at parity" in page
+
+
+def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(board, tmp_path):
+    plan = board.folder / "plan.toml"
+    methods = '["pep:max_steps=50", "uniform", "full"]'
+    plan.write_text(plan.read_text().replace('["uniform", "random-mask", "full"]', methods))
+    (tmp_path / "results" / "paper").mkdir()
+    assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
+    page = (tmp_path / "results" / "paper" / "README.md").read_text()
+    sections = dict(re.findall(r"^### (\(\w\)).*?\n(.*?)(?=^###|\Z)", page, re.M | re.S))
+    assert list(sections) == ["(a)", "(b)", "(c)", "(f)"]
+    frame = pd.read_csv(board.folder / "leaderboard.csv").set_index(["method", "budget"])
+    difference = (
+        frame.loc[("pep:max_steps=50", "50%"), "auc"] - frame.loc[("uniform", "50%"), "auc"]
+    )
+    assert f"| {difference:+.4f} " in sections["(b)"]
+    assert "pep:max\\_steps=50" in sections["(c)"] or "pep:max_steps=50" in sections["(c)"]
 
 
 def test_unknown_name_is_told_with_the_nearest(board):

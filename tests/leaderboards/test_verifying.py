@@ -28,7 +28,7 @@ def test_published_leaderboard_is_in_step_and_its_cell_comes_out_the_same(board)
 @pytest.mark.usefixtures("no_rerun")
 def test_table_changed_by_hand_is_found(board, name):
     path = board.folder / name
-    path.write_text(path.read_text().replace("uniform", "unifrom", 1))
+    path.write_text(path.read_text().replace("full", "fool", 1))
     ran = board.verify()
     assert ran.code == 1
     assert f"WRONG: {path.relative_to(path.parents[2])}" in ran.out
