@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from pepbench.errors import RecordError
 from pepbench.plan import Plan
@@ -96,6 +96,13 @@ class CellFigures(_Frozen):
         """Data set, backbone, method, budget."""
         return self.data.spec, self.backbone.spec, self.method.spec, self.budget
 
+    def check_ranks(self) -> None:
+        """Raise ``ValueError`` if ranks are missing, cannot be unpacked or are not every seed's."""
+        if self.status != "ok":
+            return
+        if self.ranks is None or len(self.ranks.scores()) != len(self.seeds):
+            raise ValueError(f"cell {', '.join(self.cell)}: its ranks are not those of its seeds")
+
 
 class Metric(_Frozen):
     """Repeated measurements of one figure of which less is better."""
@@ -107,7 +114,7 @@ class Metric(_Frozen):
     """Of ``typical``."""
     typical: float
     """Median in a unit that people know; of times, not corrected for the machine's speed."""
-    values: list[float]
+    values: list[PositiveFloat] = Field(min_length=1)
     """One for each worker process; times are ratios to the calibration workload."""
 
 
@@ -163,11 +170,16 @@ def read_baseline(path: Path) -> Baseline:
         raise RecordError(f"{path}: was changed or damaged (its checksum differs); {remedy}")
     try:
         # As JSON, whose lists are what the plan's tuples are read from.
-        return Baseline.model_validate_json(json.dumps(document))
+        baseline = Baseline.model_validate_json(json.dumps(document))
+        for cell in baseline.cells:
+            cell.check_ranks()
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise RecordError(f"{path}: {place}: {first['msg']}; {remedy}") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}; {remedy}") from None
+    return baseline
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from pepbench.check.plan import cells_of, check_plan, named, trials_of
 from pepbench.check.timing import measure_time
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
-from pepbench.harness.environment import calibration_seconds, environment
+from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import now, write_atomically
@@ -67,6 +67,7 @@ def record(path: Path, plan_file: Path | None, how: How) -> Baseline:
         If the plan cannot be run, or one of its cells fails.
     """
     plan = check_plan(plan_file, how.plugins)
+    check_device(plan.device, plan.optimizer, plan.precision)
     cells = cells_of(plan, how.plugins)
     figures = _accuracy(cells, how)
     for cell in figures:
@@ -96,6 +97,7 @@ def check(path: Path, tolerance: Tolerance, how: How) -> Checked:
     """
     began = time.monotonic()
     baseline = read_baseline(path)
+    check_device(baseline.plan.device, baseline.plan.optimizer, baseline.plan.precision)
     cells = cells_of(baseline.plan, how.plugins)
     check_comparable(baseline, [trials_of(cell)[0] for cell in cells])
     here = environment(1)
@@ -106,6 +108,8 @@ def check(path: Path, tolerance: Tolerance, how: How) -> Checked:
             "The baseline's processor or versions differ from this machine's: times are told, "
             "and fail nothing. To judge them, record a baseline of the old code here."
         )
+    if how.time != "never" and not baseline.metrics:
+        warnings.append("The baseline holds no times: it was recorded with --time never.")
     counts = how.time == "always" or alike
     figures = _accuracy(cells, how)
     metrics = _times(baseline.plan, how, how.repetitions) if baseline.metrics else []

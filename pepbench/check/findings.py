@@ -190,6 +190,10 @@ def _times(
         for metric in after
         if (metric.kind, metric.subject) in known
     ]
+    measured = {(metric.kind, metric.subject) for metric in after}
+    for metric in before:
+        if after and (metric.kind, metric.subject) not in measured:
+            yield Finding(metric.kind, metric.subject, "not measured now", False, metric.typical)
     slowdowns = judge_times(pairs, tolerance.time_margin, ALPHA)
     for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
         beyond = slowdown.verdict != "within the margin"

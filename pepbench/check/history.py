@@ -103,12 +103,14 @@ def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
         As :func:`read_history` returns it.
     """
     drawn = frame[frame["change"].notna()].assign(
-        regression=frame["verdict"].isin(["worse", "slower", "larger"])
+        regression=frame["verdict"].isin(["worse", "slower", "larger"]),
+        # Without its zone, lest it be drawn in that of the machine.
+        created=pd.to_datetime(frame["created"], utc=True).dt.tz_localize(None),
     )
     panels = [_panel(drawn[drawn["kind"] == kind], title) for kind, title in _TITLES.items()]
     chart = alt.vconcat(*[panel for panel in panels if panel is not None], spacing=24)
     return styled(
-        chart.resolve_scale(color="independent", shape="independent"),
+        chart.resolve_scale(color="independent", shape="independent", fill="independent"),
         "Checks over time",
         "Filled points: a loss beyond the margin was shown.",
     )
@@ -119,22 +121,25 @@ def _panel(block: pd.DataFrame, title: str) -> alt.LayerChart | None:
         return None
     looks = marks(block["subject"])
     share = not title.startswith("ΔAUC")
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600, symbolOpacity=1)
     colour = alt.Color(
         "subject:N",
         scale=alt.Scale(domain=list(looks), range=[look.colour for look in looks.values()]),
-        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600),
+        legend=legend,
     )
     shape = alt.Shape(
         "subject:N",
         scale=alt.Scale(domain=list(looks), range=[look.shape for look in looks.values()]),
+        legend=legend,
     )
-    y = alt.Y("change:Q", title=title, axis=alt.Axis(format="+.0%" if share else "+.4f"))
-    base = alt.Chart(block, title=title).encode(
-        x=alt.X("created:T", title="check"), y=y, color=colour
+    y = alt.Y("change:Q", title="change", axis=alt.Axis(format="+.0%" if share else "+.4f"))
+    when = alt.Axis(format="%Y-%m-%d %H:%M", tickCount=5, labelOverlap=True)
+    base = alt.Chart(block).encode(
+        x=alt.X("created:T", title="time of the check (UTC)", axis=when), y=y, color=colour
     )
     zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=GREY, strokeDash=[5, 4])
     points = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
         shape=shape, fill=alt.condition("datum.regression", colour, alt.value("white"))
     )
     layers = [zero.encode(y="change:Q"), base.mark_line(opacity=0.6), points]
-    return alt.LayerChart(layer=layers, width=560, height=180)
+    return alt.LayerChart(layer=layers, width=560, height=180, title=title)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from check_helpers import a_baseline
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
@@ -16,6 +16,7 @@ SCORES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(SCORES)
 def test_ranks_keep_the_order_and_the_ties_of_scores(lines):
     scores = np.array(lines, np.float32)
@@ -76,3 +77,13 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line_with_the_remedy(damage
     assert str(path) in str(refused.value)
     assert "pepbench check --record" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_ranks_that_are_not_what_they_say_are_refused_although_the_checksum_agrees(tmp_path):
+    path = tmp_path / "baseline.json"
+    (cell,) = a_baseline().cells
+    for change in ({"content": "AAAA"}, {"content": "no base64!"}, {"rows": 3}, {"seeds": 2}):
+        broken = cell.model_copy(update={"ranks": cell.ranks.model_copy(update=change)})
+        write_baseline(path, a_baseline([broken]))
+        with pytest.raises(RecordError, match=r"baseline\.json"):
+            read_baseline(path)

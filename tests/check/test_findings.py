@@ -64,6 +64,11 @@ def test_slowness_on_another_machine_is_told_only():
     assert verdicts(found(metrics=slow, time_counts=False), "time") == {("slower", False)}
 
 
+def test_a_phase_that_is_not_there_any_more_is_told():
+    others = [a_metric(subject="data, fm, full, 100%: search")]
+    assert verdicts(found(metrics=others), "time") == {("not measured now", False)}
+
+
 def test_times_are_comparable_on_the_same_kind_of_machine():
     assert same_machine(ENVIRONMENT, ENVIRONMENT.model_copy(update={"host": "there", "git": "f"}))
     for change in ({"cpu": "another"}, {"torch": "3"}, {"threads": 2}):

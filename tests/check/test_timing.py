@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from check_helpers import a_metric
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pepbench.check.timing import judge_times, p_slower
@@ -11,6 +11,7 @@ from pepbench.check.timing import judge_times, p_slower
 QUIET = np.array([1.0, 1.01, 0.99, 1.02, 0.98, 1.03, 0.97])
 
 
+@settings(deadline=None)
 @given(st.permutations(range(1, 9)), st.integers(3, 5))
 def test_p_is_the_share_of_deals_that_are_as_extreme(order, n_old):
     """Brute force over all deals of the pooled values, of which no two are equal."""
