@@ -7,7 +7,7 @@ from check_helpers import ENVIRONMENT
 from pepbench.check.findings import Finding
 from pepbench.check.history import COLUMNS, append_history, history_chart, read_history
 from pepbench.errors import RecordError
-from pepbench.report.charts import svg_bytes
+from pepbench.report.style import svg_bytes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
