@@ -166,7 +166,8 @@ def _in_block(
 def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
     same = [cell for cell in cells if cell.budget == budget]
     whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
-    return (same or (whole if len(cells) == 1 else []) or [None])[0]
+    stand_in = whole if len(cells) == 1 else []
+    return next(iter([*same, *stand_in]), None)
 
 
 def _scores(runs: Runs, cell: Cell) -> NDArray[np.float32]:
