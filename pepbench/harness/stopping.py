@@ -47,17 +47,19 @@ def stoppable(tell: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterato
                 raise KeyboardInterrupt
             return
         stop.requested = True
+        # The alarm is borrowed only now: tests, for one, have theirs.
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, force)
         signal.setitimer(signal.ITIMER_REAL, grace)
         tell()
 
     def force(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    handlers = {signal.SIGINT: ask, signal.SIGTERM: ask, signal.SIGALRM: force}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if stop.requested:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
