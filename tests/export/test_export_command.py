@@ -119,7 +119,7 @@ def test_occupied_and_missing_folders_are_refused(pepbench, tmp_path):
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
-def test_the_page_on_shipping_a_table_is_true(pepbench, tiny_run, tmp_path):
+def test_the_page_on_shipping_a_table_is_true(pepbench, tiny_run):
     """Its Python block, after its commands on tiny rows."""
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
