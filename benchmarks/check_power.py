@@ -1,12 +1,14 @@
 """Does ``pepbench check`` cry wolf, and does it find what has got worse?
 
-``python -m benchmarks.check_power --json``. Three parts, each also alone (``--part``):
+``python -m benchmarks.check_power --json``. Four parts, each also alone (``--part``):
 
 * **accuracy**: ``hash`` and ``full`` of the built-in check plan, a pool of training runs each, and
   checks of five seeds drawn from it. Unchanged but for rounding: trained anew with L2 changed in
   its seventh digit, so that every float differs. Unchanged but for luck: trained with other seeds,
   as after a change that draws other random numbers. Worse: as either, with noise on the logits that
   costs 0.003 of AUC on average. Only one of a check's six cells is worse, the hardest case.
+* **loss**: the same loss, by noise on the ranks of the predictions in a baseline file, cell by
+  cell; no model is trained.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
   once more with every step's forward and backward pass made longer by a share, by spinning (what
   that comes to is told as ``ratio``). Checks are drawn from these processes: so many for the
@@ -24,12 +26,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.significance import compare
+from pepbench.check.baseline import read_baseline
 from pepbench.check.command import RECORDED, How
 from pepbench.check.findings import ALPHA, Tolerance
 from pepbench.check.plan import BUILT_IN, cells_of, trials_of
@@ -108,6 +112,26 @@ def accuracy_study(methods: tuple[str, ...], checks: int, pool: int) -> list[dic
     return rows
 
 
+def loss_study(path: Path, checks: int) -> list[dict[str, Any]]:
+    """Shares of checks that find a loss in one cell of a baseline, with its own seeds."""
+    rng = np.random.default_rng(0)
+    baseline = read_baseline(path)
+    rows = []
+    for cell, figures in zip(cells_of(baseline.plan), baseline.cells, strict=True):
+        assert figures.ranks is not None
+        labels = cell.splits.open_test().labels
+        before = figures.ranks.scores() / figures.ranks.rows
+        noise = noise_for(before, labels, rng)
+        counts = {"worse": 0, "non-inferior": 0, "undecided": 0}
+        for _ in range(checks):
+            counts[
+                _verdict(labels, before, before + noise * rng.standard_normal(before.shape))
+            ] += 1
+        shares = {name: count / checks for name, count in counts.items()}
+        rows.append({"method": figures.method.spec, "loss": LOSS} | shares)
+    return rows
+
+
 def _mean_auc(labels: NDArray[np.integer], logits: Scores) -> float:
     return float(np.mean([auc(labels, line) for line in logits]))
 
@@ -152,7 +176,7 @@ def worker(slow_down: float) -> None:
 
 
 def time_study(
-    checks: int, processes: int, slow_down: float, keep: str | None
+    checks: int, processes: int, slow_down: float, keep: Path | None
 ) -> list[dict[str, Any]]:
     """Shares of checks that find a figure slower."""
     cells_of(BUILT_IN)  # makes the data set
@@ -162,7 +186,7 @@ def time_study(
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         answers.append(json.loads(done.stdout))
         if keep is not None:
-            with open(keep, "a", encoding="utf-8") as file:  # noqa: PTH123
+            with keep.open("a", encoding="utf-8") as file:
                 file.write(done.stdout + "\n")
     return drawn_checks(answers, checks)
 
@@ -221,13 +245,14 @@ def spread_study(checks: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", choices=["accuracy", "time", "spread"])
+    parser.add_argument("--part", choices=["accuracy", "loss", "time", "spread"])
     parser.add_argument("--checks", type=int, default=1000)
     parser.add_argument("--methods", default=",".join(METHODS), help="of the part accuracy")
+    parser.add_argument("--baseline", type=Path, default=Path("benchmarks/baseline.json"))
     parser.add_argument("--pool", type=int, default=20, help="training runs of each cell")
     parser.add_argument("--processes", type=int, default=60)
     parser.add_argument("--slow-down", type=float, default=0.3)
-    parser.add_argument("--keep", help="append each process's figures to this file")
+    parser.add_argument("--keep", type=Path, help="append each process's figures to this file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -238,6 +263,8 @@ def main() -> None:
     if arguments.part in (None, "accuracy"):
         methods = tuple(arguments.methods.split(","))
         document["accuracy"] = accuracy_study(methods, arguments.checks, arguments.pool)
+    if arguments.part in (None, "loss"):
+        document["loss"] = loss_study(arguments.baseline, arguments.checks)
     if arguments.part in (None, "spread"):
         document["spread"] = spread_study(arguments.checks)
     if arguments.part in (None, "time"):
