@@ -4,8 +4,8 @@ A block of commands says in a comment before it how it is run:
 
 ``<!-- run -->``
     As it stands, in the order of the page, all blocks of a page in one folder.
-``<!-- run: slow; data ml-100k,anime; needs export; module onnx; with --seeds 3 -->``
-    In the slow tests only; where the folder ``PEPBENCH_DATA_DIR`` holds these; where the program
+``<!-- run: data ml-100k,anime; needs export; module onnx; with --seeds 3 -->``
+    Where the folder ``PEPBENCH_DATA_DIR`` holds these; where the program
     has this command, or ``run --executor``, this option; where these modules are installed; with
     these options at the end of every ``pepbench run``. Each part may be missing.
 ``<!-- not run: why; needs leaderboard -->``
@@ -39,7 +39,7 @@ FENCE = re.compile(
     r"(?:^ *<!-- (?P<marker>.*?) -->\n)?^ *```(?P<language>\w+)\n(?P<body>.*?)^ *```$", re.M | re.S
 )
 FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
-PARTS = {"slow", "data", "needs", "module", "with"}
+PARTS = {"data", "needs", "module", "with"}
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,6 @@ class Block:
     def parts(self) -> dict[str, str]:
         words = [part.strip() for part in self.marker.partition(":")[2].split(";") if part.strip()]
         return {word.partition(" ")[0]: word.partition(" ")[2] for word in words}
-
-    @property
-    def is_slow(self) -> bool:
-        return self.runs and "slow" in self.parts
 
     def lacking(self) -> str:
         """What the block needs and this machine or program has not; empty if it can run."""

@@ -18,13 +18,7 @@ def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
-def runnable():
-    for page in PAGES:
-        runs = [block.is_slow for block in blocks(page) if block.runs]
-        if not all(runs):
-            yield pytest.param(page, False, id=name(page))
-        if any(runs):
-            yield pytest.param(page, True, id=f"{name(page)}-slow", marks=pytest.mark.slow)
+RUNNABLE = [page for page in PAGES if any(block.runs for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -34,14 +28,16 @@ def test_every_block_of_commands_says_how_it_is_run(page):
             assert block.is_marked, f"write <!-- run --> or <!-- not run: why --> before {block}"
 
 
-@pytest.mark.parametrize(("page", "with_slow"), list(runnable()))
-def test_commands_run(page, with_slow, place):
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", RUNNABLE, ids=name)
+def test_commands_run(page, place):
     left_out, ran = [], 0
     for block in blocks(page):
         if block.file is not None:
             (place / block.file).parent.mkdir(parents=True, exist_ok=True)
             (place / block.file).write_text(block.body)
-        if not block.runs or (block.is_slow and not with_slow):
+        if not block.runs:
             continue
         if reason := block.lacking():
             left_out.append(reason)
@@ -68,7 +64,7 @@ def run(block, place):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=900,
     )
     assert done.returncode == 0, f"{block.body}\n{done.stdout}\n{done.stderr}"
 

@@ -1,0 +1,83 @@
+"""The documentation as a site: built strictly, from the code, and read without a network."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+
+import pytest
+import typer.main
+from doc_blocks import ROOT
+
+from pepbench.cli import app
+from pepbench.records import Record, TrialSpec
+
+
+def hook(name):
+    """A module of docs/hooks, which mkdocs loads by its path, too."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / f"docs/hooks/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def links():
+    sys.path.insert(0, str(ROOT / "docs/hooks"))
+    try:
+        return hook("site").with_site_links
+    finally:
+        sys.path.remove(str(ROOT / "docs/hooks"))
+
+
+URIS = {"pep.md", "tutorials/first-run.md", "repository/benchmarks/README.md", "a.png"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "on_site"),
+    [
+        ("docs/index.md", "[x](../benchmarks/README.md)", "[x](repository/benchmarks/README.md)"),
+        ("README.md", "[x](docs/pep.md#how)", "[x](../pep.md#how)"),
+        ("docs/tutorials/first-run.md", "![x](../a.png)", "![x](../a.png)"),
+        ("README.md", "![x](docs/a.png)", "![x](../a.png)"),
+        ("README.md", "[the code](pepbench/pep.py)", "the code (`pepbench/pep.py`)"),
+        ("docs/index.md", "[lost](nowhere.md)", "[lost](nowhere.md)"),
+        ("README.md", "[x](https://example.org)", "[x](https://example.org)"),
+        ("README.md", "```sh\n[x](docs/pep.md)\n```", "```sh\n[x](docs/pep.md)\n```"),
+    ],
+)
+def test_links_hold_on_the_site(links, path, text, on_site):
+    assert links(text, path, URIS) == on_site
+
+
+def test_command_line_is_described_in_full():
+    page = hook("reference").command_line()
+
+    def described(command, path):
+        (section,) = re.findall(rf"^#+ {path}\n(.*?)(?=^#+ pepbench|\Z)", page, re.M | re.S)
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {o for o in options if o.startswith("-")} <= set(re.findall(r"--?[\w-]+", section))
+        for name, inner in getattr(command, "commands", {}).items():
+            described(inner, f"{path} {name}")
+
+    described(typer.main.get_command(app), "pepbench")
+
+
+def test_schema_of_records_has_every_key():
+    page = hook("reference").record_schema()
+    for model in (Record, TrialSpec):
+        part = page.split(f"## {model.__name__}\n")[1].split("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)` ", part, re.M) == list(model.model_fields)
+
+
+@pytest.mark.slow
+def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 30
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert not re.search(r'(src="|<link [^>]*stylesheet[^>]*href=")https?:', text), page
+        assert "<!-- generated" not in text, page
