@@ -7,6 +7,7 @@ written by hand around these tables.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -90,7 +91,7 @@ def _parity(parity: pd.DataFrame) -> str:
     return markdown(rows, headings, texts=3)
 
 
-def _saved(row: Mapping[str, float]) -> str:
+def _saved(row: Mapping[Any, Any]) -> str:
     return "–" if pd.isna(row["compression"]) else percent(1 - 1 / row["compression"])
 
 
@@ -132,5 +133,5 @@ def _widths(widths: pd.DataFrame) -> str:
     return markdown(rows, ("data set", "backbone", "budget", "PEP", "ρ"), texts=4)
 
 
-def _names(row: Mapping[str, object], columns: list[str]) -> Iterator[str]:
+def _names(row: Mapping[Any, Any], columns: list[str]) -> Iterator[str]:
     return (escape(str(row[column])) for column in columns)

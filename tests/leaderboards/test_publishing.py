@@ -134,8 +134,8 @@ def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(boar
     difference = (
         frame.loc[("pep:max_steps=50", "50%"), "auc"] - frame.loc[("uniform", "50%"), "auc"]
     )
-    assert f"| {difference:+.4f} " in sections["(b)"]
-    assert "pep:max\\_steps=50" in sections["(c)"] or "pep:max_steps=50" in sections["(c)"]
+    assert f" {difference:+.4f} |" in sections["(b)"]
+    assert "pep:max_steps=50" in sections["(c)"]
 
 
 def test_unknown_name_is_told_with_the_nearest(board):
