@@ -91,7 +91,7 @@ def _parity(parity: pd.DataFrame) -> str:
     return markdown(rows, headings, texts=3)
 
 
-def _saved(row: Mapping[Any, Any]) -> str:
+def _saved(row: Mapping[Any, float]) -> str:
     return "–" if pd.isna(row["compression"]) else percent(1 - 1 / row["compression"])
 
 
@@ -133,5 +133,5 @@ def _widths(widths: pd.DataFrame) -> str:
     return markdown(rows, ("data set", "backbone", "budget", "PEP", "ρ"), texts=4)
 
 
-def _names(row: Mapping[Any, Any], columns: list[str]) -> Iterator[str]:
+def _names(row: Mapping[Any, object], columns: list[str]) -> Iterator[str]:
     return (escape(str(row[column])) for column in columns)
