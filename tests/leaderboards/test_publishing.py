@@ -47,8 +47,10 @@ def test_published_tables_are_those_that_a_report_of_the_run_gives(board, tmp_pa
     assert {"leaderboard.csv", "leaderboard.md", "widths.csv", "pareto.png"} <= set(given)
     for name in given:
         assert (board.folder / name).exists()
-    for name in ("leaderboard.csv", "leaderboard.md", "widths.csv"):
+    for name in ("leaderboard.csv", "widths.csv"):
         assert (board.folder / name).read_bytes() == given[name].read_bytes()
+    page = (board.folder / "leaderboard.md").read_text().splitlines()
+    assert set(page) <= set(given["leaderboard.md"].read_text().splitlines())
 
 
 def test_nothing_published_holds_a_row_of_data(board, tmp_path):
@@ -134,8 +136,8 @@ def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(boar
     difference = (
         frame.loc[("pep:max_steps=50", "50%"), "auc"] - frame.loc[("uniform", "50%"), "auc"]
     )
-    assert f"| {difference:+.4f} " in sections["(b)"]
-    assert "pep:max\\_steps=50" in sections["(c)"] or "pep:max_steps=50" in sections["(c)"]
+    assert f" {difference:+.4f} |" in sections["(b)"]
+    assert "pep:max_steps=50" in sections["(c)"]
 
 
 def test_unknown_name_is_told_with_the_nearest(board):
