@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pepbench.records import Record, TrialSpec, final_runs
+from pepbench.records import Record, TrialSpec, final_runs, tuning_used
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
 
@@ -34,6 +34,8 @@ class Cell:
         Of the first record that is not ok, on one line; empty for ``ok``.
     runs
         The final runs that are ok, by seed.
+    tuning_trials, tuning_seconds
+        Tuning trials and the CPU seconds they took: what tuning really used.
     """
 
     dataset: str
@@ -45,6 +47,8 @@ class Cell:
     status: CellStatus
     reason: str
     runs: tuple[Record, ...]
+    tuning_trials: int
+    tuning_seconds: float
 
     @property
     def block(self) -> tuple[str, str]:
@@ -76,6 +80,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
         spec = members[0].spec
         mixed = len(protocols[dataset, backbone]) > 1
         status, reason, runs = _outcome(members)
+        tuning_trials, tuning_seconds = tuning_used(members)
         cells.append(
             Cell(
                 dataset=f"{dataset} {_apart(spec, protocol)}" if mixed else dataset,
@@ -87,6 +92,8 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
                 status=status,
                 reason=reason,
                 runs=runs,
+                tuning_trials=tuning_trials,
+                tuning_seconds=tuning_seconds,
             )
         )
     return sorted(

@@ -36,6 +36,8 @@ COLUMNS = (
     "search_seconds",
     "train_seconds",
     "peak_memory_mib",
+    "tuning_trials",
+    "tuning_seconds",
 )
 """Of the leaderboard, in this order."""
 
@@ -115,6 +117,7 @@ _WHOLE_NUMBERS = (
     "seeds",
     "reference_seeds",
     "other_seeds",
+    "tuning_trials",
 )
 _TEXTS = (
     "dataset",
@@ -150,6 +153,8 @@ def cell_row(block: Block, judged: Judged, alpha: float) -> dict[str, object]:
         "p_holm": judged.p_holm,
         "verdict": judged.verdict,
         "on_front": False,
+        "tuning_trials": cell.tuning_trials,
+        "tuning_seconds": cell.tuning_seconds,
         **_figures(cell),
     }
     if interval is not None:

@@ -18,12 +18,13 @@ from pepbench.analysis.leaderboard import (
 from pepbench.analysis.significance import compare, holm, mean_auc_interval
 from pepbench.records import ScoresRecord
 
-ISSUE_COLUMNS = [
+CONTRACT_COLUMNS = [
     *("dataset", "backbone", "method", "budget", "status", "reason"),
     *("full_parameters", "parameters", "share", "bytes", "seeds"),
     *("auc", "auc_low", "auc_high", "log_loss"),
     *("delta_auc", "delta_low", "delta_high", "p_holm", "verdict", "on_front"),
     *("search_seconds", "train_seconds", "peak_memory_mib"),
+    *("tuning_trials", "tuning_seconds"),
 ]
 
 
@@ -48,8 +49,8 @@ def typical():
 
 
 def test_columns_are_those_of_the_contract_in_its_order(typical):
-    assert list(table(typical).columns) == ISSUE_COLUMNS == list(COLUMNS)
-    assert list(leaderboard([], {}.get, {}.get).columns) == ISSUE_COLUMNS
+    assert list(table(typical).columns) == CONTRACT_COLUMNS == list(COLUMNS)
+    assert list(leaderboard([], {}.get, {}.get).columns) == CONTRACT_COLUMNS
 
 
 def test_one_row_per_cell_by_budget_then_auc(typical):
@@ -301,3 +302,18 @@ def test_fronts_are_plain_and_sorted(typical):
     assert {entry["method"] for entry in toy["parity"]} == {"mde", "pep"}
     on_front = analysis.frame.query("dataset == 'toy' and on_front")
     assert sorted(on_front["method"]) == ["mde", "pep"]
+
+
+def test_what_tuning_really_used_is_told(typical):
+    frame = table(typical)
+    for _, line in frame.iterrows():
+        mine = [
+            record
+            for record in typical.records
+            if record.spec.role == "tuning"
+            and (record.spec.method.spec, record.spec.budget, record.spec.data.spec)
+            == (line["method"], line["budget"], line["dataset"])
+        ]
+        spent = sum(phase.cpu for record in mine for phase in record.seconds.values())
+        assert line["tuning_trials"] == len(mine)
+        assert line["tuning_seconds"] == pytest.approx(spent)
