@@ -72,7 +72,8 @@ def make(names: Sequence[str], places: Places, *, tables_only: bool, quiet: bool
 
 def overall(places: Places) -> int:
     """Write the generated parts of the pages over all leaderboards."""
-    for page, text in _overall_pages(places, find_boards(places.results)).items():
+    boards = find_boards(places.results)
+    for page, text in _overall_pages(places, boards, _published(boards)).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     return 0
@@ -99,7 +100,7 @@ def verify(names: Sequence[str], places: Places) -> int:
         else:
             checks += _said([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
-        checks += _said(_check_overall(boards, places))
+        checks += _said(_check_overall(places, boards, published))
     found = [
         candidate
         for board in boards
@@ -137,20 +138,24 @@ def _published(boards: Sequence[Board]) -> dict[str, Evidence]:
     }
 
 
-def _overall_pages(places: Places, boards: list[Board]) -> dict[Path, str]:
+def _overall_pages(
+    places: Places, boards: list[Board], published: dict[str, Evidence]
+) -> dict[Path, str]:
     """The page over all leaderboards and, where it has a folder, that over the paper's claims."""
-    published = _published(boards)
     pages = {places.results / README: overall_summary(boards, published)}
     if (places.results / PAPER).is_dir():
         pages[places.results / PAPER / README] = claims_summary(published)
     return pages
 
 
-def _check_overall(boards: list[Board], places: Places) -> list[Check]:
-    pages = {page: is_in_step(page, text) for page, text in _overall_pages(places, boards).items()}
+def _check_overall(
+    places: Places, boards: list[Board], published: dict[str, Evidence]
+) -> list[Check]:
+    pages = _overall_pages(places, boards, published)
+    steps = {page: is_in_step(page, text) for page, text in pages.items()}
     return [
         Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
-        for page, good in pages.items()
+        for page, good in steps.items()
     ]
 
 

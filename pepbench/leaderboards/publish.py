@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pepbench.errors import RecordError
@@ -16,6 +17,10 @@ from pepbench.report.widths import picture_names
 from pepbench.report.write import write_reports
 
 README = "README.md"
+
+REPORT = "report.html"
+
+_RECORD = re.compile(r'(?<=href=")[^"]*records/[0-9a-f]{64}\.json(?=")')
 
 
 def publish(board: Board, work: Path) -> Evidence:
@@ -56,6 +61,9 @@ def publish(board: Board, work: Path) -> Evidence:
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
     write_reports(board.folder, findings)
+    report = board.folder / REPORT
+    if report.is_file():
+        write_atomically(report, relinked(report.read_text("utf-8")).encode())
     again = committed(board.folder)
     if again.tables() != evidence.tables():
         raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
@@ -64,3 +72,14 @@ def publish(board: Board, work: Path) -> Evidence:
     page = board.folder / README
     write_atomically(page, with_generated(page, board_summary(board, again), board.name))
     return again
+
+
+def relinked(page: str) -> str:
+    """A report whose links to single records lead to the file that holds them all.
+
+    Records are published in one file; the folder that they were made in is not.
+
+    >>> relinked(f'<a href="../work/records/{"0" * 64}.json">')
+    '<a href="records.parquet">'
+    """
+    return _RECORD.sub(RECORDS_FILE, page)

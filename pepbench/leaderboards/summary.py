@@ -27,8 +27,7 @@ def board_summary(board: Board, evidence: Evidence) -> str:
             "## The best of each size",
             "![AUC against parameters](pareto.png)",
             best_table(evidence.frame),
-            "All cells: [leaderboard.md](leaderboard.md), [leaderboard.csv](leaderboard.csv). "
-            "Records with learning curves: [records.parquet](records.parquet).",
+            "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
@@ -38,6 +37,14 @@ def board_summary(board: Board, evidence: Evidence) -> str:
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
     )
+
+
+def _files(board: Board) -> Iterator[tuple[str, str]]:
+    yield "leaderboard.md", "All cells"
+    yield "leaderboard.csv", "in full precision"
+    yield "records.parquet", "every trial with its learning curve"
+    if (board.folder / "report.html").is_file():
+        yield "report.html", "interactive, for download"
 
 
 def best_table(frame: pd.DataFrame) -> str:
