@@ -123,6 +123,7 @@ def beside(rows: int, methods: int, seeds: int, rounds: int) -> dict[str, Any]:
         "seeds": seeds,
         **speeds,
         "ratio": speeds["ours"] / speeds["published"],
+        "load": os.getloadavg()[0],
         "largest difference of AUCs": float(abs(aucs - measured.means).max()),
         "of covariances, relative": float(abs(covariance / ours - 1).max()),
     }

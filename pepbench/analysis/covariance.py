@@ -23,7 +23,6 @@ number of users.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,8 +32,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.analysis.lines import IN_MEMORY, Lines
-from pepbench.analysis.placements import Classes, Floats, classes_of, placed
+from pepbench.analysis.lines import IN_MEMORY, Lines, processors
+from pepbench.analysis.placements import Classes, Counts, Floats, classes_of, counted
 from pepbench.errors import PepbenchError
 
 Unit = Literal["rows", "users"]
@@ -107,7 +106,7 @@ def measure(
     """Measure runs on common rows: one sort each, then one pass over all of them.
 
     Runs are loaded and sorted on as many threads as there are processors; beside what ``Lines``
-    keeps, each thread holds one run.
+    keeps, each thread holds one run and 16 bytes a row to sort it in.
 
     Parameters
     ----------
@@ -139,26 +138,34 @@ def measure(
     aucs, losses = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
     with ExitStack() as stack:
         ranks, costs = (
-            stack.enter_context(Lines(len(runs), columns, in_memory))
-            for columns in (length, length if log_loss else 0)
+            stack.enter_context(Lines(len(runs), columns, kind, in_memory))
+            for columns, kind in (
+                (length, np.uint32 if grouping is None else np.float64),
+                (length if log_loss else 0, np.float64),
+            )
         )
 
+        # As many as threads, so that there is always one to pop.
+        free = [np.empty((2, len(positives)), np.uint64) for _ in range(processors())]
+
         def work(run: int) -> str:
+            scratch = free.pop()
             try:
                 scores = np.asarray(runs[run]())
-                aucs[run], line = placed(classes, scores)
+                aucs[run], counts = counted(classes, scores, scratch)
+                line = grouping.auc_sums(counts, aucs[run], classes) if grouping else counts
+                ranks.put(run, line)
             except PepbenchError as error:
                 return str(error)
-            ranks.put(
-                run, line if grouping is None else grouping.auc_sums(line, aucs[run], classes)
-            )
+            finally:
+                free.append(scratch)
             if log_loss and scores.min() >= 0 and scores.max() <= 1:
                 cost = row_losses(positives, scores)
                 losses[run] = cost.mean()
                 costs.put(run, cost if grouping is None else grouping.mean_sums(cost))
             return ""
 
-        with ThreadPoolExecutor(_processors()) as pool:
+        with ThreadPoolExecutor(len(free)) as pool:
             problems = tuple(pool.map(work, range(len(runs))))
         auc_parts = _auc_parts(ranks, aucs, classes, grouping)
         loss_parts = _loss_parts(costs, losses, grouping)
@@ -185,9 +192,9 @@ class _Grouping:
     n_users: int
     effective: float
 
-    def auc_sums(self, line: Floats, auc: float, classes: Classes) -> Floats:
+    def auc_sums(self, counts: Counts, auc: float, classes: Classes) -> Floats:
         """ψ_u of each user, (U,)."""
-        shares = line - auc
+        shares = classes.placements(counts) - auc
         shares[: classes.n_positive] /= classes.n_positive
         shares[classes.n_positive :] /= classes.n_negative
         sums: Floats = np.bincount(self.placed, shares, self.n_users).astype(np.float64)
@@ -226,11 +233,13 @@ def _auc_parts(
     if min(classes.n_positive, classes.n_negative) < 2:
         return ()
     centres = np.nan_to_num(aucs)
-    n = classes.n_positive + classes.n_negative
+    m, n = classes.n_positive, classes.n_negative
     return tuple(
-        RowPart(lines.products(start, stop, centres) / (size * (size - 1)), size - 1)
-        for start, stop in ((0, classes.n_positive), (classes.n_positive, n))
-        for size in (stop - start,)
+        RowPart(
+            lines.products(start, start + size, centres * most) / (most**2 * size * (size - 1)),
+            size - 1,
+        )
+        for start, size, most in ((0, m, 2.0 * n), (m, n, 2.0 * m))
     )
 
 
@@ -250,7 +259,3 @@ def _user_part(lines: Lines, grouping: _Grouping) -> tuple[RowPart, ...]:
         return ()
     products = lines.products(0, n_users, np.zeros(lines.shape[0]))
     return (RowPart(products * n_users / (n_users - 1), max(1.0, grouping.effective - 1)),)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,10 +24,11 @@ from pepbench.errors import PepbenchError
 from pepbench.kernels import compiled
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.uint32]
 
 _DIGIT = 11
-"""Bits of a radix: its counters (2,048) stay in the first-level cache."""
-_PASSES = 3
+"""Most bits of a radix: as many rows are written to at once as there are digits, 2 to this power,
+and more of them than the caches have lines make a pass slower than two short ones."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Classes:
     position: NDArray[np.uint32]
     n_positive: int
     n_negative: int
+
+    def placements(self, counts: Counts) -> Floats:
+        """What :func:`counted` counts as shares of the other class, (n,), positive rows first."""
+        shares = counts.astype(np.float64)
+        shares[: self.n_positive] /= 2 * self.n_negative
+        shares[self.n_positive :] /= 2 * self.n_positive
+        return shares
 
 
 def classes_of(labels: ArrayLike) -> Classes:
@@ -73,8 +81,10 @@ def classes_of(labels: ArrayLike) -> Classes:
     return Classes(position.astype(np.uint32), n_positive, len(values) - n_positive)
 
 
-def placed(classes: Classes, scores: NDArray[Any]) -> tuple[float, Floats]:
-    """AUC and placements of one score vector, by one sort.
+def counted(
+    classes: Classes, scores: NDArray[Any], scratch: NDArray[np.uint64] | None = None
+) -> tuple[float, Counts]:
+    """AUC and placements of one score vector as whole numbers, by one sort.
 
     Single-precision scores take a radix sort, others numpy's.
 
@@ -84,11 +94,15 @@ def placed(classes: Classes, scores: NDArray[Any]) -> tuple[float, Floats]:
         Of the labels.
     scores
         (n,) numbers, higher means positive. Only their order matters.
+    scratch
+        (2, n) to sort single-precision scores in: for long vectors, half of the time would go to
+        asking the system for memory. The counts may lie in it, and hold until its next use.
 
     Returns
     -------
     float, numpy.ndarray
-        The AUC, exact up to one rounding, and (n,) placements, positive rows first.
+        The AUC, exact up to one rounding, and (n,) of twice the number of rows of the other class
+        that are ranked below a positive row, above a negative row; positive rows first.
 
     Raises
     ------
@@ -97,7 +111,9 @@ def placed(classes: Classes, scores: NDArray[Any]) -> tuple[float, Floats]:
 
     Examples
     --------
-    >>> placed(classes_of([0, 1, 0, 1]), np.array([0.1, 0.4, 0.4, 0.8]))
+    >>> classes = classes_of([0, 1, 0, 1])
+    >>> auc, counts = counted(classes, np.array([0.1, 0.4, 0.4, 0.8]))
+    >>> auc, classes.placements(counts)
     (0.875, array([0.75, 1.  , 1.  , 0.75]))
     """
     if np.shape(scores) != np.shape(classes.position):
@@ -108,78 +124,114 @@ def placed(classes: Classes, scores: NDArray[Any]) -> tuple[float, Floats]:
     if np.isnan(np.min(scores)):
         raise PepbenchError("scores must be numbers, got NaN")
     if scores.dtype == np.float32:
-        keys, positions = _radix_sorted(
-            np.ascontiguousarray(scores).view(np.uint32), classes.position
-        )
+        if scratch is None:
+            scratch = np.empty((2, len(scores)), np.uint64)
+        rows, spare = _sorted_singles(classes, scores, scratch)
+        counts = spare.view(np.uint32)[: len(scores)]
     else:
-        order = np.argsort(scores)
-        keys, positions = scores[order], classes.position[order]
-    line = np.empty(len(scores))
-    twice = _place(keys, positions, classes.n_positive, line)
-    return twice / (2 * classes.n_positive * classes.n_negative), line
+        rows, counts = _sorted(classes, scores), np.empty(len(scores), np.uint32)
+    twice = _count(rows, classes.n_positive, counts)
+    return twice / (2 * classes.n_positive * classes.n_negative), counts
+
+
+def _sorted(classes: Classes, scores: NDArray[Any]) -> NDArray[np.uint64]:
+    """Rows in ascending order: a number that ties share in the high half, the position in the low.
+
+    One word holds both, so that a sort moves each row once.
+    """
+    order = np.argsort(scores)
+    ordered = scores[order]
+    ranks = np.zeros(len(scores), np.uint64)
+    np.cumsum(ordered[1:] != ordered[:-1], out=ranks[1:])
+    return (ranks << np.uint64(32)) | classes.position[order]
+
+
+def _sorted_singles(
+    classes: Classes, scores: NDArray[np.float32], scratch: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The same for single precision, in linear time; and the half of ``scratch`` that is free."""
+    bits = np.ascontiguousarray(scores).view(np.uint32)
+    n_bits = int(_join(bits, classes.position, scratch[0])).bit_length()
+    n_passes = -(-n_bits // _DIGIT)
+    digit = -(-n_bits // max(1, n_passes))
+    return _radix_sorted(scratch[0], scratch[1], digit, n_passes)
+
+
+@compiled
+def _ordered(bits: np.uint32) -> np.uint32:
+    """A number whose order is that of the float with these bits; the two zeros are equal."""
+    if bits == np.uint32(0x80000000):
+        bits = np.uint32(0)
+    return ~bits if bits >> np.uint32(31) else bits | np.uint32(0x80000000)
+
+
+@compiled
+def _join(bits: NDArray[np.uint32], position: Counts, rows: NDArray[np.uint64]) -> int:
+    """Fill ``rows`` with keys (high) and positions (low); returns the largest key.
+
+    Keys are in the order of the floats whose bit patterns are given, and start at zero.
+    """
+    least, largest = np.uint32(0xFFFFFFFF), np.uint32(0)
+    for i in range(len(bits)):
+        key = _ordered(bits[i])
+        least, largest = min(least, key), max(largest, key)
+    for i in range(len(bits)):
+        key = _ordered(bits[i]) - least
+        rows[i] = (np.uint64(key) << np.uint64(32)) | np.uint64(position[i])
+    return int(largest - least)
 
 
 @compiled
 def _radix_sorted(
-    bits: NDArray[np.uint32], payload: NDArray[np.uint32]
-) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Bit patterns of floats in ascending order of the floats, as keys, and their payload."""
-    n = len(bits)
-    keys, spare_keys = np.empty(n, np.uint32), np.empty(n, np.uint32)
-    carried, spare = payload.copy(), np.empty(n, np.uint32)
-    counts = np.zeros((_PASSES, 1 << _DIGIT), np.int64)
-    mask = np.uint32((1 << _DIGIT) - 1)
-    for i in range(n):
-        value = bits[i]
-        # The two zeros are equal numbers; the order of negative floats is that of flipped bits.
-        if value == np.uint32(0x80000000):
-            value = np.uint32(0)
-        key = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
-        keys[i] = key
-        for turn in range(_PASSES):
-            counts[turn, (key >> np.uint32(turn * _DIGIT)) & mask] += 1
-    for turn in range(_PASSES):
+    rows: NDArray[np.uint64], spare: NDArray[np.uint64], digit: int, n_passes: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Put ``rows`` in the order of their keys, by ``n_passes`` digits of ``digit`` bits.
+
+    Returns whichever array holds them, and the other one.
+    """
+    mask = np.uint64((1 << digit) - 1)
+    starts = np.zeros((n_passes, 1 << digit), np.int64)
+    for i in range(len(rows)):
+        for turn in range(n_passes):
+            starts[turn, (rows[i] >> np.uint64(32 + turn * digit)) & mask] += 1
+    for turn in range(n_passes):
         total = 0
-        for digit in range(1 << _DIGIT):
-            count = counts[turn, digit]
-            counts[turn, digit] = total
+        for value in range(1 << digit):
+            count = starts[turn, value]
+            starts[turn, value] = total
             total += count
-        shift = np.uint32(turn * _DIGIT)
-        starts = counts[turn]
-        for i in range(n):
-            key = keys[i]
-            digit = (key >> shift) & mask
-            place = starts[digit]
-            starts[digit] = place + 1
-            spare_keys[place] = key
-            spare[place] = carried[i]
-        keys, spare_keys = spare_keys, keys
-        carried, spare = spare, carried
-    return keys, carried
+        shift = np.uint64(32 + turn * digit)
+        places = starts[turn]
+        for i in range(len(rows)):
+            row = rows[i]
+            value = (row >> shift) & mask
+            spare[places[value]] = row
+            places[value] += 1
+        rows, spare = spare, rows
+    return rows, spare
 
 
 @compiled
-def _place(keys: NDArray[Any], positions: NDArray[np.uint32], n_positive: int, line: Floats) -> int:
-    """Fill placements from rows in ascending order; returns twice the number of ordered pairs.
+def _count(rows: NDArray[np.uint64], n_positive: int, counts: Counts) -> int:
+    """Fill ``counts`` from rows in ascending order; returns twice the number of ordered pairs.
 
-    ``positions`` below ``n_positive`` are positive rows. Pairs are counted in integers.
+    Positions below ``n_positive`` are positive rows.
     """
-    n = len(keys)
-    n_negative = n - n_positive
-    start, positives, negatives, twice = 0, 0, 0, 0
+    n = len(rows)
+    start, positives, twice = 0, 0, 0
     while start < n:
+        key = rows[start] >> np.uint64(32)
         stop, tied = start, 0
-        while stop < n and keys[stop] == keys[start]:
-            if positions[stop] < n_positive:
-                tied += 1
+        while stop < n and rows[stop] >> np.uint64(32) == key:
+            tied += int(np.uint32(rows[stop]) < n_positive)
             stop += 1
         tied_negatives = stop - start - tied
-        below = (2 * negatives + tied_negatives) / (2 * n_negative)
-        above = (2 * (n_positive - positives) - tied) / (2 * n_positive)
+        below = 2 * (start - positives) + tied_negatives
+        above = 2 * (n_positive - positives) - tied
         for i in range(start, stop):
-            line[positions[i]] = below if positions[i] < n_positive else above
-        twice += tied * (2 * negatives + tied_negatives)
+            position = np.uint32(rows[i])
+            counts[position] = below if position < n_positive else above
+        twice += tied * below
         positives += tied
-        negatives += tied_negatives
         start = stop
     return twice

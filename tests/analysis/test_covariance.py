@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pepbench.analysis.covariance import measure
@@ -67,6 +68,26 @@ def test_a_temporary_file_gives_what_memory_gives(sample, by_user):
             np.testing.assert_allclose(part.covariance, other.covariance, rtol=1e-5)
     a, b = (compare_runs(found.auc, (0, 1), (2, 3)) for found in (inside, outside))
     assert a.standard_error == pytest.approx(b.standard_error, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("in_memory", [2**28, 0])
+def test_auc_covariances_are_sun_and_xus_to_twelve_digits(kind, in_memory):
+    rng = np.random.default_rng(5)
+    labels = rng.random(20_000) < 0.2
+    scores = rng.random(20_000) + 0.3 * labels + 0.1 * rng.standard_normal((3, 20_000))
+    scores = np.round(scores, 4).astype(kind)
+    positive, negative = scores[:, labels], scores[:, ~labels]
+    m, n = positive.shape[1], negative.shape[1]
+    ranks = rankdata(np.hstack([positive, negative]), axis=1)
+    v10 = (ranks[:, :m] - rankdata(positive, axis=1)) / n
+    v01 = 1 - (ranks[:, m:] - rankdata(negative, axis=1)) / m
+    found = measured(labels, scores, in_memory=in_memory, log_loss=False).auc
+    np.testing.assert_allclose(found.means, v10.mean(axis=1), rtol=1e-13)
+    for part, components in zip(found.parts, (v10, v01), strict=True):
+        np.testing.assert_allclose(
+            part.covariance, np.cov(components) / components.shape[1], rtol=1e-12
+        )
 
 
 def test_products_are_those_of_centred_lines_in_any_blocks():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pepbench.analysis.placements import classes_of, placed
+from pepbench.analysis.placements import classes_of, counted
 from pepbench.analysis.significance import (
     compare,
     direction,
@@ -19,7 +19,7 @@ from pepbench.errors import PepbenchError
 
 
 def auc(labels, scores):
-    return placed(classes_of(labels), np.asarray(scores))[0]
+    return counted(classes_of(labels), np.asarray(scores))[0]
 
 
 def kernel(positive: float, negative: float) -> float:
@@ -69,9 +69,12 @@ def test_one_seed_each_is_delongs_test_by_brute_force_over_all_pairs(sample):
 @settings(deadline=None)
 def test_auc_and_placements_equal_independent_answers(sample, single):
     labels, scores = sample
-    _, line = placed(classes_of(labels), scores.astype(np.float32) if single else scores)
+    classes = classes_of(labels)
+    _, counts = counted(classes, scores.astype(np.float32) if single else scores)
     np.testing.assert_allclose(
-        line, np.concatenate(brute_force_components(labels, scores)), atol=1e-12
+        classes.placements(counts),
+        np.concatenate(brute_force_components(labels, scores)),
+        atol=1e-12,
     )
     assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
@@ -189,7 +192,7 @@ def test_degrees_of_freedom_without_seeds_are_welchs(rng, labels):
     """The AUC's variance is a Welch sum over the two classes, so scipy knows the answer."""
     a, b = noisy(rng, labels, 1)[0], noisy(rng, labels, 1)[0]
     classes = classes_of(labels)
-    line = placed(classes, a)[1] - placed(classes, b)[1]
+    line = np.subtract(*(classes.placements(counted(classes, s)[1]) for s in (a, b)))
     split = classes.n_positive
     welch = stats.ttest_ind(line[:split], line[split:], equal_var=False)
     assert compare(labels, a, b).degrees_of_freedom == pytest.approx(welch.df)
