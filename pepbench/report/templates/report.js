@@ -86,7 +86,7 @@ for (const choice of document.querySelectorAll('input[name="cost"]'))
 
 const valueOf = (row, index, numeric) => {
   const cell = row.cells[index];
-  if (!numeric) return cell.textContent.trim();
+  if (!numeric) return cell.dataset.word ?? cell.textContent.trim();
   return cell.dataset.sort ? Number(cell.dataset.sort) : NaN;
 };
 
@@ -150,8 +150,10 @@ dark.addEventListener("change", () => {
   paintMarks();
   redraw();
 });
+const reasons = document.querySelectorAll("details.why");
 addEventListener("beforeprint", () => {
   printing = true;
+  for (const reason of reasons) reason.open = true;
   if (dark.matches) redraw();
 });
 addEventListener("afterprint", () => {
