@@ -62,7 +62,7 @@ def critical_panels(
         stems = base.mark_rule(strokeWidth=1).encode(x2=alt.datum(0.7))
         points = base.mark_point(size=80, filled=True).encode(shape=shape(all_marks))
         layers = [stems, points, *_bars(ordered, cliques[cliques["budget"] == budget], x)]
-        panels[(str(budget),)] = alt.LayerChart(
+        panels[(f"at {budget}",)] = alt.LayerChart(
             layer=layers,
             width=_WIDTH,
             height=_ROW * len(ordered),

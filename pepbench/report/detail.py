@@ -124,6 +124,15 @@ def rank_rows(ranks: RankTables, descriptive: bool) -> list[Row]:
     ]
 
 
+def rank_test_sentences(tests: pd.DataFrame) -> list[str]:
+    """What was tested over data sets, a sentence for each budget."""
+    return [
+        f"At {row['budget']}, {row['methods']} methods on {row['blocks']} data sets: Friedman's "
+        f"p = {row['p']:.2g}, critical difference {row['critical_difference']:.2f} (Nemenyi)."
+        for row in tests.to_dict("records")
+    ]
+
+
 def rank_pair_rows(ranks: RankTables) -> list[Row]:
     """Pairs of methods over the data sets of the tested budgets."""
     return [
@@ -206,6 +215,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
         yield "## Across data sets"
     if tested:
         yield "![Mean ranks](critical-difference.svg)"
+        yield "\n".join(f"* {escape(words)}" for words in rank_test_sentences(ranks.tests))
         yield _table(tested, ("budget", "method"))
         yield _table(rank_pair_rows(ranks), ("budget", "method", "other"))
         yield (

@@ -13,6 +13,7 @@ from pepbench.report.detail import (
     hypervolume_sentence,
     rank_pair_rows,
     rank_rows,
+    rank_test_sentences,
     size_rows,
     units,
 )
@@ -87,6 +88,7 @@ def rank_section(findings: Findings) -> dict[str, Any]:
     """Ranks over data sets: tested with their pairs, and descriptive; empty lists if none."""
     ranks = findings.analysis.ranks
     return {
+        "tests": rank_test_sentences(ranks.tests),
         "tested": rank_rows(ranks, False),
         "pairs": rank_pair_rows(ranks),
         "descriptive": rank_rows(ranks, True),
