@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.pareto import on_front
-from pepbench.report.labels import places
+from pepbench.report.labels import DIAGONAL, places
 from pepbench.report.palette import Mark, marks
 from pepbench.report.style import (
     GREY,
@@ -37,6 +37,10 @@ _SIDE: dict[str, dict[str, Any]] = {
     "left": {"align": "right", "dx": -8},
     "above": {"align": "center", "dy": -14},
     "below": {"align": "center", "dy": 14},
+    "upper right": {"align": "left", "dx": 8, "dy": -DIAGONAL},
+    "upper left": {"align": "right", "dx": -8, "dy": -DIAGONAL},
+    "lower right": {"align": "left", "dx": 8, "dy": DIAGONAL},
+    "lower left": {"align": "right", "dx": -8, "dy": DIAGONAL},
 }
 
 
