@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.pareto import on_front
-from pepbench.report.labels import places
+from pepbench.report.labels import DIAGONAL, places
 from pepbench.report.palette import Mark, marks
 from pepbench.report.style import (
     GREY,
@@ -37,6 +37,10 @@ _SIDE: dict[str, dict[str, Any]] = {
     "left": {"align": "right", "dx": -8},
     "above": {"align": "center", "dy": -14},
     "below": {"align": "center", "dy": 14},
+    "upper right": {"align": "left", "dx": 8, "dy": -DIAGONAL},
+    "upper left": {"align": "right", "dx": -8, "dy": -DIAGONAL},
+    "lower right": {"align": "left", "dx": 8, "dy": DIAGONAL},
+    "lower left": {"align": "right", "dx": -8, "dy": DIAGONAL},
 }
 
 
@@ -77,12 +81,17 @@ TOOLTIPS = {
     "delta_high": ("ΔAUC to", "+.5f"),
     "p_holm": ("p (Holm)", ".2g"),
     "verdict": ("verdict", ""),
+    "verdict_note": ("of the verdict", ""),
     "on_front": ("on the front", ""),
+    "parameters_front": ("chance on the front of parameters", ""),
+    "bytes_front": ("… of bytes", ""),
+    "time_front": ("… of parameters and time", ""),
     "search_seconds": ("search, s", ".1f"),
     "train_seconds": ("training, s", ".1f"),
     "peak_memory_mib": ("peak memory, MiB", ".0f"),
 }
-"""Title and format of what hovering tells, by column of the leaderboard."""
+"""Title and format of what hovering tells, by column of the leaderboard, or of what
+:func:`pepbench.report.page_detail.with_detail` adds to it."""
 
 
 def pareto_chart(frame: pd.DataFrame, name: str = "pareto") -> alt.VConcatChart:

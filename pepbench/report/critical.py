@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -14,26 +16,20 @@ _WIDTH, _ROW = 330, 22
 def critical_chart(
     ranks: pd.DataFrame, tests: pd.DataFrame, cliques: pd.DataFrame
 ) -> alt.VConcatChart:
-    """Mean ranks, a panel for each budget, with bars over methods that are not told apart.
+    """Mean ranks, a panel for each tested budget, with bars over methods that are not told apart.
 
     Parameters
     ----------
-    ranks
-        ``budget``, ``method``, ``mean_rank`` (1 is the best), ``blocks`` (data sets),
-        ``descriptive`` (whether there are too few for a test).
-    tests
-        ``budget``, ``p`` (Friedman's), ``critical_difference`` (Nemenyi's); a row for each budget
-        that was tested.
-    cliques
-        ``budget``, ``from_rank``, ``to_rank``: the groups within the critical difference.
+    ranks, tests, cliques
+        As :class:`pepbench.analysis.ranks.RankTables` describes them. Budgets without a test are
+        not drawn: their ranks are descriptive.
 
     References
     ----------
     Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006).
     """
     lines = [
-        "1 is the best. Grey bars: groups within Nemenyi's critical difference.",
-        "Descriptive: too few data sets for a test.",
+        "1 is the best. Grey bars join methods within Nemenyi's critical difference.",
     ]
     panels = list(critical_panels(ranks, tests, cliques).values())
     return composed(panels, 2, "Mean rank over data sets", lines)
@@ -45,7 +41,8 @@ def critical_panels(
     """The panels of :func:`critical_chart`, by budget."""
     all_marks = marks(ranks["method"])
     panels: dict[tuple[str, ...], Panel] = {}
-    for budget, block in ranks.groupby("budget", sort=False):
+    for test in tests.to_dict("records"):
+        budget, block = test["budget"], ranks[ranks["budget"] == test["budget"]]
         ordered = block.sort_values(["mean_rank", "method"])
         most = max(2, len(ordered))
         x = alt.Scale(domain=[0.7, most + 0.3], nice=False)
@@ -65,11 +62,11 @@ def critical_panels(
         stems = base.mark_rule(strokeWidth=1).encode(x2=alt.datum(0.7))
         points = base.mark_point(size=80, filled=True).encode(shape=shape(all_marks))
         layers = [stems, points, *_bars(ordered, cliques[cliques["budget"] == budget], x)]
-        panels[(str(budget),)] = alt.LayerChart(
+        panels[(f"at {budget}",)] = alt.LayerChart(
             layer=layers,
             width=_WIDTH,
             height=_ROW * len(ordered),
-            title=_title(str(budget), ordered, tests),
+            title=_title(test),
         )
     return panels
 
@@ -91,14 +88,9 @@ def _bars(ordered: pd.DataFrame, cliques: pd.DataFrame, x: alt.Scale) -> list[al
     return bars
 
 
-def _title(budget: str, ordered: pd.DataFrame, tests: pd.DataFrame) -> alt.TitleParams:
-    here = tests[tests["budget"] == budget]
-    blocks = int(ordered["blocks"].max())
-    words = f"{blocks} data sets: descriptive"
-    if len(here):
-        row = here.iloc[0]
-        words = (
-            f"{blocks} data sets, Friedman p = {row['p']:.2g}, "
-            f"critical difference {row['critical_difference']:.2f}"
-        )
-    return alt.TitleParams(text=f"at {budget}", subtitle=words, subtitleColor=INK)
+def _title(test: dict[Any, Any]) -> alt.TitleParams:
+    words = (
+        f"{test['blocks']} data sets, Friedman p = {test['p']:.2g}, "
+        f"critical difference {test['critical_difference']:.2f}"
+    )
+    return alt.TitleParams(text=f"at {test['budget']}", subtitle=words, subtitleColor=INK)

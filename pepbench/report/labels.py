@@ -14,12 +14,24 @@ _CHARACTER, _LINE, _GAP = 6.6, 13.0, 8.0
 """Pixels of a character and of a line at the charts' font size, and from a point to its label."""
 _POINT = 5.0
 _COVERED, _OUTSIDE = 1.0, 1000.0
-_SIDES = ("right", "left", "above", "below")
+_SIDES = {
+    "right": (1, 0),
+    "left": (-1, 0),
+    "above": (0, -1),
+    "below": (0, 1),
+    "upper right": (1, -1),
+    "upper left": (-1, -1),
+    "lower right": (1, 1),
+    "lower left": (-1, 1),
+}
+"""Sides of a point, and which way the label lies from it, to the right and downwards."""
+DIAGONAL = 9.0
+"""Pixels that the middle of a label on a diagonal side lies above or below its point."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a label goes: beside the point ``index``, on one of its four sides."""
+    """Where a label goes: beside the point ``index``, on one of its sides."""
 
     index: int
     side: str
@@ -61,17 +73,19 @@ def places(
             for place, side in enumerate(_SIDES)
         ]
         _, index, place = min(options)
-        chosen[name] = Place(index, _SIDES[place])
+        side = list(_SIDES)[place]
+        chosen[name] = Place(index, side)
         # A label over another cannot be read; one over a point or a line can.
-        box = np.array([_box(points[index], _SIDES[place], name)] * 6)
+        box = np.array([_box(points[index], side, name)] * 6)
         taken = np.vstack([taken, box])
     return chosen
 
 
 def _box(point: Floats, side: str, name: str) -> tuple[float, float, float, float]:
-    width, (x, y) = _CHARACTER * len(name), point
-    left = {"right": x + _GAP, "left": x - _GAP - width}.get(side, x - width / 2)
-    top = {"above": y - _GAP - _LINE, "below": y + _GAP}.get(side, y - _LINE / 2)
+    width, (x, y), (right, down) = _CHARACTER * len(name), point, _SIDES[side]
+    left = (x - _GAP - width, x - width / 2, x + _GAP)[right + 1]
+    offset = DIAGONAL if right else _GAP + _LINE / 2
+    top = y + down * offset - _LINE / 2
     return left, top, left + width, top + _LINE
 
 

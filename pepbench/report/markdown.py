@@ -16,7 +16,7 @@ from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.report.words import decimals, percent, summary
 
 if TYPE_CHECKING:
-    from pepbench.report.pair import Pair
+    from pepbench.report.leading import Lead
 
 _BY_INTERVAL = {
     "auc": ("auc_low", "auc_high", ""),
@@ -61,7 +61,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
 def leaderboard_markdown(
     frame: pd.DataFrame,
     fronts: list[dict[str, Any]],
-    leading: Sequence[Pair] = (),
+    leading: Sequence[Lead] = (),
     alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> str:
@@ -72,7 +72,7 @@ def leaderboard_markdown(
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
     leading
-        Of :func:`pepbench.report.pair.leading_pairs`.
+        Of :func:`pepbench.report.leading.leads`.
     alpha, margin
         Those that they were computed with.
     """
@@ -127,7 +127,7 @@ def _cell(column: str, row: dict[Any, Any]) -> str:
 
 
 def _findings(
-    frame: pd.DataFrame, fronts: list[dict[str, Any]], leading: Sequence[Pair], margin: float
+    frame: pd.DataFrame, fronts: list[dict[str, Any]], leading: Sequence[Lead], margin: float
 ) -> list[str]:
     known = {(front["dataset"], front["backbone"]): front for front in fronts}
     findings = []
@@ -157,15 +157,20 @@ def _reading(alpha: float, margin: float) -> str:
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
 * **auc**, **log_loss**: test figures, mean over **seeds**. **auc_low** to **auc_high** and
-  **delta_low** to **delta_high** are {level} intervals over test rows (DeLong) and seeds; with one
-  seed, over rows only.
+  **delta_low** to **delta_high** are {level} intervals over test rows (DeLong), or over users
+  where the data set has them, and seeds; with one seed, over rows or users only.
 * **delta_auc** is the method's AUC minus the full table's, on the same test rows. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
-* **verdict**: *better* or *worse* if p_holm < {alpha:g}; else *equivalent* if the difference is
-  shown to be within ±{margin:g} (two one-sided tests, Holm); else *undecided*, which means that the
-  data do not tell, not that the methods are the same.
+* **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
+  tests), even where it is also shown not to be zero; else *better* or *worse* if
+  p_holm < {alpha:g}; else *non-inferior* if the AUC is shown to be less than {margin:g} below the
+  full table's (one-sided); else *undecided*, which means that the data do not tell, not that the
+  methods are the same. Each kind of test is adjusted (Holm) over the methods of one data set,
+  backbone and budget.
+* **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
+  set, backbone and budget.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided, at {alpha:g} for each budget).
+  full table's (one-sided at {alpha:g}, from the largest budget down until one is not).
 * **on_front**: no other cell of the data set and backbone is at least as good in both
   parameters and AUC, and better in one.
 * **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;

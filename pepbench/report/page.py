@@ -17,8 +17,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.report.charts import COSTS, pareto_panels
 from pepbench.report.citations import method_cards
+from pepbench.report.critical import critical_panels
 from pepbench.report.curves import curve_panels, trial_panels
 from pepbench.report.forest import forest_panels
+from pepbench.report.page_detail import (
+    comparison_tables,
+    rank_section,
+    size_tables,
+    summaries,
+    with_detail,
+)
 from pepbench.report.page_tables import (
     gain_rows,
     leaderboard_rows,
@@ -30,7 +38,7 @@ from pepbench.report.palette import DARK, marks
 from pepbench.report.style import Panel, page_spec, unchecked
 from pepbench.report.summary import Findings
 from pepbench.report.tuning import curves_frame, gains_frame, trials_frame
-from pepbench.report.words import percent, summary
+from pepbench.report.words import percent
 
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
 _SYMBOLS = {
@@ -60,8 +68,8 @@ def report_html(findings: Findings, folder: Path) -> str:
 
 
 def _rendered(findings: Findings, folder: Path) -> str:
-    frame, records = findings.frame, findings.runs.records
-    trials = trials_frame(records)
+    frame, records = with_detail(findings), findings.runs.records
+    trials, ranks = trials_frame(records), findings.analysis.ranks
     specs: list[dict[str, Any]] = []
     template = _environment().get_template("report.html")
     return template.render(
@@ -69,7 +77,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         script=_asset("report.js"),
         library=_library(),
         title=", ".join(dict.fromkeys(frame["dataset"])),
-        summary=summary(frame, findings.fronts, findings.leading).items(),
+        summary=summaries(findings).items(),
         methods=[
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
             for name, mark in marks(frame["method"]).items()
@@ -86,12 +94,17 @@ def _rendered(findings: Findings, folder: Path) -> str:
             }
             for name in COSTS
         ],
-        hypervolumes=findings.fronts,
+        sizes=size_tables(findings),
         forest=_charts(specs, forest_panels(frame), "Difference of AUC"),
         curves=_charts(specs, curve_panels(curves_frame(records), frame), "Learning curves"),
         trials=_charts(specs, trial_panels(trials, frame), "Tuning trials"),
-        rows=leaderboard_rows(findings, folder),
+        rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
+        comparisons=comparison_tables(findings),
+        ranks=rank_section(findings),
+        critical=_charts(
+            specs, critical_panels(ranks.ranks, ranks.tests, ranks.cliques), "Mean ranks"
+        ),
         gains=gain_rows(gains_frame(trials)),
         widths=findings.recovery.frame.to_dict("records"),
         cards=method_cards(frame["method"]),

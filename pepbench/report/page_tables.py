@@ -12,36 +12,31 @@ import pandas as pd
 
 from pepbench.records import Record
 from pepbench.report.runs import Runs
-from pepbench.report.summary import Findings
 from pepbench.report.tuning import by_cell
 from pepbench.report.words import duration, percent, short_count, with_interval
 
 Row = dict[str, Any]
 
-NUMERIC = ("parameters", "share", "bytes", "auc", "delta", "p_holm", "seconds", "memory")
-"""Columns of the page's leaderboard that are sorted by number."""
 
-
-def leaderboard_rows(findings: Findings, folder: Path) -> list[Row]:
+def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]:
     """A row for each cell: ``text`` to read, ``sort`` to sort by, links to its final runs.
 
     Parameters
     ----------
-    findings
-        All that is said.
+    frame
+        Of :func:`pepbench.report.page_detail.with_detail`.
+    runs
+        Where the records are.
     folder
         Where the page will be: links are relative to it.
     """
-    runs = findings.runs
     finals = {
         name: [record for record in members if record.test is not None]
         for name, members in by_cell(runs.records).items()
     }
-    budgets = {
-        budget: place for place, budget in enumerate(dict.fromkeys(findings.frame["budget"]))
-    }
+    budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
     rows = []
-    for cell in findings.frame.to_dict("records"):
+    for cell in frame.to_dict("records"):
         name = (cell["dataset"], cell["backbone"], cell["method"], cell["budget"])
         known = not pd.isna(cell["parameters"])
         seconds = cell["search_seconds"] + cell["train_seconds"]
@@ -53,6 +48,7 @@ def leaderboard_rows(findings: Findings, folder: Path) -> list[Row]:
             "auc": cell["auc"],
             "delta": cell["delta_auc"],
             "p_holm": cell["p_holm"],
+            "chance": cell["front_probability"],
             "seconds": seconds,
             "memory": cell["peak_memory_mib"],
         }
@@ -72,6 +68,7 @@ def leaderboard_rows(findings: Findings, folder: Path) -> list[Row]:
                 "seconds": "" if math.isnan(seconds) else duration(seconds),
                 "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
                 "front": bool(cell["on_front"]),
+                "chance": cell["parameters_front"],
                 "runs": _links(finals.get(name, []), runs, folder),
                 "sort": {key: _number(value) for key, value in numbers.items()},
             }
@@ -171,10 +168,15 @@ def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[Row]:
 
 def _place(cell: dict[Any, Any] | None) -> Row:
     if cell is None:
-        return {"verdict": "", "delta": ""}
+        return {"verdict": "", "delta": "", "note": "", "reason": ""}
     verdict = cell["verdict"] if cell["status"] == "ok" else cell["status"]
     delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
-    return {"verdict": verdict or "not compared", "delta": delta}
+    return {
+        "verdict": verdict or "not compared",
+        "delta": delta,
+        "note": cell["verdict_note"],
+        "reason": cell["reason"],
+    }
 
 
 def _figure(value: float, form: str) -> str:

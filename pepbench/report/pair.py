@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.significance import ALPHA, MARGIN, Comparison, compare, verdict
+from pepbench.analysis.power import seeds_to_decide
+from pepbench.analysis.significance import (
+    ALPHA,
+    MARGIN,
+    Comparison,
+    compare,
+    direction,
+    verdict,
+)
 from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
 from pepbench.report.runs import Runs
 
@@ -34,6 +42,10 @@ class Pair:
         Of the test split; 0 if its labels are not there.
     note
         Why there is no comparison; else empty.
+    direction
+        As :func:`~pepbench.analysis.significance.direction`.
+    seeds_to_decide
+        As :func:`~pepbench.analysis.power.seeds_to_decide`, where the verdict is ``undecided``.
     """
 
     a: Cell
@@ -45,6 +57,8 @@ class Pair:
     rows: int
     positives: int
     note: str
+    direction: str = ""
+    seeds_to_decide: float = math.nan
 
 
 def paired(runs: Runs, a: Cell, b: Cell, alpha: float = ALPHA, margin: float = MARGIN) -> Pair:
@@ -67,40 +81,9 @@ def paired(runs: Runs, a: Cell, b: Cell, alpha: float = ALPHA, margin: float = M
     except (ValueError, KeyError, PepbenchError) as error:
         return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, str(error))
     words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior, alpha)
-    return Pair(a, b, found, words, aucs[0], aucs[1], rows, positives, "")
-
-
-def leading_pairs(runs: Runs, frame: pd.DataFrame) -> list[Pair]:
-    """The best and the second-best method of each data set, backbone and budget.
-
-    Parameters
-    ----------
-    runs
-        Where the predictions are.
-    frame
-        The leaderboard, in its order: best AUC first within a budget.
-
-    Returns
-    -------
-    list of Pair
-        In the order of the leaderboard; budgets with fewer than two finished methods are left out.
-    """
-    cells = {
-        (cell.dataset, cell.backbone, cell.method, cell.budget): cell
-        for cell in cells_of(runs.records)
-    }
-    pairs = []
-    done = frame[(frame["status"] == "ok") & frame["auc"].notna()]
-    for (dataset, backbone, budget), block in done.groupby(
-        ["dataset", "backbone", "budget"], sort=False
-    ):
-        if len(block) > 1:
-            first, second = (
-                cells[str(dataset), str(backbone), str(method), str(budget)]
-                for method in block["method"].iloc[:2]
-            )
-            pairs.append(paired(runs, first, second))
-    return pairs
+    shown = direction(found.difference, found.p, alpha)
+    seeds = seeds_to_decide(found.estimate, margin, alpha) if words == "undecided" else math.nan
+    return Pair(a, b, found, words, aucs[0], aucs[1], rows, positives, "", shown, seeds)
 
 
 def chosen_pairs(

@@ -14,6 +14,7 @@ from rich.text import Text
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.report.pair import Pair
 from pepbench.report.terminal import STYLES, Symbols, symbols_for
+from pepbench.report.words import verdict_note
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ class PairView:
         else:
             for name, value in _facts(pair, symbols, self.alpha, self.margin):
                 yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
+            note = verdict_note(
+                pair.verdict, pair.direction, pair.seeds_to_decide, pair.comparison.basis
+            )
             yield Text.assemble(
-                ("verdict               ", "dim"), (pair.verdict, STYLES.get(pair.verdict, ""))
+                (f"{'verdict':<22}", "dim"),
+                (pair.verdict, STYLES.get(pair.verdict, "")),
+                f" ({note})" if note else "",
             )
         yield Text()
 
@@ -71,6 +77,8 @@ def pair_json(pair: Pair) -> dict[str, Any]:
             if isinstance(value, bool | int | float | str)
         },
         "verdict": pair.verdict,
+        "direction": pair.direction,
+        "seeds_to_decide": pair.seeds_to_decide if math.isfinite(pair.seeds_to_decide) else None,
         "note": pair.note,
     }
 
@@ -103,7 +111,7 @@ def _facts(pair: Pair, symbols: Symbols, alpha: float, margin: float) -> Iterato
     assert found is not None
     level = f"{100 * (1 - alpha):g}%"
     yield f"{symbols.delta} AUC", f"{found.difference:+.5f}"
-    yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}"
+    yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
     yield "p of no difference", f"{found.p:.3g} (not adjusted for other pairs)"

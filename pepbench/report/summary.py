@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.leaderboard import COLUMNS, analyse, fronts
+from pepbench.analysis.leaderboard import COLUMNS, Analysis, analyse, fronts
 from pepbench.analysis.recovery import RECOVERY_COLUMNS, Recovery, recover
-from pepbench.report.pair import Pair, leading_pairs
+from pepbench.report.leading import Lead, leads
 from pepbench.report.runs import Runs, open_runs
 
 
@@ -22,10 +22,10 @@ class Findings:
 
     Attributes
     ----------
-    frame, fronts
-        As :mod:`pepbench.analysis.leaderboard` describes them.
-    comparisons
-        Each cell against the reference.
+    analysis
+        The leaderboard, comparisons, fronts and ranks.
+    fronts
+        As :func:`pepbench.analysis.leaderboard.fronts` returns them.
     recovery
         As :mod:`pepbench.analysis.recovery` does.
     leading
@@ -34,12 +34,21 @@ class Findings:
         The records that it comes from.
     """
 
-    frame: pd.DataFrame
+    analysis: Analysis
     fronts: list[dict[str, Any]]
-    comparisons: pd.DataFrame
     recovery: Recovery
-    leading: list[Pair]
+    leading: list[Lead]
     runs: Runs
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The leaderboard."""
+        return self.analysis.frame
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """Each cell against the reference."""
+        return self.analysis.comparisons
 
 
 def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Findings:
@@ -73,11 +82,10 @@ def load_runs(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: N
                 f"no comparison: {row['note']}"
             )
     return Findings(
-        analysis.frame,
+        analysis,
         fronts(analysis.frame, analysis.comparisons),
-        analysis.comparisons,
         recover(runs.records, runs.files(warn)),
-        leading_pairs(runs, analysis.frame),
+        leads(analysis.frame, analysis.pairs, analysis.comparisons),
         runs,
     )
 

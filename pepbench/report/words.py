@@ -11,7 +11,7 @@ import pandas as pd
 from pepbench.analysis.significance import MARGIN
 
 if TYPE_CHECKING:
-    from pepbench.report.pair import Pair
+    from pepbench.report.leading import Lead
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -116,7 +116,7 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
 def summary(
     frame: pd.DataFrame,
     fronts: list[dict[str, Any]],
-    leading: Sequence[Pair],
+    leading: Sequence[Lead],
     margin: float = MARGIN,
 ) -> dict[tuple[str, str], list[str]]:
     """What a run comes to, in sentences, for each data set and backbone.
@@ -126,7 +126,7 @@ def summary(
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
     leading
-        Of :func:`pepbench.report.pair.leading_pairs`.
+        Of :func:`pepbench.report.leading.leads`.
     margin
         Of non-inferiority and equivalence.
 
@@ -143,9 +143,9 @@ def summary(
             "Nothing was compared with the full table, so nothing is said about parity."
         ]
         sentences += [
-            leading_sentence(pair, margin)
-            for pair in leading
-            if pair.a.block == (dataset, backbone)
+            leading_sentence(lead, margin)
+            for lead in leading
+            if (lead.dataset, lead.backbone) == (dataset, backbone)
         ]
         for status, words in (("infeasible", "not feasible"), ("failed", "failed")):
             missing = block[block["status"] == status]
@@ -158,19 +158,54 @@ def summary(
     return sections
 
 
-def leading_sentence(pair: Pair, margin: float = MARGIN) -> str:
+def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
     """Who leads at a budget, and whether the lead over the second is shown."""
-    a, b = pair.a, pair.b
-    lead = f"At {a.budget}, {a.method} has the highest AUC"
-    if pair.comparison is None:
-        return f"{lead}; it could not be compared with {b.method}: {pair.note}."
-    found = pair.comparison
-    delta = with_interval(found.difference, found.low, found.high, sign=True)
+    words = f"At {lead.budget}, {lead.first} has the highest AUC"
+    if not lead.verdict:
+        why = f": {lead.note}" if lead.note else ""
+        return f"{words}; it could not be compared with {lead.second}{why}."
+    figures = with_interval(lead.difference, lead.low, lead.high, sign=True)
+    note = verdict_note(lead.verdict, "", lead.seeds_to_decide, lead.basis)
+    known = f"({figures}; {note})" if note else f"({figures})"
     outcome = {
-        "better": f"its lead over {b.method} is shown ({delta})",
-        "equivalent": f"{b.method} is equivalent to it, within {margin:g} ({delta})",
-    }.get(pair.verdict, f"its lead over {b.method} is undecided ({delta})")
-    return f"{lead}; {outcome}."
+        "better": f"its lead over {lead.second} is shown {known}",
+        "equivalent": f"{lead.second} is equivalent to it, within {margin:g} {known}",
+        "non-inferior": f"its lead over {lead.second} is not shown {known}, but that "
+        f"{lead.noninferior} is not worse by {margin:g} or more is",
+    }.get(lead.verdict, f"its lead over {lead.second} is undecided {known}")
+    return f"{words}; {outcome}."
+
+
+def verdict_note(verdict: str, direction: str, seeds_to_decide: float, basis: str) -> str:
+    """What belongs beside a verdict; empty where there is nothing to add.
+
+    Parameters
+    ----------
+    verdict, direction, seeds_to_decide, basis
+        As in the frames of comparisons and pairs.
+
+    Examples
+    --------
+    >>> verdict_note("undecided", "", 12.0, "rows and seeds")
+    'about 12 seeds of each would decide'
+    >>> verdict_note("undecided", "", math.inf, "users and seeds")
+    'only more users would decide'
+    >>> verdict_note("equivalent", "lower", math.nan, "rows only")
+    'lower, by less than the margin; one seed: rows only'
+    """
+    unit = basis.split(" ")[0]
+    notes = []
+    if verdict == "equivalent" and direction:
+        notes.append(f"{direction}, by less than the margin")
+    if verdict == "undecided" and not math.isnan(seeds_to_decide):
+        notes.append(
+            f"about {seeds_to_decide:.0f} seeds of each would decide"
+            if math.isfinite(seeds_to_decide)
+            else f"only more {unit} would decide"
+        )
+    if basis.endswith(" only"):
+        notes.append(f"one seed: {basis}")
+    return "; ".join(notes)
 
 
 def times(factor: float) -> str:

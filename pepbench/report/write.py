@@ -6,12 +6,16 @@ import io
 from pathlib import Path
 
 import altair as alt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.records import write_atomically
 from pepbench.report.charts import COSTS, pareto_chart
+from pepbench.report.critical import critical_chart
 from pepbench.report.curves import curves_chart, trials_chart
+from pepbench.report.detail import detail_markdown
 from pepbench.report.forest import forest_chart
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
@@ -55,6 +59,12 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
             contents |= {f"{name}.svg": svg_bytes(chart), f"{name}.png": png_bytes(chart)}
     if len(findings.recovery.frame):
         contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
+    if len(findings.analysis.fronts.points):
+        contents["fronts.csv"] = _csv(findings.analysis.fronts.points)
+    if len(findings.comparisons):
+        contents["comparisons.csv"] = _csv(findings.comparisons)
+    if len(findings.analysis.pairs):
+        contents["pairs.csv"] = _csv(findings.analysis.pairs)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
@@ -68,18 +78,34 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 
 
 def report_markdown(findings: Findings) -> str:
-    """The whole page: the leaderboard, and what is known about widths."""
+    """The whole page: the leaderboard, what is behind it, and what is known about widths."""
     page = leaderboard_markdown(findings.frame, findings.fronts, findings.leading)
-    section = recovery_markdown(findings.recovery.frame, picture_names(findings.recovery))
-    return f"{page}\n{section}" if section else page
+    analysis = findings.analysis
+    sections = (
+        detail_markdown(
+            analysis.comparisons,
+            analysis.fronts,
+            analysis.ranks,
+            compression_at_parity(analysis.comparisons),
+        ),
+        recovery_markdown(findings.recovery.frame, picture_names(findings.recovery)),
+    )
+    return "\n".join([page, *(section for section in sections if section)])
 
 
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
-    frame, records = findings.frame, findings.runs.records
+    frame, records, ranks = findings.frame, findings.runs.records, findings.analysis.ranks
+    tested = {"critical-difference": critical_chart(ranks.ranks, ranks.tests, ranks.cliques)}
     return {
         **{name: pareto_chart(frame, name) for name in COSTS},
         "forest": forest_chart(frame),
         "learning-curves": curves_chart(curves_frame(records), frame),
         "tuning": trials_chart(trials_frame(records), frame),
+        **(tested if len(ranks.tests) else {}),
         **pictures(findings.recovery),
     }
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode()

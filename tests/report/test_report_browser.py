@@ -96,6 +96,14 @@ def test_filters_leave_what_was_asked_for(page):
     assert column(page, 1) == []
 
 
+def test_a_reason_opens_by_keyboard(page):
+    why = page.locator("#board details.why").first
+    assert not why.locator("p").is_visible()
+    why.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert why.locator("p").is_visible()
+
+
 def test_a_chosen_method_stands_out_everywhere(page):
     page.get_by_role("button", name="pep", exact=True).click()
     rows = page.locator('#board tr[data-method="mde"]')
@@ -112,5 +120,7 @@ def test_hovering_a_point_tells_the_whole_cell(page):
     point.hover(force=True)
     tooltip = page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for()
-    for words in ("method", "budget", "test AUC", "verdict", "peak memory"):
-        assert words in tooltip.text_content()
+    told = tooltip.text_content()
+    for words in ("method", "budget", "test AUC", "verdict", "front of parameters", "peak memory"):
+        assert words in told
+    assert "null" not in told

@@ -32,6 +32,7 @@ def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
     names = ["report.html", *(f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "parquet"))]
     for chart in ("pareto", "pareto-bytes", "pareto-time", "forest", "learning-curves", "tuning"):
         names += [f"{chart}.svg", f"{chart}.png"]
+    names += ["fronts.csv", "comparisons.csv", "pairs.csv"]
     assert [path.name for path in first] == names
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
     for one, other in zip(first, second, strict=True):
@@ -57,6 +58,20 @@ def test_another_process_writes_the_same_bytes(folder, tmp_path):
     )
     for path in here:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_five_data_sets_bring_a_critical_difference_diagram(tmp_path):
+    run = run_of(300)
+    for dataset in ("ant", "bee", "cat", "dog", "elk"):
+        for noise, method in enumerate(("pep", "mde", "hash")):
+            run.add(0.4 * noise, 2, dataset=dataset, method=method, budget="10%")
+    stored(run, tmp_path)
+    names = {path.name for path in write_reports(tmp_path, load_run(tmp_path))}
+    assert {"critical-difference.svg", "critical-difference.png"} <= names
+    page = (tmp_path / "report.html").read_text()
+    assert "At 10%, 3 methods on 5 data sets: Friedman&#39;s p = " in page
+    assert "![Mean ranks](critical-difference.svg)" in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_json_document_is_strict_json_with_the_contracts_keys(folder):

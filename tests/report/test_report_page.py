@@ -4,6 +4,7 @@ import base64
 import gzip
 import html
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -12,11 +13,14 @@ from record_factory import record, run_of, spec, typical_run
 from run_folders import stored
 
 from pepbench.records import RecordStore
+from pepbench.report.detail import chance
 from pepbench.report.page import report_html
+from pepbench.report.page_detail import with_detail
 from pepbench.report.palette import DARK, marks
 from pepbench.report.summary import load_run
 
 HOSTILE = "<script>alert(1)</script>"
+CELL = ["dataset", "backbone", "method", "budget"]
 VOID = {"meta", "link", "input", "br"}
 
 
@@ -93,11 +97,38 @@ def test_summary_comes_first_and_in_words(page):
 def test_every_cell_has_a_row_and_every_final_run_a_link(folder, page):
     parsed = checked(page)
     cells = load_run(folder).frame
-    board = page[page.index('<table id="board">') : page.index("</table>")]
+    board = page.split('<table id="board">')[1].split("</table>")[0]
     assert board.count("<tr data-method=") == len(cells)
     linked = [link for link in parsed.links if link.startswith("records/")]
     assert len(linked) == int(cells["seeds"].sum())
     assert all((folder / link).is_file() for link in linked)
+
+
+def test_reasons_are_texts_that_can_be_opened_and_not_only_hovered(page):
+    board = page.split('<table id="board">')[1].split("</table>")[0]
+    opened = re.findall(r'<details class="why"><summary>.*?</summary><p>(.*?)</p>', board, re.S)
+    assert "smallest possible is 625" in opened
+    assert html.escape("ValueError: <script> no | luck") in opened
+    assert "title=" not in board.split("<tbody>")[1].replace('title="seed', "")
+
+
+def test_verdicts_come_with_units_notes_and_chances(folder, page):
+    findings = load_run(folder)
+    text = " ".join(" ".join(checked(page).text).split())
+    assert "toy · fm, over rows and seeds" in text
+    undecided = findings.comparisons[findings.comparisons["verdict"] == "undecided"]
+    for seeds in undecided["seeds_to_decide"]:
+        words = f"about {seeds:.0f} seeds of each" if math.isfinite(seeds) else "only more rows"
+        assert f"{words} would decide" in text
+    points = findings.analysis.fronts.points
+    frame = with_detail(findings).set_index(CELL)
+    for point in points.to_dict("records"):
+        row = frame.loc[tuple(point[name] for name in CELL)]
+        assert row["front_probability"] == point["front_probability"]
+        assert row["parameters_front"] == chance(point["front_probability"])
+    assert frame.loc[("toy", "fm", "uniform", "1%"), "parameters_front"] == ""
+    (volume, *_) = findings.analysis.fronts.summary["hypervolume"]
+    assert f"Hypervolume of the front: {volume:.3f}"[:-1] in text
 
 
 def test_plan_and_the_command_that_repeats_it_are_told(folder, page):

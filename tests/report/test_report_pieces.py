@@ -95,6 +95,20 @@ def test_a_pair_is_printed_seed_by_seed_with_every_figure(folder, encoding):
     assert pair_json(pair)["comparison"]["paired"] is True
 
 
+def test_an_undecided_pair_says_over_what_and_how_many_seeds_would_decide(tmp_path):
+    run = run_of(400)
+    run.add(0.30, method="pep", budget="10%")
+    run.add(0.32, method="mde", budget="10%")
+    stored(run, tmp_path)
+    (pair,) = chosen_pairs(open_runs([tmp_path]), ("pep", "mde"), None, None, None)
+    assert pair.verdict == "undecided"
+    text = " ".join(printed(PairView(pair)).split())
+    assert ", over rows and seeds" in text
+    assert "would decide)" in text
+    known = math.isfinite(pair.seeds_to_decide)
+    assert pair_json(pair)["seeds_to_decide"] == (pair.seeds_to_decide if known else None)
+
+
 def test_a_pair_that_cannot_be_compared_says_why(folder):
     pairs = chosen_pairs(open_runs([folder]), ("mine", "pep"), "toy", "10%", None)
     assert pairs[0].comparison is None

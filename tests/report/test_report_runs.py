@@ -147,8 +147,8 @@ def test_lost_predictions_cost_the_lead_but_not_the_report(tmp_path):
         if made.spec.method.name == "mde" and made.key in run.predictions:
             store.prediction_path(made.key).unlink()
     findings = load_run(tmp_path)
-    assert {pair.verdict for pair in findings.leading} == {""}
-    assert all("run the plan again" in pair.note for pair in findings.leading)
+    assert {lead.verdict for lead in findings.leading} == {""}
+    assert all("missing or damaged" in lead.note for lead in findings.leading)
 
 
 def test_only_infeasible_cells_can_be_reported(tmp_path):

@@ -21,6 +21,16 @@ const views = new Map();
 let specs = [];
 let printing = false;
 
+const isKnown = ([key, shown]) => key === "method" || (shown !== "" && shown !== "null");
+
+// What hovering tells: a row for each figure that is known.
+const told = (value, sanitize) => {
+  if (typeof value !== "object") return sanitize(value);
+  const rows = Object.entries(value).filter(isKnown).map(([key, shown]) =>
+    `<tr><td class="key">${sanitize(key)}</td><td class="value">${sanitize(shown)}</td></tr>`);
+  return `<table><tbody>${rows.join("")}</tbody></table>`;
+};
+
 const draw = async (figure) => {
   const place = figure.querySelector(".drawing");
   const isDark = dark.matches && !printing;
@@ -29,7 +39,7 @@ const draw = async (figure) => {
     actions: false,
     renderer: "svg",
     ast: true,
-    tooltip: { theme: isDark ? "dark" : "light" },
+    tooltip: { theme: isDark ? "dark" : "light", formatTooltip: told },
     config: { background: null, aria: false },
   });
   views.get(figure)?.finalize();
@@ -86,7 +96,7 @@ for (const choice of document.querySelectorAll('input[name="cost"]'))
 
 const valueOf = (row, index, numeric) => {
   const cell = row.cells[index];
-  if (!numeric) return cell.textContent.trim();
+  if (!numeric) return cell.dataset.word ?? cell.textContent.trim();
   return cell.dataset.sort ? Number(cell.dataset.sort) : NaN;
 };
 
@@ -150,8 +160,10 @@ dark.addEventListener("change", () => {
   paintMarks();
   redraw();
 });
+const reasons = document.querySelectorAll("details.why");
 addEventListener("beforeprint", () => {
   printing = true;
+  for (const reason of reasons) reason.open = true;
   if (dark.matches) redraw();
 });
 addEventListener("afterprint", () => {
