@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pepbench.cli import main
+from pepbench.report import write
 
 TINY = (
     "--datasets=synthetic:rows=2000:features=60:fields=4",
@@ -73,6 +74,17 @@ def pepbench(
 
 
 @pytest.fixture
-def tiny_run(pepbench: Command) -> Command:
-    """``pepbench run`` on tiny synthetic rows, in this process alone."""
+def tiny_run(pepbench: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """``pepbench run`` on tiny synthetic rows, in this process alone; nothing is drawn.
+
+    Charts and the page take longer than such a run, and have tests of their own.
+    """
+    monkeypatch.setattr(write, "_charts", lambda _findings: {})
+    monkeypatch.setattr(write, "report_html", lambda _findings, _folder: "")
+    return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)
+
+
+@pytest.fixture
+def drawn_run(pepbench: Command) -> Command:
+    """As ``tiny_run``, with charts and page."""
     return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)

@@ -20,7 +20,7 @@ CHEAP_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Searches cut short, by method."""
 
-MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib"]
+MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib", "tuning_seconds"]
 MACHINE_FIELDS = {
     "created",
     "environment",

@@ -38,10 +38,10 @@ def original(tmp_path_factory):
 
 
 @pytest.fixture
-def ran(original, tiny_run, tmp_path):
+def ran(original, drawn_run, tmp_path):
     made, outputs = original
     if not outputs:
-        finished = tiny_run(METHODS, "--budgets=10%", f"--out={made}")
+        finished = drawn_run(METHODS, "--budgets=10%", f"--out={made}")
         assert finished.code == 0, finished.err
         outputs.append(finished.out)
     return Path(shutil.copytree(made, tmp_path / "run")), outputs[0]
@@ -117,13 +117,13 @@ def test_run_reports_correlations_and_the_gap(ran, splits):
     assert not (folder / "widths-hash.svg").exists()
 
 
-def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, tiny_run):
+def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, drawn_run):
     folder, _ = ran
     before = {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
     damaged, missing = sorted((folder / "widths").glob("*.npy"))[:2]
     damaged.write_bytes(b"nonsense")
     missing.unlink()
-    assert "2 trials run" in tiny_run(METHODS, "--budgets=10%", f"--out={folder}").err
+    assert "2 trials run" in drawn_run(METHODS, "--budgets=10%", f"--out={folder}").err
     damaged.with_name(damaged.name + ".damaged").unlink()
     assert before == {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
 
