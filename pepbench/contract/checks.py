@@ -182,7 +182,7 @@ def export_reproduces_the_vectors(candidate: Candidate) -> None:
     for fit in candidate.fits:
         ids = fit.every_feature
         with _at_budget(fit, "Layout.lookup() must compute what forward() does, to 1e-6"):
-            vectors, exported = vectors_of(fit.fitted, ids), fit.stored.lookup(ids)
+            vectors, exported = vectors_of(fit.fitted, ids), _looked_up(fit.stored, ids)
             if vectors.shape != exported.shape:
                 raise BrokenContract(
                     f"the exported vectors have shape {exported.shape}, the trained ones "
@@ -197,7 +197,7 @@ def can_be_rounded(candidate: Candidate) -> None:
         stored, ids = _unrounded(fit), fit.every_feature
         halves = {name: array.astype(np.float16) for name, array in stored.values().items()}
         wide = {name: array.astype(np.float32) for name, array in halves.items()}
-        exact, rounded = stored.lookup(ids), _exchanged(stored, wide).lookup(ids)
+        exact, rounded = _looked_up(stored, ids), _exchanged(stored, wide).lookup(ids)
         if not np.abs(rounded - exact).max() <= 0.02 * np.abs(exact).max():
             raise BrokenContract(
                 "rounded to 16 bits, the exported vectors are others; with_values() must put each "
@@ -471,6 +471,16 @@ def _unrounded(fit: Fit) -> Layout:
     if isinstance(fit.stored, Quantised):
         raise NotApplicable("already rounded; test the method without its suffix")
     return fit.stored
+
+
+def _looked_up(stored: Layout, ids: NDArray[np.int64]) -> Floats:
+    try:
+        return stored.lookup(ids)
+    except Exception as error:
+        raise BrokenContract(
+            f"{type(stored).__name__}.lookup() does not work: {error}; values(), structure() and "
+            "constants() must have the names that its form reads, or override lookup()"
+        ) from error
 
 
 def _exchanged(stored: Layout, values: dict[str, Floats]) -> Layout:

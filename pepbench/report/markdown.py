@@ -33,6 +33,7 @@ _DECIMALS = {
     "search_seconds": ".1f",
     "train_seconds": ".1f",
     "peak_memory_mib": ".0f",
+    "tuning_seconds": ".1f",
 }
 _TEXTS = ("dataset", "backbone", "method", "budget", "status", "reason", "verdict")
 

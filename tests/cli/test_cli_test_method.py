@@ -457,7 +457,7 @@ BREAKS = {
     "nan-score": ("scores are finite", "validation AUC or log loss is not finite"),
     "odd-note": ("notes fit a record", "note tensor is tensor"),
     "exports-other": ("export reproduces the vectors", "other vectors than the trained one"),
-    "unroundable": ("can be rounded", "Renamed.with_values() does not work"),
+    "unroundable": ("can be rounded", "Renamed.lookup() does not work"),
     "swaps": ("can be rounded", "the exported vectors are others"),
     "uncounted": ("serves from counted values alone", "return them from values()"),
     "two-views": ("as table agrees with forward", "other vectors than forward()"),
