@@ -19,6 +19,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pepbench.backbones.backbone import Backbone

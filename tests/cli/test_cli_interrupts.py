@@ -209,6 +209,8 @@ def small_plan(session_cache: Path, tmp_path_factory: pytest.TempPathFactory):
         yield options, folder, time.monotonic() - began
 
 
+@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_killed_at_any_moment_the_same_command_makes_the_same_tables(small_plan, tmp_path, moment):
     options, whole, seconds = small_plan

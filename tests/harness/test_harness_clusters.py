@@ -14,7 +14,7 @@ import psutil
 import pytest
 from run_helpers import predictions, results
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_cache")]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.usefixtures("tiny_cache")]
 
 PLUGIN = """
 import time

@@ -13,6 +13,8 @@ from pepbench.records import RecordStore
 from pepbench.report.summary import load_run
 from pepbench.report.write import write_reports
 
+pytestmark = pytest.mark.slow
+
 
 def work(tmp_path):
     (folder,) = (tmp_path / "work").iterdir()

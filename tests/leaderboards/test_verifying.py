@@ -7,6 +7,8 @@ import pytest
 from pepbench.leaderboards import rerun
 from pepbench.leaderboards.packing import packed, unpacked
 
+pytestmark = pytest.mark.slow
+
 
 def changed(path, column, value, where):
     """Change one figure of a frame's file."""

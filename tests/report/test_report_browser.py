@@ -9,7 +9,7 @@ from run_folders import stored
 from pepbench.report.page import report_html
 from pepbench.report.summary import load_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [

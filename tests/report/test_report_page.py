@@ -165,6 +165,7 @@ def test_every_colour_of_a_method_has_one_for_dark_pages():
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ten_thousand_records_are_a_page_below_three_megabytes(tmp_path):
     store = RecordStore(tmp_path)
     store.records.mkdir()
