@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 from run_helpers import records
 
 from pepbench.leaderboards.packing import unpacked
