@@ -23,15 +23,20 @@ class TextColumn:
     """The block's bytes."""
     starts: NDArray[np.int32]
     """Shape (n,): where each value begins."""
-    ends: NDArray[np.int32]
-    """Shape (n,): where it ends."""
+    stops: NDArray[np.int32]
+    """Shape (n,): one past the separator or newline that follows it."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def ends(self) -> NDArray[np.int32]:
+        """Shape (n,): where each value ends. Made at each use, since many blocks are under way."""
+        return self.stops - np.int32(1)
+
     def filter(self, kept: NDArray[np.bool_]) -> TextColumn:
         """Some of the rows, chosen by ``kept`` (n,)."""
-        return TextColumn(self.content, self.starts[kept], self.ends[kept])
+        return TextColumn(self.content, self.starts[kept], self.stops[kept])
 
 
 Column = pa.Array | TextColumn

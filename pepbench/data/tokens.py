@@ -39,10 +39,9 @@ def tokenise(block: bytes, separator: int, n_columns: int) -> list[TextColumn] |
     n_rows, found = _find_bounds(content, separator, bounds)
     if found != n_columns:
         return n_rows, found
-    return [
-        TextColumn(content, bounds[column, :n_rows], bounds[column + 1, :n_rows] - 1)
-        for column in range(n_columns)
-    ]
+    # Copied, or blocks under way would hold on to the memory that no row needed.
+    bounds = bounds[:, :n_rows].copy()
+    return [TextColumn(content, bounds[j], bounds[j + 1]) for j in range(n_columns)]
 
 
 def dictionary_column(column: TextColumn) -> pa.DictionaryArray:
@@ -57,10 +56,11 @@ def dictionary_column(column: TextColumn) -> pa.DictionaryArray:
     slots = np.full(1 << max(4, (2 * n_rows - 1).bit_length()), -1, dtype=np.int32)
     hashes = np.empty(n_rows, dtype=np.uint64)
     firsts, indices = np.empty(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int32)
-    n_values = _distinct(column.content, column.starts, column.ends, slots, hashes, firsts, indices)
+    ends = column.ends
+    n_values = _distinct(column.content, column.starts, ends, slots, hashes, firsts, indices)
     starts = column.starts[firsts[:n_values]]
     offsets = np.zeros(n_values + 1, dtype=np.int32)
-    np.cumsum(column.ends[firsts[:n_values]] - starts, out=offsets[1:])
+    np.cumsum(ends[firsts[:n_values]] - starts, out=offsets[1:])
     data = np.empty(offsets[-1], dtype=np.uint8)
     _copy_values(column.content, starts, offsets, data)
     values = pa.StringArray.from_buffers(n_values, pa.py_buffer(offsets), pa.py_buffer(data))

@@ -232,11 +232,12 @@ class Vocabulary:
         if out is None:
             out = np.empty(len(column), dtype=np.int32)
         if isinstance(column, TextColumn):
-            self._reserve(len(column), int((column.ends - column.starts).sum()))
+            ends = column.ends
+            self._reserve(len(column), int((ends - column.starts).sum()))
             _encode_spans(
                 column.content,
                 column.starts,
-                column.ends,
+                ends,
                 self._slots,
                 self._hashes,
                 self._ends,

@@ -240,8 +240,11 @@ def test_second_run_in_a_folder_is_refused_while_the_first_goes_on(uninterrupted
     folder = tmp_path / "out"
     first = start(folder, "--jobs=1")
     wait_until(lambda: count(folder, "records") >= 1, first)
+    # It would be done before the second one has imported what it needs.
+    first.send_signal(signal.SIGSTOP)
     second = start(folder, "--jobs=1")
     out, err = second.communicate(timeout=PATIENCE)
+    first.send_signal(signal.SIGCONT)
     assert (second.returncode, out, err.count("\n")) == (2, "", 1)
     assert f"process {first.pid} on" in err
     first.communicate(timeout=PATIENCE)
