@@ -13,6 +13,8 @@ compiled = numba.njit(cache=True, nogil=True)
 
 WORD = 8
 """Bytes of text that one load takes; texts of no more are their own key."""
+PRIME = np.uint64(0x9FB21C651E98DF25)
+"""By which hashes multiply."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,27 +46,41 @@ Column = pa.Array | TextColumn
 
 
 @compiled
+def _begun(length: int) -> np.uint64:
+    return np.uint64(0xCBF29CE484222325) ^ np.uint64(length)
+
+
+@compiled
+def _mixed(state: np.uint64, word: np.uint64) -> np.uint64:
+    """The state after eight bytes more."""
+    state = (state ^ word) * PRIME
+    return state ^ (state >> np.uint64(29))
+
+
+@compiled
+def _ended(state: np.uint64, word: np.uint64) -> np.uint64:
+    """The hash, from the state and the fewer than eight bytes that are left."""
+    state = (state ^ word) * PRIME
+    return _mixed(state ^ (state >> np.uint64(32)), np.uint64(0))
+
+
+@compiled
 def hash_bytes(data: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     """64-bit hash of ``data[start:stop]``: FNV-1a by words of eight bytes, then a final mix."""
-    state = np.uint64(0xCBF29CE484222325) ^ np.uint64(stop - start)
-    prime = np.uint64(0x9FB21C651E98DF25)
+    state = _begun(stop - start)
     at = np.uint64(start)
     left = np.uint64(stop - start)
     while left >= np.uint64(8):
         word = np.uint64(0)
         for k in range(8):
             word |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
-        state = (state ^ word) * prime
-        state ^= state >> np.uint64(29)
+        state = _mixed(state, word)
         at += np.uint64(8)
         left -= np.uint64(8)
     word = np.uint64(0)
     for k in range(left):
         word |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
-    state = (state ^ word) * prime
-    state ^= state >> np.uint64(32)
-    state *= prime
-    return state ^ (state >> np.uint64(29))
+    return _ended(state, word)
 
 
 @compiled
@@ -77,15 +93,6 @@ def hash_span(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     begin = np.uint64(start)
     for k in range(WORD):
         word |= np.uint64(data[begin + np.uint64(k)]) << np.uint64(8 * k)
-    state = np.uint64(0xCBF29CE484222325) ^ np.uint64(length)
-    prime = np.uint64(0x9FB21C651E98DF25)
     if length == WORD:
-        state = (state ^ word) * prime
-        state ^= state >> np.uint64(29)
-        word = np.uint64(0)
-    else:
-        word &= (np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)
-    state = (state ^ word) * prime
-    state ^= state >> np.uint64(32)
-    state *= prime
-    return state ^ (state >> np.uint64(29))
+        return _ended(_mixed(_begun(length), word), np.uint64(0))
+    return _ended(_begun(length), word & ((np.uint64(1) << np.uint64(8 * length)) - np.uint64(1)))
