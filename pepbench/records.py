@@ -319,7 +319,7 @@ def npy_sha256(array: NDArray[Any]) -> str:
 
 
 def figures_of(record: Record) -> dict[str, Any]:
-    """A record's row in a segment."""
+    """A record's row in a segment, without its text."""
     dataset, backbone, method, budget = record.spec.cell
     return {
         "key": record.key,
@@ -335,7 +335,6 @@ def figures_of(record: Record) -> dict[str, Any]:
         "validation_auc": None if record.validation is None else record.validation.auc,
         "test_auc": None if record.test is None else record.test.auc,
         "seconds": sum(phase.wall for phase in record.seconds.values()),
-        "record": record.model_dump_json().encode(),
     }
 
 
@@ -458,7 +457,10 @@ class RecordStore:
             if not kept:
                 continue
             digest = hashlib.sha256("".join(record.key for _, record in kept).encode()).hexdigest()
-            content = segment_bytes(figures_of(record) for _, record in kept)
+            content = segment_bytes(
+                figures_of(record) | {"record": record.model_dump_json().encode()}
+                for _, record in kept
+            )
             write_atomically(self.segments / f"{digest}.parquet", content)
             for path, _ in kept:
                 path.unlink(missing_ok=True)

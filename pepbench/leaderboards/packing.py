@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.errors import RecordError
-from pepbench.records import Record, parse_record
+from pepbench.records import Record, figures_of, parse_record
+from pepbench.segments import COLUMNS, FIGURES
 
 RECORDS_FILE = "records.parquet"
 
@@ -31,27 +32,15 @@ _POINT = pa.struct(
 )
 SCHEMA = pa.schema(
     [
-        ("key", pa.string()),
-        ("dataset", pa.string()),
-        ("backbone", pa.string()),
-        ("method", pa.string()),
-        ("budget", pa.string()),
-        ("role", pa.string()),
-        ("seed", pa.int64()),
-        ("status", pa.string()),
-        ("n_parameters", pa.int64()),
-        ("n_bytes", pa.int64()),
-        ("validation_auc", pa.float64()),
-        ("test_auc", pa.float64()),
+        *(COLUMNS.field(name) for name in FIGURES),
         ("test_log_loss", pa.float64()),
-        ("wall_seconds", pa.float64()),
         ("predictions_sha256", pa.string()),
         ("curve", pa.list_(_POINT)),
         ("record", pa.string()),
     ]
 )
-"""Of the file. ``predictions_sha256``: checksum of the ``.npy`` file of test probabilities.
-``record``: the record's JSON without its curve."""
+"""Of the file: the figures of a segment, and more. ``predictions_sha256``: checksum of the ``.npy``
+file of test probabilities. ``record``: the record's JSON without its curve."""
 
 
 def packed(records: Iterable[Record]) -> bytes:
@@ -87,22 +76,8 @@ def unpacked(path: Path) -> list[Record]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    dataset, backbone, method, budget = record.spec.cell
-    return {
-        "key": record.key,
-        "dataset": dataset,
-        "backbone": backbone,
-        "method": method,
-        "budget": budget,
-        "role": record.spec.role,
-        "seed": record.spec.seed,
-        "status": record.status,
-        "n_parameters": record.n_parameters,
-        "n_bytes": record.n_bytes,
-        "validation_auc": None if record.validation is None else record.validation.auc,
-        "test_auc": None if record.test is None else record.test.auc,
+    return figures_of(record) | {
         "test_log_loss": None if record.test is None else record.test.log_loss,
-        "wall_seconds": sum(phase.wall for phase in record.seconds.values()),
         "predictions_sha256": record.predictions_sha256,
         "curve": [point.model_dump() for point in record.curve],
         "record": record.model_dump_json(exclude={"curve"}),
