@@ -26,7 +26,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import rows_of
 
-from .hashing import proportional_rows
+from .hashing import drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Cafe(Method):
     name = "cafe"
     family = "hashing"
     year = 2024
+    version = 2
 
     hot_share: Annotated[
         float, Between(0.1, 0.9, allow=(0.0, 1.0)), "share of the rows that hot features own"
@@ -68,8 +69,10 @@ class Cafe(Method):
         int, Between(1, 10**6, tuned=False), "steps from one migration to the next"
     ] = 20
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash function of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash function of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """⌊budget / D⌋ rows; infeasible under one shared row a field."""
@@ -82,7 +85,7 @@ class Cafe(Method):
         n_hot = min(round(self.hot_share * n_rows), n_rows - fields.n_fields)
         cardinalities = np.asarray(fields.cardinalities)
         shared = proportional_rows(cardinalities, n_rows - n_hot)
-        hashes = SharedRows(cardinalities, shared, self.hash_seed)
+        hashes = SharedRows(cardinalities, shared, drawn_seed(self.hash_seed))
         return HotTable(hashes, n_hot, dim, self.decay, self.migrate_every)
 
 

@@ -29,7 +29,7 @@ from pepbench.method import (
 from pepbench.serve.hashing import hashed
 from pepbench.serve.packing import bits_needed, packed
 
-from .hashing import proportional_rows
+from .hashing import drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class ClusteredCompositional(Method):
     name = "cce"
     family = "hashing"
     year = 2023
+    version = 2
 
     n_pieces: Annotated[
         int, Between(1, 64, tuned=False), "c, at most; the largest divisor of D not above it"
@@ -71,8 +72,10 @@ class ClusteredCompositional(Method):
         int, Between(1, 1000, tuned=False), "of Lloyd's algorithm, in each k-means"
     ] = 10
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash functions of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
         """Codebooks within ``budget``; infeasible under one row of each kind a field."""
@@ -85,7 +88,7 @@ class ClusteredCompositional(Method):
             )
         pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
         assigned, helpers = code_rows(cardinalities, budget // dim)
-        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, self.hash_seed)
+        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, drawn_seed(self.hash_seed))
         return ClusteredTable(codebooks, dim)
 
     def fit(self, task: Task, budget: int) -> Fitted:

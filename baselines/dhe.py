@@ -28,6 +28,8 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import odd_multipliers, scrambled
 
+from .hashing import drawn_seed
+
 FEWEST_HASHES = 4
 """Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""
 
@@ -62,6 +64,7 @@ class DeepHash(Method):
     name = "dhe"
     family = "factored"
     year = 2021
+    version = 2
 
     n_hashes: Annotated[
         int,
@@ -73,8 +76,10 @@ class DeepHash(Method):
         str, OneOf("uniform", "gaussian"), "how hashes are distributed on the real line"
     ] = "uniform"
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash functions of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A network of the largest width within ``budget``; infeasible under width 1."""
@@ -89,7 +94,7 @@ class DeepHash(Method):
         while 4 * width < n_hashes and n_hashes > FEWEST_HASHES:
             n_hashes = max(n_hashes // 2, FEWEST_HASHES)
             width = largest_width(n_hashes, self.n_layers, dim, budget)
-        encoding = Encoding(n_hashes, self.hash_seed, self.codes == "gaussian")
+        encoding = Encoding(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
         return HashNetwork(encoding, width, self.n_layers, dim, fields.n_features)
 
 

@@ -29,7 +29,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import fields_of, hashed
 
-from .hashing import distinct_features, proportional_rows
+from .hashing import distinct_features, drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class DoubleHash(Method):
     name = "double-hash"
     family = "hashing"
     year = 2020
+    version = 2
 
     frequent: Annotated[
         float,
@@ -67,8 +68,10 @@ class DoubleHash(Method):
         str, OneOf("sum", "concat", tuned=False), "how the two hashed rows become one vector"
     ] = "sum"
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash functions of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A table of ⌊budget / D⌋ rows; infeasible under one row a field."""
@@ -77,7 +80,7 @@ class DoubleHash(Method):
                 f"double-hash: smallest possible is {fields.n_fields * dim} parameters "
                 f"(one row a field), {budget} allowed"
             )
-        choice = choose_rows(fields, budget // dim, self.frequent, self.hash_seed)
+        choice = choose_rows(fields, budget // dim, self.frequent, drawn_seed(self.hash_seed))
         return DoubleHashTable(choice, dim, self.combine)
 
 

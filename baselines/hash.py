@@ -28,7 +28,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 
-from .hashing import HashConstants, distinct_features, proportional_rows
+from .hashing import HashConstants, distinct_features, drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Hash(Method):
     name = "hash"
     family = "hashing"
     year = 2009
+    version = 2
 
     function: Annotated[
         str,
@@ -57,8 +58,10 @@ class Hash(Method):
         "a random multiply-shift hash, or the id modulo the rows",
     ] = "universal"
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash function of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash function of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Tables of ⌊budget / D⌋ rows in all; infeasible under one row a field."""
@@ -69,7 +72,9 @@ class Hash(Method):
             )
         cardinalities = np.asarray(fields.cardinalities)
         rows = proportional_rows(cardinalities, budget // dim)
-        hashes = HashConstants(cardinalities, rows, self.hash_seed, self.function == "modulo")
+        hashes = HashConstants(
+            cardinalities, rows, drawn_seed(self.hash_seed), self.function == "modulo"
+        )
         return HashedTable(hashes, dim)
 
 

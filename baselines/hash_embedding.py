@@ -28,7 +28,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import hashed
 
-from .hashing import distinct_features
+from .hashing import distinct_features, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class HashEmbedding(Method):
     name = "hash-embedding"
     family = "hashing"
     year = 2017
+    version = 2
 
     n_hashes: Annotated[
         int, Between(2, 4, allow=(1, 64), tuned=True), "k, the rows that are summed"
@@ -64,13 +65,17 @@ class HashEmbedding(Method):
         "share of the budget for the table of importances, which stops at K = N",
     ] = 0.3
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash functions of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A pool and importances; infeasible under one row of each, D + k."""
         n_pool, n_weights = self.sizes(fields.n_features, dim, budget)
-        hashes = PoolHashes(fields.n_features, n_pool, n_weights, self.n_hashes, self.hash_seed)
+        hashes = PoolHashes(
+            fields.n_features, n_pool, n_weights, self.n_hashes, drawn_seed(self.hash_seed)
+        )
         return PooledRows(hashes, dim)
 
     def sizes(self, n_features: int, dim: int, budget: int) -> tuple[int, int]:

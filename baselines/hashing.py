@@ -65,6 +65,16 @@ def distinct_features(ids: Tensor, n_features: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(flat[is_last]), torch.from_numpy(numbers).view(ids.shape)
 
 
+def drawn_seed(hash_seed: int) -> int:
+    """The seed of a method's hash functions: ``hash_seed``, or a random one where it is negative.
+
+    It comes from torch's global generator, which a trial seeds, as initial values do. Which
+    features share a row matters as much as those: with one function for all seeds, the spread
+    between seeds would leave it out.
+    """
+    return hash_seed if hash_seed >= 0 else int(torch.randint(2**31, ()))
+
+
 @dataclass(frozen=True, eq=False)
 class HashConstants:
     """All that must be known to find the row of a feature."""

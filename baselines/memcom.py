@@ -28,7 +28,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 
-from .hashing import HashConstants, distinct_features, proportional_rows
+from .hashing import HashConstants, distinct_features, drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class MEmCom(Method):
     name = "memcom"
     family = "hashing"
     year = 2022
+    version = 2
 
     bias: Annotated[bool, OneOf(False, True), "a second number for each feature, added"] = False
     function: Annotated[
@@ -61,8 +62,10 @@ class MEmCom(Method):
         "the id modulo the rows, or a random multiply-shift hash",
     ] = "modulo"
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash function of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash function of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Weights for N features and as many rows as ``budget`` admits; one a field at least."""
@@ -75,7 +78,9 @@ class MEmCom(Method):
             )
         cardinalities = np.asarray(fields.cardinalities)
         rows = proportional_rows(cardinalities, (budget - n_weights) // dim)
-        hashes = HashConstants(cardinalities, rows, self.hash_seed, self.function == "modulo")
+        hashes = HashConstants(
+            cardinalities, rows, drawn_seed(self.hash_seed), self.function == "modulo"
+        )
         return ScaledRows(hashes, dim, self.bias)
 
 

@@ -26,7 +26,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import Ints, hashed, signs
 
-from .hashing import distinct_features
+from .hashing import distinct_features, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,22 @@ class ROBE(Method):
     name = "robe"
     family = "hashing"
     year = 2022
+    version = 2
 
     chunk: Annotated[
         int, OneOf(1, 2, 4, 8, 16, 32, 64, 128), "Z, neighbours in the array; at most D"
     ] = 8
     hash_seed: Annotated[
-        int, Between(0, 2**31 - 1, tuned=False), "which hash functions of the family"
-    ] = 0
+        int,
+        Between(-1, 2**31 - 1, tuned=False),
+        "which hash functions of the family; -1: drawn by each seed",
+    ] = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An array of ``budget`` floats; infeasible under D."""
         if budget < dim:
             raise Infeasible(f"robe: smallest possible is {dim} parameters, {budget} allowed")
-        places = Places(budget, min(self.chunk, dim), dim, self.hash_seed)
+        places = Places(budget, min(self.chunk, dim), dim, drawn_seed(self.hash_seed))
         return CircularArray(places, fields.n_features)
 
 

@@ -283,9 +283,21 @@ def test_whole_budget_of_hash_is_the_full_table(toy):
 # double-hash
 
 
+def rows_with(torch_seed, hash_seed):
+    torch.manual_seed(torch_seed)
+    return Hash(hash_seed=hash_seed).embedding(fields_of(300, 50), DIM, 40 * DIM).row.tolist()
+
+
+def test_hash_functions_differ_between_seeds_unless_one_is_asked_for():
+    assert rows_with(1, -1) == rows_with(1, -1)
+    assert rows_with(1, -1) != rows_with(2, -1)
+    assert rows_with(1, 5) == rows_with(2, 5)
+
+
 def test_double_hash_gives_own_rows_to_features_above_a_cut_and_two_hashes_to_the_others():
     fields = fields_of(400, 5, 200)
-    choice = DoubleHash(frequent=0.4).embedding(fields, DIM, 100 * DIM).choice
+    method = DoubleHash(frequent=0.4, hash_seed=0)
+    choice = method.embedding(fields, DIM, 100 * DIM).choice
     owns, frequencies = choice.owns, fields.frequencies
     assert owns.sum() == 40
     assert frequencies[owns].min() >= frequencies[~owns].max()
