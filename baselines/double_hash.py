@@ -22,6 +22,7 @@ from pepbench.method import (
     OneOf,
     RowTable,
     View,
+    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -29,7 +30,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import fields_of, hashed
 
-from .hashing import distinct_features, drawn_seed, proportional_rows
+from .hashing import drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class DoubleHashTable(Embedding):
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
-        features, local = distinct_features(ids, len(self.rows))
+        features, local = distinct(ids, len(self.rows))
         return View(self.vectors(features), local, features)
 
     def forward(self, ids: Tensor) -> Tensor:

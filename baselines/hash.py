@@ -22,13 +22,14 @@ from pepbench.method import (
     OneOf,
     RowTable,
     View,
+    distinct,
     lookup,
     to_numpy,
     view_of,
     xavier_uniform,
 )
 
-from .hashing import HashConstants, distinct_features, drawn_seed, proportional_rows
+from .hashing import HashConstants, drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class HashedTable(Embedding):
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
-        features, local = distinct_features(ids, len(self.row))
+        features, local = distinct(ids, len(self.row))
         return View(self.vectors(features), local, features)
 
     def forward(self, ids: Tensor) -> Tensor:

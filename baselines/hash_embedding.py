@@ -21,6 +21,7 @@ from pepbench.method import (
     Method,
     RowTable,
     View,
+    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -28,7 +29,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import hashed
 
-from .hashing import distinct_features, drawn_seed
+from .hashing import drawn_seed
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class PooledRows(Embedding):
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
-        features, local = distinct_features(ids, len(self.rows))
+        features, local = distinct(ids, len(self.rows))
         return View(self.vectors(features), local, features)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.layout import Mixed, rows_within_blocks
-from pepbench.method import Embedding, lookup, to_numpy, xavier_uniform
+from pepbench.method import Embedding, View, distinct, lookup, to_numpy, xavier_uniform
 
 
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
@@ -75,23 +75,26 @@ class MixedTable(Embedding):
         self.position: Tensor
         self.register_buffer("position", torch.from_numpy(position), persistent=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        positions = self.position[ids]
-        if ids.numel() >= len(self.position):
-            # Fewer rows than lookups: it is cheaper to widen every row once.
-            return lookup(self._widened([table[:] for table in self.tables]), positions)
-        # One sort brings the lookups of a block together.
-        ordered, order = torch.sort(positions.reshape(-1))
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of the batch's features, each composed once."""
+        features, local = distinct(ids, len(self.position))
+        positions = self.position[features]
+        # One sort brings the features of a block together.
+        ordered, order = torch.sort(positions)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
         ends = torch.searchsorted(ordered, torch.tensor(self.starts[1:], device=ids.device))
         pieces = torch.tensor_split(ordered, ends.cpu())
         narrow = [
             lookup(table, piece - start)
             for table, piece, start in zip(self.tables, pieces, self.starts, strict=True)
         ]
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(len(order), device=order.device)
-        return lookup(self._widened(narrow), inverse).view(*ids.shape, self.dim)
+        return View(self._widened(narrow), place[local], features[order])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
 
     def export(self) -> Mixed:
         """Tables and projections by block."""

@@ -22,13 +22,12 @@ from pepbench.method import (
     OneOf,
     RowTable,
     View,
+    distinct,
     lookup,
     to_numpy,
     view_of,
 )
 from pepbench.serve.hashing import fields_of
-
-from .hashing import distinct_features
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ class ComposedRows(Embedding):
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
-        features, local = distinct_features(ids, len(self.rows))
+        features, local = distinct(ids, len(self.rows))
         return View(self.vectors(features), local, features)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -21,12 +21,13 @@ from pepbench.method import (
     Method,
     OneOf,
     View,
+    distinct,
     lookup,
     to_numpy,
 )
 from pepbench.serve.hashing import Ints, hashed, signs
 
-from .hashing import distinct_features, drawn_seed
+from .hashing import drawn_seed
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class CircularArray(Embedding):
 
     def as_table(self, ids: Tensor) -> View:
         """The vectors of the batch's features, each composed once."""
-        features, local = distinct_features(ids, self.n_features)
+        features, local = distinct(ids, self.n_features)
         return View(self.vectors(features), local, features)
 
     def forward(self, ids: Tensor) -> Tensor:

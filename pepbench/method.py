@@ -52,7 +52,7 @@ from pepbench.errors import Infeasible
 from pepbench.fields import Fields
 from pepbench.layout import Layout
 from pepbench.records import OptimiserKind
-from pepbench.rows import RowTable, View, view_of
+from pepbench.rows import RowTable, View, distinct, view_of
 
 __all__ = [
     "Batch",
@@ -77,6 +77,7 @@ __all__ = [
     "Task",
     "Value",
     "View",
+    "distinct",
     "largest_entries",
     "lookup",
     "to_numpy",

@@ -60,18 +60,23 @@ def swept_rows(parameter: RowTable) -> slice:
 def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     """The distinct ids of a batch (M,), and the batch in terms of them (B, F).
 
-    Remembered for as long as ``ids`` lives, since several tables are looked up with them.
+    In the order of their first appearance on the CPU, in rising order elsewhere. Remembered for as
+    long as ``ids`` lives, since several tables are looked up with them. Vectors that take work to
+    compose are composed once for each of them: a batch of 20,480 lookups may hold 2,500 features.
     """
+    if ids.device.type != "cpu":
+        unique, local = torch.unique(ids, return_inverse=True)
+        return unique, local
     if ids in _DISTINCT:
         known: tuple[Tensor, Tensor] = _DISTINCT[ids]
         return known
     if n_rows not in _SLOTS:
         _SLOTS[n_rows] = np.full(n_rows, -1, dtype=np.int32)
     flat = ids.reshape(-1).numpy()
-    unique = np.empty(len(flat), dtype=np.int64)
-    local = np.empty(len(flat), dtype=np.int64)
-    count = kernels.unique_rows(flat, _SLOTS[n_rows], unique, local)
-    found = torch.from_numpy(unique[:count]), torch.from_numpy(local).view(ids.shape)
+    rows = np.empty(len(flat), dtype=np.int64)
+    places = np.empty(len(flat), dtype=np.int64)
+    count = kernels.unique_rows(flat, _SLOTS[n_rows], rows, places)
+    found = torch.from_numpy(rows[:count]), torch.from_numpy(places).view(ids.shape)
     _DISTINCT[ids] = found
     return found
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pepbench.baselines.double_hash import DoubleHash
 from pepbench.baselines.hash import Hash
 from pepbench.baselines.hash_embedding import HashEmbedding
-from pepbench.baselines.hashing import distinct_features, proportional_rows
+from pepbench.baselines.hashing import proportional_rows
 from pepbench.baselines.memcom import MEmCom
 from pepbench.baselines.qr import QR, mixed_radix
 from pepbench.baselines.robe import ROBE
@@ -23,6 +23,7 @@ from scipy import stats
 
 from pepbench.errors import Infeasible
 from pepbench.fields import Fields
+from pepbench.rows import distinct
 from pepbench.serve.hashing import hashed, multiplier, rows_of, signs
 
 DIM = 8
@@ -180,7 +181,7 @@ def test_rows_stay_within_their_field_and_full_fields_are_not_hashed():
 
 def test_distinct_features_name_each_feature_of_a_batch_once():
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 50, (40, 3)))
-    features, local = distinct_features(ids, 60)
+    features, local = distinct(ids, 60)
     assert sorted(features.tolist()) == sorted(set(ids.reshape(-1).tolist()))
     assert torch.equal(features[local], ids)
 
