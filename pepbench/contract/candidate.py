@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -188,3 +189,14 @@ class Candidate:
             raise NotApplicable("the method searches: it has no embedding() to look at")
         torch.manual_seed(seed)
         return self.method.embedding(self.toy.fields, DIM, budget)
+
+
+@contextmanager
+def at_budget(fit: Fit, remedy: str) -> Iterator[None]:
+    """Say of what is found broken within at which budget it was, and what to do about it."""
+    try:
+        yield
+    except BrokenContract as error:
+        raise BrokenContract(
+            f"at a budget of {fit.spec.budget} parameters, {error}; {remedy}"
+        ) from None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
-from pepbench.contract.checks import CHECKS, Check, trains
+from pepbench.contract.checks import CHECKS, Check
+from pepbench.contract.rules.training import trains
 from pepbench.harness.trial import describe_failure
 
 Verdict = Literal["passed", "failed", "not applicable"]
@@ -39,8 +40,8 @@ def rule_of(check: Check) -> str:
 def examine(candidate: Candidate, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
     """Run checks in order; an outcome each.
 
-    If the candidate does not train, :func:`~pepbench.contract.checks.trains` says so; later checks
-    that need a fit do not apply.
+    If the candidate does not train, :func:`~pepbench.contract.rules.training.trains` says so; later
+    checks that need a fit do not apply.
     """
     fits = True
     for check in checks:

@@ -7,7 +7,8 @@ from run_helpers import CHEAP_OPTIONS
 
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate, NotApplicable
-from pepbench.contract.checks import CHECKS, another_process_gives_the_same_bits
+from pepbench.contract.checks import CHECKS
+from pepbench.contract.rules.repetition import another_process_gives_the_same_bits
 
 METHODS = sorted(Catalog().entries("method"))
 SLOW = {another_process_gives_the_same_bits}

@@ -1,0 +1,69 @@
+"""The same again: other fits, processes, searches and states give the same bits."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import torch
+
+from pepbench.contract.candidate import SHARES, Candidate, FitSpec
+from pepbench.contract.elsewhere import digest_elsewhere
+from pepbench.errors import Infeasible
+from pepbench.harness.promises import BrokenContract
+
+
+def same_seed_gives_the_same_bits(candidate: Candidate) -> None:
+    """Two fits with the same seed are equal to the last bit."""
+    if candidate.usual.digest() != candidate.repeated.digest():
+        raise BrokenContract(
+            "two fits with the same seed differ; draw from task.rng or torch's global generator, "
+            "which the trial seeds, and from nothing else"
+        )
+
+
+def another_process_gives_the_same_bits(candidate: Candidate) -> None:
+    """A fresh process with another PYTHONHASHSEED gives the same bits."""
+    if candidate.usual.digest() != digest_elsewhere(candidate):
+        raise BrokenContract(
+            "another process gives another result from the same seed; do not use hash(), the "
+            "order of sets, id() or anything of the machine"
+        )
+
+
+def one_search_for_many_budgets_changes_nothing(candidate: Candidate) -> None:
+    """What one search gives several budgets is what searches of their own give."""
+    if not candidate.method.shares_search:
+        return
+    alone = []
+    for share in SHARES[1:]:
+        with suppress(Infeasible):
+            alone.append(candidate.fit(FitSpec(int(candidate.toy.full_parameters * share))))
+    shared = candidate.fit_many([fit.spec for fit in alone]) if alone else []
+    if shared != [fit.digest() for fit in alone]:
+        raise BrokenContract(
+            "fit_many() gives other results than fit() at the same budgets and seed; train and "
+            "yield each within `with task.aside():`, and copy what its training changes"
+        )
+
+
+def state_survives_a_round_trip(candidate: Candidate) -> None:
+    """The state restores what the model was, whatever was trained since."""
+    fit = candidate.repeated
+    model, task = fit.fitted.model, fit.task
+    if task.validate(model) != fit.fitted.validation:
+        raise BrokenContract(
+            "the returned scores are not those of the returned model; validate it last"
+        )
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    for step in task.steps(model):
+        if step.number == task.steps_per_epoch:
+            break
+    model.load_state_dict(state)
+    if task.validate(model) != fit.fitted.validation:
+        raise BrokenContract(
+            "the model's state_dict does not restore it, so that training cannot return to its "
+            "best epoch; register what forward() depends on as parameters or buffers"
+        )

@@ -1,0 +1,69 @@
+"""Budgets: what is returned, what is counted, and where none is possible."""
+
+from __future__ import annotations
+
+import re
+
+from pepbench.contract.candidate import Candidate, DoesNotTrain, FitSpec, NotApplicable, at_budget
+from pepbench.errors import Infeasible
+from pepbench.harness.promises import BrokenContract, check_count, check_size
+
+
+def keeps_within_the_budget(candidate: Candidate) -> None:
+    """Has no more parameters than allowed, at every budget."""
+    for fit in candidate.fits:
+        with at_budget(fit, "embedding() and fit() must not return more than their budget"):
+            check_size(fit.embedding, fit.spec.budget)
+
+
+def names_its_smallest_size(candidate: Candidate) -> None:
+    """Where a budget is too small, Infeasible names the smallest that is not."""
+    smallest = 1
+    while True:
+        try:
+            fit = candidate.fit(FitSpec(smallest))
+            break
+        except Infeasible as error:
+            named = _smallest_size_in(str(error))
+            # A search may know only at its end that its choice needs more.
+            if named <= smallest:
+                raise BrokenContract(
+                    f"Infeasible refuses {smallest} parameters and names {named} as possible: "
+                    f"{error}; name the smallest size that is not refused"
+                ) from None
+            smallest = named
+        except DoesNotTrain as error:
+            raise DoesNotTrain(f"{error}; raise Infeasible where a budget is too small") from None
+    check_size(fit.embedding, smallest)
+    if smallest == 1:
+        raise NotApplicable("a budget of one parameter is feasible")
+    try:
+        candidate.fit(FitSpec(smallest - 1))
+    except Infeasible:
+        return
+    raise BrokenContract(
+        f"Infeasible says that {smallest} parameters are the smallest possible size, but "
+        f"{smallest - 1} are feasible; name the true one"
+    )
+
+
+def counts_what_it_stores(candidate: Candidate) -> None:
+    """Numbers of parameters and bytes are those of the exported arrays."""
+    for fit in candidate.fits:
+        with at_budget(fit, "count what export() stores, and store what you count"):
+            check_count(fit.embedding, fit.stored)
+            if fit.embedding.n_bytes() != fit.stored.n_bytes:
+                raise BrokenContract(
+                    f"n_bytes() says {fit.embedding.n_bytes()}, the exported arrays take "
+                    f"{fit.stored.n_bytes}"
+                )
+
+
+def _smallest_size_in(message: str) -> int:
+    found = re.search(r"smallest possible is ([\d,]+)", message)
+    if found is None:
+        raise BrokenContract(
+            f'Infeasible does not name the smallest size; write "smallest possible is N '
+            f'parameters" into its message, which is: {message}'
+        )
+    return int(found[1].replace(",", ""))
