@@ -10,8 +10,9 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -20,6 +21,8 @@ from pepbench.errors import PepbenchError, PlanError
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
+
+Number = TypeVar("Number", int, float)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -273,14 +276,14 @@ def run(
     from pepbench.harness.environment import cuda_devices
     from pepbench.harness.executors import Limits, Settings
     from pepbench.harness.folder import Shard
-    from pepbench.harness.units import parse_bytes, parse_seconds
+    from pepbench.units import parse_bytes, parse_seconds
 
     settings = Settings(
         jobs=jobs or len(os.sched_getaffinity(0)),
         threads=threads,
         limits=Limits(
-            None if trial_timeout is None else parse_seconds(trial_timeout, "--trial-timeout"),
-            None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit"),
+            _read("--trial-timeout", parse_seconds, trial_timeout),
+            _read("--memory-limit", parse_bytes, memory_limit),
         ),
         cuda=cuda_devices(device or plan.device),
         raw=_named_folders(raw),
@@ -300,6 +303,13 @@ def run(
         return workflow.print_estimate(plan, where, as_json)
     command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
+
+
+def _read(option: str, parse: Callable[[str], Number], text: str | None) -> Number | None:
+    try:
+        return None if text is None else parse(text)
+    except PlanError as error:
+        raise PlanError(f"{option}: {error}") from None
 
 
 def _named_folders(texts: list[str] | None) -> dict[str, str]:

@@ -15,7 +15,6 @@ from rich.console import Console
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
 from pepbench.harness.cells import Cell, expand
-from pepbench.harness.display import duration
 from pepbench.harness.environment import check_device
 from pepbench.harness.estimate import CellEstimate, estimate, readable_records
 from pepbench.harness.executors import Settings, open_pool
@@ -29,6 +28,7 @@ from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
 from pepbench.report.command import report
+from pepbench.units import duration
 
 RUNS = Path("runs")
 """Folder of runs that were not told where to go, below the working directory."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pepbench.harness.live import live_moment
 from pepbench.harness.overview import RunningTrial, Snapshot
+from pepbench.units import duration
 
 BAR_WIDTH = 40
 FIGURES_WIDTH = 64
@@ -19,20 +20,6 @@ FIGURES_WIDTH = 64
 MIN_NAME_WIDTH = 12
 LINES_BESIDE = 7
 """Lines of a terminal that are not for running trials."""
-
-
-def duration(seconds: float) -> str:
-    """A time in words: ``3 s``, ``2 min 05 s``, ``1 h 20 min``.
-
-    >>> duration(125.4)
-    '2 min 05 s'
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def counts_text(snapshot: Snapshot) -> str:

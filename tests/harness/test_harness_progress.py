@@ -52,7 +52,7 @@ def test_figures_are_never_cut(tmp_path, width):
         watch(Moment("retrain", 1200, 123, 1_234_567.0, 0.81234))
         lines = shown(lambda c: snapshot_view(snapshot(running=[trial]), tmp_path, c), width)
     assert max(map(len, lines)) <= width
-    assert "35% · 2 min 05 s left" in lines[0]
+    assert "35% · 2m05s left" in lines[0]
     assert lines[1] == "14/40 runs, 5 reused, 1 failed, 2/7 cells"
     for figure in ("12.5%", "tuning 12/20", "retrain", "123", "0.8123", "1,235k"):
         assert figure in lines[-1]
