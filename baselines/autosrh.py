@@ -121,11 +121,12 @@ class AutoSrh(Method):
         weight_steps = task.steps(model, lower, lower_part)
         alpha_steps = task.steps(model, upper, upper_part)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             next(weight_steps)
             _train_only([alpha], weights)
             next(alpha_steps)
             _train_only(weights, [alpha])
+            task.kept(step, selected.entries_left)
         task.flush(lower)
         return steps
 
@@ -158,6 +159,11 @@ class SelectedTable(Embedding):
     def selected_table(self) -> Tensor:
         """α_l ⊙ e_x of all features, shape (N, D), without gradient."""
         return self.table.detach() * self.alpha.detach()[self.block_of_feature]
+
+    def entries_left(self) -> int:
+        """Entries whose α is not zero."""
+        sizes = torch.bincount(self.block_of_feature, minlength=len(self.alpha))
+        return int(sizes @ (self.alpha.detach() != 0).sum(dim=1))
 
     def n_parameters(self) -> int:
         """Of the table; α is multiplied into it."""

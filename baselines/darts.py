@@ -148,6 +148,7 @@ class DARTS(Method):
             _train_only([alpha], weights)
             next(alpha_steps)
             table.pull.ascend(alpha.detach(), self.multiplier_rate)
+            task.kept(step + 1, lambda: int(table.pull.expected_size(alpha.detach())))
         return steps
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -110,12 +111,15 @@ class DeepLight(Method):
         steps_per_epoch = task.steps_per_epoch
         warmup = self.warmup_epochs * steps_per_epoch
         optimiser = task.optimiser(model)
+        cut = 0
         for step in task.steps(model, optimiser):
             pruning = step.number - warmup
             missing = surplus * self.missing(pruning, steps_per_epoch)
             if pruning > 0 and pruning % self.every == 0:
                 task.flush(optimiser)
-                zero_smallest(table, int(surplus - missing))
+                cut = int(surplus - missing)
+                zero_smallest(table, cut)
+            task.kept(step.number, partial(int, table.numel() - cut))
             if pruning >= self.max_steps or missing <= self.tolerance * table.numel():
                 break
         task.flush(optimiser)

@@ -64,7 +64,11 @@ class Magnitude(Method):
         table = PlainTable(task.fields.n_features, task.dim)
         initial = table.table.detach().clone()
         dense = task.model(table)
-        task.train(dense, phase="pretrain")
+        task.train(
+            dense,
+            phase="pretrain",
+            after_epoch=lambda epoch: task.kept(epoch * task.steps_per_epoch, initial.numel),
+        )
         return initial, table.table.detach(), dense.backbone
 
     def pruned(

@@ -159,9 +159,10 @@ class OptEmbed(Method):
         optimiser = task.optimiser(model, {raw: self.threshold_rate}, {raw: 0.0})
         training = task.steps(model, optimiser)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             supernet.use(random_widths(task.fields.n_fields, task.dim, task.rng))
             next(training)
+            task.kept(step, supernet.entries_left)
         task.flush(optimiser)
         return steps
 
@@ -325,6 +326,10 @@ class Supernet(Embedding):
         """‖e_x‖₁ − t_f of all features, (N,), without gradient."""
         norms = self.table.detach().abs().sum(dim=1)
         return norms - self.thresholds.detach()[self.field_of_feature]
+
+    def entries_left(self) -> int:
+        """All D entries of the features that are above their threshold."""
+        return self.dim * int((self.margins() > 0).sum())
 
     def n_parameters(self) -> int:
         """Of the table; thresholds and widths are multiplied into it."""

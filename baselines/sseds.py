@@ -71,8 +71,13 @@ class SSEDS(Method):
         """Train, rank the columns, train what is left from scratch."""
         fields, dim = task.fields, task.dim
         self._refuse_below(min(smallest_column(fields, dim)), budget)
-        dense = task.model(PlainTable(fields.n_features, dim))
-        task.train(dense, phase="pretrain")
+        full = PlainTable(fields.n_features, dim)
+        dense = task.model(full)
+        task.train(
+            dense,
+            phase="pretrain",
+            after_epoch=lambda epoch: task.kept(epoch * task.steps_per_epoch, full.n_parameters),
+        )
         with task.phase("search"):
             found = self.saliency(task, dense)
             widths = widths_of_most_salient(found, fields, dim, budget)

@@ -43,6 +43,13 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Differences of AUC below this do not matter (equivalence, parity). Default: what "
+        "plan.toml says, else 0.001."
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that defines further components; repeatable."),
@@ -184,6 +191,7 @@ def run(
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
     ] = None,
+    margin: Margin = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
     ] = None,
@@ -265,6 +273,7 @@ def run(
         "device": None if device is None else device.partition(":")[0] if "," in device else device,
         "optimizer": optimizer,
         "precision": precision,
+        "margin": margin,
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)
@@ -334,6 +343,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
+    "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
     "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
@@ -365,6 +375,7 @@ def report(
     open_page: Annotated[
         bool, typer.Option("--open", help="Show report.html in the browser.")
     ] = False,
+    margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
@@ -377,6 +388,7 @@ def report(
         wide=wide,
         tuning=tuning,
         open_page=open_page,
+        margin=margin,
     )
 
 
@@ -392,6 +404,7 @@ def compare(
     dataset: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
     budget: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Print the comparison of two methods in full: seed by seed, intervals, p-values, verdict.
@@ -401,7 +414,13 @@ def compare(
     from pepbench.report import command
 
     return command.compare(
-        folders, (a, b), dataset=dataset, budget=budget, backbone=backbone, as_json=as_json
+        folders,
+        (a, b),
+        dataset=dataset,
+        budget=budget,
+        backbone=backbone,
+        as_json=as_json,
+        margin=margin,
     )
 
 

@@ -14,6 +14,7 @@ A method is a frozen dataclass whose fields are its hyper-parameters (see
 * **Bi-level** (darts, autosrh): ``task.steps(model, optimiser=weights)`` and
   ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
+* **Whatever shrinks during its search** tells how far it is by :meth:`Task.kept`.
 * **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
   :meth:`Task.train`; work within a step belongs into the embedding's ``forward``.
@@ -270,6 +271,22 @@ class Task(ABC):
     @abstractmethod
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Account the time spent within to the phase ``name`` (not to the one around it)."""
+
+    @abstractmethod
+    def kept(self, step: int, count: Callable[[], int]) -> None:
+        """Tell, after each step of a search, how much of the table it keeps by then.
+
+        For the pruning curve of the record. It is free to call: ``count`` is asked in some hundred
+        steps of a search at most, whatever its length.
+
+        Parameters
+        ----------
+        step
+            Updates of the table until then, never less than before.
+        count
+            Gives the parameters left; it must change nothing, and read no table afresh that the
+            optimiser treats lazily (no :meth:`flush`).
+        """
 
     @abstractmethod
     def aside(self) -> AbstractContextManager[None]:

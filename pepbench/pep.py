@@ -186,6 +186,7 @@ class PEP(Method):
         by_row = self.mode == "fast" and task.device.type == "cpu"
         search = (RowSearch if by_row else DenseSearch)(self, task, pruned)
         for _ in search.moments():
+            task.kept(search.updates, search.at_hand)
             while waiting and search.meets(waiting[0]):
                 yield Found(search.kept(waiting.popleft()), search.updates, trimmed=False)
             if not waiting:
@@ -245,6 +246,10 @@ class DenseSearch:
         """Non-zeros after ``updates`` updates."""
         return int(torch.count_nonzero(self._table))
 
+    def at_hand(self) -> int:
+        """The same."""
+        return self.count()
+
     def meets(self, budget: int) -> bool:
         """Whether the budget is met."""
         return self.count() <= budget
@@ -284,6 +289,10 @@ class RowSearch:
             self.pruned.count_swept_rows()
             self.updates = step.number
             yield
+
+    def at_hand(self) -> int:
+        """Non-zeros, by counts of rows that are at most a sweep old."""
+        return self.pruned.count
 
     def count(self) -> int:
         """Non-zeros after ``updates`` updates."""

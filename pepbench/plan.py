@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -178,6 +179,9 @@ class Plan(_Model):
     """Of tuning and of the final runs' seeds."""
     device: str = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
+    margin: float = Field(0.001, gt=0, lt=0.5)
+    """Differences of test AUC below this are of no practical importance: reports test against it.
+    Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
@@ -242,6 +246,15 @@ class Plan(_Model):
         """CPU seconds of a cell's tuning, where the plan bounds it by time."""
         return None if self.tuning_time is None else parse_seconds(self.tuning_time)
 
+    def decides_as(self, other: Plan) -> bool:
+        """Whether another plan makes the same records; its reports may judge them otherwise."""
+        return self.model_copy(update={"margin": other.margin}) == other
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for the plan's records."""
+        judged_alike = self.model_copy(update={"margin": _DEFAULT_MARGIN})
+        return hashlib.sha256(judged_alike.to_toml().encode()).hexdigest()[:8]
+
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
         """The plan as it stands for one cell, exceptions applied; None if it is left out."""
         plan = self
@@ -294,7 +307,13 @@ class Plan(_Model):
                 del exception[key]
         if not values["except"]:
             del values["except"]
+        # Plans that leave it as it is are written as they were before it could be set.
+        if self.margin == _DEFAULT_MARGIN:
+            del values["margin"]
         return tomli_w.dumps(values)
+
+
+_DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
 
 
 def reference() -> str:

@@ -173,6 +173,15 @@ class EpochRecord(_Frozen):
     log_loss: float
 
 
+class KeptRecord(_Frozen):
+    """One point of a pruning curve."""
+
+    step: int
+    """Updates of the table in the search until then."""
+    parameters: int
+    """What the search kept by then; of the last point, what was left for the last training."""
+
+
 class PhaseSeconds(_Frozen):
     """Time of one phase."""
 
@@ -214,6 +223,8 @@ class Record(_Frozen):
     widths_sha256: str | None = None
     """Of the file of learnt widths (unsigned, by global id), where features have their own."""
     curve: list[EpochRecord] = []
+    kept: list[KeptRecord] = []
+    """The pruning curve of a search that shrinks the table; at most some hundred points."""
     notes: dict[str, Value] = {}
     optimizer: OptimiserKind | None = None
     """Of the last training: what ``auto`` stood for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -55,9 +54,8 @@ class Where:
 
 def default_folder(plan: Plan) -> Path:
     """One folder for each plan, so that the same command finds its records again."""
-    digest = hashlib.sha256(plan.to_toml().encode()).hexdigest()[:8]
     first = plan.datasets[0].replace(":", "-").replace("=", "-")
-    return RUNS / f"{first}-{digest}"
+    return RUNS / f"{first}-{plan.digest()}"
 
 
 def run(

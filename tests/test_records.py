@@ -1,4 +1,5 @@
 import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pepbench.records import (
     ComponentSpec,
     DataSpec,
     Environment,
+    KeptRecord,
     Record,
     RecordStore,
     ScoresRecord,
@@ -207,3 +209,15 @@ def test_final_runs_are_those_of_the_best_trial_by_seed():
 def test_keys_stay_what_they_were_when_later_options_are_not_used():
     """Records of older folders are found again."""
     assert SPEC.key() == "ee527b3c27a08f974c1b371bff276044382bf0972c92360d05a1361ddc7ad9a6"
+
+
+def test_pruning_curve_is_kept_and_records_made_before_there_was_one_are_read(store):
+    points = [KeptRecord(step=0, parameters=100), KeptRecord(step=9, parameters=50)]
+    record = record_of(SPEC, kept=points)
+    store.put(record)
+    assert store.get(record.key).kept == points
+    path = store.records / f"{record.key}.json"
+    old = json.loads(path.read_text())
+    del old["kept"]
+    path.write_text(json.dumps(old))
+    assert store.get(record.key) == record_of(SPEC)

@@ -27,6 +27,7 @@ from pepbench.metrics import auc, log_loss
 from pepbench.records import (
     ComponentSpec,
     EpochRecord,
+    KeptRecord,
     OptimiserKind,
     PhaseSeconds,
     PruningSpec,
@@ -200,6 +201,10 @@ def _record(sitting: _Sitting, spec: TrialSpec, threads: int, **figures: Any) ->
         key=spec.key(),
         spec=spec,
         seconds=seconds,
+        kept=[
+            KeptRecord(step=step, parameters=parameters)
+            for step, parameters in task.shrinking.points(figures.get("n_parameters"))
+        ],
         calibration_seconds=sitting.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
         peak_memory_mib=sitting.memory.mib(),

@@ -1,8 +1,8 @@
 """All records of a leaderboard in one Parquet file, without loss.
 
 The figures of a record have columns of their own, for whoever reads the file with another program;
-its learning curve is a list of numbers, which takes far less room than as text; everything else is
-the record's JSON.
+its curves are lists of numbers, which take far less room than as text; everything else is the
+record's JSON.
 """
 
 from __future__ import annotations
@@ -30,17 +30,19 @@ _POINT = pa.struct(
         ("log_loss", pa.float64()),
     ]
 )
+_KEPT = pa.struct([("step", pa.int64()), ("parameters", pa.int64())])
 SCHEMA = pa.schema(
     [
         *(COLUMNS.field(name) for name in FIGURES),
         ("test_log_loss", pa.float64()),
         ("predictions_sha256", pa.string()),
         ("curve", pa.list_(_POINT)),
+        ("kept", pa.list_(_KEPT)),
         ("record", pa.string()),
     ]
 )
 """Of the file: the figures of a segment, and more. ``predictions_sha256``: checksum of the ``.npy``
-file of test probabilities. ``record``: the record's JSON without its curve."""
+file of test probabilities. ``record``: the record's JSON without its curves."""
 
 
 def packed(records: Iterable[Record]) -> bytes:
@@ -62,7 +64,8 @@ def unpacked(path: Path) -> list[Record]:
         If the file is missing, damaged, of another kind, or holds records of another version.
     """
     try:
-        table = pq.read_table(path, columns=["key", "curve", "record"])
+        # Files made before pruning curves lack ``kept``; what is not there is not read.
+        table = pq.ParquetFile(path).read(columns=["key", "curve", "kept", "record"])
         return [_record(row, path) for row in table.to_pylist()]
     except FileNotFoundError:
         raise RecordError(
@@ -80,12 +83,14 @@ def _row(record: Record) -> dict[str, Any]:
         "test_log_loss": None if record.test is None else record.test.log_loss,
         "predictions_sha256": record.predictions_sha256,
         "curve": [point.model_dump() for point in record.curve],
-        "record": record.model_dump_json(exclude={"curve"}),
+        "kept": [point.model_dump() for point in record.kept],
+        "record": record.model_dump_json(exclude={"curve", "kept"}),
     }
 
 
 def _record(row: dict[str, Any], path: Path) -> Record:
-    content = json.loads(row["record"]) | {"curve": row["curve"]}
+    curves = {"curve": row["curve"], "kept": row.get("kept", [])}
+    content = json.loads(row["record"]) | curves
     record = parse_record(json.dumps(content).encode(), path)
     if not record.key == record.spec.key() == row["key"]:
         raise RecordError(

@@ -32,6 +32,7 @@ from pepbench.metrics import auc, log_loss
 from pepbench.records import OptimiserKind, TrainingSpec
 from pepbench.training.batches import BatchMaker
 from pepbench.training.optimisers import RowWise, make_optimiser, resolved
+from pepbench.training.shrinking import Shrinking
 from pepbench.training.update import batch_logits, batch_loss, update
 from pepbench.training.watch import Teller, Watcher, unwatched
 
@@ -153,6 +154,8 @@ class TrialTask(Task):
         self.samples = 0
         self.optimizer: OptimiserKind | None = None
         """Of the latest training: what ``auto`` stood for."""
+        self.shrinking = Shrinking()
+        """What the search has kept so far, by step."""
         self._rows: dict[Part, Rows] = {"train": train, "validation": validation}
         self._backbone = backbone
         self._seed = seed
@@ -272,16 +275,22 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
+    def kept(self, step: int, count: Callable[[], int]) -> None:
+        """Note how much of the table a search keeps by now."""
+        self.shrinking.note(step, count)
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let what is done within leave no trace on what comes after."""
         held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer
+        shrinking = self.shrinking.copy()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.clock.aside():
             try:
                 yield
             finally:
                 self.rng.bit_generator.state, self._streams, self.samples, self.optimizer = held
+                self.shrinking = shrinking
 
     def _rows_of(self, part: Part) -> Rows:
         if part not in self._rows:
