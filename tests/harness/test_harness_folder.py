@@ -240,8 +240,8 @@ def test_finished_run_is_packed_when_there_are_many_records(tiny_run, whole, tmp
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--trial-timeout=soon",), "--trial-timeout: 'soon' is not understood"),
-        (("--memory-limit=big",), "--memory-limit: 'big' is not understood"),
+        (("--trial-timeout=soon",), "--trial-timeout: 'soon' is no time"),
+        (("--memory-limit=big",), "--memory-limit: 'big' is no size"),
         (("--shard=9/8",), "--shard: '9/8' is no part of a plan"),
         (("--raw=here",), "--raw: 'here' is not NAME=FOLDER"),
         (("--executor=slurm",), "--executor: unknown executor 'slurm'"),
