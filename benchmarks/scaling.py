@@ -44,7 +44,7 @@ from pepbench.records import (
     figures_of,
     now,
 )
-from pepbench.segments import segment_bytes
+from pepbench.records.segments import segment_bytes
 
 TRIAL_SECONDS = 0.01
 TRIALS_OF_CELL = 5
@@ -173,7 +173,7 @@ def fill(store: RecordStore, count: int) -> None:
     canonical = json.dumps(
         model.spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
     )
-    text = row["record"].decode()
+    text = model.model_dump_json()
     store.segments.mkdir(parents=True)
     for start in range(0, count, SEGMENT_ROWS):
         rows = []

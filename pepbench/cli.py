@@ -10,8 +10,10 @@ import os
 import shlex
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -20,6 +22,8 @@ from pepbench.errors import PepbenchError, PlanError
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
+
+Number = TypeVar("Number", int, float)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -40,6 +44,13 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Differences of AUC below this do not matter (equivalence, parity). Default: what "
+        "plan.toml says, else 0.001."
+    ),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file that defines further components; repeatable."),
@@ -181,6 +192,7 @@ def run(
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
     ] = None,
+    margin: Margin = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
     ] = None,
@@ -262,6 +274,7 @@ def run(
         "device": None if device is None else device.partition(":")[0] if "," in device else device,
         "optimizer": optimizer,
         "precision": precision,
+        "margin": margin,
     }
     overrides.update({name: value for name, value in numbers.items() if value is not None})
     plan = Plan.load(plan_file, overrides)
@@ -269,18 +282,22 @@ def run(
     spelt_out = Catalog(plugins).ungrouped("method", plan.methods)
     plan = plan.model_copy(update={"methods": spelt_out})
 
+    began = time.perf_counter()
     from pepbench import workflow
+
+    start_seconds = time.perf_counter() - began
     from pepbench.harness.environment import cuda_devices
+    from pepbench.harness.estimate import START_SECONDS
     from pepbench.harness.executors import Limits, Settings
     from pepbench.harness.folder import Shard
-    from pepbench.harness.units import parse_bytes, parse_seconds
+    from pepbench.units import parse_bytes, parse_seconds
 
     settings = Settings(
         jobs=jobs or len(os.sched_getaffinity(0)),
         threads=threads,
         limits=Limits(
-            None if trial_timeout is None else parse_seconds(trial_timeout, "--trial-timeout"),
-            None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit"),
+            _read("--trial-timeout", parse_seconds, trial_timeout),
+            _read("--memory-limit", parse_bytes, memory_limit),
         ),
         cuda=cuda_devices(device or plan.device),
         raw=_named_folders(raw),
@@ -293,6 +310,8 @@ def run(
         join=join,
         shard=None if shard is None else Shard.parse(shard),
         only_missing=only_missing,
+        # Tests, for one, have imported it before.
+        start_seconds=start_seconds if start_seconds > 0.1 else START_SECONDS,
     )
     if dry_run:
         return workflow.dry_run(plan, where, as_json)
@@ -300,6 +319,13 @@ def run(
         return workflow.print_estimate(plan, where, as_json)
     command = shlex.join(["pepbench", *sys.argv[1:]])
     return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
+
+
+def _read(option: str, parse: Callable[[str], Number], text: str | None) -> Number | None:
+    try:
+        return None if text is None else parse(text)
+    except PlanError as error:
+        raise PlanError(f"{option}: {error}") from None
 
 
 def _named_folders(texts: list[str] | None) -> dict[str, str]:
@@ -324,6 +350,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
+    "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
     "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
@@ -355,6 +382,7 @@ def report(
     open_page: Annotated[
         bool, typer.Option("--open", help="Show report.html in the browser.")
     ] = False,
+    margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
@@ -367,6 +395,7 @@ def report(
         wide=wide,
         tuning=tuning,
         open_page=open_page,
+        margin=margin,
     )
 
 
@@ -382,6 +411,7 @@ def compare(
     dataset: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
     budget: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Print the comparison of two methods in full: seed by seed, intervals, p-values, verdict.
@@ -391,7 +421,13 @@ def compare(
     from pepbench.report import command
 
     return command.compare(
-        folders, (a, b), dataset=dataset, budget=budget, backbone=backbone, as_json=as_json
+        folders,
+        (a, b),
+        dataset=dataset,
+        budget=budget,
+        backbone=backbone,
+        as_json=as_json,
+        margin=margin,
     )
 
 

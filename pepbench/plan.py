@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -23,28 +24,10 @@ from pydantic import (
 from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimiserKind, Precision, PrunerKind
+from pepbench.units import parse_seconds
 
 SamplerKind = Literal["tpe", "random", "gp", "grid"]
 """Who chooses the trials after the first."""
-
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-def seconds_of(text: str) -> float:
-    """Read a time.
-
-    Raises
-    ------
-    ValueError
-        If it is not a number above zero with a unit of s, m or h.
-
-    >>> seconds_of("90s"), seconds_of("10m"), seconds_of("1.5h")
-    (90.0, 600.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{text!r} is no time; write, say, 90s, 10m or 1.5h")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 class _Model(BaseModel):
@@ -160,7 +143,7 @@ class Plan(_Model):
     """Tuning trials of each cell; the first is the method's default. Not with `tuning_time`."""
     tuning_time: str | None = None
     """Instead of `trials`: CPU time of each cell's tuning trials, such as `10m`. New trials are
-    asked for until it is used up."""
+    asked for until it is used up. Units are `s`, `m` or `min`, `h` and `d`; none is seconds."""
     sampler: SamplerKind = "tpe"
     """Who chooses the other trials: `tpe`, `random`, `gp` (a Gaussian process), or `grid` (3 points
     of each range, all their combinations, in an order drawn by the seed)."""
@@ -196,6 +179,9 @@ class Plan(_Model):
     """Of tuning and of the final runs' seeds."""
     device: str = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
+    margin: float = Field(0.001, gt=0, lt=0.5)
+    """Differences of test AUC below this are of no practical importance: reports test against it.
+    Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
@@ -258,7 +244,16 @@ class Plan(_Model):
     @property
     def tuning_seconds(self) -> float | None:
         """CPU seconds of a cell's tuning, where the plan bounds it by time."""
-        return None if self.tuning_time is None else seconds_of(self.tuning_time)
+        return None if self.tuning_time is None else parse_seconds(self.tuning_time)
+
+    def decides_as(self, other: Plan) -> bool:
+        """Whether another plan makes the same records; its reports may judge them otherwise."""
+        return self.model_copy(update={"margin": other.margin}) == other
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for the plan's records."""
+        judged_alike = self.model_copy(update={"margin": _DEFAULT_MARGIN})
+        return hashlib.sha256(judged_alike.to_toml().encode()).hexdigest()[:8]
 
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
         """The plan as it stands for one cell, exceptions applied; None if it is left out."""
@@ -312,7 +307,13 @@ class Plan(_Model):
                 del exception[key]
         if not values["except"]:
             del values["except"]
+        # Plans that leave it as it is are written as they were before it could be set.
+        if self.margin == _DEFAULT_MARGIN:
+            del values["margin"]
         return tomli_w.dumps(values)
+
+
+_DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
 
 
 def reference() -> str:
@@ -351,7 +352,10 @@ def _filled(names: object) -> object:
 
 def _legal_time(text: str | None) -> str | None:
     if text is not None:
-        seconds_of(text)
+        try:
+            parse_seconds(text)
+        except PlanError as error:
+            raise ValueError(str(error)) from None
     return text
 
 

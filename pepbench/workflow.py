@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -15,9 +14,14 @@ from rich.console import Console
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
 from pepbench.harness.cells import Cell, expand
-from pepbench.harness.display import duration
 from pepbench.harness.environment import check_device
-from pepbench.harness.estimate import CellEstimate, estimate, readable_records
+from pepbench.harness.estimate import (
+    START_SECONDS,
+    CellEstimate,
+    Estimate,
+    estimate,
+    readable_records,
+)
 from pepbench.harness.executors import Settings, open_pool
 from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.live import LIVE_FOLDER
@@ -29,6 +33,7 @@ from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
 from pepbench.report.command import report
+from pepbench.units import duration
 
 RUNS = Path("runs")
 """Folder of runs that were not told where to go, below the working directory."""
@@ -51,13 +56,14 @@ class Where:
     """Work on this part of the cells only."""
     only_missing: bool = False
     """Leave failed trials as they are."""
+    start_seconds: float = START_SECONDS
+    """How long this program took to start; estimates are made of it."""
 
 
 def default_folder(plan: Plan) -> Path:
     """One folder for each plan, so that the same command finds its records again."""
-    digest = hashlib.sha256(plan.to_toml().encode()).hexdigest()[:8]
     first = plan.datasets[0].replace(":", "-").replace("=", "-")
-    return RUNS / f"{first}-{digest}"
+    return RUNS / f"{first}-{plan.digest()}"
 
 
 def run(
@@ -136,7 +142,7 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
 def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
     """Print the cells of a plan and how long it would take; runs and writes nothing."""
     cells = expand(plan, Catalog(where.plugins))
-    expected = estimate(cells, readable_records(where.folder), where.settings.jobs)
+    expected = _estimated(cells, where)
     if as_json:
         document = {
             "folder": str(where.folder),
@@ -144,7 +150,7 @@ def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
                 _cell_row(cell, left) for cell, left in zip(cells, expected.cells, strict=True)
             ],
             "trials": sum(left.runs for left in expected.cells),
-            "seconds": round(expected.seconds, 1),
+            **_seconds(expected),
             "exceptions": [exception.describe() for exception in plan.exceptions],
         }
         print(json.dumps(document, indent=2, ensure_ascii=False))
@@ -160,8 +166,8 @@ def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
         print(f"except {exception.describe()}")
     runs = sum(left.runs for left in expected.cells)
     print(
-        f"{len(cells)} cells, {runs} runs to do; about {duration(expected.seconds)} on "
-        f"{where.settings.jobs} worker(s).\nResults would go to {where.folder}"
+        f"{len(cells)} cells, {runs} runs to do; {_in_words(expected, where)}.\n"
+        f"Results would go to {where.folder}"
     )
     return 0
 
@@ -169,14 +175,33 @@ def dry_run(plan: Plan, where: Where, as_json: bool) -> int:
 def print_estimate(plan: Plan, where: Where, as_json: bool) -> int:
     """Print how long what is missing of a plan will take."""
     cells = expand(plan, Catalog(where.plugins))
-    expected = estimate(cells, readable_records(where.folder), where.settings.jobs)
+    expected = _estimated(cells, where)
     runs = sum(left.runs for left in expected.cells)
     if as_json:
-        print(json.dumps({"runs": runs, "seconds": round(expected.seconds, 1)}))
+        print(json.dumps({"runs": runs, **_seconds(expected)}))
     else:
-        time, jobs = duration(expected.seconds), where.settings.jobs
-        print(f"{runs} runs to do; about {time} on {jobs} worker(s)")
+        print(f"{runs} runs to do; {_in_words(expected, where)}")
     return 0
+
+
+def _estimated(cells: Sequence[Cell], where: Where) -> Estimate:
+    found = readable_records(where.folder)
+    return estimate(cells, found, where.settings.jobs, where.start_seconds)
+
+
+def _seconds(expected: Estimate) -> dict[str, float]:
+    return {
+        "seconds": round(expected.seconds, 1),
+        "work_seconds": round(expected.work, 1),
+        "around_seconds": round(expected.around, 1),
+    }
+
+
+def _in_words(expected: Estimate, where: Where) -> str:
+    return (
+        f"about {duration(expected.seconds)} on {where.settings.jobs} worker(s), "
+        f"{duration(expected.around)} of it to start and to draw the report"
+    )
 
 
 def _tuning_words(plan: Plan) -> str:

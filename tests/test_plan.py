@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.errors import PlanError
-from pepbench.plan import Plan, PlanException, reference, seconds_of
+from pepbench.plan import Plan, PlanException, reference
 
 names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True).map(tuple)
 exceptions = st.builds(
@@ -68,10 +68,15 @@ def test_trials_and_time_exclude_each_other(tmp_path):
         Plan.load(path, {})
 
 
-@pytest.mark.parametrize("text", ["10", "m", "-1m", "0s", "1 d", "1e3s"])
-def test_what_is_no_time_is_refused(text):
-    with pytest.raises(ValueError, match="is no time"):
-        seconds_of(text)
+@pytest.mark.parametrize("text", ["", "m", "0s", "10 parsecs"])
+def test_tuning_time_that_is_none_is_refused_by_its_key(tmp_path, text):
+    path = tmp_path / "plan.toml"
+    path.write_text(f'tuning_time = "{text}"\n')
+    with pytest.raises(PlanError, match=r"plan\.toml: tuning_time: .* is no time; write, say"):
+        Plan.load(path, {})
+    with pytest.raises(PlanError, match=r"--tuning-time: .* is no time"):
+        Plan.load(None, {"tuning_time": text})
+    assert Plan(tuning_time="1.5h").tuning_seconds == 5400
 
 
 EXCEPT = """

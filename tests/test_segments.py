@@ -9,7 +9,7 @@ from test_records import SPEC, final, record_of
 
 from pepbench.errors import RecordError
 from pepbench.records import RecordStore, figures_of
-from pepbench.segments import ROWS_AT_ONCE, Segment, segment_bytes
+from pepbench.records.segments import ROWS_AT_ONCE, Segment, segment_bytes
 
 
 def records_of(count: int):

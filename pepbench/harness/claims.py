@@ -27,6 +27,9 @@ Measured by this process's own clock from when it first saw the file so: a clock
 or on a file server, does no harm.
 """
 
+TORN_SECONDS = 1.0
+"""A claim that cannot be read for so long is not being written: a power failure cut it short."""
+
 
 class Claims:
     """The claims of a coordinator in a run's folder.
@@ -89,17 +92,18 @@ class Claims:
     def others(self) -> bool:
         """Whether another coordinator has a claim that it may still be working on."""
         keys = {path.stem for path in self._folder.glob("*.claim")} - self._mine
-        return any(not self._lost_its_holder(key) for key in keys)
+        held = {key for key in keys if not self._lost_its_holder(key)}
+        if any(self._holder(key) is None for key in held):
+            time.sleep(TORN_SECONDS)
+            held = {key for key in held if not self._lost_its_holder(key)}
+        return bool(held)
 
     def _lost_its_holder(self, key: str) -> bool:
-        path = self._path(key)
         try:
-            touched = path.stat().st_mtime_ns
-            holder = json.loads(path.read_text("utf-8"))
+            touched = self._path(key).stat().st_mtime_ns
         except OSError:
             return False
-        except ValueError:
-            holder = None  # just being written, or cut short by a power failure
+        holder = self._holder(key)
         match holder:
             case {"host": host, "pid": int(pid)} if host == socket.gethostname():
                 if not psutil.pid_exists(pid):
@@ -108,7 +112,16 @@ class Claims:
         if last != touched:
             self._seen[key] = (touched, time.monotonic())
             return False
-        return time.monotonic() - since > STALE_SECONDS
+        patience = TORN_SECONDS if holder is None else STALE_SECONDS
+        return time.monotonic() - since > patience
+
+    def _holder(self, key: str) -> dict[str, object] | None:
+        """What a claim says of its holder; None if it is not whole (yet)."""
+        try:
+            holder = json.loads(self._path(key).read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return holder if isinstance(holder, dict) else None
 
     def _keep_beating(self) -> None:
         while not self._over.wait(BEAT_SECONDS):

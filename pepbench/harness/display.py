@@ -12,27 +12,14 @@ from rich.text import Text
 
 from pepbench.harness.live import live_moment
 from pepbench.harness.overview import RunningTrial, Snapshot
+from pepbench.units import duration
 
 BAR_WIDTH = 40
-FIGURES_WIDTH = 64
+FIGURES_WIDTH = 56
 """Columns of a terminal that a trial's row needs beside its name."""
 MIN_NAME_WIDTH = 12
 LINES_BESIDE = 7
 """Lines of a terminal that are not for running trials."""
-
-
-def duration(seconds: float) -> str:
-    """A time in words: ``3 s``, ``2 min 05 s``, ``1 h 20 min``.
-
-    >>> duration(125.4)
-    '2 min 05 s'
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def counts_text(snapshot: Snapshot) -> str:
@@ -76,7 +63,8 @@ def snapshot_view(snapshot: Snapshot, live: Path, console: Console) -> Renderabl
 
 def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-    # Long names are cut, so that budgets and figures always have their room.
+    # Long names are cut, so that budgets and figures always have their room. Methods come first:
+    # rows of one plan differ in them more than in data sets.
     room = max(MIN_NAME_WIDTH, width - FIGURES_WIDTH)
     table.add_column("cell", no_wrap=True, overflow="ellipsis", max_width=room)
     for name in ("budget", "trial", "phase"):
@@ -86,9 +74,9 @@ def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
     for trial in running:
         moment = live_moment(live, trial.key)
         auc = None if moment is None else moment.auc
-        name, _, budget = trial.cell.rpartition(" ")
+        *data, method, budget = trial.cell.split(" ")
         table.add_row(
-            Text(name),
+            Text(" ".join([method, *data])),
             budget,
             trial.trial,
             "starting" if moment is None else moment.phase[:8],

@@ -94,9 +94,10 @@ def claimed_folder(
             with suppress(*([Timeout] if join else [])):
                 hold()
             _refuse_foreign(folder, plan)
-            if not (folder / PLAN_FILE).exists():
+            new = not (folder / PLAN_FILE).exists()
+            if new or Plan.load(folder / PLAN_FILE, {}) != plan:
                 write_atomically(folder / PLAN_FILE, plan.to_toml().encode())
-            elif not (join or shard or claims.others()):
+            if not (new or join or shard or claims.others()):
                 _remove_leftovers(folder)
             claims.__enter__()
         except Timeout:
@@ -132,7 +133,7 @@ def _refuse_foreign(folder: Path, plan: Plan) -> None:
     path = folder / PLAN_FILE
     records = folder / "records"
     if path.exists():
-        if Plan.load(path, {}) != plan:
+        if not plan.decides_as(Plan.load(path, {})):
             raise PlanError(
                 f"{folder} holds the records of another plan; choose another folder with "
                 f"--out, repeat its plan with: pepbench run {path} --out {folder}, "

@@ -15,10 +15,11 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from pepbench.errors import RecordError
-from pepbench.harness.display import duration, snapshot_view
+from pepbench.harness.display import snapshot_view
 from pepbench.harness.folder import PLAN_FILE
 from pepbench.harness.live import LIVE_FOLDER, live_moment
 from pepbench.harness.overview import Overview, Snapshot
+from pepbench.units import duration
 
 BETWEEN_SECONDS = 1.0
 """Between two writings of a file."""

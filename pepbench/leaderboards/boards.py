@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +48,12 @@ class Board:
 
     def work_folder(self, work: Path, plan: Plan) -> Path:
         """Where this plan's records are made: another plan of the same name has another folder."""
-        return work / f"{self.work_stem}-{digest_of(plan)}"
+        return work / f"{self.work_stem}-{plan.digest()}"
 
     @property
     def work_stem(self) -> str:
         """What the names of its working folders begin with."""
         return self.name.replace("/", "--")
-
-
-def digest_of(plan: Plan) -> str:
-    """Eight hexadecimal digits that stand for a plan."""
-    return hashlib.sha256(plan.to_toml().encode()).hexdigest()[:8]
 
 
 def results_folder(given: Path | None = None) -> Path:

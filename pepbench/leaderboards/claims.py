@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
-from pepbench.leaderboards.evidence import CELL, Evidence
+from pepbench.leaderboards.evidence import CELL, Evidence, margins
 from pepbench.leaderboards.overall import PAPER
 from pepbench.leaderboards.summary import markdown
 from pepbench.report.markdown import escape
@@ -42,8 +42,8 @@ def claims_summary(published: Mapping[str, Evidence]) -> str:
     sections = (
         (
             "(a) Fewer parameters at the full table's AUC",
-            "Share of the table's parameters that can go with the AUC shown to be less than 0.001 "
-            "below the full table's; –: not shown at any budget.",
+            "Share of the table's parameters that can go with the AUC shown to be less than "
+            f"{margins(counted.values())} below the full table's; –: not shown at any budget.",
             _parity(compression_at_parity(compared)),
         ),
         (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,9 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import analyse, fronts
+from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
 from pepbench.leaderboards.packing import RECORDS_FILE, unpacked
 from pepbench.records import Record
+from pepbench.report.margin import margin_of
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.recovery import recovery_csv, recovery_markdown
 
@@ -52,6 +54,8 @@ class Evidence:
         The frame of :class:`pepbench.analysis.recovery.Recovery`.
     pictures
         Names of the pictures of learnt widths.
+    margin
+        Of equivalence and non-inferiority, as the plan says.
     """
 
     records: tuple[Record, ...]
@@ -59,6 +63,7 @@ class Evidence:
     comparisons: pd.DataFrame
     widths: pd.DataFrame
     pictures: tuple[str, ...]
+    margin: float = MARGIN
 
     def fronts(self) -> list[dict[str, Any]]:
         """As :func:`pepbench.analysis.leaderboard.fronts`."""
@@ -66,7 +71,7 @@ class Evidence:
 
     def tables(self) -> dict[str, bytes]:
         """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if need be, ``widths.csv``."""
-        page = leaderboard_markdown(self.frame, self.fronts())
+        page = leaderboard_markdown(self.frame, self.fronts(), margin=self.margin)
         section = recovery_markdown(self.widths, self.pictures)
         contents = {
             "leaderboard.csv": leaderboard_csv(self.frame),
@@ -114,7 +119,13 @@ def committed(folder: Path) -> Evidence:
         frame[name] = intervals[name].astype(frame[name].dtype)
     comparisons, _ = _read(folder / COMPARISONS_FILE)
     widths, notes = _read(folder / WIDTHS_FILE)
-    return Evidence(tuple(records), frame, comparisons, widths, tuple(notes["pictures"]))
+    pictures, margin = tuple(notes["pictures"]), margin_of([folder])
+    return Evidence(tuple(records), frame, comparisons, widths, pictures, margin)
+
+
+def margins(published: Iterable[Evidence]) -> str:
+    """The margins of several leaderboards in words: one, or each that there is."""
+    return " or ".join(f"{margin:g}" for margin in sorted({one.margin for one in published}))
 
 
 def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:

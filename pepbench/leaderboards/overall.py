@@ -9,7 +9,7 @@ import pandas as pd
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import Evidence
+from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.leaderboards.summary import markdown, worker_seconds
 from pepbench.report.markdown import escape
 from pepbench.report.words import duration, times
@@ -34,7 +34,8 @@ def overall_summary(boards: list[Board], published: Mapping[str, Evidence]) -> s
         frame = pd.concat([evidence.frame for evidence in counted], ignore_index=True)
         compared = pd.concat([evidence.comparisons for evidence in counted], ignore_index=True)
         parts += ["## Mean ranks", *_ranks(rank_tables(frame))]
-        parts += ["## Compression at parity", *_parity(compression_at_parity(compared))]
+        within = margins(counted)
+        parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)
 
 
@@ -108,10 +109,10 @@ def _ranks(tables: RankTables) -> Iterator[str]:
     )
 
 
-def _parity(parity: pd.DataFrame) -> Iterator[str]:
+def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:
     yield (
         "How many times fewer parameters than the full table still keep its AUC, shown within "
-        "0.001; –: not shown at any budget; empty: not run."
+        f"{within}; –: not shown at any budget; empty: not run."
     )
     for backbone, block in parity.groupby("backbone"):
         compression = {

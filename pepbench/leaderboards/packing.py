@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pepbench.errors import RecordError
 from pepbench.records import Record, figures_of, parse_record
-from pepbench.segments import COLUMNS, FIGURES
+from pepbench.records.segments import COLUMNS, FIGURES
 
 RECORDS_FILE = "records.parquet"
 

@@ -12,6 +12,7 @@ from pepbench.leaderboards.packing import RECORDS_FILE, packed
 from pepbench.leaderboards.pages import with_generated
 from pepbench.leaderboards.summary import board_summary
 from pepbench.records import RecordStore, write_atomically
+from pepbench.report.margin import margin_of
 from pepbench.report.summary import load_run
 from pepbench.report.widths import picture_names
 from pepbench.report.write import write_reports
@@ -49,13 +50,15 @@ def publish(board: Board, work: Path) -> Evidence:
         raise RecordError(f"{problems[0]}; run: pepbench leaderboard {board.name}")
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
-    findings = load_run(work)
+    margin = margin_of([board.folder])
+    findings = load_run(work, margin=margin)
     evidence = Evidence(
         records,
         findings.frame,
         findings.comparisons,
         findings.recovery.frame,
         tuple(picture_names(findings.recovery)),
+        margin,
     )
     contents = {RECORDS_FILE: packed(records), **evidence.files()}
     for name, content in contents.items():

@@ -17,7 +17,16 @@ from pepbench.leaderboards.boards import PLAN_FILE, Board
 from pepbench.plan import Plan
 from pepbench.records import Record, RecordStore, write_atomically
 
-_MAY_GROW = {"methods", "datasets", "backbones", "budgets", "trials", "seeds", "exceptions"}
+_MAY_GROW = {
+    "methods",
+    "datasets",
+    "backbones",
+    "budgets",
+    "trials",
+    "seeds",
+    "exceptions",
+    "margin",
+}
 """Keys of a plan that do not change how a cell's trials are drawn, only which and how many."""
 
 

@@ -12,16 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.pareto import on_front
-from pepbench.report.labels import DIAGONAL, places
+from pepbench.report.labels import places
+from pepbench.report.naming import names_beside
 from pepbench.report.palette import Mark, marks
 from pepbench.report.style import (
     GREY,
-    INK,
-    LABEL_SIZE,
     Panel,
     colour,
     composed,
-    named_opacity,
     opacity,
     shape,
 )
@@ -32,16 +30,6 @@ _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 0.022
 """Share of the width between them."""
-_SIDE: dict[str, dict[str, Any]] = {
-    "right": {"align": "left", "dx": 8},
-    "left": {"align": "right", "dx": -8},
-    "above": {"align": "center", "dy": -14},
-    "below": {"align": "center", "dy": 14},
-    "upper right": {"align": "left", "dx": 8, "dy": -DIAGONAL},
-    "upper left": {"align": "right", "dx": -8, "dy": -DIAGONAL},
-    "lower right": {"align": "left", "dx": 8, "dy": DIAGONAL},
-    "lower left": {"align": "right", "dx": -8, "dy": DIAGONAL},
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +52,8 @@ COSTS = {
     "pareto-time": Cost("seconds", "seconds to search and train (log scale)", "~g", 1e-3, False),
 }
 """By file name."""
+
+BAND_WORDS = "Grey band: where the front lies in 95% of the draws of seeds and rows or users."
 
 TOOLTIPS = {
     "method": ("method", ""),
@@ -94,7 +84,9 @@ TOOLTIPS = {
 :func:`pepbench.report.page_detail.with_detail` adds to it."""
 
 
-def pareto_chart(frame: pd.DataFrame, name: str = "pareto") -> alt.VConcatChart:
+def pareto_chart(
+    frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
+) -> alt.VConcatChart:
     """The front of each data set and backbone.
 
     Points are cells that are ok, with their interval; filled if on the front, which is drawn as
@@ -107,21 +99,28 @@ def pareto_chart(frame: pd.DataFrame, name: str = "pareto") -> alt.VConcatChart:
         As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
     name
         One of ``COSTS``.
+    attainment
+        Of :class:`pepbench.analysis.fronts.FrontTables`, of this cost: drawn as a band.
     """
+    band = [BAND_WORDS] if attainment is not None and len(attainment) else []
     what = {"pareto": "the size of the embedding table", "pareto-bytes": "the table's bytes"}
     return composed(
-        list(pareto_panels(frame, name).values()),
+        list(pareto_panels(frame, name, attainment).values()),
         _PANELS_PER_ROW,
         f"Test AUC against {what.get(name, 'the time to search and train')}",
         [
             "Filled points: on the front (stepped line).",
-            "Bars: 95% intervals over test rows and seeds. Dashed: the full table.",
+            "Bars: 95% intervals over test rows, or users where known, and seeds.",
+            "Dashed: the full table.",
             "Points of nearly the same place are drawn side by side.",
+            *band,
         ],
     )
 
 
-def pareto_panels(frame: pd.DataFrame, name: str = "pareto") -> dict[tuple[str, str], Panel]:
+def pareto_panels(
+    frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
+) -> dict[tuple[str, str], Panel]:
     """The panels of :func:`pareto_chart`, by data set and backbone."""
     cost = COSTS[name]
     drawn = frame[frame["status"] == "ok"].assign(
@@ -131,7 +130,11 @@ def pareto_panels(frame: pd.DataFrame, name: str = "pareto") -> dict[tuple[str, 
     all_marks = marks(frame["method"])
     return {
         (str(dataset), str(backbone)): _panel(
-            f"{dataset} · {backbone}", _fronted(block, cost), cost, all_marks
+            f"{dataset} · {backbone}",
+            _fronted(block, cost),
+            cost,
+            all_marks,
+            _steps(attainment, str(dataset), str(backbone)),
         )
         for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"])
     }
@@ -142,7 +145,23 @@ def _fronted(block: pd.DataFrame, cost: Cost) -> pd.DataFrame:
     return block.assign(on_front=mask)
 
 
-def _panel(title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mark]) -> Panel:
+def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.DataFrame:
+    """The band of one panel: the lowest and the highest front's AUC from each size on."""
+    columns = ["drawn_at", "low", "high"]
+    if attainment is None:
+        return pd.DataFrame(columns=columns)
+    here = attainment[(attainment["dataset"] == dataset) & (attainment["backbone"] == backbone)]
+    wide = here.pivot_table("auc", "parameters", "percentile").sort_index().ffill().dropna()
+    if wide.empty:
+        return pd.DataFrame(columns=columns)
+    # What is reached in few draws is the upper edge, what is reached in most the lower one.
+    high, low = wide.iloc[:, 0], wide.iloc[:, -1]
+    return pd.DataFrame({"drawn_at": np.maximum(wide.index, 1.0), "low": low, "high": high})
+
+
+def _panel(
+    title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mark], steps: pd.DataFrame
+) -> Panel:
     block = block.assign(
         at=block[cost.column].astype("float64").clip(lower=cost.least),
         auc_low=block["auc_low"].fillna(block["auc"]),
@@ -154,9 +173,11 @@ def _panel(title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mar
     x_axis = alt.Axis(values=_ticks(low, high), format=cost.ticks, labelOverlap="parity")
     x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
     x = alt.X("drawn_at:Q", title=cost.title, scale=x_scale, axis=x_axis)
-    domain = _auc_domain(block)
-    y = alt.Y("auc:Q", title="test AUC", scale=alt.Scale(domain=domain, nice=False))
+    domain = _auc_domain(block, steps)
+    scale = alt.Scale(domain=domain, nice=False)
+    y = alt.Y("auc:Q", title="test AUC", scale=scale)
     layers = [
+        *_band(steps, high, x, scale),
         _front(block, high, x, y),
         *_reference(block, y),
         *_points(block, x, y, all_marks)[0 if cost.budgeted else 1 :],
@@ -225,17 +246,7 @@ def _labels(
     obstacles = np.vstack([bars, flats, dashed])
     names = block["method"].tolist()
     chosen = places(px, py, names, (_WIDTH, _HEIGHT), obstacles)
-    layers = []
-    for side, style in _SIDE.items():
-        rows = [place.index for place in chosen.values() if place.side == side]
-        if rows:
-            base = alt.Chart(block.iloc[rows][["method", "drawn_at", "auc"]]).encode(
-                x=x, y=y, text="method:N", opacity=named_opacity()
-            )
-            text: dict[str, Any] = {"fontSize": LABEL_SIZE, "baseline": "middle", **style}
-            layers.append(base.mark_text(stroke="white", strokeWidth=3.5, **text))
-            layers.append(base.mark_text(color=INK, cursor="pointer", **text))
-    return layers
+    return names_beside(block[["method", "drawn_at", "auc"]], chosen, x, y)
 
 
 def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
@@ -248,6 +259,14 @@ def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(x=x, y=y)
     )
     return line
+
+
+def _band(steps: pd.DataFrame, high: float, x: alt.X, scale: alt.Scale) -> list[alt.Chart]:
+    if steps.empty:
+        return []
+    data = pd.concat([steps, steps.tail(1).assign(drawn_at=high)])
+    area = alt.Chart(data).mark_area(interpolate="step-after", color=GREY, opacity=0.16)
+    return [area.encode(x=x, y=alt.Y("low:Q", title="test AUC", scale=scale), y2="high:Q")]
 
 
 def _reference(block: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
@@ -278,8 +297,9 @@ def _domain(costs: pd.Series[float]) -> tuple[float, float]:
     return 10 ** (low - room), 10 ** (high + room)
 
 
-def _auc_domain(block: pd.DataFrame) -> list[float]:
-    low, high = float(block["auc_low"].min()), float(block["auc_high"].max())
+def _auc_domain(block: pd.DataFrame, steps: pd.DataFrame) -> list[float]:
+    low = float(np.fmin(block["auc_low"].min(), steps["low"].min()))
+    high = float(np.fmax(block["auc_high"].max(), steps["high"].max()))
     room = max(0.0005, (high - low) * 0.08)
     return [low - room, high + room]
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pepbench.errors import RecordError
 from pepbench.report.latex import leaderboard_latex
+from pepbench.report.margin import checked_margin, margin_of
 from pepbench.report.markdown import leaderboard_csv
 from pepbench.report.pair import chosen_pairs
 from pepbench.report.pair_view import PairView, pair_json
@@ -36,6 +37,7 @@ def report(
     wide: bool = False,
     tuning: bool = False,
     open_page: bool = False,
+    margin: float | None = None,
 ) -> int:
     """Write tables, charts and the page anew from records, and print one of them.
 
@@ -53,6 +55,8 @@ def report(
         Print what tuning tried and bought instead; nothing is written.
     open_page
         Show ``report.html`` in the browser.
+    margin
+        Of equivalence and non-inferiority, in AUC; None: what the runs' plans say.
 
     Returns
     -------
@@ -62,9 +66,11 @@ def report(
     Raises
     ------
     RecordError
-        As :func:`pepbench.report.runs.open_runs`.
+        As :func:`pepbench.report.runs.open_runs` and :func:`pepbench.report.margin.margin_of`.
+    PlanError
+        If ``margin`` cannot be one.
     """
-    findings = load_runs(folders, _warn)
+    findings = load_runs(folders, _warn, _asked_for(margin))
     target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
     if tuning:
         _console(wide).print(TuningView(findings.runs.records))
@@ -89,17 +95,25 @@ def compare(
     budget: str | None,
     backbone: str | None,
     as_json: bool,
+    margin: float | None = None,
 ) -> int:
     """Print one pair of methods in full, wherever both have a cell.
 
-    Returns 1 if one of the pairs could not be compared, else 0.
+    ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
     """
-    pairs = chosen_pairs(open_runs(folders, _warn), methods, dataset, budget, backbone)
+    runs, asked = open_runs(folders, _warn), _asked_for(margin)
+    within = margin_of(runs.folders) if asked is None else asked
+    pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
     if as_json:
-        print(json.dumps([pair_json(pair) for pair in pairs], indent=2, ensure_ascii=False))
+        document = [pair_json(pair, within) for pair in pairs]
+        print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        _console(False).print(*(PairView(pair) for pair in pairs))
+        _console(False).print(*(PairView(pair, margin=within) for pair in pairs))
     return EXIT_FAILED if any(pair.comparison is None for pair in pairs) else 0
+
+
+def _asked_for(margin: float | None) -> float | None:
+    return None if margin is None else checked_margin(margin, "--margin")
 
 
 def _written(target: Path | None, findings: Findings) -> Path | None:
@@ -121,7 +135,7 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
     elif form == "latex":
         print(leaderboard_latex(findings.frame), end="")
     elif form == "terminal":
-        board = LeaderboardView(findings.frame, findings.fronts, wide)
+        board = LeaderboardView(findings.frame, findings.fronts, wide, findings.margin)
         _console(wide).print(board, RecoveryView(findings.recovery.frame))
     else:
         _print_file(findings, form, folder)

@@ -24,7 +24,7 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> alt.VConcatChar
         Differences within it do not matter; it is drawn as a band.
     """
     lines = [
-        "Bars: 95% intervals over test rows and seeds.",
+        "Bars: 95% intervals over test rows, or users where known, and seeds.",
         f"Filled: shown better or worse (Holm). Band: within ±{margin:g}.",
     ]
     panels = list(forest_panels(frame, margin).values())

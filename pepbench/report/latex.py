@@ -43,7 +43,8 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape(dataset)} with {escape(backbone)}: test AUC and $\Delta$AUC "
-            r"against the full table, $\pm$ half of a 95\,\% interval over test rows and seeds; "
+            r"against the full table, $\pm$ half of a 95\,\% interval over test rows (users, where "
+            r"known) and seeds; "
             r"$\star$: on the front.}",
             r"\begin{tabular}{llrrrrl}",
             r"\toprule",

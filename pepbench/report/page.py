@@ -14,7 +14,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.analysis.significance import ALPHA
 from pepbench.report.charts import COSTS, pareto_panels
 from pepbench.report.citations import method_cards
 from pepbench.report.critical import critical_panels
@@ -35,6 +35,7 @@ from pepbench.report.page_tables import (
     verdict_matrices,
 )
 from pepbench.report.palette import DARK, marks
+from pepbench.report.pruning import kept_frame, kept_panels
 from pepbench.report.style import Panel, page_spec, unchecked
 from pepbench.report.summary import Findings
 from pepbench.report.tuning import curves_frame, gains_frame, trials_frame
@@ -70,6 +71,7 @@ def report_html(findings: Findings, folder: Path) -> str:
 def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
     trials, ranks = trials_frame(records), findings.analysis.ranks
+    bands = {"pareto": findings.analysis.fronts.attainment}
     specs: list[dict[str, Any]] = []
     template = _environment().get_template("report.html")
     return template.render(
@@ -90,13 +92,14 @@ def _rendered(findings: Findings, folder: Path) -> str:
                     "pareto-bytes": "bytes",
                     "pareto-time": "time",
                 }[name],
-                "charts": _charts(specs, pareto_panels(frame, name), "AUC"),
+                "charts": _charts(specs, pareto_panels(frame, name, bands.get(name)), "AUC"),
             }
             for name in COSTS
         ],
         sizes=size_tables(findings),
-        forest=_charts(specs, forest_panels(frame), "Difference of AUC"),
+        forest=_charts(specs, forest_panels(frame, findings.margin), "Difference of AUC"),
         curves=_charts(specs, curve_panels(curves_frame(records), frame), "Learning curves"),
+        kept=_charts(specs, kept_panels(kept_frame(records), frame), "Pruning curves"),
         trials=_charts(specs, trial_panels(trials, frame), "Tuning trials"),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
@@ -113,7 +116,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         plans=_plans(findings),
         alpha=f"{ALPHA:g}",
         level=percent(1 - ALPHA).replace(".0", ""),
-        margin=f"{MARGIN:g}",
+        margin=f"{findings.margin:g}",
         dark=json.dumps(DARK, sort_keys=True),
         specs=_packed(specs),
     )

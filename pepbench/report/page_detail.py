@@ -54,7 +54,7 @@ def with_detail(findings: Findings) -> pd.DataFrame:
 
 def summaries(findings: Findings) -> dict[tuple[str, str], list[str]]:
     """The summary's sentences, and the hypervolume with its interval."""
-    sentences = summary(findings.frame, findings.fronts, findings.leading)
+    sentences = summary(findings.frame, findings.fronts, findings.leading, findings.margin)
     for row in findings.analysis.fronts.summary.to_dict("records"):
         sentences[row["dataset"], row["backbone"]].append(hypervolume_sentence(row))
     return sentences

@@ -92,6 +92,7 @@ def chosen_pairs(
     dataset: str | None,
     budget: str | None,
     backbone: str | None,
+    margin: float = MARGIN,
 ) -> list[Pair]:
     """Compare two methods wherever both have a cell.
 
@@ -105,6 +106,8 @@ def chosen_pairs(
         Specs, as in the leaderboard.
     dataset, budget, backbone
         Restrict the comparison; None takes all there are.
+    margin
+        Of equivalence and non-inferiority, in AUC.
 
     Raises
     ------
@@ -126,7 +129,10 @@ def chosen_pairs(
     pairs: list[Pair] = []
     for (name, network), block in groupby(cells, key=lambda cell: cell.block):
         if dataset in (None, name) and backbone in (None, network):
-            pairs += _in_block(runs, list(block), methods, budget)
+            pairs += [
+                paired(runs, one, other, margin=margin)
+                for one, other in _in_block(list(block), methods, budget)
+            ]
     if not pairs:
         raise RecordError(
             f"{methods[0]} and {methods[1]} have no cell to compare there; "
@@ -136,15 +142,15 @@ def chosen_pairs(
 
 
 def _in_block(
-    runs: Runs, block: Sequence[Cell], methods: tuple[str, str], budget: str | None
-) -> list[Pair]:
+    block: Sequence[Cell], methods: tuple[str, str], budget: str | None
+) -> list[tuple[Cell, Cell]]:
     ones, others = ([cell for cell in block if cell.method == method] for method in methods)
     found: dict[tuple[str, str], tuple[Cell, Cell]] = {}
     for wanted in dict.fromkeys(cell.budget for cell in (*ones, *others)):
         one, other = (_at(cells, wanted) for cells in (ones, others))
         if budget in (None, wanted) and one is not None and other is not None:
             found[one.budget, other.budget] = (one, other)
-    return [paired(runs, one, other) for one, other in found.values()]
+    return list(found.values())
 
 
 def _at(cells: Sequence[Cell], budget: str) -> Cell | None:

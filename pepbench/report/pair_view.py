@@ -59,8 +59,8 @@ class PairView:
         yield Text()
 
 
-def pair_json(pair: Pair) -> dict[str, Any]:
-    """The pair as data; missing figures are None."""
+def pair_json(pair: Pair, margin: float = MARGIN) -> dict[str, Any]:
+    """The pair as data, with the margin that it was compared with; missing figures are None."""
     found = pair.comparison
     return {
         "dataset": pair.a.dataset,
@@ -76,6 +76,7 @@ def pair_json(pair: Pair) -> dict[str, Any]:
             for name, value in vars(found).items()
             if isinstance(value, bool | int | float | str)
         },
+        "margin": margin,
         "verdict": pair.verdict,
         "direction": pair.direction,
         "seeds_to_decide": pair.seeds_to_decide if math.isfinite(pair.seeds_to_decide) else None,

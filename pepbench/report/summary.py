@@ -13,6 +13,7 @@ import pandas as pd
 from pepbench.analysis.leaderboard import COLUMNS, Analysis, analyse, fronts
 from pepbench.analysis.recovery import RECOVERY_COLUMNS, Recovery, recover
 from pepbench.report.leading import Lead, leads
+from pepbench.report.margin import margin_of
 from pepbench.report.runs import Runs, open_runs
 
 
@@ -32,6 +33,8 @@ class Findings:
         The two best methods of each data set, backbone and budget.
     runs
         The records that it comes from.
+    margin
+        Of equivalence and non-inferiority, in AUC.
     """
 
     analysis: Analysis
@@ -39,6 +42,7 @@ class Findings:
     recovery: Recovery
     leading: list[Lead]
     runs: Runs
+    margin: float
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -51,12 +55,18 @@ class Findings:
         return self.analysis.comparisons
 
 
-def load_run(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Findings:
+def load_run(
+    folder: Path, warn: Callable[[str], None] = lambda _: None, margin: float | None = None
+) -> Findings:
     """As :func:`load_runs`, of one folder."""
-    return load_runs([folder], warn)
+    return load_runs([folder], warn, margin)
 
 
-def load_runs(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None) -> Findings:
+def load_runs(
+    folders: Sequence[Path],
+    warn: Callable[[str], None] = lambda _: None,
+    margin: float | None = None,
+) -> Findings:
     """Analyse the records of a run, or of several together.
 
     Parameters
@@ -65,15 +75,22 @@ def load_runs(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: N
         Of the runs, as ``pepbench run --out`` was told.
     warn
         Called with one line for each damaged file, and for each cell that could not be compared.
+    margin
+        Of equivalence and non-inferiority, in AUC; None: what the runs' plans say.
 
     Raises
     ------
     RecordError
-        As :func:`pepbench.report.runs.open_runs`.
+        As :func:`pepbench.report.runs.open_runs` and :func:`pepbench.report.margin.margin_of`.
     """
     runs = open_runs(folders, warn)
+    margin = margin_of(runs.folders) if margin is None else margin
     analysis = analyse(
-        runs.records, runs.load_predictions, runs.load_labels, load_users=runs.load_users
+        runs.records,
+        runs.load_predictions,
+        runs.load_labels,
+        margin=margin,
+        load_users=runs.load_users,
     )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:
@@ -87,6 +104,7 @@ def load_runs(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: N
         recover(runs.records, runs.files(warn)),
         leads(analysis.frame, analysis.pairs, analysis.comparisons),
         runs,
+        margin,
     )
 
 
@@ -96,12 +114,13 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``folder``; ``cells``: an object with the leaderboard's columns for each row, missing
-        figures None; ``fronts``; ``widths``: likewise, with the recovery's columns; ``failed``:
-        the number of cells with that status.
+        ``folder``; ``margin``; ``cells``: an object with the leaderboard's columns for each row,
+        missing figures None; ``fronts``; ``widths``: likewise, with the recovery's columns;
+        ``failed``: the number of cells with that status.
     """
     return {
         "folder": str(folder),
+        "margin": findings.margin,
         "cells": _objects(findings.frame, COLUMNS),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),

@@ -13,6 +13,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pepbench.analysis.significance import MARGIN
 from pepbench.report.text_plot import front_plot
 from pepbench.report.words import duration, parity_sentences, percent, short_count
 
@@ -48,11 +49,14 @@ class LeaderboardView:
         As :mod:`pepbench.analysis.leaderboard` returns them.
     wide
         All columns, whatever the terminal's width.
+    margin
+        That verdicts were found with.
     """
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
     wide: bool = False
+    margin: float = MARGIN
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose symbols that the terminal can show, then render block by block."""
@@ -69,7 +73,7 @@ class LeaderboardView:
             for line in _troubles(block):
                 yield Text(symbols.text(line), style="magenta")
             front = parity.get((dataset, backbone))
-            for sentence in parity_sentences(front) if front else []:
+            for sentence in parity_sentences(front, self.margin) if front else []:
                 yield Text(symbols.text(sentence))
             plot = front_plot(block)
             if plot:
@@ -79,8 +83,8 @@ class LeaderboardView:
             yield Text()
         yield Text(
             f"{symbols.star} on the front of few parameters and high AUC; "
-            f"{symbols.plus_minus} and {symbols.delta}: 95% intervals over test rows and seeds; "
-            f"{symbols.delta}: AUC minus the full table's.",
+            f"{symbols.plus_minus}: 95% intervals over test rows, or users where known, and seeds; "
+            f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
             style="dim",
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pepbench.analysis.significance import MARGIN
+from pepbench.units import duration as duration
 
 if TYPE_CHECKING:
     from pepbench.report.leading import Lead
@@ -63,22 +64,6 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
     digits = decimals(half)
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """A time in at most six characters.
-
-    >>> [duration(seconds) for seconds in (0.42, 12.3, 185, 3720, 200_000)]
-    ['0.4s', '12s', '3m05s', '1h02m', '55h33m']
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:

@@ -20,6 +20,7 @@ from pepbench.report.forest import forest_chart
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.page import report_html
+from pepbench.report.pruning import kept_chart, kept_frame
 from pepbench.report.recovery import recovery_csv, recovery_markdown
 from pepbench.report.style import png_bytes, svg_bytes, unchecked
 from pepbench.report.summary import Findings
@@ -79,7 +80,9 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 
 def report_markdown(findings: Findings) -> str:
     """The whole page: the leaderboard, what is behind it, and what is known about widths."""
-    page = leaderboard_markdown(findings.frame, findings.fronts, findings.leading)
+    page = leaderboard_markdown(
+        findings.frame, findings.fronts, findings.leading, margin=findings.margin
+    )
     analysis = findings.analysis
     sections = (
         detail_markdown(
@@ -95,11 +98,14 @@ def report_markdown(findings: Findings) -> str:
 
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
     frame, records, ranks = findings.frame, findings.runs.records, findings.analysis.ranks
+    kept = kept_frame(records)
+    bands = {"pareto": findings.analysis.fronts.attainment}
     tested = {"critical-difference": critical_chart(ranks.ranks, ranks.tests, ranks.cliques)}
     return {
-        **{name: pareto_chart(frame, name) for name in COSTS},
-        "forest": forest_chart(frame),
+        **{name: pareto_chart(frame, name, bands.get(name)) for name in COSTS},
+        "forest": forest_chart(frame, findings.margin),
         "learning-curves": curves_chart(curves_frame(records), frame),
+        **({"pruning-curves": kept_chart(kept, frame)} if len(kept) else {}),
         "tuning": trials_chart(trials_frame(records), frame),
         **(tested if len(ranks.tests) else {}),
         **pictures(findings.recovery),

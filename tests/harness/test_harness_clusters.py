@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from forked import Command, command
 from run_helpers import predictions, results
 
-pytestmark = [pytest.mark.slow, pytest.mark.nightly, pytest.mark.usefixtures("tiny_cache")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_cache")]
 
 PLUGIN = """
 import time
@@ -47,47 +48,44 @@ OPTIONS = (
 RUNS = 16
 PATIENCE = 400.0
 
+Start = Callable[..., Command]
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plugin") / "slow.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def serial(plugin: Path, session_cache: Path) -> Path:
+    """What all executors are held against."""
+    folder = plugin.with_name("serial")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        run = run_command(plugin, "--executor=serial", f"--out={folder}")
+        _, err = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, err
+    return folder
+
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts processes; those left in the end are killed."""
+def start(plugin: Path) -> Iterator[Start]:
+    """Starts runs; those left in the end are killed."""
     started = []
-    plugin = tmp_path / "slow.py"
-    plugin.write_text(PLUGIN)
 
-    def call(*command: object) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", *map(str, command)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=tmp_path,
-            )
-        )
+    def call(*more: object) -> Command:
+        started.append(run_command(plugin, *more))
         return started[-1]
 
-    def run(*more: object) -> subprocess.Popen[str]:
-        return call("pepbench", "run", *OPTIONS, f"--plugin={plugin}", *more)
-
-    call.run = run
     yield call
-    for process in started:
-        process.kill()
-        process.communicate()
+    for run in started:
+        run.kill()
 
 
-def ended_well(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
-    return out
-
-
-@pytest.fixture
-def serial(start, tmp_path) -> Path:
-    folder = tmp_path / "serial"
-    ended_well(start.run("--executor=serial", f"--out={folder}"))
-    return folder
+def run_command(plugin: Path, *more: object) -> Command:
+    return command(["run", *OPTIONS, f"--plugin={plugin}", *more], plugin.with_name("streams"))
 
 
 def assert_same(folder: Path, other: Path) -> None:
@@ -96,7 +94,7 @@ def assert_same(folder: Path, other: Path) -> None:
     assert predictions(folder) == predictions(other)
 
 
-def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> object:
+def wait_for(found: Callable[[], object], process: Command) -> object:
     deadline = time.monotonic() + PATIENCE
     while not (result := found()):
         assert process.poll() is None, process.communicate()[1]
@@ -115,27 +113,45 @@ def count(folder: Path) -> int:
     return len(list((folder / "records").glob("[!.]*.json")))
 
 
-def test_dask_workers_may_die_and_join_late(start, serial, tmp_path):
+@pytest.fixture
+def dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts Dask's own programs, which are killed in the end."""
+    started = []
+
+    def call(program: str, *arguments: object) -> subprocess.Popen[bytes]:
+        name = f"distributed.cli.dask_{program}"
+        options = [*map(str, arguments), "--no-dashboard"]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", name, *options],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=tmp_path,
+            )
+        )
+        return started[-1]
+
+    yield call
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_dask_workers_may_die_and_join_late(start, dask, serial, tmp_path):
     pytest.importorskip("distributed")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    start("distributed.cli.dask_scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard")
+    dask("scheduler", "--host=127.0.0.1", f"--port={port}")
 
-    def worker() -> subprocess.Popen[str]:
-        return start(
-            "distributed.cli.dask_worker",
-            f"tcp://{address}",
-            "--no-nanny",
-            "--nthreads=1",
-            "--no-dashboard",
-            f"--local-directory={tmp_path}",
-        )
+    def worker() -> subprocess.Popen[bytes]:
+        place = (f"tcp://{address}", f"--local-directory={tmp_path}")
+        return dask("worker", *place, "--no-nanny", "--nthreads=1")
 
     doomed, _ = worker(), worker()
     folder = tmp_path / "dask"
-    run = start.run(f"--executor=dask://{address}", f"--out={folder}")
+    run = start(f"--executor=dask://{address}", f"--out={folder}")
     wait_for(lambda: count(folder) >= 1 and len(running_trials(folder)) >= 2, run)
     wait_for(lambda: busy(doomed.pid), run)
     trial = busy(doomed.pid)
@@ -160,7 +176,7 @@ def busy(pid: int) -> list[int]:
 
 def test_worker_process_that_is_killed_costs_no_record(start, serial, tmp_path):
     folder = tmp_path / "processes"
-    run = start.run("--executor=processes", "--jobs=2", f"--out={folder}")
+    run = start("--executor=processes", "--jobs=2", f"--out={folder}")
     wait_for(lambda: count(folder) >= 2 and len(running_trials(folder)) >= 2, run)
     os.kill(busy(run.pid)[0], signal.SIGKILL)
     _, err = run.communicate(timeout=PATIENCE)
@@ -173,15 +189,17 @@ def test_worker_process_that_is_killed_costs_no_record(start, serial, tmp_path):
 def test_local_ray_gives_the_serial_records(start, serial, tmp_path):
     pytest.importorskip("ray")
     folder = tmp_path / "ray"
-    ended_well(start.run("--executor=ray", "--jobs=2", f"--out={folder}"))
+    run = start("--executor=ray", "--jobs=2", f"--out={folder}")
+    _, err = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, err
     assert_same(folder, serial)
 
 
 def test_two_coordinators_share_a_folder(start, serial, tmp_path):
     folder = tmp_path / "joined"
-    first = start.run("--jobs=1", "--executor=serial", f"--out={folder}")
+    first = start("--jobs=1", "--executor=serial", f"--out={folder}")
     wait_for(lambda: count(folder) >= 1, first)
-    second = start.run("--jobs=1", "--executor=serial", f"--out={folder}", "--join")
+    second = start("--jobs=1", "--executor=serial", f"--out={folder}", "--join")
     made = []
     for process in (first, second):
         _, err = process.communicate(timeout=PATIENCE)
@@ -195,7 +213,7 @@ def test_two_coordinators_share_a_folder(start, serial, tmp_path):
 
 def test_shards_make_the_whole_together(start, serial, tmp_path):
     folder = tmp_path / "shards"
-    shards = [start.run("--jobs=1", f"--shard={number}/2", f"--out={folder}") for number in (1, 2)]
+    shards = [start("--jobs=1", f"--shard={number}/2", f"--out={folder}") for number in (1, 2)]
     for shard in shards:
         _, err = shard.communicate(timeout=PATIENCE)
         assert shard.returncode == 0, err

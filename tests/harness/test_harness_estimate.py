@@ -9,7 +9,14 @@ from run_helpers import records
 from pepbench.catalog import Catalog
 from pepbench.harness import estimate as estimating
 from pepbench.harness.cells import expand
-from pepbench.harness.estimate import START_SECONDS, estimate, readable_records
+from pepbench.harness.estimate import (
+    CELL_STARTS,
+    FIRST_STEP_STARTS,
+    REPORT_STARTS,
+    START_SECONDS,
+    estimate,
+    readable_records,
+)
 from pepbench.harness.rehearsal import (
     Enough,
     Pace,
@@ -42,20 +49,31 @@ def estimated(jobs=1, found=(), **changes):
 def test_work_is_dealt_to_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
     alone = estimated(trials=3)
     assert [cell.runs for cell in alone.cells] == [5, 5]
-    assert alone.seconds == pytest.approx(2 * 5 * 3.5 + START_SECONDS)
-    assert estimated(jobs=2, trials=3).seconds == pytest.approx(5 * 3.5 + START_SECONDS)
+    assert alone.work == pytest.approx(2 * 5 * 3.5)
+    assert estimated(jobs=2, trials=3).work == pytest.approx(5 * 3.5)
     # Three trials one after the other, then the final runs side by side.
-    assert estimated(jobs=4, trials=3).seconds == pytest.approx(4 * 3.5 + START_SECONDS)
-    assert estimated(jobs=9, trials=3).seconds == estimated(jobs=4, trials=3).seconds
-    in_batches = estimated(jobs=4, trials=3, batch=3).seconds
-    assert in_batches == pytest.approx(2 * 5 * 3.5 / 4 + START_SECONDS)
+    assert estimated(jobs=4, trials=3).work == pytest.approx(4 * 3.5)
+    assert estimated(jobs=9, trials=3).work == estimated(jobs=4, trials=3).work
+    in_batches = estimated(jobs=4, trials=3, batch=3).work
+    assert in_batches == pytest.approx(2 * 5 * 3.5 / 4)
+
+
+def test_start_and_report_are_told_in_starts(paced):  # noqa: ARG001
+    report = REPORT_STARTS + 2 * CELL_STARTS
+    serial = 1 + FIRST_STEP_STARTS + report
+    assert estimated().around == pytest.approx(serial * START_SECONDS)
+    # Four cores: three workers start at once, eight take turns.
+    for jobs, starts in ((3, 1), (8, 2)):
+        one = estimated(jobs=jobs)
+        assert one.around == pytest.approx((serial + starts) * START_SECONDS)
+        assert one.seconds == one.work + one.around
 
 
 def test_shared_searches_count_once(paced):  # noqa: ARG001
     shared = estimated(trials=3, methods=("magnitude",))
-    assert shared.seconds == pytest.approx(2 * 5 * 3.5 - 3 * 2.0 + START_SECONDS)
+    assert shared.work == pytest.approx(2 * 5 * 3.5 - 3 * 2.0)
     apart = estimated(trials=3, methods=("magnitude",), pruner="median")
-    assert apart.seconds == pytest.approx(2 * 5 * 3.5 + START_SECONDS)
+    assert apart.work == pytest.approx(2 * 5 * 3.5)
 
 
 def test_tuning_time_is_what_tuning_takes(paced):  # noqa: ARG001
@@ -69,6 +87,8 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
         record.model_copy(update={"seconds": {"train": PhaseSeconds(wall=7.0, cpu=7.0)}})
         for record in records(tmp_path / "out")
     ]
+    whole = estimated(found=made, trials=1, seeds=1, budgets=("50%",))
+    assert (whole.work, whole.around) == (0.0, pytest.approx(3.23 * START_SECONDS))
     large, small = estimated(found=made, trials=3).cells
     assert (large.runs, large.basis, small.runs, small.basis) == (1, "records", 5, "neighbours")
     assert (large.seconds, small.seconds) == pytest.approx((7.5, 5 * 7.5))
@@ -106,7 +126,10 @@ def test_command_tells_a_time_and_writes_nothing(tiny_run, tmp_path):
     ran = tiny_run("--methods=uniform,full", "--budgets=50%", "--estimate", "--json")
     document = json.loads(ran.out)
     assert (ran.code, document["runs"]) == (0, 8)
-    assert document["seconds"] > 0
+    assert document["seconds"] == pytest.approx(
+        document["work_seconds"] + document["around_seconds"], abs=0.11
+    )
+    assert document["work_seconds"] > 0
     assert (
         "8 runs to do; about"
         in tiny_run("--methods=uniform,full", "--budgets=50%", "--estimate").out

@@ -11,7 +11,6 @@ from pepbench.harness.executors.calls import refuse_other_versions, versions
 from pepbench.harness.executors.work import check_rows
 from pepbench.harness.folder import Shard
 from pepbench.harness.trial import Surroundings
-from pepbench.harness.units import parse_bytes, parse_seconds
 from pepbench.records import DataSpec
 
 NO_LIMITS = Limits()
@@ -216,23 +215,6 @@ def test_worker_without_the_rows_says_what_would_help(tiny_cache, tmp_path):  # 
     raw.mkdir()
     with pytest.raises(DataError, match="raw"):
         check_rows(data, Catalog(), {"anime": str(raw)})
-
-
-def test_limits_are_read_as_people_write_them():
-    assert [parse_seconds(text, "-") for text in ("90", "90s", "10m", "1.5h")] == [
-        90,
-        90,
-        600,
-        5400,
-    ]
-    assert [parse_bytes(text, "-") for text in ("500MB", "4GB", "1GiB")] == [
-        500 * 10**6,
-        4 * 10**9,
-        2**30,
-    ]
-    for text in ("", "fast", "-1s", "0m", "10 parsecs"):
-        with pytest.raises(PlanError, match="--trial-timeout"):
-            parse_seconds(text, "--trial-timeout")
 
 
 def test_shards_are_read_and_bounded():

@@ -14,7 +14,7 @@ from run_helpers import leaderboard, predictions, results
 
 from pepbench.errors import PlanError
 from pepbench.harness import claims as claims_module
-from pepbench.harness.claims import STALE_SECONDS, Claims
+from pepbench.harness.claims import STALE_SECONDS, TORN_SECONDS, Claims
 from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.stopping import stoppable
 from pepbench.plan import Plan
@@ -82,13 +82,23 @@ def test_claim_from_elsewhere_is_taken_over_when_nobody_touches_it(tmp_path, mov
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_claim_cut_short_is_treated_as_one_from_elsewhere(tmp_path, moved_clock, content):
-    path = foreign(tmp_path)
-    path.write_text(content)
+def test_claim_cut_short_is_soon_taken_over(tmp_path, moved_clock, content):
+    foreign(tmp_path).write_text(content)
     with Claims(tmp_path) as claims:
-        assert not claims.take(KEY)
-        moved_clock(STALE_SECONDS + 1)
+        assert not claims.take(KEY)  # it may be being written
+        moved_clock(TORN_SECONDS + 0.1)
         assert claims.take(KEY)
+
+
+def test_claim_cut_short_is_no_sign_of_another_coordinator(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims_module, "TORN_SECONDS", 0.01)
+    torn = foreign(tmp_path)
+    torn.write_text('{"pid": 1, "ho')
+    with Claims(tmp_path) as claims:
+        assert not claims.others()
+        whole = foreign(tmp_path / "b")
+        whole.rename(torn)
+        assert claims.others()
 
 
 @pytest.mark.parametrize("wrong", [-1e9, 1e9])
@@ -230,8 +240,8 @@ def test_finished_run_is_packed_when_there_are_many_records(tiny_run, whole, tmp
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--trial-timeout=soon",), "--trial-timeout: 'soon' is not understood"),
-        (("--memory-limit=big",), "--memory-limit: 'big' is not understood"),
+        (("--trial-timeout=soon",), "--trial-timeout: 'soon' is no time"),
+        (("--memory-limit=big",), "--memory-limit: 'big' is no size"),
         (("--shard=9/8",), "--shard: '9/8' is no part of a plan"),
         (("--raw=here",), "--raw: 'here' is not NAME=FOLDER"),
         (("--executor=slurm",), "--executor: unknown executor 'slurm'"),

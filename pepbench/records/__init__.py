@@ -1,0 +1,67 @@
+"""What a trial leaves behind, and the folder that keeps it.
+
+A :class:`TrialSpec` holds everything that decides a result, a :class:`Record` the result, and a
+:class:`RecordStore` the records of a run's folder.
+"""
+
+from pepbench.records.cells import best_trial, final_runs, tuning_used
+from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
+from pepbench.records.record import (
+    SCHEMA_VERSION,
+    Environment,
+    EpochRecord,
+    KeptRecord,
+    PhaseSeconds,
+    Record,
+    ScoresRecord,
+    Status,
+    figures_of,
+    now,
+    parse_record,
+)
+from pepbench.records.spec import (
+    PROTOCOL_VERSION,
+    ComponentSpec,
+    DataSpec,
+    OptimiserKind,
+    Precision,
+    PrunerKind,
+    PruningSpec,
+    Role,
+    TrainingSpec,
+    TrialSpec,
+)
+from pepbench.records.store import PACK_FROM, SEGMENT_ROWS, RecordStore
+
+__all__ = [
+    "PACK_FROM",
+    "PROTOCOL_VERSION",
+    "SCHEMA_VERSION",
+    "SEGMENT_ROWS",
+    "ComponentSpec",
+    "DataSpec",
+    "Environment",
+    "EpochRecord",
+    "KeptRecord",
+    "OptimiserKind",
+    "PhaseSeconds",
+    "Precision",
+    "PrunerKind",
+    "PruningSpec",
+    "Record",
+    "RecordStore",
+    "Role",
+    "ScoresRecord",
+    "Status",
+    "TrainingSpec",
+    "TrialSpec",
+    "best_trial",
+    "figures_of",
+    "final_runs",
+    "now",
+    "npy_bytes",
+    "npy_sha256",
+    "parse_record",
+    "tuning_used",
+    "write_atomically",
+]

@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_if_new(path: Path, content: bytes) -> None:
+    """Write a file unless it has this content."""
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """The content of an ``.npy`` file of ``array``."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def npy_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 (hex) of the ``.npy`` file of ``array``."""
+    return hashlib.sha256(npy_bytes(array)).hexdigest()

@@ -1,0 +1,251 @@
+"""The folder that keeps records, and what belongs to them.
+
+One JSON file per record, or very many in one Parquet file, and one ``.npy`` per final run's test
+predictions and learnt widths. Files appear whole or not at all: they are written under another
+name, flushed to disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pepbench.errors import RecordError
+from pepbench.records.facts import SplitFacts
+from pepbench.records.files import npy_bytes, write_atomically
+from pepbench.records.record import Record, figures_of, parse_record
+from pepbench.records.segments import COLUMNS, FIGURES, Segment, segment_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACK_FROM = 5000
+"""So many files of single records are packed at the end of a run."""
+
+SEGMENT_ROWS = 20_000
+"""Most records of a segment that is packed."""
+
+
+class RecordStore(SplitFacts):
+    """The records, predictions and learnt widths in a run's folder.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; ``records/``, ``segments/``, ``predictions/`` and ``widths/`` live in
+        it.
+    warn
+        Called with one line for each file that is set aside.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+        super().__init__(folder)
+        self.records = folder / "records"
+        self.segments = folder / "segments"
+        self._segments: list[Segment] = []
+        self._segments_changed = 0
+        self._warn = warn
+        self._said: set[str] = set()
+
+    def warn(self, message: str) -> None:
+        """Pass a line on, once."""
+        if message not in self._said:
+            self._said.add(message)
+            self._warn(message)
+
+    def get(self, key: str) -> Record | None:
+        """The finished record of ``key``, or None if its trial has to run (again).
+
+        Files that cannot be read, that hold another trial's record, or whose predictions or
+        widths are missing or damaged are set aside under ``*.damaged`` and reported.
+
+        Raises
+        ------
+        RecordError
+            If the file's schema version is not this program's: it is left alone.
+        """
+        path = self.records / f"{key}.json"
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return self._packed(key)
+        try:
+            record = parse_record(text, path)
+        except ValidationError:
+            self._set_aside(path, "is not a whole record")
+            return None
+        if record.key != key or record.spec.key() != key:
+            self._set_aside(path, "holds the record of another trial")
+            return None
+        return record if self._has_its_files(record) else None
+
+    def put(
+        self,
+        record: Record,
+        predictions: NDArray[np.float32] | None = None,
+        widths: NDArray[np.unsignedinteger] | None = None,
+    ) -> None:
+        """Keep a record; its predictions and widths are written first."""
+        if predictions is not None:
+            write_atomically(self.prediction_path(record.key), npy_bytes(predictions))
+        if widths is not None:
+            write_atomically(self.widths_path(record.key), npy_bytes(widths))
+        content = record.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(self.records / f"{record.key}.json", content)
+
+    def __iter__(self) -> Iterator[Record]:
+        """All readable records, in the order of their keys."""
+        for key in self.keys():
+            record = self.get(key)
+            if record is not None:
+                yield record
+
+    def whole(self) -> Iterator[Record]:
+        """As iterating, with the records that only lack files: their figures still hold."""
+        for key in self.keys():
+            record = self.get(key)
+            path = self.records / f"{key}.json"
+            if record is None and path.exists():
+                record = parse_record(path.read_bytes(), path)
+            elif record is None:
+                record = self._packed(key, with_files=False)
+            if record is not None:
+                yield record
+
+    def keys(self) -> list[str]:
+        """Of all records, readable or not, in order."""
+        packed = (key.decode() for segment in self._opened() for key in segment.keys.tolist())
+        return sorted({*self._loose_keys(), *packed})
+
+    def pack(self, at_least: int = PACK_FROM) -> int:
+        """Move finished records from files of their own into a segment.
+
+        The segment is written first and the files removed then, so that a cut between the two
+        leaves every record there, and none twice: a file of its own hides the packed one.
+
+        Parameters
+        ----------
+        at_least
+            Leave everything as it is if there are fewer.
+
+        Returns
+        -------
+        int
+            The number of records moved.
+        """
+        paths = sorted(self.records.glob("*.json"))
+        if len(paths) < at_least:
+            return 0
+        moved = 0
+        for start in range(0, len(paths), SEGMENT_ROWS):
+            found = ((path, self.get(path.stem)) for path in paths[start : start + SEGMENT_ROWS])
+            kept = [(p, r) for p, r in found if r is not None and r.status != "failed"]
+            if not kept:
+                continue
+            digest = hashlib.sha256("".join(record.key for _, record in kept).encode()).hexdigest()
+            content = segment_bytes(
+                figures_of(record) | {"record": record.model_dump_json().encode()}
+                for _, record in kept
+            )
+            write_atomically(self.segments / f"{digest}.parquet", content)
+            for path, _ in kept:
+                path.unlink(missing_ok=True)
+            moved += len(kept)
+        return moved
+
+    def figures(self) -> pd.DataFrame:
+        """What tables need of all records, without reading each: a row a record, by key.
+
+        Files beside the records are not looked at. The columns are
+        :data:`pepbench.records.segments.FIGURES`.
+        """
+        loose = [figures_of(record) for record in map(self.get, self._loose_keys()) if record]
+        own = pa.Table.from_pylist(loose, COLUMNS).select(FIGURES)
+        table = pa.concat_tables([own, *(segment.figures() for segment in self._opened())])
+        # Loose ones come first: they hide packed ones of the same key.
+        frame: pd.DataFrame = table.to_pandas().drop_duplicates("key")
+        return frame.sort_values("key", ignore_index=True)
+
+    def _loose_keys(self) -> list[str]:
+        return sorted(path.stem for path in self.records.glob("*.json"))
+
+    def _packed(self, key: str, with_files: bool = True) -> Record | None:
+        for segment in self._opened():
+            try:
+                text = segment.text(key)
+                if text is None:
+                    continue
+                record = parse_record(text, segment.path)
+            except (RecordError, ValidationError):
+                self._set_aside(segment.path, "cannot be read")
+                continue
+            if record.spec.key() == key and (not with_files or self._has_its_files(record)):
+                return record
+        return None
+
+    def _opened(self) -> list[Segment]:
+        """The segments there are, opened once each."""
+        try:
+            changed = self.segments.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        if changed != self._segments_changed:
+            known = {segment.path: segment for segment in self._segments}
+            self._segments = []
+            for path in sorted(self.segments.glob("*.parquet")):
+                try:
+                    self._segments.append(known.get(path) or Segment(path))
+                except RecordError:
+                    self._set_aside(path, "is not a whole segment of records")
+            self._segments_changed = self.segments.stat().st_mtime_ns
+        return self._segments
+
+    def _has_its_files(self, record: Record) -> bool:
+        beside = (
+            (self.prediction_path(record.key), record.predictions_sha256, "predictions"),
+            (self.widths_path(record.key), record.widths_sha256, "widths"),
+        )
+        intact = [self._intact(*file) for file in beside]  # each is looked at, and reported
+        return all(intact)
+
+    def prediction_path(self, key: str) -> Path:
+        """Where the test predictions of ``key`` are."""
+        return self.predictions / f"{key}.npy"
+
+    def load_predictions(self, key: str) -> NDArray[np.float32]:
+        """Test probabilities of a final run, in test order."""
+        array: NDArray[np.float32] = np.load(self.prediction_path(key), allow_pickle=False)
+        return array
+
+    def widths_path(self, key: str) -> Path:
+        """Where the learnt widths of ``key`` are."""
+        return self.widths / f"{key}.npy"
+
+    def load_widths(self, key: str) -> NDArray[np.unsignedinteger]:
+        """Learnt width of each feature in a final run, by global id."""
+        array: NDArray[np.unsignedinteger] = np.load(self.widths_path(key), allow_pickle=False)
+        return array
+
+    def _intact(self, path: Path, checksum: str | None, what: str) -> bool:
+        if checksum is None:
+            return True
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            self.warn(f"{path}: {what} are missing; their run is repeated")
+            return False
+        if hashlib.sha256(content).hexdigest() != checksum:
+            self._set_aside(path, "does not match its record's checksum")
+            return False
+        return True
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        path.replace(path.with_name(path.name + ".damaged"))
+        self.warn(f"{path} {why}; set aside as {path.name}.damaged, its run is repeated")

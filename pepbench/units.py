@@ -1,0 +1,65 @@
+"""Times and sizes as people write and read them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from pepbench.errors import PlanError
+
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""Units of a time; a number alone is seconds."""
+BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+"""Units of a size; a number alone is bytes."""
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time: a number above zero, and a unit of s, m (or min), h or d; none is seconds.
+
+    Raises
+    ------
+    PlanError
+        If it is none.
+
+    >>> [parse_seconds(text) for text in ("90", "90s", "10m", "10 min", "1.5h", "2d")]
+    [90.0, 90.0, 600.0, 600.0, 5400.0, 172800.0]
+    """
+    return _parse(text, SECONDS, "time; write, say, 90s, 10m, 1.5h or 2d")
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size: a number above zero, and a unit such as MB (10⁶) or MiB (2²⁰); none is bytes.
+
+    Raises
+    ------
+    PlanError
+        If it is none.
+
+    >>> [parse_bytes(text) for text in ("4096", "1.5GB", "1 GiB")]
+    [4096, 1500000000, 1073741824]
+    """
+    return round(_parse(text, BYTES, "size; write, say, 500MB or 4GiB"))
+
+
+def duration(seconds: float) -> str:
+    """A time in at most six characters, below a hundred hours.
+
+    >>> [duration(seconds) for seconds in (0.42, 12.3, 185, 3720, 200_000)]
+    ['0.4s', '12s', '3m05s', '1h02m', '55h33m']
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _parse(text: str, units: Mapping[str, float], no_what: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
+    if match and match[2] in units and float(match[1]) > 0:
+        return float(match[1]) * units[match[2]]
+    raise PlanError(f"{text!r} is no {no_what}")
