@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -116,6 +117,17 @@ def configuration() -> dict[str, Any]:
         },
         "legend": {"labelFontSize": 12.5, "labelColor": INK, "titleColor": INK},
     }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten, with steps between them where the range is short."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        values = [step * 10.0**decade for decade in decades for step in steps]
+        inside = [value for value in values if low <= value <= high]
+        if len(inside) <= 6:
+            break
+    return inside
 
 
 def page_spec(panel: Panel) -> dict[str, Any]:
