@@ -74,7 +74,7 @@ class Avazu(SampledDataset):
         assert source is not None
         path = one_file(source, FILES)
         for chunk in read_chunks(
-            path, COLUMNS, separator=",", header=True, dictionaries=True, raw=PLAIN
+            path, COLUMNS, separator=",", header=True, dictionaries=True, raw=("click", *PLAIN)
         ):
             hours, weekdays, times = calendar(chunk)
             columns = {"hour": hours, "weekday": weekdays, **{name: chunk[name] for name in PLAIN}}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
 from pepbench.data.delimited import Chunk, read_chunks
-from pepbench.data.encoding import FieldEncoding, log_squared
+from pepbench.data.encoding import FieldEncoding
 from pepbench.data.lines import first_line
 from pepbench.data.sources import one_file
 
@@ -74,7 +74,7 @@ class Criteo(SampledDataset):
         assert source is not None
         for chunk in read_rows(one_file(source, FILES)):
             labels = chunk.integers("Label", 0, 1)
-            columns = {n: chunk.bucketed(n, -LARGEST, LARGEST, log_squared) for n in NUMBERS}
+            columns = {n: chunk.log_squared(n, -LARGEST, LARGEST) for n in NUMBERS}
             columns |= {name: chunk[name] for name in CATEGORIES}
             order = pa.array(np.arange(len(chunk)) + chunk.first_row)
             yield Block(columns, labels, order)
@@ -90,6 +90,6 @@ def read_rows(path: Path) -> Iterator[Chunk]:
             header=True,
             wanted=COLUMNS,
             dictionaries=True,
-            raw=CATEGORIES,
+            raw=COLUMNS,
         )
-    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True, raw=CATEGORIES)
+    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True, raw=COLUMNS)

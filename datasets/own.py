@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pepbench.data.dataset import Block, Dataset, SplitScheme
 from pepbench.data.delimited import Chunk
 from pepbench.data.description import Description, kept
-from pepbench.data.encoding import FieldEncoding, coarse, log_squared
+from pepbench.data.encoding import FieldEncoding, coarse
 from pepbench.data.formats import FORMATS, NUMBER
 from pepbench.data.sources import existing, not_empty
 from pepbench.data.vocabulary import hashed
@@ -99,7 +99,7 @@ class Own(Dataset):
             columns = {name: category(chunk, name, said.hash.get(name)) for name in said.fields}
             columns |= {name: binned(chunk, name) for name in said.numeric}
             columns |= {
-                name: texts_of(chunk, name).bucketed(name, -LARGEST, LARGEST, log_squared)
+                name: texts_of(chunk, name).log_squared(name, -LARGEST, LARGEST)
                 for name in said.log
             }
             key = KEYS[said.scheme](chunk, said.split_column) if said.split_column else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 1 << 22
+SMALL_BYTES = 1 << 17
+"""Blocks that are not worth the hand-over to a thread."""
 
 
 class ArrayWriter:
     """An ``.npy`` file that grows by blocks of rows; its length is not known beforehand.
 
-    Use it as a context manager: the header is completed on leaving.
+    Use it as a context manager: the header is completed on leaving. A thread of its own writes and
+    hashes a block while the next one is made; what goes wrong there is raised at the next call.
 
     Parameters
     ----------
@@ -34,32 +38,49 @@ class ArrayWriter:
         self.row_shape = row_shape
         self.n_rows = 0
         self._digest = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
         self._file = path.open("wb")
         self._write_header()
         self._header_bytes = self._file.tell()
 
     def append(self, block: NDArray[Any]) -> None:
-        """Write further rows: shape (n, *row_shape)."""
+        """Write further rows, (n, *row_shape), which must not be changed afterwards."""
         content = np.ascontiguousarray(block, dtype=self.dtype).reshape(-1, *self.row_shape)
-        self._file.write(content.data)
-        self._digest.update(content.data)
+        self._wait()
+        if content.nbytes < SMALL_BYTES:
+            self._write(content)
+        else:
+            self._under_way = self._thread.submit(self._write, content)
         self.n_rows += len(content)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the rows so far, whatever blocks they came in."""
+        self._wait()
         return self._digest.hexdigest()
+
+    def _write(self, content: NDArray[Any]) -> None:
+        self._file.write(content.data)
+        self._digest.update(content.data)
+
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
     def __enter__(self) -> ArrayWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
+            self._thread.shutdown()
             # On a full disk, closing fails as well, for what has not been written yet.
             with suppress(OSError):
                 self._file.close()
             return
-        with self._file:
+        with self._file, self._thread:
+            self._wait()
             self._file.seek(0)
             self._write_header()
             # numpy leaves room in the header for the first axis to grow.

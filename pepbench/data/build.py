@@ -17,6 +17,7 @@ from pepbench.data.arrays import ArrayWriter, write_array
 from pepbench.data.cache import file_sizes
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
+from pepbench.data.kernels import turn
 from pepbench.data.pipeline import ahead, usable_threads
 from pepbench.data.ranges import remember
 from pepbench.data.sampling import sampled_blocks
@@ -138,12 +139,18 @@ def _encode(
 ) -> NDArray[np.int32]:
     """Codes of a block's rows, (n, F); each field is one thread's business."""
     columns = list(block.columns.values())
-    codes = np.empty((len(block.labels), len(columns)), dtype=np.int32)
+    # Field by field first: threads that write into the same lines of memory hold each other up.
+    by_field = np.empty((len(columns), len(block.labels)), dtype=np.int32)
 
-    def encode(i: int) -> None:
-        vocabularies[i].encode(columns[i], codes[:, i])
+    fields = iter(range(len(columns)))
 
-    list(pool.map(encode, range(len(columns))))
+    def encode_some(_: int) -> None:
+        for field in fields:
+            vocabularies[field].encode(columns[field], by_field[field])
+
+    list(pool.map(encode_some, range(usable_threads())))
+    codes = np.empty(by_field.shape[::-1], dtype=np.int32)
+    turn(by_field, codes)
     return codes
 
 

@@ -6,7 +6,7 @@ numbers. A row's number is that of its line in the file, from 1, a header includ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from csv import QUOTE_NONE
 from csv import reader as reader_of_rows
 from dataclasses import dataclass
@@ -18,10 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.encoding import log_squared
 from pepbench.data.lines import BLOCK_BYTES, first_line, line_blocks
 from pepbench.data.parsing import Fault, Form
 from pepbench.data.pipeline import ordered_map
-from pepbench.data.text import Column
+from pepbench.data.text import Column, TextColumn
+from pepbench.data.tokens import dictionary_column
+from pepbench.data.whole import bucketed_counts, whole_numbers_of
 from pepbench.errors import DataError
 
 
@@ -46,35 +49,41 @@ class Chunk:
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
         """A column as whole numbers, (n,); raises :class:`DataError` outside [low, high]."""
+        values = self.columns[column]
+        if isinstance(values, TextColumn):
+            quick = whole_numbers_of(values)
+            if quick is not None and quick.min() >= low and quick.max() <= high:
+                return quick
         texts, indices = self.distinct(column)
         numbers, legal = whole_numbers(texts, low, high)
         self.refuse(column, ~legal, indices, f"expected a whole number from {low} to {high}")
         return numbers[indices]
 
-    def bucketed(
-        self,
-        column: str,
-        low: int,
-        high: int,
-        bucket: Callable[[NDArray[np.int64]], pa.StringArray],
-    ) -> pa.DictionaryArray:
-        """A column of whole numbers as the texts that ``bucket`` (k,) → (k,) gives; blanks stay.
+    def log_squared(self, column: str, low: int, high: int) -> pa.DictionaryArray:
+        """A column of whole numbers in the buckets of :func:`log_squared`, (n,); blanks stay.
 
         Raises :class:`DataError` outside [low, high].
         """
+        values = self.columns[column]
+        if isinstance(values, TextColumn):
+            quick = bucketed_counts(values, low, high)
+            if quick is not None:
+                return quick
         texts, indices = self.distinct(column)
         numbers, legal = whole_numbers(texts, low, high)
         blank = pc.equal(texts, "")
         wrong = ~legal & ~blank.to_numpy(zero_copy_only=False)
         expected = f"expected a whole number from {low} to {high}, or nothing"
         self.refuse(column, wrong, indices, expected)
-        new = pc.if_else(blank, "", bucket(numbers))
+        new = pc.if_else(blank, "", log_squared(numbers))
         return pa.DictionaryArray.from_arrays(pa.array(indices), new)
 
     def distinct(self, column: str) -> tuple[pa.StringArray, NDArray[np.int32]]:
         """The different values of a column, (k,), and which of them each row has, (n,)."""
         values = self.columns[column]
-        if not pa.types.is_dictionary(values.type):
+        if isinstance(values, TextColumn):
+            values = dictionary_column(values)
+        elif not pa.types.is_dictionary(values.type):
             values = values.dictionary_encode()
         return values.dictionary, values.indices.to_numpy()
 
@@ -84,7 +93,9 @@ class Chunk:
         """Name the first row with one of the values that are ``wrong``, (k,), if there is one."""
         if wrong.any():
             index = int(np.argmax(wrong[indices]))
-            value = self.columns[column][index].as_py()
+            values = self.columns[column]
+            is_text = isinstance(values, TextColumn)
+            value = values.text(index) if is_text else values[index].as_py()
             raise self.error(index, f"{column} is {value!r}, {expected}")
 
     def positions(self, column: str, known: pa.Array, where: str) -> NDArray[np.int64]:

@@ -10,6 +10,14 @@ compiled = numba.njit(cache=True, nogil=True)
 
 
 @compiled
+def turn(by_field: NDArray[np.int32], by_row: NDArray[np.int32]) -> None:
+    """Copy (F, n) to (n, F): row by row, which numpy does in a slower order."""
+    for row in range(by_row.shape[0]):
+        for field in range(by_row.shape[1]):
+            by_row[row, field] = by_field[field, row]
+
+
+@compiled
 def count_training(
     codes: NDArray[np.int32],
     parts: NDArray[np.uint8],
@@ -30,16 +38,19 @@ def encode_part(
     part: int,
     offsets: NDArray[np.int64],
     features: NDArray[np.int32],
+    unseen: NDArray[np.int64],
     out: NDArray[np.int32],
 ) -> int:
-    """Global ids of the rows of one part, into the beginning of ``out``; returns how many."""
-    n = 0
+    """Global ids of the rows of one part, into ``out``; returns how many ids are ``unseen``."""
+    n, n_unseen = 0, 0
     for row in range(codes.shape[0]):
         if parts[row] == part:
             for field in range(codes.shape[1]):
-                out[n, field] = features[offsets[field] + codes[row, field]]
+                feature = features[offsets[field] + codes[row, field]]
+                out[n, field] = feature
+                n_unseen += feature == unseen[field]
             n += 1
-    return n
+    return n_unseen
 
 
 @compiled

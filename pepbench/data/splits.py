@@ -256,22 +256,23 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     parts = parts_of(table, seed)
     blocks = row_blocks(n_rows, n_fields * 16)
     counts = np.zeros(sum(table.meta.cardinalities), dtype=np.int64)
-    for start, stop in blocks:
-        codes = read_rows(table.codes, start, stop)
-        count_training(codes, parts[start:stop], table.offsets, counts)
+    read = ordered_map(lambda bounds: read_rows(table.codes, *bounds), blocks)
+    for codes, bounds in zip(read, blocks, strict=True):
+        count_training(codes, parts[slice(*bounds)], table.offsets, counts)
     features, cardinalities = _global_ids(table, counts)
-    unseen = np.cumsum(cardinalities) - cardinalities
+    sizes = np.asarray(cardinalities, dtype=np.int64)
+    unseen = np.cumsum(sizes) - sizes
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
-    def encode(bounds: tuple[int, int]) -> list[Rows]:
-        """The rows of a block, by part."""
+    def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
+        """The rows of a block, by part, and how many of their values are unseen."""
         of_rows = parts[slice(*bounds)]
         codes, labels = read_rows(table.codes, *bounds), read_rows(table.labels, *bounds)
         encoded = []
         for number in range(len(PARTS)):
             ids = np.empty((np.count_nonzero(of_rows == number), n_fields), dtype=np.int32)
-            encode_part(codes, of_rows, number, table.offsets, features, ids)
-            encoded.append(Rows(ids, labels[of_rows == number]))
+            new = encode_part(codes, of_rows, number, table.offsets, features, unseen, ids)
+            encoded.append((Rows(ids, labels[of_rows == number]), new))
         return encoded
 
     n_positive = dict.fromkeys(PARTS, 0)
@@ -283,11 +284,11 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
             ids_of[part] = files.enter_context(ArrayWriter(ids_file, "<i4", (n_fields,)))
             labels_of[part] = files.enter_context(ArrayWriter(labels_file, "|u1"))
         for encoded in ordered_map(encode, blocks):
-            for part, rows in zip(PARTS, encoded, strict=True):
+            for part, (rows, new) in zip(PARTS, encoded, strict=True):
                 ids_of[part].append(rows.ids)
                 labels_of[part].append(rows.labels)
                 n_positive[part] += int(rows.labels.sum())
-                n_unseen[part] += int(np.count_nonzero(rows.ids == unseen))
+                n_unseen[part] += int(new)
 
     n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
     for part in PARTS:

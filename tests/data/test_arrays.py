@@ -1,0 +1,41 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pepbench.data.arrays import SMALL_BYTES, ArrayWriter
+
+
+@given(st.lists(st.integers(0, SMALL_BYTES // 2), max_size=5))
+def test_blocks_of_any_size_end_up_in_order_and_in_the_digest(tmp_path_factory, sizes):
+    path = tmp_path_factory.mktemp("arrays") / "a.npy"
+    rows = np.arange(2 * sum(sizes), dtype=np.int32).reshape(-1, 2)
+    with ArrayWriter(path, "<i4", (2,)) as writer:
+        at = 0
+        for size in sizes:
+            writer.append(rows[at : at + size])
+            at += size
+    assert np.array_equal(np.load(path), rows)
+    assert writer.digest == hashlib.sha256(rows.tobytes()).hexdigest()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_full_disk_while_a_thread_writes_is_raised():
+    block = np.zeros(SMALL_BYTES, dtype=np.uint8)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        ArrayWriter(Path("/dev/full"), "|u1") as writer,
+    ):
+        for _ in range(100):
+            writer.append(block)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_full_disk_in_the_last_block_is_raised():
+    block = np.zeros(SMALL_BYTES, dtype=np.uint8)
+    writer = ArrayWriter(Path("/dev/full"), "|u1")
+    with pytest.raises(OSError, match="No space left"), writer:
+        writer.append(block)
