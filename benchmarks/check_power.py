@@ -34,11 +34,11 @@ from numpy.typing import NDArray
 
 from pepbench.analysis.significance import compare
 from pepbench.check.baseline import read_baseline
-from pepbench.check.command import RECORDED, How
+from pepbench.check.command import How
 from pepbench.check.findings import ALPHA, Tolerance
 from pepbench.check.plan import BUILT_IN, cells_of, trials_of
 from pepbench.check.stopwatch import time_cells
-from pepbench.check.timing import p_slower
+from pepbench.check.timing import RECORDED, p_slower
 from pepbench.harness.cells import Cell
 from pepbench.harness.trial import Surroundings, run_trial
 from pepbench.metrics import auc

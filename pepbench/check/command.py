@@ -20,7 +20,7 @@ from pepbench.check.findings import Tolerance, check_comparable, find_all, same_
 from pepbench.check.history import append_history, history_chart, read_history
 from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
 from pepbench.check.plan import cells_of, check_plan, named, trials_of
-from pepbench.check.timing import measure_time
+from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
 from pepbench.harness.environment import calibration_seconds, check_device, environment
@@ -30,11 +30,6 @@ from pepbench.records import now, write_atomically
 from pepbench.report.style import png_bytes, svg_bytes
 
 EXIT_FAILED = 1
-RECORDED = 2
-"""A baseline is measured so many times as often as a check, for it is used many times."""
-
-FEWEST_REPETITIONS = 5
-
 TimePart = Literal["auto", "always", "never"]
 
 

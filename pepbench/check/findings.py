@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pepbench.check.accuracy import Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
 from pepbench.check.plan import named
-from pepbench.check.timing import judge_times
+from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
 from pepbench.records import Environment, TrialSpec
 
@@ -69,7 +69,7 @@ class Tolerance:
     time_margin
         Growth of time and memory, as a share.
     strict
-        Whether an undecided cell fails, too.
+        Whether what is undecided fails, too.
     time_counts
         Whether slowness fails the check, or is only told.
     """
@@ -196,19 +196,37 @@ def _times(
             yield Finding(metric.kind, metric.subject, "not measured now", False, metric.typical)
     slowdowns = judge_times(pairs, tolerance.time_margin, ALPHA)
     for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
-        beyond = slowdown.verdict != "within the margin"
+        undecided = slowdown.verdict == "undecided"
+        bad = slowdown.verdict in ("slower", "larger") or (undecided and tolerance.strict)
+        notes = [_too_wild(slowdown, tolerance.time_margin, len(pairs))] if undecided else []
+        if bad and not tolerance.time_counts:
+            notes.append("told only: another machine")
         yield Finding(
             kind=new.kind,
             subject=new.subject,
             verdict=slowdown.verdict,
-            failed=beyond and tolerance.time_counts,
+            failed=bad and tolerance.time_counts,
             baseline=old.typical,
             current=new.typical,
             unit=new.unit,
             change=slowdown.change,
             p=slowdown.p,
-            note="" if tolerance.time_counts or not beyond else "told only: another machine",
+            note="; ".join(notes),
         )
+
+
+def _too_wild(slowdown: Slowdown, margin: float, figures: int) -> str:
+    """Why a figure is undecided, and what to do."""
+    needed = repetitions_needed(slowdown.spread, margin, figures, ALPHA)
+    remedy = (
+        "take a larger --time-margin or a calmer machine"
+        if needed is None
+        else f"record and check with --repetitions {needed}"
+    )
+    return (
+        f"growth of {2 * margin:.0%} is neither shown nor excluded, processes differ by "
+        f"{slowdown.spread:.1%}: {remedy}"
+    )
 
 
 def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:

@@ -2,10 +2,16 @@
 
 Every repetition is a worker process of its own (:mod:`pepbench.check.stopwatch`). Each figure's
 values of now and of the baseline, on a logarithmic scale, are compared by the one-sided exact
-Mann–Whitney test, after the baseline's were raised by the margin. It asks of the order of the
-values only, so that one disturbed process cannot decide, and it holds its level whatever their
-distribution. Rejected, "slower by at most the margin" becomes **slower**. All figures of a check
-are one family, adjusted by Holm.
+Mann–Whitney test, after the baseline's were raised by the growth in question. It asks of the order
+of the values only, so that one disturbed process cannot decide, and it holds its level whatever
+their distribution. Two hypotheses are tested of each figure:
+
+* It has grown by at most the margin. Rejected, it is **slower** (memory: **larger**).
+* It has grown by twice the margin or more. Rejected, it is **within the margin**, loosely said.
+
+Neither rejected, it is **undecided**: it scatters too much between processes. Then
+:func:`repetitions_needed` says how many processes would do. All figures of a check are one family
+for each of the hypotheses, adjusted by Holm.
 """
 
 from __future__ import annotations
@@ -28,7 +34,16 @@ from pepbench.check.baseline import Metric
 from pepbench.errors import PepbenchError
 from pepbench.plan import Plan
 
-TimeVerdict = Literal["within the margin", "slower", "larger"]
+TimeVerdict = Literal["within the margin", "undecided", "slower", "larger"]
+
+RECORDED = 2
+"""A baseline is measured so many times as often as a check, for it is used many times."""
+
+FEWEST_REPETITIONS, MOST_REPETITIONS = 5, 100
+"""That can show anything, and that are advised."""
+
+POWER = 0.95
+"""Chance of finding a growth of twice the margin, for which repetitions are advised."""
 
 _START = [sys.executable, "-m", "pepbench", "--help"]
 # Reads and runs as many modules of Python's own library.
@@ -47,16 +62,20 @@ class Slowdown:
     Attributes
     ----------
     verdict
-        ``slower`` (``larger`` for memory) if more than the margin is shown.
+        See the module's text.
     change
         Ratio of medians, now over baseline, minus 1.
     p
         Of the hypothesis that it has grown by at most the margin, adjusted by Holm.
+    spread
+        Standard deviation between processes, as a share; of the middle half, so that a single
+        process does not make it.
     """
 
     verdict: TimeVerdict
     change: float
     p: float
+    spread: float
 
 
 def measure_time(
@@ -155,13 +174,70 @@ def judge_times(
     alpha
         Level of the family.
     """
-    adjusted = holm([p_slower(old.values, new.values, margin) for old, new in pairs])
+    grown = holm([p_slower(old.values, new.values, margin) for old, new in pairs])
+    kept = holm([p_not_slower(old.values, new.values, 2 * margin) for old, new in pairs])
     slowdowns = []
-    for (old, new), p in zip(pairs, adjusted, strict=True):
+    for (old, new), p, p_kept in zip(pairs, grown, kept, strict=True):
         change = statistics.median(new.values) / statistics.median(old.values) - 1
-        words: TimeVerdict = "larger" if new.kind == "memory" else "slower"
-        slowdowns.append(Slowdown(words if p < alpha else "within the margin", change, float(p)))
+        verdict: TimeVerdict = "within the margin" if p_kept < alpha else "undecided"
+        if p < alpha:
+            verdict = "larger" if new.kind == "memory" else "slower"
+        slowdowns.append(Slowdown(verdict, change, float(p), spread(old.values, new.values)))
     return slowdowns
+
+
+def spread(old: Sequence[float], new: Sequence[float]) -> float:
+    """Standard deviation of logarithms within both groups, from their middle halves.
+
+    >>> round(spread([1.0, 1.1, 0.9, 1.05, 0.95], [2.0, 2.2, 1.8, 2.1, 20.0]), 2)
+    0.07
+    """
+    width = stats.norm.ppf(0.75) - stats.norm.ppf(0.25)
+    middles = [np.subtract(*np.quantile(np.log(values), [0.75, 0.25])) for values in (old, new)]
+    degrees = [len(old) - 1, len(new) - 1]
+    return float(np.sqrt(np.average(np.square(middles), weights=degrees)) / width)
+
+
+def repetitions_needed(spread: float, margin: float, figures: int, alpha: float) -> int | None:
+    """Repetitions of a check that find a growth of twice the margin with chance :data:`POWER`.
+
+    The baseline has :data:`RECORDED` times as many. Mean and variance of the Mann–Whitney
+    statistic are those of normal logarithms, the rest is the normal approximation, at the level
+    that Holm's first step leaves a figure.
+
+    Parameters
+    ----------
+    spread
+        Standard deviation of logarithms.
+    figures
+        Of the check.
+
+    Returns
+    -------
+    int or None
+        None for more than :data:`MOST_REPETITIONS`.
+
+    Examples
+    --------
+    >>> repetitions_needed(0.02, 0.1, 10, 0.05), repetitions_needed(0.06, 0.1, 10, 0.05)
+    (5, 15)
+    """
+    if spread == 0:
+        return FEWEST_REPETITIONS
+    growth = np.log1p(2 * margin) - np.log1p(margin)
+    beyond = growth / (np.sqrt(2) * spread)
+    # That a process of now is slower than one of the baseline, and than two of them.
+    wins = stats.norm.cdf(beyond)
+    wins_twice = stats.multivariate_normal.cdf([beyond] * 2, cov=[[1, 0.5], [0.5, 1]])
+    now = np.arange(FEWEST_REPETITIONS, MOST_REPETITIONS + 1)
+    before = RECORDED * now
+    pairs = now * before
+    least = pairs / 2 + 0.5
+    least += stats.norm.isf(alpha / figures) * np.sqrt(pairs * (now + before + 1) / 12)
+    variance = pairs * (wins * (1 - wins) + (now + before - 2) * (wins_twice - wins**2))
+    power = stats.norm.cdf((pairs * wins - least) / np.sqrt(variance))
+    enough = (least <= pairs) & (power >= POWER)
+    return int(now[enough.argmax()]) if enough.any() else None
 
 
 def p_slower(old: Sequence[float], new: Sequence[float], margin: float) -> float:
@@ -172,4 +248,15 @@ def p_slower(old: Sequence[float], new: Sequence[float], margin: float) -> float
     """
     raised = np.log(old) + np.log1p(margin)
     test = stats.mannwhitneyu(np.log(new), raised, alternative="greater", method="exact")
+    return float(test.pvalue)
+
+
+def p_not_slower(old: Sequence[float], new: Sequence[float], growth: float) -> float:
+    """Unadjusted p of the hypothesis that ``new`` exceeds ``old`` by so much or more, as a share.
+
+    >>> round(p_not_slower([1.0, 1.01, 0.99, 1.02], [1.0, 1.03, 0.98], 0.2), 4)
+    0.0286
+    """
+    raised = np.log(old) + np.log1p(growth)
+    test = stats.mannwhitneyu(np.log(new), raised, alternative="less", method="exact")
     return float(test.pvalue)

@@ -16,6 +16,9 @@ def found(cells=None, metrics=(), baseline=None, **tolerance):
     )
 
 
+WILD = a_baseline(metrics=[a_metric([0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15])])
+
+
 def verdicts(findings, kind):
     return {(f.verdict, f.failed) for f in findings if f.kind == kind}
 
@@ -50,6 +53,18 @@ def test_a_cell_that_has_become_feasible_is_told_and_passes():
     (finding,) = found(baseline=a_baseline([infeasible]))
     assert not finding.failed
     assert finding.verdict == "infeasible became ok"
+
+
+def test_a_time_that_scatters_too_much_says_how_many_repetitions_would_do():
+    wild = [0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15]
+    now = a_metric([1.1 * value for value in wild])
+    (finding,) = [f for f in found(metrics=[now], baseline=WILD) if f.kind == "time"]
+    assert (finding.verdict, finding.failed) == ("undecided", False)
+    assert "growth of 20% is neither shown nor excluded" in finding.note
+    assert "record and check with --repetitions" in finding.note
+    assert verdicts(found(metrics=[now], baseline=WILD, strict=True), "time") == {
+        ("undecided", True)
+    }
 
 
 def test_an_undecided_cell_fails_only_a_strict_check():

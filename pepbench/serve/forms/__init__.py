@@ -19,7 +19,8 @@ from pepbench.serve.forms.hashed import (
     ScaledRowsForm,
     SharedRowsForm,
 )
-from pepbench.serve.forms.tables import DenseForm, MaskedForm, MixedForm, SummedForm
+from pepbench.serve.forms.masked import MaskedForm
+from pepbench.serve.forms.tables import DenseForm, MixedForm, SummedForm
 
 __all__ = ["FORMS", "Form", "Parts"]
 

@@ -95,7 +95,7 @@ class Form(ABC):
     """
 
     name: ClassVar[str]
-    distinct: ClassVar[bool] = True
+    distinct: bool = True
     """Whether it pays to make the vector of each feature of a batch only once."""
     dim: int
     """D."""
@@ -140,8 +140,11 @@ def distinct_features(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     last_place: NDArray[np.integer] = np.empty(int(ids.max()) + 1, dtype=places.dtype)
     last_place[ids] = places
     last = last_place.take(ids)
-    is_last = last == places
-    return ids[is_last], (np.cumsum(is_last) - 1).take(last)
+    # Scattering ranks takes half the time of counting flags, taking rows that of choosing by them.
+    chosen = np.flatnonzero(last == places)
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[chosen] = places[: len(chosen)]
+    return ids.take(chosen), rank.take(last)
 
 
 def require(condition: bool, what: str) -> None:

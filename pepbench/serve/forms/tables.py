@@ -1,4 +1,4 @@
-"""Forms that keep rows, or entries of rows: dense, masked, mixed widths, sums of two."""
+"""Forms that keep rows: dense, mixed widths, sums of two masked ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
-from pepbench.serve.packing import ones_in_rows
 
 
 class DenseForm(Form):
@@ -23,86 +23,6 @@ class DenseForm(Form):
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
         return self._table.rows(ids)
-
-
-class MaskedForm(Form):
-    """Entries that are kept, row after row; all others are zero.
-
-    ``kept`` (nnz,) holds them. Where they belong is told by ``bitmap``, one bit for each of N·D
-    entries, the first one in the highest bit; or by ``indptr`` (N + 1,), where each row begins in
-    ``kept``, and ``columns`` (nnz,). A bitmap is turned into the latter when it is read, for which
-    there is a byte an entry in memory: scattering a few entries is quicker than looking at D bits.
-    """
-
-    name = "masked"
-
-    def __init__(self, parts: Parts) -> None:
-        self.dim = parts.count("dim", 2**16)
-        self.n_features = n_rows = parts.count("rows")
-        self._kept = parts.number("kept", 1)
-        self._columns: NDArray[np.integer]
-        self._starts: NDArray[np.integer]
-        nnz = self._kept.size
-        if "bitmap" in parts.structure:
-            bitmap = parts.octets("bitmap")
-            require(len(bitmap) == -(-n_rows * self.dim // 8), "the bitmap has another length")
-            starts: NDArray[np.integer]
-            starts = np.zeros(n_rows + 1, dtype=np.uint32 if nnz < 2**32 else np.uint64)
-            np.cumsum(ones_in_rows(bitmap, n_rows, self.dim), out=starts[1:])
-            self._starts, self._columns = starts, columns_of(bitmap, n_rows, self.dim)
-            self._index_bytes = self._starts.nbytes + self._columns.nbytes
-        else:
-            self._starts, self._columns = parts.array("indptr"), parts.array("columns")
-            self._index_bytes = 0
-            rising = not np.any(self._starts[1:] < self._starts[:-1])
-            require(len(self._starts) == n_rows + 1 and rising, "rows do not follow each other")
-            require(int(self._columns.max(initial=0)) < self.dim, "an entry is outside its row")
-        require(self._starts[0] == 0 and self._starts[-1] == nnz, "rows and entries differ")
-        require(len(self._columns) == nnz, "entries and columns differ")
-        # A row has at most D entries; small types are sorted by counting.
-        self._length_type = np.uint8 if self.dim < 256 else np.uint32
-        longest = int(np.max(np.diff(self._starts.astype(np.int64)), initial=0))
-        require(longest <= self.dim, "a row has more than D entries")
-        self._dtype = self._kept.at(np.arange(min(1, nnz))).dtype
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of what a bitmap was turned into."""
-        return self._index_bytes
-
-    def vectors(self, ids: NDArray[np.int64]) -> Floats:
-        """Vectors of global ids: (M,) → (M, D)."""
-        starts = self._starts.take(ids).astype(np.int64)
-        lengths = (self._starts.take(ids + 1).astype(np.int64) - starts).astype(self._length_type)
-        # The longest rows first, so that those with a k-th entry are the first ones: one pass for
-        # each k, on slices. Two thirds of the time of repeating each row for each of its entries.
-        order = np.argsort(lengths, kind="stable")[::-1]
-        rising = lengths.take(order[::-1])
-        starts, places = starts.take(order), order * self.dim
-        n_longer = len(ids) - np.searchsorted(rising, np.arange(int(rising[-1])), side="right")
-        vectors = np.zeros(len(ids) * self.dim, dtype=self._dtype)
-        for k, count in enumerate(n_longer.tolist()):
-            entries = starts[:count] + k
-            vectors[places[:count] + self._columns.take(entries)] = self._kept.at(entries)
-        return vectors.reshape(len(ids), self.dim)
-
-
-def columns_of(
-    bitmap: NDArray[np.uint8], n_rows: int, width: int, rows_at_a_time: int = 1 << 16
-) -> NDArray[np.unsignedinteger]:
-    """The column of each bit that is set in a packed bitmap (n_rows, width), in order.
-
-    >>> columns_of(np.packbits(np.array([1, 0, 1, 0, 1, 1])), 2, 3).tolist()
-    [0, 2, 1, 2]
-    """
-    # Parts of a multiple of eight rows begin at whole bytes.
-    parts = []
-    for start in range(0, n_rows, rows_at_a_time):
-        n_bits = (min(start + rows_at_a_time, n_rows) - start) * width
-        octets = bitmap[start * width // 8 : -(-(start * width + n_bits) // 8)]
-        places = np.flatnonzero(np.unpackbits(octets, count=n_bits))
-        parts.append((places % width).astype(np.uint8 if width <= 256 else np.uint16))
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint8)
 
 
 class MixedForm(Form):
