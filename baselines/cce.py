@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pepbench.layout import Constant, Floats, rows_within_blocks
 from pepbench.method import (
     Between,
-    Embedding,
+    ComposedVectors,
     Fields,
     Fitted,
     Infeasible,
@@ -177,7 +177,7 @@ class Codebooks:
         return np.stack([hashed(keys, size, self.seed, j) for j in functions], axis=1)
 
 
-class ClusteredTable(Embedding):
+class ClusteredTable(ComposedVectors):
     """Assigned and helper rows in one table, by field; see :class:`ClusteredCompositional`.
 
     Parameters
@@ -199,7 +199,7 @@ class ClusteredTable(Embedding):
         super().__init__()
         self.dim = dim
         self.codebooks = codebooks
-        n_features = int(codebooks.cardinalities.sum())
+        self.n_features = n_features = int(codebooks.cardinalities.sum())
         ids = np.arange(n_features)
         rows = np.stack([codebooks.random_rows(ids), codebooks.hashed_rows(ids, 0)], axis=1)
         has_helper = codebooks.helpers[codebooks.field_of_feature] > 0
@@ -217,12 +217,12 @@ class ClusteredTable(Embedding):
         # Not a row table: clusterings write rows, which a lazy optimiser would not know of.
         self.table = nn.Parameter(table.view(-1, codebooks.pieces, dim // codebooks.pieces))
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
         pieces = self.codebooks.pieces
-        rows = self.rows[ids] * pieces + torch.arange(pieces, device=ids.device)
-        codes = lookup(self.table.flatten(0, 1), rows.flatten(-2)).view(*ids.shape, 2, self.dim)
-        return codes[..., 0, :] + codes[..., 1, :] * self.has_helper[ids]
+        rows = self.rows[features] * pieces + torch.arange(pieces, device=features.device)
+        codes = lookup(self.table.flatten(0, 1), rows.flatten(-2)).view(-1, 2, self.dim)
+        return codes[:, 0] + codes[:, 1] * self.has_helper[features]
 
     @torch.no_grad()
     def cluster(self, rng: np.random.Generator, iterations: int) -> None:

@@ -17,13 +17,13 @@ from torch.nn import functional
 from pepbench.layout import Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
     Layout,
     Method,
     OneOf,
-    lookup,
     to_numpy,
 )
 from pepbench.serve.hashing import odd_multipliers, scrambled
@@ -146,7 +146,7 @@ def box_muller(codes: Tensor) -> Tensor:
     return torch.cat([*pairs, odd * math.sqrt(3.0)], dim=1)
 
 
-class HashNetwork(Embedding):
+class HashNetwork(ComposedVectors):
     """Hash codes of an id, through the network.
 
     Parameters
@@ -165,7 +165,7 @@ class HashNetwork(Embedding):
         self, encoding: Encoding, width: int, n_layers: int, dim: int, n_features: int
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.n_features = dim, n_features
         self.encoding = encoding
         multipliers = torch.from_numpy(encoding.multipliers)
         self.register_buffer("multipliers", multipliers, persistent=False)
@@ -176,10 +176,10 @@ class HashNetwork(Embedding):
         self.last = nn.Linear(width, dim)
         self._start_as_a_table(n_features)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        distinct, inverse = torch.unique(ids, return_inverse=True)
-        return lookup(self.last(self._hidden(distinct)), inverse)
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
+        vectors: Tensor = self.last(self._hidden(features))
+        return vectors
 
     def n_parameters(self) -> int:
         """Weights and biases that serving needs, batch norm folded in."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
@@ -21,8 +22,6 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    View,
-    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -128,7 +127,7 @@ def choose_rows(fields: Fields, n_rows: int, frequent: float, seed: int) -> RowC
     return RowChoice(owns, np.asarray(fields.cardinalities), np.where(enough, 0, rows), seed)
 
 
-class DoubleHashTable(Embedding):
+class DoubleHashTable(ComposedVectors):
     """Own rows, and hashed ones in pairs.
 
     Parameters
@@ -151,7 +150,7 @@ class DoubleHashTable(Embedding):
         self.dim = dim
         self.choice = choice
         self.combine = combine
-        n_features = len(choice.owns)
+        self.n_features = n_features = len(choice.owns)
         rows = choice.rows_of(np.arange(n_features))
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
         self.register_buffer("shares", torch.from_numpy(~choice.owns), persistent=False)
@@ -160,16 +159,6 @@ class DoubleHashTable(Embedding):
         if combine == "sum":
             table[n_own:] *= 0.5**0.5
         self.table = RowTable(table)
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.rows))
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

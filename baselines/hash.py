@@ -14,6 +14,7 @@ from torch import Tensor
 from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
@@ -21,8 +22,6 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    View,
-    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -79,7 +78,7 @@ class Hash(Method):
         return HashedTable(hashes, dim)
 
 
-class HashedTable(Embedding):
+class HashedTable(ComposedVectors):
     """One table in which every feature has a row, many the same.
 
     Parameters
@@ -97,20 +96,10 @@ class HashedTable(Embedding):
         super().__init__()
         self.dim = dim
         self.hashes = hashes
-        n_features = int(hashes.cardinalities.sum())
+        self.n_features = n_features = int(hashes.cardinalities.sum())
         row = torch.from_numpy(hashes.rows_of(np.arange(n_features)))
         self.register_buffer("row", row, persistent=False)
         self.table = RowTable(xavier_uniform(int(hashes.rows.sum()), dim, fan=n_features))
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.row))
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

@@ -14,14 +14,13 @@ from torch import Tensor
 from pepbench.layout import Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
     Layout,
     Method,
     RowTable,
-    View,
-    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -121,7 +120,7 @@ class PoolHashes:
         return np.stack([hashed(keys, self.n_pool, self.seed, j) for j in functions], axis=-1)
 
 
-class PooledRows(Embedding):
+class PooledRows(ComposedVectors):
     """v(x) = Σ_j p_x^(j) E[h_j(x)].
 
     Parameters
@@ -142,22 +141,13 @@ class PooledRows(Embedding):
         self.dim = dim
         self.hashes = hashes
         k = hashes.n_hashes
+        self.n_features = hashes.n_features
         ids = np.arange(hashes.n_features)
         self.register_buffer("rows", torch.from_numpy(hashes.rows_of(ids)), persistent=False)
         self.register_buffer("weight", torch.from_numpy(hashes.weights_of(ids)), persistent=False)
         pool = xavier_uniform(hashes.n_pool, dim, fan=hashes.n_features)
         self.pool = RowTable(pool / k**0.5)
         self.importance = RowTable(torch.ones(hashes.n_weights, k))
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.rows))
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
@@ -21,8 +22,6 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    View,
-    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -85,7 +84,7 @@ class MEmCom(Method):
         return ScaledRows(hashes, dim, self.bias)
 
 
-class ScaledRows(Embedding):
+class ScaledRows(ComposedVectors):
     """Shared rows, times a weight of the feature's own, plus a bias if there is one.
 
     Parameters
@@ -105,23 +104,13 @@ class ScaledRows(Embedding):
         super().__init__()
         self.dim = dim
         self.hashes = hashes
-        n_features = int(hashes.cardinalities.sum())
+        self.n_features = n_features = int(hashes.cardinalities.sum())
         row = torch.from_numpy(hashes.rows_of(np.arange(n_features)))
         self.register_buffer("row", row, persistent=False)
         self.table = RowTable(xavier_uniform(int(hashes.rows.sum()), dim, fan=n_features))
         # One table (N, 2) of weights and biases: they are looked up together.
         own = torch.tensor([[1.0, 0.0]] if bias else [[1.0]])
         self.own = RowTable(own.repeat(n_features, 1))
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.row))
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.layout import Mixed, rows_within_blocks
-from pepbench.method import Embedding, View, distinct, lookup, to_numpy, xavier_uniform
+from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
 
 
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
@@ -26,7 +26,7 @@ def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, pr
     return int((sizes * widths + projections).sum())
 
 
-class MixedTable(Embedding):
+class MixedTable(ComposedVectors):
     """Vectors of features that live in blocks of different widths d_k ≤ D.
 
     A narrower block is brought to D by a linear projection without bias, or by zeros. The values
@@ -53,7 +53,7 @@ class MixedTable(Embedding):
         project: bool = True,
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.n_features = dim, len(block_of_feature)
         self.widths = tuple(widths)
         sizes = np.bincount(block_of_feature, minlength=len(self.widths))
         variance = 2.0 / (len(block_of_feature) + dim)
@@ -75,26 +75,19 @@ class MixedTable(Embedding):
         self.position: Tensor
         self.register_buffer("position", torch.from_numpy(position), persistent=False)
 
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.position))
-        positions = self.position[features]
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
         # One sort brings the features of a block together.
-        ordered, order = torch.sort(positions)
+        ordered, order = torch.sort(self.position[features])
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order), device=order.device)
-        ends = torch.searchsorted(ordered, torch.tensor(self.starts[1:], device=ids.device))
+        ends = torch.searchsorted(ordered, torch.tensor(self.starts[1:], device=order.device))
         pieces = torch.tensor_split(ordered, ends.cpu())
         narrow = [
             lookup(table, piece - start)
             for table, piece, start in zip(self.tables, pieces, self.starts, strict=True)
         ]
-        return View(self._widened(narrow), place[local], features[order])
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
+        return lookup(self._widened(narrow), place)
 
     def export(self) -> Mixed:
         """Tables and projections by block."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
@@ -21,8 +22,6 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    View,
-    distinct,
     lookup,
     to_numpy,
     view_of,
@@ -222,7 +221,7 @@ class Partition:
         return np.stack(columns, axis=-1)
 
 
-class ComposedRows(Embedding):
+class ComposedRows(ComposedVectors):
     """Products, sums or concatenations of one row from each of k tables.
 
     Parameters
@@ -251,7 +250,7 @@ class ComposedRows(Embedding):
         self.dim = dim
         self.partition = partition
         self.combine = combine
-        n_features = int(partition.cardinalities.sum())
+        self.n_features = n_features = int(partition.cardinalities.sum())
         rows = partition.rows_of(np.arange(n_features))
         composed = np.repeat(~partition.whole, partition.cardinalities)
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
@@ -268,16 +267,6 @@ class ComposedRows(Embedding):
                 table = (1.0 + table) / (1.0 + composed_variance) ** 0.5
             if len(table):
                 self.tables.append(RowTable(table))
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, len(self.rows))
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

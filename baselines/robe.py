@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from pepbench.layout import Floats
 from pepbench.method import (
     Between,
+    ComposedVectors,
     Embedding,
     Fields,
     Infeasible,
     Layout,
     Method,
     OneOf,
-    View,
-    distinct,
-    lookup,
     to_numpy,
 )
 from pepbench.serve.hashing import Ints, hashed, signs
@@ -95,7 +93,7 @@ class Places:
         return signs(chunks, self.seed, 1)
 
 
-class CircularArray(Embedding):
+class CircularArray(ComposedVectors):
     """v(x)_i = g(x, c) · A[(h(x, c) + i mod Z) mod M].
 
     The hashes are computed for each batch: places of all N features could take more memory than
@@ -117,16 +115,6 @@ class CircularArray(Embedding):
         bound = (6.0 / (n_features + places.dim)) ** 0.5
         # Not a RowTable: rows of one float cost a lazy optimiser three times what dense Adam does.
         self.array = nn.Parameter(torch.empty(places.n_floats).uniform_(-bound, bound))
-
-    def as_table(self, ids: Tensor) -> View:
-        """The vectors of the batch's features, each composed once."""
-        features, local = distinct(ids, self.n_features)
-        return View(self.vectors(features), local, features)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""

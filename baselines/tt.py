@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.layout import Constant, Floats
-from pepbench.method import Embedding, Fields, Infeasible, Layout, Method, lookup, to_numpy
+from pepbench.method import (
+    ComposedVectors,
+    Embedding,
+    Fields,
+    Infeasible,
+    Layout,
+    Method,
+    lookup,
+    to_numpy,
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def largest_ranks(rows: Three, columns: Three, budget: int) -> tuple[int, int]:
     return max(fitting, key=lambda ranks: train_size(rows, columns, ranks))
 
 
-class TrainTable(Embedding):
+class TrainTable(ComposedVectors):
     """Three cores; vectors are products of their slices.
 
     Parameters
@@ -114,7 +123,7 @@ class TrainTable(Embedding):
         self, n_features: int, rows: Three, columns: Three, ranks: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.dim = math.prod(columns)
+        self.dim, self.n_features = math.prod(columns), n_features
         (n1, n2, n3), (d1, d2, d3), (r1, r2) = rows, columns, ranks
         shapes = ((n1, d1, r1), (n2, r1, d2 * r2), (n3, r2, d3))
         cores = [gaussian_without_centre(shape) for shape in shapes]
@@ -123,11 +132,10 @@ class TrainTable(Embedding):
         scale = (2.0 / (n_features + self.dim) / mean_square) ** (1 / 6)
         self.first, self.middle, self.last = (nn.Parameter(core * scale) for core in cores)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        distinct, inverse = torch.unique(ids, return_inverse=True)
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
         n1, n2, n3 = len(self.first), len(self.middle), len(self.last)
-        heads, i3 = distinct // n3, distinct % n3
+        heads, i3 = features // n3, features % n3
         # Ordered by i₂, so that each slice of the middle core is multiplied once, not copied.
         keys, head_of_id = torch.unique(heads % n2 * n1 + heads // n2, return_inverse=True)
         counts = torch.bincount(keys // n1, minlength=n2).tolist()
@@ -137,8 +145,8 @@ class TrainTable(Embedding):
         # (pairs, d₁, d₂·R₂) → (ids, d₁·d₂, R₂)
         lefts = lookup(products.flatten(1), head_of_id)
         rights = lookup(self.last.flatten(1), i3).view(-1, *self.last.shape[1:])
-        vectors = lefts.view(len(distinct), -1, self.last.shape[1]) @ rights
-        return lookup(vectors.flatten(1), inverse)
+        vectors = lefts.view(len(features), -1, self.last.shape[1]) @ rights
+        return vectors.flatten(1)
 
     def export(self) -> TrainLayout:
         """The cores, their axes apart."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench import kernels, layout
-from pepbench.rows import RowTable, View, view_of
+from pepbench.rows import RowTable, View, distinct, view_of
 
 
 class _Lookup(torch.autograd.Function):
@@ -112,6 +112,31 @@ class Embedding(nn.Module, ABC):
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A detached copy on the CPU."""
     return tensor.detach().cpu().numpy().copy()
+
+
+class ComposedVectors(Embedding):
+    """Vectors that take work to compose: it is done once for each feature of a batch.
+
+    A batch of 20,480 lookups may hold 2,500 features. Subclasses set ``dim`` and
+    :attr:`n_features`, and compose in :meth:`vectors`.
+    """
+
+    n_features: int
+    """N."""
+
+    @abstractmethod
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, dim)."""
+
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of the batch's features."""
+        features, local = distinct(ids, self.n_features)
+        return View(self.vectors(features), local, features)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
 
 
 class PlainTable(Embedding):

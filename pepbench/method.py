@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from pepbench.component import Between, Component, OneOf, Value
 from pepbench.embedding import (
+    ComposedVectors,
     Embedding,
     MaskedTable,
     PlainTable,
@@ -57,6 +58,7 @@ from pepbench.rows import RowTable, View, distinct, view_of
 __all__ = [
     "Batch",
     "Between",
+    "ComposedVectors",
     "Embedding",
     "EpochScore",
     "Factors",
