@@ -248,8 +248,8 @@ def power_rows(repetitions: int) -> Iterator[dict[str, Any]]:
                 return rejected, auc.row_variance, auc.seed_variance, auc.row_error
 
             rejected, rows, shared, noise = repeated(world, repetitions, look).mean(axis=0)
-            freedom = (rows + shared) ** 2 / (noise + shared**2 / (seeds - 1))
-            planned = decision_power(math.sqrt(rows + shared), freedom, gap, 1e-9, ALPHA)
+            truth = Estimate(gap, rows, noise, shared, seeds - 1, seeds)
+            planned = decision_power(truth, 1e-9, ALPHA)
             row |= {f"K = {seeds}": rejected, f"planned, K = {seeds}": planned}
         yield row
 

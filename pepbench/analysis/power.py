@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
 
-from scipy import stats
+import numpy as np
+from scipy import special
 
 from pepbench.analysis.contrasts import Estimate
+from pepbench.analysis.placements import Floats
+from pepbench.analysis.reference import critical_value
 
 POWER = 0.8
 """Chance of a decision that the number of seeds is chosen for."""
@@ -15,19 +18,7 @@ POWER = 0.8
 MOST_SEEDS = 1000
 """Beyond this many, seeds are no remedy."""
 
-
-@dataclass(frozen=True)
-class _Design:
-    """Variance and degrees of freedom of a comparison with other numbers of seeds."""
-
-    estimate: Estimate
-
-    def error(self, seeds: int) -> tuple[float, float]:
-        """Standard error and Satterthwaite's degrees of freedom with ``seeds`` of each."""
-        share = self.estimate.seed_variance * self.estimate.seeds / seeds
-        variance = self.estimate.row_variance + share
-        noise = self.estimate.row_error + share**2 / (seeds - 1)
-        return math.sqrt(variance), variance**2 / noise if noise else math.inf
+_NODES = 64
 
 
 def seeds_to_decide(
@@ -58,10 +49,10 @@ def seeds_to_decide(
     """
     if estimate.seeds < 2:
         return math.nan
-    design, level = _Design(estimate), alpha / family
+    level = alpha / family
 
     def decides(seeds: int) -> bool:
-        return decision_power(*design.error(seeds), estimate.value, margin, level) >= power
+        return decision_power(with_seeds(estimate, seeds), margin, level) >= power
 
     if not decides(MOST_SEEDS):
         return math.inf
@@ -72,18 +63,68 @@ def seeds_to_decide(
     return float(high)
 
 
-def decision_power(
-    error: float, freedom: float, difference: float, margin: float, alpha: float
-) -> float:
-    """Chance that the two-sided test rejects, or the two one-sided tests do, whichever is larger.
+def with_seeds(estimate: Estimate, seeds: int) -> Estimate:
+    """The same comparison made with another number of seeds of each method, two at least."""
+    per_seed = estimate.seed_freedom / (estimate.seeds - 1)
+    return Estimate(
+        value=estimate.value,
+        row_variance=estimate.row_variance,
+        row_error=estimate.row_error,
+        seed_variance=estimate.seed_variance * estimate.seeds / seeds,
+        seed_freedom=per_seed * (seeds - 1),
+        seeds=seeds,
+    )
 
-    The estimate is taken as normal around ``difference`` with a standard error that is known to be
-    ``error``; critical values are Student's.
+
+def decision_power(truth: Estimate, margin: float, alpha: float) -> float:
+    """Chance that the two-sided test rejects no difference, or that equivalence is shown.
+
+    The estimated difference is normal around the true one with the variance A + σ², σ² the seeds'
+    share. The tests do not know σ²: they estimate it by S ~ σ² χ²_ν/ν, independent of the
+    difference, and refer the difference to the distribution that S gives. So the chance is computed
+    for each S, with that distribution's critical values, and averaged over S (64 equally likely
+    values, the middles of as many parts of its distribution).
+
+    Parameters
+    ----------
+    truth
+        Difference and variances that are taken to be the true ones.
+    margin
+        Of equivalence.
+    alpha
+        Level of each of the two.
+
+    Examples
+    --------
+    >>> rows_only = Estimate(2.8, 1.0, 0.0, 0.0, 0.0, 1)
+    >>> round(decision_power(rows_only, 1e-9, 0.05), 2)
+    0.8
     """
+    error = truth.standard_error
     if error == 0:
         return 1.0
-    shift, critical = abs(difference) / error, stats.t.isf(alpha / 2, freedom)
-    differs = stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift)
-    bound = margin / error - stats.t.isf(alpha, freedom)
-    equal = stats.norm.cdf(bound - shift) - stats.norm.cdf(-bound - shift)
-    return float(max(differs, equal if bound > 0 else 0.0))
+    seeds = truth.seed_variance * _chi_square(truth.seed_freedom)
+    parts = truth.row_variance, truth.row_error, seeds, truth.seed_freedom
+    beyond = critical_value(*parts, alpha) / error
+    within = np.maximum(margin - critical_value(*parts, 2 * alpha), 0.0) / error
+    shift = abs(truth.value) / error
+    # Where both can be shown at once, one decision is as good as two.
+    either = special.ndtr(-beyond - shift) + special.ndtr(shift - beyond)
+    either += _between(np.minimum(within, beyond), shift)
+    return float(either.mean())
+
+
+def _between(bound: Floats, shift: float) -> Floats:
+    """P(|Z + shift| < bound)."""
+    inside: Floats = special.ndtr(bound - shift) - special.ndtr(-bound - shift)
+    return inside
+
+
+@lru_cache(maxsize=1024)
+def _chi_square(freedom: float) -> Floats:
+    """Equally likely values of χ²_ν/ν; a single one where there is nothing to estimate."""
+    if freedom <= 0:
+        return np.ones(1)
+    shares = (np.arange(_NODES) + 0.5) / _NODES
+    values: Floats = special.chdtri(freedom, 1 - shares) / freedom
+    return values

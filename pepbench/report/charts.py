@@ -20,6 +20,8 @@ from pepbench.report.style import (
     Panel,
     colour,
     composed,
+    filled,
+    log_ticks,
     opacity,
     shape,
 )
@@ -53,7 +55,7 @@ COSTS = {
 }
 """By file name."""
 
-BAND_WORDS = "Grey band: where the front lies in 95% of the draws of seeds and rows or users."
+BAND_WORDS = "Grey band: at each size, the front in 95% of the draws of seeds and of rows or users."
 
 TOOLTIPS = {
     "method": ("method", ""),
@@ -112,7 +114,7 @@ def pareto_chart(
             "Filled points: on the front (stepped line).",
             "Bars: 95% intervals over test rows, or users where known, and seeds.",
             "Dashed: the full table.",
-            "Points of nearly the same place are drawn side by side.",
+            *(["Points of nearly the same place are drawn side by side."] * COSTS[name].budgeted),
             *band,
         ],
     )
@@ -170,7 +172,7 @@ def _panel(
     low, high = _domain(block["at"])
     moved = _moved(block, low, high) if cost.budgeted else 0.0
     block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
-    x_axis = alt.Axis(values=_ticks(low, high), format=cost.ticks, labelOverlap="parity")
+    x_axis = alt.Axis(values=log_ticks(low, high), format=cost.ticks, labelOverlap="parity")
     x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
     x = alt.X("drawn_at:Q", title=cost.title, scale=x_scale, axis=x_axis)
     domain = _auc_domain(block, steps)
@@ -209,7 +211,7 @@ def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark])
     points = base.mark_point(size=80, strokeWidth=2, cursor="pointer").encode(
         y=y,
         shape=shape(all_marks),
-        fill=alt.condition("datum.on_front", colour(all_marks), alt.value("white")),
+        fill=filled("datum.on_front", all_marks),
         opacity=opacity(),
     )
     lines = (
@@ -302,14 +304,3 @@ def _auc_domain(block: pd.DataFrame, steps: pd.DataFrame) -> list[float]:
     high = float(np.fmax(block["auc_high"].max(), steps["high"].max()))
     room = max(0.0005, (high - low) * 0.08)
     return [low - room, high + room]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten, with steps between them where the range is short."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        values = [step * 10.0**decade for decade in decades for step in steps]
-        inside = [value for value in values if low <= value <= high]
-        if len(inside) <= 6:
-            break
-    return inside

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
 
 from pepbench.report.palette import marks
-from pepbench.report.style import LABEL_SIZE, Panel, colour, composed, named_opacity, opacity, shape
+from pepbench.report.style import (
+    LABEL_SIZE,
+    Panel,
+    colour,
+    composed,
+    filled,
+    named_opacity,
+    opacity,
+    shape,
+)
 
 _WIDTH, _HEIGHT = 330, 220
 _BLOCK = ["dataset", "backbone"]
@@ -23,7 +34,7 @@ def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
         The leaderboard: its methods share their colours with all charts.
     """
     lines = ["Last training of the final runs, mean over the seeds that got so far."]
-    return composed(list(curve_panels(curves, frame).values()), 3, "Validation AUC by epoch", lines)
+    return composed(list(curve_panels(curves, frame).values()), 2, "Validation AUC by epoch", lines)
 
 
 def curve_panels(curves: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
@@ -69,7 +80,7 @@ def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
     """
     panels = list(trial_panels(trials, frame).values())
     lines = ["Trial 0: the method's default. Steps: the best so far. Filled: the best."]
-    return composed(panels, 3, "Validation AUC of the tuning trials", lines)
+    return composed(panels, 2, "Validation AUC of the tuning trials", lines)
 
 
 def trial_panels(trials: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
@@ -91,7 +102,7 @@ def trial_panels(trials: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, s
             base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
                 y=alt.Y("auc:Q", title="validation AUC", scale=scale),
                 shape=shape(all_marks),
-                fill=alt.condition("datum.best", colour(all_marks), alt.value("white")),
+                fill=filled("datum.best", all_marks),
                 opacity=opacity(),
                 tooltip=[
                     "method",
@@ -132,12 +143,7 @@ def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str) -> pd.DataFram
     """Places of the names at the curves' ends, moved apart to a line's height."""
     line = float(means["auc"].max() - means["auc"].min()) / (_HEIGHT / (LABEL_SIZE + 2))
     ordered = ends.sort_values(["auc", "method"])
-    places: list[float] = []
-    for auc in ordered["auc"]:
-        places.append(max(float(auc), places[-1] + line) if places else float(auc))
-    # What was pushed over the top comes down again, the rest with it.
-    limit = float(means["auc"].max())
-    for index in range(len(places) - 1, -1, -1):
-        places[index] = min(places[index], limit)
-        limit = places[index] - line
+    steps = line * np.arange(len(ordered))
+    # The least squares under "each at least a line above the one before".
+    places = isotonic_regression(ordered["auc"].to_numpy(np.float64) - steps).x + steps
     return ordered.assign(at=places, **{across: float(means[across].max())})

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from pepbench.records import Record, final_runs
-from pepbench.report.labels import places
-from pepbench.report.naming import names_beside
 from pepbench.report.palette import Mark, marks
-from pepbench.report.style import Panel, colour, composed, opacity, shape
+from pepbench.report.style import (
+    GREY,
+    INK,
+    LABEL_SIZE,
+    Panel,
+    colour,
+    composed,
+    log_ticks,
+    named_opacity,
+    opacity,
+    shape,
+)
 from pepbench.report.tuning import by_cell
 
 KEPT_COLUMNS = ("dataset", "backbone", "method", "budget", "seed", "step", "parameters")
 """Of the pruning curves' frame, in this order."""
 
 _WIDTH, _HEIGHT = 330, 220
+_CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
+"""Pixels of a character, of a line of names, and of the room above and below the names together."""
 _LEAST_CHANGE = 0.01
 """Points that differ by less than this share from the last one drawn are left out."""
 
@@ -53,7 +64,7 @@ def kept_chart(kept: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
     """
     lines = ["Final runs, a line for each seed. Mark: what the last training starts from."]
     panels = list(kept_panels(kept, frame).values())
-    return composed(panels, 3, "Parameters kept by step of the search", lines)
+    return composed(panels, 2, "Parameters kept by step of the search", lines)
 
 
 def kept_panels(kept: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
@@ -70,54 +81,86 @@ def kept_panels(kept: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str,
 
 
 def _panel(title: str, block: pd.DataFrame, all_marks: dict[str, Mark]) -> Panel:
-    low, high = (math.log10(block["at"].agg(end)) for end in ("min", "max"))
-    room = max(0.08, 0.08 * (high - low))
-    domain = 10 ** (low - room), 10 ** (high + room)
+    ends = block.groupby(["method", "seed"], sort=False).tail(1)
     most = max(1.0, 1.06 * float(block["step"].max()))
+    names = _hung(ends, most)
+    low, high = (math.log10(block["at"].agg(end)) for end in ("min", "max"))
+    decades = max(0.5, high - low)
+    # All lines end at the budget; their names hang below.
+    pixel = 1.08 * decades / (_HEIGHT - _HANG - _LINE * names["row"].max())
+    floor = low - pixel * (_HANG + _LINE * names["row"].max())
+    names["under"] = 10 ** (low - pixel * (_HANG / 2 + _LINE * names["row"]))
+    domain = [10**floor, 10 ** (high + 0.08 * decades)]
+    y_scale = alt.Scale(type="log", domain=domain, nice=False)
     x_scale = alt.Scale(domain=[0, most], nice=False)
-    x = alt.X("step:Q", title="step of the search", scale=x_scale, axis=alt.Axis(format="~s"))
-    y = alt.Y(
-        "at:Q",
-        title="parameters kept (log scale)",
-        scale=alt.Scale(type="log", domain=list(domain), nice=False),
-        axis=alt.Axis(format="~s", tickCount=4),
-    )
-    base = alt.Chart(block[["method", "seed", "step", "parameters", "at"]]).encode(
+    x = alt.X("step:Q", title="step of the search", scale=x_scale, axis=alt.Axis(format=",d"))
+    y_axis = alt.Axis(values=log_ticks(10**low, domain[1]), format="~s")
+    y = alt.Y("at:Q", title="parameters kept (log scale)", scale=y_scale, axis=y_axis)
+    columns = ["method", "seed", "step", "parameters", "at"]
+    base = alt.Chart(block[columns]).encode(
         x=x,
         y=y,
         color=colour(all_marks),
         tooltip=["method", "seed", "step", alt.Tooltip("parameters", title="kept", format=",")],
     )
-    ends = block.groupby(["method", "seed"], sort=False).tail(1)
     layers = [
         base.mark_line(interpolate="step-after", strokeWidth=1.4).encode(
             detail="seed:N", opacity=opacity(0.8)
         ),
-        base.properties(data=ends[["method", "seed", "step", "parameters", "at"]])
-        .mark_point(size=50, filled=True, cursor="pointer")
+        *_names(names, x, y, y_scale),
+        base.properties(data=ends[columns])
+        .mark_point(size=60, filled=True, cursor="pointer")
         .encode(shape=shape(all_marks), opacity=opacity()),
-        *_labels(block, (x, y), (most, *domain)),
     ]
     return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _labels(
-    block: pd.DataFrame, axes: tuple[alt.X, alt.Y], ranges: tuple[float, float, float]
-) -> list[alt.Chart]:
-    """Each method's name beside one of the corners of its lines, on a white ground."""
-    most, low, high = ranges
-    across = block["step"].to_numpy(np.float64) / most * _WIDTH
-    height = np.log(high / block["at"].to_numpy(np.float64)) / math.log(high / low) * _HEIGHT
-    run = block["method"].astype(str) + "\0" + block["seed"].astype(str)
-    same = (run.shift(-1) == run).to_numpy()
-    after, below = np.roll(across, -1)[same], np.roll(height, -1)[same]
-    flats = np.column_stack([across[same], height[same] - 1, after, height[same] + 1])
-    ends = np.minimum(height[same], below), np.maximum(height[same], below)
-    falls = np.column_stack([after - 1, ends[0], after + 1, ends[1]])
-    chosen = places(
-        across, height, block["method"].tolist(), (_WIDTH, _HEIGHT), np.vstack([flats, falls])
-    )
-    return names_beside(block[["method", "step", "at"]], chosen, *axes)
+def _names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> list[alt.Chart]:
+    """Names below the ends of lines, each on a thread."""
+    under = alt.Y("under:Q", scale=scale, title="parameters kept (log scale)")
+    thread = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
+    layers = [thread.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]
+    for align, shift in (("left", 3), ("right", -3)):
+        side = names[names["align"] == align]
+        if len(side):
+            base = alt.Chart(side).encode(x=x, y=under, text="method:N", opacity=named_opacity())
+            text: dict[str, Any] = {
+                "fontSize": LABEL_SIZE,
+                "baseline": "middle",
+                "align": align,
+                "dx": shift,
+            }
+            layers.append(base.mark_text(color=INK, cursor="pointer", **text))
+    return layers
+
+
+def _hung(ends: pd.DataFrame, most: float) -> pd.DataFrame:
+    """Where names hang: ``align`` and ``row`` of the rightmost end of each method.
+
+    From the right to the left each takes the first row in which it is free, so that no thread runs
+    through a name that goes to the right.
+    """
+    last = ends.loc[ends.groupby("method")["step"].idxmax().tolist()].copy()
+    last = last.sort_values(["step", "method"], ascending=[False, True])
+    taken: list[list[tuple[float, float]]] = []
+    aligns, rows = [], []
+    for method, step in zip(last["method"], last["step"], strict=True):
+        start, width = step / most * _WIDTH, _CHARACTER * len(method)
+        align = "left" if start + width <= _WIDTH else "right"
+        begin = start if align == "left" else start - width
+        row = next(
+            (
+                number
+                for number, others in enumerate(taken)
+                if all(begin + width < left or right < begin for left, right in others)
+            ),
+            len(taken),
+        )
+        taken += [[]] * (row == len(taken))
+        taken[row] = [*taken[row], (begin, begin + width)]
+        aligns.append(align)
+        rows.append(row)
+    return last.assign(align=aligns, row=rows)
 
 
 def _thinned(block: pd.DataFrame) -> pd.DataFrame:

@@ -1,28 +1,61 @@
+"""Planning: chances of a decision as simulation finds them, and the fewest seeds that give one."""
+
 from __future__ import annotations
 
 import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special
 
 from pepbench.analysis.contrasts import Estimate
-from pepbench.analysis.power import decision_power, seeds_to_decide
+from pepbench.analysis.power import decision_power, seeds_to_decide, with_seeds
+from pepbench.analysis.reference import critical_value, mixture
+
+REPETITIONS = 800
 
 
-def estimate(value, rows, seeds_variance, seeds=5):
-    return Estimate(value, rows, 0.0, seeds_variance / seeds, seeds - 1, seeds)
+def estimate(value, rows, seeds_variance, seeds=5, row_error=0.0):
+    return Estimate(value, rows, row_error, seeds_variance / seeds, seeds - 1, seeds)
 
 
-def test_power_equals_simulation():
-    rng = np.random.default_rng(0)
-    drawn = rng.normal(2.0, 1.0, 200_000)
-    rejected = np.abs(drawn) > stats.norm.isf(0.025)
-    assert decision_power(1.0, math.inf, 2.0, 1e-9, 0.05) == pytest.approx(
-        rejected.mean(), abs=0.005
-    )
-    within = np.abs(rng.normal(0.5, 1.0, 200_000)) < 4 - stats.norm.isf(0.05)
-    assert decision_power(1.0, math.inf, 0.5, 4.0, 0.05) == pytest.approx(within.mean(), abs=0.005)
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+@pytest.mark.parametrize(
+    ("value", "rows", "share", "margin"),
+    [(4.0, 1.0, 1.0, 1e-9), (6.0, 0.1, 3.0, 1e-9), (0.0, 1.0, 0.5, 4.5), (0.5, 0.0, 1.0, 4.0)],
+)
+def test_power_is_what_the_tests_themselves_show_in_simulation(seeds, value, rows, share, margin):
+    rng = np.random.default_rng(seeds)
+    freedom = seeds - 1
+    drawn = share * rng.chisquare(freedom, REPETITIONS) / freedom
+    values = rng.normal(value, math.sqrt(rows + share), REPETITIONS)
+    decided = 0
+    for seed_variance, found in zip(drawn, values, strict=True):
+        error = mixture(rows, 0.0, seed_variance, freedom)
+        differs = 2 * error.tail(abs(found)) < 0.05
+        decided += differs or max(error.tail(margin + found), error.tail(margin - found)) < 0.05
+    truth = Estimate(value, rows, 0.0, share, freedom, seeds)
+    planned = decision_power(truth, margin, 0.05)
+    chance = math.sqrt(planned * (1 - planned) / REPETITIONS)
+    assert decided / REPETITIONS == pytest.approx(planned, abs=3.5 * chance + 0.005)
+
+
+def test_power_without_seeds_is_that_of_a_normal_test():
+    truth = Estimate(2.0, 1.0, 0.0, 0.0, 0.0, 1)
+    critical = -special.ndtri(0.025)
+    expected = special.ndtr(2.0 - critical) + special.ndtr(-2.0 - critical)
+    assert decision_power(truth, 1e-9, 0.05) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 4, 30, 999])
+@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.005])
+def test_critical_values_are_quantiles_of_the_reference(freedom, alpha):
+    seeds = np.array([1e-3, 0.1, 0.7, 1.0, 5.0, 1e3])
+    found = critical_value(1.0, 0.0, seeds, freedom, alpha)
+    exact = [mixture(1.0, 0.0, one, freedom).quantile(alpha) for one in seeds]
+    assert found == pytest.approx(exact, rel=0.004)
+    wider = critical_value(1.0, 1 / 30, seeds, freedom, alpha)
+    assert (wider > found * 0.9999).all()
 
 
 def test_the_number_of_seeds_is_the_smallest_with_the_power():
@@ -30,11 +63,17 @@ def test_the_number_of_seeds_is_the_smallest_with_the_power():
     needed = int(seeds_to_decide(plan, 0.001, 0.05))
 
     def power(seeds):
-        share = 4e-6 / seeds
-        error = math.sqrt(1e-7 + share)
-        return decision_power(error, error**4 * (seeds - 1) / share**2, 0.002, 0.001, 0.05)
+        return decision_power(
+            Estimate(0.002, 1e-7, 0.0, 4e-6 / seeds, seeds - 1, seeds), 1e-3, 0.05
+        )
 
     assert power(needed) >= 0.8 > power(needed - 1)
+
+
+def test_more_seeds_share_the_same_variance():
+    plan = with_seeds(estimate(0.002, 1e-7, 4e-6, row_error=1e-18), 8)
+    assert plan.seed_variance == pytest.approx(4e-6 / 8)
+    assert (plan.seed_freedom, plan.seeds, plan.row_error) == (7, 8, 1e-18)
 
 
 def test_a_larger_family_needs_more_seeds():
