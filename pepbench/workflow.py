@@ -25,9 +25,10 @@ from pepbench.harness.estimate import (
 from pepbench.harness.executors import Settings, open_pool
 from pepbench.harness.folder import Shard, claimed_folder
 from pepbench.harness.live import LIVE_FOLDER
+from pepbench.harness.programs import Tally
 from pepbench.harness.progress import progress_on
 from pepbench.harness.recovery import keep_facts
-from pepbench.harness.run import Tally, run_cells
+from pepbench.harness.run import run_cells
 from pepbench.harness.status import status_document, status_view, watch_status
 from pepbench.harness.trial import Surroundings
 from pepbench.plan import Plan

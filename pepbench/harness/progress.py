@@ -13,8 +13,8 @@ from rich.markup import escape
 
 from pepbench.harness.cells import Cell
 from pepbench.harness.display import counts_text, snapshot_view
+from pepbench.harness.events import Progress
 from pepbench.harness.overview import CellCount, Overview, cell_label
-from pepbench.harness.run import Progress
 from pepbench.harness.status import StatusFile
 from pepbench.records import Record, TrialSpec
 from pepbench.units import duration

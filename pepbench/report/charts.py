@@ -20,6 +20,7 @@ from pepbench.report.style import (
     Panel,
     colour,
     composed,
+    filled,
     log_ticks,
     opacity,
     shape,
@@ -210,7 +211,7 @@ def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark])
     points = base.mark_point(size=80, strokeWidth=2, cursor="pointer").encode(
         y=y,
         shape=shape(all_marks),
-        fill=alt.condition("datum.on_front", colour(all_marks), alt.value("white")),
+        fill=filled("datum.on_front", all_marks),
         opacity=opacity(),
     )
     lines = (

@@ -8,7 +8,16 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from pepbench.report.palette import marks
-from pepbench.report.style import LABEL_SIZE, Panel, colour, composed, named_opacity, opacity, shape
+from pepbench.report.style import (
+    LABEL_SIZE,
+    Panel,
+    colour,
+    composed,
+    filled,
+    named_opacity,
+    opacity,
+    shape,
+)
 
 _WIDTH, _HEIGHT = 330, 220
 _BLOCK = ["dataset", "backbone"]
@@ -93,7 +102,7 @@ def trial_panels(trials: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, s
             base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
                 y=alt.Y("auc:Q", title="validation AUC", scale=scale),
                 shape=shape(all_marks),
-                fill=alt.condition("datum.best", colour(all_marks), alt.value("white")),
+                fill=filled("datum.best", all_marks),
                 opacity=opacity(),
                 tooltip=[
                     "method",

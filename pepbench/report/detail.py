@@ -64,6 +64,22 @@ def units(block: pd.DataFrame) -> str:
     return ", ".join(dict.fromkeys(basis for basis in block["basis"] if basis))
 
 
+def units_sentences(words: str) -> list[str]:
+    """What :func:`units` means; nothing where nothing was compared.
+
+    >>> units_sentences("users and seeds")[0][:47]
+    'Intervals and tests hold over users and seeds: '
+    """
+    if not words:
+        return []
+    independent = (
+        "rows of one user belong together, and users are taken to be independent"
+        if words.startswith("users")
+        else "test rows are taken to be independent, since no user is declared"
+    )
+    return [f"Intervals and tests hold over {words}: {independent}."]
+
+
 def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Row]:
     """AUC at given sizes, and compression at parity, of each method of a data set and backbone.
 
@@ -91,7 +107,7 @@ def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Ro
         {
             "method": method,
             **{f"at {percent(share)}": figures.get((method, share), "") for share in shares},
-            "parity shown to": _factor(factors.get(method, math.nan)),
+            "parity shown to": _factor(factors[method]) if method in factors else "",
             "parity estimated to": _crossing(falls.get(method)),
         }
         for method in methods
@@ -257,7 +273,7 @@ def _p(value: float) -> str:
 
 
 def _factor(value: float) -> str:
-    return "" if math.isnan(value) else times(value)
+    return "not shown" if math.isnan(value) else times(value)
 
 
 def _crossing(row: dict[Any, Any] | None) -> str:

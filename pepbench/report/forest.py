@@ -8,7 +8,7 @@ import pandas as pd
 from pepbench.analysis.significance import MARGIN
 from pepbench.report.charts import TOOLTIPS, tooltips
 from pepbench.report.palette import Mark, marks
-from pepbench.report.style import GREY, LIGHT, Panel, colour, composed, opacity, shape
+from pepbench.report.style import GREY, LIGHT, Panel, colour, composed, filled, opacity, shape
 
 _WIDTH, _ROW = 330, 17
 
@@ -61,7 +61,7 @@ def _panel(title: str, block: pd.DataFrame, all_marks: dict[str, Mark], margin: 
         base.mark_point(size=70, strokeWidth=2, cursor="pointer").encode(
             x=alt.X("delta_auc:Q", title="ΔAUC"),
             shape=shape(all_marks),
-            fill=alt.condition("datum.shown", colour(all_marks), alt.value("white")),
+            fill=filled("datum.shown", all_marks),
             opacity=opacity(),
         ),
     ]

@@ -121,7 +121,8 @@ def _cell(column: str, row: dict[Any, Any]) -> str:
         return percent(value)
     if column in _BY_INTERVAL:
         low, high, sign = _BY_INTERVAL[column]
-        return f"{value:{sign}.{decimals((row[high] - row[low]) / 2)}f}"
+        digits = decimals((row[high] - row[low]) / 2)
+        return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
     if column in _DECIMALS:
         return format(value, _DECIMALS[column])
     return f"{value:,d}"

@@ -16,6 +16,7 @@ from pepbench.report.detail import (
     rank_test_sentences,
     size_rows,
     units,
+    units_sentences,
 )
 from pepbench.report.summary import Findings
 from pepbench.report.words import summary, verdict_note
@@ -53,10 +54,12 @@ def with_detail(findings: Findings) -> pd.DataFrame:
 
 
 def summaries(findings: Findings) -> dict[tuple[str, str], list[str]]:
-    """The summary's sentences, and the hypervolume with its interval."""
+    """The summary's sentences, the hypervolume with its interval, and over what it all holds."""
     sentences = summary(findings.frame, findings.fronts, findings.leading, findings.margin)
     for row in findings.analysis.fronts.summary.to_dict("records"):
         sentences[row["dataset"], row["backbone"]].append(hypervolume_sentence(row))
+    for (dataset, backbone), block in findings.comparisons.groupby(["dataset", "backbone"]):
+        sentences[str(dataset), str(backbone)] += units_sentences(units(block))
     return sentences
 
 

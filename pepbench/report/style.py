@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import altair as alt
 import pandas as pd
+import vl_convert
+from altair.utils import schemapi
 from altair.utils.schemapi import debug_mode
 
 from pepbench.report.palette import Mark
@@ -17,6 +18,9 @@ from pepbench.report.palette import Mark
 GREY, LIGHT, INK = "#555555", "#E6E6E6", "#222222"
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 LABEL_SIZE = 12
+
+_PNG_SCALE = 2.5
+"""Pixels of a PNG to the chart's one."""
 
 CHOSEN = "chosen"
 """Signal of every chart: the methods that are picked out; none picks all."""
@@ -28,14 +32,14 @@ _IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
 Panel = alt.LayerChart | alt.Chart
 
 
-def opacity(shown: float = 1.0) -> Any:
+def opacity(shown: float = 1.0) -> alt.OpacityValue:
     """Opacity of marks whose data has a ``method``: faint where other methods are chosen."""
-    return alt.condition(_IS_CHOSEN, alt.value(shown), alt.value(_FAINT))
+    return alt.OpacityValue(_FAINT, condition={"test": _IS_CHOSEN, "value": shown})
 
 
-def named_opacity() -> Any:
+def named_opacity() -> alt.OpacityValue:
     """Opacity of names: none where they are turned off or other methods are chosen."""
-    return alt.condition(f"{NAMED} && ({_IS_CHOSEN})", alt.value(1), alt.value(0))
+    return alt.OpacityValue(0, condition={"test": f"{NAMED} && ({_IS_CHOSEN})", "value": 1})
 
 
 def colour(all_marks: Mapping[str, Mark]) -> alt.Color:
@@ -43,6 +47,18 @@ def colour(all_marks: Mapping[str, Mark]) -> alt.Color:
     names = list(all_marks)
     scale = alt.Scale(domain=names, range=[all_marks[name].colour for name in names])
     return alt.Color("method:N", scale=scale, legend=None)
+
+
+def filled(test: str, all_marks: Mapping[str, Mark]) -> alt.FillValue:
+    """Fill in the colour of ``method`` where an expression of Vega's holds, else in white."""
+    names = list(all_marks)
+    field = {
+        "field": "method",
+        "type": "nominal",
+        "scale": {"domain": names, "range": [all_marks[name].colour for name in names]},
+        "legend": None,
+    }
+    return alt.FillValue("white", condition={"test": test, **field})
 
 
 def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
@@ -135,28 +151,48 @@ def page_spec(panel: Panel) -> dict[str, Any]:
     alone = panel.add_params(*_parameters()).properties(
         width="container", autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     )
-    spec: dict[str, Any] = alone.configure(**configuration()).to_dict()
-    return spec
+    return _specification(alone.configure(**configuration()))
 
 
-def unchecked() -> AbstractContextManager[None]:
+@contextmanager
+def unchecked() -> Iterator[None]:
     """Without Altair's check of each part against Vega-Lite's schema, which takes most of the time.
 
     What charts are made of does not depend on the data; tests draw each kind with the check.
     """
-    without_check: AbstractContextManager[None] = debug_mode(False)
-    return without_check
+    with debug_mode(False):
+        yield
 
 
 def svg_bytes(chart: alt.VConcatChart) -> bytes:
     """The chart as SVG."""
-    buffer = io.StringIO()
-    chart.save(buffer, format="svg")
-    return buffer.getvalue().encode()
+    return _svg(chart).encode()
 
 
-def png_bytes(chart: alt.VConcatChart, scale: float = 2.5) -> bytes:
-    """The chart as PNG, ``scale`` pixels to the chart's one."""
-    buffer = io.BytesIO()
-    chart.save(buffer, format="png", scale_factor=scale)
-    return buffer.getvalue()
+def png_bytes(chart: alt.VConcatChart) -> bytes:
+    """The chart as PNG."""
+    return _png(_svg(chart))
+
+
+def svg_and_png(chart: alt.VConcatChart) -> tuple[bytes, bytes]:
+    """The chart as SVG and as PNG, drawn once."""
+    svg = _svg(chart)
+    return svg.encode(), _png(svg)
+
+
+def _svg(chart: alt.VConcatChart) -> str:
+    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=version)
+    return svg
+
+
+def _png(svg: str) -> bytes:
+    png: bytes = vl_convert.svg_to_png(svg, scale=_PNG_SCALE)
+    return png
+
+
+def _specification(chart: alt.VConcatChart | Panel) -> dict[str, Any]:
+    """Vega-Lite's, with all rows in it, however many."""
+    with alt.data_transformers.enable("default", max_rows=None):
+        spec: dict[str, Any] = chart.to_dict(validate=schemapi.DEBUG_MODE)
+    return spec

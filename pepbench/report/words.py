@@ -57,11 +57,14 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
 
     >>> with_interval(0.85016, 0.84036, 0.85996), with_interval(-0.0115, -0.0181, -0.0049, True)
     ('0.8502 ± 0.0098', '-0.0115 ± 0.0066')
+    >>> with_interval(-0.00001, -0.0035, 0.0035, sign=True)
+    '+0.0000 ± 0.0035'
     """
     if math.isnan(value):
         return ""
     half = (high - low) / 2
     digits = decimals(half)
+    value = round(value, digits) + 0.0  # no "-0.0000"
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 

@@ -22,7 +22,7 @@ from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.page import report_html
 from pepbench.report.pruning import kept_chart, kept_frame
 from pepbench.report.recovery import recovery_csv, recovery_markdown
-from pepbench.report.style import png_bytes, svg_bytes, unchecked
+from pepbench.report.style import svg_and_png, unchecked
 from pepbench.report.summary import Findings
 from pepbench.report.tuning import curves_frame, trials_frame
 from pepbench.report.widths import picture_names, pictures
@@ -57,7 +57,7 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
     }
     with unchecked():
         for name, chart in _charts(findings).items():
-            contents |= {f"{name}.svg": svg_bytes(chart), f"{name}.png": png_bytes(chart)}
+            contents[f"{name}.svg"], contents[f"{name}.png"] = svg_and_png(chart)
     if len(findings.recovery.frame):
         contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
     if len(findings.analysis.fronts.points):

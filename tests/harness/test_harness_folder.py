@@ -189,7 +189,7 @@ def test_clock_that_jumps_changes_nothing(tiny_run, whole, tmp_path, monkeypatch
     past = datetime(1999, 1, 1, tzinfo=UTC)
     assert tiny_run("--methods=full", "--out=out").code == 0
     monkeypatch.setattr("pepbench.harness.trial.now", lambda: past)
-    monkeypatch.setattr("pepbench.harness.run.now", lambda: past)
+    monkeypatch.setattr("pepbench.harness.coordinator.now", lambda: past)
     monkeypatch.setattr(time, "time", lambda: 1e9)
     folder = tmp_path / "jumped"
     assert tiny_run(*METHODS, "--out=jumped").code == 0

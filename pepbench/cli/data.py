@@ -1,0 +1,221 @@
+"""``pepbench data`` and its commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pepbench.cli.program import EXIT_FAILED, AsJson, Plugins, app, console, print_json
+
+if TYPE_CHECKING:
+    from pepbench.data.dataset import Dataset
+
+data_app = typer.Typer(
+    help="Data sets: add, describe, verify.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command(
+    "add",
+    epilog="Examples:\n\n"
+    "  pepbench data add ml-100k --from ~/data/ml-100k\n\n"
+    "  pepbench data add criteo --from train.txt --rows 1M\n\n"
+    "  pepbench data add synthetic:rows=200000\n\n"
+    "  pepbench data add mine --from clicks.parquet --label clicked --fields user,item,city "
+    "--numeric price --split-by time\n\n"
+    "  pepbench data add mine --from clicks.toml",
+)
+def data_add(
+    name: Annotated[
+        str,
+        typer.Argument(help="As listed by: pepbench list datasets; or a new one for your own file"),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of the raw files; or your own file or description."),
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Take so many rows at random, such as 1M; default: all.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Own file: column of the labels.")] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Own file: the label that counts as 1, if not 1 or true.")
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Own file: columns of categories; default: all others.")
+    ] = None,
+    numeric: Annotated[
+        str | None, typer.Option(help="Own file: columns of numbers to cut into bins.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Own file: columns of counts to bucket by ⌊(ln v)²⌋.")
+    ] = None,
+    bins: Annotated[int | None, typer.Option(help="Own file: bins of each number; 32.")] = None,
+    min_count: Annotated[
+        int | None, typer.Option(help="Own file: fewest training rows of a category; 1.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Own file: most categories of a field; default: all.")
+    ] = None,
+    hashes: Annotated[
+        str | None,
+        typer.Option("--hash", help="Own file: columns to hash, such as url=100000,query=50000."),
+    ] = None,
+    split_by: Annotated[
+        str | None,
+        typer.Option(help="Own file: random, time, user or file, and the column: time:sold_at."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by name."),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a data set's raw files, encode them and keep them in the cache."""
+    from pepbench.catalog import Catalog
+    from pepbench.data import command
+    from pepbench.data.manage import describe
+    from pepbench.report.cards import description
+
+    catalog = Catalog(tuple(plugin or ()))
+    options = command.own_options(
+        label=label,
+        positive=positive,
+        fields=fields,
+        numeric=numeric,
+        log=log,
+        bins=bins,
+        min_count=min_count,
+        top=top,
+        hash=hashes,
+        split_by=split_by,
+        format=form,
+    )
+    dataset = command.add_named(catalog, name, source, rows, options)
+    facts = describe(dataset)
+    if as_json:
+        print_json(facts)
+    else:
+        console().print(description(facts))
+
+
+@data_app.command(
+    "fetch",
+    epilog="Examples:\n\n"
+    "  pepbench data fetch ml-100k\n\n"
+    "  pepbench data fetch ml-1m-ids --url https://mirror.example/movielens/",
+)
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="As listed by: pepbench list datasets")],
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="A mirror: address of the file, or of its folder with / at the end."),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Download a data set's raw files, check them, and add it. Its licence is shown first."""
+    from pepbench.catalog import Catalog
+    from pepbench.data import command
+    from pepbench.data.fetch import fetch
+
+    dataset = _dataset(name, plugin)
+    print(f"{dataset.title}. Licence: {dataset.licence}\nCite: {dataset.citation}", flush=True)
+    folder = fetch(dataset, tuple(url or ()))
+    command.add_named(Catalog(tuple(plugin or ())), name, folder, None, {})
+    print(f"added {dataset.spec} from {folder}")
+
+
+@data_app.command("info", epilog="Example:\n\n  pepbench data info anime --json")
+def data_info(
+    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
+    from pepbench.data.manage import describe, frequency_curve
+    from pepbench.data.statistics import chart
+    from pepbench.report.cards import description
+
+    dataset = _dataset(name, plugin)
+    facts = describe(dataset, split_seed)
+    points = frequency_curve(dataset, split_seed)
+    if as_json:
+        print_json(facts | {"frequency_curve": points})
+        return
+    console().print(description(facts))
+    most, least = points[0][1], points[-1][1]
+    print(f"\nfrequency by rank, both logarithmic: {most:,} {chart(points)} {least:,}")
+
+
+@data_app.command("export", epilog="Example:\n\n  pepbench data export anime anime.parquet")
+def data_export(
+    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
+    split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
+    plugin: Plugins = None,
+) -> None:
+    """Write a data set's rows with their row numbers, labels and splits to a Parquet file."""
+    from pepbench.data.exporting import export
+    from pepbench.data.manage import open_table
+    from pepbench.data.splits import open_splits
+
+    n_rows = export(open_splits(open_table(_dataset(name, plugin)), split_seed), out)
+    print(f"{out}: {n_rows:,} rows")
+
+
+@data_app.command("list", epilog="Example:\n\n  pepbench data list")
+def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
+    """List all data sets, and which of them are in the cache."""
+    from pepbench.catalog import Catalog
+    from pepbench.data.description import kept_names
+    from pepbench.data.manage import is_added
+    from pepbench.report.cards import dataset_table
+
+    catalog = Catalog(tuple(plugin or ()))
+    rows = []
+    for name in [*catalog.entries("dataset"), *kept_names()]:
+        dataset = _dataset(name, plugin)
+        state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
+        rows.append(
+            {"name": name, "title": dataset.title, "state": state, "licence": dataset.licence}
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        console().print(dataset_table(rows))
+
+
+@data_app.command("verify", epilog="Example:\n\n  pepbench data verify ml-100k")
+def data_verify(
+    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Recompute the checksums of a data set in the cache; exit code 1 if they differ."""
+    from pepbench.data.manage import verify
+
+    problems = verify(_dataset(name, plugin))
+    if as_json:
+        print_json({"name": name, "problems": problems})
+    elif problems:
+        for problem in problems:
+            print(f"{name}: {problem}")
+        print(f"Add it again: pepbench data add {name} --from FOLDER")
+    else:
+        print(f"{name}: all checksums agree")
+    return EXIT_FAILED if problems else 0
+
+
+def _dataset(spec: str, plugins: list[Path] | None) -> Dataset:
+    from typing import cast
+
+    from pepbench.catalog import Catalog
+    from pepbench.data.dataset import Dataset
+
+    selection = Catalog(tuple(plugins or ())).select("dataset", spec)
+    return cast(Dataset, selection.default())

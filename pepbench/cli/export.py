@@ -1,0 +1,66 @@
+"""``pepbench export``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pepbench.cli.program import AsJson, Plugins, app, print_json
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  pepbench export runs/synthetic-1a2b3c4d pep-table --method pep --budget 10%\n\n"
+    "  pepbench export runs/synthetic-1a2b3c4d pep-model --method pep --budget 10% --onnx\n\n"
+    "Then, with numpy and safetensors only:\n\n"
+    "  python -c \"import pepbench.serve as s; print(s.load('pep-table').field_names)\""
+)
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder to write.")],
+    method: Annotated[
+        str | None, typer.Option(help="As in the leaderboard; so are the others.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Such as 10%.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Needed where the run has several.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Needed where the run has several.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="One of the final runs. Default: the best validation AUC."),
+    ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="The backbone too, as model.onnx; needs pepbench[onnx].")
+    ] = False,
+    allow_different: Annotated[
+        bool,
+        typer.Option(
+            "--allow-different", help="Even if the run now predicts differently than recorded."
+        ),
+    ] = False,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's trained table to a folder, ready to be served without torch.
+
+    The run is trained again from its record, which takes as long as it did, and its predictions
+    are compared with the recorded ones.
+    """
+    from pepbench.export.choice import Wanted
+    from pepbench.export.command import How, export_run
+
+    wanted = Wanted(dataset, backbone, method, budget, seed)
+    how = How(tuple(plugin or ()), onnx, allow_different)
+    said = export_run(folder, out, wanted, how, lambda text: print(text, file=sys.stderr))
+    if as_json:
+        print_json(said)
+        return
+    counts = said["counts"]
+    same = "as recorded" if said["predictions_as_recorded"] else "not as recorded"
+    print(
+        f"{out}: {counts['parameters']:,} of {counts['full_parameters']:,} parameters in "
+        f"{counts['bytes']:,} bytes; predictions are {same}, served vectors within "
+        f"{said['vector_difference']:.0e} of the trained ones"
+    )

@@ -1,0 +1,64 @@
+"""What all commands share: the program, options that many of them take, and how they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import pepbench
+
+EXIT_FAILED = 1
+
+app = typer.Typer(
+    name="pepbench",
+    help="How few parameters can a recommender's embedding table have before its predictions get "
+    "worse, and which method gets it there?\n\n"
+    "Start with: pepbench run",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Differences of AUC below this do not matter (equivalence, parity). Default: what "
+        "plan.toml says, else 0.001."
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file that defines further components; repeatable."),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pepbench {pepbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def console() -> Any:
+    """Standard output for tables and cards."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_json(document: object) -> None:
+    """Print the one document of ``--json``."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
