@@ -153,3 +153,14 @@ def test_missing_results_folder_is_told_in_one_line(pepbench):
     ran = pepbench("leaderboard", "--verify", "--results=nowhere")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "nowhere: no such folder" in ran.err
+
+
+def test_a_plans_margin_judges_what_is_published(board):
+    plan = board.folder / "plan.toml"
+    plan.write_text(plan.read_text() + "margin = 0.4\n")
+    assert board.verify().code == 1  # what is published was judged by another
+    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
+    assert ran.code == 0, ran.err
+    assert "within ±0.4 (two one-sided" in (board.folder / "leaderboard.md").read_text()
+    assert "equivalent" in (board.folder / "leaderboard.csv").read_text()
+    assert board.verify().code == 0

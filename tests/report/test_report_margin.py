@@ -94,6 +94,7 @@ def test_compare_judges_by_it_and_tells_it(pepbench, tmp_path):
     assert "(margin 0.001)" in pepbench("compare", "pep", "full", folder).out
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_another_margin(tiny_run, tmp_path):
     common = ("--methods=uniform,full", "--budgets=50%", "--out=run")
     assert tiny_run(*common).code == 0

@@ -64,6 +64,7 @@ def test_a_search_that_keeps_nothing_or_ends_at_once_is_drawn(drawn):
     svg_bytes(kept_chart(kept_frame(run.records), analysis.frame))
 
 
+@pytest.mark.slow
 def test_page_shows_pruning_curves_where_there_are_any(tmp_path):
     stored(pruned_run(), tmp_path / "some")
     stored(typical_run(), tmp_path / "none")
