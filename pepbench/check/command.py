@@ -17,7 +17,8 @@ from rich.console import Console
 from pepbench.check.accuracy import measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
 from pepbench.check.findings import Tolerance, check_comparable, find_all, same_machine
-from pepbench.check.history import append_history, history_chart, read_history
+from pepbench.check.history import append_history, read_history
+from pepbench.check.history_chart import history_chart
 from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
 from pepbench.check.plan import cells_of, check_plan, named, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time

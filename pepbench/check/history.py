@@ -1,4 +1,4 @@
-"""The history of checks: one JSON line for each, which may be drawn."""
+"""The history of checks: one JSON line for each."""
 
 from __future__ import annotations
 
@@ -8,25 +8,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import altair as alt
 import pandas as pd
 from filelock import FileLock
 
 from pepbench.check.findings import Finding
 from pepbench.errors import RecordError
 from pepbench.records import Environment
-from pepbench.report.palette import marks
-from pepbench.report.style import GREY, styled
 
-COLUMNS = ("created", "git", "failed", "kind", "subject", "verdict", "current", "unit", "change")
-"""Of the frame that :func:`read_history` gives."""
+_OF_CHECK = ("created", "git", "failed")
+_OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")
+COLUMNS = (*_OF_CHECK, *_OF_FINDING, "alarm")
+"""Of the frame that :func:`read_history` gives; ``failed`` is of the check, ``alarm`` of the
+finding."""
 
-_TITLES = {
-    "accuracy": "ΔAUC against the baseline",
-    "time": "cost of a step against the baseline",
-    "memory": "peak memory against the baseline",
-    "start-up": "start-up against the baseline",
-}
+BAD = ("worse", "slower", "larger")
+"""Verdicts that are marked even where they only told of slowness on another machine."""
 
 
 def append_history(
@@ -78,10 +74,13 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
             continue
         try:
             check = json.loads(text)
-            common = {name: check[name] for name in ("created", "git", "failed")}
+            common = {name: check[name] for name in _OF_CHECK}
             common["created"] = datetime.fromisoformat(common["created"])
-            chosen = COLUMNS[len(common) :]
-            found = [{name: finding[name] for name in chosen} for finding in check["findings"]]
+            found = [
+                {name: finding[name] for name in _OF_FINDING}
+                | {"alarm": bool(finding["failed"]) or finding["verdict"] in BAD}
+                for finding in check["findings"]
+            ]
         except (ValueError, KeyError, TypeError):
             warn(f"{path}: line {number} is no whole check; left out")
             continue
@@ -90,56 +89,3 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
         raise RecordError(f"{path}: holds no check; append one with: --history {path}")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values("created", kind="stable", ignore_index=True)
-
-
-def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
-    """Change against the baseline over time: a panel for each kind, a line for each subject.
-
-    Points are filled where the check failed.
-
-    Parameters
-    ----------
-    frame
-        As :func:`read_history` returns it.
-    """
-    drawn = frame[frame["change"].notna()].assign(
-        regression=frame["verdict"].isin(["worse", "slower", "larger"]),
-        # Without its zone, lest it be drawn in that of the machine.
-        created=pd.to_datetime(frame["created"], utc=True).dt.tz_localize(None),
-    )
-    panels = [_panel(drawn[drawn["kind"] == kind], title) for kind, title in _TITLES.items()]
-    chart = alt.vconcat(*[panel for panel in panels if panel is not None], spacing=24)
-    return styled(
-        chart.resolve_scale(color="independent", shape="independent", fill="independent"),
-        "Checks over time",
-        "Filled points: a loss beyond the margin was shown.",
-    )
-
-
-def _panel(block: pd.DataFrame, title: str) -> alt.LayerChart | None:
-    if block.empty:
-        return None
-    looks = marks(block["subject"])
-    share = not title.startswith("ΔAUC")
-    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=600, symbolOpacity=1)
-    colour = alt.Color(
-        "subject:N",
-        scale=alt.Scale(domain=list(looks), range=[look.colour for look in looks.values()]),
-        legend=legend,
-    )
-    shape = alt.Shape(
-        "subject:N",
-        scale=alt.Scale(domain=list(looks), range=[look.shape for look in looks.values()]),
-        legend=legend,
-    )
-    y = alt.Y("change:Q", title="change", axis=alt.Axis(format="+.0%" if share else "+.4f"))
-    when = alt.Axis(format="%Y-%m-%d %H:%M", tickCount=5, labelOverlap=True)
-    base = alt.Chart(block).encode(
-        x=alt.X("created:T", title="time of the check (UTC)", axis=when), y=y, color=colour
-    )
-    zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=GREY, strokeDash=[5, 4])
-    points = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
-        shape=shape, fill=alt.condition("datum.regression", colour, alt.value("white"))
-    )
-    layers = [zero.encode(y="change:Q"), base.mark_line(opacity=0.6), points]
-    return alt.LayerChart(layer=layers, width=560, height=180, title=title)

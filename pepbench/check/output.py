@@ -50,7 +50,7 @@ class ChecksView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table and the summary."""
         findings = shown(self._checked.findings)
-        common = _common_start([f.subject for f in findings if ", " in f.subject])
+        common = common_start([f.subject for f in findings if ", " in f.subject])
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("what", no_wrap=True)
         table.add_column("subject", overflow="fold")
@@ -81,10 +81,10 @@ def shown(findings: Sequence[Finding]) -> list[Finding]:
     return [*accuracy, *changed, *(f for f in others if f.kind != "accuracy")]
 
 
-def _common_start(subjects: Sequence[str]) -> str:
+def common_start(subjects: Sequence[str]) -> str:
     """The data set and backbone that all cells share, to be said once; or nothing.
 
-    >>> _common_start(["anime, fm, pep, 10%", "anime, fm, mde, 10%: train"])
+    >>> common_start(["anime, fm, pep, 10%", "anime, fm, mde, 10%: train"])
     'anime, fm, '
     """
     starts = {", ".join(subject.split(", ")[:2]) for subject in subjects}

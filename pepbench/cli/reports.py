@@ -18,15 +18,16 @@ from pepbench.errors import PlanError
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
-    "  pepbench report runs/monday runs/tuesday --out runs/both"
+    "  pepbench report runs/monday runs/tuesday --out runs/both\n\n"
+    "  pepbench report --history checks.jsonl"
 )
 def report(
     folders: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="FOLDER...", help="Folders of runs; several of the same data are merged."
         ),
-    ],
+    ] = None,
     form: Annotated[
         Literal["terminal", "markdown", "csv", "latex", "html", "parquet"],
         typer.Option("--format", help="What to print; the files are written in any case."),
@@ -47,14 +48,29 @@ def report(
         bool, typer.Option("--tuning", help="Print what tuning tried and bought, cell by cell.")
     ] = False,
     open_page: Annotated[
-        bool, typer.Option("--open", help="Show report.html in the browser.")
+        bool, typer.Option("--open", help="Show the page in the browser.")
     ] = False,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the checks that `pepbench check --history` appended, instead of runs: "
+            "history.html, .svg and .png."
+        ),
+    ] = None,
     margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
     from pepbench.report import command
 
+    if history is not None:
+        from pepbench.check.history_page import report_history
+
+        if folders:
+            raise PlanError("--history draws checks, not runs: leave out the folders")
+        return report_history(history, out, open_page=open_page, as_json=as_json)
+    if not folders:
+        raise PlanError("name a run's folder, or a history of checks: --history FILE")
     return command.report(
         folders,
         "json" if as_json else form,

@@ -1,3 +1,4 @@
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -5,7 +6,9 @@ import pytest
 from check_helpers import ENVIRONMENT
 
 from pepbench.check.findings import Finding
-from pepbench.check.history import COLUMNS, append_history, history_chart, read_history
+from pepbench.check.history import COLUMNS, append_history, read_history
+from pepbench.check.history_chart import history_chart, with_sizes
+from pepbench.check.history_page import checks_of, history_html, report_history
 from pepbench.errors import RecordError
 from pepbench.report.style import svg_bytes
 
@@ -57,11 +60,65 @@ def test_a_file_without_a_check_is_refused(content, tmp_path):
         read_history(path)
 
 
-def test_the_picture_has_a_panel_for_each_kind_there_is(tmp_path):
-    path = tmp_path / "history.jsonl"
-    append(path, 1, finding(), finding(0.02, "time", subject="b"))
-    append(path, 2, finding(), finding(0.2, "time", subject="b", verdict="slower", failed=True))
-    picture = svg_bytes(history_chart(read_history(path))).decode()
-    assert "ΔAUC against the baseline" in picture
-    assert "cost of a step against the baseline" in picture
+CELL = "data, fm, pep, 10%"
+
+
+def a_history(path):
+    """Three checks: all well, a phase a fifth slower, a loss with another size."""
+    calm = finding(subject=CELL, baseline=0.7, unit="AUC")
+    search = finding(0.02, "time", subject=f"{CELL}: search", unit="steps/s")
+    append(path, 1, calm, search)
+    slow = finding(0.2, "time", subject=f"{CELL}: search", verdict="slower", failed=True, unit="")
+    append(path, 2, calm, slow)
+    lost = finding(-0.004, subject=CELL, verdict="worse", failed=True, baseline=0.7, current=0.696)
+    sized = finding(None, "size", subject=CELL, verdict="changed", failed=True, unit="bytes")
+    append(path, 3, lost, sized, search)
+    return read_history(path)
+
+
+def test_the_picture_has_a_row_for_each_cell_and_for_what_else_there_is(tmp_path):
+    picture = svg_bytes(history_chart(a_history(tmp_path / "history.jsonl"))).decode()
+    for words in ("pep, 10%", "AUC", "cost of a step", "0123456", "size, 0123456"):
+        assert words in picture
     assert "peak memory" not in picture
+    append(tmp_path / "history.jsonl", 4, finding(), finding(0.1, "memory", subject="peak"))
+    picture = svg_bytes(history_chart(read_history(tmp_path / "history.jsonl"))).decode()
+    assert "peak memory" in picture
+
+
+def test_a_cell_that_failed_is_drawn_at_the_baseline_and_marked(tmp_path):
+    path = tmp_path / "history.jsonl"
+    died = {"verdict": "ok became failed", "failed": True, "baseline": 0.7, "current": None}
+    append(path, 1, finding(None, subject=CELL, **died))
+    (row,) = with_sizes(read_history(path).assign(revision="r")).itertuples()
+    assert (row.shown, row.alarm) == (0.7, True)
+
+
+def test_every_check_is_listed_with_what_has_got_worse(tmp_path):
+    checks = list(checks_of(a_history(tmp_path / "history.jsonl")))
+    assert [check["time"] for check in checks] == [f"2026-01-0{day} 00:00" for day in (4, 3, 2)]
+    assert [check["failed"] for check in checks] == [True, True, False]
+    assert checks[0]["worse"] == [f"{CELL}: accuracy worse (−0.0040)", f"{CELL}: size changed"]
+    assert checks[1]["worse"] == [f"{CELL}: search: time slower (+20.0%)"]
+
+
+def test_report_writes_a_page_that_needs_no_network(tmp_path, capsys):
+    a_history(tmp_path / "checks.jsonl")
+    out = tmp_path / "out"
+    assert report_history(tmp_path / "checks.jsonl", out, open_page=False, as_json=False) == 0
+    assert capsys.readouterr().out.split() == [
+        str(out / name) for name in ("history.html", "history.svg", "history.png")
+    ]
+    page = (out / "history.html").read_text()
+    assert "3 checks from 2026-01-02 to 2026-01-04.\n2 failed." in page
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert (out / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_in_a_history_cannot_become_markup(tmp_path):
+    path = tmp_path / "history.jsonl"
+    append(path, 1, finding(-1.0, subject="<script>x</script>", verdict="worse", failed=True))
+    page = history_html(read_history(path), "<svg></svg>")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
