@@ -109,7 +109,8 @@ def pandas(path: Path) -> None:
 CONTENDERS: dict[str, Callable[[Path], None]] = {"pepbench": ours, "pandas": pandas}
 
 FUXICTR = """
-import sys
+import sys, re, time
+from pathlib import Path
 from fuxictr.preprocess import FeatureProcessor, build_dataset
 path, folder = sys.argv[1], sys.argv[2]
 names = ["Label"] + [f"I{i}" for i in range(1, 14)] + [f"C{i}" for i in range(1, 27)]
@@ -122,8 +123,7 @@ with open(path) as rows:
         files[max(0, i % 10 - 7)].write(row.replace("\\t", ","))
 for file in files:
     file.close()
-import time
-start = time.perf_counter()
+start, begun = time.perf_counter(), time.process_time()
 columns = [
     {"name": names[1:14], "active": True, "dtype": "float", "type": "numeric", "fill_na": 0},
     {"name": names[14:], "active": True, "dtype": "str", "type": "categorical", "fill_na": ""},
@@ -136,7 +136,9 @@ build_dataset(
     processor, train_data=parts[0], valid_data=parts[1], test_data=parts[2], min_categr_count=10,
     data_format="csv", data_block_size=0,
 )
-print(time.perf_counter() - start)
+seconds, cpu = time.perf_counter() - start, time.process_time() - begun
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
+print(seconds, cpu, int(peak[1]) / 1024 if peak else 0)
 """
 
 
@@ -212,12 +214,16 @@ def measure(sizes: list[int], rounds: int, fuxictr: str | None) -> dict[str, Any
         folder = Path(name)
         path = folder / "rows.txt"
         write_rows(path, sizes[0])
-        figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in CONTENDERS}
+        commands = {name: _command(name, path) for name in CONTENDERS}
+        if fuxictr:
+            commands["fuxictr"] = [fuxictr, "-c", FUXICTR, str(path), str(folder / "fuxictr")]
+        figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
         for _ in range(rounds):
-            for contender in CONTENDERS:
-                figures[contender].append(timed(_command(contender, path), Path.cwd()))
-                if contender == "pandas":
-                    shutil.rmtree(folder / "cache", ignore_errors=True)
+            for contender, command in commands.items():
+                for left in ("cache", "fuxictr"):
+                    shutil.rmtree(folder / left, ignore_errors=True)
+                (folder / "fuxictr").mkdir()
+                figures[contender].append(timed(command, Path.cwd()))
         medians = {
             n: [statistics.median(v) for v in zip(*f, strict=True)] for n, f in figures.items()
         }
@@ -226,15 +232,18 @@ def measure(sizes: list[int], rounds: int, fuxictr: str | None) -> dict[str, Any
             "rows": sizes[0],
             "text_mib": path.stat().st_size / 2**20,
             "rows_per_second": speeds,
-            "times_pandas": speeds["pepbench"] / speeds["pandas"],
+            "load": os.getloadavg()[0],
+            "times_as_fast_as": {
+                name: _median_ratio(figures["pepbench"], theirs, 0)
+                for name, theirs in figures.items()
+            },
             "cpu_seconds": {name: cpu for name, (_, cpu, _) in medians.items()},
+            "times_less_cpu_than": {
+                name: _median_ratio(figures["pepbench"], theirs, 1)
+                for name, theirs in figures.items()
+            },
             "peak_mib": {name: peak for name, (_, _, peak) in medians.items()},
         }
-        if fuxictr:
-            command = [fuxictr, "-c", FUXICTR, str(path), str(folder)]
-            ran = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-            speeds["fuxictr"] = sizes[0] / float(ran.stdout.split()[-1])
-            report["times_fuxictr"] = speeds["pepbench"] / speeds["fuxictr"]
         report["batch_rows_per_second"] = batches(path)
         report["over_rows"] = {}
         for size in sizes:
@@ -246,9 +255,18 @@ def measure(sizes: list[int], rounds: int, fuxictr: str | None) -> dict[str, Any
                 "rows_per_second": size / seconds,
                 "cpu_seconds": cpu,
                 "peak_mib": peak,
+                "load": os.getloadavg()[0],
                 "table_bytes_per_value": bytes_kept / size / (len(COLUMNS) - 1),
             }
     return report
+
+
+def _median_ratio(
+    ours: list[tuple[float, float, float]], theirs: list[tuple[float, float, float]], which: int
+) -> float:
+    """Of one figure, theirs by ours, round by round: other work weighs on both alike."""
+    pairs = zip(ours, theirs, strict=True)
+    return statistics.median(other[which] / own[which] for own, other in pairs)
 
 
 def _command(contender: str, path: Path) -> list[str]:
