@@ -12,7 +12,8 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.leaderboards.summary import markdown, worker_seconds
 from pepbench.report.markdown import escape
-from pepbench.report.words import duration, times
+from pepbench.report.words import times
+from pepbench.units import duration
 
 PAPER = "paper/"
 """Leaderboards below it answer a question about the paper and have no part in the overall one."""

@@ -15,7 +15,8 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence
 from pepbench.records import Record
 from pepbench.report.markdown import escape
-from pepbench.report.words import duration, percent, short_count
+from pepbench.report.words import percent, short_count
+from pepbench.units import duration
 
 _KINDS = ("datasets", "backbones", "methods", "budgets")
 

@@ -13,7 +13,8 @@ import pandas as pd
 from pepbench.records import Record
 from pepbench.report.runs import Runs
 from pepbench.report.tuning import by_cell
-from pepbench.report.words import duration, percent, short_count, with_interval
+from pepbench.report.words import percent, short_count, with_interval
+from pepbench.units import duration
 
 Row = dict[str, Any]
 

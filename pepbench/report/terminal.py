@@ -15,7 +15,8 @@ from rich.text import Text
 
 from pepbench.analysis.significance import MARGIN
 from pepbench.report.text_plot import front_plot
-from pepbench.report.words import duration, parity_sentences, percent, short_count
+from pepbench.report.words import parity_sentences, percent, short_count
+from pepbench.units import duration
 
 STYLES = {
     "better": "bold green",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pepbench.analysis.significance import MARGIN
-from pepbench.units import duration as duration
 
 if TYPE_CHECKING:
     from pepbench.report.leading import Lead

@@ -11,7 +11,8 @@ from rich.console import Console
 from pepbench.analysis.leaderboard import COLUMNS
 from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
 from pepbench.report.terminal import LeaderboardView
-from pepbench.report.words import duration, parity_sentences, percent, short_count
+from pepbench.report.words import parity_sentences, percent, short_count
+from pepbench.units import duration
 
 
 def printed(frame, fronts, encoding="utf-8", **options):
