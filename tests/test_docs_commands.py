@@ -29,7 +29,6 @@ def test_every_block_of_commands_says_how_it_is_run(page):
 
 
 @pytest.mark.slow
-@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", RUNNABLE, ids=name)
 def test_commands_run(page, place):
