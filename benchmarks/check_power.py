@@ -10,9 +10,10 @@
 * **loss**: the same loss, by noise on the ranks of the predictions in a baseline file, cell by
   cell; no model is trained.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
-  once more with every step's forward and backward pass made longer by a share, by spinning (what
-  that comes to is told as ``ratio``). Checks are drawn from these processes: so many for the
-  baseline, others for now. Only one figure of ten is slower.
+  once more with every step's forward and backward pass made longer by a share, by a loop of fixed
+  length (what that comes to is told as ``ratio``). Checks are resampled from these processes: so
+  many for the baseline, others for now. Only one figure of ten is slower. ``--keep FILE`` appends
+  each process to a file, and takes what is there, too; ``--processes 0`` adds none.
 * **spread**: the same test on log-normal figures of a given spread between processes, for machines
   that are calmer or wilder than this one.
 """
@@ -21,16 +22,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import timeit
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from pepbench.analysis.significance import compare
 from pepbench.check.baseline import read_baseline
@@ -38,18 +42,21 @@ from pepbench.check.command import How
 from pepbench.check.findings import ALPHA, Tolerance
 from pepbench.check.plan import BUILT_IN, cells_of, trials_of
 from pepbench.check.stopwatch import time_cells
-from pepbench.check.timing import RECORDED, p_slower
+from pepbench.check.timing import RECORDED, repetitions_needed
 from pepbench.harness.cells import Cell
 from pepbench.harness.trial import Surroundings, run_trial
 from pepbench.metrics import auc
 from pepbench.training import update
 
 METHODS = ("full", "hash")
+TOLERANCE = Tolerance()
 CELLS, FIGURES = 6, 10
 """Of a check with the built-in plan: so large are the families that Holm adjusts for."""
 LOSS = 0.003
+GROWTHS = (0.0, TOLERANCE.time_margin, 2 * TOLERANCE.time_margin, 3 * TOLERANCE.time_margin)
+REPETITIONS = (7, 11, 15, 20, 25)
+FIRST_PASSES = 100
 ROUNDING = 1 + 1e-6
-TOLERANCE = Tolerance()
 Scores = NDArray[np.float64]
 
 
@@ -144,13 +151,21 @@ def _verdict(labels: NDArray[np.integer], before: Scores, after: Scores) -> str:
     return "non-inferior" if kept else "undecided"
 
 
-def slow_steps(share: float) -> None:
-    """Make every step's forward and backward pass longer by a share, by spinning.
+def idle(rounds: int) -> None:
+    """Go round a loop so many times."""
+    for _ in range(rounds):
+        pass
 
-    The probe sits in the optimiser's step, which must not be slowed with it.
+
+def slow_steps(share: float) -> None:
+    """Make every step's forward and backward pass longer by a share, by a loop of fixed length.
+
+    The probe sits in the optimiser's step, which must not be slowed with it. How long the loop is
+    follows from the quickest of the first passes, lest a disturbed one make it too long.
     """
-    began = 0.0
+    began, rounds, passes = 0.0, 0, [math.inf]
     loss_of, clip = update.batch_loss, update.clip_gradient
+    round_seconds = min(timeit.repeat(lambda: idle(10_000), number=1, repeat=20)) / 10_000
 
     def batch_loss(*arguments: Any, **options: Any) -> Any:
         nonlocal began
@@ -158,9 +173,11 @@ def slow_steps(share: float) -> None:
         return loss_of(*arguments, **options)
 
     def clip_gradient(*arguments: Any, **options: Any) -> float:
-        moment = time.thread_time()
-        while time.thread_time() < moment + share * (moment - began):
-            pass
+        nonlocal rounds
+        if len(passes) <= FIRST_PASSES:
+            passes.append(time.thread_time() - began)
+            rounds = round(share * min(passes) / round_seconds)
+        idle(rounds)
         return clip(*arguments, **options)
 
     update.batch_loss, update.clip_gradient = batch_loss, clip_gradient
@@ -178,9 +195,10 @@ def worker(slow_down: float) -> None:
 def time_study(
     checks: int, processes: int, slow_down: float, keep: Path | None
 ) -> list[dict[str, Any]]:
-    """Shares of checks that find a figure slower."""
+    """Shares of checks that find a figure slower, that exclude it, and that do neither."""
     cells_of(BUILT_IN)  # makes the data set
-    answers = []
+    kept = keep.read_text("utf-8").splitlines() if keep is not None and keep.exists() else []
+    answers = [json.loads(line) for line in kept]
     command = [sys.executable, "-m", "benchmarks.check_power", f"--worker={slow_down}"]
     for _ in range(processes):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -188,58 +206,69 @@ def time_study(
         if keep is not None:
             with keep.open("a", encoding="utf-8") as file:
                 file.write(done.stdout + "\n")
-    return drawn_checks(answers, checks)
+    return [row for name in answers[0]["unchanged"] for row in _resampled(answers, name, checks)]
 
 
-def drawn_checks(answers: Sequence[dict[str, Any]], checks: int) -> list[dict[str, Any]]:
-    """Draw checks from the processes' figures and count verdicts."""
+def _resampled(
+    answers: Sequence[dict[str, Any]], name: str, checks: int
+) -> Iterator[dict[str, Any]]:
+    """Checks of one figure: unchanged, grown by exact shares, and really slowed."""
     rng = np.random.default_rng(0)
-    now, recorded = How().repetitions, RECORDED * How().repetitions
-    rows = []
-    for name in answers[0]["unchanged"]:
-        figures = {
-            state: np.array([answer[state][name] for answer in answers])
-            for state in ("unchanged", "slowed")
-        }
-        for state, values in figures.items():
-            found = 0
-            for _ in range(checks):
-                drawn = rng.permutation(len(answers))[: now + recorded]
-                p = p_slower(
-                    list(figures["unchanged"][drawn[now:]]),
-                    list(values[drawn[:now]]),
-                    TOLERANCE.time_margin,
-                )
-                found += p * FIGURES < ALPHA
-            rows.append(
-                {
-                    "figure": name.split(", ", 2)[2],
-                    "state": state,
-                    "spread": float(np.log(values).std(ddof=1)),
-                    "ratio": float(np.median(values) / np.median(figures["unchanged"])),
-                    "slower": found / checks,
-                    "processes": len(answers),
-                    "load": float(np.median([answer["load"] for answer in answers])),
-                }
-            )
-    return rows
+    unchanged, slowed = (
+        np.log([answer[state][name] for answer in answers]) for state in ("unchanged", "slowed")
+    )
+    states = {f"{share:+.0%}": unchanged + np.log1p(share) for share in GROWTHS}
+    for state, values in (states | {"slowed": slowed}).items():
+        for now in REPETITIONS:
+            old = rng.choice(unchanged, (checks, RECORDED * now))
+            slower, kept = _shares(old, rng.choice(values, (checks, now)))
+            yield {
+                "figure": name.split(", ", 2)[2],
+                "state": state,
+                "repetitions": now,
+                "spread": float(values.std(ddof=1)),
+                "ratio": float(np.exp(np.median(values) - np.median(unchanged))),
+                "slower": slower,
+                "within": kept,
+                "undecided": 1 - slower - kept,
+                "processes": len(answers),
+                "load": float(np.median([answer["load"] for answer in answers])),
+            }
+
+
+def _shares(old: Scores, new: Scores) -> tuple[float, float]:
+    """Shares of checks (rows of logarithms) that call a figure slower, and within the margin."""
+
+    def rejected(growth: float, side: Literal["greater", "less"]) -> NDArray[np.bool_]:
+        raised = old + np.log1p(growth)
+        test = stats.mannwhitneyu(new, raised, axis=1, alternative=side, method="exact")
+        return np.asarray(test.pvalue * FIGURES < ALPHA)
+
+    slower = rejected(TOLERANCE.time_margin, "greater")
+    kept = rejected(2 * TOLERANCE.time_margin, "less") & ~slower
+    return float(slower.mean()), float(kept.mean())
 
 
 def spread_study(checks: int) -> list[dict[str, Any]]:
-    """Shares of checks that find a figure slower, by its spread and true growth."""
+    """Shares of checks that find a figure slower, by its spread and true growth.
+
+    Also how many repetitions a check would advise, and what share finds 20 % with so many.
+    """
     rng = np.random.default_rng(0)
-    now, recorded = How().repetitions, RECORDED * How().repetitions
+
+    def found(spread: float, growth: float, now: int) -> float:
+        old = spread * rng.standard_normal((checks, RECORDED * now))
+        new = np.log1p(growth) + spread * rng.standard_normal((checks, now))
+        return _shares(old, new)[0]
+
     rows = []
-    for spread in (0.01, 0.02, 0.03, 0.04, 0.06):
+    for spread in (0.01, 0.02, 0.03, 0.04, 0.06, 0.08):
         row: dict[str, Any] = {"spread": spread}
-        for growth in (0.0, TOLERANCE.time_margin, 0.2, 0.3):
-            found = 0
-            for _ in range(checks):
-                old = np.exp(spread * rng.standard_normal(recorded))
-                new = (1 + growth) * np.exp(spread * rng.standard_normal(now))
-                found += p_slower(list(old), list(new), TOLERANCE.time_margin) * FIGURES < ALPHA
-            row[f"{growth:+.0%}"] = found / checks
-        rows.append(row)
+        for growth in GROWTHS:
+            row[f"{growth:+.0%}"] = found(spread, growth, How().repetitions)
+        needed = repetitions_needed(spread, TOLERANCE.time_margin, FIGURES, ALPHA)
+        assert needed is not None
+        rows.append(row | {"needed": needed, "found": found(spread, GROWTHS[2], needed)})
     return rows
 
 

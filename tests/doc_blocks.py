@@ -4,12 +4,11 @@ A block of commands says in a comment before it how it is run:
 
 ``<!-- run -->``
     As it stands, in the order of the page, all blocks of a page in one folder.
-``<!-- run: data ml-100k,anime; needs export; module onnx; with --seeds 3 -->``
-    Where the folder ``PEPBENCH_DATA_DIR`` holds these; where the program
-    has this command, or ``run --executor``, this option; where these modules are installed; with
+``<!-- run: data ml-100k,anime; module onnx; with --seeds 3 -->``
+    Where the folder ``PEPBENCH_DATA_DIR`` holds these; where these modules are installed; with
     these options at the end of every ``pepbench run``. Each part may be missing.
-``<!-- not run: why; needs leaderboard -->``
-    Never, for this reason; but if the program has the command, its options must exist.
+``<!-- not run: why -->``
+    Never, for this reason; its options must exist nonetheless.
 ``<!-- ci: name -->``
     By ``.ci/run``.
 
@@ -39,7 +38,7 @@ FENCE = re.compile(
     r"(?:^ *<!-- (?P<marker>.*?) -->\n)?^ *```(?P<language>\w+)\n(?P<body>.*?)^ *```$", re.M | re.S
 )
 FILE = re.compile(r"# ([\w./-]+\.\w+)\n")
-PARTS = {"data", "needs", "module", "with"}
+PARTS = {"data", "module", "with"}
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,11 @@ class Block:
         return {word.partition(" ")[0]: word.partition(" ")[2] for word in words}
 
     def lacking(self) -> str:
-        """What the block needs and this machine or program has not; empty if it can run."""
+        """What the block needs and this machine has not; empty if it can run."""
         given = os.environ.get("PEPBENCH_DATA_DIR")
         for name in filter(None, self.parts.get("data", "").split(",")):
             if given is None or not (Path(given) / name).exists():
                 return f"PEPBENCH_DATA_DIR holds no {name}"
-        if not has_command(self.parts.get("needs", "")):
-            return f"there is no pepbench {self.parts['needs']}"
         for name in filter(None, self.parts.get("module", "").split(",")):
             if importlib.util.find_spec(name) is None:
                 return f"{name} is not installed"
@@ -92,12 +89,6 @@ def blocks(page: Path) -> list[Block]:
         Block(found["language"], found["body"], found["marker"] or "")
         for found in FENCE.finditer(page.read_text("utf-8"))
     ]
-
-
-def has_command(words: str) -> bool:
-    """Whether the program has a command, and the options that are named after it."""
-    found, rest = command_of(shlex.split(words))
-    return all(word in options_of(found) for word in rest)
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
@@ -112,16 +103,14 @@ def options_of(command: Any) -> set[str]:
     return {"--help"} | {option for parameter in command.params for option in parameter.opts}
 
 
-def commands(page: Path) -> Iterator[tuple[list[str], str]]:
-    """Every call of the program on a page, in blocks and in the text, and what it needs."""
+def commands(page: Path) -> Iterator[list[str]]:
+    """Every call of the program on a page, in blocks and in the text."""
     for block in blocks(page):
         if block.language == "sh":
             for line in block.body.replace("\\\n", " ").splitlines():
                 for part in line.split("#")[0].split("&&"):
                     words = shlex.split(part)
                     if words and words[0].endswith("pepbench"):
-                        yield words[1:], block.parts.get("needs", "")
-    needed = {block.parts["needs"].split()[0] for block in blocks(page) if "needs" in block.parts}
+                        yield words[1:]
     for call in re.findall(r"`(pepbench [^`]+)`", FENCE.sub("", page.read_text("utf-8"))):
-        words = shlex.split(call)[1:]
-        yield words, words[0] if words[0] in needed else ""
+        yield shlex.split(call)[1:]

@@ -18,7 +18,14 @@ def name(page):
     return page.relative_to(ROOT).as_posix()
 
 
-RUNNABLE = [page for page in PAGES if any(block.runs for block in blocks(page))]
+HEAVY = {"README.md", "docs/planted-truth.md"}
+"""Real data with PEP, and sixteen methods: minutes each."""
+
+RUNNABLE = [
+    pytest.param(page, marks=pytest.mark.nightly if name(page) in HEAVY else (), id=name(page))
+    for page in PAGES
+    if any(block.runs for block in blocks(page))
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -29,9 +36,8 @@ def test_every_block_of_commands_says_how_it_is_run(page):
 
 
 @pytest.mark.slow
-@pytest.mark.nightly
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", RUNNABLE, ids=name)
+@pytest.mark.parametrize("page", RUNNABLE)
 def test_commands_run(page, place):
     left_out, ran = [], 0
     for block in blocks(page):

@@ -53,12 +53,12 @@ def _rows(frame: pd.DataFrame) -> Iterator[list[alt.LayerChart]]:
     accuracy = with_sizes(frame)
     times = frame[frame["kind"] == "time"]
     # A phase's subject is its cell's and the phase: "anime, fm, pep, 10%: train".
-    cell_of = times["subject"].str.rpartition(": ")[0]
-    times = times.assign(phase=times["subject"].str.rpartition(": ")[2])
+    named = [subject.rpartition(": ")[::2] for subject in times["subject"]]
+    times = times.assign(cell=[cell for cell, _ in named], phase=[phase for _, phase in named])
     common = common_start([*accuracy["subject"].unique()])
     for cell in accuracy["subject"].unique():
         panels = [_auc_panel(accuracy[accuracy["subject"] == cell], cell.removeprefix(common))]
-        if (of_cell := times[cell_of == cell]).size:
+        if (of_cell := times[times["cell"] == cell]).size:
             panels.append(_change_panel(of_cell, "cost of a step"))
         yield panels
     others = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,15 +142,13 @@ def checks_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "time": f"{created:%Y-%m-%d %H:%M}",
             "revision": str(git)[:12],
             "failed": bool(findings["failed"].iloc[0]),
-            "worse": [
-                f"{row.subject}: {row.kind} {row.verdict}{_change(row.change, row.unit)}"
-                for row in findings[findings["alarm"]].itertuples()
-            ],
+            "worse": [_line(row) for row in findings[findings["alarm"]].to_dict("records")],
         }
 
 
-def _change(change: Any, unit: Any) -> str:
-    if change is None or pd.isna(change):
-        return ""
-    text = f"{change:+.4f}" if unit == "AUC" else f"{change:+.1%}"
-    return f" ({text.replace('-', '−')})"
+def _line(finding: Mapping[Any, Any]) -> str:
+    words = f"{finding['subject']}: {finding['kind']} {finding['verdict']}"
+    if pd.isna(finding["change"]):
+        return words
+    change = f"{finding['change']:{'+.4f' if finding['unit'] == 'AUC' else '+.1%'}}"
+    return f"{words} ({change.replace('-', '−')})"

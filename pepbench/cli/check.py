@@ -36,7 +36,9 @@ def check(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Fail also where a loss above the margin cannot be excluded."
+            "--strict",
+            help="Fail also where a loss above the margin, or a growth of twice the time margin, "
+            "cannot be excluded.",
         ),
     ] = False,
     time: Annotated[
@@ -63,7 +65,10 @@ def check(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw --history as .svg or .png, after the check if there is one."),
+        typer.Option(
+            help="Draw --history as .svg or .png, after the check if there is one; "
+            "`pepbench report --history` makes a page, too."
+        ),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,

@@ -86,6 +86,13 @@ def test_the_picture_has_a_row_for_each_cell_and_for_what_else_there_is(tmp_path
     assert "peak memory" in picture
 
 
+def test_checks_without_times_are_drawn(tmp_path):
+    append(tmp_path / "history.jsonl", 1, finding(subject=CELL))
+    picture = svg_bytes(history_chart(read_history(tmp_path / "history.jsonl"))).decode()
+    assert "AUC" in picture
+    assert "cost of a step" not in picture
+
+
 def test_a_cell_that_failed_is_drawn_at_the_baseline_and_marked(tmp_path):
     path = tmp_path / "history.jsonl"
     died = {"verdict": "ok became failed", "failed": True, "baseline": 0.7, "current": None}
