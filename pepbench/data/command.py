@@ -19,6 +19,7 @@ from pepbench.data.description import (
 )
 from pepbench.data.estimate import estimated_rows
 from pepbench.data.formats import FORMATS
+from pepbench.data.leakage import leakage_warning
 from pepbench.data.manage import add, warnings_of
 from pepbench.data.progress import progress_line
 from pepbench.data.table import Table
@@ -87,7 +88,7 @@ def add_named(
         )
     spec = full_spec(name) + (f":rows={number_of_rows(rows)}" if rows else "")
     dataset = cast(Dataset, catalog.select("dataset", spec).default())
-    _warn(_add(dataset, source))
+    _warn(dataset, _add(dataset, source))
     return dataset
 
 
@@ -126,7 +127,7 @@ def _add_own(
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
     keep(name, description)
-    _warn(table)
+    _warn(dataset, table)
     _say(f"Use it as: pepbench run --datasets {name}")
     return dataset
 
@@ -166,8 +167,9 @@ def _say_what_was_found(path: Path, description: Description) -> None:
             )
 
 
-def _warn(table: Table) -> None:
-    for warning in warnings_of(table):
+def _warn(dataset: Dataset, table: Table) -> None:
+    leakage = leakage_warning(dataset, table)
+    for warning in [*warnings_of(table), *([leakage] if leakage else [])]:
         _say(f"warning: {warning}")
 
 

@@ -47,8 +47,8 @@ class Download:
     """A raw file, or an archive of raw files, at a stable public address."""
 
     url: str
-    checksum: str
-    """As published: ``sha256:…`` or ``md5:…``."""
+    checksum: str | None
+    """As published: ``sha256:…`` or ``md5:…``; None where nobody has published one."""
     folder: str
     """Where in the cache it goes; the same for data sets that share files."""
     largest: int = 2**30

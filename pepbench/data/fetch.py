@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,11 +16,13 @@ from typing import IO, Any
 import pooch
 import requests
 
+from pepbench.data.arrays import file_digest
 from pepbench.data.cache import cache_root, locked
 from pepbench.data.dataset import Dataset, Download
 from pepbench.data.estimate import in_words
 from pepbench.data.progress import progress_line
 from pepbench.errors import DataError
+from pepbench.records import write_atomically
 
 TIMEOUT = 30.0
 """Seconds without an answer."""
@@ -116,7 +119,13 @@ def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> 
 
 
 def _fetched(download: Download, mirrors: Sequence[str], folder: Path) -> Path:
-    """The file of a download, from the first address that gives it."""
+    """The file of a download, from the first address that gives it.
+
+    Where no checksum is published, that of the first file to come is noted beside it, and later
+    ones are held to it.
+    """
+    noted = folder / f"{download.name}.sha256"
+    checksum = download.checksum or (noted.read_text().strip() if noted.exists() else None)
     addresses = [
         f"{mirror}{download.name}" if mirror.endswith("/") else mirror for mirror in mirrors
     ]
@@ -125,20 +134,33 @@ def _fetched(download: Download, mirrors: Sequence[str], folder: Path) -> Path:
         try:
             path = pooch.retrieve(
                 address,
-                known_hash=download.checksum,
+                known_hash=checksum,
                 fname=download.name,
                 path=folder,
                 downloader=_resuming(folder / f"{download.name}.part"),
             )
+            if checksum is None:
+                _note_checksum(Path(path), noted)
             return Path(path)
         except requests.RequestException as error:
             failures.append(f"{address}: {_in_words(error)}")
         except ValueError:
             # From pooch: the checksum differs.
-            failures.append(f"{address}: its checksum is not {download.checksum}")
+            failures.append(f"{address}: its checksum is not {checksum}")
     raise DataError(
         f"{download.name} could not be fetched ({'; '.join(failures)}); try again, which resumes, "
         "or another --url; or download it by hand and add it with --from"
+    )
+
+
+def _note_checksum(path: Path, noted: Path) -> None:
+    """Trust on first use, and say so."""
+    checksum = f"sha256:{file_digest(path)}"
+    write_atomically(noted, f"{checksum}\n".encode())
+    print(
+        f"warning: nobody has published a checksum of {path.name}; the one that came has "
+        f"{checksum}, which is noted and asked of later ones: compare it with a colleague's",
+        file=sys.stderr,
     )
 
 

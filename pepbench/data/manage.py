@@ -12,15 +12,13 @@ from pepbench.data.build import Progress, write_table
 from pepbench.data.cache import building, cache_root, locked, table_folder
 from pepbench.data.dataset import Dataset
 from pepbench.data.estimate import FULL_DISK, estimated_rows, in_words, table_bytes
+from pepbench.data.leakage import known_share, user_column
 from pepbench.data.ranges import check_ranges
 from pepbench.data.sources import digests_of
-from pepbench.data.splits import Splits, kept_splits, open_splits, verify_splits
+from pepbench.data.splits import kept_splits, open_splits, verify_splits
 from pepbench.data.statistics import SHARES, coverage, curve, gini, zipf_exponent
 from pepbench.data.table import Table, read_table, verify_table
 from pepbench.errors import DataError
-
-USER = "user"
-"""The field by which leakage is told: a user's rows in training help with those in test."""
 
 
 def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
@@ -135,8 +133,9 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         "table_fingerprint": table.fingerprint,
         "split_fingerprint": splits.fingerprint,
     }
-    if USER in meta.fields:
-        described["test_rows_of_known_users"] = _known_share(splits, meta.fields.index(USER))
+    users = user_column(dataset, meta.fields)
+    if users is not None:
+        described["test_rows_of_known_users"] = known_share(table, users, split_seed)
     if table.meta.bayes_auc is not None:
         described["bayes_auc"] = table.meta.bayes_auc
     return described
@@ -146,12 +145,6 @@ def frequency_curve(dataset: Dataset, split_seed: int = 0) -> list[tuple[int, in
     """Ranks of features, evenly spaced on a logarithmic scale, and training frequencies there."""
     fields = open_splits(open_table(dataset), split_seed).fields
     return curve(np.delete(fields.frequencies, fields.offsets))
-
-
-def _known_share(splits: Splits, field: int) -> float:
-    """Share of test rows whose value of a field stands in training rows too."""
-    ids = splits.open_test().ids[:, field]
-    return float(np.mean(ids != splits.fields.offsets[field]))
 
 
 def warnings_of(table: Table) -> list[str]:

@@ -123,7 +123,11 @@ class Form:
         open_quote = _first_open_quote(block) if self.quotes and b'"' in block else None
         if open_quote is not None:
             faults.append(
-                Fault(open_quote, "a quote is opened and not closed on the same line; mend the row")
+                Fault(
+                    open_quote,
+                    "a quote is opened and not closed on the same line; close it, or take line "
+                    "breaks out of quoted values, or convert the file to Parquet",
+                )
             )
         if not block.endswith(b"\n"):
             faults.append(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pepbench.data.kernels import chosen_rows
 from pepbench.data.splits import Rows
 from pepbench.method import Batch
 
@@ -49,14 +50,17 @@ class BatchMaker:
         """One pass in the order of the rows, in blocks of ``size`` (default: the batch size)."""
         size = size or self.size
         for start in range(0, len(rows.labels), size):
-            yield self._batch(rows.ids[start : start + size], rows.labels[start : start + size])
+            of_batch = slice(start, start + size)
+            yield self._batch(rows.ids[of_batch].astype(np.int64), rows.labels[of_batch].copy())
 
     def _chosen(self, rows: Rows, order: NDArray[np.int64]) -> Batch:
-        return self._batch(rows.ids[order], rows.labels[order])
+        ids = np.empty((len(order), rows.ids.shape[1]), dtype=np.int64)
+        chosen_rows(np.asarray(rows.ids), order, ids)
+        return self._batch(ids, rows.labels[order])
 
-    def _batch(self, ids: NDArray[np.int32], labels: NDArray[np.uint8]) -> Batch:
+    def _batch(self, ids: NDArray[np.int64], labels: NDArray[np.uint8]) -> Batch:
         # 64-bit ids: torch's index_add_ is five times as slow with 32-bit ones.
-        on_host = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(labels.copy())
+        on_host = torch.from_numpy(ids), torch.from_numpy(labels)
         if self.device.type != "cpu":
             # From pinned memory a transfer runs beside the device's work.
             on_host = on_host[0].pin_memory(), on_host[1].pin_memory()

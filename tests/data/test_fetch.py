@@ -6,7 +6,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -138,6 +138,25 @@ def test_other_file_than_the_published_one_is_refused(letters, cache):
     assert not list((cache / "raw" / "letters").iterdir())
 
 
+def test_checksum_nobody_published_is_noted_and_held_to(letters, server, cache, capsys):
+    dataset = letters()
+    unknown = replace(dataset.downloads[0], checksum=None)
+    type(dataset).downloads = (unknown,)
+    digest = f"sha256:{hashlib.sha256(GOOD).hexdigest()}"
+    fetch(dataset)
+    warning = capsys.readouterr().err
+    assert (
+        f"nobody has published a checksum of letters.zip; the one that came has {digest}" in warning
+    )
+    fetch(dataset)
+    assert capsys.readouterr().err == ""
+    assert len(server.requests) == 1
+    (cache / "raw" / "letters" / "letters.zip").unlink()
+    server.files["/letters.zip"] = zipped({"letters.txt": LETTERS.upper()})
+    with pytest.raises(DataError, match=f"its checksum is not {digest}"):
+        fetch(dataset)
+
+
 def test_cut_connection_is_resumed(letters, server, cache):
     noise = np.random.default_rng(0).bytes(200_000)
     dataset = letters(zipped({"letters.txt": LETTERS, "noise": noise}))
@@ -231,8 +250,12 @@ def test_licence_comes_first_and_movielens_is_fetched_and_added(command, server,
 def test_published_addresses_are_complete():
     datasets = [Catalog().load("dataset", name) for name in Catalog().entries("dataset")]
     downloads = [download for dataset in datasets for download in dataset.downloads]
-    assert {download.folder for download in downloads} == {"ml-100k", "ml-1m", "frappe"}
+    assert {download.folder for download in downloads} == {"ml-100k", "ml-1m", "frappe", "adult"}
+    unknown = [download.name for download in downloads if download.checksum is None]
+    assert unknown == ["frappe.train.libfm"]
     for download in downloads:
-        kind, _, digest = download.checksum.partition(":")
         assert download.url.startswith("https://")
+        if download.checksum is None:
+            continue
+        kind, _, digest = download.checksum.partition(":")
         assert len(digest) == {"md5": 32, "sha256": 64}[kind]

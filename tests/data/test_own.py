@@ -185,6 +185,10 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         (GOOD + "1,Ulm,1,9\n", "row 82: 4 columns, expected 3"),
         (GOOD + "yes,Ulm,1\n", "row 82: clicked is 'yes', expected 0 or 1; name the value"),
         (GOOD + '1,"Ulm,1\n', "row 82: a quote is opened and not closed"),
+        (
+            GOOD + '1,"Ulm\nat the Danube",1\n',
+            "take line breaks out of quoted values, or convert the file to Parquet",
+        ),
         (GOOD.replace("1,Bonn,2", "0,Bonn,2"), "all 80 labels are 0"),
         ("clicked,city,city\n0,1,2\n", "row 1: column 'city' occurs twice; rename one"),
         ("clicked,,city\n0,1,2\n", "row 1: column 2 has no name"),
@@ -299,6 +303,15 @@ def test_names_that_will_not_do(refused, tmp_path):
     assert "unknown dataset 'mine'" in refused("data", "add", "mine", *more[:2])
     (tmp_path / "c.txt").write_text(GOOD)
     assert "unknown format" in add(refused, tmp_path / "c.txt")
+
+
+@pytest.mark.parametrize(("way", "told"), [("random", True), ("user", False), ("time", False)])
+def test_rows_of_one_user_on_both_sides_are_warned_of(command, tmp_path, way, told):
+    path = write(clicks(), tmp_path / "c.parquet")
+    ran = command("data", "add", "mine", "--from", path, *OPTIONS, f"--split-by={way}")
+    assert ran.code == 0, ran.err
+    warning = "of the test rows are of a 'user' that training rows have, too"
+    assert (warning in ran.err) == told
 
 
 def test_a_field_of_one_value_is_warned_of(command, tmp_path):

@@ -76,7 +76,9 @@ def test_the_thread_ends_when_nobody_wants_more_batches():
 @pytest.mark.usefixtures("small_windows")
 def test_errors_of_the_thread_arrive():
     class Broken:
-        def __getitem__(self, _):
+        shape = (200, 3)
+
+        def __array__(self, *_, **__):
             raise OSError("disk gone")
 
     rows = Rows(Broken(), np.zeros(200, np.uint8))
