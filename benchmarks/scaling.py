@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import tempfile
 import time
@@ -170,16 +169,13 @@ def fill(store: RecordStore, count: int) -> None:
     model = record_of(stand_in(cell, []))
     row = figures_of(model)
     mark = f'"seed":{model.spec.seed},'
-    canonical = json.dumps(
-        model.spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
-    )
     text = model.model_dump_json()
     store.segments.mkdir(parents=True)
     for start in range(0, count, SEGMENT_ROWS):
         rows = []
         for seed in range(start, min(start + SEGMENT_ROWS, count)):
             mine = f'"seed":{seed},'
-            key = hashlib.sha256(canonical.replace(mark, mine).encode()).hexdigest()
+            key = model.spec.model_copy(update={"seed": seed}).key()
             own = text.replace(mark, mine).replace(model.key, key)
             figures = {"budget": str(seed % 1000), "validation_auc": 0.5 + seed % 997 / 3000}
             rows.append(row | figures | {"key": key, "seed": seed, "record": own.encode()})
