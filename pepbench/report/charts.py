@@ -26,12 +26,17 @@ from pepbench.report.style import (
     shape,
 )
 
-_WIDTH, _HEIGHT = 400, 280
+_SIZE = (400, 280)
+_CROWDED = 12
+"""With more methods than this, a panel is larger, and bars are drawn of the front alone."""
+_CROWDED_SIZE = (620, 440)
 _PANELS_PER_ROW = 2
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 0.022
-"""Share of the width between them."""
+"""Share of the width between them, if that leaves them near their place."""
+_FARTHEST = 0.06
+"""Share of the width by which a point is moved at most."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +117,22 @@ def pareto_chart(
         f"Test AUC against {what.get(name, 'the time to search and train')}",
         [
             "Filled points: on the front (stepped line).",
-            "Bars: 95% intervals over test rows, or users where known, and seeds.",
+            "Bars: 95% intervals over test rows, or users where known, and seeds"
+            f"{_of_whom(frame)}.",
             "Dashed: the full table.",
             *(["Points of nearly the same place are drawn side by side."] * COSTS[name].budgeted),
             *band,
         ],
     )
+
+
+def _of_whom(frame: pd.DataFrame) -> str:
+    crowded = any(_crowded(block) for _, block in frame.groupby(["dataset", "backbone"]))
+    return " (of the front and the full table alone)" * crowded
+
+
+def _crowded(block: pd.DataFrame) -> bool:
+    return block["method"].nunique() > _CROWDED
 
 
 def pareto_panels(
@@ -169,6 +184,7 @@ def _panel(
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
     )
+    size = _CROWDED_SIZE if _crowded(block) else _SIZE
     low, high = _domain(block["at"])
     moved = _moved(block, low, high) if cost.budgeted else 0.0
     block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
@@ -183,9 +199,9 @@ def _panel(
         _front(block, high, x, y),
         *_reference(block, y),
         *_points(block, x, y, all_marks)[0 if cost.budgeted else 1 :],
-        *_labels(block, (low, high), domain, x, y),
+        *_labels(block, size, (low, high), domain, x, y),
     ]
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=title)
+    return alt.LayerChart(layer=layers, width=size[0], height=size[1], title=title)
 
 
 def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
@@ -200,19 +216,28 @@ def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
 
 def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     shown = [column for column in TOOLTIPS if column in block]
-    base = alt.Chart(block[[*shown, "drawn_at"]]).encode(
-        x=x,
-        color=colour(all_marks),
-        tooltip=tooltips(block),
+
+    def drawn(cells: pd.DataFrame) -> alt.Chart:
+        return alt.Chart(cells[[*shown, "drawn_at"]]).encode(
+            x=x,
+            color=colour(all_marks),
+            tooltip=tooltips(block),
+        )
+
+    bars = (
+        drawn(block[_has_bar(block)])
+        .mark_rule(strokeWidth=1.6)
+        .encode(y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q", opacity=opacity(0.75))
     )
-    bars = base.mark_rule(strokeWidth=1.6).encode(
-        y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q", opacity=opacity(0.75)
-    )
-    points = base.mark_point(size=80, strokeWidth=2, cursor="pointer").encode(
-        y=y,
-        shape=shape(all_marks),
-        fill=filled("datum.on_front", all_marks),
-        opacity=opacity(),
+    points = (
+        drawn(block)
+        .mark_point(size=80, strokeWidth=2, cursor="pointer")
+        .encode(
+            y=y,
+            shape=shape(all_marks),
+            fill=filled("datum.on_front", all_marks),
+            opacity=opacity(),
+        )
     )
     lines = (
         alt.Chart(block[["method", "drawn_at", "auc"]])
@@ -222,32 +247,43 @@ def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark])
     return [lines, bars, points]
 
 
+def _has_bar(block: pd.DataFrame) -> pd.Series[bool]:
+    """Cells whose interval is drawn: all, or those of the front and the reference."""
+    return block["on_front"] | (block["verdict"] == "reference") | (not _crowded(block))
+
+
 def _labels(
-    block: pd.DataFrame, sizes: tuple[float, float], aucs: list[float], x: alt.X, y: alt.Y
+    block: pd.DataFrame,
+    panel: tuple[int, int],
+    sizes: tuple[float, float],
+    aucs: list[float],
+    x: alt.X,
+    y: alt.Y,
 ) -> list[alt.Chart]:
     """Each method's name beside one of its points, on a white ground."""
-    low, high = sizes
+    (width, height), (low, high) = panel, sizes
 
     def across(values: pd.Series[float]) -> NDArray[np.float64]:
         places = np.log(values.to_numpy(dtype=np.float64) / low) / math.log(high / low)
-        return np.asarray(places * _WIDTH, dtype=np.float64)
+        return np.asarray(places * width, dtype=np.float64)
 
     def down(values: pd.Series[float]) -> NDArray[np.float64]:
         places = (aucs[1] - values.to_numpy(dtype=np.float64)) / (aucs[1] - aucs[0])
-        return np.asarray(places * _HEIGHT, dtype=np.float64)
+        return np.asarray(places * height, dtype=np.float64)
 
     px, py = across(block["drawn_at"]), down(block["auc"])
     bars = np.column_stack([px - 1, down(block["auc_high"]), px + 1, down(block["auc_low"])])
+    bars = bars[_has_bar(block).to_numpy()]
     front = block[block["on_front"]].sort_values(["at", "auc"])
     steps = down(front["auc"])
     starts = across(front["at"])
-    ends = np.append(starts, _WIDTH)[1:]
+    ends = np.append(starts, width)[1:]
     flats = np.column_stack([starts, steps - 1, ends, steps + 1])
     level = down(block.loc[block["verdict"] == "reference", "auc"])
-    dashed = np.column_stack([0 * level, level - 1, 0 * level + _WIDTH, level + 1])
+    dashed = np.column_stack([0 * level, level - 1, 0 * level + width, level + 1])
     obstacles = np.vstack([bars, flats, dashed])
     names = block["method"].tolist()
-    chosen = places(px, py, names, (_WIDTH, _HEIGHT), obstacles)
+    chosen = places(px, py, names, panel, obstacles)
     return names_beside(block[["method", "drawn_at", "auc"]], chosen, x, y)
 
 
@@ -288,8 +324,11 @@ def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
     ranked = block.assign(cluster=cluster, other=~block["on_front"]).sort_values(
         ["cluster", "other", "method", "budget"]
     )
-    turn = ranked.groupby("cluster").cumcount().reindex(block.index).to_numpy(dtype=np.int64)
-    return np.asarray((turn + 1) // 2 * np.where(turn % 2, 1, -1) * _STEP, dtype=np.float64)
+    clusters = ranked.groupby("cluster")["method"]
+    turn = clusters.cumcount().reindex(block.index).to_numpy(dtype=np.int64)
+    of_them = clusters.transform("size").reindex(block.index).to_numpy(dtype=np.int64)
+    step = np.minimum(_STEP, 2 * _FARTHEST / of_them)
+    return np.asarray((turn + 1) // 2 * np.where(turn % 2, 1, -1) * step, dtype=np.float64)
 
 
 def _domain(costs: pd.Series[float]) -> tuple[float, float]:
@@ -300,7 +339,8 @@ def _domain(costs: pd.Series[float]) -> tuple[float, float]:
 
 
 def _auc_domain(block: pd.DataFrame, steps: pd.DataFrame) -> list[float]:
-    low = float(np.fmin(block["auc_low"].min(), steps["low"].min()))
-    high = float(np.fmax(block["auc_high"].max(), steps["high"].max()))
+    barred = block[_has_bar(block)]
+    low = float(np.fmin(min(barred["auc_low"].min(), block["auc"].min()), steps["low"].min()))
+    high = float(np.fmax(max(barred["auc_high"].max(), block["auc"].max()), steps["high"].max()))
     room = max(0.0005, (high - low) * 0.08)
     return [low - room, high + room]
