@@ -82,12 +82,7 @@ class Tolerance:
 
 def same_machine(old: Environment, new: Environment) -> bool:
     """Whether times may be compared: the same processor, Python, torch, numpy and threads."""
-    return _platform(old) == _platform(new)
-
-
-def _platform(environment: Environment) -> tuple[str | int, ...]:
-    e = environment
-    return e.cpu, e.python, e.torch, e.numpy, e.threads
+    return old.alike(new)
 
 
 def find_all(

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import llvmlite.binding
 import numpy as np
 import torch
 from torch import nn
@@ -71,6 +72,7 @@ def environment(threads: int) -> Environment:
         cpu=_processor(),
         host=socket.gethostname(),
         threads=threads,
+        instructions=_instructions(),
     )
 
 
@@ -183,3 +185,8 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _instructions() -> str:
+    # As the two compilers see it, whose code does the sums: numba's, and torch's by its level.
+    return f"{llvmlite.binding.get_host_cpu_name()} {torch.backends.cpu.get_cpu_capability()}"

@@ -76,11 +76,10 @@ def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
 def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check:
     """Run the cheapest cell again whose data are at hand.
 
-    On the platform of its records (processor, Python, torch, numpy, threads) the whole cell is run
-    from its plan, tuning included, and its predictions must have the recorded checksums. Elsewhere
-    sums come out in another order, and tuning may take another turn; the recorded final runs are
-    repeated, and their test AUCs must agree within 1e-6. So they are where the checksums differ
-    although the platform has the same name.
+    On the platform of its records (processor and its vector units, Python, torch, numpy, threads)
+    the whole cell is run from its plan, tuning included, and its predictions must have the recorded
+    checksums. Elsewhere sums come out in another order, and tuning may take another turn; the
+    recorded final runs are repeated, and their test AUCs must agree within 1e-6.
     """
     for candidate in sorted(found, key=lambda one: (one.seconds, one.name)):
         if at_hand(candidate.records[0].spec.data.spec, catalog):
@@ -89,15 +88,10 @@ def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check
         return Check(None, "no cell was run again: the data of none are at hand")
     recorded = candidate.final[0].environment
     here = environment(recorded.threads)
-    keys = ("python", "torch", "numpy", "cpu", "threads")
-    same = all(getattr(recorded, key) == getattr(here, key) for key in keys)
-    where, alike = "same platform", "predictions have the recorded checksums"
-    problems = list(_from_plan(candidate, jobs)) if same else []
-    if problems or not same:
-        # Processors of one name may have other vector units, which round in another order.
-        where = "other predictions" if same else "another platform"
-        alike = "AUCs agree within 1e-6"
-        problems = list(_final_runs(candidate))
+    same = recorded.alike(here) and recorded.instructions == here.instructions
+    problems = list(_from_plan(candidate, jobs) if same else _final_runs(candidate))
+    alike = "predictions have the recorded checksums" if same else "AUCs agree within 1e-6"
+    where = "same platform" if same else "another platform"
     return Check(
         not problems, f"{candidate.name}: run again ({where}): {'; '.join(problems) or alike}"
     )

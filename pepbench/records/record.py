@@ -63,6 +63,14 @@ class Environment(Frozen):
     cpu: str
     host: str
     threads: int
+    instructions: str | None = None
+    """Of the processor: its microarchitecture and the vector units in use. Processors of one name
+    may differ in them, and then round sums in another order. Older records do not tell."""
+
+    def alike(self, other: Environment) -> bool:
+        """Whether processor, Python, torch, numpy and threads go by the same names."""
+        keys = ("cpu", "python", "torch", "numpy", "threads")
+        return all(getattr(self, key) == getattr(other, key) for key in keys)
 
 
 class Record(Frozen):
