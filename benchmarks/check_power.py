@@ -30,11 +30,10 @@ import time
 import timeit
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pepbench.analysis.significance import compare
 from pepbench.check.baseline import read_baseline
@@ -42,7 +41,7 @@ from pepbench.check.command import How
 from pepbench.check.findings import ALPHA, Tolerance
 from pepbench.check.plan import BUILT_IN, cells_of, trials_of
 from pepbench.check.stopwatch import time_cells
-from pepbench.check.timing import RECORDED, repetitions_needed
+from pepbench.check.timing import RECORDED, p_not_slower, p_slower, repetitions_needed
 from pepbench.harness.cells import Cell
 from pepbench.harness.trial import Surroundings, run_trial
 from pepbench.metrics import auc
@@ -215,9 +214,9 @@ def _resampled(
     """Checks of one figure: unchanged, grown by exact shares, and really slowed."""
     rng = np.random.default_rng(0)
     unchanged, slowed = (
-        np.log([answer[state][name] for answer in answers]) for state in ("unchanged", "slowed")
+        np.array([answer[state][name] for answer in answers]) for state in ("unchanged", "slowed")
     )
-    states = {f"{share:+.0%}": unchanged + np.log1p(share) for share in GROWTHS}
+    states = {f"{share:+.0%}": unchanged * (1 + share) for share in GROWTHS}
     for state, values in (states | {"slowed": slowed}).items():
         for now in REPETITIONS:
             old = rng.choice(unchanged, (checks, RECORDED * now))
@@ -226,8 +225,8 @@ def _resampled(
                 "figure": name.split(", ", 2)[2],
                 "state": state,
                 "repetitions": now,
-                "spread": float(values.std(ddof=1)),
-                "ratio": float(np.exp(np.median(values) - np.median(unchanged))),
+                "spread": float(np.log(values).std(ddof=1)),
+                "ratio": float(np.median(values) / np.median(unchanged)),
                 "slower": slower,
                 "within": kept,
                 "undecided": 1 - slower - kept,
@@ -237,15 +236,10 @@ def _resampled(
 
 
 def _shares(old: Scores, new: Scores) -> tuple[float, float]:
-    """Shares of checks (rows of logarithms) that call a figure slower, and within the margin."""
-
-    def rejected(growth: float, side: Literal["greater", "less"]) -> NDArray[np.bool_]:
-        raised = old + np.log1p(growth)
-        test = stats.mannwhitneyu(new, raised, axis=1, alternative=side, method="exact")
-        return np.asarray(test.pvalue * FIGURES < ALPHA)
-
-    slower = rejected(TOLERANCE.time_margin, "greater")
-    kept = rejected(2 * TOLERANCE.time_margin, "less") & ~slower
+    """Shares of checks (rows) that call a figure slower, and within the margin."""
+    margin = TOLERANCE.time_margin
+    slower = p_slower(old, new, margin) * FIGURES < ALPHA
+    kept = (p_not_slower(old, new, 2 * margin) * FIGURES < ALPHA) & ~slower
     return float(slower.mean()), float(kept.mean())
 
 
@@ -257,8 +251,8 @@ def spread_study(checks: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
 
     def found(spread: float, growth: float, now: int) -> float:
-        old = spread * rng.standard_normal((checks, RECORDED * now))
-        new = np.log1p(growth) + spread * rng.standard_normal((checks, now))
+        old = np.exp(spread * rng.standard_normal((checks, RECORDED * now)))
+        new = (1 + growth) * np.exp(spread * rng.standard_normal((checks, now)))
         return _shares(old, new)[0]
 
     rows = []

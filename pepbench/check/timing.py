@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from pepbench.analysis.significance import holm
@@ -240,23 +241,31 @@ def repetitions_needed(spread: float, margin: float, figures: int, alpha: float)
     return int(now[enough.argmax()]) if enough.any() else None
 
 
-def p_slower(old: Sequence[float], new: Sequence[float], margin: float) -> float:
+def p_slower(old: ArrayLike, new: ArrayLike, margin: float) -> NDArray[np.float64]:
     """Unadjusted p of the hypothesis that ``new`` exceeds ``old`` by at most the margin.
 
-    >>> round(p_slower([1.0, 1.01, 0.99, 1.02], [1.3, 1.31, 1.29], 0.1), 4)
+    Values lie along the last axis; further ones are checks of their own.
+
+    >>> float(p_slower([1.0, 1.01, 0.99, 1.02], [1.3, 1.31, 1.29], 0.1).round(4))
     0.0286
     """
-    raised = np.log(old) + np.log1p(margin)
-    test = stats.mannwhitneyu(np.log(new), raised, alternative="greater", method="exact")
-    return float(test.pvalue)
+    return _p(old, new, margin, "greater")
 
 
-def p_not_slower(old: Sequence[float], new: Sequence[float], growth: float) -> float:
+def p_not_slower(old: ArrayLike, new: ArrayLike, growth: float) -> NDArray[np.float64]:
     """Unadjusted p of the hypothesis that ``new`` exceeds ``old`` by so much or more, as a share.
 
-    >>> round(p_not_slower([1.0, 1.01, 0.99, 1.02], [1.0, 1.03, 0.98], 0.2), 4)
+    Shapes as for :func:`p_slower`.
+
+    >>> float(p_not_slower([1.0, 1.01, 0.99, 1.02], [1.0, 1.03, 0.98], 0.2).round(4))
     0.0286
     """
+    return _p(old, new, growth, "less")
+
+
+def _p(
+    old: ArrayLike, new: ArrayLike, growth: float, alternative: Literal["greater", "less"]
+) -> NDArray[np.float64]:
     raised = np.log(old) + np.log1p(growth)
-    test = stats.mannwhitneyu(np.log(new), raised, alternative="less", method="exact")
-    return float(test.pvalue)
+    test = stats.mannwhitneyu(np.log(new), raised, axis=-1, alternative=alternative, method="exact")
+    return np.asarray(test.pvalue)
