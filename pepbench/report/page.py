@@ -118,7 +118,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         level=percent(1 - ALPHA).replace(".0", ""),
         margin=f"{findings.margin:g}",
         dark=json.dumps(DARK, sort_keys=True),
-        specs=_packed(specs),
+        specs=_drawn(specs),
     )
 
 
@@ -145,18 +145,21 @@ def _plans(findings: Findings) -> list[dict[str, str]]:
     return plans
 
 
-def _packed(specs: Iterable[dict[str, Any]]) -> str:
-    """Specifications for the page, compressed: many charts repeat the same rows."""
+def _drawn(specs: Iterable[dict[str, Any]]) -> str:
+    """Specifications for the page: many charts repeat the same rows."""
     text = json.dumps(list(specs), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return _packed(text)
 
 
 @cache
 def _library() -> str:
     """Vega, Vega-Lite and vega-embed, minified, as one module that leaves ``vegaEmbed`` behind."""
-    bundle: str = vl_convert.javascript_bundle(_EXPOSE)
-    # Within a string or regular expression "<\/" is "</"; the page's element must not end there.
-    return bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+    return _packed(vl_convert.javascript_bundle(_EXPOSE))
+
+
+def _packed(text: str) -> str:
+    """Compressed, in letters that may stand in a page."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _asset(name: str) -> str:

@@ -74,12 +74,16 @@ def size_tables(findings: Findings) -> list[dict[str, Any]]:
 
 
 def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
-    """For each data set and backbone: the comparisons in full."""
+    """For each data set and backbone: comparisons in full, and by reason what has none."""
     return [
         {
             "title": f"{dataset} · {backbone}",
             "units": units(block),
-            "rows": comparison_rows(block),
+            "rows": comparison_rows(block[block["verdict"] != ""]),
+            "left_out": {
+                note: ", ".join(cells["method"] + " at " + cells["budget"])
+                for note, cells in block[block["verdict"] == ""].groupby("note")
+            },
         }
         for (dataset, backbone), block in findings.comparisons.groupby(
             ["dataset", "backbone"], sort=False

@@ -17,6 +17,7 @@ from pepbench.report.words import percent, short_count, with_interval
 from pepbench.units import duration
 
 Row = dict[str, Any]
+NOT_COMPARED = "not compared"
 
 
 def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]:
@@ -78,17 +79,21 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
 
 
 def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
-    """For each data set and backbone: methods down, budgets across, a verdict in each place."""
+    """For each data set and backbone: methods down, budgets across, a verdict in each place.
+
+    None for those on which nothing was compared.
+    """
     matrices = []
     for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
         judged = block[block["verdict"] != "reference"]
         budgets = list(dict.fromkeys(judged["budget"]))
-        rows = []
+        rows: list[Row] = []
         for method, cells in judged.groupby("method", sort=True):
             by_budget = {cell["budget"]: cell for cell in cells.to_dict("records")}
             places = [_place(by_budget.get(budget)) for budget in budgets]
             rows.append({"method": method, "places": places})
-        if rows:
+        found = {place["verdict"] for row in rows for place in row["places"]}
+        if found - {"", NOT_COMPARED}:
             matrices.append({"title": f"{dataset} · {backbone}", "budgets": budgets, "rows": rows})
     return matrices
 
@@ -173,7 +178,7 @@ def _place(cell: dict[Any, Any] | None) -> Row:
     verdict = cell["verdict"] if cell["status"] == "ok" else cell["status"]
     delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
     return {
-        "verdict": verdict or "not compared",
+        "verdict": verdict or NOT_COMPARED,
         "delta": delta,
         "note": cell["verdict_note"],
         "reason": cell["reason"],

@@ -2,11 +2,18 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const darkColours = JSON.parse(document.getElementById("dark-colours").textContent);
 const NARROW = 420;
 
-const unpacked = async () => {
-  const packed = document.getElementById("charts").textContent.trim();
+const unpacked = async (id) => {
+  const packed = document.getElementById(id).textContent.trim();
   const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return new Response(stream).text();
+};
+
+const loadLibrary = async () => {
+  const module = new Blob([await unpacked("library")], { type: "text/javascript" });
+  const address = URL.createObjectURL(module);
+  await import(address);
+  URL.revokeObjectURL(address);
 };
 
 const inColours = (spec, isDark) => {
@@ -153,7 +160,8 @@ const names = new ResizeObserver(() => {
 });
 
 paintMarks();
-specs = await unpacked();
+await loadLibrary();
+specs = JSON.parse(await unpacked("charts"));
 for (const figure of document.querySelectorAll(".chart")) seen.observe(figure);
 names.observe(document.querySelector("main"));
 dark.addEventListener("change", () => {
