@@ -124,3 +124,12 @@ def test_hovering_a_point_tells_the_whole_cell(page):
     for words in ("method", "budget", "test AUC", "verdict", "front of parameters", "peak memory"):
         assert words in told
     assert "null" not in told
+
+
+def test_open_charts_are_drawn_without_being_scrolled_to(page):
+    """Or a page that is printed at once would have gaps."""
+    page.wait_for_function(
+        "[...document.querySelectorAll('.chart')]"
+        ".every(chart => !chart.checkVisibility() || chart.dataset.drawn)"
+    )
+    assert page.locator("details:not([open]) .chart[data-drawn]").count() == 0

@@ -60,13 +60,22 @@ const draw = async (figure) => {
   figure.dataset.drawn = "yes";
 };
 
+// Charts are drawn as they come into view; the others of what is open follow when there is time, so
+// that a page that was not scrolled prints whole.
+const undrawn = new Set(document.querySelectorAll(".chart"));
+const drawOnce = async (figure) => {
+  if (undrawn.delete(figure)) await draw(figure);
+};
 const seen = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) {
-    if (!isIntersecting) continue;
-    seen.unobserve(target);
-    draw(target);
-  }
+  for (const { isIntersecting, target } of entries) if (isIntersecting) drawOnce(target);
 }, { rootMargin: "300px" });
+const idle = () => new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done));
+const drawRest = async () => {
+  for (const figure of undrawn) {
+    await idle();
+    if (figure.checkVisibility()) await drawOnce(figure);
+  }
+};
 
 const showChosen = () => {
   for (const chip of document.querySelectorAll(".chip[data-method]"))
@@ -162,7 +171,8 @@ const names = new ResizeObserver(() => {
 paintMarks();
 await loadLibrary();
 specs = JSON.parse(await unpacked("charts"));
-for (const figure of document.querySelectorAll(".chart")) seen.observe(figure);
+for (const figure of undrawn) seen.observe(figure);
+drawRest();
 names.observe(document.querySelector("main"));
 dark.addEventListener("change", () => {
   paintMarks();
