@@ -2,23 +2,27 @@
 
 Rounding comes after training and changes bytes only: the number of parameters stays. Integers are
 rounded to the nearest step of a scale of their own for each row of a table (each 64 numbers of a
-one-dimensional array): symmetric, the largest magnitude of the row at the largest code.
+one-dimensional array): symmetric, the largest magnitude of the row at the largest code. With the
+option ``stochastic`` a number goes to the step above with a chance equal to its distance from the
+one below, so that it is right on average (Gupta et al., arXiv 1502.02551, section 3).
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pepbench.component import OneOf
 from pepbench.errors import PlanError, unknown_name
 from pepbench.layout import Floats, Layout
 from pepbench.method import Embedding, Fitted, Method, Model, Task
@@ -32,9 +36,14 @@ class Scheme(ABC):
 
     name: ClassVar[str]
 
+    draws: ClassVar[bool] = False
+    """Whether there are steps to round to by chance."""
+
     @abstractmethod
-    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
-        """What is kept of an array."""
+    def stored(
+        self, values: Floats, rng: np.random.Generator | None = None
+    ) -> dict[str, NDArray[np.generic]]:
+        """What is kept of an array, rounded to the nearest, or by chance with a generator."""
 
     def restored(self, stored: Stored, shape: tuple[int, ...]) -> Floats:
         """The array of ``shape`` as it is served, float32."""
@@ -46,7 +55,11 @@ class Half(Scheme):
 
     name = "fp16"
 
-    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
+    def stored(
+        self,
+        values: Floats,
+        rng: np.random.Generator | None = None,  # noqa: ARG002
+    ) -> dict[str, NDArray[np.generic]]:
         """Halves, the largest finite ones where values are beyond."""
         largest = np.finfo(np.float16).max
         return {"values": np.clip(values, -largest, largest).astype(np.float16)}
@@ -56,13 +69,19 @@ class Int8(Scheme):
     """Eight bits a number, codes −127 … 127."""
 
     name = "int8"
+    draws = True
     largest: ClassVar[int] = 127
 
-    def stored(self, values: Floats) -> dict[str, NDArray[np.generic]]:
+    def stored(
+        self, values: Floats, rng: np.random.Generator | None = None
+    ) -> dict[str, NDArray[np.generic]]:
         """Codes and the scale of each row."""
         rows = _in_rows(values)
         scales = (np.abs(rows).max(axis=1, initial=0.0) / self.largest).astype(np.float32)
-        codes = np.rint(rows / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
+        steps = rows / np.where(scales > 0, scales, 1)[:, None]
+        whole = np.rint(steps) if rng is None else np.floor(steps + rng.random(steps.shape))
+        # The largest number of a row is at its last step, give or take a rounding error.
+        codes = np.clip(whole, -self.largest, self.largest).astype(np.int8)
         return {"codes": self._packed(codes.ravel()[: values.size]), "scales": scales}
 
     def _packed(self, codes: NDArray[np.int8]) -> NDArray[np.generic]:
@@ -80,6 +99,11 @@ class Int4(Int8):
         halves[: len(codes)] = codes + 8
         return halves[0::2] | (halves[1::2] << 4)
 
+
+_OPTION = "stochastic"
+_STOCHASTIC = Annotated[
+    bool, OneOf(True, False, tuned=False), "round to the step above or below by chance"
+]
 
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (Half(), Int8(), Int4())}
 """By suffix."""
@@ -106,9 +130,11 @@ class Quantised(Layout):
     """Name of the way they are stored."""
 
     @classmethod
-    def from_layout(cls, layout: Layout, scheme: Scheme) -> Quantised:
-        """Round all values of ``layout``."""
-        stored = {name: scheme.stored(array) for name, array in layout.values().items()}
+    def from_layout(
+        cls, layout: Layout, scheme: Scheme, rng: np.random.Generator | None = None
+    ) -> Quantised:
+        """Round all values of ``layout``, by chance if there is a generator."""
+        stored = {name: scheme.stored(array, rng) for name, array in layout.values().items()}
         restored = {
             name: scheme.restored(stored[name], array.shape)
             for name, array in layout.values().items()
@@ -155,10 +181,12 @@ class Quantised(Layout):
 class QuantisedTable(Embedding):
     """A trained embedding as it is served after rounding; it cannot be trained."""
 
-    def __init__(self, embedding: Embedding, scheme: Scheme) -> None:
+    def __init__(
+        self, embedding: Embedding, scheme: Scheme, rng: np.random.Generator | None = None
+    ) -> None:
         super().__init__()
         self.dim = embedding.dim
-        self.layout = Quantised.from_layout(embedding.export(), scheme)
+        self.layout = Quantised.from_layout(embedding.export(), scheme, rng)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, dim)."""
@@ -187,23 +215,27 @@ def quantised(kind: type[Method], suffix: str) -> type[Method]:
     scheme = SCHEMES[suffix]
 
     def fit(self: Method, task: Task, budget: int) -> Fitted:
-        return rounded(task, kind.fit(self, task, budget))
+        return rounded(self, task, kind.fit(self, task, budget))
 
     def fit_many(self: Method, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
         for fitted in kind.fit_many(self, task, budgets):
-            yield rounded(task, fitted)
+            yield rounded(self, task, fitted)
 
-    def rounded(task: Task, fitted: Fitted) -> Fitted:
-        model = Model(QuantisedTable(fitted.model.embedding, scheme), fitted.model.backbone)
+    def rounded(self: Method, task: Task, fitted: Fitted) -> Fitted:
+        # A copy, so that rounding at one budget does not change what the method draws at the next.
+        rng = copy.deepcopy(task.rng) if scheme.draws and vars(self)[_OPTION] else None
+        model = Model(QuantisedTable(fitted.model.embedding, scheme, rng), fitted.model.backbone)
         scores = task.validate(model)
         notes = {**fitted.notes, "auc_before_rounding": fitted.validation.auc}
         return dataclasses.replace(fitted, model=model, validation=scores, notes=notes)
 
-    members = {
+    members: dict[str, Any] = {
         "__doc__": f"{kind.__doc__}\n\nIts result is rounded to {suffix} after training.",
         "__module__": kind.__module__,
         "name": f"{kind.name}+{suffix}",
         "fit": fit,
         "fit_many": fit_many,
     }
+    if scheme.draws:
+        members |= {"__annotations__": {_OPTION: _STOCHASTIC}, _OPTION: False}
     return dataclass(frozen=True)(type(f"{kind.__name__}_{suffix}", (kind,), members))

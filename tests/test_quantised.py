@@ -37,6 +37,18 @@ def test_integers_are_within_half_a_step(values, scheme):
         assert np.abs(before - after).max() <= step / 2 + 1e-5 * np.abs(before).max()
 
 
+@pytest.mark.parametrize(("name", "largest"), [("int8", 127), ("int4", 7)])
+def test_rounding_by_chance_is_to_a_neighbour_and_right_on_average(name, largest):
+    values = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    scheme, rng = SCHEMES[name], np.random.default_rng(0)
+    draws = np.stack([scheme.restored(scheme.stored(values, rng), (5, 16)) for _ in range(4000)])
+    step = np.abs(values).max(axis=1, keepdims=True) / largest
+    assert (np.abs(draws - values) < step * (1 + 1e-4)).all()
+    # The mean of 4,000 draws has at most half a step's deviation by √4,000.
+    assert (np.abs(draws.mean(axis=0) - values) < 4.5 * step / 2 / np.sqrt(4000) + 1e-6).all()
+    assert np.abs(scheme.restored(scheme.stored(values), (5, 16)) - values).max() > 0
+
+
 @given(NUMBERS)
 def test_halves_equal_numpys(values):
     stored = SCHEMES["fp16"].stored(values)
@@ -76,7 +88,9 @@ def test_unknown_suffix_lists_those_that_are():
 
 @pytest.mark.slow
 def test_rounded_methods_run_beside_their_own(tiny_run):
-    methods = "uniform,uniform+int8,pep+int4:max_steps=20,mde+fp16,full"
+    methods = (
+        "uniform,uniform+int8,uniform+int4:stochastic=true,pep+int4:max_steps=20,mde+fp16,full"
+    )
     ran = tiny_run(f"--methods={methods}", "--budgets=60%", "--json")
     assert ran.code == 0, ran.err
     cells = {cell["method"]: cell for cell in json.loads(ran.out)["cells"]}
