@@ -160,14 +160,11 @@ def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     return [{**dict(key), "records": f"{count:,}"} for key, count in sorted(seen.items())]
 
 
-def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[Row]:
+def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
     return [
-        {
-            "href": Path(
-                relpath(runs.folder_of[record.key], folder), "records", f"{record.key}.json"
-            ).as_posix(),
-            "seed": record.spec.seed,
-        }
+        Path(
+            relpath(runs.folder_of[record.key], folder), "records", f"{record.key}.json"
+        ).as_posix()
         for record in sorted(records, key=lambda record: (record.spec.seed, record.key))
     ]
 
