@@ -22,10 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.component import OneOf
 from pepbench.errors import PlanError, unknown_name
 from pepbench.layout import Floats, Layout
-from pepbench.method import Embedding, Fitted, Method, Model, Task
+from pepbench.method import Embedding, Fitted, Method, Model, OneOf, Task
 from pepbench.serve.forms.form import Constant
 from pepbench.serve.numbers import GROUP, Numbers, Stored
 from pepbench.serve.numbers import SCHEMES as SERVED

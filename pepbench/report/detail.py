@@ -13,7 +13,7 @@ from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.report.markdown import escape
-from pepbench.report.words import percent, times, verdict_note, with_interval
+from pepbench.report.words import NOT_COMPARED, percent, times, verdict_note, with_interval
 
 Row = dict[str, str]
 Block = tuple[str, str]
@@ -51,7 +51,7 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
             "p": _p(row["p_holm"]),
             "p equivalent": _p(row["p_equivalent_holm"]),
             "p non-inferior": _p(row["p_noninferior_holm"]),
-            "verdict": row["verdict"] or "not compared",
+            "verdict": row["verdict"] or NOT_COMPARED,
             "note": row["note"]
             or verdict_note(row["verdict"], row["direction"], row["seeds_to_decide"], row["basis"]),
         }

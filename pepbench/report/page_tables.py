@@ -13,11 +13,10 @@ import pandas as pd
 from pepbench.records import Record
 from pepbench.report.runs import Runs
 from pepbench.report.tuning import by_cell
-from pepbench.report.words import percent, short_count, with_interval
+from pepbench.report.words import NOT_COMPARED, percent, short_count, with_interval
 from pepbench.units import duration
 
 Row = dict[str, Any]
-NOT_COMPARED = "not compared"
 
 
 def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
+NOT_COMPARED = "not compared"
+"""In the place of a verdict."""
+
 
 def short_count(count: float) -> str:
     """A number of parameters in at most five characters.
