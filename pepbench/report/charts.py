@@ -30,6 +30,8 @@ _SIZE = (400, 280)
 _CROWDED = 12
 """With more methods than this, a panel is larger, and bars are drawn of the front alone."""
 _CROWDED_SIZE = (620, 440)
+_WORDY = 110
+"""Likewise with more characters of names than this, but with all bars."""
 _PANELS_PER_ROW = 2
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
@@ -135,6 +137,10 @@ def _crowded(block: pd.DataFrame) -> bool:
     return block["method"].nunique() > _CROWDED
 
 
+def _wordy(block: pd.DataFrame) -> bool:
+    return sum(map(len, block["method"].unique())) > _WORDY
+
+
 def pareto_panels(
     frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
 ) -> dict[tuple[str, str], Panel]:
@@ -184,7 +190,7 @@ def _panel(
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
     )
-    size = _CROWDED_SIZE if _crowded(block) else _SIZE
+    size = _CROWDED_SIZE if _crowded(block) or _wordy(block) else _SIZE
     low, high = _domain(block["at"])
     moved = _moved(block, low, high) if cost.budgeted else 0.0
     block = block.assign(drawn_at=block["at"] * (high / low) ** moved)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_CHARACTER, _LINE, _GAP = 6.6, 13.0, 8.0
+_CHARACTER, LINE, _GAP = 6.6, 13.0, 8.0
 """Pixels of a character and of a line at the charts' font size, and from a point to its label."""
+_LONG = 20
+"""Characters from which a name is written in two lines, or in three from twice as many on."""
 _POINT = 5.0
 _COVERED, _OUTSIDE = 1.0, 1000.0
-_SIDES = {
+_ROUNDS = 4
+"""How often each label is placed."""
+SIDES = {
     "right": (1, 0),
     "left": (-1, 0),
     "above": (0, -1),
@@ -25,8 +32,8 @@ _SIDES = {
     "lower left": (-1, 1),
 }
 """Sides of a point, and which way the label lies from it, to the right and downwards."""
-DIAGONAL = 9.0
-"""Pixels that the middle of a label on a diagonal side lies above or below its point."""
+_DIAGONAL = 9.0
+"""Pixels that the middle of a line on a diagonal side lies above or below its point."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def places(
     """One place for each name, beside one of the points that bear it.
 
     Names are placed one after the other, those with fewest points first; each takes the place that
-    covers least of the points, of obstacles and of labels placed before, and stays inside.
+    covers least of the points, of obstacles and of labels placed before, and stays inside. Then
+    each is placed again among all others, a few times.
 
     Parameters
     ----------
@@ -63,30 +71,50 @@ def places(
     points = np.column_stack([x, y]).astype(np.float64)
     boxes = [(px - _POINT, py - _POINT, px + _POINT, py + _POINT) for px, py in points]
     others = np.asarray(obstacles, dtype=np.float64).reshape(-1, 4)
-    taken = np.vstack([np.array(boxes, dtype=np.float64).reshape(-1, 4), others])
-    chosen: dict[str, Place] = {}
+    fixed = np.vstack([np.array(boxes * 3, dtype=np.float64).reshape(-1, 4), others])
     members = {name: [i for i, other in enumerate(names) if other == name] for name in names}
-    for name in sorted(members, key=lambda name: (len(members[name]), name)):
+    order = sorted(members, key=lambda name: (len(members[name]), name))
+    chosen: dict[str, Place] = {}
+    labels: dict[str, Floats] = {}
+    for name in order * _ROUNDS:
+        # A label over another cannot be read; one over a point hides that, one over a line little.
+        taken = np.vstack([fixed, *(labels[other] for other in labels if other != name)])
         options = [
             (_cost(_box(points[index], side, name), taken, size), index, place)
             for index in members[name]
-            for place, side in enumerate(_SIDES)
+            for place, side in enumerate(SIDES)
         ]
         _, index, place = min(options)
-        side = list(_SIDES)[place]
-        chosen[name] = Place(index, side)
-        # A label over another cannot be read; one over a point or a line can.
-        box = np.array([_box(points[index], side, name)] * 6)
-        taken = np.vstack([taken, box])
+        chosen[name] = Place(index, list(SIDES)[place])
+        labels[name] = np.array([_box(points[index], chosen[name].side, name)] * 6)
     return chosen
 
 
+def lines_of(name: str) -> list[str]:
+    """A name as lines: broken after colons, so that the longest line is as short as can be."""
+    words = re.findall(r"[^:]+:?|:", name) or [name]
+    breaks = min(math.ceil(len(name) / _LONG), len(words)) - 1
+    ways = [
+        ["".join(words[start:end]) for start, end in itertools.pairwise((0, *inner, len(words)))]
+        for inner in itertools.combinations(range(1, len(words)), max(breaks, 0))
+    ]
+    return min(ways, key=lambda lines: max(map(len, lines)))
+
+
+def middle(side: str, lines: int) -> float:
+    """Pixels that the middle of a label lies below its point; negative above."""
+    right, down = SIDES[side]
+    one = _DIAGONAL if right else _GAP + LINE / 2
+    return down * (one + (lines - 1) * LINE / 2)
+
+
 def _box(point: Floats, side: str, name: str) -> tuple[float, float, float, float]:
-    width, (x, y), (right, down) = _CHARACTER * len(name), point, _SIDES[side]
+    lines = lines_of(name)
+    width, height = _CHARACTER * max(map(len, lines)), LINE * len(lines)
+    (x, y), (right, _) = point, SIDES[side]
     left = (x - _GAP - width, x - width / 2, x + _GAP)[right + 1]
-    offset = DIAGONAL if right else _GAP + _LINE / 2
-    top = y + down * offset - _LINE / 2
-    return left, top, left + width, top + _LINE
+    top = y + middle(side, len(lines)) - height / 2
+    return left, top, left + width, top + height
 
 
 def _cost(

@@ -18,7 +18,7 @@ from run_folders import stored
 from pepbench.analysis.significance import compare
 from pepbench.errors import PlanError, RecordError
 from pepbench.records import ScoresRecord
-from pepbench.report.labels import places
+from pepbench.report.labels import lines_of, places
 from pepbench.report.latex import escape, leaderboard_latex
 from pepbench.report.pair import chosen_pairs
 from pepbench.report.pair_view import PairView, pair_json
@@ -242,6 +242,29 @@ def test_every_name_gets_one_place_beside_a_point_of_its_own(points):
     assert set(chosen) == set(names)
     assert all(names[place.index] == name for name, place in chosen.items())
     assert chosen == places(x, y, names, (400, 300))
+
+
+@given(st.lists(st.text("abc=_1", min_size=1, max_size=25), min_size=1, max_size=5))
+def test_a_name_in_lines_is_the_same_name_broken_after_colons(words):
+    name = ":".join(words)
+    lines = lines_of(name)
+    assert "".join(lines) == name
+    assert all(line.endswith(":") for line in lines[:-1])
+    assert len(lines) == min(math.ceil(len(name) / 20), len(words))
+
+
+def test_long_names_are_broken_where_their_longest_line_is_shortest():
+    assert lines_of("magnitude") == ["magnitude"]
+    assert lines_of("pep:mode=fast") == ["pep:mode=fast"]
+    assert lines_of("pep:mode=fast:retrain=initial") == ["pep:mode=fast:", "retrain=initial"]
+    assert lines_of("pep:granularity=field:mode=fast") == ["pep:granularity=field:", "mode=fast"]
+
+
+def test_a_long_name_covers_no_point_beside_which_it_fits_in_two_lines():
+    name = "pep:mode=fast:retrain=initial"
+    # In one line it is 191 pixels wide and would cover the point in the middle on the right.
+    chosen = places([100, 260, 260], [150, 100, 150], [name, "b", "c"], (400, 300))
+    assert chosen[name].side == "right"
 
 
 def box(x, y, side, name):
