@@ -16,9 +16,11 @@ Floats = NDArray[np.float64]
 _CHARACTER, LINE, _GAP = 6.6, 13.0, 8.0
 """Pixels of a character and of a line at the charts' font size, and from a point to its label."""
 _LONG = 20
-"""Characters from which a name is written in two lines, or in three from twice as many on."""
+"""A name of more characters is written in two lines, of more than twice as many in three."""
 _POINT = 5.0
 _COVERED, _OUTSIDE = 1.0, 1000.0
+_ON_POINT, _ON_LABEL = 3, 6
+"""How many times worse it is to cover a point or another label than to cover a line."""
 _ROUNDS = 4
 """How often each label is placed."""
 SIDES = {
@@ -71,7 +73,7 @@ def places(
     points = np.column_stack([x, y]).astype(np.float64)
     boxes = [(px - _POINT, py - _POINT, px + _POINT, py + _POINT) for px, py in points]
     others = np.asarray(obstacles, dtype=np.float64).reshape(-1, 4)
-    fixed = np.vstack([np.array(boxes * 3, dtype=np.float64).reshape(-1, 4), others])
+    fixed = np.vstack([np.array(boxes * _ON_POINT, dtype=np.float64).reshape(-1, 4), others])
     members = {name: [i for i, other in enumerate(names) if other == name] for name in names}
     order = sorted(members, key=lambda name: (len(members[name]), name))
     chosen: dict[str, Place] = {}
@@ -86,7 +88,7 @@ def places(
         ]
         _, index, place = min(options)
         chosen[name] = Place(index, list(SIDES)[place])
-        labels[name] = np.array([_box(points[index], chosen[name].side, name)] * 6)
+        labels[name] = np.array([_box(points[index], chosen[name].side, name)] * _ON_LABEL)
     return chosen
 
 
