@@ -8,6 +8,7 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
+from pepbench.budget import Budget
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.leaderboards.summary import markdown, worker_seconds
@@ -71,15 +72,20 @@ def _ranks(tables: RankTables) -> Iterator[str]:
     if tables.ranks.empty:
         yield "No two methods were run on every data set at the same budget."
         return
-    wide = tables.ranks.pivot_table("mean_rank", "method", "budget", sort=False)
-    blocks = dict(zip(tables.ranks["budget"], tables.ranks["blocks"], strict=True))
+    wide = tables.ranks.pivot_table("mean_rank", "method", "budget")
+    blocks = dict(zip(map(str, tables.ranks["budget"]), tables.ranks["blocks"], strict=True))
+    largest_first = sorted(blocks, key=_size, reverse=True)
+    wide = wide[largest_first]
     order = wide.mean(axis=1).sort_values(kind="stable").index
     rows = [
         [escape(str(method))]
         + ["" if pd.isna(rank) else f"{rank:.2f}" for rank in wide.loc[method]]
         for method in order
     ]
-    headings = ["method", *(f"{budget} (of {blocks[str(budget)]} data sets)" for budget in wide)]
+    headings = [
+        "method",
+        *(f"{budget} (of {blocks[budget]} data sets)" for budget in largest_first),
+    ]
     yield (
         "1 is the best AUC of a budget. A data set counts once, by its mean over the backbones. "
         "Only methods that are ok on every data set at a budget are ranked there."
@@ -108,6 +114,11 @@ def _ranks(tables: RankTables) -> Iterator[str]:
     yield markdown(
         rows, ("budget", "methods", "data sets", "p of no difference", "critical difference"), 1
     )
+
+
+def _size(budget: str) -> int:
+    """Orders budgets, shares above absolute numbers of parameters."""
+    return Budget(budget).parameters(full=10**12)
 
 
 def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:

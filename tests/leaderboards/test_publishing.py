@@ -126,6 +126,15 @@ def test_overall_page_links_ranks_and_compares(board, tmp_path):
     assert "## Compression at parity" in page
 
 
+def test_budgets_of_the_overall_page_go_from_large_to_small(board, tmp_path):
+    plan = board.folder / "plan.toml"
+    plan.write_text(plan.read_text().replace('["50%", "1"]', '["30%", "100", "50%"]'))
+    assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
+    ranks = (tmp_path / "results" / "README.md").read_text().split("## Mean ranks")[1]
+    heading = next(line for line in ranks.splitlines() if line.startswith("|"))
+    assert [cell.split()[0] for cell in heading.split("|")[2:-1]] == ["50%", "30%", "100"]
+
+
 def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(board, tmp_path):
     plan = board.folder / "plan.toml"
     methods = '["pep:max_steps=50", "uniform", "full"]'
