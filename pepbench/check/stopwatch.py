@@ -30,6 +30,7 @@ from pepbench.method import Factors, Method
 from pepbench.plan import Plan
 from pepbench.records import OptimiserKind, TrialSpec
 from pepbench.training.allocation import keep_freed_memory
+from pepbench.training.denormals import flushed_denormals
 from pepbench.training.task import TrialTask
 
 PIECES = 24
@@ -194,7 +195,7 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
     speeds: dict[str, float] = {}
     for cell in cells_of(plan, plugins):
         probe = Probe(piece)
-        with suppress(Enough, Exception):
+        with suppress(Enough, Exception), flushed_denormals():
             _fit(cell, probe)
         for phase, values in probe.steps.items():
             if len(values) < FEWEST_PIECES:

@@ -39,6 +39,7 @@ from pepbench.records import (
     npy_sha256,
 )
 from pepbench.training.allocation import keep_freed_memory
+from pepbench.training.denormals import flushed_denormals
 from pepbench.training.task import Pruned, TrialTask
 from pepbench.training.watch import Moment, Watcher
 
@@ -115,7 +116,7 @@ def _sitting(specs: Sequence[TrialSpec], surroundings: Surroundings) -> Iterator
     splits = _open(spec, catalog)
     method = cast(Method, _component(catalog, "method", spec.method))
     backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
-    with ExitStack() as watchers:
+    with flushed_denormals(), ExitStack() as watchers:
         told = [watchers.enter_context(live_file(surroundings.live, s.key())) for s in specs]
 
         def watch(moment: Moment) -> None:

@@ -1,0 +1,49 @@
+"""Denormal numbers: flushed while a trial runs, and only then."""
+
+from contextlib import suppress
+
+import pytest
+import torch
+
+from pepbench.catalog import Catalog
+from pepbench.check.plan import trials_of
+from pepbench.harness.cells import expand
+from pepbench.harness.trial import Surroundings, run_trial
+from pepbench.plan import Plan
+from pepbench.training.denormals import flushed_denormals
+
+SUPPORTED = torch.set_flush_denormal(True)
+torch.set_flush_denormal(False)
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="this processor cannot flush denormals")
+
+LEAST_NORMAL = torch.finfo(torch.float32).tiny
+
+
+def halved():
+    """Half the least normal number, which is denormal or zero."""
+    return float(torch.tensor(LEAST_NORMAL) / 2)
+
+
+def test_denormals_are_zero_within_and_back_after_an_error():
+    seen = [halved()]
+    with suppress(ValueError), flushed_denormals():
+        seen += [halved(), float(torch.tensor(LEAST_NORMAL))]
+        raise ValueError
+    assert [*seen, halved()] == [LEAST_NORMAL / 2, 0, LEAST_NORMAL, LEAST_NORMAL / 2]
+
+
+def test_a_mode_that_was_set_before_stays():
+    with flushed_denormals():
+        with flushed_denormals():
+            assert halved() == 0
+        assert halved() == 0
+
+
+def test_a_trial_computes_without_denormals():
+    data = ("synthetic:rows=2000:features=60:fields=4",)
+    plan = Plan(datasets=data, methods=("full",), budgets=("100%",), dim=4, epochs=1)
+    (cell,) = expand(plan, Catalog())
+    seen = []
+    outcome = run_trial(trials_of(cell)[0], Surroundings(), lambda *_: seen.append(halved()))
+    assert (outcome.record.status, seen) == ("ok", [0.0])
+    assert halved() == LEAST_NORMAL / 2
