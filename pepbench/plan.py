@@ -26,7 +26,7 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimiserKind, Precision, PrunerKind
 from pepbench.units import parse_seconds
 
-SamplerKind = Literal["tpe", "random", "gp", "grid"]
+SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Who chooses the trials after the first."""
 
 
@@ -145,8 +145,9 @@ class Plan(_Model):
     """Instead of `trials`: CPU time of each cell's tuning trials, such as `10m`. New trials are
     asked for until it is used up. Units are `s`, `m` or `min`, `h` and `d`; none is seconds."""
     sampler: SamplerKind = "tpe"
-    """Who chooses the other trials: `tpe`, `random`, `gp` (a Gaussian process), or `grid` (3 points
-    of each range, all their combinations, in an order drawn by the seed)."""
+    """Who chooses the other trials: `tpe`, `random`, `gp` (a Gaussian process), `halton` (evenly
+    spread, and the same learning rates and L2 for every method), or `grid` (3 points of each range,
+    all their combinations, in an order drawn by the seed)."""
     batch: int = Field(1, ge=1)
     """Trials of a cell that are asked for at once, so that they can run side by side; the sampler
     learns from a batch when all of it is done."""

@@ -24,7 +24,7 @@ plans = st.builds(
     clip=st.floats(1e-3, 1e9),
     seed=st.integers(0, 2**40),
     device=st.sampled_from(["cpu", "cuda", "cuda:1"]),
-    sampler=st.sampled_from(["tpe", "random", "gp", "grid"]),
+    sampler=st.sampled_from(["tpe", "random", "gp", "halton", "grid"]),
     tune_batch_size=st.sampled_from([(), (512, 1024)]),
     exceptions=st.lists(exceptions, max_size=2).map(tuple),
 )

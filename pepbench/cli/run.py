@@ -56,7 +56,7 @@ def run(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Who chooses trials after the default: tpe, random, gp or grid."),
+        typer.Option(help="Who chooses trials after the default: tpe, random, gp, halton or grid."),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Trials of a cell asked for at once, to run side by side.")

@@ -77,6 +77,11 @@ class Cell:
         name = self.name if self.plan.warm_start else family(self)
         return _hashed_seed(str(self.plan.seed), "sampler", *name)
 
+    @property
+    def common_seed(self) -> int:
+        """The same for all methods and budgets of a data set and backbone."""
+        return _hashed_seed(str(self.plan.seed), "common", *self.name[:2])
+
     def default(self) -> Choice:
         """The method as its paper has it, under the default settings."""
         return Choice(

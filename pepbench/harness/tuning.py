@@ -10,6 +10,7 @@ import optuna
 
 from pepbench.component import Trial, Value
 from pepbench.harness.cells import Cell, final_seeds, tuning_seed
+from pepbench.harness.halton import halton
 from pepbench.harness.pruning import pruning_of
 from pepbench.harness.space import Point, choice_of, grid, point_of, suggested
 from pepbench.method import Method
@@ -80,17 +81,24 @@ def _tune(
 
 
 def _prescribed(cell: Cell, neighbour_best: Record | None) -> Iterator[Point]:
-    """Trials that no sampler chooses: the default, the neighbour's best, the grid; each once."""
-    told = [point_of(cell, cell.default())]
+    """Trials not chosen by Optuna: default, neighbour's best, grid or sequence; each once."""
+    first = [point_of(cell, cell.default())]
     if neighbour_best is not None:
-        told.append(point_of(cell, choice_of(cell, neighbour_best.spec)))
-    if cell.plan.sampler == "grid":
-        told += grid(cell)
-    seen: list[Point] = []
-    for point in told:
-        if point not in seen[:2]:
-            yield point
-        seen.append(point)
+        first.append(point_of(cell, choice_of(cell, neighbour_best.spec)))
+    yield first[0]
+    if first[-1] != first[0]:
+        yield first[-1]
+    yield from (point for point in _sequence(cell) if point not in first)
+
+
+def _sequence(cell: Cell) -> Iterable[Point]:
+    match cell.plan.sampler:
+        case "grid":
+            return grid(cell)
+        case "halton":
+            return halton(cell)
+        case _:
+            return ()
 
 
 def _trials_left(cell: Cell, records: list[Record]) -> int:
@@ -149,7 +157,7 @@ def sampler(cell: Cell) -> optuna.samplers.BaseSampler:
             )
         if cell.plan.sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-    # A grid is prescribed as a whole and leaves its sampler nothing to choose.
+    # A grid or a sequence is prescribed as a whole and leaves its sampler nothing to choose.
     return optuna.samplers.RandomSampler(seed=seed)
 
 

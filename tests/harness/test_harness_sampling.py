@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pepbench.catalog import Catalog
+from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
+from pepbench.harness.halton import Drawer, halton
 from pepbench.harness.pruning import FIRST_EPOCH, pruning_of, should_stop
 from pepbench.harness.space import L2S, LEARNING_RATES, grid, point_of, spaced
 from pepbench.harness.tuning import new_study, work_off
@@ -79,7 +83,7 @@ def worked_off(cell, reply=answer, warm=None):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "grid"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "halton", "grid"])
 def test_samplers_ask_the_same_again_for_as_many_trials_as_planned(tiny_cache, sampler, batch):
     cell = cell_of(tiny_cache, sampler=sampler, batch=batch)
     batches = worked_off(cell)
@@ -96,7 +100,7 @@ def test_samplers_ask_the_same_again_for_as_many_trials_as_planned(tiny_cache, s
 def test_samplers_and_seeds_differ(tiny_cache):
     asked = [
         worked_off(cell_of(tiny_cache, sampler=sampler, seed=seed))[1]
-        for sampler in ("tpe", "grid")
+        for sampler in ("tpe", "halton", "grid")
         for seed in (0, 1)
     ]
     assert all(a != b for a, b in itertools.combinations(asked, 2))
@@ -109,6 +113,68 @@ def test_first_sampled_trials_are_the_same_at_every_budget(tiny_cache):
     )
     assert [s.training for s in a] == [s.training for s in b]
     assert [s.method.options for s in a] == [s.method.options for s in b]
+
+
+def test_halton_tries_the_same_common_settings_with_every_method(tiny_cache):
+    def common(**changes):
+        cell = cell_of(tiny_cache, sampler="halton", **changes)
+        training = [spec.training for specs in worked_off(cell)[:-1] for spec in specs]
+        return [(t.learning_rate, t.l2) for t in training]
+
+    expected = common()
+    assert len(set(expected)) == 8
+    assert common(methods=("pep",), budgets=("20%",), tune_backbone=True) == expected
+    assert common(methods=("deeplight",), batch=3) == expected
+    assert common(backbones=("fm",)) != expected
+
+
+def test_halton_has_one_point_in_every_equal_part_of_a_range(tiny_cache):
+    cell = cell_of(tiny_cache, sampler="halton", tune_batch_size=(256, 512, 1024, 2048, 4096))
+    points = list(itertools.islice(halton(cell), 27))
+
+    def parts(name, low, high, count):
+        share = math.log(high / low)
+        return [math.floor(math.log(p[name] / low) / share * count) for p in points[:count]]
+
+    for count in (2, 4, 8, 16):
+        assert sorted(parts("learning_rate", *LEARNING_RATES, count)) == list(range(count))
+    for count in (3, 9, 27):
+        assert sorted(parts("l2", *L2S, count)) == list(range(count))
+    sizes = [p["batch_size"] for p in points]
+    assert sorted(sizes[:5]) == sorted(sizes[5:10]) == [256, 512, 1024, 2048, 4096]
+
+
+@given(
+    count=st.integers(1, 40),
+    low=st.integers(-5, 5),
+    step=st.integers(1, 4),
+    spare=st.integers(0, 3),
+)
+def test_halton_gives_each_step_the_same_share(count, low, step, spare):
+    high = low + (count - 1) * step + min(spare, step - 1)
+    coordinates = [(i + 0.5) / (3 * count) for i in range(3 * count)]
+    expected = [low + i * step for i in range(count) for _ in range(3)]
+    whole = [Drawer([c]).suggest_int("n", low, high, step=step) for c in coordinates]
+    assert whole == expected
+    tenths = [
+        Drawer([c]).suggest_float("x", low / 10, high / 10, step=step / 10) for c in coordinates
+    ]
+    assert tenths == pytest.approx([n / 10 for n in expected])
+
+
+@given(low=st.integers(1, 50), more=st.integers(0, 200), share=st.floats(0, 1, exclude_max=True))
+def test_halton_stays_in_a_logarithmic_range_of_whole_numbers(low, more, share):
+    high = low + more
+    assert low <= Drawer([share]).suggest_int("n", low, high, log=True) <= high
+    ends = [Drawer([s]).suggest_int("n", low, high, log=True) for s in (0.0, 1 - 1e-12)]
+    assert ends == [low, high]
+
+
+def test_halton_says_when_options_are_too_many():
+    drawer = Drawer([0.5])
+    assert drawer.suggest_categorical("a", "xyz") == drawer.suggest_categorical("a", "xyz") == "y"
+    with pytest.raises(PlanError, match="1 options at most"):
+        drawer.suggest_float("b", 0, 1)
 
 
 def test_learning_sampler_comes_nearer_to_the_best_than_chance(tiny_cache):
