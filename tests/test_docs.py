@@ -72,6 +72,7 @@ def test_commands_that_the_gate_takes_from_the_readme_are_one_line_each():
         ("docs/add-a-method.md", "my-method", ("full",)),
     ],
 )
+@pytest.mark.slow
 def test_methods_shown_run_as_plug_ins(page, name, others, tiny_run, tmp_path):
     (source,) = fenced(page, "python")
     plugin = tmp_path / "shown.py"
@@ -88,6 +89,7 @@ def test_methods_shown_run_as_plug_ins(page, name, others, tiny_run, tmp_path):
     assert 0 < cells[name]["share"] <= 0.6
 
 
+@pytest.mark.slow
 def test_data_set_shown_runs_as_a_plug_in(tiny_run, tmp_path):
     (source,) = fenced("docs/add-a-dataset.md", "python")
     plugin = tmp_path / "coins.py"

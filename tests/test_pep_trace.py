@@ -27,6 +27,7 @@ def trace():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_search_follows_the_released_code(trace, kind):
     cardinalities = tuple(int(n) for n in trace["field_dims"])
     fields = Fields(("a", "b", "c", "d"), cardinalities, np.zeros(sum(cardinalities), np.int64))

@@ -28,6 +28,7 @@ def groups_of(values):
 
 
 @given(NUMBERS, st.sampled_from([("int8", 127), ("int4", 7)]))
+@pytest.mark.slow
 def test_integers_are_within_half_a_step(values, scheme):
     name, largest = scheme
     stored = SCHEMES[name].stored(values)
@@ -50,6 +51,7 @@ def test_rounding_by_chance_is_to_a_neighbour_and_right_on_average(name, largest
 
 
 @given(NUMBERS)
+@pytest.mark.slow
 def test_halves_equal_numpys(values):
     stored = SCHEMES["fp16"].stored(values)
     restored = SCHEMES["fp16"].restored(stored, values.shape)

@@ -67,6 +67,7 @@ def test_more_cells_need_more_evidence_but_identical_ones_do_not_count():
     assert beside_changed.p_loss == pytest.approx(min(1, 2 * alone.p_loss))
 
 
+@pytest.mark.slow
 def test_an_unchanged_method_with_other_seeds_seldom_fails():
     rng = np.random.default_rng(0)
     trials = 200

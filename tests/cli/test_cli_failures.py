@@ -136,6 +136,7 @@ def plugin(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_cell_of_a_broken_method_fails_alone_with_its_reason(tiny_run, plugin):
     methods = f"--methods={','.join(REASONS)},uniform"
     arguments = (methods, "--budgets=50%", "--plugin", plugin, "--out=out")

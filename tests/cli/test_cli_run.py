@@ -8,6 +8,7 @@ from pepbench.analysis.leaderboard import COLUMNS
 METHODS = f"--methods={TINY_PEP},uniform,full"
 
 
+@pytest.mark.slow
 def test_same_command_again_redoes_nothing_and_says_so(tiny_run, tmp_path):
     first = tiny_run(METHODS, "--budgets=50%", "--out=out")
     assert first.code == 0
@@ -31,6 +32,7 @@ def test_results_do_not_depend_on_the_folder_or_the_workers(tiny_run, tmp_path):
     assert leaderboard(tmp_path / "a").equals(leaderboard(tmp_path / "c"))
 
 
+@pytest.mark.slow
 def test_trials_of_a_cell_do_not_depend_on_the_other_cells(tiny_run, tmp_path):
     tiny_run("--methods=uniform", "--budgets=50%", "--out=alone")
     tiny_run("--methods=full,uniform", "--budgets=25%,50%", "--out=among")
@@ -69,6 +71,7 @@ def test_report_regenerates_what_the_run_wrote(tiny_run, pepbench, tmp_path):
     assert {path: path.read_bytes() for path in written} == written
 
 
+@pytest.mark.slow
 def test_plan_file_of_a_run_repeats_it(tiny_run, pepbench, tmp_path):
     tiny_run("--methods=uniform", "--budgets=50%", "--out=a")
     assert pepbench("run", "a/plan.toml", "--jobs=1", "--out=b").code == 0

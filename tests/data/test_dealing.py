@@ -70,6 +70,7 @@ def test_the_files_own_parts_are_taken_as_they_are():
         part_by_file(np.array([0, 1, 1]))
 
 
+@pytest.mark.slow
 def test_a_sample_has_the_asked_for_rows_and_each_row_the_same_chance():
     assert sample_of_rows(100, 30, 0).sum() == 30
     hits = sum(sample_of_rows(20, 5, seed) for seed in range(2_000))

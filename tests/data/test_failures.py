@@ -111,6 +111,7 @@ def test_more_features_than_32_bits_can_name_is_an_error(monkeypatch):
         open_splits(table, 0)
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_both_succeed_and_agree(raw, cache):
     command = [sys.executable, "-m", "pepbench", "data", "add", "criteo", "--json"]
     environment = {**os.environ, "PEPBENCH_CACHE": str(cache)}

@@ -143,6 +143,7 @@ def test_cache_that_cannot_be_written_is_a_data_error(cache):
     assert not is_added(small(*random_rows()))
 
 
+@pytest.mark.slow
 def test_two_processes_build_once(tmp_path):
     script = tmp_path / "both.py"
     script.write_text(

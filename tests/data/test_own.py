@@ -152,6 +152,7 @@ def test_libfm_rows_are_read(command, tmp_path):
     assert list(json.loads(ran.out)["fields"].values()) == [6, 10]
 
 
+@pytest.mark.slow
 def test_adult_goes_through_the_whole_main_job(command, raw):
     path = raw("adult") / "adult.parquet"
     ran = command(

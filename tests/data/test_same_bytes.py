@@ -39,6 +39,7 @@ def test_threads_and_block_size_do_not_matter(raw, monkeypatch, threads, block_b
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "tr_TR.UTF-8", "de_DE.ISO-8859-1"])
+@pytest.mark.slow
 def test_locale_does_not_matter(raw, cache, locale):
     command = [sys.executable, "-m", "pepbench", "data", "add", "criteo", "--json"]
     environment = {**os.environ, "PEPBENCH_CACHE": str(cache), "LC_ALL": locale, "LANG": locale}

@@ -29,6 +29,7 @@ def test_the_dealing_of_rows_is_pinned():
     assert digits == "020000000010000200000000110200"
 
 
+@pytest.mark.slow
 def test_each_part_is_dealt_at_random():
     hits = sum((part_of_rows(100, seed) == 2).astype(int) for seed in range(2_000))
     assert hits.min() > 140

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,20 @@ from pepbench.records import RecordStore
 from pepbench.serve import load
 from pepbench.serve.forms import FORMS
 
-CELLS = ("--methods=hash,magnitude", "--budgets=50%", "--backbones=fm", "--out=run")
+CELLS = ("--methods=hash,magnitude", "--budgets=50%", "--backbones=fm")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """Of the run that all tests start from, once it has been made."""
+    return tmp_path_factory.mktemp("original") / "run"
 
 
 @pytest.fixture
-def run_folder(tiny_run, tmp_path):
-    assert tiny_run(*CELLS).code == 0
-    return tmp_path / "run"
+def run_folder(original, tiny_run, tmp_path):
+    if not original.exists():
+        assert tiny_run(*CELLS, f"--out={original}").code == 0
+    return Path(shutil.copytree(original, tmp_path / "run"))
 
 
 def finals(folder, method):

@@ -162,6 +162,7 @@ def assert_same(folder: Path, whole: Path) -> None:
 
 
 @pytest.mark.parametrize("good", [2, 9])
+@pytest.mark.slow
 def test_full_disk_ends_the_run_and_the_same_command_goes_on(
     tiny_run, whole, tmp_path, monkeypatch, good
 ):
@@ -185,6 +186,7 @@ def test_full_disk_ends_the_run_and_the_same_command_goes_on(
     assert_same(tmp_path / "out", whole)
 
 
+@pytest.mark.slow
 def test_clock_that_jumps_changes_nothing(tiny_run, whole, tmp_path, monkeypatch):
     past = datetime(1999, 1, 1, tzinfo=UTC)
     assert tiny_run("--methods=full", "--out=out").code == 0
@@ -214,6 +216,7 @@ class Flaky(Method):
 """
 
 
+@pytest.mark.slow
 def test_only_missing_leaves_failed_trials_as_they_are(tiny_run):
     Path("flaky.py").write_text(FLAKY)
     arguments = ("--methods=flaky,full", "--budgets=50%", "--plugin=flaky.py", "--out=out")
@@ -226,6 +229,7 @@ def test_only_missing_leaves_failed_trials_as_they_are(tiny_run):
     assert "4 reused" in again.err
 
 
+@pytest.mark.slow
 def test_finished_run_is_packed_when_there_are_many_records(tiny_run, whole, tmp_path, monkeypatch):
     monkeypatch.setattr("pepbench.records.RecordStore.pack.__defaults__", (1,))
     assert tiny_run(*METHODS, "--out=packed").code == 0

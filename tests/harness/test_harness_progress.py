@@ -68,6 +68,7 @@ def test_more_trials_than_lines_are_counted(tmp_path):
     assert re.fullmatch(r"… and \d+ more", lines[-1])
 
 
+@pytest.mark.slow
 def test_every_finished_trial_has_a_line_with_a_time_where_there_is_no_terminal(tiny_run):
     ran = tiny_run(*METHODS, "--out=out")
     lines = [line for line in ran.err.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]

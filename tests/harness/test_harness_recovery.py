@@ -117,6 +117,7 @@ def test_run_reports_correlations_and_the_gap(ran, splits):
     assert not (folder / "widths-hash.svg").exists()
 
 
+@pytest.mark.slow
 def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, drawn_run):
     folder, _ = ran
     before = {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
@@ -128,6 +129,7 @@ def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, drawn_run):
     assert before == {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_report_lives_with_damaged_and_missing_files(ran, pepbench):
     folder, _ = ran
     (features,) = (folder / "widths").glob("features-*.parquet")

@@ -58,10 +58,18 @@ def test_methods_of_one_size_run_once_at_the_full_budget(cells):
     ]
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """Of a run that is only read, once it has been made."""
+    return tmp_path_factory.mktemp("original") / "out"
+
+
 @pytest.fixture
-def run_folder(tiny_run, tmp_path):
-    assert tiny_run("--methods=pep:max_steps=50,uniform", "--budgets=50%", "--out=out").code == 0
-    return tmp_path / "out"
+def run_folder(original, tiny_run):
+    if not original.exists():
+        cells = ("--methods=pep:max_steps=50,uniform", "--budgets=50%")
+        assert tiny_run(*cells, f"--out={original}").code == 0
+    return original
 
 
 def test_all_cells_get_the_same_trials_and_seeds(run_folder):
@@ -118,6 +126,7 @@ def test_batches_give_the_same_records_with_one_worker_and_with_four(tiny_run, t
     assert predictions(tmp_path / "one") == predictions(tmp_path / "four")
 
 
+@pytest.mark.slow
 def test_stopped_trials_keep_their_curve_and_are_no_ones_best(tiny_run, tmp_path):
     plan = (*OPTIONS, "--pruner=halving", "--sampler=random", "--out=out")
     assert tiny_run(*plan).code == 0
@@ -148,6 +157,7 @@ def test_stopped_trials_keep_their_curve_and_are_no_ones_best(tiny_run, tmp_path
     assert "0 trials run" in tiny_run(*plan).err
 
 
+@pytest.mark.slow
 def test_tuned_backbone_stays_one_cell_and_time_bounds_tuning(pepbench, tmp_path):
     plan = ("--methods=uniform", "--budgets=50%", "--backbones=deepfm", "--out=out")
     tuned = ("--tune-backbone", "--tune-batch-size=256,512", "--batch-size=256")
@@ -184,6 +194,7 @@ def searched(monkeypatch):
 SHARED = ("--methods=pep:max_steps=40,magnitude", "--sampler=random", "--trials=3")
 
 
+@pytest.mark.slow
 def test_one_search_serves_all_budgets_and_changes_nothing(tiny_run, tmp_path, monkeypatch):
     sizes = searched(monkeypatch)
     assert tiny_run(*SHARED, "--budgets=50%,20%,5%", "--out=together").code == 0

@@ -200,6 +200,7 @@ def test_multiplier_rises_while_over_budget_and_falls_below_it():
     assert history[-1] == 0.0
 
 
+@pytest.mark.slow
 def test_pull_brings_the_expected_size_under_the_budget(toy):
     budget = 200
     sizes = {}

@@ -29,6 +29,7 @@ def state(fitted):
 
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize(("name", "options"), KINDS)
+@pytest.mark.slow
 def test_results_are_exactly_those_of_separate_fits(toy, name, options, dropout):
     method = Catalog().load("method", name).from_options({**METHODS[name], **options})
     assert method.shares_search

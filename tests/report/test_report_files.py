@@ -114,6 +114,7 @@ def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage)
     assert any("no comparison: the predictions of run" in line for line in warnings)
 
 
+@pytest.mark.slow
 def test_lost_labels_leave_the_recorded_figures(tmp_path):
     store = stored(typical_run(), tmp_path)
     store.labels_path(SPLIT).unlink()

@@ -81,6 +81,7 @@ def test_page_is_one_whole_file_below_three_megabytes(page):
     assert "src=" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
 
+@pytest.mark.slow
 def test_page_is_the_same_for_the_same_records(folder, page):
     assert report_html(load_run(folder), folder) == page
 

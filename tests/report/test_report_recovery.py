@@ -109,6 +109,7 @@ def test_csv_reads_back():
     pd.testing.assert_frame_equal(read, frame.reset_index(drop=True))
 
 
+@pytest.mark.slow
 def test_each_method_with_widths_has_a_picture_with_a_panel_per_budget():
     recovery = recovery_of()
     charts = pictures(recovery)

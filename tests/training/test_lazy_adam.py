@@ -48,6 +48,7 @@ def test_first_steps_equal_dense_adam(masked, clip):
 
 
 @pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.slow
 def test_later_steps_stay_close_to_dense_adam(masked):
     dense, dense_losses = trained(adam, 1500, masked)
     lazy, lazy_losses = trained(lazy_adam, 1500, masked)
