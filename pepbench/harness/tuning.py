@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from typing import cast
@@ -20,7 +21,7 @@ CellProgram = Generator[list[TrialSpec], list[Record], None]
 """Asks for trials in batches and is sent their records."""
 
 STARTUP_TRIALS = 10
-"""Before ``tpe`` and ``gp`` have seen so many, they choose at random."""
+"""Before ``tpe`` and ``gp`` have seen so many, they do not choose; ``halton`` does."""
 
 UNSUCCESSFUL_SHARE = 1 / 20
 """Of a tuning time, what a trial without a result counts as at least, so that a method that fails
@@ -97,7 +98,10 @@ def _sequence(cell: Cell) -> Iterable[Point]:
             return grid(cell)
         case "halton":
             return halton(cell)
-        case _:
+        case "tpe" | "gp":
+            # As with halton, so that no method starts from luckier points than another.
+            return itertools.islice(halton(cell), STARTUP_TRIALS - 1)
+        case "random":
             return ()
 
 

@@ -15,7 +15,7 @@ from pepbench.harness.cells import expand
 from pepbench.harness.halton import Drawer, halton
 from pepbench.harness.pruning import FIRST_EPOCH, pruning_of, should_stop
 from pepbench.harness.space import L2S, LEARNING_RATES, grid, point_of, spaced
-from pepbench.harness.tuning import new_study, work_off
+from pepbench.harness.tuning import STARTUP_TRIALS, new_study, work_off
 from pepbench.plan import Plan
 from pepbench.records import (
     Environment,
@@ -100,7 +100,7 @@ def test_samplers_ask_the_same_again_for_as_many_trials_as_planned(tiny_cache, s
 def test_samplers_and_seeds_differ(tiny_cache):
     asked = [
         worked_off(cell_of(tiny_cache, sampler=sampler, seed=seed))[1]
-        for sampler in ("tpe", "halton", "grid")
+        for sampler in ("random", "halton", "grid")
         for seed in (0, 1)
     ]
     assert all(a != b for a, b in itertools.combinations(asked, 2))
@@ -126,6 +126,28 @@ def test_halton_tries_the_same_common_settings_with_every_method(tiny_cache):
     assert common(methods=("pep",), budgets=("20%",), tune_backbone=True) == expected
     assert common(methods=("deeplight",), batch=3) == expected
     assert common(backbones=("fm",)) != expected
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_that_learn_start_from_haltons_points(tiny_cache, sampler):
+    def settings(sampler, method, **changes):
+        cell = cell_of(tiny_cache, sampler=sampler, methods=(method,), trials=14, **changes)
+        training = [spec.training for specs in worked_off(cell)[:-1] for spec in specs]
+        return [(t.learning_rate, t.l2) for t in training]
+
+    expected = settings("halton", "mde")
+    for method in ("mde", "deeplight"):
+        found = settings(sampler, method)
+        assert found[:STARTUP_TRIALS] == expected[:STARTUP_TRIALS]
+        assert not set(found[STARTUP_TRIALS:]) & set(expected)
+
+
+def test_a_neighbours_best_from_the_sequence_is_not_tried_twice(tiny_cache):
+    (fourth,) = worked_off(cell_of(tiny_cache, budgets=("70%",), sampler="halton"))[3]
+    *tuning, _ = worked_off(cell_of(tiny_cache, sampler="halton"), warm=answer(fourth))
+    rates = [spec.training.learning_rate for (spec,) in tuning]
+    assert rates[1] == fourth.training.learning_rate
+    assert len(set(rates)) == 8
 
 
 def test_halton_has_one_point_in_every_equal_part_of_a_range(tiny_cache):
