@@ -109,14 +109,15 @@ class _Sitting:
 @contextmanager
 def _sitting(specs: Sequence[TrialSpec], surroundings: Surroundings) -> Iterator[_Sitting]:
     spec = specs[0]
-    torch.set_num_threads(surroundings.threads)
-    keep_freed_memory()
-    catalog = Catalog(surroundings.plugins)
-    yardstick, memory = calibration_seconds(), PeakMemory()
-    splits = _open(spec, catalog)
-    method = cast(Method, _component(catalog, "method", spec.method))
-    backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
+    # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
+        torch.set_num_threads(surroundings.threads)
+        keep_freed_memory()
+        catalog = Catalog(surroundings.plugins)
+        yardstick, memory = calibration_seconds(), PeakMemory()
+        splits = _open(spec, catalog)
+        method = cast(Method, _component(catalog, "method", spec.method))
+        backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
         told = [watchers.enter_context(live_file(surroundings.live, s.key())) for s in specs]
 
         def watch(moment: Moment) -> None:

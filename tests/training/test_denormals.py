@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import loky
 import pytest
 import torch
 
@@ -39,11 +40,33 @@ def test_a_mode_that_was_set_before_stays():
         assert halved() == 0
 
 
-def test_a_trial_computes_without_denormals():
+def one_trial():
     data = ("synthetic:rows=2000:features=60:fields=4",)
     plan = Plan(datasets=data, methods=("full",), budgets=("100%",), dim=4, epochs=1)
     (cell,) = expand(plan, Catalog())
+    return trials_of(cell)[0]
+
+
+def test_a_trial_computes_without_denormals():
     seen = []
-    outcome = run_trial(trials_of(cell)[0], Surroundings(), lambda *_: seen.append(halved()))
+    outcome = run_trial(one_trial(), Surroundings(), lambda *_: seen.append(halved()))
     assert (outcome.record.status, seen) == ("ok", [0.0])
     assert halved() == LEAST_NORMAL / 2
+
+
+def denormals_of_two_threads():
+    """How many of many numbers stay denormal in a trial of a process that has not run any."""
+    many = 1_000_000
+    left = []
+
+    def count(*_):
+        left.append(int((torch.full((many,), LEAST_NORMAL) / 2).count_nonzero()))
+
+    run_trial(one_trial(), Surroundings(threads=2), count)
+    return left
+
+
+@pytest.mark.slow
+def test_no_thread_of_a_trial_computes_with_denormals():
+    with loky.ProcessPoolExecutor(max_workers=1) as executor:
+        assert executor.submit(denormals_of_two_threads).result() == [0]
