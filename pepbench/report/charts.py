@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.pareto import on_front
+from pepbench.report.key import key
 from pepbench.report.labels import places
 from pepbench.report.naming import names_beside
 from pepbench.report.palette import Mark, marks
@@ -31,7 +33,8 @@ _CROWDED = 12
 """With more methods than this, a panel is larger, and bars are drawn of the front alone."""
 _CROWDED_SIZE = (620, 440)
 _WORDY = 110
-"""Likewise with more characters of names than this, but with all bars."""
+"""With more characters of names than this, too, a panel is larger, and names are written beside the
+front's points alone; a key has all."""
 _PANELS_PER_ROW = 2
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
@@ -112,6 +115,7 @@ def pareto_chart(
         Of :class:`pepbench.analysis.fronts.FrontTables`, of this cost: drawn as a band.
     """
     band = [BAND_WORDS] if attainment is not None and len(attainment) else []
+    keyed = any(_wordy(block) for _, block in _drawn(frame, name))
     what = {"pareto": "the size of the embedding table", "pareto-bytes": "the table's bytes"}
     return composed(
         list(pareto_panels(frame, name, attainment).values()),
@@ -124,7 +128,9 @@ def pareto_chart(
             "Dashed: the full table.",
             *(["Points of nearly the same place are drawn side by side."] * COSTS[name].budgeted),
             *band,
+            *(["Names: of the front and the full table alone; the key below has all."] * keyed),
         ],
+        key(marks(frame["method"]), _CROWDED_SIZE[0]) if keyed else None,
     )
 
 
@@ -138,7 +144,7 @@ def _crowded(block: pd.DataFrame) -> bool:
 
 
 def _wordy(block: pd.DataFrame) -> bool:
-    return sum(map(len, block["method"].unique())) > _WORDY
+    return _crowded(block) or sum(map(len, block["method"].unique())) > _WORDY
 
 
 def pareto_panels(
@@ -146,21 +152,27 @@ def pareto_panels(
 ) -> dict[tuple[str, str], Panel]:
     """The panels of :func:`pareto_chart`, by data set and backbone."""
     cost = COSTS[name]
-    drawn = frame[frame["status"] == "ok"].assign(
-        seconds=frame["search_seconds"] + frame["train_seconds"]
-    )
-    drawn = drawn[drawn[cost.column].notna() & drawn["auc"].notna()]
     all_marks = marks(frame["method"])
     return {
-        (str(dataset), str(backbone)): _panel(
+        (dataset, backbone): _panel(
             f"{dataset} · {backbone}",
             _fronted(block, cost),
             cost,
             all_marks,
-            _steps(attainment, str(dataset), str(backbone)),
+            _steps(attainment, dataset, backbone),
         )
-        for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"])
+        for (dataset, backbone), block in _drawn(frame, name)
     }
+
+
+def _drawn(frame: pd.DataFrame, name: str) -> Iterable[tuple[tuple[str, str], pd.DataFrame]]:
+    """The cells that are drawn, by data set and backbone."""
+    drawn = frame[frame["status"] == "ok"].assign(
+        seconds=frame["search_seconds"] + frame["train_seconds"]
+    )
+    drawn = drawn[drawn[COSTS[name].column].notna() & drawn["auc"].notna()]
+    for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"]):
+        yield (str(dataset), str(backbone)), block
 
 
 def _fronted(block: pd.DataFrame, cost: Cost) -> pd.DataFrame:
@@ -190,7 +202,7 @@ def _panel(
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
     )
-    size = _CROWDED_SIZE if _crowded(block) or _wordy(block) else _SIZE
+    size = _CROWDED_SIZE if _wordy(block) else _SIZE
     low, high = _domain(block["at"])
     moved = _moved(block, low, high) if cost.budgeted else 0.0
     block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
@@ -266,7 +278,7 @@ def _labels(
     x: alt.X,
     y: alt.Y,
 ) -> list[alt.Chart]:
-    """Each method's name beside one of its points, on a white ground."""
+    """Each method's name beside one of its points, on a white ground; the front's where wordy."""
     (width, height), (low, high) = panel, sizes
 
     def across(values: pd.Series[float]) -> NDArray[np.float64]:
@@ -287,8 +299,11 @@ def _labels(
     flats = np.column_stack([starts, steps - 1, ends, steps + 1])
     level = down(block.loc[block["verdict"] == "reference", "auc"])
     dashed = np.column_stack([0 * level, level - 1, 0 * level + width, level + 1])
+    named = block["on_front"] | (block["verdict"] == "reference") | (not _wordy(block))
     obstacles = np.vstack([bars, flats, dashed])
-    names = block["method"].tolist()
+    names = [
+        str(name) if shown else None for name, shown in zip(block["method"], named, strict=True)
+    ]
     chosen = places(px, py, names, panel, obstacles)
     return names_beside(block[["method", "drawn_at", "auc"]], chosen, x, y)
 

@@ -49,7 +49,7 @@ class Place:
 def places(
     x: ArrayLike,
     y: ArrayLike,
-    names: Sequence[str],
+    names: Sequence[str | None],
     size: tuple[float, float],
     obstacles: ArrayLike = (),
 ) -> dict[str, Place]:
@@ -64,7 +64,7 @@ def places(
     x, y
         (n,) places of the points in pixels, y downwards.
     names
-        (n,) the label of each point.
+        (n,) the label of each point; None: that point has none, and is not to be covered.
     size
         Width and height of the panel, in pixels.
     obstacles
@@ -74,7 +74,11 @@ def places(
     boxes = [(px - _POINT, py - _POINT, px + _POINT, py + _POINT) for px, py in points]
     others = np.asarray(obstacles, dtype=np.float64).reshape(-1, 4)
     fixed = np.vstack([np.array(boxes * _ON_POINT, dtype=np.float64).reshape(-1, 4), others])
-    members = {name: [i for i, other in enumerate(names) if other == name] for name in names}
+    members = {
+        name: [index for index, other in enumerate(names) if other == name]
+        for name in names
+        if name is not None
+    }
     order = sorted(members, key=lambda name: (len(members[name]), name))
     chosen: dict[str, Place] = {}
     labels: dict[str, Floats] = {}

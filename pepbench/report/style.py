@@ -69,14 +69,20 @@ def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
 
 
 def composed(
-    panels: Sequence[Panel], columns: int, title: str, lines: Sequence[str] = ()
+    panels: Sequence[Panel],
+    columns: int,
+    title: str,
+    lines: Sequence[str] = (),
+    foot: Panel | None = None,
 ) -> alt.VConcatChart:
-    """Panels in rows, as one picture; a notice where there is none."""
+    """Panels in rows, as one picture, with a foot below them; a notice where there is none."""
     shown = list(panels) or [notice("no cell has finished")]
-    rows = [
+    rows: list[alt.HConcatChart | Panel] = [
         alt.hconcat(*shown[start : start + columns], spacing=28)
         for start in range(0, len(shown), columns)
     ]
+    if foot is not None:
+        rows.append(foot)
     return styled(alt.vconcat(*rows, spacing=24), title, *lines)
 
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import collections
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from record_factory import SPLIT, run_of, typical_run
 from run_folders import stored
 
 from pepbench.analysis.leaderboard import COLUMNS, analyse
+from pepbench.analysis.pareto import on_front
 from pepbench.errors import RecordError
 from pepbench.report.charts import pareto_chart
+from pepbench.report.key import key
 from pepbench.report.palette import marks
 from pepbench.report.style import svg_bytes
 from pepbench.report.summary import json_document, load_run
@@ -133,6 +138,37 @@ def test_chart_escapes_names_and_draws_every_ok_cell(analysed):
     assert svg.count('aria-roledescription="point"') == 10
     assert "toy · fm" in svg
     assert "two · fm" in svg
+
+
+def test_with_many_names_the_front_is_named_in_the_chart_and_all_in_its_key(analysed):
+    frame, _ = analysed
+    toy = frame[(frame["dataset"] == "toy") & (frame["status"] == "ok")]
+    behind = toy[toy["method"] == "pep"].head(1).assign(auc=0.5, auc_low=0.5, auc_high=0.5)
+    many = [behind.assign(method=f"slow{number:02}") for number in range(12)]
+    few, crowded = toy, pd.concat([toy, *many], ignore_index=True)
+
+    def texts(cells):
+        svg = svg_bytes(pareto_chart(cells)).decode()
+        return collections.Counter(re.findall(r">([a-z]+[0-9]*)</text>", svg))
+
+    # Each name beside a point is drawn twice, the first time as its white ground.
+    assert texts(few) == dict.fromkeys(few["method"], 2)
+    drawn = texts(crowded)
+    front = on_front(crowded["parameters"].to_numpy(float), crowded["auc"].to_numpy(float))
+    named = {*crowded["method"][front], *crowded["method"][crowded["verdict"] == "reference"]}
+    assert 0 < len(named) < 4
+    assert drawn == {name: 3 if name in named else 1 for name in crowded["method"]}
+
+
+def test_a_key_has_every_mark_in_a_place_of_its_own_inside_its_width():
+    names = [f"method:number={number}" for number in range(11)]
+    rows = key(marks(names), 620).to_dict()
+    cells = [(row["column"], row["row"]) for data in rows["datasets"].values() for row in data]
+    assert len(set(cells)) == len(cells) == 11
+    assert rows["height"] == 18 * (1 + max(row for _, row in cells))
+    longest = max(map(len, names))
+    columns = 1 + max(column for column, _ in cells)
+    assert 620 / columns >= 7 * longest + 20
 
 
 def test_chart_of_a_run_without_finished_cells_says_so(analysed):
