@@ -14,12 +14,15 @@ from pepbench.leaderboards.summary import board_summary
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.margin import margin_of
 from pepbench.report.summary import load_run
-from pepbench.report.widths import picture_names
+from pepbench.report.widths import PICTURES, picture_names
 from pepbench.report.write import write_reports
 
 README = "README.md"
 
 REPORT = "report.html"
+
+FRONT = "pareto"
+"""The chart that is published as PNG, too, since the page shows it: one bitmap for each edition."""
 
 _RECORD = re.compile(r'(?<=href=")[^"]*records/[0-9a-f]{64}\.json(?=")')
 
@@ -63,7 +66,7 @@ def publish(board: Board, work: Path) -> Evidence:
     contents = {RECORDS_FILE: packed(records), **evidence.files()}
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
-    write_reports(board.folder, findings)
+    _leave_out_charts_of_before(board.folder, write_reports(board.folder, findings, {FRONT}))
     report = board.folder / REPORT
     if report.is_file():
         write_atomically(report, relinked(report.read_text("utf-8")).encode())
@@ -75,6 +78,14 @@ def publish(board: Board, work: Path) -> Evidence:
     page = board.folder / README
     write_atomically(page, with_generated(page, board_summary(board, again), board.name))
     return again
+
+
+def _leave_out_charts_of_before(folder: Path, written: list[Path]) -> None:
+    """Remove charts that this edition does not have: bitmaps, methods that are no longer there."""
+    charts = {path.stem for path in written if path.suffix == ".svg"}
+    for path in {*folder.glob("*.svg"), *folder.glob("*.png")} - set(written):
+        if path.stem in charts or path.stem.startswith(PICTURES):
+            path.unlink()
 
 
 def relinked(page: str) -> str:

@@ -17,6 +17,8 @@ _SPREAD = 0.8
 _HEADROOM = 1.08
 _SCHEME = alt.SchemeParams(name="viridis", extent=[0.0, 0.92])
 """Without its palest yellow, which is lost on white."""
+PICTURES = "widths-"
+"""What the file names of these charts begin with."""
 _TICKS = [0, *(2**power for power in range(13))]
 
 
@@ -45,7 +47,7 @@ def picture_name(method: str) -> str:
     >>> picture_name("pep:granularity=feature")
     'widths-pep_granularity=feature'
     """
-    return "widths-" + re.sub(r"[^\w.+=-]", "_", method)
+    return PICTURES + re.sub(r"[^\w.+=-]", "_", method)
 
 
 def _methods(recovery: Recovery) -> dict[str, str]:

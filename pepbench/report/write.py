@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Container
 from pathlib import Path
 
 import altair as alt
@@ -22,7 +23,7 @@ from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.page import report_html
 from pepbench.report.pruning import kept_chart, kept_frame
 from pepbench.report.recovery import recovery_csv, recovery_markdown
-from pepbench.report.style import svg_and_png, unchecked
+from pepbench.report.style import svg_and_png, svg_bytes, unchecked
 from pepbench.report.summary import Findings
 from pepbench.report.tuning import curves_frame, trials_frame
 from pepbench.report.widths import picture_names, pictures
@@ -30,7 +31,9 @@ from pepbench.report.widths import picture_names, pictures
 PAGE = "report.html"
 
 
-def write_reports(folder: Path, findings: Findings) -> list[Path]:
+def write_reports(
+    folder: Path, findings: Findings, rastered: Container[str] | None = None
+) -> list[Path]:
     """Write the page, the leaderboard in four formats, and the charts as SVG and PNG.
 
     Each file appears whole or not at all, and is byte-identical for the same records and versions
@@ -42,6 +45,8 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
         Created if it is not there.
     findings
         As :func:`pepbench.report.summary.load_runs` returns them.
+    rastered
+        Names of the charts that are written as PNG, too; all of them if not given.
 
     Returns
     -------
@@ -57,7 +62,10 @@ def write_reports(folder: Path, findings: Findings) -> list[Path]:
     }
     with unchecked():
         for name, chart in _charts(findings).items():
-            contents[f"{name}.svg"], contents[f"{name}.png"] = svg_and_png(chart)
+            if rastered is None or name in rastered:
+                contents[f"{name}.svg"], contents[f"{name}.png"] = svg_and_png(chart)
+            else:
+                contents[f"{name}.svg"] = svg_bytes(chart)
     if len(findings.recovery.frame):
         contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
     if len(findings.analysis.fronts.points):
