@@ -65,6 +65,7 @@ COSTS = {
 }
 """By file name."""
 
+_KEY_WORDS = "Where there are many names: those of the front and the full table; all are below."
 BAND_WORDS = "Grey band: at each size, the front in 95% of the draws of seeds and of rows or users."
 
 TOOLTIPS = {
@@ -115,7 +116,8 @@ def pareto_chart(
         Of :class:`pepbench.analysis.fronts.FrontTables`, of this cost: drawn as a band.
     """
     band = [BAND_WORDS] if attainment is not None and len(attainment) else []
-    keyed = any(_wordy(block) for _, block in _drawn(frame, name))
+    blocks = [block for _, block in _drawn(frame, name)]
+    keyed = any(map(_wordy, blocks))
     what = {"pareto": "the size of the embedding table", "pareto-bytes": "the table's bytes"}
     return composed(
         list(pareto_panels(frame, name, attainment).values()),
@@ -128,9 +130,11 @@ def pareto_chart(
             "Dashed: the full table.",
             *(["Points of nearly the same place are drawn side by side."] * COSTS[name].budgeted),
             *band,
-            *(["Names: of the front and the full table alone; the key below has all."] * keyed),
+            *([_KEY_WORDS] * keyed),
         ],
-        key(marks(frame["method"]), _CROWDED_SIZE[0]) if keyed else None,
+        key(marks(frame["method"]), pd.concat(blocks)["method"], _CROWDED_SIZE[0])
+        if keyed
+        else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import altair as alt
 import pandas as pd
@@ -17,17 +17,19 @@ _BESIDE = 10
 """Pixels from a mark to its name; three times that is left before the next mark."""
 
 
-def key(all_marks: Mapping[str, Mark], width: int) -> alt.LayerChart:
-    """Marks and names in columns, read downwards, in the order of the mapping.
+def key(all_marks: Mapping[str, Mark], methods: Iterable[str], width: int) -> alt.LayerChart:
+    """Marks and names in columns, read downwards, in alphabetical order.
 
     Parameters
     ----------
     all_marks
-        Of :func:`pepbench.report.palette.marks`.
+        Of :func:`pepbench.report.palette.marks`, the same as in the panels above.
+    methods
+        Those that are drawn, at least one; duplicates allowed.
     width
         Pixels to fill; a name that is longer still has a column.
     """
-    names = list(all_marks)
+    names = sorted(set(methods))
     longest = max(map(len, names))
     columns = max(1, int(width // (_CHARACTER * longest + 4 * _BESIDE)))
     rows = math.ceil(len(names) / columns)

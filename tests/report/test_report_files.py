@@ -158,11 +158,13 @@ def test_with_many_names_the_front_is_named_in_the_chart_and_all_in_its_key(anal
     named = {*crowded["method"][front], *crowded["method"][crowded["verdict"] == "reference"]}
     assert 0 < len(named) < 4
     assert drawn == {name: 3 if name in named else 1 for name in crowded["method"]}
+    failed = crowded.assign(status=crowded["status"].where(crowded["method"] != "slow00", "failed"))
+    assert "slow00" not in texts(failed)
 
 
 def test_a_key_has_every_mark_in_a_place_of_its_own_inside_its_width():
     names = [f"method:number={number}" for number in range(11)]
-    rows = key(marks(names), 620).to_dict()
+    rows = key(marks([*names, "not drawn"]), names * 2, 620).to_dict()
     cells = [(row["column"], row["row"]) for data in rows["datasets"].values() for row in data]
     assert len(set(cells)) == len(cells) == 11
     assert rows["height"] == 18 * (1 + max(row for _, row in cells))
