@@ -10,7 +10,7 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, committed
 from pepbench.leaderboards.packing import RECORDS_FILE, packed
 from pepbench.leaderboards.pages import with_generated
-from pepbench.leaderboards.summary import board_summary
+from pepbench.leaderboards.summary import FRONT, board_summary
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.margin import margin_of
 from pepbench.report.summary import load_run
@@ -20,9 +20,6 @@ from pepbench.report.write import write_reports
 README = "README.md"
 
 REPORT = "report.html"
-
-FRONT = "pareto"
-"""The chart that is published as PNG, too, since the page shows it: one bitmap for each edition."""
 
 _RECORD = re.compile(r'(?<=href=")[^"]*records/[0-9a-f]{64}\.json(?=")')
 

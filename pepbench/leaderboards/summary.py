@@ -18,6 +18,9 @@ from pepbench.report.markdown import escape
 from pepbench.report.words import percent, short_count
 from pepbench.units import duration
 
+FRONT = "pareto"
+"""The chart that the page shows, published as PNG, too: one bitmap for each edition."""
+
 _KINDS = ("datasets", "backbones", "methods", "budgets")
 
 
@@ -26,7 +29,7 @@ def board_summary(board: Board, evidence: Evidence) -> str:
     return "\n\n".join(
         [
             "## The best of each size",
-            "![AUC against parameters](pareto.png)",
+            f"![AUC against parameters]({FRONT}.png)",
             best_table(evidence.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             "## How it was made",

@@ -271,7 +271,11 @@ def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark])
 
 def _has_bar(block: pd.DataFrame) -> pd.Series[bool]:
     """Cells whose interval is drawn: all, or those of the front and the reference."""
-    return block["on_front"] | (block["verdict"] == "reference") | (not _crowded(block))
+    return _stands_out(block) | (not _crowded(block))
+
+
+def _stands_out(block: pd.DataFrame) -> pd.Series[bool]:
+    return block["on_front"] | (block["verdict"] == "reference")
 
 
 def _labels(
@@ -303,7 +307,7 @@ def _labels(
     flats = np.column_stack([starts, steps - 1, ends, steps + 1])
     level = down(block.loc[block["verdict"] == "reference", "auc"])
     dashed = np.column_stack([0 * level, level - 1, 0 * level + width, level + 1])
-    named = block["on_front"] | (block["verdict"] == "reference") | (not _wordy(block))
+    named = _stands_out(block) | (not _wordy(block))
     obstacles = np.vstack([bars, flats, dashed])
     names = [
         str(name) if shown else None for name, shown in zip(block["method"], named, strict=True)
