@@ -24,7 +24,7 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.summary import worker_seconds
 from pepbench.leaderboards.verify import Check
 from pepbench.plan import Plan
-from pepbench.records import Record, RecordStore
+from pepbench.records import Record, RecordStore, final_runs
 
 TOLERANCE = 1e-6
 """Of a test AUC on another platform than that of the record."""
@@ -42,7 +42,7 @@ class Candidate:
     board
         Whose it is.
     records
-        All of the cell, every one ok.
+        The cell's tuning trials and the final runs of the best, every one ok.
     seconds
         Wall time that they took.
     """
@@ -63,14 +63,19 @@ class Candidate:
 
 
 def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
-    """The cells of a leaderboard all of whose trials went well."""
+    """The cells of a leaderboard all of whose trials went well.
+
+    Without final runs of a trial that was the best before the plan asked for more: a plan run from
+    its beginning does not make them.
+    """
     cells: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in records:
         cells[record.spec.cell].append(record)
     for members in cells.values():
-        whole = all(record.status == "ok" for record in members)
-        if whole and any(record.spec.role == "final" for record in members):
-            yield Candidate(board, tuple(members), worker_seconds(members))
+        final = final_runs(members)
+        if final and all(record.status == "ok" for record in members):
+            made = (*(record for record in members if record.spec.role == "tuning"), *final)
+            yield Candidate(board, made, worker_seconds(made))
 
 
 def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check:

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pepbench.leaderboards import rerun
+from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.packing import packed, unpacked
 
 pytestmark = pytest.mark.slow
@@ -91,6 +92,17 @@ def test_other_predictions_of_the_cell_run_again_are_found(board):
     ran = board.verify()
     assert ran.code == 1
     assert "gave other predictions" in ran.out
+
+
+def test_final_runs_of_a_former_best_trial_are_not_asked_of_the_plan(board):
+    records = list(unpacked(board.folder / "records.parquet"))
+    final = next(r for r in records if r.spec.role == "final")
+    training = final.spec.training.model_copy(update={"learning_rate": 0.5})
+    spec = final.spec.model_copy(update={"training": training})
+    former = final.model_copy(update={"key": "f" * 64, "spec": spec})
+    where = Board("tiny", board.folder)
+    found = rerun.candidates(where, [*records, former])
+    assert list(found) == list(rerun.candidates(where, records)) != []
 
 
 def test_elsewhere_final_runs_are_repeated_and_compared_by_auc(board, monkeypatch):
