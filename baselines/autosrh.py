@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Dense
 from pepbench.method import (
     Between,
     Embedding,
@@ -29,6 +28,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.tables.layout import Dense
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class AutoSrh(Method):
         alpha = selected.alpha
         weights = [parameter for parameter in model.parameters() if parameter is not alpha]
         alpha.requires_grad_(False)
-        lower = task.optimiser(model)
+        lower = task.optimizer(model)
         upper = BlockwiseDescent(alpha, self.alpha_rate)
         lower_part: Part = "train" if self.search_split == "validation" else "kept"
         upper_part: Part = "validation" if self.search_split == "validation" else "held-out"

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -25,6 +24,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.serve.hashing import rows_of
+from pepbench.tables.layout import Floats
 
 from .hashing import drawn_seed, proportional_rows
 
@@ -142,7 +142,7 @@ class HotTable(Embedding):
         self.register_buffer("owner", torch.full((n_hot,), -1))
         self.register_buffer("importance", torch.zeros(n_features))
         n_rows = n_hot + int(hashes.rows.sum())
-        # Not a row table: migrations write rows, which a lazy optimiser would not know of.
+        # Not a row table: migrations write rows, which a lazy optimizer would not know of.
         self.table = nn.Parameter(xavier_uniform(n_rows, dim, fan=n_features))
         self._steps = 0
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from pepbench.layout import Constant, Floats, rows_within_blocks
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -28,6 +27,7 @@ from pepbench.method import (
 )
 from pepbench.serve.hashing import hashed
 from pepbench.serve.packing import bits_needed, packed
+from pepbench.tables.layout import Constant, Floats, rows_within_blocks
 
 from .hashing import drawn_seed, proportional_rows
 
@@ -214,7 +214,7 @@ class ClusteredTable(ComposedVectors):
         # Two rows are summed where there are helpers.
         row_has_partner = np.repeat(codebooks.helpers > 0, codebooks.assigned + codebooks.helpers)
         table[torch.from_numpy(row_has_partner)] *= 0.5**0.5
-        # Not a row table: clusterings write rows, which a lazy optimiser would not know of.
+        # Not a row table: clusterings write rows, which a lazy optimizer would not know of.
         self.table = nn.Parameter(table.view(-1, codebooks.pieces, dim // codebooks.pieces))
 
     def vectors(self, features: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Constant, Floats, Masked
 from pepbench.method import (
     Between,
     Embedding,
@@ -29,6 +28,7 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
+from pepbench.tables.layout import Constant, Floats, Masked
 
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 
@@ -137,9 +137,9 @@ class CERP(Method):
         if pruned.n_parameters() <= budget:
             return 0, False
         rates = dict.fromkeys(pruned.thresholds, self.threshold_rate)
-        optimiser = task.optimiser(model, rates)
+        optimizer = task.optimizer(model, rates)
         pruned.gamma = self.gamma
-        for step in task.steps(model, optimiser):
+        for step in task.steps(model, optimizer):
             left = pruned.n_parameters()
             task.kept(step.number, pruned.n_parameters)
             if left <= budget:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import Tensor, nn
 
-from pepbench.layout import Layout
 from pepbench.method import (
     Between,
     Embedding,
@@ -31,6 +30,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
 
@@ -133,12 +133,12 @@ class DARTS(Method):
         alpha = table.logits
         weights = [parameter for parameter in model.parameters() if parameter is not alpha]
         _train_only(weights, [alpha])
-        lower = task.optimiser(model)
+        lower = task.optimizer(model)
         lower_part: Part = "train" if self.search_split == "validation" else "kept"
         upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
         weight_steps = task.steps(model, lower, lower_part)
         _train_only([alpha], weights)
-        upper = task.optimiser(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
+        upper = task.optimizer(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
         alpha_steps = task.steps(model, upper, upper_part)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         for step in range(steps):

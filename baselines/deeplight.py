@@ -110,19 +110,19 @@ class DeepLight(Method):
         surplus = max(table.numel() - budget, 0)
         steps_per_epoch = task.steps_per_epoch
         warmup = self.warmup_epochs * steps_per_epoch
-        optimiser = task.optimiser(model)
+        optimizer = task.optimizer(model)
         cut = 0
-        for step in task.steps(model, optimiser):
+        for step in task.steps(model, optimizer):
             pruning = step.number - warmup
             missing = surplus * self.missing(pruning, steps_per_epoch)
             if pruning > 0 and pruning % self.every == 0:
-                task.flush(optimiser)
+                task.flush(optimizer)
                 cut = int(surplus - missing)
                 zero_smallest(table, cut)
             task.kept(step.number, partial(int, table.numel() - cut))
             if pruning >= self.max_steps or missing <= self.tolerance * table.numel():
                 break
-        task.flush(optimiser)
+        task.flush(optimizer)
         return step.number, missing / table.numel()
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pepbench.layout import Floats
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -27,6 +26,7 @@ from pepbench.method import (
     to_numpy,
 )
 from pepbench.serve.hashing import odd_multipliers, scrambled
+from pepbench.tables.layout import Floats
 
 from .hashing import drawn_seed
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -28,6 +27,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.serve.hashing import fields_of, hashed
+from pepbench.tables.layout import Constant, Floats
 
 from .hashing import drawn_seed, proportional_rows
 

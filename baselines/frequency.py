@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
 from pepbench.method import (
     Embedding,
     Fields,
@@ -24,6 +23,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.tables.layout import Floats
 
 
 @dataclass(frozen=True)

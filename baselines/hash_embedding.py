@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Floats
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -27,6 +26,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.serve.hashing import hashed
+from pepbench.tables.layout import Floats
 
 from .hashing import drawn_seed
 

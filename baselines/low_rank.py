@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.layout import Mixed
 from pepbench.method import (
     Embedding,
     Fields,
@@ -20,6 +19,7 @@ from pepbench.method import (
     to_numpy,
     view_of,
 )
+from pepbench.tables.layout import Mixed
 
 
 @dataclass(frozen=True)

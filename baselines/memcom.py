@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -27,6 +26,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.tables.layout import Constant, Floats
 
 from .hashing import HashConstants, drawn_seed, proportional_rows
 

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Constant, Floats
 from pepbench.method import (
     Between,
     Embedding,
@@ -29,6 +28,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.serve.packing import bits_needed, packed
+from pepbench.tables.layout import Constant, Floats
 
 _CHUNK = 4096
 """Features whose distances to all centroids are held at once."""

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Mixed, rows_within_blocks
 from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
+from pepbench.tables.layout import Mixed, rows_within_blocks
 
 
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Dense
 from pepbench.method import (
     Between,
     Embedding,
@@ -30,6 +29,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.tables.layout import Dense
 
 Widths = NDArray[np.int64]
 """Shape (F,): one individual, the width of each field."""
@@ -156,14 +156,14 @@ class OptEmbed(Method):
     def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
         """Train vectors and thresholds at random widths; returns the number of steps."""
         raw = supernet.thresholds
-        optimiser = task.optimiser(model, {raw: self.threshold_rate}, {raw: 0.0})
-        training = task.steps(model, optimiser)
+        optimizer = task.optimizer(model, {raw: self.threshold_rate}, {raw: 0.0})
+        training = task.steps(model, optimizer)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         for step in range(1, steps + 1):
             supernet.use(random_widths(task.fields.n_fields, task.dim, task.rng))
             next(training)
             task.kept(step, supernet.entries_left)
-        task.flush(optimiser)
+        task.flush(optimizer)
         return steps
 
     def evolve(

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Floats
 from pepbench.method import (
     Between,
     ComposedVectors,
@@ -24,6 +23,7 @@ from pepbench.method import (
     to_numpy,
 )
 from pepbench.serve.hashing import Ints, hashed, signs
+from pepbench.tables.layout import Floats
 
 from .hashing import drawn_seed
 
@@ -64,12 +64,12 @@ class ROBE(Method):
         """An array of ``budget`` floats; infeasible under D."""
         if budget < dim:
             raise Infeasible(f"robe: smallest possible is {dim} parameters, {budget} allowed")
-        places = Places(budget, min(self.chunk, dim), dim, drawn_seed(self.hash_seed))
+        places = ChunkAddresses(budget, min(self.chunk, dim), dim, drawn_seed(self.hash_seed))
         return CircularArray(places, fields.n_features)
 
 
 @dataclass(frozen=True)
-class Places:
+class ChunkAddresses:
     """All that must be known to find a vector in the array."""
 
     n_floats: int
@@ -107,13 +107,13 @@ class CircularArray(ComposedVectors):
         N.
     """
 
-    def __init__(self, places: Places, n_features: int) -> None:
+    def __init__(self, places: ChunkAddresses, n_features: int) -> None:
         super().__init__()
         self.dim = places.dim
         self.places = places
         self.n_features = n_features
         bound = (6.0 / (n_features + places.dim)) ** 0.5
-        # Not a RowTable: rows of one float cost a lazy optimiser three times what dense Adam does.
+        # Not a RowTable: rows of one float cost a lazy optimizer three times what dense Adam does.
         self.array = nn.Parameter(torch.empty(places.n_floats).uniform_(-bound, bound))
 
     def vectors(self, features: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class ROBELayout(Layout):
 
     array: Floats
     """Shape (M,)."""
-    places: Places
+    places: ChunkAddresses
 
     def values(self) -> Mapping[str, Floats]:
         """The array."""

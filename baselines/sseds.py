@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.layout import Dense
 from pepbench.method import (
     Embedding,
     Fields,
@@ -25,6 +24,7 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
+from pepbench.tables.layout import Dense
 
 from .mixed import MixedTable, mixed_size
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pepbench.layout import Constant, Floats
 from pepbench.method import (
     ComposedVectors,
     Embedding,
@@ -20,6 +19,7 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
+from pepbench.tables.layout import Constant, Floats
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def bytes_of_step(problem: Problem, dense: bool) -> float:
     * the batch: B·F ids of 4 bytes and B labels of one, read once;
     * lookup: U·w values read. A feature that rows of the batch share is read once, the rest is the
       caches' business;
-    * gradient: U·w numbers written, and read by the optimiser. It cannot go straight into the
+    * gradient: U·w numbers written, and read by the optimizer. It cannot go straight into the
       update, since the norm of all of it decides on clipping;
     * Adam by the row: values and both moments of U·w numbers read and written, 6·U·w;
     * dense Adam instead: a gradient of N·w written and read, and 6·N·w for values and moments.

@@ -37,13 +37,13 @@ from numpy.typing import NDArray
 
 from pepbench.analysis.significance import compare
 from pepbench.check.baseline import read_baseline
-from pepbench.check.command import How
 from pepbench.check.findings import ALPHA, Tolerance
 from pepbench.check.plan import BUILT_IN, cells_of, trials_of
+from pepbench.check.run_check import How
 from pepbench.check.stopwatch import time_cells
 from pepbench.check.timing import RECORDED, p_not_slower, p_slower, repetitions_needed
 from pepbench.harness.cells import Cell
-from pepbench.harness.trial import Surroundings, run_trial
+from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.metrics import auc
 from pepbench.training import update
 
@@ -66,7 +66,7 @@ def logits_of(cell: Cell, seeds: int, l2_factor: float) -> Scores:
     training = first.training.model_copy(update={"l2": first.training.l2 * l2_factor})
     for seed in range(seeds):
         spec = first.model_copy(update={"seed": seed, "training": training})
-        predictions = run_trial(spec, Surroundings()).predictions
+        predictions = run_trial(spec, TrialContext()).predictions
         assert predictions is not None
         wide = predictions.astype(np.float64)
         lines.append(np.log(wide) - np.log1p(-wide))
@@ -159,7 +159,7 @@ def idle(rounds: int) -> None:
 def slow_steps(share: float) -> None:
     """Make every step's forward and backward pass longer by a share, by a loop of fixed length.
 
-    The probe sits in the optimiser's step, which must not be slowed with it. How long the loop is
+    The probe sits in the optimizer's step, which must not be slowed with it. How long the loop is
     follows from the quickest of the first passes, lest a disturbed one make it too long.
     """
     began, rounds, passes = 0.0, 0, [math.inf]

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from pepbench.data.command import number_of_rows
+from pepbench.data.adding import number_of_rows
 from pepbench.harness.environment import PeakMemory
 
 NUMBERS = 13

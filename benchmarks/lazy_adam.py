@@ -1,7 +1,7 @@
-"""Row-wise against dense optimisers: the suite's own equivalence test, on validation rows.
+"""Row-wise against dense optimizers: the suite's own equivalence test, on validation rows.
 
 ``python -m benchmarks.lazy_adam --datasets anime,synthetic --json``. The full table is trained with
-each optimiser and the same seeds; ``lazy-adam`` stands in for ``adam`` on large tables, so the two
+each optimizer and the same seeds; ``lazy-adam`` stands in for ``adam`` on large tables, so the two
 must be shown equivalent. A study of defaults is a choice, and choices read no test rows.
 """
 
@@ -19,12 +19,12 @@ from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
 from pepbench.method import PlainTable
 from pepbench.plan import Plan
-from pepbench.records import OptimiserKind
+from pepbench.records import OptimizerKind
 
-KINDS: tuple[OptimiserKind, ...] = ("adam", "lazy-adam")
+KINDS: tuple[OptimizerKind, ...] = ("adam", "lazy-adam")
 
 
-def trained(name: str, kind: OptimiserKind, seeds: int) -> dict[str, Any]:
+def trained(name: str, kind: OptimizerKind, seeds: int) -> dict[str, Any]:
     """Scores (seeds, n) on the validation rows, and how long the trainings took."""
     splits, plan = open_dataset(name), Plan(optimizer=kind)
     scores, epochs = [], []

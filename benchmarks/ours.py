@@ -16,7 +16,7 @@ from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_s
 from pepbench.method import Embedding, MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP
 from pepbench.plan import Plan
-from pepbench.records import OptimiserKind
+from pepbench.records import OptimizerKind
 from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.row_adam import RowAdam
 from pepbench.training.task import TrialTask
@@ -32,7 +32,7 @@ MOST = 1_000_000
 """Features up to which everything is timed; above, full table, fast search and validation."""
 
 BEGINNING = 1000
-"""Steps that an optimiser by the row is taken to have made before it is timed. In its first 128 it
+"""Steps that an optimizer by the row is taken to have made before it is timed. In its first 128 it
 makes the decay of untouched rows good one step at a time, which a training soon has behind it."""
 AGEING_STEPS, AGEING_ROWS = 220, 64
 """Steps on a few rows that follow, in which every row of the table is swept once, so that rows are
@@ -51,36 +51,36 @@ def new_task(problem: Problem, backbone: str, n_rows: int | None = None) -> Tria
 
 
 def trains_by_row(problem: Problem) -> bool:
-    """Whether the suite's choice for a full table of this size is an optimiser by the row."""
+    """Whether the suite's choice for a full table of this size is an optimizer by the row."""
     task = new_task(problem, "fm")
     model = task.model(PlainTable(problem.fields.n_features, problem.size.dim))
-    return not isinstance(task.optimiser(model), torch.optim.Adam)
+    return not isinstance(task.optimizer(model), torch.optim.Adam)
 
 
 def training_steps(
     problem: Problem,
     backbone: str,
     table: Embedding,
-    kind: OptimiserKind | None = None,
+    kind: OptimizerKind | None = None,
     look: Callable[[], object] = lambda: None,
 ) -> Iterator[int]:
     """Train ``table`` without end and ``look`` after each step; yields the samples of each.
 
-    An optimiser by the row is brought to its lasting state first.
+    An optimizer by the row is brought to its lasting state first.
     """
     task = new_task(problem, backbone)
     model = task.model(table)
     if isinstance(table, ThresholdedTable):
-        optimiser = PEP().optimiser(task, model, table.thresholds, kind or "auto")
+        optimizer = PEP().optimizer(task, model, table.thresholds, kind or "auto")
     else:
-        optimiser = task.optimiser(model, kind=kind)
-    if not isinstance(optimiser, torch.optim.Adam):
-        _skip_beginning(optimiser)
+        optimizer = task.optimizer(model, kind=kind)
+    if not isinstance(optimizer, torch.optim.Adam):
+        _skip_beginning(optimizer)
         ageing = new_task(problem, backbone, AGEING_ROWS)
-        for _ in islice(ageing.steps(model, optimiser), AGEING_STEPS):
+        for _ in islice(ageing.steps(model, optimizer), AGEING_STEPS):
             look()
     before = task.samples
-    for _ in task.steps(model, optimiser):
+    for _ in task.steps(model, optimizer):
         look()
         yield task.samples - before
         before = task.samples
@@ -111,7 +111,7 @@ def contenders(problem: Problem, backbone: str) -> dict[str, Iterator[int]]:
         return ThresholdedTable(xavier_uniform(n_features, dim), thresholds)
 
     steps = {UNIFORM: training_steps(problem, backbone, plain())}
-    for kind in get_args(OptimiserKind):
+    for kind in get_args(OptimizerKind):
         if "adagrad" in kind:
             steps[f"{UNIFORM} {kind}"] = training_steps(problem, backbone, plain(), kind)
     if backbone == "fm" and n_features <= MOST:
@@ -130,8 +130,8 @@ def _count_all_of(table: ThresholdedTable) -> Callable[[], object]:
     return lambda: torch.count_nonzero(table.table_in_use).item()
 
 
-def _skip_beginning(optimiser: torch.optim.Optimizer) -> None:
-    for state in getattr(optimiser, "rows", {}).values():
+def _skip_beginning(optimizer: torch.optim.Optimizer) -> None:
+    for state in getattr(optimizer, "rows", {}).values():
         if isinstance(state, RowAdam):
             state.step_number = BEGINNING
             state._last.fill(BEGINNING)

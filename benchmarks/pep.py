@@ -24,7 +24,7 @@ from benchmarks.timing import interleaved
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Splits
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
-from pepbench.method import Embedding, OptimiserKind, PlainTable, xavier_uniform
+from pepbench.method import Embedding, OptimizerKind, PlainTable, xavier_uniform
 from pepbench.plan import Plan
 from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.task import TrialTask
@@ -57,7 +57,7 @@ class PlainPEP(nn.Module):
 def plain_steps(splits: Splits, plan: Plan) -> Callable[[], int]:
     """A piece of work of the transcription."""
     model = PlainPEP(splits.fields.n_features, plan.dim)
-    optimiser = torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         model.parameters(), lr=DEFAULT_LEARNING_RATE, weight_decay=DEFAULT_L2
     )
     criterion = nn.BCEWithLogitsLoss()
@@ -70,14 +70,14 @@ def plain_steps(splits: Splits, plan: Plan) -> Callable[[], int]:
         batches = [order[k : k + plan.batch_size] for k in range(0, len(order), plan.batch_size)]
         for step in range(STEPS):
             rows = batches[step % len(batches)]
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = criterion(
                 model(torch.from_numpy(ids[rows].astype(np.int64))),
                 torch.from_numpy(labels[rows]).float(),
             )
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-            optimiser.step()
+            optimizer.step()
             with torch.no_grad():
                 torch.count_nonzero(model.sparse_table()).item()
             samples += len(rows)
@@ -90,7 +90,7 @@ def suite_steps(
     splits: Splits,
     plan: Plan,
     table: Embedding,
-    kind: OptimiserKind = "auto",
+    kind: OptimizerKind = "auto",
     look: Callable[[], object] = lambda: None,
 ) -> Callable[[], int]:
     """A piece of work of the suite's training with ``table``; ``look`` follows each step."""
@@ -99,7 +99,7 @@ def suite_steps(
         splits.fields, plan.dim, splits.train, splits.validation, FM(), settings, seed=0
     )
     model = task.model(table)
-    steps = task.steps(model, task.optimiser(model, kind=kind))
+    steps = task.steps(model, task.optimizer(model, kind=kind))
 
     def work() -> int:
         before = task.samples

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 from pepbench.thresholded import ThresholdedTable, Thresholds
 
 SHOWN = (-4.0, -1.0, 0.0)

@@ -12,8 +12,8 @@ import torch
 
 from pepbench.backbones.deepfm import DeepFM
 from pepbench.data.splits import Rows
-from pepbench.fields import Fields
 from pepbench.method import Batch
+from pepbench.tables.fields import Fields
 
 ZIPF = 1.1
 BATCHES = 40

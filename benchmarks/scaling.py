@@ -24,14 +24,14 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import Cell, expand
-from pepbench.harness.claims import Claims
 from pepbench.harness.environment import environment
 from pepbench.harness.executors import Call, Settings
 from pepbench.harness.executors.calls import Answer, Answered
-from pepbench.harness.progress import progress_on
 from pepbench.harness.run import run_cells
-from pepbench.harness.trial import Outcome, Surroundings
-from pepbench.harness.tuning import stand_in
+from pepbench.harness.status.progress import progress_on
+from pepbench.harness.trial import Outcome, TrialContext
+from pepbench.harness.trial_locks import TrialLocks
+from pepbench.harness.tuning.study import stand_in
 from pepbench.plan import Plan
 from pepbench.records import (
     EpochRecord,
@@ -135,13 +135,13 @@ def coordinate(trials: int, workers: int) -> dict[str, float]:
             done(cell, record, reused)
 
         progress.trial_done = counted  # type: ignore[method-assign]
-        with Claims(folder / "claims") as claims:
+        with TrialLocks(folder / "claims") as claims:
             wall, cpu = time.perf_counter(), time.process_time()
             tally = run_cells(
                 cells,
                 store,
                 progress,
-                Surroundings(),
+                TrialContext(),
                 Settings(jobs=workers),
                 lambda: SleepingPool(workers),
                 claims,

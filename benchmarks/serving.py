@@ -33,12 +33,12 @@ from tabulate import tabulate
 
 from benchmarks.methods import fixed_shapes, method_named
 from benchmarks.problem import Problem, Size, zipf_problem
-from pepbench.embedding import Embedding, MaskedTable, xavier_uniform
 from pepbench.errors import Infeasible
 from pepbench.export.writing import write_export
-from pepbench.fields import Fields
-from pepbench.quantised import SCHEMES, QuantisedTable
 from pepbench.serve import ServedTable, load
+from pepbench.tables.embedding import Embedding, MaskedTable, xavier_uniform
+from pepbench.tables.fields import Fields
+from pepbench.tables.quantised import SCHEMES, QuantisedTable
 
 DIM, FIELDS, ROWS = 16, 39, 1000
 SHARES = (0.1, 0.01)

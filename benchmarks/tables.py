@@ -102,7 +102,7 @@ def _bounds(document: dict[str, Any]) -> list[dict[str, str]]:
                 "features": short(result["features"]),
                 "threads": str(threads),
                 "GB/s": f"{document['bandwidth'][str(threads)] / 1e9:.1f}",
-                "optimiser": bound["optimiser"],
+                "optimizer": bound["optimizer"],
                 "distinct features of a batch": f"{bound['distinct_features']:,}",
                 "MB a step": f"{bound['bytes_of_step'] / 1e6:.2f}",
                 "bound, samples/s": f"{_rounded(bound['samples_per_second']):,}",

@@ -81,7 +81,7 @@ def bound_of(problem: Problem) -> dict[str, Any]:
     """What a step of the factorisation machine on a full table must move."""
     dense = not ours.trains_by_row(problem)
     return {
-        "optimiser": "dense Adam" if dense else "Adam by the row",
+        "optimizer": "dense Adam" if dense else "Adam by the row",
         "distinct_features": round(problem.distinct_features),
         "bytes_of_step": round(bytes_of_step(problem, dense)),
     }

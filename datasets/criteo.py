@@ -14,7 +14,7 @@ from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
 from pepbench.data.delimited import Chunk, read_chunks
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.lines import first_line
+from pepbench.data.line_blocks import first_line
 from pepbench.data.sources import one_file
 
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pepbench.data.dataset import Block, Dataset, Download
 from pepbench.data.delimited import Chunk
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.lines import readable
+from pepbench.data.line_blocks import readable
 from pepbench.data.parsing import Fault, Form
 from pepbench.errors import DataError
 

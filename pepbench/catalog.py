@@ -33,7 +33,7 @@ _ROOMS: dict[Kind, str] = {
     "dataset": "pepbench.datasets",
 }
 _SUBJECT = "pepbench.pep"
-_SUFFIXES = "pepbench.quantised"
+_SUFFIXES = "pepbench.tables.quantised"
 
 
 def kind_of_plural(plural: str) -> Kind:
@@ -91,7 +91,7 @@ class Catalog:
         """The class of a component; raises :class:`PlanError` for unknown names.
 
         ``method+int8`` is a method whose result is rounded after training; see
-        :mod:`pepbench.quantised`.
+        :mod:`pepbench.tables.quantised`.
         """
         if kind == "method" and "+" in name:
             base, suffix = name.rsplit("+", 1)

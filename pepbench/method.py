@@ -11,7 +11,7 @@ A method is a frozen dataclass whose fields are its hyper-parameters (see
 * **Train, select, train again** (magnitude, sseds, autosrh's last step): :meth:`Task.train`,
   choose, :meth:`Task.train`. ``sseds`` takes its saliencies from :meth:`Task.batches` and
   :meth:`Task.loss`.
-* **Bi-level** (darts, autosrh): ``task.steps(model, optimiser=weights)`` and
+* **Bi-level** (darts, autosrh): ``task.steps(model, optimizer=weights)`` and
   ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
 * **Whatever shrinks during its search** tells how far it is by :meth:`Task.kept`.
@@ -39,7 +39,9 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.component import Between, Component, OneOf, Value
-from pepbench.embedding import (
+from pepbench.errors import Infeasible
+from pepbench.records import OptimizerKind
+from pepbench.tables.embedding import (
     ComposedVectors,
     Embedding,
     MaskedTable,
@@ -49,11 +51,9 @@ from pepbench.embedding import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.errors import Infeasible
-from pepbench.fields import Fields
-from pepbench.layout import Layout
-from pepbench.records import OptimiserKind
-from pepbench.rows import RowTable, View, distinct, view_of
+from pepbench.tables.fields import Fields
+from pepbench.tables.layout import Layout
+from pepbench.tables.rows import RowTable, View, distinct, view_of
 
 __all__ = [
     "Batch",
@@ -70,7 +70,7 @@ __all__ = [
     "Method",
     "Model",
     "OneOf",
-    "OptimiserKind",
+    "OptimizerKind",
     "Part",
     "PlainTable",
     "RowTable",
@@ -193,14 +193,14 @@ class Task(ABC):
         """Join ``embedding`` to a newly initialised backbone of width ``embedding.dim``."""
 
     @abstractmethod
-    def optimiser(
+    def optimizer(
         self,
         model: nn.Module,
         rates: Factors | None = None,
         decays: Factors | None = None,
-        kind: OptimiserKind | None = None,
+        kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
-        """The plan's optimiser, with the trial's learning rate and L2, on every parameter.
+        """The plan's optimizer, with the trial's learning rate and L2, on every parameter.
 
         Parameters
         ----------
@@ -213,14 +213,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def flush(self, optimiser: torch.optim.Optimizer) -> None:
-        """Bring tables up to date that ``optimiser`` treats lazily, before reading them whole."""
+    def flush(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring tables up to date that ``optimizer`` treats lazily, before reading them whole."""
 
     @abstractmethod
     def steps(
         self,
         model: Model,
-        optimiser: torch.optim.Optimizer | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
         part: Part = "train",
     ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item; leave the loop to stop.
@@ -288,7 +288,7 @@ class Task(ABC):
             Updates of the table until then, never less than before.
         count
             Gives the parameters left; it must change nothing, and read no table afresh that the
-            optimiser treats lazily (no :meth:`flush`).
+            optimizer treats lazily (no :meth:`flush`).
         """
 
     @abstractmethod

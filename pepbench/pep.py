@@ -19,7 +19,7 @@ from pepbench.method import (
     Method,
     Model,
     OneOf,
-    OptimiserKind,
+    OptimizerKind,
     Task,
     Value,
     largest_entries,
@@ -207,12 +207,12 @@ class PEP(Method):
         """Whether an overshot budget is topped up."""
         return self.exact and self.mode != "reference"
 
-    def optimiser(
-        self, task: Task, model: Model, thresholds: Thresholds, kind: OptimiserKind
+    def optimizer(
+        self, task: Task, model: Model, thresholds: Thresholds, kind: OptimizerKind
     ) -> Optimizer:
         """One Adam for values and thresholds, the thresholds with their own rate and L2."""
         rates = {thresholds.raw: self.threshold_rate}
-        return task.optimiser(model, rates, {thresholds.raw: self.threshold_l2}, kind)
+        return task.optimizer(model, rates, {thresholds.raw: self.threshold_l2}, kind)
 
 
 class DenseSearch:
@@ -233,9 +233,9 @@ class DenseSearch:
         """Stop after each step to be looked at."""
         method, raw = self.method, self.pruned.thresholds.raw
         model = self.task.model(self.pruned)
-        optimiser = method.optimiser(self.task, model, self.pruned.thresholds, "adam")
+        optimizer = method.optimizer(self.task, model, self.pruned.thresholds, "adam")
         raw.requires_grad_(method.warmup_steps == 0)
-        for step in self.task.steps(model, optimiser):
+        for step in self.task.steps(model, optimizer):
             raw.requires_grad_(step.number >= method.warmup_steps)
             # The table that this step used is the state after one update less.
             self._previous, self._table = self._table, self.pruned.table_in_use
@@ -268,23 +268,23 @@ class DenseSearch:
 class RowSearch:
     """The same search at a cost that depends on the batch, not on the table.
 
-    Only rows that a batch needs are thresholded and updated; what L2 does to the others is made
-    good later (:class:`~pepbench.rows.RowAdam`). The count is kept by the row and is at most a
-    sweep old; the whole table is counted when it says that a budget is met.
+    Only rows that a batch needs are thresholded and updated; what L2 does to the others is applied
+    lazily (:class:`~pepbench.training.row_adam.RowAdam`). The count is kept by the row and is at
+    most a sweep old; the whole table is counted when it says that a budget is met.
     """
 
     def __init__(self, method: PEP, task: Task, pruned: ThresholdedTable) -> None:
         self.method, self.task, self.pruned = method, task, pruned
         self.updates = 0
-        self._optimiser: Optimizer | None = None
+        self._optimizer: Optimizer | None = None
 
     def moments(self) -> Iterator[None]:
         """Stop after each step to be looked at."""
         method, raw = self.method, self.pruned.thresholds.raw
         model = self.task.model(self.pruned)
-        self._optimiser = method.optimiser(self.task, model, self.pruned.thresholds, "lazy-adam")
+        self._optimizer = method.optimizer(self.task, model, self.pruned.thresholds, "lazy-adam")
         raw.requires_grad_(method.warmup_steps == 0)
-        for step in self.task.steps(model, self._optimiser):
+        for step in self.task.steps(model, self._optimizer):
             raw.requires_grad_(step.number >= method.warmup_steps)
             self.pruned.count_swept_rows()
             self.updates = step.number
@@ -296,8 +296,8 @@ class RowSearch:
 
     def count(self) -> int:
         """Non-zeros after ``updates`` updates."""
-        if self._optimiser is not None:
-            self.task.flush(self._optimiser)
+        if self._optimizer is not None:
+            self.task.flush(self._optimizer)
         self.pruned.count_all_rows()
         return self.pruned.count
 

@@ -23,7 +23,7 @@ from pydantic import (
 
 from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimiserKind, Precision, PrunerKind
+from pepbench.records import OptimizerKind, Precision, PrunerKind
 from pepbench.units import parse_seconds
 
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
@@ -169,7 +169,7 @@ class Plan(_Model):
     """Rows of a training step."""
     clip: float = Field(100.0, gt=0)
     """Largest Euclidean norm of a gradient."""
-    optimizer: OptimiserKind = "auto"
+    optimizer: OptimizerKind = "auto"
     """`adam`, `adagrad`, by the row `lazy-adam`, `row-adagrad`; `auto`: Adam, by the row for large
     tables."""
     precision: Precision = "float32"

@@ -81,9 +81,9 @@ def pepbench_check(request: pytest.FixtureRequest) -> PepbenchCheck:
         time: Literal["auto", "always", "never"] = "never",
         time_margin: float = 0.10,
     ) -> Checked | None:
-        from pepbench.check.command import How, check, record
         from pepbench.check.findings import Tolerance
         from pepbench.check.output import as_markdown
+        from pepbench.check.run_check import How, check, record
         from pepbench.errors import PepbenchError
 
         path = folder / baseline

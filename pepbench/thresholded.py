@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench import kernels
-from pepbench.embedding import Embedding, lookup, to_numpy
-from pepbench.fields import Fields
-from pepbench.layout import Layout, Masked
-from pepbench.rows import RowTable, View, swept_rows, view_of
+from pepbench.tables import kernels
+from pepbench.tables.embedding import Embedding, lookup, to_numpy
+from pepbench.tables.fields import Fields
+from pepbench.tables.layout import Layout, Masked
+from pepbench.tables.rows import RowTable, View, swept_rows, view_of
 
 
 class Thresholds(nn.Module):
@@ -145,7 +145,7 @@ class ThresholdedTable(Embedding):
 
     @torch.no_grad()
     def count_swept_rows(self) -> None:
-        """Count the rows again that the optimiser has just brought up to date."""
+        """Count the rows again that the optimizer has just brought up to date."""
         swept = swept_rows(self.values)
         rows = torch.arange(swept.start, swept.stop)
         values = self.values[swept]

@@ -13,27 +13,27 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
+from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
-from pepbench.harness.estimate import (
+from pepbench.harness.executors import Settings, open_pool
+from pepbench.harness.run import run_cells
+from pepbench.harness.run_folder import Shard, claimed_folder
+from pepbench.harness.status.live_files import LIVE_FOLDER
+from pepbench.harness.status.progress import progress_on
+from pepbench.harness.status.status_file import status_document, status_view, watch_status
+from pepbench.harness.test_facts import keep_facts
+from pepbench.harness.time_estimate import (
     START_SECONDS,
     CellEstimate,
     Estimate,
     estimate,
     readable_records,
 )
-from pepbench.harness.executors import Settings, open_pool
-from pepbench.harness.folder import Shard, claimed_folder
-from pepbench.harness.live import LIVE_FOLDER
-from pepbench.harness.programs import Tally
-from pepbench.harness.progress import progress_on
-from pepbench.harness.recovery import keep_facts
-from pepbench.harness.run import run_cells
-from pepbench.harness.status import status_document, status_view, watch_status
-from pepbench.harness.trial import Surroundings
+from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
-from pepbench.report.command import report
+from pepbench.report.show import report
 from pepbench.units import duration
 
 RUNS = Path("runs")
@@ -107,7 +107,7 @@ def _run_missing(plan: Plan, where: Where, stderr: Console, quiet: bool, verbose
             cells,
             store,
             progress,
-            Surroundings(where.plugins, where.settings.threads, live),
+            TrialContext(where.plugins, where.settings.threads, live),
             where.settings,
             lambda: open_pool(where.executor, where.settings),
             claims,

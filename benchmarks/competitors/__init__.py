@@ -26,7 +26,7 @@ class Competitor:
 
     name: str
     steps: Callable[[Problem, Backbone], Iterator[int]]
-    """Builds model and optimiser, and gives steps without end, each its number of samples."""
+    """Builds model and optimizer, and gives steps without end, each its number of samples."""
     backbones: tuple[Backbone, ...] = BACKBONES
     most_features: int = 1_000_000
     """Above, a step takes seconds or memory runs out."""

@@ -54,15 +54,15 @@ class PlainModel(nn.Module):
         return self.head(self.vectors(ids), self.linear(ids).sum(1).squeeze(1))
 
 
-def steps_of(model: nn.Module, optimisers: list[Optimizer], problem: Problem) -> Iterator[int]:
+def steps_of(model: nn.Module, optimizers: list[Optimizer], problem: Problem) -> Iterator[int]:
     """Train without end; yields the samples of each step."""
     criterion = nn.BCEWithLogitsLoss()
     for batch in problem.batches():
-        for optimiser in optimisers:
-            optimiser.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         criterion(model(batch.ids), batch.labels).backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.step()
         yield len(batch.labels)
 
 

@@ -32,8 +32,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.analysis.lines import IN_MEMORY, Lines, processors
 from pepbench.analysis.placements import Classes, Counts, Floats, classes_of, counted
+from pepbench.analysis.score_matrix import IN_MEMORY, Lines, processors
 from pepbench.errors import PepbenchError
 
 Unit = Literal["rows", "users"]
@@ -118,7 +118,7 @@ def measure(
     users
         (n,): a number for each row, the same for rows of one user. None if rows are independent.
     in_memory
-        As :class:`~pepbench.analysis.lines.Lines`.
+        As :class:`~pepbench.analysis.score_matrix.Lines`.
     log_loss
         Whether to measure it, too.
 

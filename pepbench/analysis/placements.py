@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pepbench.errors import PepbenchError
-from pepbench.kernels import compiled
+from pepbench.tables.kernels import compiled
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.uint32]

@@ -1,7 +1,7 @@
 """Tests of one mean or one difference, and what is concluded from a family of them.
 
 The estimates and their variance are those of :mod:`pepbench.analysis.contrasts`, the distribution
-they are referred to that of :mod:`pepbench.analysis.reference`.
+they are referred to that of :mod:`pepbench.analysis.null_distribution`.
 
 References
 ----------

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.component import Component
-from pepbench.fields import Fields
-from pepbench.rows import RowTable, View, view_of
+from pepbench.tables.fields import Fields
+from pepbench.tables.rows import RowTable, View, view_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.mlp import linear, mlp, weighted_sum
 from pepbench.component import Between, OneOf
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.fm import pairwise_products
 from pepbench.backbones.mlp import tower
 from pepbench.component import Between
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 
 @dataclass(frozen=True)

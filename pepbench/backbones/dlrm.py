@@ -12,7 +12,7 @@ from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.lr import LRModule
 from pepbench.backbones.mlp import halving, tower
 from pepbench.component import Between, OneOf
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 
 @dataclass(frozen=True)

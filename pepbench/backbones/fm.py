@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pepbench import kernels
 from pepbench.backbones.backbone import Backbone, FirstOrder
-from pepbench.fields import Fields
-from pepbench.rows import View, view_of
+from pepbench.tables import kernels
+from pepbench.tables.fields import Fields
+from pepbench.tables.rows import View, view_of
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone, FirstOrder
-from pepbench.fields import Fields
-from pepbench.rows import View
+from pepbench.tables.fields import Fields
+from pepbench.tables.rows import View
 
 
 @dataclass(frozen=True)

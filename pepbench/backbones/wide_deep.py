@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.mlp import halving, tower
 from pepbench.component import Between
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class WideDeep(Backbone):
     Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016, arXiv 1606.07792,
     eq. 2–3; layers of 1024, 512 and 256 as in figure 4. The wide part has the features themselves,
     not the products of features that the authors chose by hand for their data (eq. 1); both parts
-    are trained by the suite's optimiser, where the paper has FTRL and AdaGrad.
+    are trained by the suite's optimizer, where the paper has FTRL and AdaGrad.
     """
 
     name = "wide_deep"

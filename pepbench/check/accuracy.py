@@ -26,7 +26,7 @@ from pepbench.check.baseline import CellFigures, Ranks
 from pepbench.check.plan import trials_of
 from pepbench.harness.cells import Cell
 from pepbench.harness.executors import Call, Settings, open_pool
-from pepbench.harness.trial import Outcome, Surroundings, run_trial
+from pepbench.harness.trial import Outcome, TrialContext, run_trial
 from pepbench.records import TrialSpec
 
 AccuracyVerdict = Literal["identical", "non-inferior", "undecided", "worse"]
@@ -54,7 +54,7 @@ class Loss:
 
 def measure_accuracy(
     cells: Sequence[Cell],
-    surroundings: Surroundings,
+    surroundings: TrialContext,
     jobs: int,
     progress: Callable[[int, int], None],
 ) -> list[CellFigures]:
@@ -74,7 +74,7 @@ def measure_accuracy(
 
 def _run_all(
     specs: Sequence[TrialSpec],
-    surroundings: Surroundings,
+    surroundings: TrialContext,
     jobs: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Outcome]:

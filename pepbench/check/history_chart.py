@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pepbench.check.output import common_start
-from pepbench.report.style import GREY, styled
+from pepbench.report.charts.style import GREY, styled
 
 ALARM, CALM = "#D55E00", "#0072B2"
 PHASES = (CALM, "#009E73", "#CC79A7", "#56B4E9")

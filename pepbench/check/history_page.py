@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from pepbench.check.history import read_history
 from pepbench.check.history_chart import history_chart
 from pepbench.records import write_atomically
-from pepbench.report.style import png_bytes, svg_bytes
+from pepbench.report.charts.style import png_bytes, svg_bytes
 
 PAGE = "history.html"
 

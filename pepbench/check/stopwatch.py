@@ -28,7 +28,7 @@ from pepbench.harness.cells import Cell
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
-from pepbench.records import OptimiserKind, TrialSpec
+from pepbench.records import OptimizerKind, TrialSpec
 from pepbench.training.allocation import keep_freed_memory
 from pepbench.training.denormals import flushed_denormals
 from pepbench.training.task import TrialTask
@@ -163,17 +163,17 @@ class TimedTask(TrialTask):
         )
         self._probe = probe
 
-    def optimiser(
+    def optimizer(
         self,
         model: nn.Module,
         rates: Factors | None = None,
         decays: Factors | None = None,
-        kind: OptimiserKind | None = None,
+        kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
         """As the harness's, with the probe after each step."""
-        optimiser = super().optimiser(model, rates, decays, kind)
-        optimiser.register_step_post_hook(lambda *_: self._probe.after_step(self.clock.running))
-        return optimiser
+        optimizer = super().optimizer(model, rates, decays, kind)
+        optimizer.register_step_post_hook(lambda *_: self._probe.after_step(self.clock.running))
+        return optimizer
 
 
 def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, float]]:

@@ -78,7 +78,7 @@ def check(
 
     Exit code 1 if something is shown to have got worse, by a test that allows for chance.
     """
-    from pepbench.check import command
+    from pepbench.check import run_check as command
     from pepbench.check.findings import Tolerance
     from pepbench.errors import PlanError
 

@@ -78,6 +78,6 @@ def check_method(
     Says of each rule whether it is kept and, if not, why and what to do. Exit code 1 if one is
     broken.
     """
-    from pepbench.contract.command import check_methods
+    from pepbench.contract.check_methods import check_methods
 
     return check_methods(file, tuple(method or ()), as_json)

@@ -77,7 +77,7 @@ def data_add(
 ) -> None:
     """Read a data set's raw files, encode them and keep them in the cache."""
     from pepbench.catalog import Catalog
-    from pepbench.data import command
+    from pepbench.data import adding as command
     from pepbench.data.manage import describe
     from pepbench.report.cards import description
 
@@ -119,7 +119,7 @@ def data_fetch(
 ) -> None:
     """Download a data set's raw files, check them, and add it. Its licence is shown first."""
     from pepbench.catalog import Catalog
-    from pepbench.data import command
+    from pepbench.data import adding as command
     from pepbench.data.fetch import fetch
 
     dataset = _dataset(name, plugin)

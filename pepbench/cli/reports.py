@@ -61,7 +61,7 @@ def report(
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
-    from pepbench.report import command
+    from pepbench.report import show as command
 
     if history is not None:
         from pepbench.check.history_page import report_history
@@ -101,7 +101,7 @@ def compare(
 
     Exit code 1 if a pair could not be compared.
     """
-    from pepbench.report import command
+    from pepbench.report import show as command
 
     return command.compare(
         folders,
@@ -154,14 +154,14 @@ def leaderboard(
     Each NAME/plan.toml below the results is a leaderboard. The same command again continues where
     it was interrupted. Exit code 1 if cells failed, or if --verify finds a difference.
     """
-    from pepbench.leaderboards import command
+    from pepbench.leaderboards import regenerate as command
     from pepbench.leaderboards.boards import results_folder
 
     if verify + overall + tables_only > 1 or (overall and names):
         raise PlanError(
             "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
         )
-    places = command.Places(
+    places = command.BoardOptions(
         results_folder(results), work, jobs or len(os.sched_getaffinity(0)), threads
     )
     if verify:

@@ -199,9 +199,9 @@ def run(
 
     start_seconds = time.perf_counter() - began
     from pepbench.harness.environment import cuda_devices
-    from pepbench.harness.estimate import START_SECONDS
     from pepbench.harness.executors import Limits, Settings
-    from pepbench.harness.folder import Shard
+    from pepbench.harness.run_folder import Shard
+    from pepbench.harness.time_estimate import START_SECONDS
     from pepbench.units import parse_bytes, parse_seconds
 
     settings = Settings(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pepbench.contract.toy import DIM, Toy, every_feature
 from pepbench.errors import Infeasible
-from pepbench.harness.promises import BrokenContract
+from pepbench.harness.fit_checks import BrokenContract
 from pepbench.harness.trial import describe_failure
 from pepbench.method import Embedding, Fitted, Layout, Method
 from pepbench.training.task import TrialTask

@@ -1,9 +1,9 @@
 """All rules of the contract, in the order in which they are checked.
 
 A check takes a :class:`~pepbench.contract.candidate.Candidate` and returns if the rule is kept,
-raises :class:`~pepbench.harness.promises.BrokenContract` with what is wrong and what to do if it is
-not, or :class:`~pepbench.contract.candidate.NotApplicable`. The first line of its docstring is the
-rule, as users read it.
+raises :class:`~pepbench.harness.fit_checks.BrokenContract` with what is wrong and what to do if it
+is not, or :class:`~pepbench.contract.candidate.NotApplicable`. The first line of its docstring is
+the rule, as users read it.
 
 That a method does not see test rows needs no check: a :class:`~pepbench.method.Task` has none.
 """

@@ -16,7 +16,7 @@ from pepbench.catalog import Catalog
 from pepbench.component import Value
 from pepbench.contract.candidate import Candidate
 from pepbench.contract.toy import make_toy
-from pepbench.harness.promises import BrokenContract
+from pepbench.harness.fit_checks import BrokenContract
 from pepbench.method import Method
 
 

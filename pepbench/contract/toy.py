@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pepbench.backbones.backbone import Backbone
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
-from pepbench.fields import Fields
 from pepbench.records import TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training.task import TrialTask
 
 CARDINALITIES = (12, 40, 5, 30)

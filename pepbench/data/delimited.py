@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.data.encoding import log_squared
-from pepbench.data.lines import BLOCK_BYTES, first_line, line_blocks
+from pepbench.data.integer_columns import bucketed_counts, whole_numbers_of
+from pepbench.data.line_blocks import BLOCK_BYTES, first_line, line_blocks
 from pepbench.data.parsing import Fault, Form
 from pepbench.data.pipeline import ordered_map
 from pepbench.data.text import Column, TextColumn
 from pepbench.data.tokens import dictionary_column
-from pepbench.data.whole import bucketed_counts, whole_numbers_of
 from pepbench.errors import DataError
 
 

@@ -19,8 +19,8 @@ import requests
 from pepbench.data.arrays import file_digest
 from pepbench.data.cache import cache_root, locked
 from pepbench.data.dataset import Dataset, Download
-from pepbench.data.estimate import in_words
 from pepbench.data.progress import progress_line
+from pepbench.data.size_estimate import in_words
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
 

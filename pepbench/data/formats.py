@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pepbench.data.delimited import Chunk, header_of, read_chunks
-from pepbench.data.lines import first_line, readable
+from pepbench.data.line_blocks import first_line, readable
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 16

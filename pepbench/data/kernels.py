@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.prefetch import prefetch
+from pepbench.tables.prefetch import prefetch
 
 compiled = numba.njit(cache=True, nogil=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.data.text import WORD, compiled, key_of, scattered
-from pepbench.prefetch import prefetch
+from pepbench.tables.prefetch import prefetch
 
 GROUP = 32
 """Texts looked up at a time."""

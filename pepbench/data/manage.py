@@ -11,9 +11,9 @@ import numpy as np
 from pepbench.data.build import Progress, write_table
 from pepbench.data.cache import building, cache_root, locked, table_folder
 from pepbench.data.dataset import Dataset
-from pepbench.data.estimate import FULL_DISK, estimated_rows, in_words, table_bytes
 from pepbench.data.leakage import known_share, user_column
 from pepbench.data.ranges import check_ranges
+from pepbench.data.size_estimate import FULL_DISK, estimated_rows, in_words, table_bytes
 from pepbench.data.sources import digests_of
 from pepbench.data.splits import kept_splits, open_splits, verify_splits
 from pepbench.data.statistics import SHARES, coverage, curve, gini, zipf_exponent

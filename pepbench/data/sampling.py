@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pepbench.data.dataset import Block, Dataset
-from pepbench.data.dealing import sample_of_rows
+from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.text import TextColumn
 from pepbench.errors import DataError
 

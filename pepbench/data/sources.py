@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pepbench.data.arrays import file_digest
-from pepbench.data.lines import readable
+from pepbench.data.line_blocks import readable
 from pepbench.errors import DataError
 
 

@@ -28,17 +28,17 @@ from pepbench.data.arrays import (
     write_array,
 )
 from pepbench.data.cache import building, file_sizes, locked, wrong_sizes
-from pepbench.data.dealing import deal
-from pepbench.data.dealing import part_of_rows as part_of_rows
 from pepbench.data.encoding import group, interval_names
-from pepbench.data.estimate import FULL_DISK, in_words, table_bytes
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
 from pepbench.data.ranges import check_ranges, remember
+from pepbench.data.size_estimate import FULL_DISK, in_words, table_bytes
+from pepbench.data.split_schemes import deal
+from pepbench.data.split_schemes import part_of_rows as part_of_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
-from pepbench.fields import Fields
 from pepbench.records import write_atomically
+from pepbench.tables.fields import Fields
 
 PARTS = ("train", "validation", "test")
 FEWEST_ROWS = 10

@@ -13,7 +13,7 @@ _OPTIONS = ("dataset", "backbone", "method", "budget")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CellFilter:
     """What the user said about the run; None leaves it open."""
 
     dataset: str | None = None
@@ -31,7 +31,7 @@ class Choice:
     n_candidates: int
 
 
-def choose(records: Iterable[Record], wanted: Wanted) -> Choice:
+def choose(records: Iterable[Record], wanted: CellFilter) -> Choice:
     """The final run that fits; of several seeds the one with the best validation AUC.
 
     Never by the test AUC: the rows that judge a table must not choose it.
@@ -62,7 +62,7 @@ def choose(records: Iterable[Record], wanted: Wanted) -> Choice:
 
 
 def _matching_cells(
-    records: list[Record], wanted: Wanted
+    records: list[Record], wanted: CellFilter
 ) -> dict[tuple[str, str, str, str], list[Record]]:
     cells: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:

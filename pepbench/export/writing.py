@@ -15,9 +15,9 @@ from safetensors.numpy import save
 
 import pepbench
 from pepbench.errors import PepbenchError
-from pepbench.layout import Layout
 from pepbench.records import write_atomically
 from pepbench.serve.files import FORMAT, META_FILE, TABLE_FILE, VERSION
+from pepbench.tables.layout import Layout
 
 
 class ExportError(PepbenchError):
@@ -111,7 +111,7 @@ def stored_tensors(layout: Layout) -> dict[str, NDArray[np.generic]]:
     if layout.form is None:
         raise ExportError(
             f"layout {type(layout).__name__} has a lookup of its own, which files cannot hold; "
-            "let export() give one of the layouts in pepbench.layout"
+            "let export() give one of the layouts in pepbench.tables.layout"
         )
     tensors = {
         f"{name}.{part}": array

@@ -12,14 +12,14 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pepbench.harness.cell_scheduler import CellScheduler, Job
 from pepbench.harness.cells import Cell, family
-from pepbench.harness.claims import Claims
-from pepbench.harness.events import Progress
 from pepbench.harness.executors import Call, Pool, Settings
 from pepbench.harness.executors.calls import Answer
-from pepbench.harness.programs import Job, Programs
-from pepbench.harness.stopping import Stop
-from pepbench.harness.trial import Outcome, Surroundings, failed_record
+from pepbench.harness.interrupts import Stop
+from pepbench.harness.status.events import Progress
+from pepbench.harness.trial import Outcome, TrialContext, failed_record
+from pepbench.harness.trial_locks import TrialLocks
 from pepbench.records import Record, RecordStore, now
 
 WRITERS = 8
@@ -35,11 +35,11 @@ class Coordinator:
 
     store: RecordStore
     progress: Progress
-    programs: Programs
-    surroundings: Surroundings
+    programs: CellScheduler
+    surroundings: TrialContext
     settings: Settings
     open_pool: Callable[[], Pool]
-    claims: Claims
+    claims: TrialLocks
     stop: Stop
     began: datetime = field(default_factory=now)
     pool: Pool | None = None

@@ -19,11 +19,11 @@ from torch import nn
 
 import pepbench
 from pepbench.errors import PepbenchError, PlanError
-from pepbench.records import Environment, OptimiserKind, Precision
+from pepbench.records import Environment, OptimizerKind, Precision
 
 
 def check_device(
-    name: str, optimizer: OptimiserKind = "auto", precision: Precision = "float32"
+    name: str, optimizer: OptimizerKind = "auto", precision: Precision = "float32"
 ) -> None:
     """Raise :class:`PlanError` if this machine lacks the device, or it what the plan wants."""
     device = torch.device(name)
@@ -62,7 +62,7 @@ def cuda_devices(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def environment(threads: int) -> Environment:
-    """Surroundings of this process."""
+    """TrialContext of this process."""
     return Environment(
         python=platform.python_version(),
         torch=torch.__version__,
@@ -109,14 +109,14 @@ def calibration_seconds() -> float:
     torch.manual_seed(0)
     layer = nn.Linear(64, 64)
     rows = torch.randn(256, 64)
-    optimiser = torch.optim.Adam(layer.parameters())
+    optimizer = torch.optim.Adam(layer.parameters())
     rounds = []
     for _ in range(3):
         start = time.perf_counter()
         for _ in range(100):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             layer(rows).square().mean().backward()
-            optimiser.step()
+            optimizer.step()
         rounds.append(time.perf_counter() - start)
     torch.set_rng_state(state)
     return min(rounds)

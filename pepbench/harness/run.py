@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 import optuna
 
+from pepbench.harness.cell_scheduler import CellScheduler, Tally
 from pepbench.harness.cells import Cell
-from pepbench.harness.claims import Claims
 from pepbench.harness.coordinator import Coordinator
-from pepbench.harness.events import Progress
 from pepbench.harness.executors import Pool, Settings
-from pepbench.harness.journal import Journal
-from pepbench.harness.programs import Programs, Tally
-from pepbench.harness.stopping import stoppable
-from pepbench.harness.trial import Surroundings
+from pepbench.harness.interrupts import stoppable
+from pepbench.harness.status.events import Progress
+from pepbench.harness.trial import TrialContext
+from pepbench.harness.trial_locks import TrialLocks
+from pepbench.harness.tuning.journal import Journal
 from pepbench.records import RecordStore
 
 JOURNAL_FILE = "optuna-journal.log"
@@ -26,10 +26,10 @@ def run_cells(
     cells: Sequence[Cell],
     store: RecordStore,
     progress: Progress,
-    surroundings: Surroundings,
+    surroundings: TrialContext,
     settings: Settings,
     open_pool: Callable[[], Pool],
-    claims: Claims,
+    claims: TrialLocks,
     *,
     retry_failed: bool = True,
     journal: bool = True,
@@ -67,7 +67,7 @@ def run_cells(
     try:
         with stoppable(lambda: progress.warn(STOPPING)) as stop:
             copy = Journal(store.folder / JOURNAL_FILE) if journal else None
-            programs = Programs(
+            programs = CellScheduler(
                 store, progress, threads=settings.threads, retry_failed=retry_failed, journal=copy
             )
             Coordinator(

@@ -20,15 +20,15 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
 from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
-from pepbench.harness.live import live_file
-from pepbench.harness.promises import check_contract, learnt_widths
+from pepbench.harness.fit_checks import check_contract, learnt_widths
+from pepbench.harness.status.live_files import live_file
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
     ComponentSpec,
     EpochRecord,
     KeptRecord,
-    OptimiserKind,
+    OptimizerKind,
     PhaseSeconds,
     PruningSpec,
     Record,
@@ -45,7 +45,7 @@ from pepbench.training.watch import Moment, Watcher
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TrialContext:
     """What a worker must know that does not decide the result."""
 
     plugins: tuple[Path, ...] = ()
@@ -67,7 +67,7 @@ Keep = Callable[[Fitted, Splits], None]
 """Called with what a trial has fitted, once it has kept the contract."""
 
 
-def run_trial(spec: TrialSpec, surroundings: Surroundings, keep: Keep | None = None) -> Outcome:
+def run_trial(spec: TrialSpec, surroundings: TrialContext, keep: Keep | None = None) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
@@ -77,7 +77,7 @@ def run_trial(spec: TrialSpec, surroundings: Surroundings, keep: Keep | None = N
         return _fitted_alone(sitting, spec, surroundings.threads, keep)
 
 
-def run_trials(specs: Sequence[TrialSpec], surroundings: Surroundings) -> list[Outcome]:
+def run_trials(specs: Sequence[TrialSpec], surroundings: TrialContext) -> list[Outcome]:
     """The outcomes of trials that differ in their budgets alone, in order.
 
     Of several, those are fitted by one search that it leads to an end; the others each by itself.
@@ -107,7 +107,7 @@ class _Sitting:
 
 
 @contextmanager
-def _sitting(specs: Sequence[TrialSpec], surroundings: Surroundings) -> Iterator[_Sitting]:
+def _sitting(specs: Sequence[TrialSpec], surroundings: TrialContext) -> Iterator[_Sitting]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
@@ -150,7 +150,7 @@ def _fitted_alone(
         status, reason = "infeasible", str(error)
     except Pruned as stop:
         status, reason = "pruned", f"{stop} by the plan's pruner"
-        figures = _figures_of_pruned(stop, task.optimizer)
+        figures = _figures_of_pruned(stop, task.optimizer_used)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
     record = _record(sitting, spec, threads, status=status, reason=reason, **figures)
@@ -185,7 +185,7 @@ def _examined(sitting: _Sitting, spec: TrialSpec, fitted: Fitted) -> tuple[dict[
     """Check a fitted model; the figures of its record, and what is kept beside it."""
     splits, task = sitting.splits, sitting.task
     check_contract(fitted, spec.budget_parameters, splits.validation)
-    figures = _figures(fitted, task.optimizer)
+    figures = _figures(fitted, task.optimizer_used)
     if spec.role != "final":
         return figures, (None, None)
     stored = fitted.model.embedding.export()
@@ -274,12 +274,12 @@ def _never(epoch: int, auc: float) -> bool:  # noqa: ARG001
 
 def _rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     # Optuna takes as long to import as a small trial; workers without a pruner do without.
-    from pepbench.harness.pruning import should_stop
+    from pepbench.harness.tuning.trial_pruning import should_stop
 
     return should_stop(pruning)
 
 
-def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[str, Any]:
+def _figures_of_pruned(stop: Pruned, optimizer: OptimizerKind | None) -> dict[str, Any]:
     best = max(stop.curve, key=lambda point: point.auc)
     return {
         "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss),
@@ -288,7 +288,7 @@ def _figures_of_pruned(stop: Pruned, optimizer: OptimiserKind | None) -> dict[st
     }
 
 
-def _figures(fitted: Fitted, optimizer: OptimiserKind | None) -> dict[str, Any]:
+def _figures(fitted: Fitted, optimizer: OptimizerKind | None) -> dict[str, Any]:
     embedding = fitted.model.embedding
     return {
         "n_parameters": embedding.n_parameters(),

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pepbench.analysis.leaderboard import analyse, fronts
 from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
-from pepbench.leaderboards.packing import RECORDS_FILE, unpacked
+from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
 from pepbench.records import Record
 from pepbench.report.margin import margin_of
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
@@ -51,7 +51,7 @@ class Evidence:
     frame, comparisons
         As :class:`pepbench.analysis.leaderboard.Analysis` describes them.
     widths
-        The frame of :class:`pepbench.analysis.recovery.Recovery`.
+        The frame of :class:`pepbench.analysis.width_recovery.Recovery`.
     pictures
         Names of the pictures of learnt widths.
     margin

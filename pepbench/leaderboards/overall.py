@@ -9,11 +9,11 @@ import pandas as pd
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
 from pepbench.budget import Budget
+from pepbench.leaderboards.board_summary import markdown, worker_seconds
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, margins
-from pepbench.leaderboards.summary import markdown, worker_seconds
 from pepbench.report.markdown import escape
-from pepbench.report.words import times
+from pepbench.report.phrases import times
 from pepbench.units import duration
 
 PAPER = "paper/"

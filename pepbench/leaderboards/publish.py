@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 from pepbench.errors import RecordError
+from pepbench.leaderboards.board_summary import FRONT, board_summary
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, committed
-from pepbench.leaderboards.packing import RECORDS_FILE, packed
 from pepbench.leaderboards.pages import with_generated
-from pepbench.leaderboards.summary import FRONT, board_summary
+from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
+from pepbench.report.charts.widths import PICTURES, picture_names
+from pepbench.report.findings import load_run
 from pepbench.report.margin import margin_of
-from pepbench.report.summary import load_run
-from pepbench.report.widths import PICTURES, picture_names
 from pepbench.report.write import write_reports
 
 README = "README.md"

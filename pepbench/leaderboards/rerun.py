@@ -14,14 +14,14 @@ from typing import cast
 
 from pepbench import workflow
 from pepbench.catalog import Catalog
-from pepbench.data.command import add_named
+from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
 from pepbench.harness.environment import environment
 from pepbench.harness.executors import Settings
-from pepbench.harness.trial import Surroundings, run_trial
+from pepbench.harness.trial import TrialContext, run_trial
+from pepbench.leaderboards.board_summary import worker_seconds
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.summary import worker_seconds
 from pepbench.leaderboards.verify import Check
 from pepbench.plan import Plan
 from pepbench.records import Record, RecordStore, final_runs
@@ -142,7 +142,7 @@ def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
 
 def _final_runs(candidate: Candidate) -> Iterator[str]:
     for record in candidate.final:
-        again = run_trial(record.spec, Surroundings(threads=record.environment.threads)).record
+        again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
         if again.test is None or record.test is None:
             yield f"run {record.key[:12]} is {again.status}: {again.reason}"
         elif abs(again.test.auc - record.test.auc) > TOLERANCE:

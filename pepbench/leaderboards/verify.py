@@ -11,11 +11,11 @@ import pandas as pd
 
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog
+from pepbench.leaderboards.board_summary import board_summary
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import CELL, Evidence
 from pepbench.leaderboards.pages import is_in_step
 from pepbench.leaderboards.publish import README
-from pepbench.leaderboards.summary import board_summary
 
 ROUNDING = 1e-9
 """Largest difference that the order of additions may make in an AUC or a p-value."""

@@ -4,7 +4,7 @@ A :class:`TrialSpec` holds everything that decides a result, a :class:`Record` t
 :class:`RecordStore` the records of a run's folder.
 """
 
-from pepbench.records.cells import best_trial, final_runs, tuning_used
+from pepbench.records.cell_records import best_trial, final_runs, tuning_used
 from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
 from pepbench.records.record import (
     SCHEMA_VERSION,
@@ -23,7 +23,7 @@ from pepbench.records.spec import (
     PROTOCOL_VERSION,
     ComponentSpec,
     DataSpec,
-    OptimiserKind,
+    OptimizerKind,
     Precision,
     PrunerKind,
     PruningSpec,
@@ -43,7 +43,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "KeptRecord",
-    "OptimiserKind",
+    "OptimizerKind",
     "PhaseSeconds",
     "Precision",
     "PrunerKind",

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pepbench.component import Value
 from pepbench.errors import RecordError
-from pepbench.records.spec import Frozen, OptimiserKind, TrialSpec
+from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec
 
 SCHEMA_VERSION = 1
 """Of the record files. Unknown versions are refused."""
@@ -97,7 +97,7 @@ class Record(Frozen):
     kept: list[KeptRecord] = Field(default_factory=list)
     """The pruning curve of a search that shrinks the table; at most some hundred points."""
     notes: dict[str, Value] = Field(default_factory=dict)
-    optimizer: OptimiserKind | None = None
+    optimizer: OptimizerKind | None = None
     """Of the last training: what ``auto`` stood for."""
     seconds: dict[str, PhaseSeconds] = Field(default_factory=dict)
     """By phase, such as ``search`` and ``train``."""

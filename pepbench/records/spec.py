@@ -52,7 +52,7 @@ class DataSpec(Frozen):
     split_fingerprint: str
 
 
-OptimiserKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
+OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
 """Adam or Adagrad, on every entry or by the row; ``auto`` is Adam, by the row for large tables."""
 
 
@@ -72,7 +72,7 @@ class TrainingSpec(Frozen):
     """Stop after this many epochs without a better validation AUC."""
     clip: float
     """Largest norm of the whole gradient."""
-    optimizer: OptimiserKind = "auto"
+    optimizer: OptimizerKind = "auto"
     precision: Precision = "float32"
 
 

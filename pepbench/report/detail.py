@@ -13,7 +13,7 @@ from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.report.markdown import escape
-from pepbench.report.words import NOT_COMPARED, percent, times, verdict_note, with_interval
+from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
 
 Row = dict[str, str]
 Block = tuple[str, str]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.report.words import percent, with_interval
+from pepbench.report.phrases import percent, with_interval
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -13,10 +13,10 @@ from tabulate import tabulate
 
 from pepbench.analysis.leaderboard import COLUMNS
 from pepbench.analysis.significance import ALPHA, MARGIN
-from pepbench.report.words import decimals, percent, summary
+from pepbench.report.phrases import decimals, percent, summary
 
 if TYPE_CHECKING:
-    from pepbench.report.leading import Lead
+    from pepbench.analysis.leaders import Lead
 
 _BY_INTERVAL = {
     "auc": ("auc_low", "auc_high", ""),
@@ -73,7 +73,7 @@ def leaderboard_markdown(
     frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
     leading
-        Of :func:`pepbench.report.leading.leads`.
+        Of :func:`pepbench.analysis.leaders.leads`.
     alpha, margin
         Those that they were computed with.
     """

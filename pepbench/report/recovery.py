@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from pepbench.analysis.recovery import RECOVERY_COLUMNS
+from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.report.markdown import escape
-from pepbench.report.terminal import Symbols, symbols_for
+from pepbench.report.terminal.leaderboard_view import Symbols, symbols_for
 
 _COLUMNS = (
     ("width", "mean_width", "", ".1f"),
@@ -35,7 +35,7 @@ class RecoveryView:
     Parameters
     ----------
     frame
-        Of :class:`pepbench.analysis.recovery.Recovery`.
+        Of :class:`pepbench.analysis.width_recovery.Recovery`.
     """
 
     frame: pd.DataFrame
@@ -58,9 +58,9 @@ def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str]) -> str:
     Parameters
     ----------
     frame
-        Of :class:`pepbench.analysis.recovery.Recovery`.
+        Of :class:`pepbench.analysis.width_recovery.Recovery`.
     pictures
-        File names of :func:`pepbench.report.widths.pictures`, without suffix.
+        File names of :func:`pepbench.report.charts.widths.pictures`, without suffix.
     """
     if frame.empty:
         return ""

@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.tuning import curves_frame, trials_frame
 from pepbench.records import write_atomically
-from pepbench.report.charts import COSTS, pareto_chart
-from pepbench.report.critical import critical_chart
-from pepbench.report.curves import curves_chart, trials_chart
+from pepbench.report.charts.critical_difference import critical_chart
+from pepbench.report.charts.curves import curves_chart, trials_chart
+from pepbench.report.charts.forest import forest_chart
+from pepbench.report.charts.pareto import COSTS, pareto_chart
+from pepbench.report.charts.pruning_curves import kept_chart, kept_frame
+from pepbench.report.charts.style import svg_and_png, svg_bytes, unchecked
+from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.detail import detail_markdown
-from pepbench.report.forest import forest_chart
+from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
-from pepbench.report.page import report_html
-from pepbench.report.pruning import kept_chart, kept_frame
+from pepbench.report.page.html import report_html
 from pepbench.report.recovery import recovery_csv, recovery_markdown
-from pepbench.report.style import svg_and_png, svg_bytes, unchecked
-from pepbench.report.summary import Findings
-from pepbench.report.tuning import curves_frame, trials_frame
-from pepbench.report.widths import picture_names, pictures
 
 PAGE = "report.html"
 
@@ -44,7 +44,7 @@ def write_reports(
     folder
         Created if it is not there.
     findings
-        As :func:`pepbench.report.summary.load_runs` returns them.
+        As :func:`pepbench.report.findings.load_runs` returns them.
     rastered
         Names of the charts that are written as PNG, too; all of them if not given.
 

@@ -1,1 +1,1 @@
-"""Gradients, optimisers, the training loop and its metrics."""
+"""Gradients, optimizers, the training loop and its metrics."""

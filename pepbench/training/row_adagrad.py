@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from pepbench import kernels
-from pepbench.rows import RowState
+from pepbench.tables import kernels
+from pepbench.tables.rows import RowState
 
 EPSILON = 1e-10
 """Added to the root, as in ``torch.optim.Adagrad``."""

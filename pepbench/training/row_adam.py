@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from pepbench import kernels
-from pepbench.rows import RowState
+from pepbench.tables import kernels
+from pepbench.tables.rows import RowState
 
 SWEEP_STEPS = 200
 """Every row is brought up to date at least this often, a share of the table in each step."""
@@ -41,7 +41,7 @@ class RowAdam(RowState):
     Rows of the batch are updated exactly. What dense Adam would have done to a row meanwhile
     (its L2 shrinks untouched values, and raises PEP's thresholds) is made good when it is next
     needed, and for every row once in :data:`SWEEP_STEPS` steps, in strides whose error is far
-    below a per cent of the movement (:func:`pepbench.kernels.adam_catch_up`).
+    below a per cent of the movement (:func:`pepbench.tables.kernels.adam_catch_up`).
     """
 
     def __init__(self, parameter: nn.Parameter, settings: AdamSettings) -> None:

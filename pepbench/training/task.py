@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pepbench.backbones.backbone import Backbone
 from pepbench.data.splits import Rows
 from pepbench.errors import Diverged
-from pepbench.fields import Fields
 from pepbench.method import (
     Batch,
     Embedding,
@@ -29,9 +28,10 @@ from pepbench.method import (
     Task,
 )
 from pepbench.metrics import auc, log_loss
-from pepbench.records import OptimiserKind, TrainingSpec
+from pepbench.records import OptimizerKind, TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
-from pepbench.training.optimisers import RowWise, make_optimiser, resolved
+from pepbench.training.optimizers import RowWise, make_optimizer, resolved
 from pepbench.training.shrinking import Shrinking
 from pepbench.training.update import batch_logits, batch_loss, update
 from pepbench.training.watch import Teller, Watcher, unwatched
@@ -152,7 +152,7 @@ class TrialTask(Task):
         self.rng = np.random.default_rng((seed, 1))
         self.clock = Clock()
         self.samples = 0
-        self.optimizer: OptimiserKind | None = None
+        self.optimizer_used: OptimizerKind | None = None
         """Of the latest training: what ``auto`` stood for."""
         self.shrinking = Shrinking()
         """What the search has kept so far, by step."""
@@ -175,33 +175,33 @@ class TrialTask(Task):
         backbone = self._backbone.build(self.fields, embedding.dim)
         return Model(embedding, backbone).to(self.device)
 
-    def optimiser(
+    def optimizer(
         self,
         model: nn.Module,
         rates: Factors | None = None,
         decays: Factors | None = None,
-        kind: OptimiserKind | None = None,
+        kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
-        """The plan's optimiser, with the trial's learning rate and L2, on every parameter."""
+        """The plan's optimizer, with the trial's learning rate and L2, on every parameter."""
         settings = self.settings
         lookups = settings.batch_size * self.fields.n_fields
-        self.optimizer = resolved(kind or settings.optimizer, model, lookups)
+        self.optimizer_used = resolved(kind or settings.optimizer, model, lookups)
         rate, l2 = settings.learning_rate, settings.l2
-        return make_optimiser(self.optimizer, model, rate, l2, rates, decays)
+        return make_optimizer(self.optimizer_used, model, rate, l2, rates, decays)
 
-    def flush(self, optimiser: torch.optim.Optimizer) -> None:
-        """Bring tables up to date that ``optimiser`` treats lazily."""
-        if isinstance(optimiser, RowWise):
-            optimiser.flush()
+    def flush(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring tables up to date that ``optimizer`` treats lazily."""
+        if isinstance(optimizer, RowWise):
+            optimizer.flush()
 
     def steps(
         self,
         model: Model,
-        optimiser: torch.optim.Optimizer | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
         part: Part = "train",
     ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item."""
-        return self._endless(part, model, optimiser or self.optimiser(model))
+        return self._endless(part, model, optimizer or self.optimizer(model))
 
     def batches(self, part: Part) -> Iterator[Batch]:
         """One pass over the rows of ``part`` in order."""
@@ -226,14 +226,14 @@ class TrialTask(Task):
             If the trial is not worth going on with; never in trainings before the last.
         """
         with self.clock.phase(phase):
-            optimiser = self.optimiser(model)
+            optimizer = self.optimizer(model)
             curve: list[EpochScore] = []
             best: EpochScore | None = None
             best_state: dict[str, Tensor] = {}
             self._teller.begin()
             for epoch in range(1, self.settings.epochs + 1):
-                train_loss = self._one_epoch(model, optimiser, epoch)
-                self.flush(optimiser)
+                train_loss = self._one_epoch(model, optimizer, epoch)
+                self.flush(optimizer)
                 if after_epoch is not None:
                     after_epoch(epoch)
                 scores = self.validate(model)
@@ -282,14 +282,16 @@ class TrialTask(Task):
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Let what is done within leave no trace on what comes after."""
-        held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer
+        held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer_used
         shrinking = self.shrinking.copy()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.clock.aside():
             try:
                 yield
             finally:
-                self.rng.bit_generator.state, self._streams, self.samples, self.optimizer = held
+                self.rng.bit_generator.state, self._streams, self.samples, self.optimizer_used = (
+                    held
+                )
                 self.shrinking = shrinking
 
     def _rows_of(self, part: Part) -> Rows:
@@ -301,19 +303,19 @@ class TrialTask(Task):
             self._rows["kept"] = _chosen(train, order[n_held_out:])
         return self._rows[part]
 
-    def _one_epoch(self, model: Model, optimiser: torch.optim.Optimizer, epoch: int) -> float:
+    def _one_epoch(self, model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> float:
         rows = self._rows["train"]
         model.train()
         total = 0.0
         step = (epoch - 1) * self.steps_per_epoch
         for batch in self._maker.shuffled(rows, (self._seed, _TRAIN_ORDER, epoch)):
             step += 1
-            total += self._update(model, batch, optimiser).item() * len(batch.labels)
+            total += self._update(model, batch, optimizer).item() * len(batch.labels)
             self._teller.after_step(self.clock.running, step, epoch, self.samples)
         return total / len(rows.labels)
 
     def _endless(
-        self, part: Part, model: Model, optimiser: torch.optim.Optimizer
+        self, part: Part, model: Model, optimizer: torch.optim.Optimizer
     ) -> Iterator[Step]:
         self._streams += 1
         stream = self._streams
@@ -323,14 +325,14 @@ class TrialTask(Task):
             for batch in self._maker.shuffled(rows, (self._seed, stream, epoch)):
                 model.train()
                 number += 1
-                loss = self._update(model, batch, optimiser)
+                loss = self._update(model, batch, optimizer)
                 self._teller.after_step(self.clock.running, number, epoch, self.samples)
                 yield Step(number, loss)
 
-    def _update(self, model: Model, batch: Batch, optimiser: torch.optim.Optimizer) -> Tensor:
+    def _update(self, model: Model, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
         self.samples += len(batch.labels)
         try:
-            return update(model, batch, optimiser, self.settings.clip, self.settings.precision)
+            return update(model, batch, optimizer, self.settings.clip, self.settings.precision)
         except Diverged as error:
             step = self.samples // self.settings.batch_size
             rate = self.settings.learning_rate

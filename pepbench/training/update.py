@@ -11,7 +11,7 @@ from torch.nn import functional
 from pepbench.errors import Diverged
 from pepbench.method import Batch, Model
 from pepbench.records import Precision
-from pepbench.training.optimisers import gradients_of
+from pepbench.training.optimizers import gradients_of
 
 
 def batch_logits(model: Model, ids: Tensor, precision: Precision) -> Tensor:
@@ -34,7 +34,7 @@ def batch_loss(model: Model, batch: Batch, precision: Precision = "float32") -> 
 def update(
     model: Model,
     batch: Batch,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     clip: float,
     precision: Precision = "float32",
 ) -> Tensor:
@@ -45,14 +45,14 @@ def update(
     Diverged
         If loss or gradient is not finite; the parameters are left as they were.
     """
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     loss = batch_loss(model, batch, precision)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = clip_gradient(gradients_of(optimiser), clip)
+    norm = clip_gradient(gradients_of(optimizer), clip)
     value = loss.detach()
     if not (math.isfinite(norm) and math.isfinite(value.item())):
         raise Diverged(f"loss {value.item():g} or gradient norm {norm:g} is not finite")
-    optimiser.step()
+    optimizer.step()
     return value
 
 

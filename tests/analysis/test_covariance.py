@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pepbench.analysis.covariance import measure
-from pepbench.analysis.lines import Lines
+from pepbench.analysis.score_matrix import Lines
 from pepbench.analysis.significance import compare_runs
 from pepbench.errors import PepbenchError
 

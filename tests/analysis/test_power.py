@@ -9,8 +9,8 @@ import pytest
 from scipy import special
 
 from pepbench.analysis.contrasts import Estimate
+from pepbench.analysis.null_distribution import critical_value, mixture
 from pepbench.analysis.power import decision_power, seeds_to_decide, with_seeds
-from pepbench.analysis.reference import critical_value, mixture
 
 REPETITIONS = 800
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pepbench.data.splits import Rows
-from pepbench.fields import Fields
 from pepbench.records import TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training.task import TrialTask
 
 CARDINALITIES = (6, 8, 5)

@@ -13,7 +13,7 @@ from pepbench.backbones.dlrm import DLRM
 from pepbench.backbones.lr import LR
 from pepbench.backbones.wide_deep import WideDeep
 from pepbench.errors import PlanError
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 N, F, D = 14, 4, 3
 FIELDS = Fields(tuple("abcd"), (4, 5, 3, 2), np.zeros(N, np.int64))

@@ -6,7 +6,7 @@ import torch
 from pepbench.backbones.lr import LR
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
-from pepbench.harness.promises import check_contract
+from pepbench.harness.fit_checks import check_contract
 from pepbench.method import PlainTable
 
 BACKBONES = sorted(Catalog().entries("backbone"))

@@ -8,7 +8,7 @@ import torch
 
 from pepbench.backbones.fm import FM, pairwise_products
 from pepbench.catalog import Catalog
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 BACKBONES = sorted(Catalog().entries("backbone"))
 FIELDS = Fields(("a", "b", "c"), (4, 5, 3), np.zeros(12, np.int64))

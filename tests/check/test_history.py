@@ -10,7 +10,7 @@ from pepbench.check.history import COLUMNS, append_history, read_history
 from pepbench.check.history_chart import history_chart, with_sizes
 from pepbench.check.history_page import checks_of, history_html, report_history
 from pepbench.errors import RecordError
-from pepbench.report.style import svg_bytes
+from pepbench.report.charts.style import svg_bytes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ import pytest
 from forked import Command, Fate, command
 from run_helpers import leaderboard, predictions, results
 
-from pepbench.harness.stopping import GRACE_SECONDS
+from pepbench.harness.interrupts import GRACE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tiny_cache")]
 

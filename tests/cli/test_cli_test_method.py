@@ -18,7 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from pepbench.layout import Dense, Layout
+from pepbench.tables.layout import Dense, Layout
 from pepbench.method import Between, Infeasible, Method, PlainTable, Scores, lookup, to_numpy
 
 

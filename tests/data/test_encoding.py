@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import Small
 
-from pepbench.data.dealing import part_of_rows
 from pepbench.data.encoding import FieldEncoding, coarse, group, log_squared, quantile_edges
 from pepbench.data.manage import add
+from pepbench.data.split_schemes import part_of_rows
 from pepbench.data.splits import open_splits
 
 counts_of_values = st.lists(st.integers(0, 6), min_size=1, max_size=30).map(np.array)

@@ -16,7 +16,7 @@ from pepbench.datasets.own import Own
 
 from pepbench.data import delimited, pipeline
 from pepbench.data.description import Description
-from pepbench.data.lines import line_blocks
+from pepbench.data.line_blocks import line_blocks
 from pepbench.data.manage import add
 from pepbench.data.splits import open_splits
 

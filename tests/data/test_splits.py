@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import overwrite, random_rows, small
 
-from pepbench.data.dealing import part_of_rows
 from pepbench.data.manage import add
+from pepbench.data.split_schemes import part_of_rows
 from pepbench.data.splits import open_splits, verify_splits
 from pepbench.data.table import Table
 from pepbench.errors import DataError

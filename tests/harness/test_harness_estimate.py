@@ -7,22 +7,22 @@ import pytest
 from run_helpers import records
 
 from pepbench.catalog import Catalog
-from pepbench.harness import estimate as estimating
+from pepbench.harness import time_estimate as estimating
 from pepbench.harness.cells import expand
-from pepbench.harness.estimate import (
+from pepbench.harness.pilot_timing import (
+    Enough,
+    Pace,
+    PilotTask,
+    calibration_task,
+    rehearsed_pace,
+)
+from pepbench.harness.time_estimate import (
     CELL_STARTS,
     FIRST_STEP_STARTS,
     REPORT_STARTS,
     START_SECONDS,
     estimate,
     readable_records,
-)
-from pepbench.harness.rehearsal import (
-    Enough,
-    Pace,
-    Rehearsal,
-    calibration_task,
-    rehearsed_pace,
 )
 from pepbench.plan import Plan
 from pepbench.records import PhaseSeconds
@@ -108,7 +108,7 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
 def test_a_few_steps_of_every_phase_are_timed(tiny_cache, method, phases, searches):  # noqa: ARG001
     plan = Plan(**{**SMALL, "methods": (method,), "budgets": ("50%",)})
     (cell,) = expand(plan, Catalog())
-    task = calibration_task(Rehearsal, cell)
+    task = calibration_task(PilotTask, cell)
     try:
         cell.default().method.fit(task, cell.budget_parameters)
     except Enough:

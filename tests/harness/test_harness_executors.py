@@ -9,8 +9,8 @@ from pepbench.errors import DataError, PlanError
 from pepbench.harness.executors import OPENERS, Call, Limits, Settings, open_pool
 from pepbench.harness.executors.calls import refuse_other_versions, versions
 from pepbench.harness.executors.work import check_rows
-from pepbench.harness.folder import Shard
-from pepbench.harness.trial import Surroundings
+from pepbench.harness.run_folder import Shard
+from pepbench.harness.trial import TrialContext
 from pepbench.records import DataSpec
 
 NO_LIMITS = Limits()
@@ -71,7 +71,7 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
     """Makes the call of a method's first trial."""
     from pepbench.catalog import Catalog
     from pepbench.harness.cells import expand
-    from pepbench.harness.tuning import stand_in
+    from pepbench.harness.tuning.study import stand_in
     from pepbench.plan import Plan
 
     plugin = tmp_path / "plugin.py"
@@ -86,7 +86,7 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
             epochs=1,
         )
         (cell,) = expand(plan, Catalog((plugin,)))
-        return Call((stand_in(cell, []),), Surroundings((plugin,)), limits)
+        return Call((stand_in(cell, []),), TrialContext((plugin,)), limits)
 
     return call
 

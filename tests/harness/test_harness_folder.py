@@ -1,4 +1,4 @@
-"""Claims, locks and what disks and clocks do to a run."""
+"""TrialLocks, locks and what disks and clocks do to a run."""
 
 import errno
 import json
@@ -13,10 +13,10 @@ import pytest
 from run_helpers import leaderboard, predictions, results
 
 from pepbench.errors import PlanError
-from pepbench.harness import claims as claims_module
-from pepbench.harness.claims import STALE_SECONDS, TORN_SECONDS, Claims
-from pepbench.harness.folder import Shard, claimed_folder
-from pepbench.harness.stopping import stoppable
+from pepbench.harness import trial_locks as claims_module
+from pepbench.harness.interrupts import stoppable
+from pepbench.harness.run_folder import Shard, claimed_folder
+from pepbench.harness.trial_locks import STALE_SECONDS, TORN_SECONDS, TrialLocks
 from pepbench.plan import Plan
 
 KEY = "a" * 64
@@ -43,7 +43,7 @@ def foreign(folder: Path, pid: int = 1, host: str = "elsewhere") -> Path:
 
 
 def test_claim_belongs_to_the_first_until_it_is_released(tmp_path):
-    with Claims(tmp_path) as one, Claims(tmp_path) as two:
+    with TrialLocks(tmp_path) as one, TrialLocks(tmp_path) as two:
         assert one.take(KEY)
         assert not two.take(KEY)
         assert not two.is_free(KEY)
@@ -63,14 +63,14 @@ def test_claim_of_a_dead_process_on_this_machine_is_taken_over_at_once(tmp_path)
         os._exit(0)
     os.waitpid(child, 0)
     foreign(tmp_path, child, socket.gethostname())
-    with Claims(tmp_path) as claims:
+    with TrialLocks(tmp_path) as claims:
         assert not claims.others()
         assert claims.take(KEY)
 
 
 def test_claim_from_elsewhere_is_taken_over_when_nobody_touches_it(tmp_path, moved_clock):
     path = foreign(tmp_path)
-    with Claims(tmp_path) as claims:
+    with TrialLocks(tmp_path) as claims:
         assert not claims.take(KEY)
         moved_clock(STALE_SECONDS - 1)
         os.utime(path)
@@ -84,7 +84,7 @@ def test_claim_from_elsewhere_is_taken_over_when_nobody_touches_it(tmp_path, mov
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_claim_cut_short_is_soon_taken_over(tmp_path, moved_clock, content):
     foreign(tmp_path).write_text(content)
-    with Claims(tmp_path) as claims:
+    with TrialLocks(tmp_path) as claims:
         assert not claims.take(KEY)  # it may be being written
         moved_clock(TORN_SECONDS + 0.1)
         assert claims.take(KEY)
@@ -94,7 +94,7 @@ def test_claim_cut_short_is_no_sign_of_another_coordinator(tmp_path, monkeypatch
     monkeypatch.setattr(claims_module, "TORN_SECONDS", 0.01)
     torn = foreign(tmp_path)
     torn.write_text('{"pid": 1, "ho')
-    with Claims(tmp_path) as claims:
+    with TrialLocks(tmp_path) as claims:
         assert not claims.others()
         whole = foreign(tmp_path / "b")
         whole.rename(torn)
@@ -105,7 +105,7 @@ def test_claim_cut_short_is_no_sign_of_another_coordinator(tmp_path, monkeypatch
 def test_wrong_time_of_a_claim_does_no_harm(tmp_path, wrong):
     path = foreign(tmp_path)
     os.utime(path, times=(time.time() + wrong, time.time() + wrong))
-    with Claims(tmp_path) as claims:
+    with TrialLocks(tmp_path) as claims:
         assert not claims.take(KEY)
 
 

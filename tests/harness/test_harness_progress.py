@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from run_helpers import results
 
-from pepbench.harness.display import snapshot_view
-from pepbench.harness.live import live_file
-from pepbench.harness.overview import RunningTrial, Snapshot
+from pepbench.harness.status.live_files import live_file
+from pepbench.harness.status.run_counts import RunningTrial, Snapshot
+from pepbench.harness.status.run_display import snapshot_view
 from pepbench.training.watch import Moment
 
 METHODS = ("--methods=uniform,full", "--budgets=50%")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
-from pepbench.harness.halton import Drawer, halton
-from pepbench.harness.pruning import FIRST_EPOCH, pruning_of, should_stop
-from pepbench.harness.space import L2S, LEARNING_RATES, grid, point_of, spaced
-from pepbench.harness.tuning import STARTUP_TRIALS, new_study, work_off
+from pepbench.harness.tuning.halton import Drawer, halton
+from pepbench.harness.tuning.space import L2S, LEARNING_RATES, grid, point_of, spaced
+from pepbench.harness.tuning.study import STARTUP_TRIALS, new_study, work_off
+from pepbench.harness.tuning.trial_pruning import FIRST_EPOCH, pruning_of, should_stop
 from pepbench.plan import Plan
 from pepbench.records import (
     Environment,

@@ -8,7 +8,7 @@ from run_helpers import predictions, records, results
 import pepbench.harness.executors.work as work
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, expand
-from pepbench.harness.tuning import new_study, work_off
+from pepbench.harness.tuning.study import new_study, work_off
 from pepbench.plan import Plan
 from pepbench.records import best_trial, tuning_used
 

@@ -11,7 +11,7 @@ import pytest
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.harness.recovery import keep_facts, users_of_test_rows
+from pepbench.harness.test_facts import keep_facts, users_of_test_rows
 from pepbench.records import RecordStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))

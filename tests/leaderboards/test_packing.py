@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 import pytest
 
-from pepbench.leaderboards.packing import packed, unpacked
+from pepbench.leaderboards.record_packing import packed, unpacked
 from pepbench.records import (
     ComponentSpec,
     DataSpec,

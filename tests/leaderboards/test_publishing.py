@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from run_helpers import records
 
-from pepbench.leaderboards.packing import unpacked
 from pepbench.leaderboards.pages import BEGIN, END
+from pepbench.leaderboards.record_packing import unpacked
 from pepbench.records import RecordStore
-from pepbench.report.summary import load_run
+from pepbench.report.findings import load_run
 from pepbench.report.write import write_reports
 
 pytestmark = pytest.mark.slow

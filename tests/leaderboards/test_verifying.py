@@ -6,7 +6,7 @@ import pytest
 
 from pepbench.leaderboards import rerun
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.packing import packed, unpacked
+from pepbench.leaderboards.record_packing import packed, unpacked
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +125,6 @@ def test_nothing_published_is_nothing_to_verify(pepbench, tmp_path):
 def no_rerun(monkeypatch):
     """Tables alone are looked at, in no time."""
     monkeypatch.setattr(
-        "pepbench.leaderboards.command.check_cell",
+        "pepbench.leaderboards.regenerate.check_cell",
         lambda *_: rerun.Check(None, "no cell was run again"),
     )

@@ -16,11 +16,11 @@ from sklearn.cluster import KMeans
 
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
-from pepbench.quantised import SCHEMES, Quantised
 from pepbench.serve import packing
 from pepbench.serve.forms.composed import hash_codes
 from pepbench.serve.hashing import odd_multipliers
+from pepbench.tables.fields import Fields
+from pepbench.tables.quantised import SCHEMES, Quantised
 
 NAMES = ("tt", "dhe", "mgqe", "cce", "cafe")
 

@@ -22,9 +22,9 @@ from pepbench.baselines.robe import ROBE
 from scipy import stats
 
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
-from pepbench.rows import distinct
 from pepbench.serve.hashing import hashed, multiplier, rows_of, signs
+from pepbench.tables.fields import Fields
+from pepbench.tables.rows import distinct
 
 DIM = 8
 METHODS = [
@@ -234,7 +234,7 @@ def test_smallest_size_is_named_and_can_be_had(method):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
 @pytest.mark.parametrize("method", METHODS, ids=spelt)
-def test_trains_under_either_optimiser_to_vectors_that_export_reproduces(toy, method, optimizer):
+def test_trains_under_either_optimizer_to_vectors_that_export_reproduces(toy, method, optimizer):
     fitted = method.fit(toy.task(optimizer=optimizer, epochs=2), 400)
     embedding = fitted.model.embedding
     vectors = vectors_of(embedding, 87)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
+from pepbench.tables.fields import Fields
 
 MDE = Catalog().load("method", "mde")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
 from pepbench.method import xavier_uniform
 from pepbench.pep import FAST, PEP, RowSearch, refilled
+from pepbench.tables.fields import Fields
 from pepbench.thresholded import ThresholdedTable, Thresholds
 
 QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
@@ -31,8 +31,8 @@ def counts_by_step(toy, method, steps, seed=0):
     task = toy.task(seed)
     model = task.model(table)
     counts = [int(torch.count_nonzero(table.thresholded()))]
-    optimiser = task.optimiser(model, {thresholds.raw: method.threshold_rate})
-    for step in task.steps(model, optimiser):
+    optimizer = task.optimizer(model, {thresholds.raw: method.threshold_rate})
+    for step in task.steps(model, optimizer):
         counts.append(int(torch.count_nonzero(table.thresholded())))
         if step.number == steps:
             return counts
@@ -88,8 +88,8 @@ def test_warm_up_holds_thresholds_while_values_learn(toy, monkeypatch):
     all_steps = type(task).steps
     history = []
 
-    def watched(self, model, optimiser=None):
-        for step in all_steps(self, model, optimiser):
+    def watched(self, model, optimizer=None):
+        for step in all_steps(self, model, optimizer):
             table = model.embedding
             history.append([p.detach().clone() for p in (table.thresholds.raw, table.values)])
             yield step
@@ -197,13 +197,13 @@ def test_fast_search_counts_by_the_row_what_the_table_holds(toy):
     thresholds = Thresholds("feature_dim", toy.fields, 8, -4.0)
     table = ThresholdedTable(initial, thresholds)
     task = toy.task()
-    optimiser = task.optimiser(model := task.model(table), kind="lazy-adam")
-    for step in task.steps(model, optimiser):
+    optimizer = task.optimizer(model := task.model(table), kind="lazy-adam")
+    for step in task.steps(model, optimizer):
         table.count_swept_rows()
         if step.number == 500:
             break
     estimate = table.count
-    task.flush(optimiser)
+    task.flush(optimizer)
     table.count_all_rows()
     assert table.count == int(torch.count_nonzero(table.thresholded()))
     assert table.count == pytest.approx(estimate, rel=0.05)
@@ -254,11 +254,11 @@ def test_a_target_above_zero_keeps_thresholds_rising(toy, mode):
         task = toy.task()
         model = task.model(table)
         kind = "adam" if mode == "standard" else "lazy-adam"
-        optimiser = method.optimiser(task, model, thresholds, kind)
-        for step in task.steps(model, optimiser):
+        optimizer = method.optimizer(task, model, thresholds, kind)
+        for step in task.steps(model, optimizer):
             if step.number == 200:
                 break
-        task.flush(optimiser)
+        task.flush(optimizer)
         gate = thresholds().detach()[unseen].mean()
         reached[target] = float(torch.logit(gate))
     # A rate of 1e-2 a step for 200 steps.

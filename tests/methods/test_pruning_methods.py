@@ -21,8 +21,8 @@ from pepbench.baselines.popularity_mask import PopularityMask, row_counts
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
 from pepbench.method import xavier_uniform
+from pepbench.tables.fields import Fields
 
 DIM = 8
 
@@ -182,8 +182,8 @@ def test_deeplight_follows_its_schedule_step_by_step(toy, monkeypatch):
     original = zero_smallest
     all_steps = type(task).steps
 
-    def watched_steps(self, model, optimiser=None):
-        for step in all_steps(self, model, optimiser):
+    def watched_steps(self, model, optimizer=None):
+        for step in all_steps(self, model, optimizer):
             made.append(step.number)
             yield step
 
@@ -318,8 +318,8 @@ def test_autosrh_moves_weights_and_selection_in_turn_on_their_own_rows(toy, monk
 
     original = type(task).steps
 
-    def watched(self, model, optimiser=None, part="train"):
-        for step in original(self, model, optimiser, part):
+    def watched(self, model, optimizer=None, part="train"):
+        for step in original(self, model, optimizer, part):
             after = [p.detach().clone() for p in model.parameters()]
             names = [key for key, _ in model.named_parameters()]
             moves.append((part, dict(zip(names, after, strict=True))))
@@ -515,7 +515,7 @@ def test_cerp_anneals_its_regulariser(toy):
     ids=lambda method: method.name,
 )
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
-def test_steps_stay_within_the_announced_bound_under_either_optimiser(toy, method, optimizer):
+def test_steps_stay_within_the_announced_bound_under_either_optimizer(toy, method, optimizer):
     task = toy.task(optimizer=optimizer)
     fitted = method.fit(task, 300)
     assert fitted.model.embedding.n_parameters() <= 300

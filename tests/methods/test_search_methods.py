@@ -29,8 +29,8 @@ from pepbench.baselines.optembed import (
 from pepbench.baselines.sseds import SSEDS, ScaledColumns, widths_of_most_salient
 
 from pepbench.errors import Infeasible
-from pepbench.fields import Fields
 from pepbench.method import MaskedTable, Model, PlainTable, xavier_uniform
+from pepbench.tables.fields import Fields
 
 DIM = 8
 
@@ -218,8 +218,8 @@ def test_weights_learn_on_training_rows_and_alpha_on_validation_rows(toy, monkey
     seen = []
     endless = type(task)._endless
 
-    def watched(self, part, model, optimiser):
-        inner = endless(self, part, model, optimiser)
+    def watched(self, part, model, optimizer):
+        inner = endless(self, part, model, optimizer)
         while True:
             before = {name: p.detach().clone() for name, p in model.named_parameters()}
             step = next(inner)

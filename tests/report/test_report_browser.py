@@ -6,8 +6,8 @@ import pytest
 from record_factory import typical_run
 from run_folders import stored
 
-from pepbench.report.page import report_html
-from pepbench.report.summary import load_run
+from pepbench.report.findings import load_run
+from pepbench.report.page.html import report_html
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 

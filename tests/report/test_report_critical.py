@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from pepbench.analysis.ranks import rank_tables
-from pepbench.report.critical import critical_chart
+from pepbench.report.charts.critical_difference import critical_chart
+from pepbench.report.charts.style import png_bytes, svg_bytes
 from pepbench.report.detail import rank_pair_rows, rank_rows
-from pepbench.report.style import png_bytes, svg_bytes
 
 METHODS = ("pep", "mde", "uniform", "hash")
 

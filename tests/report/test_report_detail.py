@@ -10,10 +10,10 @@ import pytest
 from record_factory import run_of, typical_run
 
 from pepbench.analysis.leaderboard import analyse, compression_at_parity
+from pepbench.analysis.leaders import leads
 from pepbench.analysis.significance import compare
 from pepbench.report.detail import chance, detail_markdown, size_rows
-from pepbench.report.leading import leads
-from pepbench.report.words import leading_sentence, verdict_note
+from pepbench.report.phrases import leading_sentence, verdict_note
 
 METHODS = {"pep": 0.0, "mde": 0.25, "hash": 0.3, "uniform": 0.8}
 

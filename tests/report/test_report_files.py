@@ -15,11 +15,11 @@ from run_folders import stored
 from pepbench.analysis.leaderboard import COLUMNS, analyse
 from pepbench.analysis.pareto import on_front
 from pepbench.errors import RecordError
-from pepbench.report.charts import pareto_chart
-from pepbench.report.key import key
-from pepbench.report.palette import marks
-from pepbench.report.style import svg_bytes
-from pepbench.report.summary import json_document, load_run
+from pepbench.report.charts.key import key
+from pepbench.report.charts.palette import marks
+from pepbench.report.charts.pareto import pareto_chart
+from pepbench.report.charts.style import svg_bytes
+from pepbench.report.findings import json_document, load_run
 from pepbench.report.write import write_reports
 
 
@@ -51,7 +51,7 @@ def test_another_process_writes_the_same_bytes(folder, tmp_path):
     here = write_reports(tmp_path / "a", load_run(folder))
     program = (
         "import sys, pathlib\n"
-        "from pepbench.report.summary import load_run\n"
+        "from pepbench.report.findings import load_run\n"
         "from pepbench.report.write import write_reports\n"
         "write_reports(pathlib.Path(sys.argv[2]), load_run(pathlib.Path(sys.argv[1])))\n"
         "assert 'torch' not in sys.modules\n"

@@ -15,18 +15,18 @@ from record_factory import record, run_of, spec, typical_run
 from rich.console import Console
 from run_folders import stored
 
+from pepbench.analysis.pair import chosen_pairs
+from pepbench.analysis.runs import open_runs
 from pepbench.analysis.significance import compare
+from pepbench.analysis.tuning import curves_frame, gains_frame, importances, trials_frame
 from pepbench.errors import PlanError, RecordError
 from pepbench.records import ScoresRecord
-from pepbench.report.labels import lines_of, places
+from pepbench.report.charts.labels import lines_of, places
+from pepbench.report.findings import load_run
 from pepbench.report.latex import escape, leaderboard_latex
-from pepbench.report.pair import chosen_pairs
-from pepbench.report.pair_view import PairView, pair_json
-from pepbench.report.runs import open_runs
-from pepbench.report.summary import load_run
-from pepbench.report.text_plot import front_plot
-from pepbench.report.tuning import curves_frame, gains_frame, importances, trials_frame
-from pepbench.report.tuning_view import TuningView
+from pepbench.report.terminal.pair_view import PairView, pair_json
+from pepbench.report.terminal.text_plot import front_plot
+from pepbench.report.terminal.tuning_view import TuningView
 from pepbench.report.write import leaderboard_parquet
 
 

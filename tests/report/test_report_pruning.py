@@ -9,11 +9,11 @@ from run_folders import stored
 
 from pepbench.analysis.leaderboard import analyse
 from pepbench.records import KeptRecord
-from pepbench.report.charts import pareto_chart, pareto_panels
-from pepbench.report.page import report_html
-from pepbench.report.pruning import KEPT_COLUMNS, kept_chart, kept_frame, kept_panels
-from pepbench.report.style import svg_bytes
-from pepbench.report.summary import load_run
+from pepbench.report.charts.pareto import pareto_chart, pareto_panels
+from pepbench.report.charts.pruning_curves import KEPT_COLUMNS, kept_chart, kept_frame, kept_panels
+from pepbench.report.charts.style import svg_bytes
+from pepbench.report.findings import load_run
+from pepbench.report.page.html import report_html
 
 
 def pruned_run(points=((0, 10_000), (10, 9_999), (20, 5_000), (30, 1_000))):

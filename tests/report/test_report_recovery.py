@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pepbench.analysis.recovery import (
+from pepbench.analysis.width_recovery import (
     POINT_COLUMNS,
     PROFILE_COLUMNS,
     RECOVERY_COLUMNS,
@@ -17,9 +17,9 @@ from pepbench.analysis.recovery import (
     profiled,
     sampled,
 )
+from pepbench.report.charts.style import svg_bytes
+from pepbench.report.charts.widths import picture_name, picture_names, pictures
 from pepbench.report.recovery import RecoveryView, recovery_csv, recovery_markdown
-from pepbench.report.style import svg_bytes
-from pepbench.report.widths import picture_name, picture_names, pictures
 
 CELL = {"dataset": "synthetic:rows=2000:features=60", "backbone": "fm"}
 METHODS = ("pep:granularity=feature_dim", "random-mask", "hash")

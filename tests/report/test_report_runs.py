@@ -7,10 +7,10 @@ import pytest
 from record_factory import Run, record, run_of, spec, typical_run
 from run_folders import stored
 
+from pepbench.analysis.runs import open_runs
 from pepbench.errors import RecordError
-from pepbench.report.page import report_html
-from pepbench.report.runs import open_runs
-from pepbench.report.summary import load_run, load_runs
+from pepbench.report.findings import load_run, load_runs
+from pepbench.report.page.html import report_html
 
 
 def run_with(*cells, labels=None):

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pepbench.analysis.leaderboard import COLUMNS
 from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
-from pepbench.report.terminal import LeaderboardView
-from pepbench.report.words import parity_sentences, percent, short_count
+from pepbench.report.phrases import parity_sentences, percent, short_count
+from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.units import duration
 
 

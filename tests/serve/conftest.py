@@ -15,7 +15,7 @@ from pepbench.contract.candidate import Candidate
 from pepbench.contract.toy import Toy, make_toy
 from pepbench.export.writing import write_export
 from pepbench.method import Embedding
-from pepbench.quantised import SCHEMES, QuantisedTable
+from pepbench.tables.quantised import SCHEMES, QuantisedTable
 
 
 @dataclass(frozen=True)

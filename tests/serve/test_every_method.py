@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pepbench.catalog import Catalog
-from pepbench.quantised import SCHEMES
 from pepbench.serve import load
+from pepbench.tables.quantised import SCHEMES
 
 METHODS = sorted(Catalog().entries("method"))
 ALL = [f"{name}{suffix}" for name in METHODS for suffix in ("", *(f"+{s}" for s in SCHEMES))]

@@ -6,7 +6,7 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, MaskedTable, Model, PlainTable, RowTable, view_of
-from pepbench.training.optimisers import RowWise, adagrad, make_optimiser, row_adagrad
+from pepbench.training.optimizers import RowWise, adagrad, make_optimizer, row_adagrad
 from pepbench.training.row_adagrad import EPSILON
 from pepbench.training.update import update
 
@@ -17,15 +17,15 @@ def test_row_wise_steps_follow_the_formula():
     rng = np.random.default_rng(0)
     expected = rng.normal(size=(6, 3))
     table = RowTable(torch.from_numpy(expected.copy()))
-    optimiser = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
+    optimizer = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
     sums = np.zeros(6)
     for _ in range(20):
         ids = rng.integers(0, 6, (4, 2))
         target = rng.normal(size=(4, 2, 3))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         view = view_of(table, torch.from_numpy(ids))
         (view.table[view.ids] * torch.from_numpy(target)).sum().backward()
-        optimiser.step()
+        optimizer.step()
         gradient = np.zeros((6, 3))
         np.add.at(gradient, ids, target)
         for row in np.unique(ids):
@@ -40,22 +40,22 @@ def test_rows_of_width_one_agree_with_torch_where_they_are_touched():
     results = []
     for make in (adagrad, row_adagrad):
         table = RowTable(torch.tensor([[1.0], [-2.0], [0.5]]))
-        optimiser = make(torch.nn.ParameterList([table]), RATE, L2)
+        optimizer = make(torch.nn.ParameterList([table]), RATE, L2)
         for _ in range(5):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             view = view_of(table, ids)
             (view.table[view.ids] ** 2).sum().backward()
-            optimiser.step()
+            optimizer.step()
         results.append(table.detach())
     torch.testing.assert_close(*results)
 
 
 def test_rows_that_no_batch_needs_stay():
     table = RowTable(torch.ones(4, 2))
-    optimiser = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
+    optimizer = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
     view = view_of(table, torch.tensor([[1, 2]]))
     view.table.sum().backward()
-    optimiser.step()
+    optimizer.step()
     assert torch.equal(table.detach()[[0, 3]], torch.ones(2, 2))
     assert (table.detach()[[1, 2]] < 1).all()
 
@@ -68,11 +68,11 @@ def test_a_model_learns_and_a_mask_holds(kind, masked):
     mask = torch.rand(20, 4) < 0.5
     table = MaskedTable(values, mask) if masked else PlainTable(20, 4)
     model = Model(table, FMModule(20))
-    optimiser = make_optimiser(kind, model, RATE, 0.0)
-    assert isinstance(optimiser, RowWise) == (kind == "row-adagrad")
+    optimizer = make_optimizer(kind, model, RATE, 0.0)
+    assert isinstance(optimizer, RowWise) == (kind == "row-adagrad")
     ids = torch.randint(0, 20, (64, 3))
     batch = Batch(ids, ((ids == 3).any(1) ^ (ids == 4).any(1)).float())
-    losses = [float(update(model, batch, optimiser, 100.0)) for _ in range(100)]
+    losses = [float(update(model, batch, optimizer, 100.0)) for _ in range(100)]
     assert losses[-1] < 0.5 * losses[0]
     if masked:
         assert (table.table.detach()[~mask] == 0).all()

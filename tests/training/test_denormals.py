@@ -9,7 +9,7 @@ import torch
 from pepbench.catalog import Catalog
 from pepbench.check.plan import trials_of
 from pepbench.harness.cells import expand
-from pepbench.harness.trial import Surroundings, run_trial
+from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.plan import Plan
 from pepbench.training.denormals import flushed_denormals
 
@@ -49,7 +49,7 @@ def one_trial():
 
 def test_a_trial_computes_without_denormals():
     seen = []
-    outcome = run_trial(one_trial(), Surroundings(), lambda *_: seen.append(halved()))
+    outcome = run_trial(one_trial(), TrialContext(), lambda *_: seen.append(halved()))
     assert (outcome.record.status, seen) == ("ok", [0.0])
     assert halved() == LEAST_NORMAL / 2
 
@@ -62,7 +62,7 @@ def denormals_of_two_threads():
     def count(*_):
         left.append(int((torch.full((many,), LEAST_NORMAL) / 2).count_nonzero()))
 
-    run_trial(one_trial(), Surroundings(threads=2), count)
+    run_trial(one_trial(), TrialContext(threads=2), count)
     return left
 
 

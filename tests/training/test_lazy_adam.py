@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from pepbench.backbones.fm import FMModule
-from pepbench.kernels import EXACT_STEPS
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
-from pepbench.rows import RowTable, distinct, view_of
-from pepbench.training.optimisers import RowWise, adam, lazy_adam, make_optimiser, resolved
+from pepbench.tables.kernels import EXACT_STEPS
+from pepbench.tables.rows import RowTable, distinct, view_of
+from pepbench.training.optimizers import RowWise, adam, lazy_adam, make_optimizer, resolved
 from pepbench.training.row_adam import GRID, AdamSettings, RowAdam
 from pepbench.training.update import update
 
@@ -30,10 +30,10 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
     with torch.no_grad():
         table.table.copy_(table.table * 0 + values * getattr(table, "mask", 1))
     model = Model(table, FMModule(N))
-    optimiser = make(model, 1e-3, l2)
-    losses = [float(update(model, batch, optimiser, clip)) for batch in batches(steps)]
-    if isinstance(optimiser, RowWise):
-        optimiser.flush()
+    optimizer = make(model, 1e-3, l2)
+    losses = [float(update(model, batch, optimizer, clip)) for batch in batches(steps)]
+    if isinstance(optimizer, RowWise):
+        optimizer.flush()
     return model, np.array(losses)
 
 
@@ -114,7 +114,7 @@ def test_rows_that_no_batch_needs_pass_the_first_steps_as_in_dense_adam(steps, l
     state.flush()
     apart = (table - dense).abs().detach()
     assert float(apart.mean()) < 2e-7
-    assert float(apart.max()) < 2e-4  # within the optimiser's epsilon of zero
+    assert float(apart.max()) < 2e-4  # within the optimizer's epsilon of zero
 
 
 def test_every_row_is_brought_up_to_date_within_a_sweep():
@@ -146,15 +146,15 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
         torch.manual_seed(0)
         table = RowTable(torch.randn(10, 3))
         holder = torch.nn.ParameterList([table])
-        optimiser = lazy_adam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
+        optimizer = lazy_adam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
         for _ in range(3):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             first, second = torch.tensor([[1, 2]]), torch.tensor([[2, 5]])
             views = [view_of(table, ids) for ids in (first, second)]
             sum((view.table[view.ids] ** 2).sum() for view in views).backward()
-            optimiser.step()
+            optimizer.step()
         if lazy:
-            optimiser.flush()
+            optimizer.flush()
         results.append(table.detach())
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
 
@@ -168,5 +168,5 @@ def test_auto_takes_the_lazy_one_for_tables_that_are_large_beside_a_batch():
 
 
 def test_the_kind_decides_the_class():
-    assert isinstance(make_optimiser("lazy-adam", PlainTable(100, 8), 1e-3, 0.0), RowWise)
-    assert isinstance(make_optimiser("adam", PlainTable(100, 8), 1e-3, 0.0), torch.optim.Adam)
+    assert isinstance(make_optimizer("lazy-adam", PlainTable(100, 8), 1e-3, 0.0), RowWise)
+    assert isinstance(make_optimizer("adam", PlainTable(100, 8), 1e-3, 0.0), torch.optim.Adam)

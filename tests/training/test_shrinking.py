@@ -12,8 +12,8 @@ from run_helpers import CHEAP_OPTIONS
 from pepbench.backbones.fm import FM
 from pepbench.catalog import Catalog
 from pepbench.data.splits import Rows
-from pepbench.fields import Fields
 from pepbench.records import TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training.shrinking import MOST_POINTS, Shrinking
 from pepbench.training.task import TrialTask
 

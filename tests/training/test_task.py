@@ -9,9 +9,9 @@ import torch
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
 from pepbench.errors import Diverged
-from pepbench.fields import Fields
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
 from pepbench.training.task import Clock, TrialTask
 
@@ -138,7 +138,7 @@ def test_steps_on_validation_rows():
     update = task._update
     task._update = lambda m, b, o: seen.append(b.ids) or update(m, b, o)
     model = task.model(PlainTable(11, 4))
-    next(task.steps(model, task.optimiser(model), "validation"))
+    next(task.steps(model, task.optimizer(model), "validation"))
     assert sorted(map(tuple, seen[0].tolist())) == sorted(map(tuple, validation.ids.tolist()))
 
 

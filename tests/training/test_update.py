@@ -9,10 +9,10 @@ from torch import nn
 
 from pepbench.backbones.deepfm import DeepFM
 from pepbench.errors import Diverged
-from pepbench.fields import Fields
 from pepbench.method import Batch, Embedding, Model, PlainTable
-from pepbench.rows import RowTable
-from pepbench.training.optimisers import adam, lazy_adam
+from pepbench.tables.fields import Fields
+from pepbench.tables.rows import RowTable
+from pepbench.training.optimizers import adam, lazy_adam
 from pepbench.training.update import batch_logits, clip_gradient, update
 
 
@@ -60,8 +60,8 @@ def test_steps_agree_with_torchs_plain_adam_and_embedding():
 
 def test_rates_are_factors_on_single_parameters():
     model = nn.Linear(2, 1)
-    optimiser = adam(model, 0.1, 0.0, {model.bias: 5.0})
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    optimizer = adam(model, 0.1, 0.0, {model.bias: 5.0})
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.weight)] == pytest.approx(0.1)
     assert rates[id(model.bias)] == pytest.approx(0.5)
 
@@ -71,13 +71,13 @@ def test_decays_are_factors_on_the_l2_of_single_parameters(make):
     # Without a gradient from the loss, Adam with L2 moves a value by the rate, whatever the L2 is.
     table, other = RowTable(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
     holder = nn.ParameterList([table, other])
-    optimiser = make(holder, 0.1, 1e-2, None, {table: 0.0})
+    optimizer = make(holder, 0.1, 1e-2, None, {table: 0.0})
     if make is lazy_adam:
-        assert optimiser.rows[table].settings.l2 == 0.0
+        assert optimizer.rows[table].settings.l2 == 0.0
     else:
         decays = {
             id(p): group["weight_decay"]
-            for group in optimiser.param_groups
+            for group in optimizer.param_groups
             for p in group["params"]
         }
         assert decays == {id(table): 0.0, id(other): 1e-2}
@@ -125,11 +125,11 @@ def test_mixed_precision_keeps_parameters_and_learns_alike():
         torch.manual_seed(0)
         fields = Fields(("a", "b"), (6, 6), np.zeros(12, np.int64))
         model = Model(PlainTable(12, 8), DeepFM(dropout=0.0).build(fields, 8))
-        optimiser = adam(model, 1e-2, 0.0)
+        optimizer = adam(model, 1e-2, 0.0)
         ids = torch.stack([torch.randint(0, 6, (64,)), torch.randint(6, 12, (64,))], dim=1)
         batch = Batch(ids, ((ids[:, 0] + ids[:, 1]) % 2).float())
         losses[precision] = [
-            float(update(model, batch, optimiser, 100.0, precision)) for _ in range(60)
+            float(update(model, batch, optimizer, 100.0, precision)) for _ in range(60)
         ]
         assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
         assert batch_logits(model, ids, precision).dtype == torch.float32

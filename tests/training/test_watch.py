@@ -7,10 +7,10 @@ import pytest
 
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
-from pepbench.fields import Fields
-from pepbench.harness.live import live_file, live_moment
+from pepbench.harness.status.live_files import live_file, live_moment
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
+from pepbench.tables.fields import Fields
 from pepbench.training import watch
 from pepbench.training.task import TrialTask
 from pepbench.training.watch import Moment

@@ -7,7 +7,7 @@ import json
 from pepbench.component import Between, Option, Value
 from pepbench.contract.candidate import Candidate, NotApplicable
 from pepbench.errors import PlanError
-from pepbench.harness.promises import BrokenContract
+from pepbench.harness.fit_checks import BrokenContract
 
 
 def cites_its_source(candidate: Candidate) -> None:

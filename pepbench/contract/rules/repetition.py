@@ -9,7 +9,7 @@ import torch
 from pepbench.contract.candidate import SHARES, Candidate, FitSpec
 from pepbench.contract.elsewhere import digest_elsewhere
 from pepbench.errors import Infeasible
-from pepbench.harness.promises import BrokenContract
+from pepbench.harness.fit_checks import BrokenContract
 
 
 def same_seed_gives_the_same_bits(candidate: Candidate) -> None:

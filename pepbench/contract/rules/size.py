@@ -6,7 +6,7 @@ import re
 
 from pepbench.contract.candidate import Candidate, DoesNotTrain, FitSpec, NotApplicable, at_budget
 from pepbench.errors import Infeasible
-from pepbench.harness.promises import BrokenContract, check_count, check_size
+from pepbench.harness.fit_checks import BrokenContract, check_count, check_size
 
 
 def keeps_within_the_budget(candidate: Candidate) -> None:

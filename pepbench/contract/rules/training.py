@@ -13,9 +13,9 @@ from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate, NotApplicable, at_budget
 from pepbench.contract.toy import DIM, every_feature
-from pepbench.harness.promises import BrokenContract, check_notes, check_scores
-from pepbench.layout import Floats, Layout
+from pepbench.harness.fit_checks import BrokenContract, check_notes, check_scores
 from pepbench.method import Embedding, Model, to_numpy
+from pepbench.tables.layout import Floats, Layout
 
 MARGIN = 0.05
 """AUC that interactions must add to first-order weights on the toy."""

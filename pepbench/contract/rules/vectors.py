@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from pepbench.contract.candidate import Candidate, Fit, NotApplicable, at_budget
 from pepbench.contract.toy import every_feature
-from pepbench.harness.promises import BrokenContract, check_export, check_vectors, vectors_of
-from pepbench.layout import Floats, Layout
+from pepbench.harness.fit_checks import BrokenContract, check_export, check_vectors, vectors_of
 from pepbench.method import lookup, to_numpy
-from pepbench.quantised import Quantised
+from pepbench.tables.layout import Floats, Layout
+from pepbench.tables.quantised import Quantised
 
 
 def vectors_have_the_right_shape(candidate: Candidate) -> None:

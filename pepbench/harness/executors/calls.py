@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 import pepbench
 from pepbench.errors import PlanError
-from pepbench.harness.trial import Outcome, Surroundings
+from pepbench.harness.trial import Outcome, TrialContext
 from pepbench.records import Record, TrialSpec
 
 TOLD_APART = ("pepbench", "torch", "numpy")
@@ -48,7 +48,7 @@ class Call:
 
     specs: tuple[TrialSpec, ...]
     """One; or several that differ in their budgets alone, for one search to serve."""
-    surroundings: Surroundings
+    surroundings: TrialContext
     limits: Limits = Limits()
     raw: dict[str, str] = field(default_factory=dict)
     """Folders of raw files by data set, for workers whose cache lacks the data set."""

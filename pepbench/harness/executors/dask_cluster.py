@@ -10,7 +10,7 @@ from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import Answer, Call, refuse_other_versions, versions
 from pepbench.harness.executors.pool import Pool, Settings
 from pepbench.harness.executors.sit import sit
-from pepbench.harness.executors.slot import ATTEMPTS
+from pepbench.harness.executors.supervised_worker import ATTEMPTS
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import Answer, Call
 from pepbench.harness.executors.pool import Pool, Settings
-from pepbench.harness.executors.slot import Slot
+from pepbench.harness.executors.supervised_worker import SupervisedWorker
 
 
 class ProcessPool:
@@ -18,9 +18,10 @@ class ProcessPool:
         self.workers = settings.jobs
         dealt = settings.cuda
         self._slots = [
-            Slot(dealt[number % len(dealt)] if dealt else None) for number in range(settings.jobs)
+            SupervisedWorker(dealt[number % len(dealt)] if dealt else None)
+            for number in range(settings.jobs)
         ]
-        self._idle: SimpleQueue[Slot] = SimpleQueue()
+        self._idle: SimpleQueue[SupervisedWorker] = SimpleQueue()
         for slot in self._slots:
             self._idle.put(slot)
         self._threads = ThreadPoolExecutor(settings.jobs, thread_name_prefix="slot")

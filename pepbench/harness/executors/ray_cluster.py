@@ -11,7 +11,7 @@ from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import Answer, Call, refuse_other_versions, versions
 from pepbench.harness.executors.pool import Pool, Settings
 from pepbench.harness.executors.sit import sit
-from pepbench.harness.executors.slot import ATTEMPTS
+from pepbench.harness.executors.supervised_worker import ATTEMPTS
 
 MISSING = "--executor ray needs Ray, which is not installed; run: pip install 'pepbench[ray]'"
 LOOK_SECONDS = 2.0

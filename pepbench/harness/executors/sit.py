@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from pepbench.harness.executors.calls import Answer, Call
-from pepbench.harness.executors.slot import Slot
+from pepbench.harness.executors.supervised_worker import SupervisedWorker
 
 _OWN = threading.local()
 
@@ -18,6 +18,6 @@ def sit(text: str, given_up: Callable[[], bool] = lambda: False) -> Answer:
     # their parent does.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     if not hasattr(_OWN, "slot"):
-        _OWN.slot = Slot()
-    slot: Slot = _OWN.slot
+        _OWN.slot = SupervisedWorker()
+    slot: SupervisedWorker = _OWN.slot
     return slot.run(Call.from_json(text), given_up)

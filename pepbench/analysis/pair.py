@@ -1,0 +1,163 @@
+"""One pair of methods in full: the same test rows, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.power import seeds_to_decide
+from pepbench.analysis.runs import Runs
+from pepbench.analysis.significance import (
+    ALPHA,
+    MARGIN,
+    Comparison,
+    compare,
+    direction,
+    verdict,
+)
+from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells of one data set, backbone and protocol, and what their predictions say.
+
+    Attributes
+    ----------
+    a, b
+        The cells.
+    comparison
+        a minus b; None if it cannot be made.
+    verdict
+        Of a against b, not adjusted for other pairs; empty without comparison.
+    aucs_a, aucs_b
+        Test AUC of each seed.
+    rows, positives
+        Of the test split; 0 if its labels are not there.
+    note
+        Why there is no comparison; else empty.
+    direction
+        As :func:`~pepbench.analysis.significance.direction`.
+    seeds_to_decide
+        As :func:`~pepbench.analysis.power.seeds_to_decide`, where the verdict is ``undecided``.
+    """
+
+    a: Cell
+    b: Cell
+    comparison: Comparison | None
+    verdict: str
+    aucs_a: tuple[float, ...]
+    aucs_b: tuple[float, ...]
+    rows: int
+    positives: int
+    note: str
+    direction: str = ""
+    seeds_to_decide: float = math.nan
+
+
+def paired(runs: Runs, a: Cell, b: Cell, alpha: float = ALPHA, margin: float = MARGIN) -> Pair:
+    """Compare two cells that share data set, backbone and protocol."""
+    aucs = [tuple(run.test.auc for run in cell.runs if run.test is not None) for cell in (a, b)]
+    rows = positives = 0
+    for cell in (a, b):
+        if cell.status != "ok":
+            note = f"{cell.method} at {cell.budget} is {cell.status}: {cell.reason}"
+            return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, note)
+    split = a.spec.data.split_fingerprint
+    try:
+        labels, users = np.asarray(runs.load_labels(split)), runs.load_users(split)
+        rows, positives = len(labels), int(labels.sum())
+        one, other = (_scores(runs, cell) for cell in (a, b))
+        found = compare(labels, one, other, alpha, margin, a.seeds == b.seeds, users)
+    except OSError as error:
+        note = f"{error.filename}: {error.strerror}; run the plan again"
+        return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, note)
+    except (ValueError, KeyError, PepbenchError) as error:
+        return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, str(error))
+    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior, alpha)
+    shown = direction(found.difference, found.p, alpha)
+    seeds = seeds_to_decide(found.estimate, margin, alpha) if words == "undecided" else math.nan
+    return Pair(a, b, found, words, aucs[0], aucs[1], rows, positives, "", shown, seeds)
+
+
+def chosen_pairs(
+    runs: Runs,
+    methods: tuple[str, str],
+    dataset: str | None,
+    budget: str | None,
+    backbone: str | None,
+    margin: float = MARGIN,
+) -> list[Pair]:
+    """Compare two methods wherever both have a cell.
+
+    A method whose only cell is at 100%, such as ``full``, stands at every budget of the other.
+
+    Parameters
+    ----------
+    runs
+        The records.
+    methods
+        Specs, as in the leaderboard.
+    dataset, budget, backbone
+        Restrict the comparison; None takes all there are.
+    margin
+        Of equivalence and non-inferiority, in AUC.
+
+    Raises
+    ------
+    PlanError
+        For a name that no record has, with those that there are.
+    RecordError
+        If the two have no data set, backbone and budget in common.
+    """
+    cells = cells_of(runs.records)
+    for kind, name, known in (
+        ("method", methods[0], {cell.method for cell in cells}),
+        ("method", methods[1], {cell.method for cell in cells}),
+        ("data set", dataset, {cell.dataset for cell in cells}),
+        ("budget", budget, {cell.budget for cell in cells}),
+        ("backbone", backbone, {cell.backbone for cell in cells}),
+    ):
+        if name is not None and name not in known:
+            raise PlanError(unknown_name(kind, name, sorted(known)))
+    pairs: list[Pair] = []
+    for (name, network), block in groupby(cells, key=lambda cell: cell.block):
+        if dataset in (None, name) and backbone in (None, network):
+            pairs += [
+                paired(runs, one, other, margin=margin)
+                for one, other in _in_block(list(block), methods, budget)
+            ]
+    if not pairs:
+        raise RecordError(
+            f"{methods[0]} and {methods[1]} have no cell to compare there; "
+            "see which cells there are: pepbench report FOLDER"
+        )
+    return pairs
+
+
+def _in_block(
+    block: Sequence[Cell], methods: tuple[str, str], budget: str | None
+) -> list[tuple[Cell, Cell]]:
+    ones, others = ([cell for cell in block if cell.method == method] for method in methods)
+    found: dict[tuple[str, str], tuple[Cell, Cell]] = {}
+    for wanted in dict.fromkeys(cell.budget for cell in (*ones, *others)):
+        one, other = (_at(cells, wanted) for cells in (ones, others))
+        if budget in (None, wanted) and one is not None and other is not None:
+            found[one.budget, other.budget] = (one, other)
+    return list(found.values())
+
+
+def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
+    same = [cell for cell in cells if cell.budget == budget]
+    whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
+    return next(iter(same or (whole if len(cells) == 1 else [])), None)
+
+
+def _scores(runs: Runs, cell: Cell) -> NDArray[np.float32]:
+    return np.stack([runs.load_predictions(run.key) for run in cell.runs])

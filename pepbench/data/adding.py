@@ -1,0 +1,177 @@
+"""``pepbench data add``: which data set is meant, and what to tell while it is added."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from pepbench.component import split_spec
+from pepbench.data.dataset import Dataset
+from pepbench.data.description import (
+    Description,
+    check_name,
+    describe_file,
+    full_spec,
+    keep,
+)
+from pepbench.data.formats import FORMATS
+from pepbench.data.leakage import leakage_warning
+from pepbench.data.manage import add, warnings_of
+from pepbench.data.progress import progress_line
+from pepbench.data.size_estimate import estimated_rows
+from pepbench.data.table import Table
+from pepbench.errors import DataError
+
+OWN = "own"
+LISTS = ("fields", "numeric", "log")
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+class Datasets(Protocol):
+    """The part of the catalog that is needed here."""
+
+    def entries(self, kind: Any) -> Mapping[str, Any]:
+        """Everything of a kind, by name."""
+
+    def load(self, kind: Any, name: str) -> Any:
+        """The class of a component."""
+
+    def select(self, kind: Any, spec: str) -> Any:
+        """The component that a spec names."""
+
+
+def own_options(**given: str | int | None) -> dict[str, Any]:
+    """Options as entries of a description; those that were not given are left out.
+
+    >>> own_options(label="y", fields="a, b", hash="a=10", top=None)
+    {'label': 'y', 'fields': ('a', 'b'), 'hash': {'a': 10}}
+    """
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name in LISTS:
+        if name in options:
+            options[name] = tuple(part.strip() for part in options[name].split(",") if part.strip())
+    if "hash" in options:
+        options["hash"] = dict(_hashed(part) for part in options["hash"].split(","))
+    return options
+
+
+def add_named(
+    catalog: Datasets,
+    name: str,
+    source: Path | None,
+    rows: str | None,
+    options: Mapping[str, Any],
+) -> Dataset:
+    """Add the data set that a user names, or their own file under a new name.
+
+    What was found in a file of the user's own, and what may be wrong with the rows, is said on
+    standard error.
+
+    Raises
+    ------
+    PepbenchError
+        If there is no such data set, an option does not fit it, or its rows cannot be read.
+    """
+    known = frozenset(catalog.entries("dataset"))
+    is_new = split_spec(name)[0] not in known
+    if is_new and source is not None and (options or source.suffix == ".toml"):
+        return _add_own(catalog, name, source, rows, options, known)
+    if options:
+        raise DataError(
+            f"--{min(options).replace('_', '-')} is for files of your own, "
+            f"however: {name!r} is built in"
+            if not is_new
+            else f"data set {name!r} needs --from FILE"
+        )
+    spec = full_spec(name) + (f":rows={number_of_rows(rows)}" if rows else "")
+    dataset = cast(Dataset, catalog.select("dataset", spec).default())
+    _warn(dataset, _add(dataset, source))
+    return dataset
+
+
+def number_of_rows(text: str) -> int:
+    """A number of rows such as ``1M``, ``250k`` or ``5_000``.
+
+    >>> number_of_rows("1.5M")
+    1500000
+    """
+    match = re.fullmatch(r"([0-9_]+(?:\.[0-9]+)?)([kmg]?)", text.strip().lower())
+    n_rows = round(float(match[1]) * UNITS[match[2]]) if match else 0
+    if n_rows < 1:
+        raise DataError(f"--rows {text}: write a number of rows, such as 1M, 250k or 5000")
+    return n_rows
+
+
+def _hashed(part: str) -> tuple[str, int]:
+    column, _, size = part.rpartition("=")
+    if not column or not size.isdigit():
+        raise DataError(f"--hash {part!r}: write column=number of values, such as url=100000")
+    return column.strip(), int(size)
+
+
+def _add_own(
+    catalog: Datasets,
+    name: str,
+    source: Path,
+    rows: str | None,
+    options: Mapping[str, Any],
+    known: frozenset[str],
+) -> Dataset:
+    check_name(name, known)
+    sampled = {"rows": number_of_rows(rows)} if rows else {}
+    path, description = describe_file(source, {**options, **sampled})
+    _say_what_was_found(path, description)
+    dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
+    table = _add(dataset, path)
+    keep(name, description)
+    _warn(dataset, table)
+    _say(f"Use it as: pepbench run --datasets {name}")
+    return dataset
+
+
+def _add(dataset: Dataset, source: Path | None) -> Table:
+    total = dataset.sample
+    if total is None and source is not None:
+        total = estimated_rows(dataset.raw_files(source))
+    with progress_line(f"reading {dataset.spec}", total) as progress:
+        return add(dataset, source, progress=progress)
+
+
+def _say_what_was_found(path: Path, description: Description) -> None:
+    kinds = FORMATS[description.format].columns(path)
+    uses = {
+        **dict.fromkeys(kinds, "not used"),
+        **dict.fromkeys(description.fields, "categories"),
+        **dict.fromkeys(description.numeric, f"{description.bins} bins of equal frequency"),
+        **dict.fromkeys(description.log, "logarithmic buckets"),
+        description.label: "label",
+    }
+    for column, size in description.hash.items():
+        uses[column] = f"categories, hashed into {size}"
+    if description.split_column:
+        use = f"splits rows by {description.split_by.partition(':')[0]}"
+        before = uses[description.split_column]
+        uses[description.split_column] = use if before == "not used" else f"{before}; {use}"
+    _say(f"{path} ({description.format}):")
+    width = max(map(len, kinds))
+    for column, kind in kinds.items():
+        _say(f"  {column:<{width}}  {kind:<13}  {uses[column]}")
+    for column in description.fields:
+        if kinds[column] == "numbers" and column not in description.hash:
+            _say(
+                f"warning: column {column!r} holds numbers with fractions and is taken as "
+                f"categories; --numeric {column} would cut it into bins"
+            )
+
+
+def _warn(dataset: Dataset, table: Table) -> None:
+    leakage = leakage_warning(dataset, table)
+    for warning in [*warnings_of(table), *([leakage] if leakage else [])]:
+        _say(f"warning: {warning}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,181 @@
+"""A short calibration on this machine: how fast a method works, from a few of its steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from statistics import mean
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, Cell, training_spec
+from pepbench.harness.environment import calibration_seconds
+from pepbench.method import Batch, EpochScore, Fitted, Model, PlainTable
+from pepbench.training.task import LAST_PHASE, Pruned, TrialTask
+
+WARM_UP_STEPS = 3
+TIMED_STEPS = 20
+PILOT_SECONDS = 15.0
+"""After which a pilot is stopped; its plan is then taken to use all epochs."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a method works on a data set with a backbone."""
+
+    search: float
+    """Seconds of what comes before the last training, such as a search; 0 if nothing does."""
+    train: float
+    """Seconds of the last training."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A training of the full table, or the records that stand for it."""
+
+    epochs: float
+    step: float
+    """Seconds."""
+    validation: float
+    """Seconds of a pass over the validation rows."""
+
+
+def overhead_seconds() -> float:
+    """Seconds of a trial outside its phases: most of it goes to the yardstick."""
+    with _one_thread():
+        calibration_seconds()  # The first in a process takes longer.
+        start = time.perf_counter()
+        calibration_seconds()
+        return time.perf_counter() - start
+
+
+def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
+    """Train the full table once, or but a little where it is known how long that takes.
+
+    Parameters
+    ----------
+    cell
+        Of the data set and backbone in question.
+    lengths
+        Epochs of finished trainings on them, as far as there are any.
+    """
+    with _one_thread():
+        task = calibration_task(PilotTask, cell)
+        table = PlainTable(cell.splits.fields.n_features, cell.plan.dim)
+        task.train(task.model(table))
+        step, validation = task.measured[LAST_PHASE]
+        if lengths:
+            return Pilot(mean(lengths), step, validation)
+        deadline = time.perf_counter() + PILOT_SECONDS
+        whole = calibration_task(
+            TrialTask, cell, should_stop=lambda _epoch, _auc: time.perf_counter() > deadline
+        )
+        try:
+            epochs = len(whole.train(whole.model(table)).curve)
+        except Pruned:
+            epochs = cell.plan.epochs
+    return Pilot(epochs, step, validation)
+
+
+def rehearsed_pace(cell: Cell, pilot: Pilot) -> Pace:
+    """Time a few steps of each of the method's phases, at the cell's budget."""
+    method, task = cell.default().method, calibration_task(PilotTask, cell)
+    # Of one that fails here, what was not timed is counted like the full table.
+    with _one_thread(), suppress(Enough, Exception):
+        method.fit(task, cell.budget_parameters)
+    per_epoch = task.steps_per_epoch
+    search_steps = method.most_steps(per_epoch, 0)
+    trainings = max(1, (method.most_steps(per_epoch, 1) - search_steps) // per_epoch)
+    step = task.search_step or pilot.step
+    usual = (pilot.step, pilot.validation)
+    timed = [*task.measured.values(), *[usual] * trainings][:trainings]
+    *before, last = [pilot.epochs * (s * per_epoch + validation) for s, validation in timed]
+    return Pace(search=search_steps * step + sum(before), train=last)
+
+
+class Enough(Exception):
+    """A search has made the steps that are timed."""
+
+
+class PilotTask(TrialTask):
+    """A task on which every training and search is broken off after a few timed steps."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.measured: dict[str, tuple[float, float]] = {}
+        """Of each training: seconds of a step, and of what follows an epoch."""
+        self.search_step: float | None = None
+        """Seconds of a step of the search."""
+        self._steps_made = 0
+        self._began = 0.0
+        self._training = False
+
+    def train(
+        self,
+        model: Model,
+        *,
+        phase: str = LAST_PHASE,
+        after_epoch: Callable[[int], None] | None = None,
+    ) -> Fitted:
+        """Make a few steps and validate once."""
+        self._training = True
+        optimizer = self.optimizer(model)
+        steps = self.steps(model, optimizer)
+        for _ in islice(steps, WARM_UP_STEPS):
+            pass
+        began = time.perf_counter()
+        for _ in islice(steps, TIMED_STEPS):
+            pass
+        step = (time.perf_counter() - began) / TIMED_STEPS
+        began = time.perf_counter()
+        self.flush(optimizer)
+        if after_epoch is not None:
+            after_epoch(1)
+        scores = self.validate(model)
+        self.measured[phase] = (step, time.perf_counter() - began)
+        self._training = False
+        return Fitted(model, scores, (EpochScore(1, 0.0, scores.auc, scores.log_loss),))
+
+    def _update(self, model: Model, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
+        if not self._training:
+            self._steps_made += 1
+            if self._steps_made == WARM_UP_STEPS + 1:
+                self._began = time.perf_counter()
+            if self._steps_made > WARM_UP_STEPS + TIMED_STEPS:
+                self.search_step = (time.perf_counter() - self._began) / TIMED_STEPS
+                raise Enough
+        return super()._update(model, batch, optimizer)
+
+
+Kind = TypeVar("Kind", bound=TrialTask)
+
+
+def calibration_task(kind: type[Kind], cell: Cell, **options: Any) -> Kind:
+    """A task on a cell's rows, at its default settings; ``options`` are those of its class."""
+    return kind(
+        cell.splits.fields,
+        cell.plan.dim,
+        cell.splits.train,
+        cell.splits.validation,
+        cell.default().backbone,
+        training_spec(cell.plan, DEFAULT_LEARNING_RATE, DEFAULT_L2),
+        seed=0,
+        device=torch.device(cell.plan.device),
+        **options,
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Where a run stands: counts, progress display, status files."""

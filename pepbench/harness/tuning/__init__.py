@@ -1,0 +1,1 @@
+"""Hyper-parameter tuning of one cell with Optuna."""

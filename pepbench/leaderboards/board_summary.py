@@ -1,0 +1,176 @@
+"""What a leaderboard's page says that records and plan know: best cells, time, versions, cuts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.evidence import Evidence
+from pepbench.records import Record
+from pepbench.report.markdown import escape
+from pepbench.report.phrases import percent, short_count
+from pepbench.units import duration
+
+FRONT = "pareto"
+"""The chart that the page shows, published as PNG, too: one bitmap for each edition."""
+
+_KINDS = ("datasets", "backbones", "methods", "budgets")
+
+
+def board_summary(board: Board, evidence: Evidence) -> str:
+    """The generated part of a leaderboard's README, as Markdown."""
+    return "\n\n".join(
+        [
+            "## The best of each size",
+            f"![AUC against parameters]({FRONT}.png)",
+            best_table(evidence.frame),
+            "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
+            "## How it was made",
+            f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
+            f"`pepbench leaderboard --verify {board.name}` checks this page.",
+            time_table(evidence.records),
+            "\n".join(f"* {line}" for line in surroundings(evidence.records)),
+            "## What the plan cuts",
+            "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
+        ]
+    )
+
+
+def _files(board: Board) -> Iterator[tuple[str, str]]:
+    yield "leaderboard.md", "All cells"
+    yield "leaderboard.csv", "in full precision"
+    yield "records.parquet", "every trial with its learning curve"
+    if (board.folder / "report.html").is_file():
+        yield "report.html", "interactive, for download"
+
+
+def best_table(frame: pd.DataFrame) -> str:
+    """The highest AUC of each data set, backbone and budget."""
+    ok = frame[(frame["status"] == "ok") & frame["auc"].notna()]
+    best = ok[~ok.duplicated(["dataset", "backbone", "budget"])]
+    headings = (
+        "data set",
+        "backbone",
+        "budget",
+        "best method",
+        "parameters",
+        "share",
+        "AUC",
+        "Δ to full",
+        "verdict",
+    )
+    rows = [
+        [
+            escape(row["dataset"]),
+            escape(row["backbone"]),
+            escape(row["budget"]),
+            escape(row["method"]),
+            short_count(row["parameters"]),
+            percent(row["share"]),
+            _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
+            _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
+            escape(row["verdict"]),
+        ]
+        for row in best.to_dict("records")
+    ]
+    return markdown(rows, headings, texts=4)
+
+
+def time_table(records: Iterable[Record]) -> str:
+    """Wall time of all trials by data set, backbone and phase, summed over workers."""
+    seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    trials: dict[tuple[str, str], int] = defaultdict(int)
+    for record in records:
+        block = (record.spec.data.spec, record.spec.backbone.spec)
+        trials[block] += 1
+        seconds[block]["search"] += record.search_seconds()
+        seconds[block]["train"] += record.train_seconds()
+        seconds[block][record.spec.role] += record.search_seconds() + record.train_seconds()
+    columns = ("tuning", "final", "search", "train")
+    rows = [
+        [escape(dataset), escape(backbone), f"{trials[dataset, backbone]:,}"]
+        + [duration(seconds[dataset, backbone][column]) for column in columns]
+        for dataset, backbone in sorted(trials)
+    ]
+    total = [duration(sum(block[column] for block in seconds.values())) for column in columns]
+    rows.append(["all", "", f"{sum(trials.values()):,}", *total])
+    headings = (
+        "data set",
+        "backbone",
+        "trials",
+        "tuning trials",
+        "final runs",
+        "of it search",
+        "of it last training",
+    )
+    return markdown(rows, headings, texts=2)
+
+
+def worker_seconds(records: Iterable[Record]) -> float:
+    """Wall seconds of all trials."""
+    return sum(record.search_seconds() + record.train_seconds() for record in records)
+
+
+def surroundings(records: Sequence[Record]) -> Iterator[str]:
+    """Machines, versions and trials, a line each."""
+    environments = [record.environment for record in records]
+    for name, values in (
+        ("Processor", {e.cpu for e in environments}),
+        ("Python", {e.python for e in environments}),
+        ("torch", {e.torch for e in environments}),
+        ("numpy", {e.numpy for e in environments}),
+        ("pepbench", {f"{e.pepbench} ({(e.git or 'no revision')[:12]})" for e in environments}),
+        ("Threads of a worker", {str(e.threads) for e in environments}),
+    ):
+        yield f"{name}: {escape(', '.join(sorted(values)))}"
+    made = sorted(record.created for record in records)
+    yield f"Trials made from {made[0]:%Y-%m-%d} to {made[-1]:%Y-%m-%d}"
+    yield (
+        f"Test predictions are not committed; the checksums of their {_predicted(records):,} files "
+        "are in records.parquet (`predictions_sha256`)"
+    )
+
+
+def cuts(plan: Path) -> list[str]:
+    """What a plan leaves out or runs under other settings than the rest, and why."""
+    exceptions = tomllib.loads(plan.read_text("utf-8")).get("except", [])
+    return [_cut(exception) for exception in exceptions] or ["Nothing: every cell is run alike."]
+
+
+def markdown(rows: Sequence[Sequence[str]], headings: Sequence[str], texts: int) -> str:
+    """A table whose first ``texts`` columns are text and whose others are figures."""
+    alignment = ["left"] * texts + ["right"] * (len(headings) - texts)
+    table: str = tabulate(
+        rows, headers=headings, tablefmt="github", colalign=alignment, disable_numparse=True
+    )
+    return table
+
+
+def _cut(exception: dict[str, Any]) -> str:
+    meant = [f"{kind} {', '.join(exception[kind])}" for kind in _KINDS if kind in exception]
+    changes = [
+        f"{key} = {value}"
+        for key, value in exception.items()
+        if key not in (*_KINDS, "reason", "skip")
+    ]
+    what = "left out" if exception.get("skip") else ", ".join(changes)
+    return f"{'; '.join(meant) or 'all cells'}: {what} ({exception.get('reason', 'no reason')})"
+
+
+def _interval(middle: float, low: float, high: float, form: str) -> str:
+    if pd.isna(middle):
+        return ""
+    if pd.isna(low):
+        return format(middle, form)
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _predicted(records: Sequence[Record]) -> int:
+    return sum(record.predictions_sha256 is not None for record in records)

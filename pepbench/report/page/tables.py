@@ -1,0 +1,195 @@
+"""What the page's tables hold: plain dictionaries of words, for a template to lay out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pepbench.analysis.runs import Runs
+from pepbench.analysis.tuning import by_cell
+from pepbench.records import Record
+from pepbench.report.phrases import NOT_COMPARED, percent, short_count, with_interval
+from pepbench.units import duration
+
+Row = dict[str, Any]
+
+
+def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]:
+    """A row for each cell: ``text`` to read, ``sort`` to sort by, links to its final runs.
+
+    Parameters
+    ----------
+    frame
+        Of :func:`pepbench.report.page.detail.with_detail`.
+    runs
+        Where the records are.
+    folder
+        Where the page will be: links are relative to it.
+    """
+    finals = {
+        name: [record for record in members if record.test is not None]
+        for name, members in by_cell(runs.records).items()
+    }
+    budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
+    rows = []
+    for cell in frame.to_dict("records"):
+        name = (cell["dataset"], cell["backbone"], cell["method"], cell["budget"])
+        known = not pd.isna(cell["parameters"])
+        seconds = cell["search_seconds"] + cell["train_seconds"]
+        numbers = {
+            "budget": -budgets[cell["budget"]],
+            "parameters": cell["parameters"],
+            "share": cell["share"],
+            "bytes": cell["bytes"],
+            "auc": cell["auc"],
+            "delta": cell["delta_auc"],
+            "p_holm": cell["p_holm"],
+            "chance": cell["front_probability"],
+            "seconds": seconds,
+            "memory": cell["peak_memory_mib"],
+        }
+        memory = cell["peak_memory_mib"]
+        rows.append(
+            {
+                **{key: cell[key] for key in ("dataset", "backbone", "method", "budget", "reason")},
+                "verdict": cell["verdict"] if cell["status"] == "ok" else cell["status"],
+                "parameters": f"{cell['parameters']:,}" if known else "",
+                "share": percent(cell["share"]) if known else "",
+                "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
+                "auc": with_interval(cell["auc"], cell["auc_low"], cell["auc_high"]),
+                "delta": with_interval(
+                    cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True
+                ),
+                "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
+                "seconds": "" if math.isnan(seconds) else duration(seconds),
+                "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
+                "front": bool(cell["on_front"]),
+                "chance": cell["parameters_front"],
+                "runs": _links(finals.get(name, []), runs, folder),
+                "sort": {key: _number(value) for key, value in numbers.items()},
+            }
+        )
+    return rows
+
+
+def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
+    """For each data set and backbone: methods down, budgets across, a verdict in each place.
+
+    None for those on which nothing was compared.
+    """
+    matrices = []
+    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+        judged = block[block["verdict"] != "reference"]
+        budgets = list(dict.fromkeys(judged["budget"]))
+        rows: list[Row] = []
+        for method, cells in judged.groupby("method", sort=True):
+            by_budget = {cell["budget"]: cell for cell in cells.to_dict("records")}
+            places = [_place(by_budget.get(budget)) for budget in budgets]
+            rows.append({"method": method, "places": places})
+        found = {place["verdict"] for row in rows for place in row["places"]}
+        if found - {"", NOT_COMPARED}:
+            matrices.append({"title": f"{dataset} · {backbone}", "budgets": budgets, "rows": rows})
+    return matrices
+
+
+def gain_rows(gains: pd.DataFrame) -> list[Row]:
+    """What tuning bought in each cell, in words."""
+    return [
+        {
+            **{key: row[key] for key in ("dataset", "backbone", "method", "budget", "settings")},
+            "trials": f"{row['ok']} of {row['trials']}",
+            "default": _figure(row["default_auc"], ".4f"),
+            "best": _figure(row["best_auc"], ".4f"),
+            "gain": _figure(row["gain"], "+.4f"),
+            "best_trial": "" if pd.isna(row["best_trial"]) else str(row["best_trial"]),
+        }
+        for row in gains.to_dict("records")
+    ]
+
+
+def protocol_rows(records: Sequence[Record]) -> list[Row]:
+    """What was held the same for each data set and backbone, under each protocol."""
+    rows = []
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for (dataset, backbone, _, _), members in by_cell(records).items():
+        groups.setdefault((dataset, backbone), []).extend(members)
+    trials: dict[tuple[str, str], set[int]] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for (dataset, backbone, _, _), members in by_cell(records).items():
+        tuned = sum(record.spec.role == "tuning" for record in members)
+        trials.setdefault((dataset, backbone), set()).add(tuned)
+        final = sum(record.spec.role == "final" for record in members)
+        seeds.setdefault((dataset, backbone), set()).add(final)
+    for name, members in groups.items():
+        specs = [record.spec for record in members]
+        data = specs[0].data
+        rows.append(
+            {
+                "dataset": name[0],
+                "backbone": name[1],
+                "facts": {
+                    "width D": str(specs[0].dim),
+                    "full table": f"{specs[0].full_parameters:,} parameters",
+                    "table fingerprint": data.table_fingerprint,
+                    "split": f"{data.split_fingerprint} (seed {data.split_seed})",
+                    "trials a cell": _range(trials[name]),
+                    "final runs a cell": _range(seeds[name] - {0} or {0}),
+                    "most epochs": _range({spec.training.epochs for spec in specs}),
+                    "batch size": _range({spec.training.batch_size for spec in specs}),
+                    "device": ", ".join(sorted({spec.device for spec in specs})),
+                },
+            }
+        )
+    return rows
+
+
+def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The programs and machines that made the records, each once."""
+    seen: dict[tuple[tuple[str, str], ...], int] = {}
+    for record in records:
+        facts = record.environment.model_dump()
+        facts["git"] = facts["git"] or "no repository"
+        key = tuple((name, str(value)) for name, value in facts.items())
+        seen[key] = seen.get(key, 0) + 1
+    return [{**dict(key), "records": f"{count:,}"} for key, count in sorted(seen.items())]
+
+
+def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
+    return [
+        Path(
+            relpath(runs.folder_of[record.key], folder), "records", f"{record.key}.json"
+        ).as_posix()
+        for record in sorted(records, key=lambda record: (record.spec.seed, record.key))
+    ]
+
+
+def _place(cell: dict[Any, Any] | None) -> Row:
+    if cell is None:
+        return {"verdict": "", "delta": "", "note": "", "reason": ""}
+    verdict = cell["verdict"] if cell["status"] == "ok" else cell["status"]
+    delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
+    return {
+        "verdict": verdict or NOT_COMPARED,
+        "delta": delta,
+        "note": cell["verdict_note"],
+        "reason": cell["reason"],
+    }
+
+
+def _figure(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
+
+
+def _number(value: Any) -> str:
+    """A number for sorting; nothing where it is not known."""
+    return "" if pd.isna(value) else f"{float(value):.10g}"
+
+
+def _range(values: set[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,167 @@
+"""What ``pepbench report`` and ``pepbench compare`` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from pepbench.analysis.pair import chosen_pairs
+from pepbench.analysis.runs import open_runs
+from pepbench.errors import RecordError
+from pepbench.report.findings import Findings, json_document, load_runs
+from pepbench.report.latex import leaderboard_latex
+from pepbench.report.margin import checked_margin, margin_of
+from pepbench.report.markdown import leaderboard_csv
+from pepbench.report.recovery import RecoveryView
+from pepbench.report.terminal.leaderboard_view import LeaderboardView
+from pepbench.report.terminal.pair_view import PairView, pair_json
+from pepbench.report.terminal.tuning_view import TuningView
+
+Format = Literal["terminal", "markdown", "csv", "latex", "html", "parquet", "json"]
+
+EXIT_FAILED = 1
+_WIDE = 160
+
+
+def report(
+    folders: Sequence[Path],
+    form: Format,
+    *,
+    out: Path | None = None,
+    wide: bool = False,
+    tuning: bool = False,
+    open_page: bool = False,
+    margin: float | None = None,
+) -> int:
+    """Write tables, charts and the page anew from records, and print one of them.
+
+    Parameters
+    ----------
+    folders
+        Of the runs.
+    form
+        What to print.
+    out
+        Where to write; by default the folder, if it is a single one, else nothing is written.
+    wide
+        On a terminal, all columns.
+    tuning
+        Print what tuning tried and bought instead; nothing is written.
+    open_page
+        Show ``report.html`` in the browser.
+    margin
+        Of equivalence and non-inferiority, in AUC; None: what the runs' plans say.
+
+    Returns
+    -------
+    int
+        1 if cells have failed, else 0.
+
+    Raises
+    ------
+    RecordError
+        As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.margin.margin_of`.
+    PlanError
+        If ``margin`` cannot be one.
+    """
+    findings = load_runs(folders, _warn, _asked_for(margin))
+    target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
+    if tuning:
+        _console(wide).print(TuningView(findings.runs.records))
+        return 0
+    if open_page and target is None:
+        raise RecordError("--open needs a page of several runs to be written; add --out FOLDER")
+    written = _written(target, findings)
+    _print(findings, form, target or folders[0], wide)
+    if target is None:
+        _warn("several runs: nothing is written without --out FOLDER")
+    if open_page and written is not None:
+        webbrowser.open(written.resolve().as_uri())
+    failed = int((findings.frame["status"] == "failed").sum())
+    return EXIT_FAILED if failed else 0
+
+
+def compare(
+    folders: Sequence[Path],
+    methods: tuple[str, str],
+    *,
+    dataset: str | None,
+    budget: str | None,
+    backbone: str | None,
+    as_json: bool,
+    margin: float | None = None,
+) -> int:
+    """Print one pair of methods in full, wherever both have a cell.
+
+    ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
+    """
+    runs, asked = open_runs(folders, _warn), _asked_for(margin)
+    within = margin_of(runs.folders) if asked is None else asked
+    pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
+    if as_json:
+        document = [pair_json(pair, within) for pair in pairs]
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _console(False).print(*(PairView(pair, margin=within) for pair in pairs))
+    return EXIT_FAILED if any(pair.comparison is None for pair in pairs) else 0
+
+
+def _asked_for(margin: float | None) -> float | None:
+    return None if margin is None else checked_margin(margin, "--margin")
+
+
+def _written(target: Path | None, findings: Findings) -> Path | None:
+    if target is None:
+        return None
+    # Drawing libraries take a second to import.
+    from pepbench.report.write import PAGE, write_reports
+
+    write_reports(target, findings)
+    return target / PAGE
+
+
+def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
+    if form == "json":
+        document = json_document(folder, findings)
+        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    elif form == "csv":
+        print(leaderboard_csv(findings.frame), end="")
+    elif form == "latex":
+        print(leaderboard_latex(findings.frame), end="")
+    elif form == "terminal":
+        board = LeaderboardView(findings.frame, findings.fronts, wide, findings.margin)
+        _console(wide).print(board, RecoveryView(findings.recovery.frame))
+    else:
+        _print_file(findings, form, folder)
+
+
+def _print_file(findings: Findings, form: Format, folder: Path) -> None:
+    from pepbench.report.page.html import report_html
+    from pepbench.report.write import leaderboard_parquet, report_markdown
+
+    if form == "markdown":
+        print(report_markdown(findings), end="")
+    elif form == "html":
+        print(report_html(findings, folder), end="")
+    elif sys.stdout.isatty():
+        raise RecordError(
+            "--format parquet prints bytes: redirect them to a file, or take leaderboard.parquet "
+            f"from {folder}"
+        )
+    else:
+        sys.stdout.buffer.write(leaderboard_parquet(findings))
+
+
+def _console(wide: bool) -> Console:
+    console = Console()
+    return Console(width=max(_WIDE, console.width)) if wide else console
+
+
+def _warn(line: str) -> None:
+    print(f"pepbench: {line}", file=sys.stderr)

@@ -1,0 +1,181 @@
+"""The leaderboard on a terminal: 80 columns suffice, with or without colour and Unicode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from pepbench.analysis.significance import MARGIN
+from pepbench.report.phrases import parity_sentences, percent, short_count
+from pepbench.report.terminal.text_plot import front_plot
+from pepbench.units import duration
+
+STYLES = {
+    "better": "bold green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "non-inferior": "cyan",
+    "undecided": "yellow",
+    "reference": "bold",
+    "failed": "bold red",
+    "infeasible": "magenta",
+    "incomplete": "magenta",
+}
+"""Colour of each verdict and status."""
+
+DROPPED_IN_ORDER = ("MiB", "seeds", "p", "bytes", "time", "share", "params")
+"""Columns that are left out, one after the other, until the table fits."""
+
+_ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+@dataclass(frozen=True)
+class LeaderboardView:
+    """What ``Console.print`` shows for a run.
+
+    A table for each data set and backbone, its rows grouped by budget, best AUC first; below it
+    what did not work and why, and what is shown about compression at parity.
+
+    Parameters
+    ----------
+    frame, fronts
+        As :mod:`pepbench.analysis.leaderboard` returns them.
+    wide
+        All columns, whatever the terminal's width.
+    margin
+        That verdicts were found with.
+    """
+
+    frame: pd.DataFrame
+    fronts: list[dict[str, Any]]
+    wide: bool = False
+    margin: float = MARGIN
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Choose symbols that the terminal can show, then render block by block."""
+        symbols = symbols_for(options)
+        parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
+        for (dataset, backbone), block in self.frame.groupby(["dataset", "backbone"], sort=False):
+            full = short_count(float(block["full_parameters"].max()))
+            heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
+            yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
+            if self.wide:
+                yield _table(block, symbols, ())
+            else:
+                yield _fitting_table(block, symbols, console, options)
+            for line in _troubles(block):
+                yield Text(symbols.text(line), style="magenta")
+            front = parity.get((dataset, backbone))
+            for sentence in parity_sentences(front, self.margin) if front else []:
+                yield Text(symbols.text(sentence))
+            plot = front_plot(block)
+            if plot:
+                yield Text("\nAUC against parameters (log scale); capitals: on the front", "dim")
+            for line in plot:
+                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
+            yield Text()
+        yield Text(
+            f"{symbols.star} on the front of few parameters and high AUC; "
+            f"{symbols.plus_minus}: 95% intervals over test rows, or users where known, and seeds; "
+            f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
+            style="dim",
+        )
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Characters that a terminal can show."""
+
+    plus_minus: str
+    delta: str
+    star: str
+    dot: str
+    none: str
+    rule: box.Box
+    encoding: str
+
+    def text(self, words: str) -> str:
+        """Words from outside, such as names, in characters that can be shown."""
+        return words.encode(self.encoding, "replace").decode(self.encoding)
+
+
+_UNICODE = Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
+_ASCII = Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
+
+
+def symbols_for(options: ConsoleOptions) -> Symbols:
+    """Unicode where the terminal has it."""
+    return _ASCII if options.ascii_only else _UNICODE
+
+
+def _fitting_table(
+    block: pd.DataFrame, symbols: Symbols, console: Console, options: ConsoleOptions
+) -> Table:
+    """The table without its least important columns, as far as the width demands."""
+    for count in range(len(DROPPED_IN_ORDER) + 1):
+        table = _table(block, symbols, DROPPED_IN_ORDER[:count])
+        needed = console.measure(table, options=options.update(max_width=1000)).maximum
+        if needed <= options.max_width:
+            break
+    return table
+
+
+def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("budget", no_wrap=True)
+    table.add_column("method", overflow="fold", ratio=None, min_width=6)
+    auc = f"AUC {symbols.plus_minus}"
+    names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
+    for name in (*names, symbols.star):
+        if name not in dropped:
+            justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
+            table.add_column(name, justify=justify, no_wrap=True)
+    for budget, group in block.groupby("budget", sort=False):
+        for position, row in enumerate(group.to_dict("records")):
+            cells = _cells(row, symbols)
+            shown = [cell for name, cell in cells.items() if name not in dropped]
+            table.add_row(symbols.text(str(budget)) if position == 0 else "", *shown)
+        table.add_section()
+    return table
+
+
+def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
+    words = row["verdict"] if row["status"] == "ok" else row["status"]
+    half = (row["auc_high"] - row["auc_low"]) / 2
+    auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
+    spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"
+    delta = row["delta_auc"]
+    seconds = row["search_seconds"] + row["train_seconds"]
+    counted = not pd.isna(row["parameters"])
+    p, memory = row["p_holm"], row["peak_memory_mib"]
+    return {
+        "method": Text(symbols.text(row["method"])),
+        "params": Text(short_count(row["parameters"]) if counted else symbols.none),
+        "share": Text(percent(row["share"]) if counted else symbols.none),
+        "bytes": Text(symbols.none if pd.isna(row["bytes"]) else f"{short_count(row['bytes'])}B"),
+        "auc": Text(auc + spread),
+        "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
+        "p": Text("" if math.isnan(p) else f"{p:.2g}"),
+        "verdict": Text(words, style=STYLES.get(words, "")),
+        "time": Text(symbols.none if math.isnan(seconds) else duration(seconds)),
+        "MiB": Text(symbols.none if pd.isna(memory) else f"{memory:,.0f}"),
+        "seeds": Text(str(row["seeds"])),
+        "front": Text(symbols.star if row["on_front"] else "", style="bold yellow"),
+    }
+
+
+def _troubles(block: pd.DataFrame) -> Iterable[str]:
+    """One line for each reason, naming the cells that share it."""
+    troubled = block[block["status"] != "ok"]
+    for (status, method, reason), group in troubled.groupby(
+        ["status", "method", "reason"], sort=False
+    ):
+        yield f"{status}: {method} at {', '.join(group['budget'])}: {reason}"

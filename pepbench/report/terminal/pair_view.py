@@ -1,0 +1,130 @@
+"""One pair of methods in full, on a terminal and as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from pepbench.analysis.pair import Pair
+from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.report.phrases import verdict_note
+from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
+
+
+@dataclass(frozen=True)
+class PairView:
+    """What ``pepbench compare`` prints for a pair.
+
+    Parameters
+    ----------
+    pair
+        Of :mod:`pepbench.analysis.pair`.
+    alpha, margin
+        Those that it was compared with.
+    """
+
+    pair: Pair
+    alpha: float = ALPHA
+    margin: float = MARGIN
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A heading, the figures seed by seed, and what is shown."""
+        symbols = symbols_for(options)
+        pair = self.pair
+        heading = (
+            f"{pair.a.dataset} {symbols.dot} {pair.a.backbone}: "
+            f"{_cell(pair.a.method, pair.a.budget)} against {_cell(pair.b.method, pair.b.budget)}"
+        )
+        yield Text(symbols.text(heading), "bold")
+        yield _seeds(pair, symbols)
+        if pair.comparison is None:
+            yield Text(symbols.text(f"no comparison: {pair.note}"), "magenta")
+        else:
+            for name, value in _facts(pair, symbols, self.alpha, self.margin):
+                yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
+            note = verdict_note(
+                pair.verdict, pair.direction, pair.seeds_to_decide, pair.comparison.basis
+            )
+            yield Text.assemble(
+                (f"{'verdict':<22}", "dim"),
+                (pair.verdict, STYLES.get(pair.verdict, "")),
+                f" ({note})" if note else "",
+            )
+        yield Text()
+
+
+def pair_json(pair: Pair, margin: float = MARGIN) -> dict[str, Any]:
+    """The pair as data, with the margin that it was compared with; missing figures are None."""
+    found = pair.comparison
+    return {
+        "dataset": pair.a.dataset,
+        "backbone": pair.a.backbone,
+        "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": list(pair.aucs_a)},
+        "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": list(pair.aucs_b)},
+        "rows": pair.rows,
+        "positives": pair.positives,
+        "comparison": None
+        if found is None
+        else {
+            name: value if not isinstance(value, float) or math.isfinite(value) else None
+            for name, value in vars(found).items()
+            if isinstance(value, bool | int | float | str)
+        },
+        "margin": margin,
+        "verdict": pair.verdict,
+        "direction": pair.direction,
+        "seeds_to_decide": pair.seeds_to_decide if math.isfinite(pair.seeds_to_decide) else None,
+        "note": pair.note,
+    }
+
+
+def _cell(method: str, budget: str) -> str:
+    return f"{method} at {budget}"
+
+
+def _seeds(pair: Pair, symbols: Symbols) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
+        table.add_column(symbols.text(column), justify="right")
+    same = pair.a.seeds == pair.b.seeds
+    for place in range(max(len(pair.aucs_a), len(pair.aucs_b))):
+        values = [
+            aucs[place] if place < len(aucs) else math.nan for aucs in (pair.aucs_a, pair.aucs_b)
+        ]
+        delta = values[0] - values[1] if same else math.nan
+        seed = str(pair.a.seeds[place]) if same else str(place + 1)
+        table.add_row(
+            seed,
+            *(symbols.none if math.isnan(value) else f"{value:.5f}" for value in values),
+            symbols.none if math.isnan(delta) else f"{delta:+.5f}",
+        )
+    return table
+
+
+def _facts(pair: Pair, symbols: Symbols, alpha: float, margin: float) -> Iterator[tuple[str, str]]:
+    found = pair.comparison
+    assert found is not None
+    level = f"{100 * (1 - alpha):g}%"
+    yield f"{symbols.delta} AUC", f"{found.difference:+.5f}"
+    yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
+    yield "standard error", f"{found.standard_error:.5f}"
+    yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
+    yield "p of no difference", f"{found.p:.3g} (not adjusted for other pairs)"
+    yield "p of non-inferiority", f"{found.p_noninferior:.3g} (margin {margin:g})"
+    yield "p of equivalence", f"{found.p_equivalent:.3g} (margin {margin:g})"
+    yield "test rows", f"{pair.rows:,}, {pair.positives:,} of them positive"
+    how = "same seeds, differences taken seed by seed" if found.paired else "different seeds"
+    yield "seeds", f"{found.seeds_a} and {found.seeds_b}: {how}"
+    if found.seeds_a == found.seeds_b == 1:
+        yield "note", "one seed each: about these two trained models, not about the methods"
+    yield "parameters", " and ".join(_parameters(cell) for cell in (pair.a, pair.b))
+
+
+def _parameters(cell: Any) -> str:
+    return f"{max(run.n_parameters or 0 for run in cell.runs):,}"

@@ -1,0 +1,83 @@
+"""A small picture of a front in letters, for terminals without any graphics."""
+
+from __future__ import annotations
+
+import math
+from string import ascii_letters, digits
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pepbench.report.phrases import short_count
+
+_WIDTH, _HEIGHT = 52, 10
+_LETTERS = ascii_letters[:26] + digits
+_CROWDED = "+"
+_NEAR = (0, 1, -1, 2, -2, 3)
+
+
+def front_plot(block: pd.DataFrame) -> list[str]:
+    """Lines of text: AUC upwards, parameters to the right (log), a letter for each method.
+
+    Letters are capitals on the front. Those that meet are set side by side, ``+`` where they are
+    too many. ASCII only, apart from the names of methods.
+
+    Parameters
+    ----------
+    block
+        Rows of the leaderboard of one data set and backbone.
+
+    Returns
+    -------
+    list of str
+        Empty with fewer than two points: there is nothing to see.
+    """
+    drawn = block[(block["status"] == "ok") & block["parameters"].notna() & block["auc"].notna()]
+    if len(drawn) < 2:
+        return []
+    across = np.log10(drawn["parameters"].astype("float64").clip(lower=1.0).to_numpy())
+    aucs = drawn["auc"].to_numpy(dtype=np.float64)
+    columns, rows = _scaled(across, _WIDTH), _HEIGHT - 1 - _scaled(aucs, _HEIGHT)
+    names = sorted(set(drawn["method"]))
+    letters = {name: _LETTERS[place % len(_LETTERS)] for place, name in enumerate(names)}
+    grid = [[" "] * _WIDTH for _ in range(_HEIGHT)]
+    for row, column, name, on_front in zip(
+        rows, columns, drawn["method"], drawn["on_front"], strict=True
+    ):
+        letter = letters[name].upper() if on_front else letters[name]
+        _put(grid[row], int(column), letter)
+    marks = {0: f"{aucs.max():.4f}", _HEIGHT - 1: f"{aucs.min():.4f}"}
+    lines = [f"{marks.get(place, ''):>7} |{''.join(line)}" for place, line in enumerate(grid)]
+    low, high = (short_count(10.0**value) for value in (across.min(), across.max()))
+    lines.append(" " * 8 + "+" + "-" * _WIDTH)
+    lines.append(" " * 9 + low + f"{high:>{_WIDTH - len(low)}}")
+    return [line.rstrip() for line in lines] + _key(letters)
+
+
+def _put(line: list[str], column: int, letter: str) -> None:
+    """Set a letter at a column, or at the nearest free one: methods often meet at a budget."""
+    for step in _NEAR:
+        place = column + step
+        if 0 <= place < len(line) and line[place] == " ":
+            line[place] = letter
+            return
+    line[column] = _CROWDED
+
+
+def _key(letters: dict[str, str]) -> list[str]:
+    """What the letters stand for, in lines of at most 78 characters where names allow."""
+    lines = [""]
+    for name, letter in letters.items():
+        entry = f"{letter} {name}"
+        if lines[-1] and len(lines[-1]) + len(entry) + 3 > 78:
+            lines.append("")
+        lines[-1] += ("   " if lines[-1] else "") + entry
+    return lines
+
+
+def _scaled(values: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    low, span = float(values.min()), float(values.max() - values.min())
+    if math.isclose(span, 0.0, abs_tol=1e-12):
+        return np.full(len(values), size // 2, dtype=np.int64)
+    return np.rint((values - low) / span * (size - 1)).astype(np.int64)

@@ -1,0 +1,98 @@
+"""What tuning tried and bought, on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from pepbench.analysis.tuning import ENOUGH, by_cell, gains_frame, importances, trials_frame
+from pepbench.records import Record
+from pepbench.report.terminal.leaderboard_view import symbols_for
+
+_STRIP = 40
+
+
+@dataclass(frozen=True)
+class TuningView:
+    """What ``pepbench report --tuning`` prints.
+
+    For each cell: the trials as a strip from the worst to the best validation AUC, the best so far,
+    what the best trial gained over the default, and which settings mattered.
+
+    Parameters
+    ----------
+    records
+        Of one run, or of several.
+    """
+
+    records: Sequence[Record]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Cell by cell, then the gains over all cells."""
+        symbols = symbols_for(options)
+        trials = trials_frame(self.records)
+        gains = gains_frame(trials)
+        groups = by_cell(self.records)
+        tried_in = dict(iter(trials.groupby(list(trials.columns[:4]), sort=False)))
+        for gain in gains.to_dict("records"):
+            name = (gain["dataset"], gain["backbone"], gain["method"], gain["budget"])
+            heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
+            yield Text(symbols.text(heading), "bold")
+            tried = tried_in[name]
+            if math.isnan(gain["best_auc"]):
+                yield Text(f"  none of {gain['trials']} trials ended well", "magenta")
+                continue
+            yield Text(f"  {_strip(tried)}")
+            best = ", ".join(f"{auc:.4f}" for auc in _steps(tried["best_so_far"]))
+            yield Text(f"  {gain['ok']} of {gain['trials']} trials ok; best so far: {best}")
+            yield Text(symbols.text(f"  {_bought(gain)}"))
+            yield Text(symbols.text(f"  {_mattered(groups[name])}"), "dim")
+        known = gains["gain"].dropna()
+        if len(known):
+            yield Text()
+            yield Text(
+                f"Tuning bought {known.median():+.4f} validation AUC in the median cell "
+                f"({known.min():+.4f} to {known.max():+.4f}, {len(known)} cells). The best of "
+                "several trials is chosen on the same rows, so this is optimistic."
+            )
+
+
+def _strip(tried: pd.DataFrame) -> str:
+    """``0`` the default, ``*`` the best, ``o`` others, between the lowest and highest AUC."""
+    aucs = tried["auc"].dropna()
+    low, span = float(aucs.min()), float(aucs.max() - aucs.min()) or 1.0
+    line = ["."] * _STRIP
+    ordered = tried.assign(_rank=tried["best"] * 2 + tried["default"] * 1).sort_values("_rank")
+    for auc, best, default in zip(ordered["auc"], ordered["best"], ordered["default"], strict=True):
+        if not math.isnan(auc):
+            place = round((auc - low) / span * (_STRIP - 1))
+            line[place] = "*" if best else "0" if default else "o"
+    return f"{low:.4f} [{''.join(line)}] {low + span:.4f}"
+
+
+def _steps(best_so_far: pd.Series[float]) -> list[float]:
+    """The best so far, each value once."""
+    return [float(value) for value in dict.fromkeys(best_so_far.dropna())]
+
+
+def _bought(gain: Mapping[Any, Any]) -> str:
+    if math.isnan(gain["default_auc"]):
+        return "the default trial did not end well, so nothing is said about gains"
+    if gain["best_trial"] == 0:
+        return f"the default is the best: {gain['settings']}"
+    return f"bought {gain['gain']:+.4f} over the default by trial {gain['best_trial']}: " + str(
+        gain["settings"]
+    )
+
+
+def _mattered(members: Sequence[Record]) -> str:
+    found = importances(members)
+    if not found:
+        return f"importance: not estimated with fewer than {ENOUGH} finished trials"
+    return "importance: " + ", ".join(f"{name} {100 * share:.0f}%" for name, share in found.items())

@@ -1,0 +1,1 @@
+"""Embedding tables: lookup, storage layouts, row-wise updates, compiled kernels, quantisation."""

@@ -1,0 +1,227 @@
+"""Embedding tables as torch modules: the common interface, the lookup, and two plain tables."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pepbench.tables import kernels, layout
+from pepbench.tables.rows import RowTable, View, distinct, view_of
+
+
+class _Lookup(torch.autograd.Function):
+    """Row gather whose gradient is one ``index_add_``.
+
+    About three times as fast on CPU as the backward of ``torch.nn.functional.embedding``, which
+    sorts the ids. The gradient is dense, as Adam with L2 on every entry needs it.
+    """
+
+    @staticmethod
+    def forward(ctx, table: Tensor, ids: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        flat = ids.reshape(-1)
+        ctx.save_for_backward(flat)
+        ctx.n_rows = table.shape[0]
+        return table.index_select(0, flat).view(*ids.shape, table.shape[1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        (flat,) = ctx.saved_tensors
+        width = gradient.shape[-1]
+        table_gradient = gradient.new_zeros(ctx.n_rows, width)
+        table_gradient.index_add_(0, flat, gradient.reshape(-1, width))
+        return table_gradient, None
+
+
+class _MaskedRows(torch.autograd.Function):
+    """Rows of a masked table as they are, since its values are; their gradient under the mask."""
+
+    @staticmethod
+    def forward(ctx, table: Tensor, mask: Tensor, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.mask, ctx.rows = mask, rows
+        return table.view_as(table)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        gradient = gradient.contiguous()
+        kernels.mask_rows(gradient.numpy(), ctx.mask.numpy(), ctx.rows.numpy())
+        return gradient, None, None
+
+
+def lookup(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of ``table`` (N, D) at ``ids`` of any integer shape (…) → (…, D).
+
+    >>> lookup(torch.eye(3), torch.tensor([[2, 0]])).tolist()
+    [[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]
+    """
+    result: Tensor = _Lookup.apply(table, ids)  # type: ignore[no-untyped-call]
+    return result
+
+
+def xavier_uniform(n_rows: int, width: int, fan: int | None = None) -> Tensor:
+    """A new (n_rows, width) tensor, Xavier-uniform as if it were a whole (fan, width) table.
+
+    Glorot & Bengio 2010, eq. 16: U(−a, a) with a = √(6 / (fan + width)). PEP and the suite start
+    every table so, over all N features at once.
+    """
+    bound = math.sqrt(6.0 / ((n_rows if fan is None else fan) + width))
+    return torch.empty(n_rows, width).uniform_(-bound, bound)
+
+
+class Embedding(nn.Module, ABC):
+    """Turns global ids into vectors: ``ids: (B, F)`` integer → ``(B, F, dim)``."""
+
+    dim: int
+    """Width of the vectors that the backbone receives."""
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+
+    @abstractmethod
+    def export(self) -> layout.Layout:
+        """The table as it would be stored for serving; its lookup equals :meth:`forward`."""
+
+    def n_parameters(self) -> int:
+        """Trained floating-point numbers needed at serving time.
+
+        The harness compares it with the count of :meth:`export`'s arrays.
+        """
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def n_bytes(self) -> int:
+        """Bytes that must be stored to serve the table."""
+        return self.export().n_bytes
+
+    def as_table(self, ids: Tensor) -> View | None:  # noqa: ARG002
+        """The table whose rows are the vectors of ``ids``, if the embedding has one anyway.
+
+        Lets a backbone look up the rows itself, which saves copying them; None where there is
+        none. If there is, :meth:`forward` must give the same vectors.
+        """
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """A regulariser that training adds to the loss; most methods have none."""
+        return None
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A detached copy on the CPU."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+class ComposedVectors(Embedding):
+    """Vectors that take work to compose: it is done once for each feature of a batch.
+
+    A batch of 20,480 lookups may hold 2,500 features. Subclasses set ``dim`` and
+    :attr:`n_features`, and compose in :meth:`vectors`.
+    """
+
+    n_features: int
+    """N."""
+
+    @abstractmethod
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, dim)."""
+
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of the batch's features."""
+        features, local = distinct(ids, self.n_features)
+        return View(self.vectors(features), local, features)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+
+class PlainTable(Embedding):
+    """The uncompressed table: one row of width ``dim`` for each of N features."""
+
+    def __init__(self, n_features: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.table = RowTable(xavier_uniform(n_features, dim))
+
+    def as_table(self, ids: Tensor) -> View:
+        """The table, or its rows at ``ids``."""
+        return view_of(self.table, ids)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+    def export(self) -> layout.Dense:
+        """The table itself."""
+        return layout.Dense(to_numpy(self.table))
+
+
+class MaskedTable(Embedding):
+    """A table of which only the entries under a mask exist; the others are exactly zero.
+
+    Shared by every method that ends with a choice of entries. Entries outside the mask receive no
+    gradient and stay zero under weight decay, so the trained values are exactly the kept ones.
+
+    Parameters
+    ----------
+    values
+        Shape (N, D): where training starts.
+    mask
+        Shape (N, D), boolean: the entries that are kept.
+    """
+
+    mask: Tensor
+
+    def __init__(self, values: Tensor, mask: Tensor) -> None:
+        super().__init__()
+        self.dim = values.shape[1]
+        self.register_buffer("mask", mask.to(values.device, copy=True))
+        self.table = RowTable(values.detach() * self.mask)
+        self.table.register_hook(self._masked)  # type: ignore[no-untyped-call]
+
+    def as_table(self, ids: Tensor) -> View:
+        """The table, or its rows at ``ids``, zeros included."""
+        view = view_of(self.table, ids)
+        if view.rows is None:
+            return view
+        table: Tensor = _MaskedRows.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
+        return view._replace(table=table)
+
+    def _masked(self, gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:
+            return None
+        # The gradient belongs to this step alone; in place saves a copy of the table.
+        if gradient.device.type == "cpu" and gradient.is_contiguous():
+            kernels.mask_all(gradient.view(-1).numpy(), self.mask.view(-1).numpy())
+            return gradient
+        return gradient.mul_(self.mask)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+    def n_parameters(self) -> int:
+        """Entries under the mask."""
+        return int(self.mask.sum())
+
+    def export(self) -> layout.Masked:
+        """Kept entries and the cheaper of bitmap and compressed rows."""
+        return layout.Masked.from_table(to_numpy(self.table), to_numpy(self.mask))
+
+
+def largest_entries(scores: Tensor, count: int) -> Tensor:
+    """Mask of exactly ``count`` entries with the largest ``scores``; ties go to the lowest index.
+
+    >>> largest_entries(torch.tensor([[1.0, 3.0], [3.0, 2.0]]), 2).tolist()
+    [[False, True], [True, False]]
+    """
+    order = torch.sort(scores.reshape(-1), descending=True, stable=True).indices
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    mask[order[:count]] = True
+    return mask.view_as(scores)

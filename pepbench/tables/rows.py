@@ -1,0 +1,169 @@
+"""Tables of which a batch needs few rows: look at them, and update them, by the row.
+
+A batch of B rows and F fields looks up at most B·F of N features. :func:`view_of` cuts those rows
+out of a parameter, so that the work of a step depends on the batch, not on the table. An optimizer
+that keeps state by the row (:class:`RowState`) attaches itself to a parameter; without one, a view
+is the whole parameter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from pepbench.tables import kernels
+
+
+class RowTable(nn.Parameter):
+    """A parameter (N, …) that training reads through :func:`view_of` only.
+
+    That is what allows an optimizer to work on its rows; elsewhere it is a parameter like others.
+    """
+
+
+class View(NamedTuple):
+    """Rows of a table, and where a batch finds its own among them."""
+
+    table: Tensor
+    """Shape (M, w): the whole table, or its rows that the batch needs."""
+    ids: Tensor
+    """Shape (B, F): rows of ``table``."""
+    rows: Tensor | None
+    """Shape (M,): global ids of the rows; None if the table is whole."""
+
+
+def view_of(parameter: RowTable, ids: Tensor) -> View:
+    """The rows of ``parameter`` (N, w) that ``ids`` (B, F) need, with gradients.
+
+    The whole parameter where no row-wise optimizer is attached, or no gradient is wanted.
+    """
+    state = _state_of(parameter)
+    if state is None or not torch.is_grad_enabled():
+        return View(parameter, ids, None)
+    rows, local = distinct(ids, parameter.shape[0])
+    state.catch_up(rows.numpy())
+    table: Tensor = _Gather.apply(parameter, rows, state)  # type: ignore[no-untyped-call]
+    return View(table, local, rows)
+
+
+def swept_rows(parameter: RowTable) -> slice:
+    """The rows that the last step brought up to date because it was their turn."""
+    state = _state_of(parameter)
+    return slice(0, 0) if state is None else state.swept
+
+
+def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """The distinct ids of a batch (M,), and the batch in terms of them (B, F).
+
+    In the order of their first appearance on the CPU, in rising order elsewhere. Remembered for as
+    long as ``ids`` lives, since several tables are looked up with them. Vectors that take work to
+    compose are composed once for each of them: a batch of 20,480 lookups may hold 2,500 features.
+    """
+    if ids.device.type != "cpu":
+        unique, local = torch.unique(ids, return_inverse=True)
+        return unique, local
+    if ids in _DISTINCT:
+        known: tuple[Tensor, Tensor] = _DISTINCT[ids]
+        return known
+    if n_rows not in _SLOTS:
+        _SLOTS[n_rows] = np.full(n_rows, -1, dtype=np.int32)
+    flat = ids.reshape(-1).numpy()
+    rows = np.empty(len(flat), dtype=np.int64)
+    places = np.empty(len(flat), dtype=np.int64)
+    count = kernels.unique_rows(flat, _SLOTS[n_rows], rows, places)
+    found = torch.from_numpy(rows[:count]), torch.from_numpy(places).view(ids.shape)
+    _DISTINCT[ids] = found
+    return found
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of a parameter; their gradient goes to the row-wise optimizer, not to ``.grad``."""
+
+    @staticmethod
+    def forward(ctx, parameter: Tensor, rows: Tensor, state: RowState) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ARG004
+        ctx.rows, ctx.state = rows, state
+        return state.gather(rows)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, None, None]:  # type: ignore[no-untyped-def]
+        ctx.state.gradients.append((ctx.rows, gradient))
+        return None, None, None
+
+
+class RowState(ABC):
+    """What an optimizer keeps about a parameter (N, …) by the row, on the CPU.
+
+    Attaches itself to the parameter, whose views are from then on the rows of a batch.
+    """
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        previous = _state_of(parameter)
+        if previous is not None:
+            previous.flush()
+        self.gradients: list[tuple[Tensor, Tensor]] = []
+        """Rows (M,) and gradients (M, …) since the last step, one pair for each view."""
+        self.swept = slice(0, 0)
+        """Rows that the last step brought up to date because it was their turn."""
+        self.values: np.ndarray = parameter.detach().view(len(parameter), -1).numpy()
+        """Shape (N, w): the parameter's own memory."""
+        self._shape, self._dtype = parameter.shape[1:], parameter.dtype
+        _STATES[parameter] = self
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """A copy of ``rows`` (M,), shape (M, …)."""
+        gathered = torch.empty(len(rows), *self._shape, dtype=self._dtype)
+        kernels.gather_rows(self.values, rows.numpy(), gathered.view(len(rows), -1).numpy())
+        return gathered
+
+    def merged_gradient(self) -> tuple[Tensor, Tensor] | None:
+        """Distinct rows and their gradients (M, …) since the last step; None without any."""
+        if not self.gradients:
+            return None
+        if len(self.gradients) > 1:
+            rows = torch.cat([rows for rows, _ in self.gradients])
+            every = torch.cat([gradient for _, gradient in self.gradients])
+            unique, inverse = torch.unique(rows, return_inverse=True)
+            total = every.new_zeros(len(unique), *every.shape[1:]).index_add_(0, inverse, every)
+            self.gradients = [(unique, total)]
+        return self.gradients[0]
+
+    def step(self) -> None:
+        """Update the rows that have gradients, and forget the gradients."""
+        merged = self.merged_gradient()
+        self.gradients = []
+        if merged is None:
+            self.update(np.empty(0, np.int64), np.empty((0, self.values.shape[1])))
+            return
+        rows, gradient = merged
+        self.update(rows.numpy(), gradient.contiguous().view(len(rows), -1).numpy())
+
+    @abstractmethod
+    def update(self, rows: np.ndarray, gradient: np.ndarray) -> None:
+        """Make one step with the gradient (M, w) of ``rows`` (M,)."""
+
+    @abstractmethod
+    def catch_up(self, rows: np.ndarray) -> None:
+        """Bring ``rows`` (M,) up to the last step, in which they may not have been updated."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Bring the next share of the table, :attr:`swept`, up to date."""
+
+    def flush(self) -> None:
+        """Bring every row up to date."""
+        self.catch_up(np.arange(len(self.values)))
+
+
+def _state_of(parameter: nn.Parameter) -> RowState | None:
+    state: RowState | None = _STATES.get(parameter)  # type: ignore[no-untyped-call]
+    return state
+
+
+_STATES: WeakIdKeyDictionary = WeakIdKeyDictionary()
+_DISTINCT: WeakIdKeyDictionary = WeakIdKeyDictionary()
+_SLOTS: dict[int, np.ndarray] = {}
