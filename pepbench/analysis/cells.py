@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pepbench.records import Record, TrialSpec, final_runs, tuning_used
+from pepbench.records import CellName, Record, TrialSpec, final_runs, tuning_used
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
 
@@ -69,7 +69,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
     list of Cell
         By data set, backbone, budget (largest first), method.
     """
-    groups: dict[tuple[tuple[str, str, str, str], str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[CellName, str], list[Record]] = defaultdict(list)
     protocols: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in sorted(records, key=lambda record: (record.spec.seed, record.key)):
         protocol = protocol_digest(record.spec)

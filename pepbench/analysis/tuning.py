@@ -11,7 +11,7 @@ import pandas as pd
 
 from pepbench.analysis.cells import cells_of, protocol_digest
 from pepbench.component import Value
-from pepbench.records import Record, best_trial, final_runs
+from pepbench.records import CellName, Record, best_trial, final_runs
 
 TRIAL_COLUMNS = (
     "dataset",
@@ -63,21 +63,16 @@ _DEFAULT_LEARNING_RATE, _DEFAULT_L2 = 1e-3, 1e-5
 ENOUGH = 10
 """Finished trials of a cell below which no importance is estimated."""
 
-Name = tuple[str, str, str, str]
 
-
-def by_cell(records: Iterable[Record]) -> dict[Name, list[Record]]:
+def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
     """Records of each cell, named and ordered as in the leaderboard; protocols apart."""
     records = list(records)
-    names: dict[tuple[Name, str], Name] = {}
+    names: dict[tuple[CellName, str], CellName] = {}
     for cell in cells_of(records):
-        names[cell.spec.cell, cell.protocol] = (
-            cell.dataset,
-            cell.backbone,
-            cell.method,
-            cell.budget,
+        names[cell.spec.cell, cell.protocol] = CellName(
+            cell.dataset, cell.backbone, cell.method, cell.budget
         )
-    grouped: dict[Name, list[Record]] = {name: [] for name in names.values()}
+    grouped: dict[CellName, list[Record]] = {name: [] for name in names.values()}
     for record in records:
         grouped[names[record.spec.cell, protocol_digest(record.spec)]].append(record)
     return grouped

@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.metrics import auc
-from pepbench.records import Record
+from pepbench.records import CELL_COLUMNS, Record
 
 RECOVERY_COLUMNS = (
     "dataset",
@@ -68,7 +68,6 @@ PROFILE_COLUMNS = ("dataset", "backbone", "method", "budget", "by", "at", "mean"
 FEATURE_COLUMNS = ("field", "frequency", "planted_width")
 """What must be known about each feature."""
 
-CELL_COLUMNS = ["dataset", "backbone", "method", "budget"]
 
 MOST_FEATURES = 300_000
 """Points and profiles are made from at most so many features, evenly spaced by global id."""

@@ -20,7 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 
 from pepbench.errors import RecordError
 from pepbench.plan import Plan
-from pepbench.records import ComponentSpec, DataSpec, Environment, Status, write_atomically
+from pepbench.records import (
+    CellName,
+    ComponentSpec,
+    DataSpec,
+    Environment,
+    Status,
+    write_atomically,
+)
 
 KIND = "pepbench check baseline"
 SCHEMA_VERSION = 1
@@ -92,9 +99,9 @@ class CellFigures(_Frozen):
     ranks: Ranks | None = None
 
     @property
-    def cell(self) -> tuple[str, str, str, str]:
-        """Data set, backbone, method, budget."""
-        return self.data.spec, self.backbone.spec, self.method.spec, self.budget
+    def cell(self) -> CellName:
+        """Its name."""
+        return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
 
     def check_ranks(self) -> None:
         """Raise ``ValueError`` if ranks are missing, cannot be unpacked or are not every seed's."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pepbench.check.accuracy import Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
-from pepbench.check.plan import named
 from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
 from pepbench.records import Environment, TrialSpec
@@ -119,11 +118,11 @@ def _accuracy(
         if old.status == new.status == "ok":
             yield _loss(old, new, next(losses), tolerance)
         elif old.status == new.status:
-            yield Finding("accuracy", named(old.cell), f"still {old.status}", False)
+            yield Finding("accuracy", old.cell.listed(), f"still {old.status}", False)
         else:
             yield Finding(
                 "accuracy",
-                named(old.cell),
+                old.cell.listed(),
                 f"{old.status} became {new.status}",
                 failed=new.status != "ok",
                 note=new.reason or "record the baseline anew",
@@ -138,7 +137,7 @@ def _loss(old: CellFigures, new: CellFigures, loss: Loss, tolerance: Tolerance) 
         notes.append(f"a loss above {tolerance.margin:g} is neither shown nor excluded")
     return Finding(
         kind="accuracy",
-        subject=named(old.cell),
+        subject=old.cell.listed(),
         verdict=loss.verdict,
         failed=loss.verdict == "worse" or (tolerance.strict and loss.verdict == "undecided"),
         baseline=statistics.fmean(old.auc),
@@ -161,7 +160,7 @@ def _sizes(pairs: Sequence[tuple[CellFigures, CellFigures]]) -> Iterator[Finding
         ):
             yield Finding(
                 kind="size",
-                subject=named(old.cell),
+                subject=old.cell.listed(),
                 verdict="same" if then == now else "changed",
                 failed=then != now,
                 baseline=max(then),
@@ -242,7 +241,7 @@ def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
     for old in baseline.cells:
         spec = now.get(old.cell)
         if spec is None:
-            raise RecordError(f"cell {named(old.cell)}: its plan has no such cell now; {remedy}")
+            raise RecordError(f"cell {old.cell.listed()}: its plan has no such cell now; {remedy}")
         there, here = old.data.split_fingerprint, spec.data.split_fingerprint
         if there != here:
             raise RecordError(
@@ -250,4 +249,4 @@ def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
                 f"{here}, there {there}); {remedy}"
             )
         if old.seeds[:1] != [spec.seed] or len(old.seeds) != baseline.plan.seeds:
-            raise RecordError(f"cell {named(old.cell)}: has other seeds than now; {remedy}")
+            raise RecordError(f"cell {old.cell.listed()}: has other seeds than now; {remedy}")

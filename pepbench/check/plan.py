@@ -57,12 +57,3 @@ def cells_of(plan: Plan, plugins: Sequence[Path] = ()) -> list[Cell]:
 def trials_of(cell: Cell) -> list[TrialSpec]:
     """The final runs of a cell with default options, one for each of the plan's seeds."""
     return [cell.trial(cell.default(), seed, "final") for seed in final_seeds(cell.plan)]
-
-
-def named(cell: tuple[str, str, str, str]) -> str:
-    """A cell in one line.
-
-    >>> named(("anime", "fm", "pep", "10%"))
-    'anime, fm, pep, 10%'
-    """
-    return ", ".join(cell)

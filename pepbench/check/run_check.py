@@ -20,7 +20,7 @@ from pepbench.check.findings import Tolerance, check_comparable, find_all, same_
 from pepbench.check.history import append_history, read_history
 from pepbench.check.history_chart import history_chart
 from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
-from pepbench.check.plan import cells_of, check_plan, named, trials_of
+from pepbench.check.plan import cells_of, check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
@@ -69,7 +69,8 @@ def record(path: Path, plan_file: Path | None, how: How) -> Baseline:
     for cell in figures:
         if cell.status == "failed":
             raise PlanError(
-                f"cell {named(cell.cell)} fails: {cell.reason}; mend it or leave it out of the plan"
+                f"cell {cell.cell.listed()} fails: {cell.reason}; "
+                "mend it or leave it out of the plan"
             )
     baseline = Baseline(
         created=now(),

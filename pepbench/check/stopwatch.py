@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pepbench.backbones.backbone import Backbone
-from pepbench.check.plan import cells_of, named, trials_of
+from pepbench.check.plan import cells_of, trials_of
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell
 from pepbench.harness.environment import PeakMemory
@@ -200,7 +200,7 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
         for phase, values in probe.steps.items():
             if len(values) < FEWEST_PIECES:
                 continue
-            name = f"{named(cell.name)}: {phase}"
+            name = f"{cell.name.listed()}: {phase}"
             ratios[name] = _undisturbed(values) / _undisturbed(probe.fixed[phase])
             speeds[name] = 1 / statistics.median(values)
     return {"ratios": ratios, "speeds": speeds, "memory": {"MiB": memory.mib()}}

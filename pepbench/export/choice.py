@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from pepbench.errors import PlanError, unknown_name
 from pepbench.export.writing import ExportError
-from pepbench.records import Record, final_runs
-
-_OPTIONS = ("dataset", "backbone", "method", "budget")
+from pepbench.records import CellName, Record, final_runs
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,13 @@ def choose(records: Iterable[Record], wanted: CellFilter) -> Choice:
     return Choice(best, len(good))
 
 
-def _matching_cells(
-    records: list[Record], wanted: CellFilter
-) -> dict[tuple[str, str, str, str], list[Record]]:
-    cells: dict[tuple[str, str, str, str], list[Record]] = {}
+def _matching_cells(records: list[Record], wanted: CellFilter) -> dict[CellName, list[Record]]:
+    cells: dict[CellName, list[Record]] = {}
     for record in records:
         cells.setdefault(record.spec.cell, []).append(record)
     if not cells:
         raise ExportError("the run has no records; give a folder that pepbench run has filled")
-    for position, option in enumerate(_OPTIONS):
+    for position, option in enumerate(CellName._fields):
         value = getattr(wanted, option)
         if value is None:
             continue
@@ -80,9 +76,9 @@ def _matching_cells(
     return cells
 
 
-def _ambiguous(names: list[tuple[str, str, str, str]]) -> str:
+def _ambiguous(names: list[CellName]) -> str:
     """Which options tell the cells apart that are left."""
-    for position, option in enumerate(_OPTIONS):
+    for position, option in enumerate(CellName._fields):
         values = sorted({name[position] for name in names})
         if len(values) > 1:
             return f"{len(names)} cells fit; add --{option}, one of {', '.join(values)}"

@@ -8,12 +8,12 @@ from datetime import datetime
 
 import optuna
 
-from pepbench.harness.cells import Cell, CellName
+from pepbench.harness.cells import Cell
 from pepbench.harness.status.events import Progress
 from pepbench.harness.trial import describe_failure, failed_record
 from pepbench.harness.tuning.journal import Journal
 from pepbench.harness.tuning.study import CellProgram, new_study, sharing_key, stand_in, work_off
-from pepbench.records import Record, RecordStore, TrialSpec, best_trial
+from pepbench.records import CellName, Record, RecordStore, TrialSpec, best_trial
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
+    CellName,
     ComponentSpec,
     DataSpec,
     PruningSpec,
@@ -30,10 +31,6 @@ from pepbench.records import (
 
 DEFAULT_LEARNING_RATE = 1e-3
 DEFAULT_L2 = 1e-5
-
-
-CellName = tuple[str, str, str, str]
-"""Data set, backbone, method, budget."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Cell:
     @property
     def name(self) -> CellName:
         """As records and tables name it."""
-        return self.data.spec, self.backbone.spec, self.method.spec, self.budget
+        return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
 
     @property
     def sampler_seed(self) -> int:

@@ -22,10 +22,10 @@ from statistics import mean
 from pydantic import ValidationError
 
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell, CellName, family
+from pepbench.harness.cells import Cell, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, rehearsed_pace
 from pepbench.harness.tuning.study import STARTUP_TRIALS
-from pepbench.records import Record, parse_record
+from pepbench.records import CellName, Record, parse_record
 
 START_SECONDS = 3.0
 """What starting the program is taken to last where nobody has measured it."""

@@ -23,7 +23,7 @@ from pepbench.analysis.leaderboard import analyse, fronts
 from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
-from pepbench.records import Record
+from pepbench.records import CELL_COLUMNS, Record
 from pepbench.report.margin import margin_of
 from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
 from pepbench.report.recovery import recovery_csv, recovery_markdown
@@ -36,8 +36,6 @@ COMPARISONS_FILE = "comparisons.parquet"
 
 WIDTHS_FILE = "widths.parquet"
 """What is known about learnt widths and the Bayes AUC, a row for each cell."""
-
-CELL = ["dataset", "backbone", "method", "budget"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class Evidence:
         if _cells(self.frame) != _cells(bare):
             raise RecordError("the records do not give the cells of the leaderboard")
         return {
-            INTERVALS_FILE: _parquet(self.frame[[*CELL, *needed]]),
+            INTERVALS_FILE: _parquet(self.frame[[*CELL_COLUMNS, *needed]]),
             COMPARISONS_FILE: _parquet(self.comparisons),
             WIDTHS_FILE: _parquet(self.widths, {"pictures": list(self.pictures)}),
         }
@@ -129,7 +127,7 @@ def margins(published: Iterable[Evidence]) -> str:
 
 
 def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    return list(zip(*(frame[column] for column in CELL), strict=True))
+    return list(zip(*(frame[column] for column in CELL_COLUMNS), strict=True))
 
 
 def _absent(what: str) -> NoReturn:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.leaderboards.board_summary import markdown
-from pepbench.leaderboards.evidence import CELL, Evidence, margins
+from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.leaderboards.overall import PAPER
+from pepbench.records import CELL_COLUMNS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import percent, times
 
@@ -96,7 +97,7 @@ def _saved(row: Mapping[Any, float]) -> str:
 
 
 def _differences(frame: pd.DataFrame) -> str:
-    aucs = frame[frame["status"] == "ok"].set_index(CELL)["auc"].to_dict()
+    aucs = frame[frame["status"] == "ok"].set_index(CELL_COLUMNS)["auc"].to_dict()
     rows = []
     for row in _subjects(frame[frame["status"] == "ok"]).to_dict("records"):
         place = (row["dataset"], row["backbone"])

@@ -24,7 +24,7 @@ from pepbench.leaderboards.board_summary import worker_seconds
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.verify import Check
 from pepbench.plan import Plan
-from pepbench.records import Record, RecordStore, final_runs
+from pepbench.records import CellName, Record, RecordStore, final_runs
 
 TOLERANCE = 1e-6
 """Of a test AUC on another platform than that of the record."""
@@ -68,7 +68,7 @@ def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
     Without final runs of a trial that was the best before the plan asked for more: a plan run from
     its beginning does not make them.
     """
-    cells: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+    cells: dict[CellName, list[Record]] = defaultdict(list)
     for record in records:
         cells[record.spec.cell].append(record)
     for members in cells.values():

@@ -13,9 +13,10 @@ from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_summary import board_summary
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import CELL, Evidence
+from pepbench.leaderboards.evidence import Evidence
 from pepbench.leaderboards.pages import is_in_step
 from pepbench.leaderboards.publish import README
+from pepbench.records import CELL_COLUMNS
 
 ROUNDING = 1e-9
 """Largest difference that the order of additions may make in an AUC or a p-value."""
@@ -79,12 +80,12 @@ def _foreign_record(board: Board, evidence: Evidence, catalog: Catalog) -> str:
 
 
 def _wrong_difference(evidence: Evidence) -> str:
-    aucs = evidence.frame.set_index(CELL)["auc"]
+    aucs = evidence.frame.set_index(CELL_COLUMNS)["auc"]
     for row in evidence.comparisons.dropna(subset=["difference"]).to_dict("records"):
         own = aucs[row["dataset"], row["backbone"], row["method"], row["budget"]]
         base = aucs[row["dataset"], row["backbone"], row["reference"], row["reference_budget"]]
         if abs(own - base - row["difference"]) > ROUNDING:
-            name = ", ".join(row[column] for column in CELL)
+            name = ", ".join(row[column] for column in CELL_COLUMNS)
             return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {own - base:+.6f}"
     return ""
 

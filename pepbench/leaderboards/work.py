@@ -15,7 +15,7 @@ from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, final_seeds
 from pepbench.leaderboards.boards import PLAN_FILE, Board
 from pepbench.plan import Plan
-from pepbench.records import Record, RecordStore, write_atomically
+from pepbench.records import CellName, Record, RecordStore, write_atomically
 
 _MAY_GROW = {
     "methods",
@@ -71,8 +71,8 @@ def _grew_into(folder: Path, plan: Plan) -> bool:
     return earlier.model_dump(exclude=_MAY_GROW) == plan.model_dump(exclude=_MAY_GROW)
 
 
-def _fitting(store: RecordStore, wanted: dict[tuple[str, str, str, str], Cell]) -> Iterator[Record]:
-    groups: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+def _fitting(store: RecordStore, wanted: dict[CellName, Cell]) -> Iterator[Record]:
+    groups: dict[CellName, list[Record]] = defaultdict(list)
     for record in store:
         cell = wanted.get(record.spec.cell)
         if cell is not None and record.status != "failed" and record.spec.data == cell.data:

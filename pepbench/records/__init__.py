@@ -20,7 +20,9 @@ from pepbench.records.record import (
     parse_record,
 )
 from pepbench.records.spec import (
+    CELL_COLUMNS,
     PROTOCOL_VERSION,
+    CellName,
     ComponentSpec,
     DataSpec,
     OptimizerKind,
@@ -34,10 +36,12 @@ from pepbench.records.spec import (
 from pepbench.records.store import PACK_FROM, SEGMENT_ROWS, RecordStore
 
 __all__ = [
+    "CELL_COLUMNS",
     "PACK_FROM",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
     "SEGMENT_ROWS",
+    "CellName",
     "ComponentSpec",
     "DataSpec",
     "Environment",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -90,6 +90,31 @@ class PruningSpec(Frozen):
     """Curves of trials that were stopped."""
 
 
+class CellName(NamedTuple):
+    """What names a cell: specs of data set, backbone and method, and the budget as written."""
+
+    dataset: str
+    backbone: str
+    method: str
+    budget: str
+
+    def __str__(self) -> str:
+        """In one line, as progress shows it."""
+        return " ".join(self)
+
+    def listed(self) -> str:
+        """Separated by commas, as ``pepbench check`` names it.
+
+        >>> CellName("anime", "fm", "pep", "10%").listed()
+        'anime, fm, pep, 10%'
+        """
+        return ", ".join(self)
+
+
+CELL_COLUMNS = list(CellName._fields)
+"""The columns of a frame that name its cells."""
+
+
 class TrialSpec(Frozen):
     """Everything that decides the result of one trial."""
 
@@ -111,9 +136,9 @@ class TrialSpec(Frozen):
     """None for trials that nothing stops, such as final runs."""
 
     @property
-    def cell(self) -> tuple[str, str, str, str]:
-        """Data set, backbone, method, budget."""
-        return self.data.spec, self.backbone.spec, self.method.spec, self.budget
+    def cell(self) -> CellName:
+        """The cell that the trial belongs to."""
+        return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
 
     def key(self) -> str:
         """SHA-256 (hex) of the canonical JSON of this spec."""

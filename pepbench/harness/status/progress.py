@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from pepbench.harness.cells import Cell
 from pepbench.harness.status.events import Progress
-from pepbench.harness.status.run_counts import CellCount, RunCounts, cell_label
+from pepbench.harness.status.run_counts import CellCount, RunCounts
 from pepbench.harness.status.run_display import counts_text, snapshot_view
 from pepbench.harness.status.status_file import StatusFile
 from pepbench.records import Record, TrialSpec
@@ -86,13 +86,13 @@ class Reporter(Progress):
         self._overview.trial_done(cell, record, reused)
         self._status.write()
         if record.status == "failed":
-            self._view.warn(f"{cell_label(cell)}: failed: {record.reason}")
+            self._view.warn(f"{cell.name}: failed: {record.reason}")
         elif not reused:
             auc = "-" if record.validation is None else f"{record.validation.auc:.4f}"
             count = self._overview.count(cell)
             speed = record.samples_per_second
             self._view.line(
-                f"{cell_label(cell)}: {record.spec.role} {count.done}/{count.total} "
+                f"{cell.name}: {record.spec.role} {count.done}/{count.total} "
                 f"{record.status}, validation AUC {auc}"
                 f"{'' if speed is None else f', {speed / 1000:,.0f}k rows/s'}"
                 f" ({counts_text(self._overview.snapshot())})",
@@ -189,6 +189,6 @@ class Lines(View):
 def _summary(cell: Cell, count: CellCount) -> str:
     if count.best is None:
         reason = count.reasons[0] if count.reasons else "no trial"
-        return f"{cell_label(cell)}: no result: {reason}"
+        return f"{cell.name}: no result: {reason}"
     took = f"in {duration(time.monotonic() - count.started)}" if count.made else "all reused"
-    return f"{cell_label(cell)}: validation AUC {count.best:.4f}, {count.done} runs {took}"
+    return f"{cell.name}: validation AUC {count.best:.4f}, {count.done} runs {took}"

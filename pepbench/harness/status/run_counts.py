@@ -54,11 +54,6 @@ class Snapshot:
     """The latest, a line each."""
 
 
-def cell_label(cell: Cell) -> str:
-    """A cell in one short line."""
-    return " ".join(cell.name)
-
-
 class CellCount:
     """What is counted of one cell."""
 
@@ -106,7 +101,7 @@ class RunCounts:
         count = self.count(cell)
         count.begun[spec.role] += 1
         number = f"{spec.role} {count.begun[spec.role]}/{count.totals[spec.role]}"
-        trial = RunningTrial(spec.key(), cell_label(cell), number, time.time())
+        trial = RunningTrial(spec.key(), str(cell.name), number, time.time())
         self.running[trial.key] = trial
         return trial
 
@@ -120,7 +115,7 @@ class RunCounts:
             self.failed += 1
             self.failures = [
                 *self.failures[1 - FAILURES_KEPT :],
-                f"{cell_label(cell)}: failed: {record.reason}",
+                f"{cell.name!s}: failed: {record.reason}",
             ]
 
     def cell_done(self, cell: Cell) -> CellCount:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.records import CELL_COLUMNS
 from pepbench.report.detail import (
     chance,
     comparison_rows,
@@ -21,7 +22,6 @@ from pepbench.report.detail import (
 from pepbench.report.findings import Findings
 from pepbench.report.phrases import summary, verdict_note
 
-_CELL = ["dataset", "backbone", "method", "budget"]
 _SHORT = {
     "front_probability": "parameters_front",
     "bytes_front_probability": "bytes_front",
@@ -36,11 +36,11 @@ def with_detail(findings: Findings) -> pd.DataFrame:
     nothing is known.
     """
     points = findings.analysis.fronts.points
-    chances = points[[*_CELL, "front_probability"]].assign(
+    chances = points[[*CELL_COLUMNS, "front_probability"]].assign(
         **{short: points[column].map(chance) for column, short in _SHORT.items()}
     )
     comparisons = findings.comparisons
-    notes = comparisons[_CELL].assign(
+    notes = comparisons[CELL_COLUMNS].assign(
         verdict_note=[
             verdict_note(row["verdict"], row["direction"], row["seeds_to_decide"], row["basis"])
             for row in comparisons.to_dict("records")
@@ -48,7 +48,7 @@ def with_detail(findings: Findings) -> pd.DataFrame:
     )
     joined = findings.frame
     for more in (notes, chances):
-        joined = joined.merge(more.astype(object), on=_CELL, how="left", validate="1:1")
+        joined = joined.merge(more.astype(object), on=CELL_COLUMNS, how="left", validate="1:1")
     texts = ["verdict_note", *_SHORT.values()]
     return joined.assign(**{name: joined[name].fillna("") for name in texts})
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import Record
+from pepbench.records import CELL_COLUMNS, CellName, Record
 from pepbench.report.phrases import NOT_COMPARED, percent, short_count, with_interval
 from pepbench.units import duration
 
@@ -38,7 +38,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
     rows = []
     for cell in frame.to_dict("records"):
-        name = (cell["dataset"], cell["backbone"], cell["method"], cell["budget"])
+        name = CellName(*(cell[column] for column in CELL_COLUMNS))
         known = not pd.isna(cell["parameters"])
         seconds = cell["search_seconds"] + cell["train_seconds"]
         numbers = {
@@ -56,7 +56,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
         memory = cell["peak_memory_mib"]
         rows.append(
             {
-                **{key: cell[key] for key in ("dataset", "backbone", "method", "budget", "reason")},
+                **{key: cell[key] for key in (*CELL_COLUMNS, "reason")},
                 "verdict": cell["verdict"] if cell["status"] == "ok" else cell["status"],
                 "parameters": f"{cell['parameters']:,}" if known else "",
                 "share": percent(cell["share"]) if known else "",
@@ -101,7 +101,7 @@ def gain_rows(gains: pd.DataFrame) -> list[Row]:
     """What tuning bought in each cell, in words."""
     return [
         {
-            **{key: row[key] for key in ("dataset", "backbone", "method", "budget", "settings")},
+            **{key: row[key] for key in (*CELL_COLUMNS, "settings")},
             "trials": f"{row['ok']} of {row['trials']}",
             "default": _figure(row["default_auc"], ".4f"),
             "best": _figure(row["best_auc"], ".4f"),

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pepbench.analysis.tuning import ENOUGH, by_cell, gains_frame, importances, trials_frame
-from pepbench.records import Record
+from pepbench.records import CELL_COLUMNS, CellName, Record
 from pepbench.report.terminal.leaderboard_view import symbols_for
 
 _STRIP = 40
@@ -41,7 +41,7 @@ class TuningView:
         groups = by_cell(self.records)
         tried_in = dict(iter(trials.groupby(list(trials.columns[:4]), sort=False)))
         for gain in gains.to_dict("records"):
-            name = (gain["dataset"], gain["backbone"], gain["method"], gain["budget"])
+            name = CellName(*(gain[column] for column in CELL_COLUMNS))
             heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
             yield Text(symbols.text(heading), "bold")
             tried = tried_in[name]
