@@ -1,19 +1,19 @@
-"""Code blocks of the documentation, and how they are run.
+"""Code blocks of the documentation, and how tests run them.
 
-A block of commands says in a comment before it how it is run:
+A comment before each block of shell commands says how tests run it:
 
 ``<!-- run -->``
-    As it stands, in the order of the page, all blocks of a page in one folder.
+    Unchanged. All blocks of a page run in one folder, in the order of the page.
 ``<!-- run: data ml-100k,anime; module onnx; with --seeds 3 -->``
-    Where the folder ``PEPBENCH_DATA_DIR`` holds these; where these modules are installed; with
-    these options at the end of every ``pepbench run``. Each part may be missing.
+    Only if the folder ``PEPBENCH_DATA_DIR`` contains these data sets and these modules are
+    installed, with these options added to every ``pepbench run``. Each part is optional.
 ``<!-- not run: why -->``
-    Never, for this reason; its options must exist nonetheless.
+    Not at all, for this reason. The options must still exist.
 ``<!-- ci: name -->``
     By ``.ci/run``.
 
-Blocks of Python and the like whose first line is a comment with a file's name, such as
-``# popular.py``, are written to that file.
+A block in another language whose first line is a comment with a file name, such as
+``# popular.py``, is written to that file.
 """
 
 import importlib.util
@@ -43,7 +43,7 @@ PARTS = {"data", "module", "with"}
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block, and what the comment before it says."""
+    """A fenced block and the comment before it."""
 
     language: str
     body: str
@@ -51,7 +51,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the block shows."""
+        """The file that the block is written to, if any."""
         named = FILE.match(self.body)
         return named[1] if named and self.language != "sh" else None
 
@@ -61,7 +61,7 @@ class Block:
 
     @property
     def is_marked(self) -> bool:
-        """Whether it is said how the block is run, in words that are known."""
+        """Whether a valid comment says how tests run the block."""
         said = self.marker.removeprefix("not run:").strip()
         if self.marker.startswith("not run:") or self.marker.startswith("ci:"):
             return bool(said)
@@ -73,7 +73,7 @@ class Block:
         return {word.partition(" ")[0]: word.partition(" ")[2] for word in words}
 
     def lacking(self) -> str:
-        """What the block needs and this machine has not; empty if it can run."""
+        """Return what this machine lacks to run the block; empty if nothing."""
         given = os.environ.get("PEPBENCH_DATA_DIR")
         for name in filter(None, self.parts.get("data", "").split(",")):
             if given is None or not (Path(given) / name).exists():
@@ -92,7 +92,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
-    """The command that words name, and the words after its name."""
+    """Return the command that ``words`` call, and the remaining words."""
     command: Any = typer.main.get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
@@ -104,7 +104,7 @@ def options_of(command: Any) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Every call of the program on a page, in blocks and in the text."""
+    """Yield every call of pepbench on a page, in blocks and in the text."""
     for block in blocks(page):
         if block.language == "sh":
             for line in block.body.replace("\\\n", " ").splitlines():

@@ -1,4 +1,4 @@
-"""What the documentation shows must be so: code runs, links lead somewhere, tables agree."""
+"""The documentation is correct: code runs, links have targets, tables agree with the code."""
 
 import doctest
 import importlib
@@ -13,7 +13,7 @@ import pepbench
 from pepbench.analysis.leaderboard import COLUMNS
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 
-# The last two rooms lie beside the package in an editable install; it is not walked into them.
+# In an editable install the last two are outside the package, so they are walked separately.
 MODULES = sorted(
     {
         module.name

@@ -1,4 +1,4 @@
-"""Every block of commands in the documentation is run, or says why not."""
+"""Every block of shell commands in the documentation runs, or says why not."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from doc_blocks import PAGES, ROOT, blocks
 
 SHORT = "--dim 4 --epochs 2 --trials 1 --seeds 2 --batch-size 1024 --jobs 1"
-"""Of every ``pepbench run``; what a page says is read and then overruled."""
+"""Options added to every ``pepbench run``; they override those on the page."""
 
 
 def name(page):
@@ -19,7 +19,7 @@ def name(page):
 
 
 HEAVY = {"README.md", "docs/planted-truth.md"}
-"""Real data with PEP, and sixteen methods: minutes each."""
+"""Pages that take minutes: PEP on real data, and sixteen methods."""
 
 RUNNABLE = [
     pytest.param(page, marks=pytest.mark.nightly if name(page) in HEAVY else (), id=name(page))
@@ -78,7 +78,7 @@ def run(block, place):
 
 @pytest.fixture
 def place(tiny_cache, tmp_path):  # noqa: ARG001
-    """An empty folder as a reader may have it: with click logs, and data sets in ~/data."""
+    """A folder like a reader's, with click logs, and data sets in ~/data."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/pepbench"
     script = ROOT / "tests/doc_program.py"

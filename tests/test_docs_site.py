@@ -1,4 +1,4 @@
-"""The documentation as a site: built strictly, from the code, and read without a network."""
+"""The documentation site builds strictly, is generated from the code, and needs no network."""
 
 import importlib.util
 import re
@@ -14,7 +14,7 @@ from pepbench.records import Record, TrialSpec
 
 
 def hook(name):
-    """A module of docs/hooks, which mkdocs loads by its path, too."""
+    """Load a module of docs/hooks by its path, as mkdocs does."""
     spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / f"docs/hooks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Docstrings as mkdocstrings wants them: roles and doubled quotes become Markdown."""
+"""Convert docstrings to Markdown for mkdocstrings: roles and double backquotes."""
 
 import griffe
 
@@ -6,9 +6,9 @@ from pepbench.report.pages import markdown
 
 
 class Markdown(griffe.Extension):
-    """Rewrites every docstring that is loaded."""
+    """Converts every docstring that is loaded."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:  # noqa: ARG002
-        """Rewrite the docstring of a module, class, function or attribute."""
+        """Convert the docstring of a module, class, function or attribute."""
         if obj.docstring:
             obj.docstring.value = markdown(obj.docstring.value)

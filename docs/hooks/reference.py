@@ -1,4 +1,4 @@
-"""Reference pages made from the code: the command line and the schema of records."""
+"""Generate reference pages from the code: the command line and the schema of records."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ from pepbench.report.pages import markdown
 
 
 def command_line() -> str:
-    """Every command with its usage, arguments, options and examples."""
+    """Describe every command with its usage, arguments, options and examples."""
     return "\n".join(_command(typer.main.get_command(app), "pepbench", 2))
 
 
@@ -38,7 +38,7 @@ def _command(command: Any, path: str, level: int) -> Iterator[str]:
 
 
 def _parameter(parameter: Any, context: Any) -> str:
-    """A row of the table; empty for a positional argument without explanation."""
+    """Return a row of the table, or an empty string for an argument without explanation."""
     record = parameter.get_help_record(context)
     if record is None:
         return ""
@@ -47,7 +47,7 @@ def _parameter(parameter: Any, context: Any) -> str:
 
 
 def record_schema() -> str:
-    """Every model of a record file, outermost first, with its keys."""
+    """Describe every model of a record file with its keys, outermost first."""
     source = griffe.load("pepbench.records", try_relative_path=False)
     return "\n".join(
         line for model in _models(records.Record) for line in _model(model, source[model.__name__])
@@ -84,4 +84,4 @@ PARTS: dict[str, Callable[[], str]] = {
     "command line": command_line,
     "record schema": record_schema,
 }
-"""What a page may ask for by ``<!-- generated: NAME -->``."""
+"""Texts that replace ``<!-- generated: NAME -->`` on a page, by name."""

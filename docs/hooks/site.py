@@ -1,8 +1,8 @@
-"""What mkdocs calls while it builds the site.
+"""Hooks that mkdocs calls while it builds the site.
 
-Pages and pictures of the repository outside docs/ appear below repository/, under the path that
-they have. A link to a file that is not on the site becomes plain text. Marked places in
-docs/reference/ are filled with text made from the code, so that they cannot go stale.
+Pages and pictures outside docs/ appear on the site below repository/, under their path in the
+repository. A link to a file that is not on the site becomes plain text. Markers in docs/reference/
+are replaced by text generated from the code, so that it cannot become outdated.
 """
 
 import posixpath
@@ -23,7 +23,7 @@ GENERATED = re.compile(r"<!-- generated: ([\w ]+) -->")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the repository's pages outside docs/, and the pictures and reports that they show."""
+    """Add the pages outside docs/, and the pictures and reports that they show."""
     pages = [page for pattern in OUTSIDE for page in sorted(ROOT.glob(pattern))]
     beside = [path for page in pages for path in _shown_by(page)]
     for path in dict.fromkeys([*pages, *beside]):
@@ -34,24 +34,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Fill in what is generated, and lead links to where their targets are on the site."""
+    """Fill in generated text and rewrite links to their targets on the site."""
     filled = GENERATED.sub(lambda match: reference.PARTS[match[1]](), markdown)
     uris = {file.src_uri for file in files}
     return with_site_links(filled, repository_path(page.file.src_uri), uris)
 
 
 def site_uri(path: str) -> str:
-    """Where a file of the repository is on the site."""
+    """Return the path on the site of a file of the repository."""
     return path.removeprefix("docs/") if path.startswith("docs/") else f"repository/{path}"
 
 
 def repository_path(uri: str) -> str:
-    """Where a file of the site is in the repository."""
+    """Return the path in the repository of a file of the site."""
     return uri.removeprefix("repository/") if uri.startswith("repository/") else f"docs/{uri}"
 
 
 def with_site_links(markdown: str, path: str, uris: set[str]) -> str:
-    """The Markdown of the repository's file ``path`` with links that hold on the site."""
+    """Return the Markdown of the repository's file ``path`` with links that work on the site."""
     here = posixpath.dirname(path)
 
     def link(match: re.Match[str]) -> str:
