@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pepbench.data.dataset import Block, Dataset
-from pepbench.data.delimited import read_chunks, read_whole
+from pepbench.data.readers.delimited import read_chunks, read_whole
 
 RATING_COLUMNS = ("User_ID", "Anime_ID", "Feedback")
 INFO_COLUMNS = ("anime_ids", "name", "genre", "type", "episodes", "rating", "members")

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 
 from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
-from pepbench.data.delimited import Chunk, read_chunks
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.sources import one_file
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.raw_files import one_file
 
 PLAIN = (
     "C1",
@@ -73,9 +74,7 @@ class Avazu(SampledDataset):
         """Yield all rows in the order of the file."""
         assert source is not None
         path = one_file(source, FILES)
-        for chunk in read_chunks(
-            path, COLUMNS, separator=",", header=True, dictionaries=True, raw=("click", *PLAIN)
-        ):
+        for chunk in read_chunks(path, COLUMNS, separator=",", header=True):
             hours, weekdays, times = calendar(chunk)
             columns = {"hour": hours, "weekday": weekdays, **{name: chunk[name] for name in PLAIN}}
             yield Block(columns, chunk.integers("click", 0, 1), times)

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
-from pepbench.data.delimited import Chunk, read_chunks
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.line_blocks import first_line
-from pepbench.data.sources import one_file
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.raw_files import first_line, one_file
 
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
@@ -83,13 +83,6 @@ class Criteo(SampledDataset):
 def read_rows(path: Path) -> Iterator[Chunk]:
     """Read the original, or the sample with its header and Id: the same columns of both."""
     if first_line(path).startswith(b"Id,Label,"):
-        return read_chunks(
-            path,
-            ("Id", *COLUMNS),
-            separator=",",
-            header=True,
-            wanted=COLUMNS,
-            dictionaries=True,
-            raw=COLUMNS,
-        )
-    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True, raw=COLUMNS)
+        names = ("Id", *COLUMNS)
+        return read_chunks(path, names, separator=",", header=True, wanted=COLUMNS)
+    return read_chunks(path, COLUMNS, separator="\t")

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from pepbench.data.dataset import Block, Download, SampledDataset
-from pepbench.data.delimited import read_chunks
-from pepbench.data.formats import entry_ids
-from pepbench.data.sources import existing, not_empty
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.formats import entry_ids
+from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.errors import DataError
 
 FIELDS = (

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pepbench.component import OneOf
 from pepbench.data.dataset import Block, Dataset, Download, SplitScheme
-from pepbench.data.delimited import Chunk, read_chunks, read_whole
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks, read_whole
 
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
 USER_COLUMNS = ("user", "age", "gender", "occupation", "zip")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pepbench.component import OneOf
 from pepbench.data.dataset import Block, Download, SampledDataset, SplitScheme
-from pepbench.data.delimited import Chunk, read_chunks, read_whole
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks, read_whole
 
 from .ml_100k import ENCODING, NEUTRAL, SCHEMES, log_buckets
 

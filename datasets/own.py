@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.data.dataset import Block, Dataset, SplitScheme
-from pepbench.data.delimited import Chunk
 from pepbench.data.description import Description, kept
 from pepbench.data.encoding import FieldEncoding, coarse
-from pepbench.data.formats import FORMATS, NUMBER
-from pepbench.data.sources import existing, not_empty
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.formats import FORMATS, NUMBER
+from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
 

@@ -17,11 +17,11 @@ from pepbench.data.description import (
     full_spec,
     keep,
 )
-from pepbench.data.formats import FORMATS
 from pepbench.data.leakage import leakage_warning
 from pepbench.data.manage import add, warnings_of
 from pepbench.data.progress import progress_line
-from pepbench.data.size_estimate import estimated_rows
+from pepbench.data.readers.formats import FORMATS
+from pepbench.data.readers.raw_files import estimated_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 

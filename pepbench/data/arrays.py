@@ -136,9 +136,3 @@ def row_blocks(n_rows: int, row_bytes: int) -> list[tuple[int, int]]:
     """Bounds of consecutive blocks of a few megabytes: [(0, stop), (stop, …), …]."""
     step = max(1, CHUNK_BYTES // row_bytes)
     return [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from pepbench.component import Between, Component
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.sources import files_in
-from pepbench.data.text import Column
+from pepbench.data.readers.raw_files import files_in
 
 SplitScheme = Literal["random", "time", "group", "file"]
 
@@ -32,7 +31,7 @@ class Block(NamedTuple):
     a value of its own: null and the empty string are one feature.
     """
 
-    columns: dict[str, Column]
+    columns: dict[str, pa.Array]
     """The n raw values of each field: text, or any type that Arrow can write as text."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""

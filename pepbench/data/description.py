@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pepbench.data.cache import cache_root
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.formats import FORMATS, format_of
+from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
 

@@ -16,10 +16,10 @@ from typing import IO, Any
 import pooch
 import requests
 
-from pepbench.data.arrays import file_digest
 from pepbench.data.cache import cache_root, locked
 from pepbench.data.dataset import Dataset, Download
 from pepbench.data.progress import progress_line
+from pepbench.data.readers.raw_files import file_digest
 from pepbench.data.size_estimate import in_words
 from pepbench.errors import DataError
 from pepbench.records import write_atomically

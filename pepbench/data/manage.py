@@ -13,8 +13,8 @@ from pepbench.data.cache import building, cache_root, locked, table_folder
 from pepbench.data.dataset import Dataset
 from pepbench.data.leakage import known_share, user_column
 from pepbench.data.ranges import check_ranges
-from pepbench.data.size_estimate import FULL_DISK, estimated_rows, in_words, table_bytes
-from pepbench.data.sources import digests_of
+from pepbench.data.readers.raw_files import estimated_rows, file_digest
+from pepbench.data.size_estimate import FULL_DISK, in_words, table_bytes
 from pepbench.data.splits import kept_splits, open_splits, verify_splits
 from pepbench.data.statistics import SHARES, coverage, curve, gini, zipf_exponent
 from pepbench.data.table import Table, read_table, verify_table
@@ -50,7 +50,7 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     try:
         with locked(folder), ThreadPoolExecutor(1) as pool:
             # Checksums are taken while the rows are read: both find the file in memory.
-            digests = pool.submit(digests_of, files)
+            digests = pool.submit(lambda: {n: file_digest(path) for n, path in files.items()})
             table = _intact_table(folder)
             if table is not None and table.meta.sources == digests.result():
                 return table

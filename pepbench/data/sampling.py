@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from pepbench.data.dataset import Block, Dataset
 from pepbench.data.split_schemes import sample_of_rows
-from pepbench.data.text import TextColumn
 from pepbench.errors import DataError
 
 SAMPLE_SEED = 0
@@ -41,9 +40,6 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
         kept = chosen[at : at + len(block.labels)]
         at += len(kept)
         mask = pa.array(kept)
-        columns = {
-            name: column.filter(kept if isinstance(column, TextColumn) else mask)
-            for name, column in block.columns.items()
-        }
+        columns = {name: column.filter(mask) for name, column in block.columns.items()}
         key = block.split_key.filter(mask) if block.split_key is not None else None
         yield Block(columns, block.labels[kept], key)

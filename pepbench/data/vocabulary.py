@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pepbench.data.lookup import encode_indices, encode_spans, refill
-from pepbench.data.text import TextColumn, compiled, hash_bytes
+from pepbench.data.hash_table import encode_indices, find_entries, hash_each, refill
 from pepbench.errors import DataError
 
 T = TypeVar("T", bound=np.generic)
@@ -24,15 +23,7 @@ T = TypeVar("T", bound=np.generic)
 SMALLEST_TABLE = 256
 MOST_VALUES = 2**31 - 1
 SLICE_VALUES = 1 << 16
-"""Values that are handed out at a time."""
-
-
-@compiled
-def _hash_each(
-    data: NDArray[np.uint8], offsets: NDArray[np.int32], out: NDArray[np.uint64]
-) -> None:
-    for i in range(len(out)):
-        out[i] = hash_bytes(data, offsets[i], offsets[i + 1])
+"""Values per slice."""
 
 
 def hashed(column: pa.Array, buckets: int) -> pa.DictionaryArray:
@@ -45,7 +36,7 @@ def hashed(column: pa.Array, buckets: int) -> pa.DictionaryArray:
         column = _plain_text(column).dictionary_encode()
     data, offsets = text_buffers(column.dictionary)
     hashes = np.empty(len(column.dictionary), dtype=np.uint64)
-    _hash_each(data, offsets, hashes)
+    hash_each(data, offsets, hashes)
     names = pa.array(hashes % np.uint64(buckets)).cast(pa.string())
     missing = pa.array(np.diff(offsets) == 0)
     return pa.DictionaryArray.from_arrays(column.indices, pc.if_else(missing, "", names))
@@ -73,9 +64,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return int(self._count[0])
 
-    def encode(
-        self, column: pa.Array | TextColumn, out: NDArray[np.int32] | None = None
-    ) -> NDArray[np.int32]:
+    def encode(self, column: pa.Array, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
         """Codes of a block's values, (n,); new values are added.
 
         Parameters
@@ -93,30 +82,14 @@ class Vocabulary:
         """
         if out is None:
             out = np.empty(len(column), dtype=np.int32)
-        done = 0
-        if isinstance(column, TextColumn):
-            while True:
-                done = encode_spans(
-                    column.content,
-                    column.starts,
-                    column.stops,
-                    column.keys,
-                    self._slots,
-                    self._ends,
-                    self._arena,
-                    self._count,
-                    done,
-                    out,
-                )
-                if done == len(out):
-                    return out
-                self._make_room(int(column.stops[done] - column.starts[done]))
         if not pa.types.is_dictionary(column.type) or column.null_count:
             # Arrow's hashing of a block is several times as fast as ours of all rows.
             column = _plain_text(column).dictionary_encode()
         data, offsets = text_buffers(column.dictionary)
         indices = column.indices.cast(pa.int32()).to_numpy(zero_copy_only=False)
-        codes = np.full(len(column.dictionary), -1, dtype=np.int32)
+        codes = np.empty(len(column.dictionary), dtype=np.int32)
+        find_entries(data, offsets, self._slots, self._ends, self._arena, codes)
+        done = 0
         while True:
             done = encode_indices(
                 indices,

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pepbench.datasets.criteo import Criteo
 from pepbench.datasets.own import Own
 
-from pepbench.data import delimited, pipeline
+from pepbench.data import pipeline
 from pepbench.data.description import Description
-from pepbench.data.line_blocks import line_blocks
 from pepbench.data.manage import add
+from pepbench.data.readers import delimited
+from pepbench.data.readers.raw_files import line_blocks
 from pepbench.data.splits import open_splits
 
 CRITEO = ("87edd66f6e67576e", "10ec01376d0b834d")
