@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.data.dataset import Block, Dataset, SplitScheme
-from pepbench.data.description import Description, kept
-from pepbench.data.encoding import FieldEncoding, coarse
+from pepbench.data.encoding import FieldEncoding, truncated_mantissa
+from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
@@ -44,16 +44,16 @@ class Own(Dataset):
     data: Annotated[str, "the name that was given to it"] = ""
 
     @classmethod
-    def described(cls, name: str, description: Description) -> Self:
+    def described(cls, name: str, description: FileDescription) -> Self:
         """A data set that has not been added yet."""
         dataset = cls(data=name)
         vars(dataset)["description"] = description
         return dataset
 
     @cached_property
-    def description(self) -> Description:
+    def description(self) -> FileDescription:
         """What the user said about the file."""
-        description = kept(self.data)
+        description = load_description(self.data)
         if description is None:
             raise DataError(
                 f"no data set of your own is named {self.data!r}; "
@@ -146,7 +146,7 @@ def binned(chunk: Chunk, column: str) -> pa.Array:
 
 def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:
     given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
-    texts = pa.array(coarse(given)).cast(pa.string())
+    texts = pa.array(truncated_mantissa(given)).cast(pa.string())
     return pc.if_else(pa.array(np.isnan(given)), "", texts)
 
 

@@ -78,7 +78,7 @@ def data_add(
     """Read a data set's raw files, encode them and keep them in the cache."""
     from pepbench.catalog import Catalog
     from pepbench.data import adding as command
-    from pepbench.data.manage import describe
+    from pepbench.data.describe import describe
     from pepbench.report.cards import description
 
     catalog = Catalog(tuple(plugin or ()))
@@ -137,8 +137,7 @@ def data_info(
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
-    from pepbench.data.manage import describe, frequency_curve
-    from pepbench.data.statistics import chart
+    from pepbench.data.describe import chart, describe, frequency_curve
     from pepbench.report.cards import description
 
     dataset = _dataset(name, plugin)
@@ -172,13 +171,13 @@ def data_export(
 def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
     """List all data sets, and which of them are in the cache."""
     from pepbench.catalog import Catalog
-    from pepbench.data.description import kept_names
+    from pepbench.data.file_description import saved_names
     from pepbench.data.manage import is_added
     from pepbench.report.cards import dataset_table
 
     catalog = Catalog(tuple(plugin or ()))
     rows = []
-    for name in [*catalog.entries("dataset"), *kept_names()]:
+    for name in [*catalog.entries("dataset"), *saved_names()]:
         dataset = _dataset(name, plugin)
         state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
         rows.append(

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pepbench.component import split_spec
+from pepbench.data.checks import warnings_of
 from pepbench.data.dataset import Dataset
-from pepbench.data.description import (
-    Description,
+from pepbench.data.file_description import (
+    FileDescription,
     check_name,
     describe_file,
     full_spec,
-    keep,
+    save_description,
 )
-from pepbench.data.leakage import leakage_warning
-from pepbench.data.manage import add, warnings_of
+from pepbench.data.manage import add
 from pepbench.data.progress import progress_line
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
@@ -126,7 +126,7 @@ def _add_own(
     _say_what_was_found(path, description)
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
-    keep(name, description)
+    save_description(name, description)
     _warn(dataset, table)
     _say(f"Use it as: pepbench run --datasets {name}")
     return dataset
@@ -140,7 +140,7 @@ def _add(dataset: Dataset, source: Path | None) -> Table:
         return add(dataset, source, progress=progress)
 
 
-def _say_what_was_found(path: Path, description: Description) -> None:
+def _say_what_was_found(path: Path, description: FileDescription) -> None:
     kinds = FORMATS[description.format].columns(path)
     uses = {
         **dict.fromkeys(kinds, "not used"),
@@ -168,8 +168,7 @@ def _say_what_was_found(path: Path, description: Description) -> None:
 
 
 def _warn(dataset: Dataset, table: Table) -> None:
-    leakage = leakage_warning(dataset, table)
-    for warning in [*warnings_of(table), *([leakage] if leakage else [])]:
+    for warning in warnings_of(dataset, table):
         _say(f"warning: {warning}")
 
 

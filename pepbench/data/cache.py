@@ -11,6 +11,7 @@ so that several processes that want the same folder make it once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,7 +27,9 @@ from filelock import FileLock
 from pepbench.data.dataset import Dataset
 
 LAYOUT_VERSION = 1
-"""Of the files in the cache. Raise it when they change: older folders are then ignored."""
+"""Version of the files in the cache. Raise it when they change: older folders are then ignored."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers when there is no room to write."""
 
 
 def cache_root() -> Path:
@@ -89,3 +92,12 @@ def wrong_sizes(folder: Path, sizes: dict[str, int]) -> list[str]:
 def file_sizes(folder: Path) -> dict[str, int]:
     """Bytes of each file in a folder, folders below it left out."""
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def table_bytes(n_rows: int, n_fields: int) -> int:
+    """The most that a table and one split of it take up on disk, vocabularies excluded.
+
+    >>> table_bytes(45_840_617, 39)
+    14393953738
+    """
+    return n_rows * (2 * (4 * n_fields + 1))

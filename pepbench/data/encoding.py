@@ -137,12 +137,12 @@ def numbers_of(values: Sequence[str]) -> NDArray[np.float64]:
     return np.asarray(filled.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def coarse(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def truncated_mantissa(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cut numbers, towards zero, to 16 binary digits after the leading one: (n,) → (n,).
 
     Bit by bit, so that all machines agree.
 
-    >>> coarse(np.array([131071.0, 0.1, -3.0])).tolist()
+    >>> truncated_mantissa(np.array([131071.0, 0.1, -3.0])).tolist()
     [131071.0, 0.09999942779541016, -3.0]
     """
     mask = np.uint64(2**64 - 2 ** (52 - MANTISSA_BITS))

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pepbench.data.splits import PARTS, Splits, parts_of
+from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 17

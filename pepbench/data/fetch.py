@@ -20,9 +20,9 @@ from pepbench.data.cache import cache_root, locked
 from pepbench.data.dataset import Dataset, Download
 from pepbench.data.progress import progress_line
 from pepbench.data.readers.raw_files import file_digest
-from pepbench.data.size_estimate import in_words
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
+from pepbench.units import byte_size
 
 TIMEOUT = 30.0
 """Seconds without an answer."""
@@ -99,7 +99,7 @@ def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> 
             total = sum(entry.file_size for entry in entries)
             if total > largest:
                 raise DataError(
-                    f"{archive} unpacks to {in_words(total)}, more than the {in_words(largest)} "
+                    f"{archive} unpacks to {byte_size(total)}, more than the {byte_size(largest)} "
                     "that are plausible; it was not unpacked"
                 )
             found = {PurePosixPath(entry.filename).name: entry for entry in entries}

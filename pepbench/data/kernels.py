@@ -17,7 +17,7 @@ LINE = 64
 
 
 @compiled
-def turn(by_field: NDArray[np.int32], by_row: NDArray[np.int32]) -> None:
+def transpose(by_field: NDArray[np.int32], by_row: NDArray[np.int32]) -> None:
     """Copy (F, n) to (n, F): row by row, which numpy does in a slower order."""
     for row in range(by_row.shape[0]):
         for field in range(by_row.shape[1]):

@@ -27,20 +27,25 @@ from pepbench.data.arrays import (
     row_blocks,
     write_array,
 )
-from pepbench.data.cache import building, file_sizes, locked, wrong_sizes
+from pepbench.data.cache import (
+    FULL_DISK,
+    building,
+    file_sizes,
+    locked,
+    table_bytes,
+    wrong_sizes,
+)
+from pepbench.data.checks import check_ranges, mark_checked
 from pepbench.data.encoding import group, interval_names
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
-from pepbench.data.ranges import check_ranges, remember
-from pepbench.data.size_estimate import FULL_DISK, in_words, table_bytes
-from pepbench.data.split_schemes import deal
-from pepbench.data.split_schemes import part_of_rows as part_of_rows
+from pepbench.data.split_schemes import PARTS, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
 from pepbench.tables.fields import Fields
+from pepbench.units import byte_size
 
-PARTS = ("train", "validation", "test")
 FEWEST_ROWS = 10
 
 
@@ -151,22 +156,6 @@ class Splits:
         return Rows(ids, map_array(self.folder / f"{part}-labels.npy"))
 
 
-def parts_of(table: Table, seed: int) -> NDArray[np.uint8]:
-    """The part of each row of a table, (rows,): 0 training, 1 validation, 2 test.
-
-    Raises
-    ------
-    DataError
-        If a part would be without rows.
-    """
-    scheme = table.meta.split_scheme
-    keys = table.split_keys if scheme != "random" else None
-    try:
-        return deal(scheme, table.meta.n_rows, keys, seed)
-    except DataError as error:
-        raise DataError(f"data set {table.meta.spec!r}: {error}") from None
-
-
 def open_splits(table: Table, seed: int) -> Splits:
     """Open a split of a table; made at the first call, and anew where damaged.
 
@@ -196,7 +185,7 @@ def open_splits(table: Table, seed: int) -> Splits:
                     write_splits(table, seed, new)
     except OSError as error:
         if error.errno in FULL_DISK:
-            needed = in_words(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
+            needed = byte_size(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
             raise DataError(
                 f"cannot write the split: no room in {table.folder}; about {needed} are needed"
             ) from error
@@ -240,7 +229,7 @@ def verify_splits(splits: Splits) -> list[str]:
     return problems
 
 
-def kept_splits(table: Table) -> list[Splits]:
+def cached_splits(table: Table) -> list[Splits]:
     """All readable splits of a table in the cache."""
     folders = sorted((table.folder / "splits").glob("seed-*"))
     return [splits for folder in folders if (splits := _read_splits(table, folder)) is not None]
@@ -317,7 +306,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     for part in PARTS:
-        remember(folder / f"{part}-ids.npy")
+        mark_checked(folder / f"{part}-ids.npy")
 
 
 def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:

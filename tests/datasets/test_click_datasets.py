@@ -12,7 +12,8 @@ from pepbench.datasets.frappe import FILES, Frappe
 from pepbench.datasets.ml_1m import MovieLens1M, MovieLens1MIds
 from pepbench.datasets.ml_100k import MovieLens100KIds
 
-from pepbench.data.manage import add, describe
+from pepbench.data.describe import describe
+from pepbench.data.manage import add
 from pepbench.data.readers import delimited
 from pepbench.data.splits import open_splits
 from pepbench.errors import DataError

@@ -87,7 +87,7 @@ class Chunk:
         """
         texts, indices = self.distinct(column)
         found = pc.fill_null(pc.index_in(texts, value_set=known.cast(pa.string())), -1)
-        positions = found.to_numpy().astype(np.int64)[indices]
+        positions: NDArray[np.int64] = found.to_numpy().astype(np.int64)[indices]
         if positions.min(initial=0) < 0:
             index = int(np.argmin(positions))
             value = self.columns[column][index].as_py()

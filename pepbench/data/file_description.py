@@ -30,7 +30,7 @@ SCHEMES: dict[str, SplitScheme] = {
 }
 
 
-class Description(BaseModel):
+class FileDescription(BaseModel):
     """How the columns of a file become fields, labels and splits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +61,7 @@ class Description(BaseModel):
     """Rows to take at random; 0 for all."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Description:
+    def _consistent(self) -> FileDescription:
         if self.split_by.partition(":")[0] not in SCHEMES:
             raise ValueError(unknown_name("way to split", self.split_by, SCHEMES))
         used = self.used_columns
@@ -106,7 +106,7 @@ class Description(BaseModel):
         return FieldEncoding(min_count=self.min_count, top=self.top)
 
 
-def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Description]:
+def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileDescription]:
     """Complete what a user says about a file by what is in it.
 
     Parameters
@@ -114,7 +114,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Descr
     source
         The file, or a ``.toml`` description whose ``from`` names it.
     options
-        Entries of :class:`Description` given on the command line; they override the file's.
+        Entries of :class:`FileDescription` given on the command line; they override the file's.
 
     Returns
     -------
@@ -150,10 +150,10 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Descr
     return source, description
 
 
-def validated(given: Mapping[str, Any], where: str) -> Description:
+def validated(given: Mapping[str, Any], where: str) -> FileDescription:
     """A description from its entries; raises :class:`DataError`."""
     try:
-        return Description.model_validate(given)
+        return FileDescription.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
@@ -179,20 +179,20 @@ def check_name(name: str, taken: frozenset[str]) -> None:
         raise DataError(f"{name!r} will not do as a name; use a-z, 0-9, - and _")
 
 
-def keep(name: str, description: Description) -> None:
+def save_description(name: str, description: FileDescription) -> None:
     """Write a description to the cache."""
     content = description.model_dump(mode="json", exclude_none=True)
-    write_atomically(_place(name), tomli_w.dumps(content).encode())
+    write_atomically(_path(name), tomli_w.dumps(content).encode())
 
 
-def kept(name: str) -> Description | None:
+def load_description(name: str) -> FileDescription | None:
     """The description of an added data set of the user; None if there is none."""
-    if not name or not _place(name).is_file():
+    if not name or not _path(name).is_file():
         return None
-    return validated(read_toml(_place(name)), str(_place(name)))
+    return validated(read_toml(_path(name)), str(_path(name)))
 
 
-def kept_names() -> list[str]:
+def saved_names() -> list[str]:
     """Names of all data sets of the user in the cache."""
     return sorted(path.stem for path in (cache_root() / "own").glob("*.toml"))
 
@@ -203,8 +203,8 @@ def full_spec(spec: str) -> str:
     >>> full_spec("criteo:rows=1000")
     'criteo:rows=1000'
     """
-    return f"own:data={spec}" if spec in kept_names() else spec
+    return f"own:data={spec}" if spec in saved_names() else spec
 
 
-def _place(name: str) -> Path:
+def _path(name: str) -> Path:
     return cache_root() / "own" / f"{name}.toml"
