@@ -40,11 +40,7 @@ class Anime(Dataset):
     )
     url = "https://www.kaggle.com/datasets/CooperUnion/anime-recommendations-database"
     files = ("anime_ratings.dat", "anime_info.dat")
-
-    @property
-    def user_field(self) -> str:
-        """Whose a rating is."""
-        return "user"
+    user_field = "user"
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all ratings in the order of the file."""

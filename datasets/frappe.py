@@ -58,6 +58,7 @@ class Frappe(SampledDataset):
     )
     url = "https://github.com/hexiangnan/neural_factorization_machine/tree/master/data/frappe"
     files = FILES
+    user_field = "user"
     downloads = tuple(
         Download(
             f"{ADDRESS}/{name}",
@@ -66,11 +67,6 @@ class Frappe(SampledDataset):
         )
         for name in FILES
     )
-
-    @property
-    def user_field(self) -> str:
-        """Whose a row is."""
-        return "user"
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """Those of the three files that are there."""

@@ -81,8 +81,8 @@ class Own(Dataset):
         return self.description.scheme
 
     @property
-    def user_field(self) -> str | None:
-        """What the rows are split by, if that is the user and one of the fields."""
+    def user_field(self) -> str | None:  # type: ignore[override]
+        """The field that the rows are split by, if that is the user."""
         said = self.description
         by_user = said.scheme == "group" and said.split_column in said.fields
         return said.split_column if by_user else None

@@ -99,7 +99,7 @@ def write_table(
     digests = {
         "codes": codes.digest,
         "labels": labels.digest,
-        "vocabularies": vocabulary_digest(vocabularies.values()),
+        "vocabularies": vocabulary_digest(v.slices() for v in vocabularies.values()),
     }
     fields = tuple(vocabularies)
     fingerprint = table_fingerprint(fields, digests)

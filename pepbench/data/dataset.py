@@ -88,6 +88,10 @@ class Dataset(Component, ABC):
     """What ``pepbench data fetch`` gets, where licence and publisher permit."""
     generated: ClassVar[bool] = False
     """Whether the rows need no raw files."""
+    user_field: ClassVar[str | None] = None
+    """The field that holds the user of each row; None if rows have no known user.
+
+    Rows of one user are not independent, and the analysis counts users instead."""
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """How rows are dealt to training, validation and test."""
@@ -96,14 +100,6 @@ class Dataset(Component, ABC):
     @property
     def sample(self) -> int | None:
         """How many rows to take at random; None for all."""
-        return None
-
-    @property
-    def user_field(self) -> str | None:
-        """The field that says whose a row is; None if none does or rows are nobody's.
-
-        Rows of one user are not independent, and the analysis counts users instead.
-        """
         return None
 
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,6 @@ from pepbench.data.arrays import array_digest, map_array
 from pepbench.data.cache import wrong_sizes
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.vocabulary import SLICE_VALUES, Vocabulary
 from pepbench.errors import DataError
 
 
@@ -119,9 +118,11 @@ class Table:
 
     def values_of(self, field: int) -> list[str]:
         """Raw values of one field, in order of first appearance."""
-        start = int(self.offsets[field])
-        values: list[str] = self._values[start : start + self.meta.cardinalities[field]].to_pylist()
+        values: list[str] = self._values_array(field).to_pylist()
         return values
+
+    def _values_array(self, field: int) -> pa.ChunkedArray:
+        return self._values.slice(int(self.offsets[field]), self.meta.cardinalities[field])
 
     @cached_property
     def _values(self) -> pa.ChunkedArray:
@@ -163,7 +164,7 @@ def verify_table(table: Table) -> list[str]:
             "codes": array_digest(table.codes),
             "labels": array_digest(table.labels),
             "vocabularies": vocabulary_digest(
-                _Listed(table.values_of(field)) for field in range(len(table.meta.fields))
+                table._values_array(field).chunks for field in range(len(table.meta.fields))
             ),
         }
         if "split" in table.meta.digests:
@@ -188,24 +189,16 @@ def table_fingerprint(fields: tuple[str, ...], digests: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def vocabulary_digest(vocabularies: Iterable[Vocabulary | _Listed]) -> str:
-    """SHA-256 (hex) of the fields' values in order: each field as a JSON list and a newline."""
+def vocabulary_digest(fields: Iterable[Iterable[pa.Array]]) -> str:
+    """SHA-256 (hex) of the fields' values in order: each field as a JSON list and a newline.
+
+    Each field is an iterable of parts, arrays of text.
+    """
     digest = hashlib.sha256()
-    for vocabulary in vocabularies:
+    for parts in fields:
         opening = b"["
-        for part in vocabulary.slices():
+        for part in filter(len, parts):
             digest.update(opening + json.dumps(part.to_pylist())[1:-1].encode())
             opening = b", "
         digest.update(b"]\n" if opening != b"[" else b"[]\n")
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """Values read back, handed out as a vocabulary does."""
-
-    values: list[str]
-
-    def slices(self) -> Iterator[pa.Array]:
-        for start in range(0, len(self.values), SLICE_VALUES):
-            yield pa.array(self.values[start : start + SLICE_VALUES])
