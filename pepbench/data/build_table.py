@@ -18,7 +18,6 @@ from pepbench.data.cache import file_sizes
 from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.kernels import transpose
 from pepbench.data.pipeline import prefetched, usable_threads
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
@@ -182,9 +181,7 @@ def _encode(
             vocabularies[field].encode(columns[field], by_field[field])
 
     list(pool.map(encode_some, range(usable_threads())))
-    codes = np.empty(by_field.shape[::-1], dtype=np.int32)
-    transpose(by_field, codes)
-    return codes
+    return by_field.T
 
 
 def _split_keys(

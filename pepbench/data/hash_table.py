@@ -13,17 +13,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.tables.prefetch import prefetch
-
 compiled = numba.njit(cache=True, nogil=True)
 
 WORD = 8
 """Bytes of text in a key; texts of no more are their own key."""
 PRIME = np.uint64(0x9FB21C651E98DF25)
 """Multiplier of the hashes."""
-GROUP = 32
-"""Texts whose slots are prefetched at a time."""
-SLOT_BYTES = np.uintp(16)
 LENGTH = np.uint64(32)
 """Position of the length in a slot."""
 CODE = np.uint64(0xFFFFFFFF)
@@ -165,35 +160,6 @@ def encode_indices(
             codes[entry] = code
         out[row] = codes[entry]
     return len(out)
-
-
-@compiled
-def find_entries(
-    data: NDArray[np.uint8],
-    offsets: NDArray[np.int32],
-    slots: NDArray[np.uint64],
-    ends: NDArray[np.int64],
-    arena: NDArray[np.uint8],
-    codes: NDArray[np.int32],
-) -> None:
-    """Codes of a dictionary's known entries into ``codes`` (entries,), -1 for new ones.
-
-    Slots are scattered over memory: those of a group are prefetched before the first is read.
-    """
-    mask = np.uint64(len(slots) - 1)
-    keys = np.empty(GROUP, dtype=np.uint64)
-    for first in range(0, len(codes), GROUP):
-        after = min(first + GROUP, len(codes))
-        for entry in range(first, after):
-            length = offsets[entry + 1] - offsets[entry]
-            key = key_of(data, offsets[entry], length)
-            keys[entry - first] = key
-            slot = np.uintp(scattered(key, length) & mask)
-            prefetch(np.uintp(slots.ctypes.data) + SLOT_BYTES * slot)  # type: ignore[call-arg]
-        for entry in range(first, after):
-            start = offsets[entry]
-            length = offsets[entry + 1] - start
-            codes[entry] = _find(keys[entry - first], data, start, length, slots, ends, arena)
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""Splits: training, validation and test rows, encoded by what training has seen.
+"""Splits: training, validation and test rows, encoded with the features of the training rows.
 
 A split's folder holds for each part ``<part>-ids.npy`` (n, F) int32 and ``<part>-labels.npy``
 (n,) uint8, and beside them ``features.npy`` (global id of each raw value of the table, int32),
@@ -7,8 +7,6 @@ A split's folder holds for each part ``<part>-ids.npy`` (n, F) int32 and ``<part
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pepbench.data.arrays import (
     ArrayWriter,
     array_digest,
+    json_digest,
     map_array,
     read_rows,
     row_blocks,
@@ -50,7 +49,7 @@ FEWEST_ROWS = 10
 
 
 class SplitMeta(BaseModel):
-    """What ``meta.json`` says about a split."""
+    """Content of a split's ``meta.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,19 +59,18 @@ class SplitMeta(BaseModel):
     fields: tuple[str, ...]
     """Names of the F fields."""
     cardinalities: tuple[int, ...]
-    """Features of each field: those made of raw values seen in training, and one for all others."""
+    """Features of each field: those of raw values seen in training, and one for all others."""
     n_rows: dict[str, int]
     """Rows of each part."""
     n_positive: dict[str, int]
     n_unseen: dict[str, int]
-    """For each part, how many of its n·F entries are values that training has not, or too seldom,
-    seen."""
+    """For each part, how many of its n·F values are unseen, or too rare, in training."""
     fingerprint: str
     """First 16 hex digits of the SHA-256 over ``digests``, seed and table fingerprint."""
     digests: dict[str, str]
     """SHA-256 of the rows of each array."""
     sizes: dict[str, int]
-    """Bytes of the files beside this one."""
+    """Bytes of the other files in the folder."""
 
 
 class Rows(NamedTuple):
@@ -94,7 +92,7 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """The same for two splits exactly if their rows are the same."""
+        """Equal for two splits exactly if their rows are equal."""
         return self.meta.fingerprint
 
     @cached_property
@@ -105,24 +103,23 @@ class Splits:
 
     @cached_property
     def train(self) -> Rows:
-        """Rows to fit on."""
+        """Training rows."""
         return self._open("train")
 
     @cached_property
     def validation(self) -> Rows:
-        """Rows to choose by."""
+        """Validation rows, for model selection."""
         return self._open("validation")
 
     def open_test(self) -> Rows:
-        """Rows for the final report, and nothing before it."""
+        """Test rows: for the final evaluation only."""
         return self._open("test")
 
     def feature_values(self) -> list[str | None]:
         """The raw value of each of the N global ids, or interval of values; None for "unseen"."""
         values: list[str | None] = [None] * self.fields.n_features
         for field, name in enumerate(self.meta.fields):
-            begin = int(self.table.offsets[field])
-            features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+            features = self._features[self.table.slice_of(field)]
             of_field = self.table.values_of(field)
             if self.table.meta.encoding(name).bins is not None:
                 of_field = interval_names(features, of_field)
@@ -134,12 +131,11 @@ class Splits:
 
     def codes_of_values(self, field: int) -> NDArray[np.int64]:
         """Code within a field of each of the field's raw values, 0 for "unseen"."""
-        begin = int(self.table.offsets[field])
-        features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+        features = self._features[self.table.slice_of(field)]
         return features.astype(np.int64) - int(self.fields.offsets[field])
 
     def true_widths(self) -> NDArray[np.int32] | None:
-        """Shape (N,): planted width by global id, -1 for "unseen"; None if none is planted."""
+        """Shape (N,): true width by global id, -1 for "unseen"; None where it is not known."""
         if self.table.widths is None:
             return None
         widths = np.full(self.fields.n_features, -1, dtype=np.int32)
@@ -157,14 +153,14 @@ class Splits:
 
 
 def open_splits(table: Table, seed: int) -> Splits:
-    """Open a split of a table; made at the first call, and anew where damaged.
+    """Open a split of a table; built at the first call, and again if damaged.
 
     Parameters
     ----------
     table
         What to split.
     seed
-        Not negative; decides which rows go where, unless time or the file itself does.
+        Of the random assignment of rows or users, ≥ 0; without effect on splits by time or file.
 
     Raises
     ------
@@ -180,9 +176,11 @@ def open_splits(table: Table, seed: int) -> Splits:
         return _checked(splits)
     try:
         with locked(folder):
-            if _read_splits(table, folder) is None:
+            splits = _read_splits(table, folder)
+            if splits is None:
                 with building(folder) as new:
                     write_splits(table, seed, new)
+                splits = _read_splits(table, folder)
     except OSError as error:
         if error.errno in FULL_DISK:
             needed = byte_size(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
@@ -190,7 +188,6 @@ def open_splits(table: Table, seed: int) -> Splits:
                 f"cannot write the split: no room in {table.folder}; about {needed} are needed"
             ) from error
         raise DataError(f"cannot write the split to the cache: {error}") from error
-    splits = _read_splits(table, folder)
     if splits is None:
         raise DataError(f"{folder} was changed while it was opened; try again")
     return _checked(splits)
@@ -221,10 +218,8 @@ def verify_splits(splits: Splits) -> list[str]:
             problems.append(
                 f"{splits.folder}: the content of {name}.npy does not match its checksum"
             )
-    expected = _split_fingerprint(
-        splits.meta.table_fingerprint, splits.meta.seed, splits.meta.digests
-    )
-    if expected != splits.fingerprint:
+    meta = splits.meta
+    if _fingerprint(meta.table_fingerprint, meta.seed, meta.digests) != splits.fingerprint:
         problems.append(f"{splits.folder / 'meta.json'}: the fingerprint does not match")
     return problems
 
@@ -254,7 +249,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
     def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
-        """The rows of a block, by part, and how many of their values are unseen."""
+        """The encoded rows of a block and their number of unseen values, for each part."""
         of_rows = parts[slice(*bounds)]
         codes, labels = read_rows(table.codes, *bounds), read_rows(table.labels, *bounds)
         encoded = []
@@ -300,7 +295,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         n_rows=n_rows_of,
         n_positive=n_positive,
         n_unseen=n_unseen,
-        fingerprint=_split_fingerprint(table.fingerprint, seed, digests),
+        fingerprint=_fingerprint(table.fingerprint, seed, digests),
         digests=digests,
         sizes=file_sizes(folder),
     )
@@ -312,15 +307,14 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
 def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
     """Global id of each raw value (Σ raw cardinalities,), and the fields' cardinalities.
 
-    ``counts`` says in how many training rows each raw value stands. Within a field, code 0 is for
-    those that did not become a feature.
+    ``counts`` (Σ raw cardinalities,) are the training rows with each raw value. Code 0 of a field
+    is for values that do not become a feature.
     """
     ids = np.zeros(len(counts), dtype=np.int64)
     cardinalities = []
     offset = 0
     for field, name in enumerate(table.meta.fields):
-        begin = int(table.offsets[field])
-        part = slice(begin, begin + table.meta.cardinalities[field])
+        part = table.slice_of(field)
         encoding = table.meta.encoding(name)
         values = table.values_of(field) if encoding.bins is not None else None
         grouping = group(encoding, counts[part], values)
@@ -335,13 +329,12 @@ def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int
     return ids.astype(np.int32), cardinalities
 
 
-def _split_fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
-    content = [table_fingerprint, seed, sorted(digests.items())]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+def _fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
+    return json_digest([table_fingerprint, seed, sorted(digests.items())])
 
 
 def _read_splits(table: Table, folder: Path) -> Splits | None:
-    """Open a split; None where it is missing, damaged, or of another table."""
+    """Open a split; None if it is missing, damaged, or of another table."""
     try:
         meta = SplitMeta.model_validate_json((folder / "meta.json").read_bytes())
     except (OSError, ValidationError):
