@@ -43,7 +43,7 @@ class Avazu(SampledDataset):
     """Avazu click-through rate prediction (2014): 23 fields; positive: a click.
 
     ``hour`` (YYMMDDHH) becomes the hour of the day and the day of the week, 0 for Monday; the id is
-    dropped. Values that stand in fewer than ``min_count`` training rows share one feature. Reads
+    dropped. Values in fewer than ``min_count`` training rows share one feature. Reads
     ``train.csv`` (40.4 million rows), also as .gz or .zst.
     """
 

@@ -35,9 +35,9 @@ LARGEST = 2**40
 class Criteo(SampledDataset):
     """Criteo Display Advertising (2014): 13 counts and 26 categories; positive: a click.
 
-    Counts v > 2 become ⌊(ln v)²⌋, smaller ones stay as they are, blanks are a value of their own,
-    as in the winning code of the challenge. Categories that stand in fewer than ``min_count``
-    training rows share one feature. Reads ``train.txt`` (45.8 million rows, tab separated, without
+    Counts v > 2 become ⌊(ln v)²⌋, smaller ones are unchanged, blanks are a value of their own, as
+    in the winning code of the challenge. Categories in fewer than ``min_count`` training rows share
+    one feature. Reads ``train.txt`` (45.8 million rows, tab separated, without
     header; also as .gz or .zst) or the sample ``train.tiny.csv`` (comma separated, with a header
     and an Id, which is dropped).
     """
@@ -62,11 +62,11 @@ class Criteo(SampledDataset):
         return {path.name: path}
 
     def split_scheme(self, source: Path | None) -> Literal["random", "time"]:  # noqa: ARG002
-        """At random, or in the order of the file, which is that of time."""
+        """At random, or in the order of the file, which is by time."""
         return "time" if self.split == "time" else "random"
 
     def encoding(self, field: str) -> FieldEncoding:
-        """Rare categories share a feature; buckets of counts are kept."""
+        """Rare categories share a feature; buckets of counts do not."""
         return FieldEncoding(min_count=self.min_count if field in CATEGORIES else 1)
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
@@ -81,7 +81,7 @@ class Criteo(SampledDataset):
 
 
 def read_rows(path: Path) -> Iterator[Chunk]:
-    """Read the original, or the sample with its header and Id: the same columns of both."""
+    """Read the original, or the sample with its header and Id; both give the same columns."""
     if first_line(path).startswith(b"Id,Label,"):
         names = ("Id", *COLUMNS)
         return read_chunks(path, names, separator=",", header=True, wanted=COLUMNS)

@@ -26,7 +26,7 @@ from pepbench.errors import DataError
 from pepbench.records import write_atomically
 
 SAMPLE_SEED = 0
-"""Part of the meaning of ``rows=…``: everybody gets the same rows."""
+"""Fixed, so that everybody who asks for ``rows=…`` gets the same rows."""
 Progress = Callable[[int], None]
 """Called with the number of rows written so far."""
 
@@ -187,7 +187,7 @@ def _encode(
 def _split_keys(
     dataset: Dataset, block: Block, scheme: SplitScheme, groups: Vocabulary, first_row: int
 ) -> NDArray[np.int64]:
-    """What a block's rows are split by, (n,); users are numbered by first appearance."""
+    """The keys to split a block's rows by, (n,); users are numbered by first appearance."""
     column = block.split_key
     where = f"data set {dataset.spec!r}"
     if column is None or len(column) != len(block.labels):

@@ -24,7 +24,7 @@ from pepbench.units import byte_size
 
 
 def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
-    """Encode a data set into the cache, unless the same files are there already.
+    """Encode a data set into the cache, unless it is there, from the same files.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     Raises
     ------
     DataError
-        If files are missing or wrong, or the cache cannot be written. The cache is then as it was.
+        If files are missing or wrong, or the cache cannot be written; it is then left as it was.
     """
     if dataset.generated and source is not None:
         raise DataError(f"data set {dataset.name!r} is generated: it takes no folder of files")
@@ -51,7 +51,7 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     files = dataset.raw_files(source) if source is not None else {}
     try:
         with locked(folder), ThreadPoolExecutor(1) as pool:
-            # Checksums are taken while the rows are read: both find the file in memory.
+            # Checksums are computed while rows are read: the file is read from disk once.
             digests = pool.submit(lambda: {n: file_digest(path) for n, path in files.items()})
             table = _intact_table(folder)
             if table is not None and table.meta.sources == digests.result():
@@ -66,12 +66,12 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
 
 
 def open_table(dataset: Dataset) -> Table:
-    """The table of a data set in the cache. Generated ones are built when first asked for.
+    """The table of a data set in the cache. Generated data sets are built on first use.
 
     Raises
     ------
     DataError
-        If the data set has not been added, or its table is damaged: says how to add it.
+        If the data set has not been added, or its table is damaged; the message says how to add it.
     """
     folder = table_folder(dataset)
     if dataset.generated:
@@ -96,7 +96,7 @@ def verify(dataset: Dataset) -> list[str]:
 
     Returns
     -------
-    One line for each problem; none if all is well.
+    One line for each problem.
     """
     folder = table_folder(dataset)
     if not folder.exists():
@@ -122,7 +122,7 @@ def _checked(dataset: Dataset, table: Table) -> Table:
 
 
 def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> str:
-    """What a full disk comes to: how much room is needed, as far as the raw files tell."""
+    """The message for a full disk, with an estimate of the room needed from the raw files."""
     message = f"cannot add data set {dataset.name!r}: no room in {cache_root()}"
     if not files:
         return f"{message}; make room, or name another folder in PEPBENCH_CACHE"
