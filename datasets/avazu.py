@@ -19,21 +19,10 @@ from pepbench.data.readers.delimited import read_chunks
 from pepbench.data.readers.raw_files import one_file
 
 PLAIN = (
-    "C1",
-    "banner_pos",
-    "site_id",
-    "site_domain",
-    "site_category",
-    "app_id",
-    "app_domain",
-    "app_category",
-    "device_id",
-    "device_ip",
-    "device_model",
-    "device_type",
-    "device_conn_type",
+    "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain",
+    "app_category", "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
     *(f"C{i}" for i in range(14, 22)),
-)
+)  # fmt: skip
 COLUMNS = ("id", "click", "hour", *PLAIN)
 FILES = ("train.csv", "train.csv.gz", "train.gz", "train.csv.zst")
 

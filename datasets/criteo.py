@@ -21,13 +21,8 @@ NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
 COLUMNS = ("Label", *NUMBERS, *CATEGORIES)
 FILES = (
-    "train.txt",
-    "train.txt.gz",
-    "train.txt.zst",
-    "train.csv",
-    "train.tiny.csv",
-    "dac_sample.txt",
-)
+    "train.txt", "train.txt.gz", "train.txt.zst", "train.csv", "train.tiny.csv", "dac_sample.txt",
+)  # fmt: skip
 LARGEST = 2**40
 
 

@@ -17,17 +17,9 @@ from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.errors import DataError
 
 FIELDS = (
-    "user",
-    "item",
-    "daytime",
-    "weekday",
-    "isweekend",
-    "homework",
-    "cost",
-    "weather",
-    "country",
+    "user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country",
     "city",
-)
+)  # fmt: skip
 FILES = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
 """Training, validation and test rows."""
 ADDRESS = (

@@ -20,26 +20,10 @@ from pepbench.data.readers.delimited import read_chunks, read_whole
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
 USER_COLUMNS = ("user", "age", "gender", "occupation", "zip")
 GENRES = (
-    "unknown",
-    "action",
-    "adventure",
-    "animation",
-    "childrens",
-    "comedy",
-    "crime",
-    "documentary",
-    "drama",
-    "fantasy",
-    "film_noir",
-    "horror",
-    "musical",
-    "mystery",
-    "romance",
-    "sci_fi",
-    "thriller",
-    "war",
-    "western",
-)
+    "unknown", "action", "adventure", "animation", "childrens", "comedy", "crime", "documentary",
+    "drama", "fantasy", "film_noir", "horror", "musical", "mystery", "romance", "sci_fi",
+    "thriller", "war", "western",
+)  # fmt: skip
 FILM_COLUMNS = ("film", "title", "release_date", "video_release_date", "url", *GENRES)
 ENCODING = "latin-1"
 
