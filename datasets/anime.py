@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pepbench.data.dataset import Block, Dataset
-from pepbench.data.delimited import read_chunks, read_whole
+from pepbench.data.readers.delimited import read_chunks, read_whole
 
 RATING_COLUMNS = ("User_ID", "Anime_ID", "Feedback")
 INFO_COLUMNS = ("anime_ids", "name", "genre", "type", "episodes", "rating", "members")
@@ -40,11 +40,7 @@ class Anime(Dataset):
     )
     url = "https://www.kaggle.com/datasets/CooperUnion/anime-recommendations-database"
     files = ("anime_ratings.dat", "anime_info.dat")
-
-    @property
-    def user_field(self) -> str:
-        """Whose a rating is."""
-        return "user"
+    user_field = "user"
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all ratings in the order of the file."""

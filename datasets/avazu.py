@@ -13,26 +13,16 @@ import pyarrow.compute as pc
 
 from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
-from pepbench.data.delimited import Chunk, read_chunks
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.sources import one_file
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.raw_files import one_file
 
 PLAIN = (
-    "C1",
-    "banner_pos",
-    "site_id",
-    "site_domain",
-    "site_category",
-    "app_id",
-    "app_domain",
-    "app_category",
-    "device_id",
-    "device_ip",
-    "device_model",
-    "device_type",
-    "device_conn_type",
+    "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain",
+    "app_category", "device_id", "device_ip", "device_model", "device_type", "device_conn_type",
     *(f"C{i}" for i in range(14, 22)),
-)
+)  # fmt: skip
 COLUMNS = ("id", "click", "hour", *PLAIN)
 FILES = ("train.csv", "train.csv.gz", "train.gz", "train.csv.zst")
 
@@ -42,7 +32,7 @@ class Avazu(SampledDataset):
     """Avazu click-through rate prediction (2014): 23 fields; positive: a click.
 
     ``hour`` (YYMMDDHH) becomes the hour of the day and the day of the week, 0 for Monday; the id is
-    dropped. Values that stand in fewer than ``min_count`` training rows share one feature. Reads
+    dropped. Values in fewer than ``min_count`` training rows share one feature. Reads
     ``train.csv`` (40.4 million rows), also as .gz or .zst.
     """
 
@@ -73,9 +63,7 @@ class Avazu(SampledDataset):
         """Yield all rows in the order of the file."""
         assert source is not None
         path = one_file(source, FILES)
-        for chunk in read_chunks(
-            path, COLUMNS, separator=",", header=True, dictionaries=True, raw=("click", *PLAIN)
-        ):
+        for chunk in read_chunks(path, COLUMNS, separator=",", header=True):
             hours, weekdays, times = calendar(chunk)
             columns = {"hour": hours, "weekday": weekdays, **{name: chunk[name] for name in PLAIN}}
             yield Block(columns, chunk.integers("click", 0, 1), times)

@@ -12,22 +12,17 @@ import pyarrow as pa
 
 from pepbench.component import Between, OneOf
 from pepbench.data.dataset import Block, SampledDataset
-from pepbench.data.delimited import Chunk, read_chunks
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.line_blocks import first_line
-from pepbench.data.sources import one_file
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.raw_files import first_line, one_file
 
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
 COLUMNS = ("Label", *NUMBERS, *CATEGORIES)
 FILES = (
-    "train.txt",
-    "train.txt.gz",
-    "train.txt.zst",
-    "train.csv",
-    "train.tiny.csv",
-    "dac_sample.txt",
-)
+    "train.txt", "train.txt.gz", "train.txt.zst", "train.csv", "train.tiny.csv", "dac_sample.txt",
+)  # fmt: skip
 LARGEST = 2**40
 
 
@@ -35,9 +30,9 @@ LARGEST = 2**40
 class Criteo(SampledDataset):
     """Criteo Display Advertising (2014): 13 counts and 26 categories; positive: a click.
 
-    Counts v > 2 become ⌊(ln v)²⌋, smaller ones stay as they are, blanks are a value of their own,
-    as in the winning code of the challenge. Categories that stand in fewer than ``min_count``
-    training rows share one feature. Reads ``train.txt`` (45.8 million rows, tab separated, without
+    Counts v > 2 become ⌊(ln v)²⌋, smaller ones are unchanged, blanks are a value of their own, as
+    in the winning code of the challenge. Categories in fewer than ``min_count`` training rows share
+    one feature. Reads ``train.txt`` (45.8 million rows, tab separated, without
     header; also as .gz or .zst) or the sample ``train.tiny.csv`` (comma separated, with a header
     and an Id, which is dropped).
     """
@@ -62,11 +57,11 @@ class Criteo(SampledDataset):
         return {path.name: path}
 
     def split_scheme(self, source: Path | None) -> Literal["random", "time"]:  # noqa: ARG002
-        """At random, or in the order of the file, which is that of time."""
+        """At random, or in the order of the file, which is by time."""
         return "time" if self.split == "time" else "random"
 
     def encoding(self, field: str) -> FieldEncoding:
-        """Rare categories share a feature; buckets of counts are kept."""
+        """Rare categories share a feature; buckets of counts do not."""
         return FieldEncoding(min_count=self.min_count if field in CATEGORIES else 1)
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
@@ -81,15 +76,8 @@ class Criteo(SampledDataset):
 
 
 def read_rows(path: Path) -> Iterator[Chunk]:
-    """Read the original, or the sample with its header and Id: the same columns of both."""
+    """Read the original, or the sample with its header and Id; both give the same columns."""
     if first_line(path).startswith(b"Id,Label,"):
-        return read_chunks(
-            path,
-            ("Id", *COLUMNS),
-            separator=",",
-            header=True,
-            wanted=COLUMNS,
-            dictionaries=True,
-            raw=COLUMNS,
-        )
-    return read_chunks(path, COLUMNS, separator="\t", dictionaries=True, raw=COLUMNS)
+        names = ("Id", *COLUMNS)
+        return read_chunks(path, names, separator=",", header=True, wanted=COLUMNS)
+    return read_chunks(path, COLUMNS, separator="\t")

@@ -1,4 +1,4 @@
-"""Frappe: which apps people used in which circumstances."""
+"""Frappe: which apps people used in which context."""
 
 from __future__ import annotations
 
@@ -11,25 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from pepbench.data.dataset import Block, Download, SampledDataset
-from pepbench.data.delimited import read_chunks
-from pepbench.data.formats import entry_ids
-from pepbench.data.sources import existing, not_empty
+from pepbench.data.readers.delimited import read_chunks
+from pepbench.data.readers.formats import entry_ids
+from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.errors import DataError
 
 FIELDS = (
-    "user",
-    "item",
-    "daytime",
-    "weekday",
-    "isweekend",
-    "homework",
-    "cost",
-    "weather",
-    "country",
+    "user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country",
     "city",
-)
+)  # fmt: skip
 FILES = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
-"""In the order of the parts."""
+"""Training, validation and test rows."""
 ADDRESS = (
     "https://raw.githubusercontent.com/hexiangnan/neural_factorization_machine/master/data/frappe"
 )
@@ -37,16 +29,16 @@ CHECKSUMS = {
     FILES[1]: "fdf4be563a7dd9b15f7a6e8b32671e90e6e7a2a2bd3af4e10bf13c5ad7e76e9e",
     FILES[2]: "a2ebaef3a9af8e55f8bb0d08bc4923965e42e43760ebd7635ac2f8c5db99e097",
 }
-"""Of the files whose checksum we know; the training file's is noted when it first comes."""
+"""Published checksums; there is none of the training file."""
 
 
 @dataclass(frozen=True)
 class Frappe(SampledDataset):
     """Frappe as prepared for NFM (He & Chua 2017): 10 fields; positive: used, negative: sampled.
 
-    Reads ``frappe.train.libfm``, ``frappe.validation.libfm`` and ``frappe.test.libfm``. Where all
-    three are there the split is the files' own (202,027 / 57,722 / 28,860 rows); else rows of those
-    that are there are split at random by seed. ``pepbench data info frappe`` says which.
+    Reads ``frappe.train.libfm``, ``frappe.validation.libfm`` and ``frappe.test.libfm``. If all
+    three exist, the split is the files' own (202,027 / 57,722 / 28,860 rows); else the rows of the
+    existing ones are split at random by seed. ``pepbench data info frappe`` says which.
     """
 
     name = "frappe"
@@ -58,6 +50,7 @@ class Frappe(SampledDataset):
     )
     url = "https://github.com/hexiangnan/neural_factorization_machine/tree/master/data/frappe"
     files = FILES
+    user_field = "user"
     downloads = tuple(
         Download(
             f"{ADDRESS}/{name}",
@@ -67,13 +60,8 @@ class Frappe(SampledDataset):
         for name in FILES
     )
 
-    @property
-    def user_field(self) -> str:
-        """Whose a row is."""
-        return "user"
-
     def raw_files(self, source: Path) -> dict[str, Path]:
-        """Those of the three files that are there."""
+        """Those of the three files that exist."""
         expected = f"expected a folder with {', '.join(FILES)}, or some of them"
         if not existing(source, expected).is_dir():
             raise DataError(f"{source} is not a folder; {expected}")
@@ -83,7 +71,7 @@ class Frappe(SampledDataset):
         return {name: not_empty(source / name) for name in there}
 
     def split_scheme(self, source: Path | None) -> Literal["random", "file"]:
-        """The files' own split if all three are there."""
+        """The files' own split if all three exist."""
         assert source is not None
         return "file" if len(self.raw_files(source)) == len(FILES) else "random"
 

@@ -9,57 +9,62 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.component import OneOf
 from pepbench.data.dataset import Block, Dataset, Download, SplitScheme
-from pepbench.data.delimited import Chunk, read_chunks, read_whole
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import read_chunks, read_whole
 
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
 USER_COLUMNS = ("user", "age", "gender", "occupation", "zip")
 GENRES = (
-    "unknown",
-    "action",
-    "adventure",
-    "animation",
-    "childrens",
-    "comedy",
-    "crime",
-    "documentary",
-    "drama",
-    "fantasy",
-    "film_noir",
-    "horror",
-    "musical",
-    "mystery",
-    "romance",
-    "sci_fi",
-    "thriller",
-    "war",
-    "western",
-)
+    "unknown", "action", "adventure", "animation", "childrens", "comedy", "crime", "documentary",
+    "drama", "fantasy", "film_noir", "horror", "musical", "mystery", "romance", "sci_fi",
+    "thriller", "war", "western",
+)  # fmt: skip
 FILM_COLUMNS = ("film", "title", "release_date", "video_release_date", "url", *GENRES)
 ENCODING = "latin-1"
+
+LICENCE = "GroupLens: research use, no redistribution, no commercial use; cite the paper"
+CITATION = (
+    "F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context. "
+    "ACM TiiS 5(4), 2015. doi:10.1145/2827872"
+)
 
 AGE_BANDS = (17, 24, 34, 44, 49, 55, 100)
 """Highest age of each band; the first begins at 1."""
 NEUTRAL = 3
-"""Ratings of 3 say neither yes nor no and are dropped."""
+"""Ratings of 3 are neither positive nor negative and are dropped."""
+LATEST = 2**40
 
 SCHEMES: dict[str, SplitScheme] = {"random": "random", "time": "time", "user": "group"}
 
-Texts = NDArray[np.str_]
+Columns = dict[str, pa.Array]
+
+
+@dataclass(frozen=True)
+class WithIds(Dataset):
+    """Options of the encodings that have the ids of users and films."""
+
+    user_field = "user"
+
+    split: Annotated[
+        str, OneOf("random", "time", "user", tuned=False), "user: no user in two parts"
+    ] = "random"
+
+    def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
+        """As the option says."""
+        return SCHEMES[self.split]
 
 
 @dataclass(frozen=True)
 class _MovieLens100K(Dataset):
     """What both encodings of MovieLens 100K have in common."""
 
-    licence = "GroupLens: research use, no redistribution, no commercial use; cite the paper"
-    citation = (
-        "F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context. "
-        "ACM TiiS 5(4), 2015. doi:10.1145/2827872"
-    )
+    licence = LICENCE
+    citation = CITATION
     url = "https://grouplens.org/datasets/movielens/100k/"
     files = ("u.data", "u.user", "u.item")
     downloads = (
@@ -69,12 +74,6 @@ class _MovieLens100K(Dataset):
             "ml-100k",
         ),
     )
-
-    def rated(self, source: Path) -> Iterator[tuple[Chunk, NDArray[np.int64], NDArray[np.bool_]]]:
-        """Yield chunks of ``u.data``, their ratings (n,), and which of them are kept (n,)."""
-        for chunk in _ratings(source):
-            ratings = chunk.integers("rating", 1, 5)
-            yield chunk, ratings, ratings != NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -92,24 +91,18 @@ class MovieLens100K(_MovieLens100K):
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield the ratings other than 3, in the order of ``u.data``."""
         assert source is not None
-        users = read_users(source)
-        films = read_films(source)
-        of_users = user_columns(users)
+        users, films = read_users(source), read_films(source)
         of_films = {"year": release_years(films)} | {
-            f"genre_{name}": films.integers(name, 0, 1).astype(np.str_) for name in GENRES
+            f"genre_{name}": pa.array(films.integers(name, 0, 1)).cast(pa.string())
+            for name in GENRES
         }
-        first = min(int(_timestamps(chunk).min()) for chunk in _ratings(source))
-        for chunk, ratings, kept in self.rated(source):
-            user = chunk.positions("user", users["user"], "u.user")[kept]
-            film = chunk.positions("film", films["film"], "u.item")[kept]
-            columns = {"timestamp": log_buckets(_timestamps(chunk)[kept] - first).astype(np.str_)}
-            columns |= {name: values[user] for name, values in of_users.items()}
-            columns |= {name: values[film] for name, values in of_films.items()}
-            yield _block(columns, ratings[kept])
+        first = min(int(timestamps(chunk).min()) for chunk in _ratings(source))
+        for chunk, columns in join(_ratings(source), users, user_columns(users), films, of_films):
+            yield without_neutral(chunk, {"timestamp": time_buckets(chunk, first), **columns})
 
 
 @dataclass(frozen=True)
-class MovieLens100KIds(_MovieLens100K):
+class MovieLens100KIds(WithIds, _MovieLens100K):
     """MovieLens 100K with the ids of users and films, 8 fields. Not the paper's encoding.
 
     Ratings of 3 are dropped, higher ones are positive, so the rows are those of ``ml-100k``.
@@ -120,40 +113,41 @@ class MovieLens100KIds(_MovieLens100K):
     name = "ml-100k-ids"
     title = "MovieLens 100K with the ids of users and films"
 
-    split: Annotated[
-        str, OneOf("random", "time", "user", tuned=False), "user: no user in two parts"
-    ] = "random"
-
-    @property
-    def user_field(self) -> str:
-        """Whose a rating is."""
-        return "user"
-
-    def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
-        """As the option says."""
-        return SCHEMES[self.split]
-
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield the ratings other than 3, in the order of ``u.data``."""
         assert source is not None
-        users = read_users(source)
-        films = read_films(source)
-        of_users = {"user": _texts(users, "user")} | user_columns(users)
+        users, films = read_users(source), read_films(source)
+        of_users = {"user": users["user"], **user_columns(users)}
         of_films = {
-            "film": _texts(films, "film"),
+            "film": films["film"],
             "year": release_years(films),
             "genres": genre_combinations(films),
         }
-        for chunk, ratings, kept in self.rated(source):
-            user = chunk.positions("user", users["user"], "u.user")[kept]
-            film = chunk.positions("film", films["film"], "u.item")[kept]
-            columns = {name: values[user] for name, values in of_users.items()}
-            columns |= {name: values[film] for name, values in of_films.items()}
-            keys = {
-                "time": pa.array(_timestamps(chunk)[kept]),
-                "user": pa.array(columns["user"], pa.string()),
-            }
-            yield _block(columns, ratings[kept])._replace(split_key=keys.get(self.split))
+        for chunk, columns in join(_ratings(source), users, of_users, films, of_films):
+            yield without_neutral(chunk, columns, self.split)
+
+
+def join(
+    ratings: Iterator[Chunk], users: Chunk, of_users: Columns, films: Chunk, of_films: Columns
+) -> Iterator[tuple[Chunk, Columns]]:
+    """Yield chunks of ratings, and for each rating the columns of its user and of its film."""
+    for chunk in ratings:
+        user = pa.array(chunk.positions("user", users["user"], users.path.name))
+        film = pa.array(chunk.positions("film", films["film"], films.path.name))
+        columns = {name: pc.take(column, user) for name, column in of_users.items()}
+        yield chunk, columns | {name: pc.take(column, film) for name, column in of_films.items()}
+
+
+def without_neutral(chunk: Chunk, columns: Columns, split: str = "random") -> Block:
+    """The rows with a rating other than 3, and their key where they are split by time or user."""
+    ratings = chunk.integers("rating", 1, 5)
+    mask = pa.array(ratings != NEUTRAL)
+    key = {"time": lambda: pa.array(timestamps(chunk)), "user": lambda: chunk["user"]}.get(split)
+    return Block(
+        {name: column.filter(mask) for name, column in columns.items()},
+        ratings[ratings != NEUTRAL] > NEUTRAL,
+        key().filter(mask) if key is not None else None,
+    )
 
 
 def read_users(source: Path) -> Chunk:
@@ -170,33 +164,42 @@ def read_films(source: Path) -> Chunk:
     return films
 
 
-def user_columns(users: Chunk) -> dict[str, Texts]:
-    """What is known about each user but the id: four arrays of shape (users,)."""
-    plain = {name: _texts(users, name) for name in ("gender", "occupation", "zip")}
-    return {"age": age_bands(users), **plain}
+def user_columns(users: Chunk) -> Columns:
+    """Age band, gender, occupation and zip code of each user: four arrays of shape (users,)."""
+    return {"age": age_bands(users)} | {n: users[n] for n in ("gender", "occupation", "zip")}
 
 
-def age_bands(users: Chunk) -> Texts:
+def age_bands(users: Chunk) -> pa.Array:
     """Band of each user's age, such as ``25-34``: shape (users,)."""
     ages = users.integers("age", 1, AGE_BANDS[-1])
     lowest = [1, *(age + 1 for age in AGE_BANDS[:-1])]
     names = np.array([f"{low}-{high}" for low, high in zip(lowest, AGE_BANDS, strict=True)])
-    return names[np.searchsorted(AGE_BANDS, ages)]
+    return pa.array(names[np.searchsorted(AGE_BANDS, ages)])
 
 
-def release_years(films: Chunk) -> Texts:
+def release_years(films: Chunk) -> pa.Array:
     """Year of each film's release date, such as ``1995`` or empty: shape (films,)."""
     dates = films["release_date"].to_pylist()
     for index, date in enumerate(dates):
         if date and not (date[-4:].isdigit() and len(date) >= 4):
             raise films.error(index, f"release_date is {date!r}, expected one like '01-Jan-1995'")
-    return np.array([date[-4:] for date in dates])
+    return pa.array([date[-4:] for date in dates])
 
 
-def genre_combinations(films: Chunk) -> Texts:
+def genre_combinations(films: Chunk) -> pa.Array:
     """Genres of each film joined, such as ``comedy|romance``: shape (films,)."""
     flags = np.column_stack([films.integers(name, 0, 1) for name in GENRES])
-    return np.array(["|".join(np.array(GENRES)[row == 1]) for row in flags])
+    return pa.array(["|".join(np.array(GENRES)[row == 1]) for row in flags])
+
+
+def timestamps(chunk: Chunk) -> NDArray[np.int64]:
+    """Times of ratings in seconds since 1970: shape (n,)."""
+    return chunk.integers("timestamp", 0, LATEST)
+
+
+def time_buckets(chunk: Chunk, first: int) -> pa.Array:
+    """:func:`log_buckets` of the seconds since the ``first`` rating, as text: shape (n,)."""
+    return pa.array(log_buckets(timestamps(chunk) - first)).cast(pa.string())
 
 
 def log_buckets(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -211,16 +214,3 @@ def log_buckets(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _ratings(source: Path) -> Iterator[Chunk]:
     return read_chunks(source / "u.data", RATING_COLUMNS, separator="\t", encoding=ENCODING)
-
-
-def _timestamps(chunk: Chunk) -> NDArray[np.int64]:
-    return chunk.integers("timestamp", 0, 2**40)
-
-
-def _texts(chunk: Chunk, column: str) -> Texts:
-    return np.array(chunk[column].to_pylist())
-
-
-def _block(columns: dict[str, Texts], ratings: NDArray[np.int64]) -> Block:
-    arrays = {name: pa.array(values, pa.string()) for name, values in columns.items()}
-    return Block(arrays, ratings > NEUTRAL)

@@ -1,4 +1,4 @@
-"""A file of the user's own, as they described it to ``pepbench data add``."""
+"""A user's own file, as described to ``pepbench data add``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.data.dataset import Block, Dataset, SplitScheme
-from pepbench.data.delimited import Chunk
-from pepbench.data.description import Description, kept
-from pepbench.data.encoding import FieldEncoding, coarse
-from pepbench.data.formats import FORMATS, NUMBER
-from pepbench.data.sources import existing, not_empty
+from pepbench.data.encoding import FieldEncoding, truncated_mantissa
+from pepbench.data.file_description import FileDescription, load_description
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.formats import FORMATS, NUMBER
+from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
 
@@ -32,7 +32,7 @@ class Own(Dataset):
     """A CSV, TSV, Parquet or libFM file of your own, under the name that you gave it.
 
     ``pepbench data add mine --from clicks.parquet --label clicked`` describes and adds it;
-    from then on ``own:data=mine`` is a data set like all others.
+    ``own:data=mine`` is then a data set like any other.
     """
 
     name = "own"
@@ -44,16 +44,16 @@ class Own(Dataset):
     data: Annotated[str, "the name that was given to it"] = ""
 
     @classmethod
-    def described(cls, name: str, description: Description) -> Self:
-        """A data set that has not been added yet."""
+    def described(cls, name: str, description: FileDescription) -> Self:
+        """A data set that has not been added yet, with its description."""
         dataset = cls(data=name)
         vars(dataset)["description"] = description
         return dataset
 
     @cached_property
-    def description(self) -> Description:
-        """What the user said about the file."""
-        description = kept(self.data)
+    def description(self) -> FileDescription:
+        """The user's description of the file."""
+        description = load_description(self.data)
         if description is None:
             raise DataError(
                 f"no data set of your own is named {self.data!r}; "
@@ -63,7 +63,7 @@ class Own(Dataset):
 
     @property
     def sample(self) -> int | None:
-        """As the description says."""
+        """From the description."""
         return self.description.rows or None
 
     def identity(self) -> dict[str, Any]:
@@ -77,40 +77,40 @@ class Own(Dataset):
         return {source.name: not_empty(existing(source, "expected a file"))}
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
-        """As the description says."""
+        """From the description."""
         return self.description.scheme
 
     @property
-    def user_field(self) -> str | None:
-        """What the rows are split by, if that is the user and one of the fields."""
-        said = self.description
-        by_user = said.scheme == "group" and said.split_column in said.fields
-        return said.split_column if by_user else None
+    def user_field(self) -> str | None:  # type: ignore[override]
+        """The field that the rows are split by, if that is the user."""
+        described = self.description
+        by_user = described.scheme == "group" and described.split_column in described.fields
+        return described.split_column if by_user else None
 
     def encoding(self, field: str) -> FieldEncoding:
-        """As the description says."""
+        """From the description."""
         return self.description.encoding(field)
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in the order of the file."""
         assert source is not None
-        said = self.description
-        for chunk in FORMATS[said.format].chunks(source, said.columns):
-            columns = {name: category(chunk, name, said.hash.get(name)) for name in said.fields}
-            columns |= {name: binned(chunk, name) for name in said.numeric}
+        about = self.description
+        for chunk in FORMATS[about.format].chunks(source, about.columns):
+            columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
+            columns |= {name: binned(chunk, name) for name in about.numeric}
             columns |= {
                 name: texts_of(chunk, name).log_squared(name, -LARGEST, LARGEST)
-                for name in said.log
+                for name in about.log
             }
-            key = KEYS[said.scheme](chunk, said.split_column) if said.split_column else None
-            yield Block(columns, labels(chunk, said.label, said.positive), key)
+            key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
+            yield Block(columns, labels(chunk, about.label, about.positive), key)
 
 
 def texts_of(chunk: Chunk, column: str) -> Chunk:
-    """The chunk with a column as text: of a dictionary array's values, or of all."""
+    """The chunk with one column as text; a dictionary array stays one."""
     values = chunk[column]
     if pa.types.is_floating(values.type):
-        # As pandas writes whole numbers with gaps.
+        # pandas stores whole numbers with missing values as floats.
         whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
         values = pc.if_else(pc.is_nan(values), None, values)
         values = values.cast(pa.int64()) if whole else values
@@ -125,12 +125,12 @@ def texts_of(chunk: Chunk, column: str) -> Chunk:
 
 
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
-    """A column as it stands, or hashed into so many values."""
+    """A column unchanged, or hashed into this many values."""
     return chunk[column] if buckets is None else hashed(texts_of(chunk, column)[column], buckets)
 
 
 def binned(chunk: Chunk, column: str) -> pa.Array:
-    """A column of numbers, each cut to 16 binary digits, as text; what is missing is empty."""
+    """A column of numbers truncated to 16 binary digits, as text; missing values are empty."""
     values = chunk[column]
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return _number_texts(values.cast(pa.float64()))
@@ -146,7 +146,7 @@ def binned(chunk: Chunk, column: str) -> pa.Array:
 
 def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:
     given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
-    texts = pa.array(coarse(given)).cast(pa.string())
+    texts = pa.array(truncated_mantissa(given)).cast(pa.string())
     return pc.if_else(pa.array(np.isnan(given)), "", texts)
 
 
@@ -168,7 +168,7 @@ def labels(chunk: Chunk, column: str, positive: str | None) -> NDArray[np.uint8]
 
 
 def time_key(chunk: Chunk, column: str) -> pa.Array:
-    """Times as whole numbers, (n,): microseconds since 1970, or whatever numbers the file has."""
+    """Times as whole numbers, (n,): microseconds since 1970, or the file's own numbers."""
     values = chunk[column]
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
@@ -193,7 +193,7 @@ def time_key(chunk: Chunk, column: str) -> pa.Array:
 
 
 def user_key(chunk: Chunk, column: str) -> pa.Array:
-    """Users as they stand."""
+    """Users, unchanged."""
     return chunk[column]
 
 

@@ -1,4 +1,4 @@
-"""Rows with a planted truth: a factorisation machine whose features have known widths."""
+"""Rows with a known truth: a factorisation machine with a known width of each feature."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 BLOCK_ROWS = 16_384
-"""Rows that share one generator. Part of the definition: another size gives other rows."""
+"""Rows drawn by one generator. Part of the definition: another size gives other rows."""
 FIELD_GROWTH = 1.5
 """Each field has this many times the features of the one before."""
 AUC_ROWS = 2**20
-"""The Bayes AUC is taken over at most this many rows, so that memory does not grow with them."""
+"""The Bayes AUC is computed on at most this many rows, which bounds the memory."""
 
 MODEL_STREAM, ROW_STREAM = 0, 1
 
 
 @dataclass(frozen=True)
 class Model:
-    """A factorisation machine with K features in all (the fields' features in a row).
+    """A factorisation machine with K features over all fields.
 
     logit = bias + Σ_i weights[x_i] + Σ_{i<j} ⟨vectors[x_i], vectors[x_j]⟩ for features x_1 … x_F.
     """
@@ -42,7 +42,7 @@ class Model:
     popularity: tuple[Floats, ...]
     """For each field, the probability of each of its features."""
     widths: Integers
-    """Shape (K,): dimensions in which the feature's vector is not zero."""
+    """Shape (K,): number of dimensions in which the feature's vector is not zero."""
     vectors: Floats
     """Shape (K, dim)."""
     weights: Floats
@@ -51,7 +51,7 @@ class Model:
 
     @property
     def offsets(self) -> Integers:
-        """Shape (F,): where each field's features begin."""
+        """Shape (F,): first feature of each field."""
         return np.cumsum(self.sizes) - self.sizes
 
     def logits(self, codes: Integers) -> Floats:
@@ -65,7 +65,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Widths(Mapping[str, int]):
-    """Width by raw value ``0``, ``1``, … of one field; a dictionary would take far more room."""
+    """Width by raw value ``0``, ``1``, … of one field; a dictionary would take far more memory."""
 
     widths: Integers
     """Shape (cardinality,)."""
@@ -119,7 +119,7 @@ def draw_widths(size: int, dim: int, alignment: float, rng: np.random.Generator)
 
 
 def draw_model(options: Synthetic) -> Model:
-    """Draw the truth, scaled exactly to the variances that ``options`` ask for.
+    """Draw the truth, scaled exactly to the variances in ``options``.
 
     Fields are independent, so with field means m_i of the vectors the logit splits into
     uncorrelated parts: a main effect per feature, and Σ_{i<j} ⟨v_i − m_i, v_j − m_j⟩, of variance
@@ -189,15 +189,15 @@ def bayes_auc(probabilities: Floats) -> float:
 
 @dataclass(frozen=True)
 class Synthetic(Dataset):
-    """Zipf-distributed features whose labels follow a factorisation machine of known widths.
+    """Zipf-distributed features, and labels from a factorisation machine with known widths.
 
     Each feature has a true width w from {0, 1, 2, 4, …, dim}: its vector is normal in the first w
     dimensions and zero beyond. So it can be measured whether a method finds the sizes, and how
-    far it stays behind the best possible (Bayes) AUC. Values of a field are named by their
-    popularity: ``0`` is the most frequent. The first rows do not depend on how many there are, and
-    neither does the memory that they take to generate: that is set by ``features`` × ``dim``.
+    far it is from the best possible (Bayes) AUC. Values of a field are named by their popularity:
+    ``0`` is the most frequent. The first rows do not depend on the number of rows, nor does the
+    memory needed to generate them, which grows with ``features`` × ``dim``.
 
-    Defaults leave room between the models and let the widest one be learnt in seconds: an FM of
+    With the defaults, models differ clearly, and the widest one is learnt in seconds: an FM of
     width 0, 1, 2, 4, 8, 16 (Adam 1e-3, batch 1024, seed 0) reaches a test AUC of 0.783, 0.789,
     0.842, 0.863, 0.871, 0.874, Bayes 0.891. With 2,000 features, zipf=1.1, signal=1.5 and
     interaction=0.7 the widest ends 0.08 short of Bayes.
@@ -239,7 +239,7 @@ class Synthetic(Dataset):
 
     @cached_property
     def model(self) -> Model:
-        """The planted truth."""
+        """The true model."""
         return draw_model(self)
 
     def draws(self) -> Iterator[tuple[Integers, Floats, Floats]]:
@@ -272,7 +272,7 @@ class Synthetic(Dataset):
         return [f"f{i}" for i in range(self.fields)]
 
     def truth(self) -> Truth:
-        """The planted widths, and the Bayes AUC over (the first million of) the rows."""
+        """The true widths, and the Bayes AUC over (the first million of) the rows."""
         probabilities = []
         remaining = AUC_ROWS
         for _, block, _ in self.draws():

@@ -10,36 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pepbench.data.dataset import Block, Dataset, Download
-from pepbench.data.delimited import Chunk
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.line_blocks import readable
-from pepbench.data.parsing import Fault, Form
-from pepbench.errors import DataError
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import Dialect, chunk_of
+from pepbench.data.readers.raw_files import readable
 
 COLUMNS = (
-    "age",
-    "workclass",
-    "fnlwgt",
-    "education",
-    "education-num",
-    "marital-status",
-    "occupation",
-    "relationship",
-    "race",
-    "sex",
-    "capital-gain",
-    "capital-loss",
-    "hours-per-week",
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
+    "relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week",
     "native-country",
-)
+)  # fmt: skip
 NUMBERS = (
-    "age",
-    "fnlwgt",
-    "education-num",
-    "capital-gain",
-    "capital-loss",
-    "hours-per-week",
-)
+    "age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week",
+)  # fmt: skip
 LARGEST = 10**9
 LABEL = "income"
 ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult"
@@ -84,15 +67,20 @@ class UciAdult(Dataset):
             legal = pc.match_substring_regex(texts, r"^(<=|>)50K[.]?$")
             wrong = ~legal.to_numpy(zero_copy_only=False)
             chunk.refuse(LABEL, wrong, indices, "expected <=50K or >50K")
-            columns = {
-                name: pc.if_else(pc.equal(chunk[name], "?"), "", chunk[name]) for name in COLUMNS
-            }
+            columns = {name: without_question_marks(chunk, name) for name in COLUMNS}
             positive = pc.starts_with(texts, ">").to_numpy(zero_copy_only=False)
             yield Block(columns, positive[indices])
 
 
+def without_question_marks(chunk: Chunk, column: str) -> pa.DictionaryArray:
+    """A column with missing values empty, (n,)."""
+    texts, indices = chunk.distinct(column)
+    given = pc.if_else(pc.equal(texts, "?"), "", texts)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), given)
+
+
 def read_rows(path: Path) -> Chunk:
-    """One of the files, without its remark at the beginning and its empty line at the end."""
+    """One of the files, without the remark at its start and the empty line at its end."""
     with readable(path):
         content = path.read_bytes()
     if content.endswith(b"\n\n"):
@@ -102,7 +90,4 @@ def read_rows(path: Path) -> Chunk:
         content = content.partition(b"\n")[2]
         first_row = 2
     names = (*COLUMNS, LABEL)
-    parsed = Form(names, names, pa.string(), ", ", "utf-8", quotes=False).parse(content)
-    if isinstance(parsed, Fault):
-        raise DataError(f"{path}, row {first_row + parsed.index}: {parsed.message}")
-    return Chunk(path, first_row, parsed)
+    return chunk_of(path, first_row, Dialect(", ").columns(content, names, names))

@@ -115,7 +115,7 @@ class Catalog:
         """The component that a spec names; raises :class:`PlanError` if it is not legal."""
         if kind == "dataset":
             # The module is needed for data sets only, and names are listed without it.
-            from pepbench.data.description import full_spec
+            from pepbench.data.file_description import full_spec
 
             spec = full_spec(spec)
         name, texts = split_spec(spec)

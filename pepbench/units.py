@@ -58,6 +58,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def byte_size(n_bytes: float) -> str:
+    """A number of bytes, with a unit of powers of a thousand.
+
+    >>> byte_size(14_393_953_738), byte_size(2_500)
+    ('14.4 GB', '2.5 kB')
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.1f} {unit}" if unit != "bytes" else f"{n_bytes:.0f} bytes"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} GB"
+
+
 def _parse(text: str, units: Mapping[str, float], no_what: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
     if match and match[2] in units and float(match[1]) > 0:

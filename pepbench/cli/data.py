@@ -1,4 +1,4 @@
-"""``pepbench data`` and its commands."""
+"""``pepbench data``: add, fetch, describe, export, list and verify data sets."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ app.add_typer(data_app, name="data")
 def data_add(
     name: Annotated[
         str,
-        typer.Argument(help="As listed by: pepbench list datasets; or a new one for your own file"),
+        typer.Argument(help="A name from: pepbench list datasets; or a new one for your file."),
     ],
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Folder of the raw files; or your own file or description."),
     ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Take so many rows at random, such as 1M; default: all.")
+        str | None, typer.Option(help="Number of rows to take at random, such as 1M; default: all.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Own file: column of the labels.")] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Own file: the label that counts as 1, if not 1 or true.")
+        str | None, typer.Option(help="Own file: the label that counts as 1; default: 1 or true.")
     ] = None,
     fields: Annotated[
         str | None, typer.Option(help="Own file: columns of categories; default: all others.")
@@ -53,9 +53,11 @@ def data_add(
     log: Annotated[
         str | None, typer.Option(help="Own file: columns of counts to bucket by ⌊(ln v)²⌋.")
     ] = None,
-    bins: Annotated[int | None, typer.Option(help="Own file: bins of each number; 32.")] = None,
+    bins: Annotated[
+        int | None, typer.Option(help="Own file: bins of each column of numbers; default: 32.")
+    ] = None,
     min_count: Annotated[
-        int | None, typer.Option(help="Own file: fewest training rows of a category; 1.")
+        int | None, typer.Option(help="Own file: fewest training rows of a category; default: 1.")
     ] = None,
     top: Annotated[
         int | None, typer.Option(help="Own file: most categories of a field; default: all.")
@@ -66,23 +68,23 @@ def data_add(
     ] = None,
     split_by: Annotated[
         str | None,
-        typer.Option(help="Own file: random, time, user or file, and the column: time:sold_at."),
+        typer.Option(help="Own file: random, time, user or file; with a column: time:sold_at."),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by name."),
+        typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by suffix."),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a data set's raw files, encode them and keep them in the cache."""
+    """Read a data set's raw files, encode them and store them in the cache."""
     from pepbench.catalog import Catalog
-    from pepbench.data import adding as command
-    from pepbench.data.manage import describe
+    from pepbench.data.adding import add_named, own_options
+    from pepbench.data.describe import describe
     from pepbench.report.cards import description
 
     catalog = Catalog(tuple(plugin or ()))
-    options = command.own_options(
+    options = own_options(
         label=label,
         positive=positive,
         fields=fields,
@@ -95,7 +97,7 @@ def data_add(
         split_by=split_by,
         format=form,
     )
-    dataset = command.add_named(catalog, name, source, rows, options)
+    dataset = add_named(catalog, name, source, rows, options)
     facts = describe(dataset)
     if as_json:
         print_json(facts)
@@ -110,22 +112,22 @@ def data_add(
     "  pepbench data fetch ml-1m-ids --url https://mirror.example/movielens/",
 )
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="As listed by: pepbench list datasets")],
+    name: Annotated[str, typer.Argument(help="A name from: pepbench list datasets.")],
     url: Annotated[
         list[str] | None,
-        typer.Option(help="A mirror: address of the file, or of its folder with / at the end."),
+        typer.Option(help="A mirror: address of the file, or of its folder, ending in /."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Download a data set's raw files, check them, and add it. Its licence is shown first."""
+    """Download a data set's raw files, verify them, and add it; shows its licence first."""
     from pepbench.catalog import Catalog
-    from pepbench.data import adding as command
+    from pepbench.data.adding import add_named
     from pepbench.data.fetch import fetch
 
     dataset = _dataset(name, plugin)
     print(f"{dataset.title}. Licence: {dataset.licence}\nCite: {dataset.citation}", flush=True)
     folder = fetch(dataset, tuple(url or ()))
-    command.add_named(Catalog(tuple(plugin or ())), name, folder, None, {})
+    add_named(Catalog(tuple(plugin or ())), name, folder, None, {})
     print(f"added {dataset.spec} from {folder}")
 
 
@@ -137,8 +139,7 @@ def data_info(
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
-    from pepbench.data.manage import describe, frequency_curve
-    from pepbench.data.statistics import chart
+    from pepbench.data.describe import chart, describe, frequency_curve
     from pepbench.report.cards import description
 
     dataset = _dataset(name, plugin)
@@ -159,7 +160,7 @@ def data_export(
     split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
     plugin: Plugins = None,
 ) -> None:
-    """Write a data set's rows with their row numbers, labels and splits to a Parquet file."""
+    """Write a data set's rows to a Parquet file, with row numbers, labels and splits."""
     from pepbench.data.exporting import export
     from pepbench.data.manage import open_table
     from pepbench.data.splits import open_splits
@@ -170,15 +171,15 @@ def data_export(
 
 @data_app.command("list", epilog="Example:\n\n  pepbench data list")
 def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """List all data sets, and which of them are in the cache."""
+    """List all data sets, and whether they are in the cache."""
     from pepbench.catalog import Catalog
-    from pepbench.data.description import kept_names
+    from pepbench.data.file_description import saved_names
     from pepbench.data.manage import is_added
     from pepbench.report.cards import dataset_table
 
     catalog = Catalog(tuple(plugin or ()))
     rows = []
-    for name in [*catalog.entries("dataset"), *kept_names()]:
+    for name in [*catalog.entries("dataset"), *saved_names()]:
         dataset = _dataset(name, plugin)
         state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
         rows.append(
@@ -196,7 +197,7 @@ def data_verify(
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Recompute the checksums of a data set in the cache; exit code 1 if they differ."""
+    """Recompute the checksums of a data set in the cache; exit code 1 if one differs."""
     from pepbench.data.manage import verify
 
     problems = verify(_dataset(name, plugin))

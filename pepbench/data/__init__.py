@@ -1,1 +1,1 @@
-"""Tables, vocabularies, splits, the cache: raw rows in, encoded rows out."""
+"""Data sets: readers of raw files, vocabularies, tables, splits, and their cache."""

@@ -1,4 +1,4 @@
-"""``pepbench data add``: which data set is meant, and what to tell while it is added."""
+"""``pepbench data add``: find or describe the data set, add it, and report on standard error."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pepbench.component import split_spec
+from pepbench.data.checks import warnings_of
 from pepbench.data.dataset import Dataset
-from pepbench.data.description import (
-    Description,
+from pepbench.data.file_description import (
+    FileDescription,
     check_name,
     describe_file,
     full_spec,
-    keep,
+    save_description,
 )
-from pepbench.data.formats import FORMATS
-from pepbench.data.leakage import leakage_warning
-from pepbench.data.manage import add, warnings_of
+from pepbench.data.manage import add
 from pepbench.data.progress import progress_line
-from pepbench.data.size_estimate import estimated_rows
+from pepbench.data.readers.formats import FORMATS
+from pepbench.data.readers.raw_files import estimated_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 
@@ -31,20 +31,20 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 class Datasets(Protocol):
-    """The part of the catalog that is needed here."""
+    """The part of the catalog that is used here."""
 
     def entries(self, kind: Any) -> Mapping[str, Any]:
-        """Everything of a kind, by name."""
+        """All components of a kind, by name."""
 
     def load(self, kind: Any, name: str) -> Any:
         """The class of a component."""
 
     def select(self, kind: Any, spec: str) -> Any:
-        """The component that a spec names."""
+        """The component of a spec."""
 
 
 def own_options(**given: str | int | None) -> dict[str, Any]:
-    """Options as entries of a description; those that were not given are left out.
+    """Command-line options as entries of a description, without those that were not given.
 
     >>> own_options(label="y", fields="a, b", hash="a=10", top=None)
     {'label': 'y', 'fields': ('a', 'b'), 'hash': {'a': 10}}
@@ -65,15 +65,14 @@ def add_named(
     rows: str | None,
     options: Mapping[str, Any],
 ) -> Dataset:
-    """Add the data set that a user names, or their own file under a new name.
+    """Add a data set by name, or a user's own file under a new name.
 
-    What was found in a file of the user's own, and what may be wrong with the rows, is said on
-    standard error.
+    The columns found in an own file, and warnings about the rows, are printed on standard error.
 
     Raises
     ------
     PepbenchError
-        If there is no such data set, an option does not fit it, or its rows cannot be read.
+        If there is no such data set, an option does not apply to it, or its rows cannot be read.
     """
     known = frozenset(catalog.entries("dataset"))
     is_new = split_spec(name)[0] not in known
@@ -123,12 +122,12 @@ def _add_own(
     check_name(name, known)
     sampled = {"rows": number_of_rows(rows)} if rows else {}
     path, description = describe_file(source, {**options, **sampled})
-    _say_what_was_found(path, description)
+    _print_columns(path, description)
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
-    keep(name, description)
+    save_description(name, description)
     _warn(dataset, table)
-    _say(f"Use it as: pepbench run --datasets {name}")
+    _print(f"Use it as: pepbench run --datasets {name}")
     return dataset
 
 
@@ -140,7 +139,7 @@ def _add(dataset: Dataset, source: Path | None) -> Table:
         return add(dataset, source, progress=progress)
 
 
-def _say_what_was_found(path: Path, description: Description) -> None:
+def _print_columns(path: Path, description: FileDescription) -> None:
     kinds = FORMATS[description.format].columns(path)
     uses = {
         **dict.fromkeys(kinds, "not used"),
@@ -155,23 +154,22 @@ def _say_what_was_found(path: Path, description: Description) -> None:
         use = f"splits rows by {description.split_by.partition(':')[0]}"
         before = uses[description.split_column]
         uses[description.split_column] = use if before == "not used" else f"{before}; {use}"
-    _say(f"{path} ({description.format}):")
+    _print(f"{path} ({description.format}):")
     width = max(map(len, kinds))
     for column, kind in kinds.items():
-        _say(f"  {column:<{width}}  {kind:<13}  {uses[column]}")
+        _print(f"  {column:<{width}}  {kind:<13}  {uses[column]}")
     for column in description.fields:
         if kinds[column] == "numbers" and column not in description.hash:
-            _say(
+            _print(
                 f"warning: column {column!r} holds numbers with fractions and is taken as "
                 f"categories; --numeric {column} would cut it into bins"
             )
 
 
 def _warn(dataset: Dataset, table: Table) -> None:
-    leakage = leakage_warning(dataset, table)
-    for warning in [*warnings_of(table), *([leakage] if leakage else [])]:
-        _say(f"warning: {warning}")
+    for warning in warnings_of(dataset, table):
+        _print(f"warning: {warning}")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr)

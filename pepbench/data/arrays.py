@@ -1,9 +1,9 @@
-"""Arrays on disk that are written block by block, mapped into memory, and checked by digest."""
+"""Arrays on disk: written block by block, memory-mapped, and verified by digest."""
 
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 CHUNK_BYTES = 1 << 22
 SMALL_BYTES = 1 << 17
-"""Blocks that are not worth the hand-over to a thread."""
+"""Smaller blocks are written without a thread, which would cost more than it saves."""
 
 
 class ArrayWriter:
-    """An ``.npy`` file that grows by blocks of rows; its length is not known beforehand.
+    """An ``.npy`` file that grows by blocks of rows; its length need not be known in advance.
 
-    Use it as a context manager: the header is completed on leaving. A thread of its own writes and
-    hashes a block while the next one is made; what goes wrong there is raised at the next call.
+    A context manager: the header is completed at its end. A thread writes and hashes a block while
+    the next one is computed; its exceptions are raised at the next call.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ArrayWriter:
         self.n_rows = 0
         self._digest = hashlib.sha256()
         self._thread = ThreadPoolExecutor(1)
-        self._under_way: Future[None] | None = None
+        self._pending: Future[None] | None = None
         self._file = path.open("wb")
         self._write_header()
         self._header_bytes = self._file.tell()
@@ -51,7 +51,7 @@ class ArrayWriter:
         if content.nbytes < SMALL_BYTES:
             self._write(content)
         else:
-            self._under_way = self._thread.submit(self._write, content)
+            self._pending = self._thread.submit(self._write, content)
         self.n_rows += len(content)
 
     @property
@@ -65,9 +65,9 @@ class ArrayWriter:
         self._digest.update(content.data)
 
     def _wait(self) -> None:
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None:
-            under_way.result()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def __enter__(self) -> ArrayWriter:
         return self
@@ -111,21 +111,18 @@ def map_array(path: Path) -> NDArray[Any]:
 
 
 def read_rows(array: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
-    """Rows of a mapped array, read from its file: for passes over all of it.
+    """A copy of some rows of an array, for passes over all of it.
 
-    Mapped pages would stay in memory, and a pass over a large file would seem to need all of it.
+    A mapped array is mapped anew: pages stay in memory until their mapping is closed, so that a
+    pass through the array's own mapping would end with the whole file in memory.
     """
-    if not isinstance(array, np.memmap) or array.filename is None:
-        return array[start:stop]
-    shape = (min(stop, len(array)) - start, *array.shape[1:])
-    row_bytes = array.itemsize * math.prod(array.shape[1:])
-    offset = array.offset + start * row_bytes
-    count = math.prod(shape)
-    return np.fromfile(array.filename, array.dtype, count, offset=offset).reshape(shape)
+    if isinstance(array, np.memmap) and array.filename is not None:
+        array = map_array(Path(array.filename))
+    return np.array(array[start:stop])
 
 
 def array_digest(array: NDArray[Any]) -> str:
-    """SHA-256 (hex) of an array's rows: :attr:`ArrayWriter.digest` of a whole file."""
+    """SHA-256 (hex) of an array's rows: the :attr:`ArrayWriter.digest` of a finished file."""
     digest = hashlib.sha256()
     for start, stop in row_blocks(len(array), max(1, array[:1].nbytes)):
         digest.update(np.ascontiguousarray(read_rows(array, start, stop)).data)
@@ -138,7 +135,6 @@ def row_blocks(n_rows: int, row_bytes: int) -> list[tuple[int, int]]:
     return [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def json_digest(content: object, length: int = 16) -> str:
+    """The first hex digits of the SHA-256 of a value, written as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:length]

@@ -1,18 +1,17 @@
-"""The cache folder: where encoded tables and splits are kept, whole or not at all.
+"""The cache folder of encoded tables and splits; each is there complete or not at all.
 
 ::
 
     <root>/tables/<name>-<hash of options and version>/     a table (see pepbench.data.table)
     <root>/tables/<name>-<hash>/splits/seed-<seed>/         a split of it (pepbench.data.splits)
 
-A folder is filled under another name beside its place and renamed when complete, under a lock,
-so that several processes that want the same folder make it once.
+A folder is filled under a temporary name next to it and renamed when complete, under a lock, so
+that several processes that need the same folder build it once.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
 import shutil
 import tempfile
@@ -23,10 +22,13 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
+from pepbench.data.arrays import json_digest
 from pepbench.data.dataset import Dataset
 
 LAYOUT_VERSION = 1
-"""Of the files in the cache. Raise it when they change: older folders are then ignored."""
+"""Version of the files in the cache. Raise it when they change: older folders are then ignored."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers when there is no room to write."""
 
 
 def cache_root() -> Path:
@@ -36,10 +38,9 @@ def cache_root() -> Path:
 
 
 def table_folder(dataset: Dataset) -> Path:
-    """Where the table of a data set with these very options is kept."""
+    """Folder of the table of a data set with its options."""
     identity = [LAYOUT_VERSION, dataset.name, dataset.version, dataset.identity()]
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return cache_root() / "tables" / f"{dataset.name}-{digest[:12]}"
+    return cache_root() / "tables" / f"{dataset.name}-{json_digest(identity, 12)}"
 
 
 @contextmanager
@@ -52,9 +53,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A new, empty folder that takes the place of ``folder`` if the block ends well.
+    """A new, empty folder that replaces ``folder`` if the block ends without an exception.
 
-    Hold the lock of ``folder``. What a killed process left behind is removed. Finished files are
+    Hold the lock of ``folder``. Left-overs of killed processes are removed. Finished files are
     read-only.
     """
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
@@ -75,7 +76,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def wrong_sizes(folder: Path, sizes: dict[str, int]) -> list[str]:
-    """Which of the files are missing or not of the recorded size, in words."""
+    """A message for each file that is missing or has another size than recorded."""
     problems = []
     for name, size in sizes.items():
         path = folder / name
@@ -87,5 +88,14 @@ def wrong_sizes(folder: Path, sizes: dict[str, int]) -> list[str]:
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file in a folder, folders below it left out."""
+    """Bytes of each file in a folder, without sub-folders."""
     return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def table_bytes(n_rows: int, n_fields: int) -> int:
+    """The most that a table and one split of it take up on disk, vocabularies excluded.
+
+    >>> table_bytes(45_840_617, 39)
+    14393953738
+    """
+    return n_rows * (2 * (4 * n_fields + 1))

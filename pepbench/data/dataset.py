@@ -1,8 +1,8 @@
-"""The seam of data sets: one class a data set, which yields its rows block by block.
+"""The interface of data sets: one class for each, which yields its rows block by block.
 
 A data set is a frozen dataclass whose fields are its options (see :mod:`pepbench.component`).
-It says what it is called, who may use it and how to cite it, and turns raw files, or a random
-number generator, into :class:`Block` objects. Encoding, caching and splitting are not its business.
+It has a name, a licence and a citation, and turns raw files, or a random number generator, into
+:class:`Block` objects. Encoding, caching and splitting are done elsewhere.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from pepbench.component import Between, Component
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.sources import files_in
-from pepbench.data.text import Column
+from pepbench.data.readers.raw_files import files_in
 
 SplitScheme = Literal["random", "time", "group", "file"]
 
@@ -28,18 +27,18 @@ SplitScheme = Literal["random", "time", "group", "file"]
 class Block(NamedTuple):
     """Some consecutive rows.
 
-    The same columns, in the same order, come with every block of a data set. A missing value is
-    a value of its own: null and the empty string are one feature.
+    All blocks of a data set have the same columns in the same order. A missing value is a value of
+    its own: null and the empty string are one feature.
     """
 
-    columns: dict[str, Column]
-    """The n raw values of each field: text, or any type that Arrow can write as text."""
+    columns: dict[str, pa.Array]
+    """The n raw values of each field: text, or any type that Arrow can cast to text."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""
     split_key: pa.Array | None = None
-    """What the rows are split by, one value a row; only where :meth:`Dataset.split_scheme` is not
-    ``random``. ``time``: whole numbers, later ones are larger. ``group``: the user, of any type
-    that can be written as text. ``file``: 0 for training, 1 validation, 2 test."""
+    """What the rows are split by, (n,); only if :meth:`Dataset.split_scheme` is not ``random``.
+    ``time``: whole numbers, larger is later. ``group``: the user, of any type that can be cast to
+    text. ``file``: 0 for training, 1 validation, 2 test."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ class Download:
 
     url: str
     checksum: str | None
-    """As published: ``sha256:…`` or ``md5:…``; None where nobody has published one."""
+    """As published: ``sha256:…`` or ``md5:…``; None if none is published."""
     folder: str
-    """Where in the cache it goes; the same for data sets that share files."""
+    """Name of its folder in the cache; the same for data sets that share files."""
     largest: int = 2**30
-    """How many bytes an archive may unpack to."""
+    """Largest size of an unpacked archive, in bytes."""
 
     @property
     def name(self) -> str:
@@ -62,12 +61,12 @@ class Download:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known about generated rows because they were planted."""
+    """The known truth behind generated rows."""
 
     widths: Mapping[str, Mapping[str, int]]
-    """For each field, the number of dimensions that the truth gives to each raw value."""
+    """True width of each raw value, by field."""
     bayes_auc: float
-    """AUC of the true probabilities: what no model beats but by luck."""
+    """AUC of the true probabilities: no model is better, except by chance."""
 
 
 @dataclass(frozen=True)
@@ -76,35 +75,31 @@ class Dataset(Component, ABC):
 
     kind = "dataset"
     title: ClassVar[str]
-    """The name in words."""
+    """The name in full."""
     licence: ClassVar[str]
-    """Under which terms the rows may be used; shown before they are added."""
+    """Terms of use; shown before a download."""
     citation: ClassVar[str]
-    """What to cite."""
+    """The publication to cite."""
     url: ClassVar[str]
-    """Where the raw files, or a description, can be found."""
+    """Address of the raw files, or of a description."""
     files: ClassVar[tuple[str, ...]] = ()
-    """Names of the files that the source folder must hold."""
+    """Names of the raw files, all in one folder."""
     downloads: ClassVar[tuple[Download, ...]] = ()
-    """What ``pepbench data fetch`` gets, where licence and publisher permit."""
+    """What ``pepbench data fetch`` downloads, where licence and publisher permit."""
     generated: ClassVar[bool] = False
     """Whether the rows need no raw files."""
+    user_field: ClassVar[str | None] = None
+    """The field that holds the user of each row; None if rows have no known user.
+
+    Rows of one user are not independent, and the analysis counts users instead."""
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
-        """How rows are dealt to training, validation and test."""
+        """How rows are assigned to training, validation and test."""
         return "random"
 
     @property
     def sample(self) -> int | None:
-        """How many rows to take at random; None for all."""
-        return None
-
-    @property
-    def user_field(self) -> str | None:
-        """The field that says whose a row is; None if none does or rows are nobody's.
-
-        Rows of one user are not independent, and the analysis counts users instead.
-        """
+        """Number of rows to take at random; None for all."""
         return None
 
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
@@ -112,22 +107,22 @@ class Dataset(Component, ABC):
         return FieldEncoding()
 
     def raw_files(self, source: Path) -> dict[str, Path]:
-        """The raw files, by the names that their checksums are noted under.
+        """The raw files by name; their checksums are recorded under these names.
 
         Parameters
         ----------
         source
-            What the user gave: here the folder that holds :attr:`files`.
+            Given by the user: here the folder of :attr:`files`.
 
         Raises
         ------
         DataError
-            If one is missing or empty: says what is expected.
+            If one is missing or empty; the message says what is expected.
         """
         return files_in(source, self.files)
 
     def identity(self) -> dict[str, Any]:
-        """What decides the rows beside name and version; tables are kept in the cache by it."""
+        """What determines the rows, beside name and version: the key of a table in the cache."""
         return {
             option.name: getattr(self, option.name)
             for option in self.described_options()
@@ -138,34 +133,34 @@ class Dataset(Component, ABC):
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in order, in blocks that fit in memory.
 
-        How rows are cut into blocks must not change what the rows are.
+        The rows must not depend on how they are cut into blocks.
 
         Parameters
         ----------
         source
-            What :meth:`raw_files` was given: the folder that holds :attr:`files`, or a file; None
-            for generated data sets.
+            As for :meth:`raw_files`: the folder of :attr:`files`, or a file; None for generated
+            data sets.
 
         Raises
         ------
         DataError
-            If a raw file is not what it should be: names the file and the row.
+            If a raw file is not as expected; the message names file and row.
         """
 
     def truth(self) -> Truth | None:
-        """What was planted into generated rows; None for all others."""
+        """The known truth behind generated rows; None for other data sets."""
         return None
 
     def probabilities(self) -> Iterator[NDArray[np.float64]] | None:
-        """Yield the planted probability of label 1 of each row, in order; None for all others.
+        """Yield the true probability of label 1 of each row, in order; None if it is not known.
 
-        For the analysis alone, after the last fit: no method ever sees it.
+        Used by the analysis alone, after the last fit; no method sees it.
         """
         return None
 
     @property
     def spec(self) -> str:
-        """The name and the options that are not at their default: ``synthetic:rows=50000``."""
+        """The name, and the options that are not at their default: ``synthetic:rows=50000``."""
         changed = [
             f"{option.name}={value}"
             for option in self.described_options()
@@ -176,11 +171,11 @@ class Dataset(Component, ABC):
 
 @dataclass(frozen=True)
 class SampledDataset(Dataset):
-    """Base of data sets that are often too large: with an option to take some rows only."""
+    """Base of large data sets: with an option to take only some rows."""
 
     rows: Annotated[int, Between(0, 2**40, tuned=False), "rows to take at random; 0 for all"] = 0
 
     @property
     def sample(self) -> int | None:
-        """How many rows to take at random; None for all."""
+        """Number of rows to take at random; None for all."""
         return self.rows or None

@@ -1,6 +1,6 @@
-"""Which raw values of a field become features: decided by the training rows alone.
+"""Encoding: which raw values of a field become features, decided by the training rows alone.
 
-Within a field, code 0 is for everything that did not become one; the others are counted from 1.
+Within a field, code 0 is for all values that do not become a feature; features count from 1.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 MANTISSA_BITS = 16
-"""Numbers to be binned are kept to this relative precision (1.5e-5), so that a column of real
+"""Numbers to be binned are rounded to this relative precision (1.5e-5), so that a column of real
 numbers has a bounded vocabulary. Whole numbers up to 131,072 are exact."""
 
 
 class FieldEncoding(BaseModel):
-    """How a field's raw values are turned into features.
+    """How a field's raw values become features.
 
-    A missing value is a raw value like any other: it has a feature of its own if training has it
-    often enough.
+    A missing value is a raw value like any other: it has a feature if it is frequent enough in
+    training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_count: int = Field(default=1, ge=1)
-    """In how many training rows a value must stand."""
+    """Fewest training rows of a value with a feature of its own."""
     top: int | None = Field(default=None, ge=1)
-    """How many values to keep, the most frequent ones."""
+    """Most values with a feature of their own; the most frequent ones are taken."""
     bins: int | None = Field(default=None, ge=2)
-    """For numbers: how many intervals of about equally many training rows to cut them into."""
+    """For numbers: number of intervals with about equally many training rows."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,24 @@ class Grouping:
     """The features of one field."""
 
     codes: NDArray[np.int64]
-    """Shape (raw cardinality,): code within the field of each raw value."""
+    """Shape (raw cardinality,): code of each raw value within the field."""
     cardinality: int
-    """Features, code 0 included."""
+    """Number of features, code 0 included."""
 
 
 def group(
     encoding: FieldEncoding, counts: NDArray[np.int64], values: Sequence[str] | None
 ) -> Grouping:
-    """Decide on a field's features.
+    """Group a field's raw values into features.
 
     Parameters
     ----------
     encoding
-        How.
+        The field's encoding.
     counts
-        Shape (raw cardinality,): in how many training rows each raw value stands.
+        Shape (raw cardinality,): number of training rows with each raw value.
     values
-        The raw values as text; looked at only where numbers are binned.
+        The raw values as text; needed only for bins.
 
     Examples
     --------
@@ -72,11 +72,11 @@ def group(
     if encoding.bins is not None:
         assert values is not None
         return _binned(encoding, counts, values)
-    kept = counts >= encoding.min_count
+    frequent = counts >= encoding.min_count
     if encoding.top is not None and encoding.top < len(counts):
-        # Stable: among equally frequent values the one that appears first is kept.
-        kept[np.argsort(-counts, kind="stable")[encoding.top :]] = False
-    return Grouping(np.where(kept, np.cumsum(kept), 0), 1 + int(kept.sum()))
+        # Stable: of equally frequent values, the one that appears first is taken.
+        frequent[np.argsort(-counts, kind="stable")[encoding.top :]] = False
+    return Grouping(np.where(frequent, np.cumsum(frequent), 0), 1 + int(frequent.sum()))
 
 
 def _binned(encoding: FieldEncoding, counts: NDArray[np.int64], values: Sequence[str]) -> Grouping:
@@ -94,9 +94,9 @@ def _binned(encoding: FieldEncoding, counts: NDArray[np.int64], values: Sequence
 def quantile_edges(
     numbers: NDArray[np.float64], counts: NDArray[np.int64], bins: int
 ) -> NDArray[np.float64]:
-    """Where to cut numbers so that each interval holds about as many rows: (≤ bins − 1,).
+    """Edges that cut numbers into intervals with about equally many rows: (≤ bins − 1,).
 
-    An edge belongs to the interval above it. No interval is without training rows.
+    An edge belongs to the interval above it. Each interval has training rows.
 
     >>> quantile_edges(np.array([1.0, 2.0, 3.0]), np.array([2, 1, 1]), 2).tolist()
     [2.0]
@@ -114,7 +114,7 @@ def quantile_edges(
 
 
 def interval_names(features: NDArray[np.int32], values: Sequence[str]) -> list[str]:
-    """For each raw value the smallest and largest one with the same feature: (n,) → (n,).
+    """The interval of each raw value, from the smallest to the largest value of its feature: (n,).
 
     >>> interval_names(np.array([7, 8, 7, 9]), ["1", "5", "3", ""])
     ['1 to 3', '5', '1 to 3', '']
@@ -137,12 +137,12 @@ def numbers_of(values: Sequence[str]) -> NDArray[np.float64]:
     return np.asarray(filled.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
-def coarse(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut numbers, towards zero, to 16 binary digits after the leading one: (n,) → (n,).
+def truncated_mantissa(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Truncate numbers to 16 binary digits after the leading one: (n,) → (n,).
 
-    Bit by bit, so that all machines agree.
+    Computed on the bits, so that all machines agree.
 
-    >>> coarse(np.array([131071.0, 0.1, -3.0])).tolist()
+    >>> truncated_mantissa(np.array([131071.0, 0.1, -3.0])).tolist()
     [131071.0, 0.09999942779541016, -3.0]
     """
     mask = np.uint64(2**64 - 2 ** (52 - MANTISSA_BITS))
@@ -151,8 +151,9 @@ def coarse(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def log_squared(numbers: NDArray[np.int64]) -> pa.StringArray:
-    """⌊(ln v)²⌋ for v > 2, else v itself behind ``SP``, as the winners of the Criteo challenge
-    bucketed counts: (n,) → (n,).
+    """⌊(ln v)²⌋ of counts v > 2, else v itself after ``SP``: (n,) → (n,).
+
+    The buckets of the winners of the Criteo challenge.
 
     >>> log_squared(np.array([-2, 0, 2, 3, 1_000])).to_pylist()
     ['SP-2', 'SP0', 'SP2', '1', '47']

@@ -1,4 +1,4 @@
-"""A data set's rows back as a Parquet file: values, labels, and which part each row is in."""
+"""Export a data set's rows to a Parquet file: raw values, labels, and the part of each row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pepbench.data.splits import PARTS, Splits, parts_of
+from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 17
@@ -18,8 +19,8 @@ ROWS_AT_A_TIME = 1 << 17
 def export(splits: Splits, path: Path) -> int:
     """Write all rows of a table, in its order.
 
-    Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and for each
-    field its raw value as text. The file is there whole or not at all.
+    Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and the raw value
+    of each field as text. The file is written completely or not at all.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Raw files from where their owners publish them: checked, resumed, and unpacked with care.
+"""Download raw files from their publishers: resumed, verified, and unpacked safely.
 
-Proxies are taken from the usual variables (``HTTPS_PROXY``, ``NO_PROXY`` …).
+Proxies are taken from the usual environment variables (``HTTPS_PROXY``, ``NO_PROXY`` …).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import IO, Any
 import pooch
 import requests
 
-from pepbench.data.arrays import file_digest
 from pepbench.data.cache import cache_root, locked
 from pepbench.data.dataset import Dataset, Download
 from pepbench.data.progress import progress_line
-from pepbench.data.size_estimate import in_words
+from pepbench.data.readers.raw_files import file_digest
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
+from pepbench.units import byte_size
 
 TIMEOUT = 30.0
-"""Seconds without an answer."""
+"""Seconds without an answer after which a download fails."""
 CHUNK_BYTES = 1 << 14
-"""What a cut connection may lose."""
+"""At most this much is lost when a connection is cut."""
 PARTIAL, OUT_OF_RANGE = 206, 416
 
 
 def fetch(dataset: Dataset, mirrors: Sequence[str] = ()) -> Path:
-    """Download a data set's raw files into the cache; those that are there already are kept.
+    """Download a data set's raw files into the cache; files that are there are not fetched again.
 
     Parameters
     ----------
     dataset
-        What to fetch.
+        The data set.
     mirrors
-        Addresses to be tried before the publisher's: of the file, or, with a slash at the end, of
-        the folder that it is in.
+        Addresses to try before the publisher's: of the file, or, with a slash at the end, of its
+        folder.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def fetch(dataset: Dataset, mirrors: Sequence[str] = ()) -> Path:
     Raises
     ------
     DataError
-        If there is nothing to fetch, a file cannot be had or is not the published one, or an
+        If there is nothing to fetch, a file cannot be downloaded or has another checksum, or an
         archive is not safe to unpack.
     """
     if not dataset.downloads:
@@ -72,7 +72,7 @@ def fetch(dataset: Dataset, mirrors: Sequence[str] = ()) -> Path:
 
 
 def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> None:
-    """Unpack the wanted files of a zip archive, whatever folder of it they are in.
+    """Unpack some files of a zip archive, from any of its folders.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> 
     wanted
         Names of the files.
     folder
-        Where to put them, side by side.
+        Where to put them.
     largest
-        How many bytes the archive may hold.
+        Largest size of the unpacked archive, in bytes.
 
     Raises
     ------
@@ -99,8 +99,8 @@ def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> 
             total = sum(entry.file_size for entry in entries)
             if total > largest:
                 raise DataError(
-                    f"{archive} unpacks to {in_words(total)}, more than the {in_words(largest)} "
-                    "that are plausible; it was not unpacked"
+                    f"{archive} unpacks to {byte_size(total)}, more than the {byte_size(largest)} "
+                    "allowed; it was not unpacked"
                 )
             found = {PurePosixPath(entry.filename).name: entry for entry in entries}
             missing = [name for name in wanted if name not in found]
@@ -119,10 +119,10 @@ def unpack(archive: Path, wanted: Sequence[str], folder: Path, largest: int) -> 
 
 
 def _fetched(download: Download, mirrors: Sequence[str], folder: Path) -> Path:
-    """The file of a download, from the first address that gives it.
+    """The file of a download, from the first address that has it.
 
-    Where no checksum is published, that of the first file to come is noted beside it, and later
-    ones are held to it.
+    If no checksum is published, the one of the first download is noted next to the file, and later
+    downloads must have it.
     """
     noted = folder / f"{download.name}.sha256"
     checksum = download.checksum or (noted.read_text().strip() if noted.exists() else None)
@@ -154,7 +154,7 @@ def _fetched(download: Download, mirrors: Sequence[str], folder: Path) -> Path:
 
 
 def _note_checksum(path: Path, noted: Path) -> None:
-    """Trust on first use, and say so."""
+    """Note the checksum of a first download, and warn that it was not verified."""
     checksum = f"sha256:{file_digest(path)}"
     write_atomically(noted, f"{checksum}\n".encode())
     print(
@@ -165,7 +165,7 @@ def _note_checksum(path: Path, noted: Path) -> None:
 
 
 def _resuming(partial: Path) -> Callable[[str, str, Any], None]:
-    """A downloader for pooch that goes on with what an earlier attempt left in ``partial``."""
+    """A downloader for pooch that resumes an earlier attempt, left in ``partial``."""
 
     def download(url: str, output_file: str, _: Any) -> None:
         begun = partial.stat().st_size if partial.exists() else 0
@@ -203,7 +203,7 @@ def _refuse_unsafe(archive: Path, entry: zipfile.ZipInfo) -> None:
 
 
 def _copy_at_most(source: IO[bytes], target: IO[bytes], size: int, archive: Path) -> None:
-    """Copy, but no more than the archive's index says."""
+    """Copy; raise :class:`DataError` beyond the size in the archive's index."""
     copied = 0
     while chunk := source.read(CHUNK_BYTES):
         copied += len(chunk)

@@ -1,28 +1,30 @@
-"""What ``pepbench data`` does, and how the harness gets at a data set's rows."""
+"""Add, open and verify data sets in the cache."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from pepbench.data.build import Progress, write_table
-from pepbench.data.cache import building, cache_root, locked, table_folder
+from pepbench.data.build_table import Progress, write_table
+from pepbench.data.cache import (
+    FULL_DISK,
+    building,
+    cache_root,
+    locked,
+    table_bytes,
+    table_folder,
+)
+from pepbench.data.checks import check_ranges
 from pepbench.data.dataset import Dataset
-from pepbench.data.leakage import known_share, user_column
-from pepbench.data.ranges import check_ranges
-from pepbench.data.size_estimate import FULL_DISK, estimated_rows, in_words, table_bytes
-from pepbench.data.sources import digests_of
-from pepbench.data.splits import kept_splits, open_splits, verify_splits
-from pepbench.data.statistics import SHARES, coverage, curve, gini, zipf_exponent
+from pepbench.data.readers.raw_files import estimated_rows, file_digest
+from pepbench.data.splits import cached_splits, verify_splits
 from pepbench.data.table import Table, read_table, verify_table
 from pepbench.errors import DataError
+from pepbench.units import byte_size
 
 
 def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
-    """Encode a data set into the cache, unless the same files are there already.
+    """Encode a data set into the cache, unless it is there, from the same files.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     Raises
     ------
     DataError
-        If files are missing or wrong, or the cache cannot be written. The cache is then as it was.
+        If files are missing or wrong, or the cache cannot be written; it is then left as it was.
     """
     if dataset.generated and source is not None:
         raise DataError(f"data set {dataset.name!r} is generated: it takes no folder of files")
@@ -49,8 +51,8 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     files = dataset.raw_files(source) if source is not None else {}
     try:
         with locked(folder), ThreadPoolExecutor(1) as pool:
-            # Checksums are taken while the rows are read: both find the file in memory.
-            digests = pool.submit(digests_of, files)
+            # Checksums are computed while rows are read: the file is read from disk once.
+            digests = pool.submit(lambda: {n: file_digest(path) for n, path in files.items()})
             table = _intact_table(folder)
             if table is not None and table.meta.sources == digests.result():
                 return table
@@ -64,12 +66,12 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
 
 
 def open_table(dataset: Dataset) -> Table:
-    """The table of a data set in the cache. Generated ones are built when first asked for.
+    """The table of a data set in the cache. Generated data sets are built on first use.
 
     Raises
     ------
     DataError
-        If the data set has not been added, or its table is damaged: says how to add it.
+        If the data set has not been added, or its table is damaged; the message says how to add it.
     """
     folder = table_folder(dataset)
     if dataset.generated:
@@ -89,81 +91,12 @@ def is_added(dataset: Dataset) -> bool:
     return _intact_table(table_folder(dataset)) is not None
 
 
-def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
-    """What there is to know about a data set in the cache, ready for JSON.
-
-    Cardinalities and features are those of the split's training rows, "unseen" included. Coverage
-    (the share of all values in training rows that the most frequent features make up), Gini
-    coefficient and Zipf exponent are over all features that training has seen.
-    ``bayes_auc`` is there only where the truth is planted.
-
-    Raises
-    ------
-    DataError
-        If the data set has not been added.
-    """
-    table = open_table(dataset)
-    splits = open_splits(table, split_seed)
-    meta = splits.meta
-    frequencies = np.delete(splits.fields.frequencies, splits.fields.offsets)
-    described: dict[str, Any] = {
-        "name": dataset.name,
-        "spec": dataset.spec,
-        "title": dataset.title,
-        "licence": dataset.licence,
-        "citation": dataset.citation,
-        "url": dataset.url,
-        "rows": table.meta.n_rows,
-        "positive_share": table.meta.n_positive / table.meta.n_rows,
-        "fields": dict(zip(meta.fields, meta.cardinalities, strict=True)),
-        "features": sum(meta.cardinalities),
-        "split_by": table.meta.split_scheme,
-        "split_seed": split_seed,
-        "split_rows": meta.n_rows,
-        "unseen_share": {
-            part: meta.n_unseen[part] / (meta.n_rows[part] * len(meta.fields))
-            for part in ("validation", "test")
-        },
-        "coverage": {
-            f"top {share:.1%}".replace(".0%", "%"): coverage(frequencies, share) for share in SHARES
-        },
-        "gini": gini(frequencies),
-        "zipf_exponent": zipf_exponent(frequencies),
-        "bytes": sum(path.stat().st_size for path in table.folder.rglob("*") if path.is_file()),
-        "table_fingerprint": table.fingerprint,
-        "split_fingerprint": splits.fingerprint,
-    }
-    users = user_column(dataset, meta.fields)
-    if users is not None:
-        described["test_rows_of_known_users"] = known_share(table, users, split_seed)
-    if table.meta.bayes_auc is not None:
-        described["bayes_auc"] = table.meta.bayes_auc
-    return described
-
-
-def frequency_curve(dataset: Dataset, split_seed: int = 0) -> list[tuple[int, int]]:
-    """Ranks of features, evenly spaced on a logarithmic scale, and training frequencies there."""
-    fields = open_splits(open_table(dataset), split_seed).fields
-    return curve(np.delete(fields.frequencies, fields.offsets))
-
-
-def warnings_of(table: Table) -> list[str]:
-    """What is legal in a table but hardly meant: fields of one value, or of one value a row."""
-    warnings = []
-    for name, size in zip(table.meta.fields, table.meta.cardinalities, strict=True):
-        if size == 1:
-            warnings.append(f"field {name!r} has the same value in all rows; it cannot help")
-        if size == table.meta.n_rows and table.meta.encoding(name).bins is None:
-            warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
-    return warnings
-
-
 def verify(dataset: Dataset) -> list[str]:
     """Recompute the checksums of a data set's table and all its splits.
 
     Returns
     -------
-    One line for each problem; none if all is well.
+    One line for each problem.
     """
     folder = table_folder(dataset)
     if not folder.exists():
@@ -173,7 +106,7 @@ def verify(dataset: Dataset) -> list[str]:
     except DataError as error:
         return [str(error)]
     return verify_table(table) + [
-        problem for splits in kept_splits(table) for problem in verify_splits(splits)
+        problem for splits in cached_splits(table) for problem in verify_splits(splits)
     ]
 
 
@@ -189,12 +122,12 @@ def _checked(dataset: Dataset, table: Table) -> Table:
 
 
 def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> str:
-    """What a full disk comes to: how much room is needed, as far as the raw files tell."""
+    """The message for a full disk, with an estimate of the room needed from the raw files."""
     message = f"cannot add data set {dataset.name!r}: no room in {cache_root()}"
     if not files:
         return f"{message}; make room, or name another folder in PEPBENCH_CACHE"
     n_fields = len(next(dataset.blocks(source)).columns)
-    needed = in_words(table_bytes(dataset.sample or estimated_rows(files), n_fields))
+    needed = byte_size(table_bytes(dataset.sample or estimated_rows(files), n_fields))
     return (
         f"{message}; about {needed} are needed beside the vocabularies: make room, name another "
         "folder in PEPBENCH_CACHE, or take fewer rows"

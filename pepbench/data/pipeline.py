@@ -1,12 +1,13 @@
-"""Work done ahead of its consumer by threads, in order and bounded in number."""
+"""Threads that work in advance of their consumer: results in order, a bounded number at a time."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
+from itertools import islice, repeat
 from typing import TypeVar
 
 A = TypeVar("A")
@@ -16,7 +17,7 @@ MOST_THREADS = 8
 
 
 def usable_threads() -> int:
-    """How many threads to read and encode with: the cores that this process may use."""
+    """Number of threads to read and encode with: the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return min(MOST_THREADS, len(os.sched_getaffinity(0)))
     return min(MOST_THREADS, os.cpu_count() or 1)
@@ -24,11 +25,11 @@ def usable_threads() -> int:
 
 def ordered_map(
     function: Callable[[A], B], items: Iterable[A], threads: int | None = None
-) -> Iterator[B]:
+) -> Generator[B]:
     """Apply a function in threads; results come in the order of the items.
 
-    At most one item more than there are threads is worked on ahead. An exception is raised in
-    its turn.
+    At most one item more than there are threads is worked on in advance. An exception is raised
+    when its result is due.
 
     >>> list(ordered_map(str, range(3), threads=2))
     ['0', '1', '2']
@@ -48,24 +49,15 @@ def ordered_map(
                 future.cancel()
 
 
-def ahead(items: Iterable[A], count: int = 2) -> Generator[A]:
-    """The same items, produced by a thread of their own up to ``count`` ahead.
+def prefetched(items: Iterable[A]) -> Generator[A]:
+    """The same items, produced by a thread of their own, up to two in advance.
 
-    >>> list(ahead(iter("abc")))
+    >>> list(prefetched(iter("abc")))
     ['a', 'b', 'c']
     """
-    source = iter(items)
-    pending: deque[Future[list[A]]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            pending.extend(pool.submit(_take_one, source) for _ in range(count))
-            while item := pending.popleft().result():
-                pending.append(pool.submit(_take_one, source))
-                yield item[0]
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _take_one(source: Iterator[A]) -> list[A]:
-    return list(islice(source, 1))
+    one_by_one = ordered_map(lambda source: list(islice(source, 1)), repeat(iter(items)), threads=1)
+    with closing(one_by_one):
+        for item in one_by_one:
+            if not item:
+                return
+            yield item[0]

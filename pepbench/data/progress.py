@@ -1,4 +1,4 @@
-"""A line on standard error that says how far reading has come."""
+"""A progress line on standard error."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def progress_line(
     Parameters
     ----------
     title
-        What is being done.
+        Name of the work.
     total
-        How many items are expected; None if nobody knows.
+        Expected number of items; None if unknown.
     unit
-        What is counted.
+        Name of the items.
 
     Yields
     ------
-    A function to be called with the number of items done so far.
+    A function to call with the number of items done so far.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,7 +1,7 @@
-"""Which rows go to training (part 0), validation (1) and test (2).
+"""Split schemes: which rows go to training (part 0), validation (1) and test (2).
 
-One function for each way of splitting; memory is one byte a row, and for splits by user some more
-for each user.
+One function for each scheme. Memory is one byte a row, and for splits by user some more for each
+user.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.data.arrays import read_rows
-from pepbench.data.dataset import SplitScheme
+from pepbench.data.table import Table
 from pepbench.errors import DataError
 
+PARTS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
 SPLIT_STREAM = 0x73706C6974
-"""Keeps the split's random numbers apart from all others drawn with the same seed."""
+"""Separates the split's random numbers from all others drawn with the same seed."""
 HELD_OUT = 10
-"""One in so many rows goes to validation, and as many to test."""
-DRAWS_AT_A_TIME = 1 << 20
+"""One in this many rows goes to validation, and as many to test."""
+CHUNK_ROWS = 1 << 20
 RADIX_BITS = 16
 
 Chunks = Callable[[], Iterator[NDArray[np.uint64]]]
-"""Starts a new pass over the same numbers, some at a time."""
+"""Starts a new pass over the same numbers, chunk by chunk."""
 
 
 def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
-    """Deal rows at random: 80 % to part 0 (train), 10 % each to 1 (validation) and 2 (test).
+    """Assign rows at random: 80 % to part 0 (train), 10 % each to 1 (validation) and 2 (test).
 
-    Rows are ranked by raw 64-bit draws of a seeded PCG64, whose stream numpy guarantees; that of
-    ``Generator.permutation`` it does not. The lowest tenth is for validation, the next for test.
+    Rows are ranked by raw 64-bit draws of a seeded PCG64, since numpy guarantees that stream, but
+    not the one of ``Generator.permutation``. The lowest tenth is for validation, the next for test.
 
     Returns
     -------
@@ -44,8 +46,8 @@ def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
     held_out = n_rows // HELD_OUT
     chunks = _draws(n_rows, seed, SPLIT_STREAM)
     parts = np.zeros(n_rows, dtype=np.uint8)
-    parts[lowest(chunks, n_rows, 2 * held_out)] = 2
-    parts[lowest(chunks, n_rows, held_out)] = 1
+    parts[smallest(chunks, n_rows, 2 * held_out)] = TEST
+    parts[smallest(chunks, n_rows, held_out)] = VALIDATION
     return parts
 
 
@@ -55,11 +57,11 @@ def sample_of_rows(n_rows: int, wanted: int, seed: int) -> NDArray[np.bool_]:
     >>> sample_of_rows(10, 4, seed=0).sum()
     np.int64(4)
     """
-    return lowest(_draws(n_rows, seed, SPLIT_STREAM + 1), n_rows, min(wanted, n_rows))
+    return smallest(_draws(n_rows, seed, SPLIT_STREAM + 1), n_rows, min(wanted, n_rows))
 
 
 def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The earliest 80 % are for training, the next 10 % for validation, the latest for test.
+    """Assign the earliest 80 % to training, the next 10 % to validation, the latest to test.
 
     Rows of the same time stay together, in the later part.
 
@@ -71,7 +73,7 @@ def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If a part would be without rows.
+        If a part would have no rows.
 
     Examples
     --------
@@ -81,7 +83,7 @@ def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
     n_rows = len(times)
     held_out = n_rows // HELD_OUT
     chunks = _as_unsigned(times)
-    begins = [_smallest(chunks, n_rows - k * held_out)[0] for k in (2, 1)]
+    begins = [_order_statistic(chunks, n_rows - k * held_out)[0] for k in (2, 1)]
     parts = np.zeros(n_rows, dtype=np.uint8)
     at = 0
     for chunk in chunks():
@@ -93,14 +95,14 @@ def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def part_by_group(groups: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
-    """Deal whole groups, such as all rows of a user: 80 % of them to training.
+    """Assign whole groups, such as all rows of a user: 80 % of them to training.
 
     Parameters
     ----------
     groups
         Shape (rows,): numbers of the groups, from 0 without gaps.
     seed
-        Decides which group goes where.
+        Decides which part a group goes to.
 
     Examples
     --------
@@ -119,7 +121,7 @@ def part_by_file(given: NDArray[np.int64]) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        For other numbers, and if a part is without rows.
+        For other numbers, and if a part has no rows.
     """
     wrong = np.flatnonzero((given < 0) | (given > 2))
     if len(wrong):
@@ -131,29 +133,34 @@ def part_by_file(given: NDArray[np.int64]) -> NDArray[np.uint8]:
     return parts
 
 
-def deal(
-    scheme: SplitScheme, n_rows: int, keys: NDArray[np.int64] | None, seed: int
-) -> NDArray[np.uint8]:
-    """The part of each row, (n_rows,), in the way of ``scheme``; ``keys`` (n_rows,) if it has any.
+def parts_of(table: Table, seed: int) -> NDArray[np.uint8]:
+    """The part of each row of a table, (rows,), by its split scheme.
 
     ``seed`` makes no difference to splits by time and by the file.
+
+    Raises
+    ------
+    DataError
+        If a part would have no rows.
     """
-    if keys is None:
-        return part_of_rows(n_rows, seed)
-    ways: dict[str, Callable[[NDArray[np.int64]], NDArray[np.uint8]]] = {
-        "time": part_by_time,
-        "group": lambda groups: part_by_group(groups, seed),
-        "file": part_by_file,
+    schemes: dict[str, Callable[[], NDArray[np.uint8]]] = {
+        "random": lambda: part_of_rows(table.meta.n_rows, seed),
+        "time": lambda: part_by_time(table.split_keys),
+        "group": lambda: part_by_group(table.split_keys, seed),
+        "file": lambda: part_by_file(table.split_keys),
     }
-    return ways[scheme](keys)
+    try:
+        return schemes[table.meta.split_scheme]()
+    except DataError as error:
+        raise DataError(f"data set {table.meta.spec!r}: {error}") from None
 
 
-def lowest(chunks: Chunks, n: int, count: int) -> NDArray[np.bool_]:
+def smallest(chunks: Chunks, n: int, count: int) -> NDArray[np.bool_]:
     """Which of ``n`` numbers are the ``count`` smallest, the first ones among equals: (n,)."""
     chosen = np.zeros(n, dtype=np.bool_)
     if count == 0:
         return chosen
-    bound, equals = _smallest(chunks, count - 1)
+    bound, equals = _order_statistic(chunks, count - 1)
     at = 0
     for chunk in chunks():
         ties = np.flatnonzero(chunk == bound)[: equals + 1]
@@ -164,8 +171,8 @@ def lowest(chunks: Chunks, n: int, count: int) -> NDArray[np.bool_]:
     return chosen
 
 
-def _smallest(chunks: Chunks, rank: int) -> tuple[np.uint64, int]:
-    """The number of a rank, from 0, and its rank among its equals: by radix, in several passes."""
+def _order_statistic(chunks: Chunks, rank: int) -> tuple[np.uint64, int]:
+    """The number at a rank, from 0, and its rank among equal ones: radix selection, in passes."""
     prefix = 0
     for shift in range(64 - RADIX_BITS, -1, -RADIX_BITS):
         counts = np.zeros(1 << RADIX_BITS, dtype=np.int64)
@@ -185,18 +192,18 @@ def _smallest(chunks: Chunks, rank: int) -> tuple[np.uint64, int]:
 def _draws(n: int, seed: int, stream: int) -> Chunks:
     def chunks() -> Iterator[NDArray[np.uint64]]:
         generator = np.random.PCG64(np.random.SeedSequence([stream, seed]))
-        for start in range(0, n, DRAWS_AT_A_TIME):
-            yield generator.random_raw(min(DRAWS_AT_A_TIME, n - start))
+        for start in range(0, n, CHUNK_ROWS):
+            yield generator.random_raw(min(CHUNK_ROWS, n - start))
 
     return chunks
 
 
 def _as_unsigned(values: NDArray[np.int64]) -> Chunks:
-    """64-bit whole numbers, shifted so that their order is that of unsigned ones."""
+    """64-bit whole numbers, shifted so that they sort as unsigned ones."""
 
     def chunks() -> Iterator[NDArray[np.uint64]]:
-        for start in range(0, len(values), DRAWS_AT_A_TIME):
-            part = np.ascontiguousarray(read_rows(values, start, start + DRAWS_AT_A_TIME))
+        for start in range(0, len(values), CHUNK_ROWS):
+            part = np.ascontiguousarray(read_rows(values, start, start + CHUNK_ROWS))
             yield part.view(np.uint64) ^ np.uint64(1 << 63)
 
     return chunks

@@ -1,4 +1,4 @@
-"""Splits: training, validation and test rows, encoded by what training has seen.
+"""Splits: training, validation and test rows, encoded with the features of the training rows.
 
 A split's folder holds for each part ``<part>-ids.npy`` (n, F) int32 and ``<part>-labels.npy``
 (n,) uint8, and beside them ``features.npy`` (global id of each raw value of the table, int32),
@@ -7,8 +7,6 @@ A split's folder holds for each part ``<part>-ids.npy`` (n, F) int32 and ``<part
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,30 +20,36 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pepbench.data.arrays import (
     ArrayWriter,
     array_digest,
+    json_digest,
     map_array,
     read_rows,
     row_blocks,
     write_array,
 )
-from pepbench.data.cache import building, file_sizes, locked, wrong_sizes
+from pepbench.data.cache import (
+    FULL_DISK,
+    building,
+    file_sizes,
+    locked,
+    table_bytes,
+    wrong_sizes,
+)
+from pepbench.data.checks import check_ranges, mark_checked
 from pepbench.data.encoding import group, interval_names
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
-from pepbench.data.ranges import check_ranges, remember
-from pepbench.data.size_estimate import FULL_DISK, in_words, table_bytes
-from pepbench.data.split_schemes import deal
-from pepbench.data.split_schemes import part_of_rows as part_of_rows
+from pepbench.data.split_schemes import PARTS, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
 from pepbench.tables.fields import Fields
+from pepbench.units import byte_size
 
-PARTS = ("train", "validation", "test")
 FEWEST_ROWS = 10
 
 
 class SplitMeta(BaseModel):
-    """What ``meta.json`` says about a split."""
+    """Content of a split's ``meta.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,19 +59,18 @@ class SplitMeta(BaseModel):
     fields: tuple[str, ...]
     """Names of the F fields."""
     cardinalities: tuple[int, ...]
-    """Features of each field: those made of raw values seen in training, and one for all others."""
+    """Features of each field: those of raw values seen in training, and one for all others."""
     n_rows: dict[str, int]
     """Rows of each part."""
     n_positive: dict[str, int]
     n_unseen: dict[str, int]
-    """For each part, how many of its n·F entries are values that training has not, or too seldom,
-    seen."""
+    """For each part, how many of its n·F values are unseen, or too rare, in training."""
     fingerprint: str
     """First 16 hex digits of the SHA-256 over ``digests``, seed and table fingerprint."""
     digests: dict[str, str]
     """SHA-256 of the rows of each array."""
     sizes: dict[str, int]
-    """Bytes of the files beside this one."""
+    """Bytes of the other files in the folder."""
 
 
 class Rows(NamedTuple):
@@ -89,7 +92,7 @@ class Splits:
 
     @property
     def fingerprint(self) -> str:
-        """The same for two splits exactly if their rows are the same."""
+        """Equal for two splits exactly if their rows are equal."""
         return self.meta.fingerprint
 
     @cached_property
@@ -100,24 +103,23 @@ class Splits:
 
     @cached_property
     def train(self) -> Rows:
-        """Rows to fit on."""
+        """Training rows."""
         return self._open("train")
 
     @cached_property
     def validation(self) -> Rows:
-        """Rows to choose by."""
+        """Validation rows, for model selection."""
         return self._open("validation")
 
     def open_test(self) -> Rows:
-        """Rows for the final report, and nothing before it."""
+        """Test rows: for the final evaluation only."""
         return self._open("test")
 
     def feature_values(self) -> list[str | None]:
         """The raw value of each of the N global ids, or interval of values; None for "unseen"."""
         values: list[str | None] = [None] * self.fields.n_features
         for field, name in enumerate(self.meta.fields):
-            begin = int(self.table.offsets[field])
-            features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+            features = self._features[self.table.slice_of(field)]
             of_field = self.table.values_of(field)
             if self.table.meta.encoding(name).bins is not None:
                 of_field = interval_names(features, of_field)
@@ -129,12 +131,11 @@ class Splits:
 
     def codes_of_values(self, field: int) -> NDArray[np.int64]:
         """Code within a field of each of the field's raw values, 0 for "unseen"."""
-        begin = int(self.table.offsets[field])
-        features = self._features[begin : begin + self.table.meta.cardinalities[field]]
+        features = self._features[self.table.slice_of(field)]
         return features.astype(np.int64) - int(self.fields.offsets[field])
 
     def true_widths(self) -> NDArray[np.int32] | None:
-        """Shape (N,): planted width by global id, -1 for "unseen"; None if none is planted."""
+        """Shape (N,): true width by global id, -1 for "unseen"; None where it is not known."""
         if self.table.widths is None:
             return None
         widths = np.full(self.fields.n_features, -1, dtype=np.int32)
@@ -151,31 +152,15 @@ class Splits:
         return Rows(ids, map_array(self.folder / f"{part}-labels.npy"))
 
 
-def parts_of(table: Table, seed: int) -> NDArray[np.uint8]:
-    """The part of each row of a table, (rows,): 0 training, 1 validation, 2 test.
-
-    Raises
-    ------
-    DataError
-        If a part would be without rows.
-    """
-    scheme = table.meta.split_scheme
-    keys = table.split_keys if scheme != "random" else None
-    try:
-        return deal(scheme, table.meta.n_rows, keys, seed)
-    except DataError as error:
-        raise DataError(f"data set {table.meta.spec!r}: {error}") from None
-
-
 def open_splits(table: Table, seed: int) -> Splits:
-    """Open a split of a table; made at the first call, and anew where damaged.
+    """Open a split of a table; built at the first call, and again if damaged.
 
     Parameters
     ----------
     table
         What to split.
     seed
-        Not negative; decides which rows go where, unless time or the file itself does.
+        Of the random assignment of rows or users, ≥ 0; without effect on splits by time or file.
 
     Raises
     ------
@@ -191,17 +176,18 @@ def open_splits(table: Table, seed: int) -> Splits:
         return _checked(splits)
     try:
         with locked(folder):
-            if _read_splits(table, folder) is None:
+            splits = _read_splits(table, folder)
+            if splits is None:
                 with building(folder) as new:
                     write_splits(table, seed, new)
+                splits = _read_splits(table, folder)
     except OSError as error:
         if error.errno in FULL_DISK:
-            needed = in_words(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
+            needed = byte_size(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
             raise DataError(
                 f"cannot write the split: no room in {table.folder}; about {needed} are needed"
             ) from error
         raise DataError(f"cannot write the split to the cache: {error}") from error
-    splits = _read_splits(table, folder)
     if splits is None:
         raise DataError(f"{folder} was changed while it was opened; try again")
     return _checked(splits)
@@ -232,15 +218,13 @@ def verify_splits(splits: Splits) -> list[str]:
             problems.append(
                 f"{splits.folder}: the content of {name}.npy does not match its checksum"
             )
-    expected = _split_fingerprint(
-        splits.meta.table_fingerprint, splits.meta.seed, splits.meta.digests
-    )
-    if expected != splits.fingerprint:
+    meta = splits.meta
+    if _fingerprint(meta.table_fingerprint, meta.seed, meta.digests) != splits.fingerprint:
         problems.append(f"{splits.folder / 'meta.json'}: the fingerprint does not match")
     return problems
 
 
-def kept_splits(table: Table) -> list[Splits]:
+def cached_splits(table: Table) -> list[Splits]:
     """All readable splits of a table in the cache."""
     folders = sorted((table.folder / "splits").glob("seed-*"))
     return [splits for folder in folders if (splits := _read_splits(table, folder)) is not None]
@@ -265,7 +249,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
     def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
-        """The rows of a block, by part, and how many of their values are unseen."""
+        """The encoded rows of a block and their number of unseen values, for each part."""
         of_rows = parts[slice(*bounds)]
         codes, labels = read_rows(table.codes, *bounds), read_rows(table.labels, *bounds)
         encoded = []
@@ -311,27 +295,26 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         n_rows=n_rows_of,
         n_positive=n_positive,
         n_unseen=n_unseen,
-        fingerprint=_split_fingerprint(table.fingerprint, seed, digests),
+        fingerprint=_fingerprint(table.fingerprint, seed, digests),
         digests=digests,
         sizes=file_sizes(folder),
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     for part in PARTS:
-        remember(folder / f"{part}-ids.npy")
+        mark_checked(folder / f"{part}-ids.npy")
 
 
 def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
     """Global id of each raw value (Σ raw cardinalities,), and the fields' cardinalities.
 
-    ``counts`` says in how many training rows each raw value stands. Within a field, code 0 is for
-    those that did not become a feature.
+    ``counts`` (Σ raw cardinalities,) are the training rows with each raw value. Code 0 of a field
+    is for values that do not become a feature.
     """
     ids = np.zeros(len(counts), dtype=np.int64)
     cardinalities = []
     offset = 0
     for field, name in enumerate(table.meta.fields):
-        begin = int(table.offsets[field])
-        part = slice(begin, begin + table.meta.cardinalities[field])
+        part = table.slice_of(field)
         encoding = table.meta.encoding(name)
         values = table.values_of(field) if encoding.bins is not None else None
         grouping = group(encoding, counts[part], values)
@@ -346,13 +329,12 @@ def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int
     return ids.astype(np.int32), cardinalities
 
 
-def _split_fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
-    content = [table_fingerprint, seed, sorted(digests.items())]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+def _fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
+    return json_digest([table_fingerprint, seed, sorted(digests.items())])
 
 
 def _read_splits(table: Table, folder: Path) -> Splits | None:
-    """Open a split; None where it is missing, damaged, or of another table."""
+    """Open a split; None if it is missing, damaged, or of another table."""
     try:
         meta = SplitMeta.model_validate_json((folder / "meta.json").read_bytes())
     except (OSError, ValidationError):

@@ -1,13 +1,13 @@
-"""Tables: a data set's rows as integers, with the vocabularies that tell what they mean.
+"""Tables: a data set's rows as integers, and the vocabularies that map them to raw values.
 
 A table's folder holds
 
 * ``codes.npy`` (rows, F) int32: for each field the position of the raw value in its vocabulary;
 * ``labels.npy`` (rows,) uint8: 0 or 1;
 * ``vocabularies.parquet``: the raw values of all fields in order of first appearance;
-* ``split.npy`` (rows,) int64, only where the split is not at random by row: time, number of the
-  group, or part of each row;
-* ``widths.npy``, only where a truth is planted: the true width of each of those values;
+* ``split.npy`` (rows,) int64, only where rows are not split at random: time, number of the group,
+  or part of each row;
+* ``widths.npy``, only for generated rows with a known truth: the true width of each raw value;
 * ``meta.json``: everything else (:class:`TableMeta`).
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,48 +28,46 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pepbench.component import Value
-from pepbench.data.arrays import array_digest, map_array
+from pepbench.data.arrays import array_digest, json_digest, map_array
 from pepbench.data.cache import wrong_sizes
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.vocabulary import SLICE_VALUES, Vocabulary
 from pepbench.errors import DataError
 
 
 class TableMeta(BaseModel):
-    """What ``meta.json`` says about a table."""
+    """Content of a table's ``meta.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Literal[1] = 1
     name: str
-    """Of the data set."""
+    """Name of the data set."""
     spec: str
     options: dict[str, Value]
     version: int
     licence: str
     versions: dict[str, str]
-    """Of the programs that built the table."""
+    """Versions of the packages that built the table."""
     fields: tuple[str, ...]
     """Names of the F fields."""
     cardinalities: tuple[int, ...]
-    """How many raw values each field has over all rows."""
+    """Number of raw values of each field over all rows."""
     n_rows: int
     n_positive: int
     fingerprint: str
     """First 16 hex digits of the SHA-256 over field names and ``digests``."""
     digests: dict[str, str]
-    """SHA-256 of the content of codes, labels, vocabularies, and widths and split where there are
-    any."""
+    """SHA-256 of the content of codes, labels and vocabularies, and of widths and split if any."""
     sources: dict[str, str]
     """SHA-256 of the raw files."""
     sizes: dict[str, int]
-    """Bytes of the files beside this one."""
+    """Bytes of the other files in the folder."""
     bayes_auc: float | None = None
-    """AUC of the planted probabilities."""
+    """AUC of the true probabilities, where the rows were generated from them."""
     split_scheme: SplitScheme = "random"
     encodings: dict[str, FieldEncoding] = {}
-    """Of the fields whose features are not simply all values of the training rows."""
+    """Encodings of fields, where features are not simply all values of the training rows."""
 
     def encoding(self, field: str) -> FieldEncoding:
         """How the raw values of a field become features."""
@@ -78,14 +76,14 @@ class TableMeta(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """An encoded data set in its folder. Arrays are opened when asked for."""
+    """An encoded data set in its folder. Arrays are opened on first use."""
 
     folder: Path
     meta: TableMeta
 
     @property
     def fingerprint(self) -> str:
-        """The same for two tables exactly if names, values, codes and labels are the same."""
+        """Equal for two tables exactly if names, values, codes and labels are equal."""
         return self.meta.fingerprint
 
     @cached_property
@@ -107,21 +105,28 @@ class Table:
     def widths(self) -> NDArray[np.int32] | None:
         """Shape (Σ raw cardinalities,): true width of each raw value, field after field.
 
-        None where no truth is planted.
+        None where it is not known.
         """
         path = self.folder / "widths.npy"
         return map_array(path) if path.name in self.meta.sizes else None
 
     @cached_property
     def split_keys(self) -> NDArray[np.int64]:
-        """Shape (rows,): what the rows are split by; not where that is at random by row."""
+        """Shape (rows,): what the rows are split by; absent where rows are split at random."""
         return map_array(self.folder / "split.npy")
 
     def values_of(self, field: int) -> list[str]:
         """Raw values of one field, in order of first appearance."""
-        start = int(self.offsets[field])
-        values: list[str] = self._values[start : start + self.meta.cardinalities[field]].to_pylist()
+        values: list[str] = self._values_array(field).to_pylist()
         return values
+
+    def _values_array(self, field: int) -> pa.ChunkedArray:
+        return self._values[self.slice_of(field)]
+
+    def slice_of(self, field: int) -> slice:
+        """Where a field's raw values are when those of all fields are concatenated."""
+        start = int(self.offsets[field])
+        return slice(start, start + self.meta.cardinalities[field])
 
     @cached_property
     def _values(self) -> pa.ChunkedArray:
@@ -129,13 +134,13 @@ class Table:
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
-        """Shape (F,): where each field's raw values begin when all are put in a row."""
+        """Shape (F,): start of each field's raw values among those of all fields."""
         sizes = np.asarray(self.meta.cardinalities, dtype=np.int64)
         return np.cumsum(sizes) - sizes
 
 
 def read_table(folder: Path) -> Table:
-    """Open a table; looks at the presence and size of its files, not at their content.
+    """Open a table; checks that its files exist and have the recorded size, not their content.
 
     Raises
     ------
@@ -163,7 +168,7 @@ def verify_table(table: Table) -> list[str]:
             "codes": array_digest(table.codes),
             "labels": array_digest(table.labels),
             "vocabularies": vocabulary_digest(
-                _Listed(table.values_of(field)) for field in range(len(table.meta.fields))
+                table._values_array(field).chunks for field in range(len(table.meta.fields))
             ),
         }
         if "split" in table.meta.digests:
@@ -184,28 +189,19 @@ def verify_table(table: Table) -> list[str]:
 
 def table_fingerprint(fields: tuple[str, ...], digests: dict[str, str]) -> str:
     """16 hex digits of SHA-256 over field names, codes, labels and vocabularies."""
-    content = [fields, digests["codes"], digests["labels"], digests["vocabularies"]]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return json_digest([fields, digests["codes"], digests["labels"], digests["vocabularies"]])
 
 
-def vocabulary_digest(vocabularies: Iterable[Vocabulary | _Listed]) -> str:
-    """SHA-256 (hex) of the fields' values in order: each field as a JSON list and a newline."""
+def vocabulary_digest(fields: Iterable[Iterable[pa.Array]]) -> str:
+    """SHA-256 (hex) of the fields' values in order: each field as a JSON list and a newline.
+
+    Each field is an iterable of parts, arrays of text.
+    """
     digest = hashlib.sha256()
-    for vocabulary in vocabularies:
+    for parts in fields:
         opening = b"["
-        for part in vocabulary.slices():
+        for part in filter(len, parts):
             digest.update(opening + json.dumps(part.to_pylist())[1:-1].encode())
             opening = b", "
         digest.update(b"]\n" if opening != b"[" else b"[]\n")
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """Values read back, handed out as a vocabulary does."""
-
-    values: list[str]
-
-    def slices(self) -> Iterator[pa.Array]:
-        for start in range(0, len(self.values), SLICE_VALUES):
-            yield pa.array(self.values[start : start + SLICE_VALUES])

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pepbench.data.lookup import encode_indices, encode_spans, refill
-from pepbench.data.text import TextColumn, compiled, hash_bytes
+from pepbench.data.hash_table import encode_indices, hash_each, refill
 from pepbench.errors import DataError
 
 T = TypeVar("T", bound=np.generic)
@@ -24,19 +23,11 @@ T = TypeVar("T", bound=np.generic)
 SMALLEST_TABLE = 256
 MOST_VALUES = 2**31 - 1
 SLICE_VALUES = 1 << 16
-"""Values that are handed out at a time."""
-
-
-@compiled
-def _hash_each(
-    data: NDArray[np.uint8], offsets: NDArray[np.int32], out: NDArray[np.uint64]
-) -> None:
-    for i in range(len(out)):
-        out[i] = hash_bytes(data, offsets[i], offsets[i + 1])
+"""Values per slice."""
 
 
 def hashed(column: pa.Array, buckets: int) -> pa.DictionaryArray:
-    """A column of text hashed into ``buckets`` values ``0`` … as text; what is missing is empty.
+    """A column of text hashed into the values ``0`` … ``buckets - 1``; missing values stay empty.
 
     >>> hashed(pa.array(["a", "", "a"]), 1).to_pylist()
     ['0', '', '0']
@@ -45,7 +36,7 @@ def hashed(column: pa.Array, buckets: int) -> pa.DictionaryArray:
         column = _plain_text(column).dictionary_encode()
     data, offsets = text_buffers(column.dictionary)
     hashes = np.empty(len(column.dictionary), dtype=np.uint64)
-    _hash_each(data, offsets, hashes)
+    hash_each(data, offsets, hashes)
     names = pa.array(hashes % np.uint64(buckets)).cast(pa.string())
     missing = pa.array(np.diff(offsets) == 0)
     return pa.DictionaryArray.from_arrays(column.indices, pc.if_else(missing, "", names))
@@ -73,18 +64,15 @@ class Vocabulary:
     def __len__(self) -> int:
         return int(self._count[0])
 
-    def encode(
-        self, column: pa.Array | TextColumn, out: NDArray[np.int32] | None = None
-    ) -> NDArray[np.int32]:
-        """Codes of a block's values, (n,); new values are added.
+    def encode(self, column: pa.Array, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+        """Encode a block of values, (n,); new values are added.
 
         Parameters
         ----------
         column
-            Texts, or values of any type that Arrow can write as text; dictionary arrays are read
-            by value.
+            Text, or any type that Arrow can cast to text. A dictionary array counts by its values.
         out
-            Where to put the codes, (n,), any stride; a new array if not given.
+            Array for the codes, (n,), of any stride; a new one if not given.
 
         Raises
         ------
@@ -93,30 +81,13 @@ class Vocabulary:
         """
         if out is None:
             out = np.empty(len(column), dtype=np.int32)
-        done = 0
-        if isinstance(column, TextColumn):
-            while True:
-                done = encode_spans(
-                    column.content,
-                    column.starts,
-                    column.stops,
-                    column.keys,
-                    self._slots,
-                    self._ends,
-                    self._arena,
-                    self._count,
-                    done,
-                    out,
-                )
-                if done == len(out):
-                    return out
-                self._make_room(int(column.stops[done] - column.starts[done]))
         if not pa.types.is_dictionary(column.type) or column.null_count:
-            # Arrow's hashing of a block is several times as fast as ours of all rows.
+            # Arrow hashes a block several times as fast as we would hash all rows.
             column = _plain_text(column).dictionary_encode()
         data, offsets = text_buffers(column.dictionary)
         indices = column.indices.cast(pa.int32()).to_numpy(zero_copy_only=False)
         codes = np.full(len(column.dictionary), -1, dtype=np.int32)
+        done = 0
         while True:
             done = encode_indices(
                 indices,
@@ -135,11 +106,11 @@ class Vocabulary:
             self._make_room(int(offsets[indices[done] + 1] - offsets[indices[done]]))
 
     def values(self) -> pa.LargeStringArray:
-        """All values, (cardinality,), without a copy: use it before encoding further blocks."""
+        """All values, (cardinality,), without a copy: valid until further blocks are encoded."""
         return self._slice(0, len(self))
 
     def slices(self) -> Iterator[pa.LargeStringArray]:
-        """The values in order, some at a time."""
+        """The values in order, in slices."""
         for start in range(0, len(self), SLICE_VALUES):
             yield self._slice(start, min(start + SLICE_VALUES, len(self)))
 
@@ -150,7 +121,7 @@ class Vocabulary:
         )
 
     def _make_room(self, n_bytes: int) -> None:
-        """Make room for a text of so many bytes, and many more."""
+        """Make room for a text of this many bytes, and many more."""
         if len(self) == _room(len(self._slots)):
             if len(self) == MOST_VALUES:
                 raise DataError(
@@ -166,7 +137,7 @@ class Vocabulary:
 
 
 def text_buffers(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """The bytes of a column's values as text, and where each begins: (bytes,), (n + 1,)."""
+    """The bytes of a column's values as text, and their offsets: (bytes,), (n + 1,)."""
     column = _plain_text(column)
     _, offsets, data = column.buffers()
     begins = (
@@ -179,7 +150,7 @@ def text_buffers(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]
 
 
 def _room(n_slots: int) -> int:
-    """How many values a table takes before it grows: three in four slots, so searches are short."""
+    """Number of values in a table before it grows: three in four slots keep searches short."""
     return min(n_slots // 4 * 3, MOST_VALUES)
 
 

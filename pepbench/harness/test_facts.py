@@ -7,7 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pepbench.data.dataset import Dataset
-from pepbench.data.splits import PARTS, Splits, parts_of
+from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 from pepbench.records import RecordStore
 

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import Small
 
-from pepbench.data.encoding import FieldEncoding, coarse, group, log_squared, quantile_edges
+from pepbench.data.encoding import (
+    FieldEncoding,
+    group,
+    log_squared,
+    quantile_edges,
+    truncated_mantissa,
+)
 from pepbench.data.manage import add
 from pepbench.data.split_schemes import part_of_rows
 from pepbench.data.splits import open_splits
@@ -39,10 +45,10 @@ def test_edges_are_quantiles():
 
 def test_coarse_numbers_keep_five_digits_and_small_whole_ones():
     numbers = np.random.default_rng(0).lognormal(0, 10, 1_000)
-    assert np.abs(coarse(numbers) / numbers - 1).max() < 2**-16
+    assert np.abs(truncated_mantissa(numbers) / numbers - 1).max() < 2**-16
     whole = np.arange(-131_071, 131_072, 97, dtype=float)
-    assert (coarse(whole) == whole).all()
-    assert len(np.unique(coarse(1 + np.random.default_rng(0).random(10**6)))) <= 2**16
+    assert (truncated_mantissa(whole) == whole).all()
+    assert len(np.unique(truncated_mantissa(1 + np.random.default_rng(0).random(10**6)))) <= 2**16
 
 
 @pytest.mark.parametrize("number", [3, 4, 10, 99, 12_345, 10**9])

@@ -11,7 +11,8 @@ from small_dataset import Small, overwrite, random_rows, small
 
 from pepbench.data.cache import cache_root, table_folder
 from pepbench.data.dataset import Block, Dataset
-from pepbench.data.manage import add, describe, is_added, open_table, verify
+from pepbench.data.describe import describe
+from pepbench.data.manage import add, is_added, open_table, verify
 from pepbench.data.splits import open_splits
 from pepbench.errors import DataError
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pepbench.datasets.criteo import Criteo
 from pepbench.datasets.own import Own
 
-from pepbench.data import delimited, pipeline
-from pepbench.data.description import Description
-from pepbench.data.line_blocks import line_blocks
+from pepbench.data import pipeline
+from pepbench.data.file_description import FileDescription
 from pepbench.data.manage import add
+from pepbench.data.readers import delimited
+from pepbench.data.readers.raw_files import line_blocks
 from pepbench.data.splits import open_splits
 
 CRITEO = ("87edd66f6e67576e", "10ec01376d0b834d")
@@ -33,7 +34,7 @@ def fingerprints(dataset, source):
 @pytest.mark.parametrize("block_bytes", [700, 10_000, 1 << 22])
 def test_threads_and_block_size_do_not_matter(raw, monkeypatch, threads, block_bytes):
     monkeypatch.setattr(pipeline, "usable_threads", lambda: threads)
-    monkeypatch.setattr("pepbench.data.build.usable_threads", lambda: threads)
+    monkeypatch.setattr("pepbench.data.build_table.usable_threads", lambda: threads)
     monkeypatch.setattr(delimited, "line_blocks", lambda path, _: line_blocks(path, block_bytes))
     assert fingerprints(Criteo(), raw("criteo")) == CRITEO
 
@@ -61,7 +62,7 @@ def test_pandas_and_arrow_string_types_do_not_matter(tmp_path, kind):
     )
     frame = pd.DataFrame({"y": rng.integers(0, 2, 200), "city": cities.astype(kind)})
     frame.to_parquet(tmp_path / "c.parquet")
-    own = Own.described("mine", Description(format="parquet", label="y", fields=("city",)))
+    own = Own.described("mine", FileDescription(format="parquet", label="y", fields=("city",)))
     assert fingerprints(own, tmp_path / "c.parquet")[0] == CITIES
 
 
@@ -79,7 +80,7 @@ def test_pandas_and_arrow_string_types_do_not_matter(tmp_path, kind):
 def test_arrow_types_and_row_groups_do_not_matter(tmp_path, kind):
     rng = np.random.default_rng(0)
     cities = np.array(["Ulm", "Köln", None, "Bonn"], dtype=object)[rng.integers(0, 4, 200)]
-    own = Own.described("mine", Description(format="parquet", label="y", fields=("city",)))
+    own = Own.described("mine", FileDescription(format="parquet", label="y", fields=("city",)))
     rows = pa.table(
         {"y": rng.integers(0, 2, 200), "city": pa.array(cities, pa.string()).cast(kind)}
     )

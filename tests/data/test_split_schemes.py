@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from small_dataset import Small, random_rows
 
-from pepbench.data import split_schemes as dealing
+from pepbench.data import split_schemes
 from pepbench.data.dataset import Block
 from pepbench.data.manage import add
 from pepbench.data.split_schemes import (
-    lowest,
     part_by_file,
     part_by_group,
     part_by_time,
     part_of_rows,
     sample_of_rows,
+    smallest,
 )
 from pepbench.data.splits import open_splits
 from pepbench.errors import DataError
@@ -24,7 +24,7 @@ from pepbench.errors import DataError
 @given(arrays(np.uint64, st.integers(1, 60)), st.data(), st.integers(1, 9))
 def test_the_lowest_are_those_of_a_stable_sort(numbers, data, step):
     count = data.draw(st.integers(0, len(numbers)))
-    chosen = lowest(
+    chosen = smallest(
         lambda: (numbers[i : i + step] for i in range(0, len(numbers), step)), len(numbers), count
     )
     assert set(np.flatnonzero(chosen)) == set(np.argsort(numbers, kind="stable")[:count])
@@ -32,7 +32,7 @@ def test_the_lowest_are_those_of_a_stable_sort(numbers, data, step):
 
 def test_parts_do_not_depend_on_how_many_draws_are_held_at_a_time(monkeypatch):
     whole = part_of_rows(1_000, 3)
-    monkeypatch.setattr(dealing, "DRAWS_AT_A_TIME", 7)
+    monkeypatch.setattr(split_schemes, "CHUNK_ROWS", 7)
     assert (part_of_rows(1_000, 3) == whole).all()
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.catalog import Catalog
+from pepbench.data.describe import chart, coverage, curve, gini, zipf_exponent
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.data.statistics import chart, coverage, curve, gini, zipf_exponent
 
 frequencies = st.lists(st.integers(0, 50), min_size=2, max_size=40).map(np.array)
 

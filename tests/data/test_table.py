@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import Small, random_rows, small
 
-from pepbench.data.build import write_table
+from pepbench.data.build_table import write_table
 from pepbench.data.cache import cache_root
 from pepbench.data.table import Table, read_table, verify_table
 from pepbench.errors import DataError

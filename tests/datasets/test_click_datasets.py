@@ -12,23 +12,17 @@ from pepbench.datasets.frappe import FILES, Frappe
 from pepbench.datasets.ml_1m import MovieLens1M, MovieLens1MIds
 from pepbench.datasets.ml_100k import MovieLens100KIds
 
-from pepbench.data import delimited
-from pepbench.data.manage import add, describe
+from pepbench.data.describe import describe
+from pepbench.data.manage import add
+from pepbench.data.readers import delimited
 from pepbench.data.splits import open_splits
-from pepbench.data.text import TextColumn
-from pepbench.data.tokens import dictionary_column
 from pepbench.errors import DataError
-
-
-def as_array(column):
-    column = dictionary_column(column) if isinstance(column, TextColumn) else column
-    return column.cast(pa.string())
 
 
 def rows_of(dataset, source):
     batches = [
         pa.record_batch(
-            {name: as_array(column) for name, column in block.columns.items()}
+            {name: column.cast(pa.string()) for name, column in block.columns.items()}
             | {"label": pa.array(block.labels)}
         )
         for block in dataset.blocks(source)

@@ -12,7 +12,8 @@ from pepbench.datasets.synthetic import Synthetic
 
 from pepbench.component import split_spec
 from pepbench.data.dataset import Dataset
-from pepbench.data.manage import add, describe, is_added, open_table, verify
+from pepbench.data.describe import describe
+from pepbench.data.manage import add, is_added, open_table, verify
 from pepbench.data.splits import open_splits
 
 CASES = [

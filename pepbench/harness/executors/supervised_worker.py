@@ -18,10 +18,10 @@ from contextlib import suppress
 import loky
 import psutil
 
-from pepbench.data.size_estimate import in_words
 from pepbench.harness.executors.calls import Answer, Answered, Call
 from pepbench.harness.executors.work import work
 from pepbench.harness.trial import Outcome, failed_record
+from pepbench.units import byte_size
 
 ATTEMPTS = 3
 """How often a trial is started that kills its worker process."""
@@ -130,8 +130,8 @@ class SupervisedWorker:
                 return f"ran longer than the --trial-timeout of {limits.seconds:g} s"
             if limits.memory is not None and (used := _resident(pool)) > limits.memory:
                 return (
-                    f"its process held {in_words(used)}, more than the --memory-limit of "
-                    f"{in_words(limits.memory)}"
+                    f"its process held {byte_size(used)}, more than the --memory-limit of "
+                    f"{byte_size(limits.memory)}"
                 )
         return None
 

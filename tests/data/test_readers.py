@@ -3,7 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pepbench.data.delimited import Chunk, read_chunks, read_whole
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import Dialect, read_chunks, read_header, read_whole
 from pepbench.errors import DataError
 
 
@@ -71,24 +72,41 @@ def test_text_that_cannot_be_decoded_is_named(file):
         read(file(b"1|2\n1|\xff\n"))
 
 
-def chunk_of(*values: str) -> Chunk:
-    return Chunk(Path("rows.txt"), 5, {"a": pa.array(values)})
+def test_carriage_return_within_a_line_is_named(file):
+    with pytest.raises(DataError, match=r"rows\.txt, row 2: has a carriage return within the line"):
+        read(file(b"1|2\n1\r|2\n"))
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.0", "6", "-1", "9" * 30, " 1"])
-def test_anything_but_a_whole_number_in_range_is_named(text):
-    with pytest.raises(DataError, match=f"row 6: a is '{text}', expected a whole number from 0 to"):
-        chunk_of("1", text).integers("a", 0, 5)
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("chunk_bytes", [7, 1 << 20])
+def test_any_newline_ends_a_row(file, newline, chunk_bytes):
+    path = file(newline.join(["a|b", *["x|y"] * 9]) + newline)
+    chunks = read_chunks(path, ("a", "b"), separator="|", header=True, chunk_bytes=chunk_bytes)
+    assert [v for chunk in chunks for v in chunk["b"].to_pylist()] == ["y"] * 9
 
 
-def test_integers_and_positions():
-    assert chunk_of("3", "-2").integers("a", -2, 3).tolist() == [3, -2]
-    known = pa.array(["x", "y"])
-    assert chunk_of("y", "x", "y").positions("a", known, "there").tolist() == [1, 0, 1]
-    with pytest.raises(DataError, match="row 6: a 'z' is not in there"):
-        chunk_of("y", "z").positions("a", known, "there")
+def test_quoted_header_may_hold_separators_and_quotes(file):
+    path = file('"a,b","c""d",e\n1,2,"3,4"\n')
+    names = read_header(path, Dialect(",", quotes=True))
+    assert names == ["a,b", 'c"d', "e"]
+    (chunk,) = read_chunks(path, names, separator=",", header=True, quotes=True)
+    assert [column.to_pylist() for column in chunk.columns.values()] == [["1"], ["2"], ["3,4"]]
 
 
-def test_second_occurrence_is_named():
-    with pytest.raises(DataError, match="row 7: a 'x' occurs a second time"):
-        chunk_of("x", "y", "x").check_unique("a")
+def test_byte_order_mark_is_dropped_at_the_start_of_a_file_alone(file):
+    mark = "\ufeff"
+    path = file(f"{mark}a|b\n{mark}1|2\n" + f"{mark}1|{mark}\n" * 50)
+    chunks = list(read_chunks(path, ("a", "b"), separator="|", header=True, chunk_bytes=10))
+    assert {v for chunk in chunks for v in chunk["a"].to_pylist()} == {f"{mark}1"}
+
+
+def test_values_are_dictionaries_whatever_they_hold(file):
+    (chunk,) = read_chunks(file("01|NULL\n1.0|\n"), ("a", "b"), separator="|")
+    assert chunk["a"].type == chunk["b"].type == pa.dictionary(pa.int32(), pa.string())
+    assert (chunk["a"].to_pylist(), chunk["b"].to_pylist()) == (["01", "1.0"], ["NULL", ""])
+
+
+def test_row_of_a_quoted_file_with_other_columns_is_named(file):
+    path = file('"x,y",2\n' * 30 + '"x,y","2",3\n')
+    with pytest.raises(DataError, match="row 31: 3 columns, expected 2"):
+        list(read_chunks(path, ("a", "b"), separator=",", quotes=True))

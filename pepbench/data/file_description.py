@@ -1,7 +1,7 @@
-"""What a user says about a file of their own, and where that is kept.
+"""Descriptions of a user's own files: which column is used for what.
 
-Descriptions are TOML: written by the user, or by ``pepbench data add`` from its options. Those of
-added data sets are kept in the cache as ``own/<name>.toml``.
+A description is TOML, written by the user, or by ``pepbench data add`` from its options. Those of
+added data sets are stored in the cache as ``own/<name>.toml``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pepbench.data.cache import cache_root
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.formats import FORMATS, format_of
+from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
 
@@ -30,7 +30,7 @@ SCHEMES: dict[str, SplitScheme] = {
 }
 
 
-class Description(BaseModel):
+class FileDescription(BaseModel):
     """How the columns of a file become fields, labels and splits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,29 +39,29 @@ class Description(BaseModel):
     label: str
     """Column of the labels."""
     positive: str | None = None
-    """The label, as text, that counts as 1; without it labels must be 0 or 1 (or −1, true…)."""
+    """The label, as text, that counts as 1; if not given, labels are 0 and 1, −1 and 1, or true and
+    false."""
     fields: tuple[str, ...] = ()
     """Columns of categories."""
     numeric: tuple[str, ...] = ()
-    """Columns of numbers, to be cut into bins."""
+    """Columns of numbers, cut into bins."""
     log: tuple[str, ...] = ()
-    """Columns of whole numbers v, to become ⌊(ln v)²⌋."""
+    """Columns of counts v, replaced by ⌊(ln v)²⌋."""
     bins: int = Field(default=32, ge=2)
-    """Intervals for each column of numbers."""
+    """Number of bins of each column of numbers."""
     min_count: int = Field(default=1, ge=1)
-    """Fewest training rows of a category."""
+    """Fewest training rows of a category with a feature of its own."""
     top: int | None = Field(default=None, ge=1)
-    """Most categories of a field."""
+    """Most categories of a field; the most frequent ones are taken."""
     hash: dict[str, int] = {}
-    """Columns to hash, and into how many values."""
+    """Columns to hash, with their numbers of hash values."""
     split_by: str = "random"
-    """``random``, ``time``, ``user`` or ``file``, and after a colon the column if it has another
-    name."""
+    """``random``, ``time``, ``user`` or ``file``, with another column's name as in ``time:day``."""
     rows: int = Field(default=0, ge=0)
     """Rows to take at random; 0 for all."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Description:
+    def _consistent(self) -> FileDescription:
         if self.split_by.partition(":")[0] not in SCHEMES:
             raise ValueError(unknown_name("way to split", self.split_by, SCHEMES))
         used = self.used_columns
@@ -79,18 +79,18 @@ class Description(BaseModel):
 
     @property
     def scheme(self) -> SplitScheme:
-        """How rows are dealt."""
+        """The split scheme."""
         return SCHEMES[self.split_by.partition(":")[0]]
 
     @property
     def split_column(self) -> str | None:
-        """The column that rows are split by."""
+        """The column that rows are split by; None for a random split."""
         way, _, column = self.split_by.partition(":")
         return None if way == "random" else column or way
 
     @property
     def used_columns(self) -> list[str]:
-        """Columns with a use; a column to split by may be a field as well."""
+        """Label and fields; a column to split by may be among the fields, too."""
         return [self.label, *self.fields, *self.numeric, *self.log]
 
     @property
@@ -106,31 +106,31 @@ class Description(BaseModel):
         return FieldEncoding(min_count=self.min_count, top=self.top)
 
 
-def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Description]:
-    """Complete what a user says about a file by what is in it.
+def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileDescription]:
+    """Complete the description of a file by looking into it.
 
     Parameters
     ----------
     source
         The file, or a ``.toml`` description whose ``from`` names it.
     options
-        Entries of :class:`Description` given on the command line; they override the file's.
+        Entries of :class:`FileDescription` given on the command line; they override the file's.
 
     Returns
     -------
-    The file of rows, and its description, in which every field is named.
+    The file of rows, and its description with all fields named.
 
     Raises
     ------
     DataError
-        For unknown columns, options that contradict each other, and files that cannot be read.
+        For unknown columns, contradicting options, and files that cannot be read.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     if source.suffix == ".toml":
-        said = read_toml(source)
-        if "from" not in said:
+        written = read_toml(source)
+        if "from" not in written:
             raise DataError(f'{source}: add from = "FILE", the file that it describes')
-        given = {**said, **given}
+        given = {**written, **given}
         source = source.parent / Path(given.pop("from")).expanduser()
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
@@ -150,10 +150,10 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, Descr
     return source, description
 
 
-def validated(given: Mapping[str, Any], where: str) -> Description:
+def validated(given: Mapping[str, Any], where: str) -> FileDescription:
     """A description from its entries; raises :class:`DataError`."""
     try:
-        return Description.model_validate(given)
+        return FileDescription.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
@@ -172,28 +172,28 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def check_name(name: str, taken: frozenset[str]) -> None:
-    """Refuse names that are taken or would not do on a command line."""
+    """Raise :class:`DataError` for names that are taken or unfit for a command line."""
     if name in taken:
         raise DataError(f"{name!r} is the name of a built-in data set; choose another")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
         raise DataError(f"{name!r} will not do as a name; use a-z, 0-9, - and _")
 
 
-def keep(name: str, description: Description) -> None:
-    """Write a description to the cache."""
+def save_description(name: str, description: FileDescription) -> None:
+    """Save the description of an added data set in the cache."""
     content = description.model_dump(mode="json", exclude_none=True)
-    write_atomically(_place(name), tomli_w.dumps(content).encode())
+    write_atomically(_path(name), tomli_w.dumps(content).encode())
 
 
-def kept(name: str) -> Description | None:
-    """The description of an added data set of the user; None if there is none."""
-    if not name or not _place(name).is_file():
+def load_description(name: str) -> FileDescription | None:
+    """The description of an added data set; None if there is none of this name."""
+    if not name or not _path(name).is_file():
         return None
-    return validated(read_toml(_place(name)), str(_place(name)))
+    return validated(read_toml(_path(name)), str(_path(name)))
 
 
-def kept_names() -> list[str]:
-    """Names of all data sets of the user in the cache."""
+def saved_names() -> list[str]:
+    """Names of the user's own data sets in the cache."""
     return sorted(path.stem for path in (cache_root() / "own").glob("*.toml"))
 
 
@@ -203,8 +203,8 @@ def full_spec(spec: str) -> str:
     >>> full_spec("criteo:rows=1000")
     'criteo:rows=1000'
     """
-    return f"own:data={spec}" if spec in kept_names() else spec
+    return f"own:data={spec}" if spec in saved_names() else spec
 
 
-def _place(name: str) -> Path:
+def _path(name: str) -> Path:
     return cache_root() / "own" / f"{name}.toml"

@@ -1,4 +1,4 @@
-"""File formats that a user's own rows may come in: CSV, TSV, Parquet, libFM."""
+"""The formats that a user's own rows may have: CSV, TSV, Parquet, libFM."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pepbench.data.delimited import Chunk, header_of, read_chunks
-from pepbench.data.line_blocks import first_line, readable
+from pepbench.data.readers.chunk import Chunk
+from pepbench.data.readers.delimited import Dialect, read_chunks, read_header
+from pepbench.data.readers.raw_files import COMPRESSIONS, PARQUET_SUFFIXES, first_line, readable
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 16
@@ -26,28 +27,28 @@ class Format:
 
     suffixes: tuple[str, ...]
     columns: Callable[[Path], dict[str, str]]
-    """Names of all columns, and what is in them, in words: looks at the beginning of the file."""
+    """Names of all columns, and the kind of their values in words, judged by the file's start."""
     chunks: Callable[[Path, Sequence[str]], Iterator[Chunk]]
     """All rows, of the wanted columns."""
 
 
 def format_of(path: Path) -> str:
-    """The name of a file's format, by its suffix; ``.gz``, ``.zst`` and ``.bz2`` are looked under.
+    """The name of a file's format, by its suffix; that of a compression is ignored.
 
     Raises
     ------
     DataError
         For unknown suffixes.
     """
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst", ".bz2")]
+    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSIONS]
     for name, form in FORMATS.items():
         if suffixes and suffixes[-1].lower() in form.suffixes:
             return name
     raise DataError(f"{path}: unknown format; say which with --format: {', '.join(FORMATS)}")
 
 
-def entry_ids(chunk: Chunk, column: str) -> pa.Array:
-    """The ids of entries such as ``204:1``: (n,)."""
+def entry_ids(chunk: Chunk, column: str) -> pa.DictionaryArray:
+    """The ids of libFM entries such as ``204:1``: (n,)."""
     texts, indices = chunk.distinct(column)
     ids = pc.extract_regex(texts, r"^(?P<id>[^:]+):1(?:[.]0*)?$").field("id")
     wrong = pc.equal(pc.fill_null(ids, ""), "").to_numpy(zero_copy_only=False)
@@ -55,32 +56,21 @@ def entry_ids(chunk: Chunk, column: str) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(indices), ids)
 
 
-def _text_columns(separator: str, *, quotes: bool) -> Callable[[Path], dict[str, str]]:
-    def columns(path: Path) -> dict[str, str]:
-        names = header_of(path, separator, quotes=quotes)
-        chunks = read_chunks(path, names, separator=separator, header=True, quotes=quotes)
-        for chunk in islice(chunks, 1):
-            return {name: _kind_of_texts(chunk[name]) for name in names}
-        raise DataError(f"{path} holds no rows below its header")
+def _text_format(suffixes: tuple[str, ...], separator: str, *, quotes: bool) -> Format:
+    dialect = Dialect(separator, quotes=quotes)
 
-    return columns
-
-
-def _text_chunks(
-    separator: str, *, quotes: bool
-) -> Callable[[Path, Sequence[str]], Iterator[Chunk]]:
-    def chunks(path: Path, wanted: Sequence[str]) -> Iterator[Chunk]:
+    def chunks(path: Path, wanted: Sequence[str] | None = None) -> Iterator[Chunk]:
+        names = read_header(path, dialect)
         return read_chunks(
-            path,
-            header_of(path, separator, quotes=quotes),
-            separator=separator,
-            header=True,
-            quotes=quotes,
-            wanted=wanted,
-            dictionaries=True,
+            path, names, separator=separator, header=True, quotes=quotes, wanted=wanted
         )
 
-    return chunks
+    def columns(path: Path) -> dict[str, str]:
+        for chunk in islice(chunks(path), 1):
+            return {name: _kind_of_texts(chunk.distinct(name)[0]) for name in chunk.columns}
+        raise DataError(f"{path} holds no rows below its header")
+
+    return Format(suffixes, columns, chunks)
 
 
 def _kind_of_texts(texts: pa.StringArray) -> str:
@@ -134,22 +124,20 @@ def _parquet_chunks(path: Path, wanted: Sequence[str]) -> Iterator[Chunk]:
 
 
 def _entry_columns(path: Path) -> dict[str, str]:
-    n_entries = len(first_line(path).split(b" ")) - 1
+    n_entries = first_line(path).count(b" ")
     return {"label": "whole numbers"} | {f"f{i}": "entries" for i in range(n_entries)}
 
 
 def _entry_chunks(path: Path, wanted: Sequence[str]) -> Iterator[Chunk]:
     names = list(_entry_columns(path))
-    for chunk in read_chunks(path, names, separator=" ", wanted=wanted, dictionaries=True):
+    for chunk in read_chunks(path, names, separator=" ", wanted=wanted):
         entries = {name: entry_ids(chunk, name) for name in wanted if name != "label"}
         yield Chunk(path, chunk.first_row, chunk.columns | entries)
 
 
 FORMATS = {
-    "csv": Format((".csv",), _text_columns(",", quotes=True), _text_chunks(",", quotes=True)),
-    "tsv": Format(
-        (".tsv", ".tab"), _text_columns("\t", quotes=False), _text_chunks("\t", quotes=False)
-    ),
-    "parquet": Format((".parquet", ".pq"), _parquet_columns, _parquet_chunks),
+    "csv": _text_format((".csv",), ",", quotes=True),
+    "tsv": _text_format((".tsv", ".tab"), "\t", quotes=False),
+    "parquet": Format(PARQUET_SUFFIXES, _parquet_columns, _parquet_chunks),
     "libfm": Format((".libfm", ".libsvm", ".svm"), _entry_columns, _entry_chunks),
 }

@@ -1,8 +1,8 @@
-"""From blocks of raw rows to a table in its folder."""
+"""Build a table: from blocks of raw rows to an encoded table in its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
 from pepbench.data.cache import file_sizes
+from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
-from pepbench.data.kernels import turn
-from pepbench.data.pipeline import ahead, usable_threads
-from pepbench.data.ranges import remember
-from pepbench.data.sampling import sampled_blocks
+from pepbench.data.pipeline import prefetched, usable_threads
+from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
 from pepbench.data.vocabulary import Vocabulary
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
 
+SAMPLE_SEED = 0
+"""Fixed, so that everybody who asks for ``rows=…`` gets the same rows."""
 Progress = Callable[[int], None]
 """Called with the number of rows written so far."""
 
@@ -45,13 +46,13 @@ def write_table(
     Parameters
     ----------
     dataset
-        Yields the rows.
+        The data set.
     source
         Folder of raw files, None for generated data sets.
     folder
         Where to write.
     sources
-        Gives the SHA-256 of the raw files, to be noted; called at the end.
+        Returns the SHA-256 of the raw files; called at the end.
     progress
         Called after each block.
 
@@ -71,12 +72,12 @@ def write_table(
         keys: ArrayWriter | None = None
         if scheme != "random":
             keys = files.enter_context(ArrayWriter(folder / "split.npy", "<i8"))
-        for block in files.enter_context(closing(ahead(sampled_blocks(dataset, source)))):
+        for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
             if codes is None:
                 vocabularies = {name: Vocabulary(name) for name in block.columns}
                 shape = (len(vocabularies),)
                 codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
-            _check_block(dataset, block, list(vocabularies), labels.n_rows)
+            check_block(dataset, block, list(vocabularies), labels.n_rows)
             codes.append(_encode(block, list(vocabularies.values()), pool))
             if keys is not None:
                 keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
@@ -97,7 +98,7 @@ def write_table(
     digests = {
         "codes": codes.digest,
         "labels": labels.digest,
-        "vocabularies": vocabulary_digest(vocabularies.values()),
+        "vocabularies": vocabulary_digest(v.slices() for v in vocabularies.values()),
     }
     fields = tuple(vocabularies)
     fingerprint = table_fingerprint(fields, digests)
@@ -131,15 +132,46 @@ def write_table(
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
-    remember(folder / "codes.npy")
+    mark_checked(folder / "codes.npy")
+
+
+def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
+    """Yield the blocks of a data set; where it has a ``sample``, only so many rows, at random.
+
+    The rows are then read twice, since their number must be known to choose among them. The choice
+    does not depend on how rows are cut into blocks.
+
+    Raises
+    ------
+    DataError
+        If there are fewer rows than asked for.
+    """
+    if dataset.sample is None:
+        yield from dataset.blocks(source)
+        return
+    n_rows = sum(len(block.labels) for block in dataset.blocks(source))
+    if dataset.sample > n_rows:
+        raise DataError(
+            f"data set {dataset.name!r} has {n_rows:,} rows, "
+            f"fewer than the {dataset.sample:,} asked for"
+        )
+    chosen = sample_of_rows(n_rows, dataset.sample, SAMPLE_SEED)
+    at = 0
+    for block in dataset.blocks(source):
+        of_block = chosen[at : at + len(block.labels)]
+        at += len(of_block)
+        mask = pa.array(of_block)
+        columns = {name: column.filter(mask) for name, column in block.columns.items()}
+        key = block.split_key.filter(mask) if block.split_key is not None else None
+        yield Block(columns, block.labels[of_block], key)
 
 
 def _encode(
     block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor
 ) -> NDArray[np.int32]:
-    """Codes of a block's rows, (n, F); each field is one thread's business."""
+    """Codes of a block's rows, (n, F); each field is encoded by one thread."""
     columns = list(block.columns.values())
-    # Field by field first: threads that write into the same lines of memory hold each other up.
+    # Field by field first: threads that write to the same cache lines slow each other down.
     by_field = np.empty((len(columns), len(block.labels)), dtype=np.int32)
 
     fields = iter(range(len(columns)))
@@ -149,19 +181,17 @@ def _encode(
             vocabularies[field].encode(columns[field], by_field[field])
 
     list(pool.map(encode_some, range(usable_threads())))
-    codes = np.empty(by_field.shape[::-1], dtype=np.int32)
-    turn(by_field, codes)
-    return codes
+    return by_field.T
 
 
 def _split_keys(
     dataset: Dataset, block: Block, scheme: SplitScheme, groups: Vocabulary, first_row: int
 ) -> NDArray[np.int64]:
-    """What a block's rows are split by, (n,); users are numbered by first appearance."""
+    """The keys to split a block's rows by, (n,); users are numbered by first appearance."""
     column = block.split_key
     where = f"data set {dataset.spec!r}"
     if column is None or len(column) != len(block.labels):
-        raise DataError(f"{where}: a block lacks the key that rows are split by")
+        raise DataError(f"{where}: a block lacks the key to split rows by")
     if scheme == "group":
         return groups.encode(column).astype(np.int64)
     if column.null_count:
@@ -187,19 +217,3 @@ def _planted_widths(truth: Truth, vocabularies: dict[str, Vocabulary]) -> NDArra
         for value in part.to_pylist()
     ]
     return np.array(widths, dtype=np.int32)
-
-
-def _check_block(dataset: Dataset, block: Block, fields: list[str], first_row: int) -> None:
-    """Refuse a block that does not continue the table; rows are counted from 1."""
-    where = f"data set {dataset.spec!r}"
-    if not fields or list(block.columns) != fields:
-        raise DataError(f"{where}: block with fields {list(block.columns)}, expected {fields}")
-    lengths = {len(column) for column in block.columns.values()} | {len(block.labels)}
-    if len(lengths) != 1:
-        raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
-    wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))
-    if len(wrong):
-        value = block.labels[wrong[0]].item()
-        raise DataError(
-            f"{where}, row {first_row + int(wrong[0]) + 1}: label is {value!r}, expected 0 or 1"
-        )

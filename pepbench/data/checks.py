@@ -1,0 +1,171 @@
+"""Checks of encoded rows: ids within their field's range, labels of 0 and 1, users in two parts.
+
+That the ids of an array are within range is checked once, before compiled loops rely on it. A
+small file beside the array notes it, with the array's size and time of change, so that a data set
+opens at once the next time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from pepbench.data.arrays import map_array, read_rows, row_blocks
+from pepbench.data.dataset import Block, Dataset
+from pepbench.data.kernels import first_outside
+from pepbench.data.split_schemes import TEST, TRAIN, parts_of
+from pepbench.data.table import Table
+from pepbench.errors import DataError
+
+NAMED_LIKE_USERS = re.compile(r"(user|uid|customer|member|visitor|session)[ _-]?(id)?", re.I)
+
+
+def check_block(dataset: Dataset, block: Block, fields: list[str], first_row: int) -> None:
+    """Raise :class:`DataError` for a block that does not continue a table of these fields.
+
+    Its columns must be the fields, of one length, and its labels 0 or 1. Rows are counted from 1.
+    """
+    where = f"data set {dataset.spec!r}"
+    if not fields or list(block.columns) != fields:
+        raise DataError(f"{where}: block with fields {list(block.columns)}, expected {fields}")
+    lengths = {len(column) for column in block.columns.values()} | {len(block.labels)}
+    if len(lengths) != 1:
+        raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
+    wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))
+    if len(wrong):
+        value = block.labels[wrong[0]].item()
+        raise DataError(
+            f"{where}, row {first_row + int(wrong[0]) + 1}: label is {value!r}, expected 0 or 1"
+        )
+
+
+def check_ranges(
+    path: Path,
+    fields: Sequence[str],
+    cardinalities: Sequence[int],
+    *,
+    global_ids: bool,
+    remedy: str,
+) -> None:
+    """Check that all ids or codes of an array (n, F) are within their field's range.
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file.
+    fields, cardinalities
+        Name and number of values of each of the F fields.
+    global_ids
+        Whether each field begins where the one before ends; else each begins at 0.
+    remedy
+        What to do if one is not; ends the message.
+
+    Raises
+    ------
+    DataError
+        For another shape or type, or an id out of range: names the first field and row.
+    """
+    if _is_marked(path):
+        return
+    array = map_array(path)
+    if array.ndim != 2 or array.shape[1] != len(fields) or array.dtype != np.int32:
+        raise DataError(
+            f"{path} has shape {array.shape} of {array.dtype}, expected int32 "
+            f"(rows, {len(fields)}); {remedy}"
+        )
+    ends = np.cumsum(np.asarray(cardinalities, dtype=np.int64))
+    low = ends - cardinalities if global_ids else np.zeros_like(ends)
+    high = low + cardinalities
+    for start, stop in row_blocks(len(array), max(1, array[:1].nbytes)):
+        row, field = first_outside(read_rows(array, start, stop), low, high)
+        if row >= 0:
+            raise DataError(
+                f"{path}, row {start + row + 1}: {array[start + row, field]} in field "
+                f"{fields[field]!r} is outside {low[field]} to {high[field] - 1}; {remedy}"
+            )
+    mark_checked(path)
+
+
+def mark_checked(path: Path) -> None:
+    """Note that an array needs no further check until it changes."""
+    # A cache that cannot be written is checked each time.
+    with suppress(OSError):
+        path.with_suffix(".checked").write_text(_state(path))
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        return path.with_suffix(".checked").read_text() == _state(path)
+    except OSError:
+        return False
+
+
+def _state(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}\n"
+
+
+def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str]:
+    """What is legal in a table but hardly meant.
+
+    Fields with one value, or with another one in each row, and users in both training and test.
+    """
+    warnings = []
+    for name, size in zip(table.meta.fields, table.meta.cardinalities, strict=True):
+        if size == 1:
+            warnings.append(f"field {name!r} has the same value in all rows; it cannot help")
+        if size == table.meta.n_rows and table.meta.encoding(name).bins is None:
+            warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
+    leakage = leakage_warning(dataset, table, split_seed)
+    return [*warnings, leakage] if leakage else warnings
+
+
+def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str | None:
+    """A warning if users have rows in both training and test; None if not.
+
+    Splits by time get none: the same users coming back is what they are to show.
+    """
+    column = user_column(dataset, table.meta.fields)
+    if column is None or table.meta.split_scheme not in ("random", "file"):
+        return None
+    share = known_share(table, column, split_seed)
+    if share == 0:
+        return None
+    return (
+        f"{share:.0%} of the test rows are of a {column!r} that training rows have, too; if the "
+        "model is to serve new ones, scores will be too good: split by user"
+    )
+
+
+def user_column(dataset: Dataset, fields: tuple[str, ...]) -> str | None:
+    """The field that holds the user: as the data set says, else by its name; None if there is none.
+
+    >>> NAMED_LIKE_USERS.fullmatch("User_ID") is not None
+    True
+    """
+    if dataset.user_field in fields:
+        return dataset.user_field
+    return next((name for name in fields if NAMED_LIKE_USERS.fullmatch(name)), None)
+
+
+def known_share(table: Table, column: str, split_seed: int) -> float:
+    """Share of test rows with a value of a column that training rows have; 0 without test rows.
+
+    Reads the table's codes and needs no split on disk.
+    """
+    field = table.meta.fields.index(column)
+    parts = parts_of(table, split_seed)
+    in_training = np.zeros(table.meta.cardinalities[field], dtype=np.bool_)
+    blocks = row_blocks(table.meta.n_rows, max(1, table.codes[:1].nbytes))
+    for start, stop in blocks:
+        codes = read_rows(table.codes, start, stop)[:, field]
+        in_training[codes[parts[start:stop] == TRAIN]] = True
+    n_known = 0
+    for start, stop in blocks:
+        codes = read_rows(table.codes, start, stop)[:, field]
+        n_known += int(in_training[codes[parts[start:stop] == TEST]].sum())
+    return n_known / max(1, int(np.count_nonzero(parts == TEST)))

@@ -1,0 +1,1 @@
+"""Readers of raw files: delimited text, Parquet and libFM, in chunks of rows."""

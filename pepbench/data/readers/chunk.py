@@ -1,0 +1,121 @@
+"""A chunk: some consecutive rows of a file, checked column by column with errors that name the row.
+
+Columns are Arrow arrays of n values. Text is a dictionary array, so that a check looks at each
+different value once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pepbench.data.encoding import log_squared
+from pepbench.errors import DataError
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+"""Type of a column of text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some consecutive rows of a file."""
+
+    path: Path
+    first_row: int
+    """Number of the first row; in text files, of its line, from 1, a header included."""
+    columns: dict[str, pa.Array]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, column: str) -> pa.Array:
+        return self.columns[column]
+
+    def error(self, index: int, message: str) -> DataError:
+        """The error for the row at a position in this chunk."""
+        return DataError(f"{self.path}, row {self.first_row + index}: {message}")
+
+    def distinct(self, column: str) -> tuple[pa.StringArray, NDArray[np.int32]]:
+        """The different values of a column, (k,), and the position of each row's among them, (n,).
+
+        The values of a column that comes as a dictionary are those of the dictionary.
+        """
+        values = self.columns[column]
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        return values.dictionary, values.indices.to_numpy()
+
+    def refuse(
+        self, column: str, wrong: NDArray[np.bool_], indices: NDArray[np.int32], expected: str
+    ) -> None:
+        """Raise for the first row with one of the distinct values that are ``wrong``, (k,)."""
+        if wrong.any():
+            index = int(np.argmax(wrong[indices]))
+            value = self.columns[column][index].as_py()
+            raise self.error(index, f"{column} is {value!r}, {expected}")
+
+    def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
+        """A column as whole numbers, (n,); raises :class:`DataError` outside [low, high]."""
+        texts, indices = self.distinct(column)
+        numbers, legal = whole_numbers(texts, low, high)
+        self.refuse(column, ~legal, indices, f"expected a whole number from {low} to {high}")
+        return numbers[indices]
+
+    def log_squared(self, column: str, low: int, high: int) -> pa.DictionaryArray:
+        """A column of whole numbers in the buckets of :func:`log_squared`, (n,); blanks stay blank.
+
+        Raises :class:`DataError` outside [low, high].
+        """
+        texts, indices = self.distinct(column)
+        numbers, legal = whole_numbers(texts, low, high)
+        blank = pc.equal(texts, "")
+        wrong = ~legal & ~blank.to_numpy(zero_copy_only=False)
+        expected = f"expected a whole number from {low} to {high}, or nothing"
+        self.refuse(column, wrong, indices, expected)
+        buckets = pc.if_else(blank, "", log_squared(numbers))
+        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets)
+
+    def positions(self, column: str, known: pa.Array, where: str) -> NDArray[np.int64]:
+        """The position of each value of a column in ``known``, (n,).
+
+        Raises :class:`DataError` for a value that is not there; ``where`` names the place.
+        """
+        texts, indices = self.distinct(column)
+        found = pc.fill_null(pc.index_in(texts, value_set=known.cast(pa.string())), -1)
+        positions: NDArray[np.int64] = found.to_numpy().astype(np.int64)[indices]
+        if positions.min(initial=0) < 0:
+            index = int(np.argmin(positions))
+            value = self.columns[column][index].as_py()
+            raise self.error(index, f"{column} {value!r} is not in {where}")
+        return positions
+
+    def check_unique(self, column: str) -> None:
+        """Raise :class:`DataError` if a value occurs twice."""
+        seen: set[str] = set()
+        for index, value in enumerate(self.columns[column].to_pylist()):
+            if value in seen:
+                raise self.error(index, f"{column} {value!r} occurs a second time")
+            seen.add(value)
+
+
+def whole_numbers(
+    texts: pa.StringArray, low: int, high: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Texts as whole numbers, (k,), and which of them are such and in [low, high], (k,)."""
+    whole = pc.not_equal(texts, "")
+    try:
+        # Most columns are sound; the regular expression costs ten times as much as the cast.
+        cast = pc.if_else(whole, texts, "0").cast(pa.int64())
+        if pc.any(pc.match_substring(texts, "x")).as_py():
+            raise pa.ArrowInvalid("Arrow reads hexadecimal numbers; we do not")
+    except pa.ArrowInvalid:
+        whole = pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")
+        cast = pc.if_else(whole, texts, "0").cast(pa.int64())
+    numbers = np.asarray(cast.to_numpy())
+    legal = whole.to_numpy(zero_copy_only=False) & (numbers >= low) & (numbers <= high)
+    return numbers, legal

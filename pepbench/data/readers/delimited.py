@@ -1,0 +1,259 @@
+"""Delimited text in chunks: Arrow parses blocks of lines in threads; errors name file and row.
+
+All values are read as text, exactly as they stand. A row is a line: values hold no newlines, so
+that a file can be cut anywhere and every error names a line of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from pepbench.data.pipeline import ordered_map
+from pepbench.data.readers.chunk import TEXT, Chunk
+from pepbench.data.readers.raw_files import BLOCK_BYTES, BYTE_ORDER_MARK, first_line, line_blocks
+from pepbench.errors import DataError
+
+UNIT_SEPARATOR = "\x1f"
+"""Replaces separators of more than one character, which Arrow does not support."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """The first row of a block that cannot be read, from 0, and what is wrong with it."""
+
+    index: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the lines of a file become values."""
+
+    separator: str
+    """One character or more."""
+    encoding: str = "utf-8"
+    quotes: bool = False
+    """Whether values may stand in double quotes, two of them for one; never over several lines."""
+
+    def columns(
+        self, block: bytes, names: Sequence[str], wanted: Sequence[str]
+    ) -> dict[str, pa.DictionaryArray] | BadRow:
+        """The ``wanted`` ones of the columns ``names`` of a block of lines."""
+        error = None
+        suspicious = (
+            not block.endswith(b"\n")
+            or b"\0" in block
+            or (self.quotes and b'"' in block and any(map(_has_open_quote, block.split(b"\n"))))
+        )
+        if not suspicious:
+            try:
+                table = self._read(
+                    block,
+                    csv.ReadOptions(
+                        use_threads=False,
+                        block_size=max(2, len(block)) + len(BYTE_ORDER_MARK) + 1,
+                        column_names=names,
+                        encoding=self.encoding,
+                    ),
+                    csv.ConvertOptions(
+                        column_types=dict.fromkeys(names, TEXT),
+                        include_columns=wanted,
+                        strings_can_be_null=False,
+                        check_utf8=not block.isascii(),
+                    ),
+                )
+                # A carriage return within a line would end a row, too.
+                if b"\r" not in block or len(table) == block.count(b"\n"):
+                    return {name: table[name].chunk(0) for name in wanted}
+            except (pa.ArrowInvalid, UnicodeDecodeError) as caught:
+                error = caught
+        return self._first_bad_row(block, names) or BadRow(0, f"cannot be read: {error}")
+
+    def values(self, line: bytes) -> list[str]:
+        """The values of one line, without its end.
+
+        Raises
+        ------
+        UnicodeDecodeError
+            If the line is not text in the encoding.
+        """
+        options = csv.ReadOptions(encoding=self.encoding, block_size=len(line) + 8)
+        return list(self._read(line + b"\n", options).column_names)
+
+    def _read(
+        self, block: bytes, read: csv.ReadOptions, convert: csv.ConvertOptions | None = None
+    ) -> pa.Table:
+        separator = self.separator
+        if len(separator) > 1:
+            separator = UNIT_SEPARATOR
+            block = block.replace(self.separator.encode(), UNIT_SEPARATOR.encode())
+        if block.startswith(BYTE_ORDER_MARK):
+            # Arrow would drop one, though it is part of the first value.
+            block = BYTE_ORDER_MARK + block
+        parse = csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if self.quotes else False,
+            escape_char=False,
+            ignore_empty_lines=False,
+        )
+        return csv.read_csv(pa.BufferReader(block), read, parse, convert).combine_chunks()
+
+    def _first_bad_row(self, block: bytes, names: Sequence[str]) -> BadRow | None:
+        *lines, cut = block.split(b"\n")
+        for index, line in enumerate(lines):
+            message = self._problem(line.removesuffix(b"\r"), names)
+            if message:
+                return BadRow(index, message)
+        if not cut:
+            return None
+        return BadRow(
+            len(lines),
+            "the file ends without a newline, so it was cut; get it again, or end it with a "
+            "newline if it is whole",
+        )
+
+    def _problem(self, line: bytes, names: Sequence[str]) -> str | None:
+        if b"\0" in line:
+            return "has a NUL byte; is it a text file?"
+        if self.quotes and _has_open_quote(line):
+            return (
+                "a quote is opened and not closed on the same line; close it, or take line "
+                "breaks out of quoted values, or convert the file to Parquet"
+            )
+        if b"\r" in (re.sub(rb'"[^"]*"', b"", line) if self.quotes else line):
+            return "has a carriage return within the line; remove it"
+        if not _decodes(line, self.encoding):
+            parts = zip(names, line.split(self.separator.encode()), strict=False)
+            column = next((n for n, text in parts if not _decodes(text, self.encoding)), None)
+            where = f" in column {column}" if column else ""
+            return f"not {self.encoding} text{where}; convert the file"
+        n_found = len(self.values(line))
+        return f"{n_found} columns, expected {len(names)}" if n_found != len(names) else None
+
+
+def read_chunks(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    separator: str,
+    encoding: str = "utf-8",
+    header: bool = False,
+    quotes: bool = False,
+    wanted: Sequence[str] | None = None,
+    chunk_bytes: int = BLOCK_BYTES,
+) -> Iterator[Chunk]:
+    """Read a file, plain or compressed, in chunks of about ``chunk_bytes``, parsed in threads.
+
+    Parameters
+    ----------
+    path
+        The file; its last line must end in a newline, else it counts as cut.
+    columns
+        Names of all columns.
+    separator, encoding, quotes
+        See :class:`Dialect`.
+    header
+        Whether the first line must be ``columns``.
+    wanted
+        Names of the columns to return; all if not given.
+    chunk_bytes
+        How much of the file becomes a chunk.
+
+    Raises
+    ------
+    DataError
+        If the file is empty or cut, its header differs, a row has too few or too many columns, an
+        open quote or a NUL byte, or text cannot be decoded.
+    """
+    dialect = Dialect(separator, encoding, quotes)
+    blocks: Iterator[bytes] = line_blocks(path, chunk_bytes)
+    first_row = 1
+    if header:
+        blocks = check_header(path, blocks, columns, dialect)
+        first_row = 2
+
+    def parse(block: bytes) -> dict[str, pa.DictionaryArray] | BadRow:
+        return dialect.columns(block, columns, wanted or columns)
+
+    for parsed in ordered_map(parse, blocks):
+        yield (chunk := chunk_of(path, first_row, parsed))
+        first_row += len(chunk)
+
+
+def chunk_of(path: Path, first_row: int, parsed: dict[str, pa.Array] | BadRow) -> Chunk:
+    """The chunk of a parsed block; raises :class:`DataError` for a bad row."""
+    if isinstance(parsed, BadRow):
+        raise DataError(f"{path}, row {first_row + parsed.index}: {parsed.message}")
+    return Chunk(path, first_row, parsed)
+
+
+def read_header(path: Path, dialect: Dialect) -> list[str]:
+    """Names in the first line of a file.
+
+    Raises
+    ------
+    DataError
+        If two are equal, one is empty, or the line cannot be decoded.
+    """
+    try:
+        names = dialect.values(first_line(path))
+    except UnicodeDecodeError:
+        raise DataError(f"{path}, row 1: not {dialect.encoding} text; convert the file") from None
+    for name in names:
+        if not name:
+            raise DataError(f"{path}, row 1: column {names.index(name) + 1} has no name; add one")
+        if names.count(name) > 1:
+            raise DataError(f"{path}, row 1: column {name!r} occurs twice; rename one")
+    return names
+
+
+def check_header(
+    path: Path, blocks: Iterator[bytes], columns: Sequence[str], dialect: Dialect
+) -> Iterator[bytes]:
+    """Check that the first line holds the names of the columns; returns the blocks without it."""
+    line, newline, rest = next(blocks).partition(b"\n")
+    line = line.removesuffix(b"\r")
+    if not newline:
+        raise DataError(
+            f"{path}, row 1: the file ends without a newline, so it was cut; get it again"
+        )
+    if not _decodes(line, dialect.encoding) or dialect.values(line) != list(columns):
+        found = line.decode(dialect.encoding, errors="replace")[:200]
+        expected = dialect.separator.join(columns)
+        raise DataError(f"{path}, row 1: header {found!r}, expected {expected!r}")
+    return chain([rest] if rest else [], blocks)
+
+
+def read_whole(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    separator: str,
+    encoding: str = "utf-8",
+    header: bool = False,
+) -> Chunk:
+    """Read a file that fits in memory; see :func:`read_chunks`."""
+    chunks = list(read_chunks(path, columns, separator=separator, encoding=encoding, header=header))
+    if not chunks:
+        raise DataError(f"{path} holds no rows")
+    whole = {name: pa.concat_arrays([chunk[name] for chunk in chunks]) for name in columns}
+    return Chunk(path, chunks[0].first_row, whole)
+
+
+def _has_open_quote(line: bytes) -> bool:
+    return line.count(b'"') % 2 == 1
+
+
+def _decodes(text: bytes, encoding: str) -> bool:
+    try:
+        text.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
