@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.tables.layout import Constant, Floats, Masked
+from pepbench.tables.layout import Constant, Masked, part
 
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 
@@ -296,23 +296,9 @@ class Summed(Layout):
 
     form = "summed"
 
-    p: Masked
-    q: Masked
+    p: Masked = field(metadata=part("p_"))
+    q: Masked = field(metadata=part("q_"))
     shape: TwoRows
-
-    def values(self) -> Mapping[str, Floats]:
-        """The kept entries."""
-        return {"p_kept": self.p.kept, "q_kept": self.q.kept}
-
-    def with_values(self, values: Mapping[str, Floats]) -> Summed:
-        """The same entries with other numbers."""
-        p = replace(self.p, kept=values["p_kept"])
-        return Summed(p, replace(self.q, kept=values["q_kept"]), self.shape)
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Where they belong."""
-        p = {f"p_{name}": array for name, array in self.p.structure().items()}
-        return p | {f"q_{name}": array for name, array in self.q.structure().items()}
 
     def widths(self) -> NDArray[np.integer]:
         """In how many dimensions one of a feature's two rows keeps an entry: (N,)."""

@@ -18,7 +18,6 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Infeasible,
     Method,
     OneOf,
     Part,
@@ -104,11 +103,7 @@ class DARTS(Method):
         choices = candidates(task.dim, self.zero)
         sizes = candidate_sizes(fields, choices, task.dim)
         smallest = int(sizes.min(axis=1).sum())
-        if smallest > budget:
-            raise Infeasible(
-                f"darts: smallest possible is {smallest} parameters (projections included), "
-                f"{budget} allowed"
-            )
+        self.refuse_below(smallest, budget, "projections included")
         with task.phase("search"):
             table = MixtureTable(fields, choices, task.dim, SizePull(sizes, budget))
             steps = self.search(task, table)

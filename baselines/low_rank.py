@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pepbench.method import (
     Embedding,
     Fields,
-    Infeasible,
     Method,
     RowTable,
     lookup,
@@ -38,11 +37,7 @@ class LowRank(Method):
         """Factors of the largest rank within ``budget``; infeasible under N + D."""
         n_features = fields.n_features
         rank = min(dim, budget // (n_features + dim))
-        if rank < 1:
-            raise Infeasible(
-                f"low-rank: smallest possible is {n_features + dim} parameters (rank 1), "
-                f"{budget} allowed"
-            )
+        self.refuse_below(n_features + dim, budget, "rank 1")
         return LowRankTable(n_features, rank, dim)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
-from pepbench.tables.layout import Mixed, rows_within_blocks
+from pepbench.tables.layout import Mixed, ranks_in_blocks
 
 
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
@@ -71,7 +71,7 @@ class MixedTable(ComposedVectors):
         self.block_of_feature = block_of_feature
         starts = np.cumsum(sizes) - sizes
         self.starts = starts.tolist()
-        position = starts[block_of_feature] + rows_within_blocks(block_of_feature)
+        position = starts[block_of_feature] + ranks_in_blocks(block_of_feature)
         self.position: Tensor
         self.register_buffer("position", torch.from_numpy(position), persistent=False)
 

@@ -14,7 +14,6 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Infeasible,
     Method,
     Model,
     OneOf,
@@ -70,7 +69,8 @@ class SSEDS(Method):
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train, rank the columns, train what is left from scratch."""
         fields, dim = task.fields, task.dim
-        self._refuse_below(min(smallest_column(fields, dim)), budget)
+        note = "one column of a field, projection included"
+        self.refuse_below(min(smallest_column(fields, dim)), budget, note)
         full = PlainTable(fields.n_features, dim)
         dense = task.model(full)
         task.train(
@@ -83,7 +83,7 @@ class SSEDS(Method):
             widths = widths_of_most_salient(found, fields, dim, budget)
         if not widths.any():
             top = int(found.argmax()) // dim
-            self._refuse_below(smallest_column(fields, dim)[top], budget)
+            self.refuse_below(smallest_column(fields, dim)[top], budget, note)
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
         fitted = task.train(task.model(table))
         notes: dict[str, Value] = {
@@ -106,13 +106,6 @@ class SSEDS(Method):
             total += len(batch.labels) * gradient
         saliency: NDArray[np.float64] = np.abs(to_numpy(total))
         return saliency
-
-    def _refuse_below(self, smallest: int, budget: int) -> None:
-        if smallest > budget:
-            raise Infeasible(
-                f"sseds: smallest possible is {smallest} parameters (one column of a field, "
-                f"projection included), {budget} allowed"
-            )
 
 
 def smallest_column(fields: Fields, dim: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pepbench.method import Embedding, Fields, Infeasible, Method, PlainTable
+from pepbench.method import Embedding, Fields, Method, PlainTable
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,5 @@ class Uniform(Method):
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A table of N rows of width ⌊budget / N⌋; infeasible under N."""
         width = min(dim, budget // fields.n_features)
-        if width < 1:
-            raise Infeasible(
-                f"uniform: smallest possible is {fields.n_features} parameters "
-                f"(one a feature), {budget} allowed"
-            )
+        self.refuse_below(fields.n_features, budget, "one a feature")
         return PlainTable(fields.n_features, width)

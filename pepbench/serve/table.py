@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
 from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
-from pepbench.serve.forms import FORMS, Form, Parts
+from pepbench.serve.forms import FORMS, Form
 from pepbench.serve.numbers import SCHEMES, Numbers
+from pepbench.serve.parts import Parts
 from pepbench.serve.vocabulary import FieldVocabulary, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]

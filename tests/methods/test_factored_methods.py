@@ -17,6 +17,7 @@ from sklearn.cluster import KMeans
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.serve import packing
+from pepbench.serve.addresses import FieldRows
 from pepbench.serve.forms.composed import hash_codes
 from pepbench.serve.hashing import odd_multipliers
 from pepbench.tables.fields import Fields
@@ -399,7 +400,7 @@ class TestClustered:
 class TestCafe:
     def table(self, n_hot=3, every=2):
         torch.manual_seed(0)
-        hashes = cafe.SharedRows(np.array([20, 10]), np.array([4, 2]), 0)
+        hashes = FieldRows(np.array([20, 10]), np.array([4, 2]), 0)
         return cafe.HotTable(hashes, n_hot, 4, decay=0.5, migrate_every=every)
 
     def step(self, table, ids, strengths):
@@ -452,7 +453,7 @@ class TestCafe:
     @pytest.mark.parametrize(("cardinality", "key"), [(40, "hot_bitmap"), (4000, "hot")])
     def test_export_lists_hot_features_the_cheaper_way(self, cardinality, key):
         torch.manual_seed(0)
-        hashes = cafe.SharedRows(np.array([cardinality]), np.array([5]), 0)
+        hashes = FieldRows(np.array([cardinality]), np.array([5]), 0)
         table = cafe.HotTable(hashes, 6, 4, decay=1.0, migrate_every=1)
         ids = [30, 7, 12, 3]
         for _ in range(2):

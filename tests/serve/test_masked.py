@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pepbench.serve.forms import FORMS, Parts
+from pepbench.serve.forms import FORMS
 from pepbench.serve.numbers import plain
+from pepbench.serve.parts import Parts
 
 MASKED = FORMS["masked"]
 

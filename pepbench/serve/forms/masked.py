@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.forms.form import Form
 from pepbench.serve.numbers import Floats, Numbers
 from pepbench.serve.packing import ones_in_rows
+from pepbench.serve.parts import Parts, require
 
 UNPACKED_SHARE = 2
 """Bytes an entry, over all entries, that the longest rows may take in memory once more.

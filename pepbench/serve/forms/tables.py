@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
+from pepbench.serve.parts import Parts, require
 
 
 class DenseForm(Form):
@@ -60,7 +61,7 @@ class MixedForm(Form):
             self._block = parts.array("block_of_feature")
             counts = np.bincount(self._block, minlength=n_blocks)
             require(np.array_equal(counts, sizes), "blocks have other sizes")
-            self._row = ranks_in_blocks(self._block, sizes)
+            self._row = ranks_in_blocks(self._block)
 
     @property
     def index_bytes(self) -> int:
@@ -85,15 +86,16 @@ class MixedForm(Form):
         return vectors
 
 
-def ranks_in_blocks(blocks: NDArray[np.integer], sizes: NDArray[np.integer]) -> NDArray[np.uint32]:
-    """How many features of the same block come before each: (N,) → (N,).
+def ranks_in_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """The rank of each feature among those of its block, by id: (N,) → (N,).
 
-    >>> ranks_in_blocks(np.array([0, 1, 0]), np.array([2, 1])).tolist()
-    [0, 0, 1]
+    >>> ranks_in_blocks(np.array([0, 1, 0, 1])).tolist()
+    [0, 0, 1, 1]
     """
-    ranks = np.empty(len(blocks), dtype=np.uint32)
-    for block, size in enumerate(sizes.tolist()):
-        ranks[blocks == block] = np.arange(size, dtype=np.uint32)
+    order = np.argsort(block_of_feature, kind="stable")
+    sizes = np.bincount(block_of_feature)
+    ranks = np.empty(len(order), dtype=np.uint32)
+    ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return ranks
 
 
