@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from pepbench.method import (
     Fitted,
     Method,
     OneOf,
-    Part,
     RowTable,
     Task,
     Value,
@@ -32,6 +30,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
+from .search import SearchSplit, bilevel_steps
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ class DARTS(Method):
         Between(1, 10**9, tuned=False),
         "most steps of the weights during the search; α makes as many",
     ] = 20_000
-    search_split: Annotated[
-        str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
-    ] = "validation"
+    search_split: SearchSplit = "validation"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Both levels of the search, and the last training."""
@@ -124,26 +121,16 @@ class DARTS(Method):
 
     def search(self, task: Task, table: MixtureTable) -> int:
         """Train weights and α in turn; returns the steps of each."""
-        model = task.model(table)
-        alpha = table.logits
-        weights = [parameter for parameter in model.parameters() if parameter is not alpha]
-        _train_only(weights, [alpha])
-        lower = task.optimizer(model)
-        lower_part: Part = "train" if self.search_split == "validation" else "kept"
-        upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
-        weight_steps = task.steps(model, lower, lower_part)
-        _train_only([alpha], weights)
-        upper = task.optimizer(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
-        alpha_steps = task.steps(model, upper, upper_part)
+        model, alpha = task.model(table), table.logits
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
-        for step in range(steps):
-            table.temperature = 1.0 + (0.01 - 1.0) * step / steps
-            _train_only(weights, [alpha])
-            next(weight_steps)
-            _train_only([alpha], weights)
-            next(alpha_steps)
+
+        def alpha_optimizer() -> torch.optim.Optimizer:
+            return task.optimizer(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
+
+        for step in bilevel_steps(task, model, alpha, alpha_optimizer, self.search_split, steps):
             table.pull.ascend(alpha.detach(), self.multiplier_rate)
-            task.kept(step + 1, lambda: int(table.pull.expected_size(alpha.detach())))
+            task.kept(step, lambda: int(table.pull.expected_size(alpha.detach())))
+            table.temperature = 1.0 + (0.01 - 1.0) * step / steps
         return steps
 
 
@@ -303,10 +290,3 @@ class MixtureTable(Embedding):
     def export(self) -> Layout:
         """None: the mixture is for the search only, its vectors depend on the batch."""
         raise NotImplementedError("darts: the mixture of the search cannot be stored")
-
-
-def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]) -> None:
-    for parameter in these:
-        parameter.requires_grad_(True)
-    for parameter in not_those:
-        parameter.requires_grad_(False)

@@ -114,7 +114,7 @@ class DoubleHashTable(ComposedVectors):
         self.dim = dim
         self.rows = rows
         self.combine = combine
-        self.n_features = n_features = rows.hashed.n_features
+        self.n_features = n_features = rows.n_features
         ids = np.arange(n_features)
         shares = torch.from_numpy(~rows.flags.at(ids))
         self.register_buffer("row_pairs", torch.from_numpy(rows.rows_of(ids)), persistent=False)

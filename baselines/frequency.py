@@ -76,10 +76,9 @@ class SharedRows(Embedding):
         super().__init__()
         self.dim = dim
         self.rows = rows
-        n_features = int(rows.cardinalities.sum())
-        row = torch.from_numpy(rows.rows_of(np.arange(n_features)))
+        row = torch.from_numpy(rows.rows_of(np.arange(rows.n_features)))
         self.register_buffer("row", row, persistent=False)
-        self.table = RowTable(xavier_uniform(rows.n_rows, dim, fan=n_features))
+        self.table = RowTable(xavier_uniform(rows.n_rows, dim, fan=rows.n_features))
 
     def as_table(self, ids: Tensor) -> View:
         """The rows, and which of them each feature has."""

@@ -19,7 +19,6 @@ from pepbench.method import (
     MaskedTable,
     Method,
     Model,
-    OneOf,
     RowTable,
     Task,
     Value,
@@ -30,6 +29,8 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
+
+from .search import LastStart, train_under_mask
 
 Widths = NDArray[np.int64]
 """Shape (F,): one individual, the width of each field."""
@@ -101,11 +102,7 @@ class OptEmbed(Method):
     mutation: Annotated[
         float, Between(0.0, 1.0, tuned=False), "probability that a mutant's width changes"
     ] = 0.1
-    start: Annotated[
-        str,
-        OneOf("initial", "trained", tuned=False),
-        "values (and backbone) from which the last training starts",
-    ] = "initial"
+    start: LastStart = "initial"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Supernet, evolution and the last training.
@@ -141,10 +138,7 @@ class OptEmbed(Method):
             ).astype(np.int64)
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
-        if self.start == "initial":
-            fitted = task.train(task.model(MaskedTable(initial, mask.to(initial.device))))
-        else:
-            fitted = task.train(Model(MaskedTable(table, mask), model.backbone))
+        fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
         notes: dict[str, Value] = {
             "search_steps": steps,
             "features_above_threshold": int((supernet.margins() > 0).sum()),

@@ -87,17 +87,28 @@ class FieldRows(StoredFields):
 
 
 @dataclass(frozen=True, eq=False)
-class OwnOrHashedRows(StoredFields):
-    """Own rows for some features, by id; behind them two hashed rows for each other feature."""
+class OwnRows(StoredFields):
+    """A row of its own for some features; these rows come first, by id."""
 
     owns: NDArray[np.uint8] = field(metadata=index())
-    """Shape (⌈N/8⌉,): a packed bit for each feature that has its own row."""
-    hashed: FieldRows = field(metadata=part())
+    """Shape (⌈N/8⌉,): a packed bit for each feature, set where it has its own row."""
 
     @cached_property
     def flags(self) -> Flags:
         """Which features have a row of their own."""
         return Flags(self.owns)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnOrHashedRows(OwnRows):
+    """Own rows for some features, and behind them two hashed rows for each other feature."""
+
+    hashed: FieldRows = field(metadata=part())
+
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return self.hashed.n_features
 
     @property
     def n_rows(self) -> int:
@@ -118,18 +129,16 @@ class OwnOrHashedRows(StoredFields):
 
 
 @dataclass(frozen=True, eq=False)
-class OwnOrSharedRows(StoredFields):
-    """Own rows for some features, by id; behind them one row for the others of each field."""
+class OwnOrSharedRows(OwnRows):
+    """Own rows for some features, and behind them one row for the others of each field."""
 
-    owns: NDArray[np.uint8] = field(metadata=index())
-    """Shape (⌈N/8⌉,): a packed bit for each feature that has its own row."""
     cardinalities: NDArray[np.integer] = field(metadata=index())
     """Shape (F,)."""
 
-    @cached_property
-    def flags(self) -> Flags:
-        """Which features have a row of their own."""
-        return Flags(self.owns)
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return int(self.cardinalities.sum())
 
     @cached_property
     def _n_shared(self) -> NDArray[np.int64]:

@@ -121,9 +121,7 @@ class StoredFields:
     def _marked(self) -> Iterator[tuple[str, Kind, str, Any]]:
         """Name, kind of mark, stored name (or prefix) and value of each marked field."""
         # A user's own layout need not be a dataclass.
-        fields: tuple[dataclasses.Field[Any], ...]
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
-        for field in fields:
+        for field in getattr(self, "__dataclass_fields__", {}).values():
             if _MARK in field.metadata:
                 kind, name = field.metadata[_MARK]
                 stored = name or ("" if kind == "part" else field.name)

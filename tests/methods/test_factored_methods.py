@@ -107,16 +107,17 @@ class TestTensorTrain:
         fields = fields_of(50, 30, 7)
         embedding = made("tt", fields, 12, 700).double()
         cores = embedding.export()
-        dense = np.einsum("aip,bpjq,cqk->abcijk", cores.first, cores.middle, cores.last)
+        first = cores.first.reshape(-1, cores.d1, cores.r1)
+        middle = cores.middle.reshape(-1, cores.r1, cores.d2, cores.r2)
+        last = cores.last.reshape(-1, cores.r2, cores.d3)
+        dense = np.einsum("aip,bpjq,cqk->abcijk", first, middle, last)
         dense = dense.reshape(-1, 12)[: fields.n_features]
         ids = np.random.default_rng(0).integers(0, fields.n_features, (40, 3))
         with torch.no_grad():
             np.testing.assert_allclose(embedding(torch.from_numpy(ids)), dense[ids], atol=1e-12)
         np.testing.assert_allclose(cores.lookup(ids), dense[ids], atol=1e-12)
-        squares = np.square(
-            np.einsum("aip,bpjq,cqk->abcijk", cores.first, cores.middle, cores.last)
-        )
-        parts = map(torch.from_numpy, (cores.first, cores.middle, cores.last))
+        squares = np.square(np.einsum("aip,bpjq,cqk->abcijk", first, middle, last))
+        parts = map(torch.from_numpy, (first, middle, last))
         assert tt.sum_of_squares(*parts) == pytest.approx(squares.sum())
         assert squares.mean() == pytest.approx(2 / (fields.n_features + 12))
 
@@ -367,12 +368,13 @@ class TestClustered:
         octets = stored.structure()["assigned"]
         assert len(octets) == (60 * 2 * 4 + 4 * 2 * 0 + 40 * 2 * 3) // 8
         rows = table.rows.numpy()
-        start = books.starts[books.field_of_feature, None]
+        field_of_feature = np.repeat(np.arange(3), books.cardinalities)
+        start = books.starts[field_of_feature, None]
         kinds = ((rows[:, 0], 0, books.assigned), (rows[:, 1], books.assigned, books.helpers))
         for found, offset, size in kinds:
-            within = found - start - np.broadcast_to(offset, 3)[books.field_of_feature, None]
+            within = found - start - np.broadcast_to(offset, 3)[field_of_feature, None]
             assert (within >= 0).all()
-            assert (within < size[books.field_of_feature, None]).all()
+            assert (within < size[field_of_feature, None]).all()
 
     @given(
         cardinalities=st.lists(st.integers(1, 60), min_size=1, max_size=5),

@@ -65,7 +65,22 @@ class ScaledRowsForm(HashedRowsForm):
         return scaled if own.shape[1] == 1 else scaled + own[:, 1:]
 
 
-class SharedRowsForm(Form):
+class _OwnRowsForm(Form):
+    """Rows of their own for some features; the others find theirs behind these."""
+
+    def __init__(self, parts: Parts, rows: OwnOrSharedRows | OwnOrHashedRows) -> None:
+        self._rows, self._table = rows, parts.number("table")
+        self.n_features, self.dim = rows.n_features, self._table.shape[1]
+        require(len(rows.owns) == -(-rows.n_features // 8), "features and flags differ")
+        require(self._table.shape[0] == rows.n_rows, "the table has another number of rows")
+
+    @property
+    def index_bytes(self) -> int:
+        """Memory of the running count of flags."""
+        return self._rows.flags.nbytes
+
+
+class SharedRowsForm(_OwnRowsForm):
     """``table`` (R, D), ``owns`` (a bit a feature), ``cardinalities``.
 
     Own rows come first, by id; then one row for each field that has features without their own.
@@ -74,24 +89,15 @@ class SharedRowsForm(Form):
     name = "shared-rows"
 
     def __init__(self, parts: Parts) -> None:
-        self._table = parts.number("table")
         cardinalities = parts.array("cardinalities").astype(np.int64)
-        self._rows = OwnOrSharedRows(parts.octets("owns"), cardinalities)
-        self.n_features, self.dim = int(cardinalities.sum()), self._table.shape[1]
-        require(len(self._rows.owns) == -(-self.n_features // 8), "features and flags differ")
-        require(self._table.shape[0] == self._rows.n_rows, "the table has another number of rows")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of flags."""
-        return self._rows.flags.nbytes
+        super().__init__(parts, OwnOrSharedRows(parts.octets("owns"), cardinalities))
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
         return self._table.rows(self._rows.rows_of(ids))
 
 
-class DoubleHashedForm(Form):
+class DoubleHashedForm(_OwnRowsForm):
     """``table`` (R, D), ``owns`` (a bit a feature), ``cardinalities``, ``rows``, ``seed`` (1,).
 
     Own rows come first, by id; then the hashed ones by field. A feature without its own has two,
@@ -102,18 +108,10 @@ class DoubleHashedForm(Form):
     name = "double-hashed"
 
     def __init__(self, parts: Parts) -> None:
-        self._table = parts.number("table")
         (seed,) = parts.integers("seed", 1)
-        self._rows = OwnOrHashedRows(parts.octets("owns"), FieldRows.read(parts, seed))
+        rows = FieldRows.read(parts, seed)
+        super().__init__(parts, OwnOrHashedRows(parts.octets("owns"), rows))
         self._concat = parts.word("combine", "sum", "concat") == "concat"
-        self.n_features, self.dim = self._rows.hashed.n_features, self._table.shape[1]
-        require(len(self._rows.owns) == -(-self.n_features // 8), "features and flags differ")
-        require(self._table.shape[0] == self._rows.n_rows, "the table has another number of rows")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of flags."""
-        return self._rows.flags.nbytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
