@@ -1,4 +1,4 @@
-"""Own rows for the features whose gradients are largest, followed while training."""
+"""Own rows for the features with the largest gradients, updated during training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Cafe(Method):
     starts its row from the hashed row that it had; one that leaves goes back to the hashed row,
     and its own is lost. The count is hot·D + m·D, whether or not all rows are in use. The knob is
     the number of rows ⌊B / D⌋, of which ``hot_share`` are for hot features and the others are
-    shared out among the fields by m_i ∝ n_i. Which feature owns which row costs bytes.
+    distributed among the fields as m_i ∝ n_i. Which feature owns which row costs bytes.
 
     Where we differ: the paper keeps s of the most important features only, in a sketch of few
     buckets (HotSketch), in which features may displace each other. We keep s of all features:
@@ -70,7 +70,7 @@ class Cafe(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """⌊budget / D⌋ rows; infeasible under one shared row a field."""
+        """⌊budget / D⌋ rows; infeasible below one shared row per field."""
         n_rows = min(budget // dim, fields.n_features)
         self.refuse_below(fields.n_fields * dim, budget, "one shared row a field")
         n_hot = min(round(self.hot_share * n_rows), n_rows - fields.n_fields)
@@ -162,7 +162,7 @@ class HotTable(Embedding):
         self.importance.mul_(self.decay)
 
     def export(self) -> CafeLayout:
-        """Rows of hot features by id, unused ones, shared ones; and who is hot."""
+        """Rows of hot features by id, unused ones, shared ones; and which features are hot."""
         n_hot = len(self.owner)
         owner = self.owner.cpu().numpy()
         order = np.argsort(np.where(owner < 0, len(self.row), owner), kind="stable")

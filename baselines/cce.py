@@ -1,4 +1,4 @@
-"""Hashed codebooks whose hash is replaced by a clustering of what was learnt."""
+"""Hashed codebooks; k-means on the learnt vectors replaces the hash."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class ClusteredCompositional(Method):
         v_p(x) = M_p[a_p(x)] + M'_p[h_p(x)],   p = 1, …, c,   M_p, M'_p of k rows of width D / c
 
     At first a_p is random. After an epoch, the vectors v_p(x) of all features are clustered by
-    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. So
-    features that came to be alike share a row from now on, and helpers let them part again. It
-    stops after ``clusterings`` epochs, for the rest to train undisturbed. The count is 2 k D in
+    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. Features
+    that have become similar share a row from then on, and helpers let them differ again. It stops
+    after ``clusterings`` epochs, and the rest of the training is undisturbed. The count is 2 k D in
     all; the a_p of all features cost ⌈log₂ k⌉ bits each. The knob is k.
 
     Where we differ: every field has k_i ∝ n_i rows of both kinds and is clustered by itself, as
@@ -52,8 +52,8 @@ class ClusteredCompositional(Method):
     k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that runs
     empty keeps its centroid. Adam's moments of a row survive its new meaning. A clustering reads
     the vectors of one piece of one field at a time: n_i D / c numbers, once an epoch. It is the
-    expensive part, and a phase of its own: some 6 s for 100,000 features and 60 s for a million,
-    at a tenth of D = 16.
+    expensive part and timed as a phase of its own: about 6 s for 100,000 features and 60 s for a
+    million, at a tenth of D = 16.
     """
 
     name = "cce"
@@ -73,7 +73,7 @@ class ClusteredCompositional(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
-        """Codebooks within ``budget``; infeasible under one row of each kind a field."""
+        """Codebooks within ``budget``; infeasible below one row of each kind per field."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
         self.refuse_below(least, budget, "an assigned and a helper row a field")
@@ -212,7 +212,7 @@ def lloyd(
     vectors
         Shape (n, w).
     centroids
-        Shape (k, w). One whose cluster runs empty stays where it is.
+        Shape (k, w). A centroid with an empty cluster does not move.
     iterations
         At most; it stops when assignments do.
     """

@@ -1,4 +1,4 @@
-"""Two small tables whose rows add up, both pruned."""
+"""Sums of a row from each of two small tables, both pruned."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class CERP(Method):
     eta: Annotated[
         float,
         Between(1.0, 1000.0, log=True, tuned=False),
-        "η: how sharply tanh tells zero from the rest",
+        "η: how sharply tanh separates zero from other values",
     ] = 100.0
     max_steps: Annotated[int, Between(1, 10**9, tuned=False), "most steps of the search"] = 20_000
     at_limit: Annotated[
@@ -119,7 +119,7 @@ class CERP(Method):
         return replace(fitted, notes={**fitted.notes, **notes})
 
     def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
-        """Buckets for a budget: as few as ``density`` wants, but enough to tell features apart."""
+        """Buckets for a budget: as ``density`` asks, but enough that no two features share both."""
         n_features = fields.n_features
         wanted = round(budget / (2.0 * dim * self.density))
         least = math.isqrt(n_features - 1) + 1

@@ -102,10 +102,10 @@ class DARTS(Method):
         smallest = int(sizes.min(axis=1).sum())
         self.refuse_below(smallest, budget, "projections included")
         with task.phase("search"):
-            table = MixtureTable(fields, choices, task.dim, SizePull(sizes, budget))
+            table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
-            chosen = best_within(log_shares, sizes, budget)
+            chosen = knapsack(log_shares, sizes, budget)
             expected = float(table.pull.expected_size(table.logits.detach()))
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
@@ -152,7 +152,7 @@ def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArr
     return sizes
 
 
-def best_within(
+def knapsack(
     scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int
 ) -> NDArray[np.int64]:
     """The multiple-choice knapsack: one choice a field, of most total score within ``budget``.
@@ -169,7 +169,7 @@ def best_within(
     numpy.ndarray
         Shape (F,): the choice of each field.
 
-    >>> best_within(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
+    >>> knapsack(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
     [1, 0]
     """
     n_fields, n_choices = sizes.shape
@@ -197,8 +197,8 @@ def best_within(
         allowed -= excess
 
 
-class SizePull:
-    """λ log(E / B): pulls the expected size E of a choice by chance under the budget B.
+class BudgetPenalty:
+    """The penalty λ log(E / B), which pulls the expected size E of a random choice below B.
 
     Parameters
     ----------
@@ -242,7 +242,9 @@ class MixtureTable(Embedding):
         The penalty on α.
     """
 
-    def __init__(self, fields: Fields, choices: tuple[int, ...], dim: int, pull: SizePull) -> None:
+    def __init__(
+        self, fields: Fields, choices: tuple[int, ...], dim: int, pull: BudgetPenalty
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.choices = choices
@@ -269,7 +271,7 @@ class MixtureTable(Embedding):
         return ((self.logits + noise) / self.temperature).softmax(dim=1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch in hand."""
+        """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch."""
         view = view_of(self.table, ids)
         by_field = lookup(view.table, view.ids).transpose(0, 1)
         mixture = by_field.new_zeros(by_field.shape)

@@ -30,7 +30,7 @@ from pepbench.tables.layout import Floats, StoredFields, index, part, trained
 from .hashing import HashSeed, drawn_seed
 
 FEWEST_HASHES = 4
-"""Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""
+"""Two codes of 24 bits would distinguish all ids; a network needs a few more to learn from."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class DeepHash(Method):
         z_0 = (g_1(x), …, g_K(x)),   z_l = mish(BN(W_l z_{l−1})),   v(x) = W z_h + b
 
     What is counted is what serving needs. There, BN is a fixed scale and shift, so it is folded
-    into the layer before it: every layer is left with weights and a bias. (Training has one
-    number more for each hidden unit, whose scale the weights then absorb.) The count is
+    into the layer before it: every layer is left with weights and a bias. (Training has one more
+    number for each hidden unit, a scale that the weights then absorb.) The count is
     w(K + 1) + (h − 1) w(w + 1) + D(w + 1); the knob is w, the largest within B.
 
     Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand
@@ -75,7 +75,7 @@ class DeepHash(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A network of the largest width within ``budget``; infeasible under width 1."""
+        """A network of the largest width within ``budget``; infeasible below width 1."""
         smallest = network_size(FEWEST_HASHES, 1, self.n_layers, dim)
         hashes = f"{FEWEST_HASHES} hashes, {self.n_layers} hidden layers"
         self.refuse_below(smallest, budget, f"width 1, {hashes}")
@@ -84,7 +84,7 @@ class DeepHash(Method):
         while 4 * width < n_hashes and n_hashes > FEWEST_HASHES:
             n_hashes = max(n_hashes // 2, FEWEST_HASHES)
             width = largest_width(n_hashes, self.n_layers, dim, budget)
-        encoding = Encoding(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
+        encoding = HashCodes(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
         return HashNetwork(encoding, width, self.n_layers, dim, fields.n_features)
 
 
@@ -111,7 +111,7 @@ def largest_width(n_hashes: int, n_layers: int, dim: int, budget: int) -> int:
 
 
 @dataclass(frozen=True)
-class Encoding(StoredFields):
+class HashCodes(StoredFields):
     """The K fixed functions of an id."""
 
     n_hashes: int
@@ -152,7 +152,7 @@ class HashNetwork(ComposedVectors):
     multipliers: Tensor
 
     def __init__(
-        self, encoding: Encoding, width: int, n_layers: int, dim: int, n_features: int
+        self, encoding: HashCodes, width: int, n_layers: int, dim: int, n_features: int
     ) -> None:
         super().__init__()
         self.dim, self.n_features = dim, n_features
@@ -225,4 +225,4 @@ class NetworkLayout(Layout):
     """Shapes (w, K), (w, w), …, (D, w)."""
     biases: tuple[Floats, ...] = field(metadata=trained("bias"))
     """Shapes (w,), …, (D,)."""
-    encoding: Encoding = field(metadata=part())
+    encoding: HashCodes = field(metadata=part())

@@ -42,10 +42,10 @@ class DoubleHash(Method):
 
     Two features are the same only if both hashes agree, in m_i² cases instead of m_i.
 
-    The knob is the number of rows in all, R = ⌊B / D⌋: k = ``frequent``·R, the others shared out
-    by m_i ∝ the features that are left in field i, at least one a field.
+    The knob is the number of rows in all, R = ⌊B / D⌋: k = ``frequent``·R, the others distributed
+    as m_i ∝ the features left in field i, at least one per field.
 
-    Where we differ: both hashes read one table a field instead of two, which for the same memory
+    Where we differ: both hashes read one table per field instead of two, which for the same memory
     has twice the rows; with ``combine="concat"`` they read its left and its right half. A field
     with rows enough for all of its features is not hashed. Summands start with half the variance
     of own rows.
@@ -67,7 +67,7 @@ class DoubleHash(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of ⌊budget / D⌋ rows; infeasible under one row a field."""
+        """A table of ⌊budget / D⌋ rows; infeasible below one row per field."""
         self.refuse_below(fields.n_fields * dim, budget, "one row a field")
         rows = own_or_hashed(fields, budget // dim, self.frequent, drawn_seed(self.hash_seed))
         return DoubleHashTable(rows, dim, self.combine)
@@ -140,7 +140,7 @@ class DoubleHashTable(ComposedVectors):
 
 @dataclass(frozen=True, eq=False)
 class DoubleHashLayout(Layout):
-    """Own rows by id, then the hashed rows by field; one bit a feature tells which."""
+    """Own rows by id, then the hashed rows by field, and one bit per feature for which it has."""
 
     form = "double-hashed"
 

@@ -31,21 +31,21 @@ class Frequency(Method):
 
     The industry's default: rare values become "other". Frequencies are those of the training
     split, ties go to the lowest id. The knob is k, the largest for which k rows and one for each
-    field with others fit into B; a field whose features all have a row needs no shared one.
+    field with others fit into B; a field in which all features have a row needs no shared one.
     """
 
     name = "frequency"
     family = "controls"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of ⌊budget / D⌋ rows, or N; infeasible under one row a field."""
+        """A table of ⌊budget / D⌋ rows, or N; infeasible below one row per field."""
         self.refuse_below(fields.n_fields * dim, budget, "one row a field")
         owns = most_frequent(fields, budget // dim)
         return SharedRows(OwnOrSharedRows(np.packbits(owns), np.asarray(fields.cardinalities)), dim)
 
 
 def most_frequent(fields: Fields, n_rows: int) -> NDArray[np.bool_]:
-    """Which features (N,) have a row of their own, if there are at most ``n_rows`` in all."""
+    """Which features (N,) have a row of their own, with at most ``n_rows`` rows in all."""
     order = np.argsort(-fields.frequencies, kind="stable")
     # A field is closed, and its shared row saved, with the last of its features.
     lasts = np.zeros(fields.n_fields, dtype=np.int64)
@@ -96,7 +96,7 @@ class SharedRows(Embedding):
 
 @dataclass(frozen=True, eq=False)
 class FrequencyLayout(Layout):
-    """Own rows by id, shared rows by field; one bit a feature tells which."""
+    """Own rows by id, shared rows by field, and one bit per feature for which it has."""
 
     form = "shared-rows"
 

@@ -16,7 +16,7 @@ class Full(Method):
     fixed_size = True
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of N rows of width D; infeasible under N·D."""
+        """A table of N rows of width D; infeasible below N·D."""
         size = fields.n_features * dim
         self.refuse_below(size, budget)
         return PlainTable(fields.n_features, dim)

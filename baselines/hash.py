@@ -30,17 +30,18 @@ from .hashing import HashSeed, hashed_rows
 
 @dataclass(frozen=True)
 class Hash(Method):
-    """Features that a hash function sends to the same row share it.
+    """Features that hash to the same row share it: the hashing trick.
 
     Weinberger, Dasgupta, Langford, Smola, Attenberg, "Feature Hashing for Large Scale Multitask
     Learning", ICML 2009, arXiv 0902.2206. Field i has a table E_i of m_i < n_i rows, and::
 
         v(x) = E_i[h(x)],   h: ids → {0, …, m_i − 1}
 
-    The knob is the number of rows Σ m_i = ⌊B / D⌋, shared out by m_i ∝ n_i, at least one a field.
+    The knob is the number of rows Σ m_i = ⌊B / D⌋, distributed as m_i ∝ n_i, at least one per
+    field.
 
-    Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and has no meaning
-    for learnt rows that are looked up one by one. A field with as many rows as features is not
+    Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and is meaningless for
+    learnt rows that are looked up one by one. A field with as many rows as features is not
     hashed, so that a budget of 100 % is the full table.
     """
 
@@ -57,7 +58,7 @@ class Hash(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Tables of ⌊budget / D⌋ rows in all; infeasible under one row a field."""
+        """Tables of ⌊budget / D⌋ rows in all; infeasible below one row per field."""
         self.refuse_below(fields.n_fields * dim, budget, "one row a field")
         return HashedTable(hashed_rows(fields, budget // dim, self.hash_seed, self.function), dim)
 

@@ -30,7 +30,7 @@ from .hashing import HashSeed, drawn_seed
 
 @dataclass(frozen=True)
 class HashEmbedding(Method):
-    """k hashed rows of a pool, weighted by importances that are hashed more generously.
+    """k hashed rows of a pool, weighted by importances from a larger hash table.
 
     Svenstrup, Hansen, Winther, "Hash Embeddings for Efficient Word Representations", NeurIPS
     2017, arXiv 1709.03933. All fields share a pool E of m rows and a table P of K importance
@@ -64,7 +64,7 @@ class HashEmbedding(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A pool and importances; infeasible under one row of each, D + k."""
+        """A pool and importances; infeasible below one row of each, D + k."""
         n_pool, n_weights = self.sizes(fields.n_features, dim, budget)
         seed = drawn_seed(self.hash_seed)
         hashes = PoolHashes(fields.n_features, seed, n_pool, n_weights, self.n_hashes)

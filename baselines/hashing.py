@@ -26,7 +26,7 @@ HashSeed = Annotated[
 def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int64]:
     """Rows m_i ∝ ``sizes`` that sum to ``total``, each between 1 and its size.
 
-    Where the size is 0 there are none. ``total`` is at least the number of positive sizes; what
+    A size of 0 gets none. ``total`` is at least the number of positive sizes; what
     exceeds the sum of the sizes is left over.
 
     >>> proportional_rows(np.array([100, 10, 1]), 12).tolist()
@@ -44,7 +44,7 @@ def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int6
         middle = (low + high) / 2
         low, high = (middle, high) if rows_at(middle).sum() <= total else (low, middle)
     rows = rows_at(high) if rows_at(high).sum() <= total else rows_at(low)
-    # At most one row a field is missing: to those whose next row is nearest.
+    # At most one row per field is missing: the fields of the largest remainders get one.
     while (missing := total - int(rows.sum())) > 0:
         remainders = np.where(rows < sizes, sizes * high - rows, -np.inf)
         rows[np.argsort(-remainders, kind="stable")[:missing]] += 1
@@ -55,9 +55,9 @@ def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int6
 def drawn_seed(hash_seed: int) -> int:
     """The seed of a method's hash functions: ``hash_seed``, or a random one where it is negative.
 
-    It comes from torch's global generator, which a trial seeds, as initial values do. Which
-    features share a row matters as much as those: with one function for all seeds, the spread
-    between seeds would leave it out.
+    A random seed comes from torch's global generator, which the trial seeds. Which features share a
+    row matters as much as initial values do: with one hash function for all seeds, the spread
+    between seeds would not include it.
     """
     return hash_seed if hash_seed >= 0 else int(torch.randint(2**31, ()))
 

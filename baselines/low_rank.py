@@ -34,7 +34,7 @@ class LowRank(Method):
     family = "controls"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Factors of the largest rank within ``budget``; infeasible under N + D."""
+        """Factors of the largest rank within ``budget``; infeasible below N + D."""
         n_features = fields.n_features
         rank = min(dim, budget // (n_features + dim))
         self.refuse_below(n_features + dim, budget, "rank 1")

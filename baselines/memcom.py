@@ -36,9 +36,9 @@ class MEmCom(Method):
 
         v(x) = E_i[x mod m_i] · w_x  (+ b_x)
 
-    so that features of one row lie on one line, told apart by their weights. The count is
-    Σ m_i D + N, or + 2N. The knob is Σ m_i = ⌊(B − N) / D⌋, shared out by m_i ∝ n_i, at least one
-    a field. Weights cost a D-th of the full table, so that small budgets are infeasible.
+    so that features that share a row lie on one line and differ by their weights. The count is
+    Σ m_i D + N, or + 2N. The knob is Σ m_i = ⌊(B − N) / D⌋, distributed as m_i ∝ n_i, at least one
+    per field. Weights cost 1/D of the full table, so that small budgets are infeasible.
 
     Where we differ: w starts at 1 and b at 0, so that vectors start as those of the
     uncompressed table.
@@ -58,7 +58,7 @@ class MEmCom(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Weights for N features and as many rows as ``budget`` admits; one a field at least."""
+        """Weights for N features and as many rows as ``budget`` admits; at least one per field."""
         n_weights = fields.n_features * (2 if self.bias else 1)
         numbers = "two numbers" if self.bias else "one number"
         self.refuse_below(

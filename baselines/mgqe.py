@@ -31,7 +31,7 @@ from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, StoredFields, constant, index, part, trained
 
 _CHUNK = 4096
-"""Features whose distances to all centroids are held at once."""
+"""Features for which distances to all centroids are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class MultiGranularQuantised(Method):
     for each feature, which are bytes, not parameters. So the front over parameters flatters this
     method; the one over bytes is fair. Training needs the full table of e as well, N D numbers
     that are **not counted**; it is dropped afterwards. The knob is K, ``n_centroids`` at most, so
-    that large budgets are not used up; a field of n_i ≤ K features has n_i centroids, for all its
+    large budgets are not used up; a field of n_i ≤ K features has n_i centroids, for all its
     features. Infeasible under two centroids a field.
 
     Where we differ: DPQ lets the centroids follow either the penalty or moving averages; here
@@ -95,7 +95,7 @@ class MultiGranularQuantised(Method):
         served = CodedTable(table.books, table.centroids.detach(), table.all_codes())
         return replace(fitted, model=Model(served, fitted.model.backbone))
 
-    def training_table(self, fields: Fields, dim: int, budget: int) -> QuantisedTable:
+    def training_table(self, fields: Fields, dim: int, budget: int) -> StraightThroughTable:
         """The full table and the most centroids within ``budget``."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
@@ -107,8 +107,8 @@ class MultiGranularQuantised(Method):
         tail = np.minimum(np.maximum(n_centroids // self.tail_divisor, 2), counts)
         tail = np.where(cardinalities <= n_centroids, counts, tail)
         groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
-        books = Codebooks(cardinalities, counts, tail, self.heads(fields), groups)
-        return QuantisedTable(books, dim, self.commitment)
+        books = GranularCodebooks(cardinalities, counts, tail, self.heads(fields), groups)
+        return StraightThroughTable(books, dim, self.commitment)
 
     def heads(self, fields: Fields) -> NDArray[np.bool_]:
         """Which features (N,) are among the most frequent of their field; ties go to low ids."""
@@ -121,7 +121,7 @@ class MultiGranularQuantised(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Codebooks(StoredFields):
+class GranularCodebooks(StoredFields):
     """How many centroids each field and feature has to choose from."""
 
     cardinalities: NDArray[np.integer] = field(metadata=index("sizes"))
@@ -170,7 +170,7 @@ class CodedTable(Embedding):
 
     codes: Tensor
 
-    def __init__(self, books: Codebooks, centroids: Tensor, codes: Tensor) -> None:
+    def __init__(self, books: GranularCodebooks, centroids: Tensor, codes: Tensor) -> None:
         super().__init__()
         self.dim = centroids.shape[1] * centroids.shape[2]
         self.books = books
@@ -186,7 +186,7 @@ class CodedTable(Embedding):
         return CodedLayout(to_numpy(self.centroids.flatten(1)), to_numpy(self.codes), self.books)
 
 
-class QuantisedTable(Embedding):
+class StraightThroughTable(Embedding):
     """What is trained: the full table, seen through the nearest centroids.
 
     Its count and its export are those of what will be served.
@@ -206,7 +206,7 @@ class QuantisedTable(Embedding):
     first_centroid: Tensor
     """Shape (N,): the first centroid of each feature's field."""
 
-    def __init__(self, books: Codebooks, dim: int, commitment: float) -> None:
+    def __init__(self, books: GranularCodebooks, dim: int, commitment: float) -> None:
         super().__init__()
         self.dim = dim
         self.books = books
@@ -313,7 +313,7 @@ class CodedLayout(Layout):
     """Shape (Σ K_i, D): S groups of D / S columns."""
     codes: NDArray[np.integer]
     """Shape (N, S): rows of ``centroids``."""
-    books: Codebooks = field(metadata=part())
+    books: GranularCodebooks = field(metadata=part())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Codes in as few bits as their features need, flags of the heads, and sizes."""

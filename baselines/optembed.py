@@ -173,11 +173,11 @@ class OptEmbed(Method):
         Parameters
         ----------
         score
-            Of an individual; it is called once for each.
+            The validation AUC of an individual; called once for each.
         counts
             Shape (F,): features kept in each field, together at most ``budget``.
         dim, budget, rng
-            D, B, and the source of chance.
+            D, B, and the random generator.
         """
         scores: dict[tuple[int, ...], float] = {}
         offspring = [
@@ -204,7 +204,7 @@ class OptEmbed(Method):
 
 
 def random_widths(n_fields: int, dim: int, rng: np.random.Generator) -> Widths:
-    """An individual by chance, each width uniform on 1 … D."""
+    """A random individual, each width uniform on 1 … D."""
     return rng.integers(1, dim + 1, n_fields)
 
 
@@ -215,7 +215,7 @@ def mutated(parent: Widths, dim: int, probability: float, rng: np.random.Generat
 
 
 def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
-    """The mother's widths up to a field by chance, the father's from there."""
+    """The mother's widths up to a random field, the father's from there on."""
     cut = int(rng.integers(1, max(len(mother), 2)))
     return np.concatenate([mother[:cut], father[cut:]])
 
@@ -223,9 +223,9 @@ def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
 def repaired(
     widths: Widths, counts: NDArray[np.int64], budget: int, rng: np.random.Generator
 ) -> Widths:
-    """Narrow fields by chance, a column at a time, until Σ_f counts_f d_f ≤ budget.
+    """Narrow random fields, one column at a time, until Σ_f counts_f d_f ≤ budget.
 
-    Fields without features get width 1, so that individuals of one effect are equal.
+    Fields without features get width 1, so that individuals with the same effect are equal.
 
     >>> repaired(np.array([3, 2]), np.array([5, 0]), 11, np.random.default_rng(0)).tolist()
     [2, 1]

@@ -29,7 +29,7 @@ from pepbench.tables.layout import Floats, part, trained
 
 @dataclass(frozen=True)
 class QR(Method):
-    """Quotient and remainder tables, whose rows are multiplied, added or concatenated.
+    """Quotient and remainder tables: their rows are multiplied, added or concatenated.
 
     Shi, Mudigere, Naumov, Yang, "Compositional Embeddings Using Complementary Partitions for
     Memory-Efficient Recommendation Systems", KDD 2020, arXiv 1909.02107. The code x of a feature
@@ -73,7 +73,7 @@ class QR(Method):
     ] = "ones"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Tables as large as ``budget`` admits; infeasible under those of about √n_i rows."""
+        """Tables as large as ``budget`` admits; infeasible below those of about √n_i rows."""
         count = min(self.partitions, dim) if self.combine == "concat" else self.partitions
         widths = [dim] * count
         if self.combine == "concat":
@@ -99,7 +99,7 @@ class QR(Method):
 
 
 def mixed_radix(n: int, remainders: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Radices (len(remainders), count) whose product is at least n, the first as given.
+    """Radices (len(remainders), count) with a product of at least n, the first as given.
 
     The others are as equal as whole numbers allow.
 
@@ -151,7 +151,7 @@ class FieldChoices:
 
 
 def solve(choices: list[FieldChoices], budget: int) -> list[int]:
-    """M for each field: one share s of its features, the largest whose size is within budget.
+    """Choose m for each field: one share s of its features, the largest within the budget.
 
     What is left over goes to the largest fields.
     """

@@ -1,4 +1,4 @@
-"""Vectors read from one circular array, chunk by chunk."""
+"""Vectors read chunk by chunk from one circular array."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .hashing import HashSeed, drawn_seed
 
 @dataclass(frozen=True)
 class ROBE(Method):
-    """All features of all fields read their chunks from one array, at hashed places.
+    """All features of all fields read their chunks from one array, at hashed addresses.
 
     Desai, Chou, Shrivastava, "Random Offset Block Embedding (ROBE) for Compressed Embedding
     Tables in Deep Learning Recommendation Systems", MLSys 2022, arXiv 2108.02191. The array A has
@@ -34,12 +34,12 @@ class ROBE(Method):
 
         v(x)_i = g(x, c) · A[(h(x, c) + i mod Z) mod M]
 
-    with h hashed to {0, …, M − 1} and g to {−1, 1}; a chunk that reaches the end goes on at the
-    beginning. The count is exactly M. The knob is M = B.
+    with h hashed to {0, …, M − 1} and g to {−1, 1}; a chunk that reaches the end wraps around.
+    The count is exactly M. The knob is M = B.
 
     Where we differ: one sign for a chunk. If Z does not divide D, the last chunk is shorter; Z
-    beyond D is D. Under D floats no vector could have D different numbers, so that D is the
-    smallest size.
+    beyond D is D. Below D floats no vector could have D different numbers, so D is the smallest
+    size.
     """
 
     name = "robe"
@@ -53,7 +53,7 @@ class ROBE(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """An array of ``budget`` floats; infeasible under D."""
+        """An array of ``budget`` floats; infeasible below D."""
         self.refuse_below(dim, budget)
         seed = drawn_seed(self.hash_seed)
         addresses = ChunkAddresses(budget, min(self.chunk, dim), dim, seed)

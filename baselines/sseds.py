@@ -132,7 +132,7 @@ def widths_of_most_salient(
 
 
 class ScaledColumns(Embedding):
-    """A trained table V whose columns are multiplied by α, one number per field and dimension.
+    """A trained table V with its columns scaled by α, one number per field and dimension.
 
     Parameters
     ----------
@@ -155,5 +155,5 @@ class ScaledColumns(Embedding):
         return lookup(self.values, ids) * self.alpha
 
     def export(self) -> Dense:
-        """Not needed by the search: α lasts for one pass, at 1."""
+        """The table V: α exists for one pass only, with all entries 1."""
         return Dense(to_numpy(self.values))

@@ -48,7 +48,7 @@ class TensorTrain(Method):
     year = 2021
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Cores of the largest rank within ``budget``; infeasible under rank 1."""
+        """Cores of the largest rank within ``budget``; infeasible below rank 1."""
         rows, columns = row_factors(fields.n_features), column_factors(dim)
         smallest = train_size(rows, columns, (1, 1))
         self.refuse_below(smallest, budget, "rank 1")

@@ -1,4 +1,4 @@
-"""All features equally narrow."""
+"""One narrow width for all features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Uniform(Method):
     family = "controls"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of N rows of width ⌊budget / N⌋; infeasible under N."""
+        """A table of N rows of width ⌊budget / N⌋; infeasible below N."""
         width = min(dim, budget // fields.n_features)
         self.refuse_below(fields.n_features, budget, "one a feature")
         return PlainTable(fields.n_features, width)

@@ -1,4 +1,4 @@
-"""What ``pepbench export`` does: choose a run, train it again, write what was trained."""
+"""``pepbench export``: choose a final run, train it again, and write its table."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def export_run(
 
 
 def described(record: Record, again: Record, same: bool) -> dict[str, Any]:
-    """Where a table comes from and what it holds, for ``meta.json``."""
+    """Origin, counts and scores of a table, for ``meta.json``."""
     spec = record.spec
     return {
         "method": spec.method.model_dump(mode="json"),
@@ -151,7 +151,7 @@ def _announced(record: Record, n_candidates: int) -> str:
 
 
 def _difference(record: Record, again: Record) -> str:
-    """Why predictions came out differently, as far as can be told."""
+    """The message for predictions that differ: which versions changed, and both scores."""
     before, now = record.environment, again.environment
     changed = [
         f"{name} {getattr(before, name)} then, {getattr(now, name)} now"

@@ -34,7 +34,7 @@ def write_export(
     about: Mapping[str, Any],
     further: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Write a table; the folder is there whole or not at all.
+    """Write a table atomically: the folder appears complete, or not at all.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def write_export(
     dim
         D.
     about
-        What else ``meta.json`` is to say: method, counts, where the table comes from.
+        Further entries of ``meta.json``: method, counts, origin of the table.
     further
-        Checks what was written, or adds files to it; raises to leave nothing behind.
+        Called with the unfinished folder, to check it or add files; if it raises, nothing is left.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def write_export(
 
 
 def refuse_occupied(folder: Path) -> None:
-    """Refuse a place where something is: an export replaces nothing.
+    """Refuse a folder with content: an export replaces nothing.
 
     Raises
     ------

@@ -17,7 +17,7 @@ _WORD = 1 << 64
 _GOLDEN = 0x9E3779B97F4A7C15
 _HASH_BITS = 31
 MOST_ROWS = 2**_HASH_BITS
-"""Rows that hashes tell apart."""
+"""Rows that a hash can address."""
 CODE_BITS = 24
 """Of a hash code that is the input of a network: as many as a 32-bit float holds."""
 

@@ -1,6 +1,6 @@
-"""Trained numbers as they are stored: as floats, as halves, or as whole numbers with scales.
+"""Trained numbers as they are stored: as floats, as halves, or as integers with scales. A lookup
 
-A lookup restores only the rows that it needs; the arrays beneath may be memory-mapped.
+restores only the rows that it needs; the stored arrays may be memory-mapped.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ GROUP = 64
 
 
 class Numbers(ABC):
-    """An array of which parts are asked for; its rows run along the last axis.
+    """A stored array that is read in parts; its rows run along the last axis.
 
     Parameters
     ----------
     stored
-        What is kept of it, by the names that the scheme gives.
+        Its stored arrays, by their names in the scheme.
     shape
-        Of the array.
+        Shape of the array that they stand for.
 
     Raises
     ------
     ServeError
-        If what is kept does not make an array of this shape.
+        If the stored arrays do not fit this shape.
     """
 
     scheme: ClassVar[str]
     dtypes: ClassVar[Mapping[str, tuple[type[np.generic], ...]]]
-    """Names and types of what is kept."""
+    """Names and types of the stored arrays."""
 
     def __init__(self, stored: Stored, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -56,7 +56,7 @@ class Numbers(ABC):
 
     @property
     def size(self) -> int:
-        """How many numbers."""
+        """Numbers in the array."""
         return math.prod(self.shape)
 
     @property
@@ -95,7 +95,7 @@ class Numbers(ABC):
         return self.rows(np.arange(math.prod(self.shape[:-1]))).reshape(self.shape)
 
     def _lengths(self) -> Mapping[str, int]:
-        """How many entries each of the kept arrays has."""
+        """How many entries each of the stored arrays has."""
         return dict.fromkeys(self.dtypes, self.size)
 
     @property

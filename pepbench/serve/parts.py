@@ -36,7 +36,7 @@ def trained(name: str = "") -> Mapping[str, Any]:
     """Mark an array of trained numbers, or a tuple of such arrays.
 
     Array k of a tuple is stored as ``name_k``; None in a tuple is not stored. As for all marks, the
-    name is that of the field unless it is given.
+    name is the field's by default.
     """
     return {_MARK: ("trained", name)}
 
@@ -151,7 +151,7 @@ class Parts:
     """Single numbers and words."""
 
     def array(self, name: str, kind: type[np.generic] = np.unsignedinteger) -> NDArray[np.integer]:
-        """An index array, which must be there and of whole numbers ≥ 0."""
+        """An index array, which must exist with integers ≥ 0."""
         array = self.structure.get(name)
         if array is None or not np.issubdtype(array.dtype, kind):
             raise ServeError(f"array {name!r} is missing or of another type; export it again")
@@ -162,7 +162,7 @@ class Parts:
         return self.array(name, np.uint8)  # type: ignore[return-value]
 
     def number(self, name: str, n_dimensions: int = 2) -> Numbers:
-        """Trained numbers, which must be there and of so many dimensions."""
+        """Trained numbers, which must exist with so many dimensions."""
         numbers = self.numbers.get(name)
         if numbers is None or len(numbers.shape) != n_dimensions:
             raise ServeError(f"array {name!r} is missing or of another shape; export it again")
@@ -176,7 +176,7 @@ class Parts:
         return found
 
     def integers(self, name: str, count: int) -> list[int]:
-        """An index array of so many numbers, which are not told apart by name."""
+        """An index array of ``count`` numbers, as integers."""
         array = self.array(name)
         require(array.shape == (count,), f"{name} has another length")
         return [int(number) for number in array]
@@ -196,7 +196,7 @@ class Parts:
         return str(value)
 
     def below(self, prefix: str) -> Parts:
-        """The parts whose names begin with ``prefix``, without it; all constants."""
+        """The parts with names that begin with ``prefix``, which is cut off; and all constants."""
 
         def cut(named: Mapping[str, object]) -> dict[str, object]:
             start = len(prefix)

@@ -92,10 +92,6 @@ class ServedTable:
             raise ServeError(f"an id is outside 0 to {self._ends[-1] - 1}")
         return self._vectors(np.asarray(ids, dtype=np.int64))
 
-    def resident_bytes(self) -> int:
-        """Memory once every row has been looked up: stored arrays, and what was built of them."""
-        return self.stored_bytes + self.form.index_bytes
-
     def _vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         try:
             return cast(NDArray[np.float32], self.form.lookup(ids))

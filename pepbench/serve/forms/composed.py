@@ -19,7 +19,7 @@ class ComposedRowsForm(Form):
     """``table_j`` (R_j, d_j), ``cardinalities`` (F,), ``radices`` (F, k).
 
     The code within the field, in mixed radix, gives one row of each table; field i has its rows
-    behind those of the fields before it. Constant ``combine`` tells what becomes of them: ``mult``,
+    behind those of the fields before it. Constant ``combine`` says how they are combined: ``mult``,
     ``add`` or ``concat``. A field whose first radix is n_i has whole vectors in table 0, or with
     ``concat`` a piece in each.
     """
@@ -91,11 +91,6 @@ class CodedForm(Form):
         bits *= self._groups
         self._first_bit = starts_of(bits)
         require(len(self._codes) == -(-int(bits.sum()) // 8), "codes are missing")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of heads."""
-        return self._heads.nbytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""

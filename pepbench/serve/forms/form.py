@@ -1,4 +1,4 @@
-"""The seam of storage forms: arrays in, vectors of features out."""
+"""The base class of storage forms: stored arrays in, vectors of features out."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Form(ABC):
 
     name: ClassVar[str]
     distinct: bool = True
-    """Whether it pays to make the vector of each feature of a batch only once."""
+    """Whether computing the vector of each distinct feature once pays off."""
     dim: int
     """D."""
     n_features: int | None = None
-    """N, where the parts tell it."""
+    """N, where the parts determine it."""
 
     @abstractmethod
     def __init__(self, parts: Parts) -> None: ...
@@ -40,11 +40,6 @@ class Form(ABC):
     @abstractmethod
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of what was built beside the stored arrays."""
-        return 0
 
     def lookup(self, ids: NDArray[np.integer]) -> Floats:
         """Vectors of global ids of any shape: (…) → (…, D)."""
@@ -67,8 +62,8 @@ def distinct_features(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     ([3, 7], [1, 0, 1])
     """
     places = np.arange(len(ids), dtype=np.int32 if len(ids) < 2**31 else np.int64)
-    # Each feature's last place stands for it: no sorting. The array is not cleared, so that only
-    # those of its pages are ever touched in which a feature of the batch is.
+    # The last position of a feature represents it, without sorting. The array is not cleared, so
+    # that only the pages that hold a feature of the batch are touched.
     last_place: NDArray[np.integer] = np.empty(int(ids.max()) + 1, dtype=places.dtype)
     last_place[ids] = places
     last = last_place.take(ids)

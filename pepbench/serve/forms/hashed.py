@@ -74,11 +74,6 @@ class _OwnRowsForm(Form):
         require(len(rows.owns) == -(-rows.n_features // 8), "features and flags differ")
         require(self._table.shape[0] == rows.n_rows, "the table has another number of rows")
 
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of flags."""
-        return self._rows.flags.nbytes
-
 
 class SharedRowsForm(_OwnRowsForm):
     """``table`` (R, D), ``owns`` (a bit a feature), ``cardinalities``.
@@ -126,7 +121,7 @@ class DoubleHashedForm(_OwnRowsForm):
 class HotRowsForm(Form):
     """``table`` (hot + Σ m_i, D), ``cardinalities``, ``rows``, ``constants`` (seed, hot rows).
 
-    Features that own a row are told by ``hot``, their rising ids, or ``hot_bitmap``, a bit a
+    Features that own a row are in ``hot``, their rising ids, or in ``hot_bitmap``, a bit per
     feature; their rows come first, by id. All others have a hashed row each behind those.
     """
 
@@ -149,11 +144,6 @@ class HotRowsForm(Form):
         n_rows = self._n_hot + self._rows.n_rows
         require(n_owned <= self._n_hot, "there are more hot features than rows for them")
         require(self._table.shape[0] == n_rows, "the table has another number of rows")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of flags."""
-        return self._hot.nbytes if isinstance(self._hot, Flags) else 0
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""

@@ -31,8 +31,8 @@ class MixedForm(Form):
 
     ``table_k`` (n_k, d_k) holds the rows of block k in the order of their features' ids,
     ``projection_k`` (d_k, D) brings them to width D; without one they are filled up with zeros.
-    ``block_sizes`` (K,) says that blocks follow each other, else ``block_of_feature`` (N,) which
-    one has a feature.
+    ``block_sizes`` (K,) says that blocks follow each other; otherwise ``block_of_feature`` (N,) has
+    the block of each feature.
     """
 
     name = "mixed"
@@ -62,11 +62,6 @@ class MixedForm(Form):
             counts = np.bincount(self._block, minlength=n_blocks)
             require(np.array_equal(counts, sizes), "blocks have other sizes")
             self._row = ranks_in_blocks(self._block)
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of each feature's row within its block."""
-        return 0 if self._row is None else self._row.nbytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
@@ -117,11 +112,6 @@ class SummedForm(Form):
         self._run = -(-self.n_features // self._buckets)
         require(self._p.n_features == self._buckets, "P has another number of rows")
         require(self._q.n_features == -(-self.n_features // self._run), "Q has too few rows")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of what bitmaps were turned into."""
-        return self._p.index_bytes + self._q.index_bytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
