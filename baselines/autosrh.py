@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,11 +15,9 @@ from pepbench.method import (
     Between,
     Embedding,
     Fitted,
-    MaskedTable,
     Method,
     Model,
     OneOf,
-    Part,
     RowTable,
     Task,
     largest_entries,
@@ -29,6 +27,9 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
+
+from .mixed import equal_count_blocks, equal_frequency_blocks
+from .search import LastStart, SearchSplit, bilevel_steps, train_under_mask
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,8 @@ class AutoSrh(Method):
     max_steps: Annotated[
         int, Between(1, 10**9, tuned=False), "most steps of the weights during the search"
     ] = 20_000
-    search_split: Annotated[
-        str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
-    ] = "validation"
-    start: Annotated[
-        str,
-        OneOf("initial", "trained", tuned=False),
-        "values (and backbone) from which the last training starts",
-    ] = "initial"
+    search_split: SearchSplit = "validation"
+    start: LastStart = "initial"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Both levels of the search, and the last training."""
@@ -94,7 +89,7 @@ class AutoSrh(Method):
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search, keep the largest, train."""
         frequencies = task.fields.frequencies
-        cut = equal_frequency if self.blocks == "frequency" else equal_count
+        cut = equal_frequency_blocks if self.blocks == "frequency" else equal_count_blocks
         initial = xavier_uniform(task.fields.n_features, task.dim)
         selected = SelectedTable(initial, cut(frequencies, self.n_blocks))
         model = task.model(selected)
@@ -102,32 +97,17 @@ class AutoSrh(Method):
             steps = self.search(task, model, selected)
             table = selected.selected_table()
             mask = largest_entries(table.abs(), budget)
-        if self.start == "initial":
-            fitted = task.train(task.model(MaskedTable(initial, mask.to(initial.device))))
-        else:
-            fitted = task.train(Model(MaskedTable(table, mask), model.backbone))
+        fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
         notes: dict[str, int | str] = {"search_steps": 2 * steps, "search_split": self.search_split}
         return replace(fitted, notes={**fitted.notes, **notes})
 
     def search(self, task: Task, model: Model, selected: SelectedTable) -> int:
         """Train weights and α in turn; returns the steps of each."""
         alpha = selected.alpha
-        weights = [parameter for parameter in model.parameters() if parameter is not alpha]
-        alpha.requires_grad_(False)
-        lower = task.optimizer(model)
-        upper = BlockwiseDescent(alpha, self.alpha_rate)
-        lower_part: Part = "train" if self.search_split == "validation" else "kept"
-        upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
-        weight_steps = task.steps(model, lower, lower_part)
-        alpha_steps = task.steps(model, upper, upper_part)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
-        for step in range(1, steps + 1):
-            next(weight_steps)
-            _train_only([alpha], weights)
-            next(alpha_steps)
-            _train_only(weights, [alpha])
+        descent = partial(BlockwiseDescent, alpha, self.alpha_rate)
+        for step in bilevel_steps(task, model, alpha, descent, self.search_split, steps):
             task.kept(step, selected.entries_left)
-        task.flush(lower)
         return steps
 
 
@@ -188,38 +168,3 @@ class BlockwiseDescent(torch.optim.Optimizer):
                 mean = alpha.grad.abs().mean(dim=1, keepdim=True)
                 direction = torch.where(mean > 0, alpha.grad / mean, 0.0)
                 alpha.sub_(group["lr"] * direction).clamp_(0.0, 1.0)
-
-
-def equal_frequency(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Block (N,) of each feature: cuts of equal total frequency, the most frequent first.
-
-    >>> equal_frequency(np.array([1, 4, 1, 2]), 2).tolist()
-    [1, 0, 1, 1]
-    """
-    order = np.argsort(-frequencies, kind="stable")
-    before = np.cumsum(frequencies[order]) - frequencies[order]
-    return _numbered(order, before * count // max(int(frequencies.sum()), 1), count)
-
-
-def equal_count(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Block (N,) of each feature: cuts of equally many features, the most frequent first.
-
-    >>> equal_count(np.array([1, 4, 1, 2]), 2).tolist()
-    [1, 0, 1, 0]
-    """
-    order = np.argsort(-frequencies, kind="stable")
-    return _numbered(order, np.arange(len(order)) * count // len(order), count)
-
-
-def _numbered(order: NDArray[np.intp], cuts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    blocks = np.empty(len(order), dtype=np.int64)
-    # Features never seen come after the last cut; blocks are numbered without gaps.
-    blocks[order] = np.unique(np.minimum(cuts, count - 1), return_inverse=True)[1]
-    return blocks
-
-
-def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]) -> None:
-    for parameter in these:
-        parameter.requires_grad_(True)
-    for parameter in not_those:
-        parameter.requires_grad_(False)

@@ -1,9 +1,9 @@
-"""Own rows for the features whose gradients are largest, followed while training."""
+"""Own rows for the features with the largest gradients, updated during training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +15,6 @@ from pepbench.method import (
     Between,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     View,
@@ -23,10 +22,10 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.serve.hashing import rows_of
-from pepbench.tables.layout import Floats
+from pepbench.serve.addresses import FieldRows
+from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import drawn_seed, proportional_rows
+from .hashing import HashSeed, hashed_rows
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Cafe(Method):
     starts its row from the hashed row that it had; one that leaves goes back to the hashed row,
     and its own is lost. The count is hot·D + m·D, whether or not all rows are in use. The knob is
     the number of rows ⌊B / D⌋, of which ``hot_share`` are for hot features and the others are
-    shared out among the fields by m_i ∝ n_i. Which feature owns which row costs bytes.
+    distributed among the fields as m_i ∝ n_i. Which feature owns which row costs bytes.
 
     Where we differ: the paper keeps s of the most important features only, in a sketch of few
     buckets (HotSketch), in which features may displace each other. We keep s of all features:
@@ -68,40 +67,15 @@ class Cafe(Method):
     migrate_every: Annotated[
         int, Between(1, 10**6, tuned=False), "steps from one migration to the next"
     ] = 20
-    hash_seed: Annotated[
-        int,
-        Between(-1, 2**31 - 1, tuned=False),
-        "which hash function of the family; -1: drawn by each seed",
-    ] = -1
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """⌊budget / D⌋ rows; infeasible under one shared row a field."""
+        """⌊budget / D⌋ rows; infeasible below one shared row per field."""
         n_rows = min(budget // dim, fields.n_features)
-        if n_rows < fields.n_fields:
-            raise Infeasible(
-                f"cafe: smallest possible is {fields.n_fields * dim} parameters "
-                f"(one shared row a field), {budget} allowed"
-            )
+        self.refuse_below(fields.n_fields * dim, budget, "one shared row a field")
         n_hot = min(round(self.hot_share * n_rows), n_rows - fields.n_fields)
-        cardinalities = np.asarray(fields.cardinalities)
-        shared = proportional_rows(cardinalities, n_rows - n_hot)
-        hashes = SharedRows(cardinalities, shared, drawn_seed(self.hash_seed))
-        return HotTable(hashes, n_hot, dim, self.decay, self.migrate_every)
-
-
-@dataclass(frozen=True, eq=False)
-class SharedRows:
-    """All that must be known to find the row of a feature that is not hot."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    rows: NDArray[np.integer]
-    """Shape (F,): m_i."""
-    seed: int
-
-    def of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Rows of global ids of any shape, from 0."""
-        return rows_of(ids, self.cardinalities, self.rows, self.seed)
+        shared = hashed_rows(fields, n_rows - n_hot, self.hash_seed)
+        return HotTable(shared, n_hot, dim, self.decay, self.migrate_every)
 
 
 class HotTable(Embedding):
@@ -109,8 +83,8 @@ class HotTable(Embedding):
 
     Parameters
     ----------
-    hashes
-        Which shared row.
+    shared
+        The row of each feature while it is not hot.
     n_hot
         Features that own a row, at most; none do at first.
     dim
@@ -129,21 +103,20 @@ class HotTable(Embedding):
     """Shape (N,): s."""
 
     def __init__(
-        self, hashes: SharedRows, n_hot: int, dim: int, decay: float, migrate_every: int
+        self, shared: FieldRows, n_hot: int, dim: int, decay: float, migrate_every: int
     ) -> None:
         super().__init__()
         self.dim = dim
-        self.hashes = hashes
+        self.shared = shared
         self.decay, self.migrate_every = decay, migrate_every
-        n_features = int(hashes.cardinalities.sum())
-        shared_row = n_hot + torch.from_numpy(hashes.of(np.arange(n_features)))
+        n_features = shared.n_features
+        shared_row = n_hot + torch.from_numpy(shared.rows_of(np.arange(n_features)))
         self.register_buffer("shared_row", shared_row, persistent=False)
         self.register_buffer("row", shared_row.clone())
         self.register_buffer("owner", torch.full((n_hot,), -1))
         self.register_buffer("importance", torch.zeros(n_features))
-        n_rows = n_hot + int(hashes.rows.sum())
         # Not a row table: migrations write rows, which a lazy optimizer would not know of.
-        self.table = nn.Parameter(xavier_uniform(n_rows, dim, fan=n_features))
+        self.table = nn.Parameter(xavier_uniform(n_hot + shared.n_rows, dim, fan=n_features))
         self._steps = 0
 
     def as_table(self, ids: Tensor) -> View | None:
@@ -189,13 +162,13 @@ class HotTable(Embedding):
         self.importance.mul_(self.decay)
 
     def export(self) -> CafeLayout:
-        """Rows of hot features by id, unused ones, shared ones; and who is hot."""
+        """Rows of hot features by id, unused ones, shared ones; and which features are hot."""
         n_hot = len(self.owner)
         owner = self.owner.cpu().numpy()
         order = np.argsort(np.where(owner < 0, len(self.row), owner), kind="stable")
         table = to_numpy(self.table)
         table[:n_hot] = table[:n_hot][order]
-        return CafeLayout(table, np.sort(owner[owner >= 0]), n_hot, self.hashes)
+        return CafeLayout(table, np.sort(owner[owner >= 0]), n_hot, self.shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,27 +177,20 @@ class CafeLayout(Layout):
 
     form = "hot-rows"
 
-    table: Floats
+    table: Floats = field(metadata=trained())
     """Shape (hot + Σ m_i, D)."""
     hot: NDArray[np.integer]
     """Rising ids of the features that own a row, ``n_hot`` at most."""
     n_hot: int
-    hashes: SharedRows
-
-    def values(self) -> Mapping[str, Floats]:
-        """The rows."""
-        return {"table": self.table}
+    shared: FieldRows = field(metadata=part())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Hot features by the cheaper of a list and a bitmap; the constants of the hash."""
-        n_features = int(self.hashes.cardinalities.sum())
-        constants = {
-            "cardinalities": self.hashes.cardinalities.astype(np.uint32),
-            "rows": self.hashes.rows.astype(np.uint32),
-            "constants": np.array([self.hashes.seed, self.n_hot], dtype=np.uint32),
-        }
+        """Hot features by the cheaper of a list and a bitmap; the hash of the others."""
+        stored = dict(super().structure())
+        stored["constants"] = np.append(stored.pop("seed"), np.uint32(self.n_hot))
+        n_features = self.shared.n_features
         if 4 * len(self.hot) <= (n_features + 7) // 8:
-            return {"hot": self.hot.astype(np.uint32), **constants}
+            return {"hot": self.hot.astype(np.uint32), **stored}
         bitmap = np.zeros(n_features, dtype=np.bool_)
         bitmap[self.hot] = True
-        return {"hot_bitmap": np.packbits(bitmap), **constants}
+        return {"hot_bitmap": np.packbits(bitmap), **stored}

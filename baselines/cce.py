@@ -1,9 +1,9 @@
-"""Hashed codebooks whose hash is replaced by a clustering of what was learnt."""
+"""Hashed codebooks; k-means on the learnt vectors replaces the hash."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -17,7 +17,6 @@ from pepbench.method import (
     ComposedVectors,
     Fields,
     Fitted,
-    Infeasible,
     Layout,
     Method,
     Task,
@@ -25,11 +24,11 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.serve.hashing import hashed
+from pepbench.serve.addresses import Codebooks, fields_of, starts_of
 from pepbench.serve.packing import bits_needed, packed
-from pepbench.tables.layout import Constant, Floats, rows_within_blocks
+from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import drawn_seed, proportional_rows
+from .hashing import HashSeed, drawn_seed, proportional_rows
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class ClusteredCompositional(Method):
         v_p(x) = M_p[a_p(x)] + M'_p[h_p(x)],   p = 1, …, c,   M_p, M'_p of k rows of width D / c
 
     At first a_p is random. After an epoch, the vectors v_p(x) of all features are clustered by
-    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. So
-    features that came to be alike share a row from now on, and helpers let them part again. It
-    stops after ``clusterings`` epochs, for the rest to train undisturbed. The count is 2 k D in
+    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. Features
+    that have become similar share a row from then on, and helpers let them differ again. It stops
+    after ``clusterings`` epochs, and the rest of the training is undisturbed. The count is 2 k D in
     all; the a_p of all features cost ⌈log₂ k⌉ bits each. The knob is k.
 
     Where we differ: every field has k_i ∝ n_i rows of both kinds and is clustered by itself, as
@@ -53,8 +52,8 @@ class ClusteredCompositional(Method):
     k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that runs
     empty keeps its centroid. Adam's moments of a row survive its new meaning. A clustering reads
     the vectors of one piece of one field at a time: n_i D / c numbers, once an epoch. It is the
-    expensive part, and a phase of its own: some 6 s for 100,000 features and 60 s for a million,
-    at a tenth of D = 16.
+    expensive part and timed as a phase of its own: about 6 s for 100,000 features and 60 s for a
+    million, at a tenth of D = 16.
     """
 
     name = "cce"
@@ -71,21 +70,13 @@ class ClusteredCompositional(Method):
     iterations: Annotated[
         int, Between(1, 1000, tuned=False), "of Lloyd's algorithm, in each k-means"
     ] = 10
-    hash_seed: Annotated[
-        int,
-        Between(-1, 2**31 - 1, tuned=False),
-        "which hash functions of the family; -1: drawn by each seed",
-    ] = -1
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
-        """Codebooks within ``budget``; infeasible under one row of each kind a field."""
+        """Codebooks within ``budget``; infeasible below one row of each kind per field."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
-        if budget < least:
-            raise Infeasible(
-                f"cce: smallest possible is {least} parameters (an assigned and a helper row "
-                f"a field), {budget} allowed"
-            )
+        self.refuse_below(least, budget, "an assigned and a helper row a field")
         pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
         assigned, helpers = code_rows(cardinalities, budget // dim)
         codebooks = Codebooks(cardinalities, assigned, helpers, pieces, drawn_seed(self.hash_seed))
@@ -121,60 +112,14 @@ def code_rows(
     return np.where(wholes, cardinalities, pairs), np.where(wholes, 0, pairs)
 
 
-@dataclass(frozen=True, eq=False)
-class Codebooks:
-    """Sizes of all codebooks, and the seed of their hashes."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    assigned: NDArray[np.int64]
-    """Shape (F,): k_i."""
-    helpers: NDArray[np.int64]
-    """Shape (F,): k_i, or 0 for a field without."""
-    pieces: int
-    """c."""
-    seed: int
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of width D in all."""
-        return int((self.assigned + self.helpers).sum())
-
-    @property
-    def field_of_feature(self) -> NDArray[np.int64]:
-        """Shape (N,)."""
-        return np.repeat(np.arange(len(self.cardinalities)), self.cardinalities)
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """Shape (F,): a field's first assigned row; its helpers follow them."""
-        sizes = self.assigned + self.helpers
-        starts: NDArray[np.int64] = np.cumsum(sizes) - sizes
-        return starts
-
-    def hashed_rows(self, ids: NDArray[np.integer], round_: int) -> NDArray[np.int64]:
-        """Helper rows of global ids after so many clusterings: (M,) → (M, c)."""
-        field = self.field_of_feature[ids]
-        # Where there are none, row 0 stands in, and is multiplied by zero.
-        firsts = np.where(self.helpers > 0, self.starts + self.assigned, 0)
-        return firsts[field, None] + self._hashes(ids, self.helpers, 2 * round_)
-
-    def random_rows(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Assigned rows before any clustering: (M,) → (M, c)."""
-        field = self.field_of_feature[ids]
-        rows = self._hashes(ids, self.assigned, 1)
-        within = rows_within_blocks(self.field_of_feature)[ids]
-        whole = self.helpers[field] == 0
-        first: NDArray[np.int64] = self.starts[field]
-        return first[:, None] + np.where(whole[:, None], within[:, None], rows)
-
-    def _hashes(
-        self, ids: NDArray[np.integer], sizes: NDArray[np.int64], function: int
-    ) -> NDArray[np.int64]:
-        size = sizes[self.field_of_feature[ids]]
-        keys = np.asarray(ids, dtype=np.int64)
-        functions = (function * self.pieces + piece for piece in range(self.pieces))
-        return np.stack([hashed(keys, size, self.seed, j) for j in functions], axis=1)
+def random_rows(books: Codebooks) -> NDArray[np.int64]:
+    """Assigned rows of all features before any clustering: (N, c)."""
+    ids = np.arange(int(books.cardinalities.sum()))
+    of_id = fields_of(ids, books.cardinalities)
+    within = ids - starts_of(books.cardinalities)[of_id]
+    is_whole = books.helpers[of_id] == 0
+    rows = np.where(is_whole[:, None], within[:, None], books.hashes(ids, books.assigned, 1))
+    return np.asarray(books.starts[of_id, None] + rows)
 
 
 class ClusteredTable(ComposedVectors):
@@ -201,8 +146,8 @@ class ClusteredTable(ComposedVectors):
         self.codebooks = codebooks
         self.n_features = n_features = int(codebooks.cardinalities.sum())
         ids = np.arange(n_features)
-        rows = np.stack([codebooks.random_rows(ids), codebooks.hashed_rows(ids, 0)], axis=1)
-        has_helper = codebooks.helpers[codebooks.field_of_feature] > 0
+        rows = np.stack([random_rows(codebooks), codebooks.helper_rows(ids, 0)], axis=1)
+        has_helper = np.repeat(codebooks.helpers > 0, codebooks.cardinalities)
         self.register_buffer("rows", torch.from_numpy(rows))
         self.register_buffer("round", torch.tensor(0))
         self.register_buffer(
@@ -210,9 +155,10 @@ class ClusteredTable(ComposedVectors):
             torch.from_numpy(has_helper[:, None]).to(torch.get_default_dtype()),
             persistent=False,
         )
-        table = xavier_uniform(codebooks.n_rows, dim, fan=n_features)
+        n_rows = codebooks.assigned + codebooks.helpers
+        table = xavier_uniform(int(n_rows.sum()), dim, fan=n_features)
         # Two rows are summed where there are helpers.
-        row_has_partner = np.repeat(codebooks.helpers > 0, codebooks.assigned + codebooks.helpers)
+        row_has_partner = np.repeat(codebooks.helpers > 0, n_rows)
         table[torch.from_numpy(row_has_partner)] *= 0.5**0.5
         # Not a row table: clusterings write rows, which a lazy optimizer would not know of.
         self.table = nn.Parameter(table.view(-1, codebooks.pieces, dim // codebooks.pieces))
@@ -230,24 +176,24 @@ class ClusteredTable(ComposedVectors):
         books = self.codebooks
         table, rows = to_numpy(self.table), self.rows.cpu().numpy().copy()
         ends = np.cumsum(books.cardinalities)
-        for field in np.flatnonzero(books.helpers):
-            ids = slice(int(ends[field] - books.cardinalities[field]), int(ends[field]))
-            start = int(books.starts[field])
-            helper = start + int(books.assigned[field])
+        for i in np.flatnonzero(books.helpers):
+            ids = slice(int(ends[i] - books.cardinalities[i]), int(ends[i]))
+            start = int(books.starts[i])
+            helper = start + int(books.assigned[i])
             for piece in range(books.pieces):
                 vectors = table[rows[ids, 0, piece], piece] + table[rows[ids, 1, piece], piece]
                 first = rng.choice(len(vectors), helper - start, replace=False)
                 centroids, nearest = lloyd(vectors, vectors[np.sort(first)], iterations)
                 table[start:helper, piece] = centroids
                 rows[ids, 0, piece] = start + nearest
-            table[helper : helper + int(books.helpers[field])] = 0.0
+            table[helper : helper + int(books.helpers[i])] = 0.0
         self.round += 1
-        rows[:, 1] = books.hashed_rows(np.arange(len(rows)), int(self.round))
+        rows[:, 1] = books.helper_rows(np.arange(len(rows)), int(self.round))
         self.table.copy_(torch.from_numpy(table))
         self.rows.copy_(torch.from_numpy(rows))
 
     def export(self) -> ClusteredLayout:
-        """Codebooks, assignments and the constants of the helpers' hash."""
+        """Codebooks, assignments, and the hash of the helpers."""
         return ClusteredLayout(
             table=to_numpy(self.table.flatten(1)),
             assigned=to_numpy(self.rows)[:, 0],
@@ -266,7 +212,7 @@ def lloyd(
     vectors
         Shape (n, w).
     centroids
-        Shape (k, w). One whose cluster runs empty stays where it is.
+        Shape (k, w). A centroid with an empty cluster does not move.
     iterations
         At most; it stops when assignments do.
     """
@@ -299,32 +245,23 @@ class ClusteredLayout(Layout):
 
     form = "clustered"
 
-    table: Floats
+    table: Floats = field(metadata=trained())
     """Shape (R, D): c pieces of D / c columns."""
     assigned: NDArray[np.integer]
     """Shape (N, c): rows of ``table``."""
     round: int
-    """Which hash the helpers use."""
-    codebooks: Codebooks
-
-    def values(self) -> Mapping[str, Floats]:
-        """The codebooks."""
-        return {"table": self.table}
+    """How many clusterings there were: which hash the helpers use."""
+    codebooks: Codebooks = field(metadata=part())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Assignments in as few bits as their fields need, sizes, and the seed."""
         books = self.codebooks
-        clustered = np.flatnonzero(books.helpers[books.field_of_feature] > 0)
-        field = books.field_of_feature[clustered]
-        codes = self.assigned[clustered] - books.starts[field, None]
-        bits = np.repeat(bits_needed(books.assigned)[field], books.pieces)
+        of_feature = np.repeat(np.arange(len(books.helpers)), books.cardinalities)
+        clustered = np.flatnonzero(books.helpers[of_feature] > 0)
+        codes = self.assigned[clustered] - books.starts[of_feature[clustered], None]
+        bits = np.repeat(bits_needed(books.assigned)[of_feature[clustered]], books.pieces)
         return {
             "assigned": packed(codes.ravel(), bits),
-            "cardinalities": books.cardinalities.astype(np.uint32),
-            "rows": np.stack([books.assigned, books.helpers]).astype(np.uint32),
             "constants": np.array([books.seed, self.round], dtype=np.uint32),
+            **super().structure(),
         }
-
-    def constants(self) -> Mapping[str, Constant]:
-        """How many pieces a vector has."""
-        return {"pieces": self.codebooks.pieces}

@@ -1,10 +1,10 @@
-"""Two small tables whose rows add up, both pruned."""
+"""Sums of a row from each of two small tables, both pruned."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.tables.layout import Constant, Floats, Masked
+from pepbench.tables.layout import Constant, Masked, part
 
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 
@@ -89,7 +89,7 @@ class CERP(Method):
     eta: Annotated[
         float,
         Between(1.0, 1000.0, log=True, tuned=False),
-        "η: how sharply tanh tells zero from the rest",
+        "η: how sharply tanh separates zero from other values",
     ] = 100.0
     max_steps: Annotated[int, Between(1, 10**9, tuned=False), "most steps of the search"] = 20_000
     at_limit: Annotated[
@@ -119,7 +119,7 @@ class CERP(Method):
         return replace(fitted, notes={**fitted.notes, **notes})
 
     def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
-        """Buckets for a budget: as few as ``density`` wants, but enough to tell features apart."""
+        """Buckets for a budget: as ``density`` asks, but enough that no two features share both."""
         n_features = fields.n_features
         wanted = round(budget / (2.0 * dim * self.density))
         least = math.isqrt(n_features - 1) + 1
@@ -296,23 +296,9 @@ class Summed(Layout):
 
     form = "summed"
 
-    p: Masked
-    q: Masked
+    p: Masked = field(metadata=part("p_"))
+    q: Masked = field(metadata=part("q_"))
     shape: TwoRows
-
-    def values(self) -> Mapping[str, Floats]:
-        """The kept entries."""
-        return {"p_kept": self.p.kept, "q_kept": self.q.kept}
-
-    def with_values(self, values: Mapping[str, Floats]) -> Summed:
-        """The same entries with other numbers."""
-        p = replace(self.p, kept=values["p_kept"])
-        return Summed(p, replace(self.q, kept=values["q_kept"]), self.shape)
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Where they belong."""
-        p = {f"p_{name}": array for name, array in self.p.structure().items()}
-        return p | {f"q_{name}": array for name, array in self.q.structure().items()}
 
     def widths(self) -> NDArray[np.integer]:
         """In how many dimensions one of a feature's two rows keeps an entry: (N,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -18,10 +17,8 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Infeasible,
     Method,
     OneOf,
-    Part,
     RowTable,
     Task,
     Value,
@@ -33,6 +30,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
+from .search import SearchSplit, bilevel_steps
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class DARTS(Method):
         Between(1, 10**9, tuned=False),
         "most steps of the weights during the search; α makes as many",
     ] = 20_000
-    search_split: Annotated[
-        str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
-    ] = "validation"
+    search_split: SearchSplit = "validation"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Both levels of the search, and the last training."""
@@ -104,16 +100,12 @@ class DARTS(Method):
         choices = candidates(task.dim, self.zero)
         sizes = candidate_sizes(fields, choices, task.dim)
         smallest = int(sizes.min(axis=1).sum())
-        if smallest > budget:
-            raise Infeasible(
-                f"darts: smallest possible is {smallest} parameters (projections included), "
-                f"{budget} allowed"
-            )
+        self.refuse_below(smallest, budget, "projections included")
         with task.phase("search"):
-            table = MixtureTable(fields, choices, task.dim, SizePull(sizes, budget))
+            table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
-            chosen = best_within(log_shares, sizes, budget)
+            chosen = knapsack(log_shares, sizes, budget)
             expected = float(table.pull.expected_size(table.logits.detach()))
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
@@ -129,26 +121,16 @@ class DARTS(Method):
 
     def search(self, task: Task, table: MixtureTable) -> int:
         """Train weights and α in turn; returns the steps of each."""
-        model = task.model(table)
-        alpha = table.logits
-        weights = [parameter for parameter in model.parameters() if parameter is not alpha]
-        _train_only(weights, [alpha])
-        lower = task.optimizer(model)
-        lower_part: Part = "train" if self.search_split == "validation" else "kept"
-        upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
-        weight_steps = task.steps(model, lower, lower_part)
-        _train_only([alpha], weights)
-        upper = task.optimizer(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
-        alpha_steps = task.steps(model, upper, upper_part)
+        model, alpha = task.model(table), table.logits
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
-        for step in range(steps):
-            table.temperature = 1.0 + (0.01 - 1.0) * step / steps
-            _train_only(weights, [alpha])
-            next(weight_steps)
-            _train_only([alpha], weights)
-            next(alpha_steps)
+
+        def alpha_optimizer() -> torch.optim.Optimizer:
+            return task.optimizer(model, {alpha: self.alpha_rate}, {alpha: 0.0}, "adam")
+
+        for step in bilevel_steps(task, model, alpha, alpha_optimizer, self.search_split, steps):
             table.pull.ascend(alpha.detach(), self.multiplier_rate)
-            task.kept(step + 1, lambda: int(table.pull.expected_size(alpha.detach())))
+            task.kept(step, lambda: int(table.pull.expected_size(alpha.detach())))
+            table.temperature = 1.0 + (0.01 - 1.0) * step / steps
         return steps
 
 
@@ -170,7 +152,7 @@ def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArr
     return sizes
 
 
-def best_within(
+def knapsack(
     scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int
 ) -> NDArray[np.int64]:
     """The multiple-choice knapsack: one choice a field, of most total score within ``budget``.
@@ -187,7 +169,7 @@ def best_within(
     numpy.ndarray
         Shape (F,): the choice of each field.
 
-    >>> best_within(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
+    >>> knapsack(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
     [1, 0]
     """
     n_fields, n_choices = sizes.shape
@@ -215,8 +197,8 @@ def best_within(
         allowed -= excess
 
 
-class SizePull:
-    """λ log(E / B): pulls the expected size E of a choice by chance under the budget B.
+class BudgetPenalty:
+    """The penalty λ log(E / B), which pulls the expected size E of a random choice below B.
 
     Parameters
     ----------
@@ -260,7 +242,9 @@ class MixtureTable(Embedding):
         The penalty on α.
     """
 
-    def __init__(self, fields: Fields, choices: tuple[int, ...], dim: int, pull: SizePull) -> None:
+    def __init__(
+        self, fields: Fields, choices: tuple[int, ...], dim: int, pull: BudgetPenalty
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.choices = choices
@@ -287,7 +271,7 @@ class MixtureTable(Embedding):
         return ((self.logits + noise) / self.temperature).softmax(dim=1)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch in hand."""
+        """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch."""
         view = view_of(self.table, ids)
         by_field = lookup(view.table, view.ids).transpose(0, 1)
         mixture = by_field.new_zeros(by_field.shape)
@@ -308,10 +292,3 @@ class MixtureTable(Embedding):
     def export(self) -> Layout:
         """None: the mixture is for the search only, its vectors depend on the batch."""
         raise NotImplementedError("darts: the mixture of the search cannot be stored")
-
-
-def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]) -> None:
-    for parameter in these:
-        parameter.requires_grad_(True)
-    for parameter in not_those:
-        parameter.requires_grad_(False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, cast
 
@@ -19,21 +19,18 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     OneOf,
     to_numpy,
 )
-from pepbench.serve.hashing import odd_multipliers, scrambled
-from pepbench.tables.layout import Floats
+from pepbench.serve.hashing import CODE_BITS, code_words, odd_multipliers
+from pepbench.tables.layout import Floats, StoredFields, index, part, trained
 
-from .hashing import drawn_seed
+from .hashing import HashSeed, drawn_seed
 
 FEWEST_HASHES = 4
-"""Two numbers of 24 bits would do to tell ids apart; a network needs more to tell them easily."""
-
-_CODE_BITS = 24
+"""Two codes of 24 bits would distinguish all ids; a network needs a few more to learn from."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,8 @@ class DeepHash(Method):
         z_0 = (g_1(x), …, g_K(x)),   z_l = mish(BN(W_l z_{l−1})),   v(x) = W z_h + b
 
     What is counted is what serving needs. There, BN is a fixed scale and shift, so it is folded
-    into the layer before it: every layer is left with weights and a bias. (Training has one
-    number more for each hidden unit, whose scale the weights then absorb.) The count is
+    into the layer before it: every layer is left with weights and a bias. (Training has one more
+    number for each hidden unit, a scale that the weights then absorb.) The count is
     w(K + 1) + (h − 1) w(w + 1) + D(w + 1); the knob is w, the largest within B.
 
     Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand
@@ -75,26 +72,19 @@ class DeepHash(Method):
     codes: Annotated[
         str, OneOf("uniform", "gaussian"), "how hashes are distributed on the real line"
     ] = "uniform"
-    hash_seed: Annotated[
-        int,
-        Between(-1, 2**31 - 1, tuned=False),
-        "which hash functions of the family; -1: drawn by each seed",
-    ] = -1
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A network of the largest width within ``budget``; infeasible under width 1."""
+        """A network of the largest width within ``budget``; infeasible below width 1."""
         smallest = network_size(FEWEST_HASHES, 1, self.n_layers, dim)
-        if budget < smallest:
-            raise Infeasible(
-                f"dhe: smallest possible is {smallest} parameters (width 1, {FEWEST_HASHES} "
-                f"hashes, {self.n_layers} hidden layers), {budget} allowed"
-            )
+        hashes = f"{FEWEST_HASHES} hashes, {self.n_layers} hidden layers"
+        self.refuse_below(smallest, budget, f"width 1, {hashes}")
         n_hashes = self.n_hashes
         width = largest_width(n_hashes, self.n_layers, dim, budget)
         while 4 * width < n_hashes and n_hashes > FEWEST_HASHES:
             n_hashes = max(n_hashes // 2, FEWEST_HASHES)
             width = largest_width(n_hashes, self.n_layers, dim, budget)
-        encoding = Encoding(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
+        encoding = HashCodes(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
         return HashNetwork(encoding, width, self.n_layers, dim, fields.n_features)
 
 
@@ -121,12 +111,12 @@ def largest_width(n_hashes: int, n_layers: int, dim: int, budget: int) -> int:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class HashCodes(StoredFields):
     """The K fixed functions of an id."""
 
     n_hashes: int
-    seed: int
-    gaussian: bool
+    seed: int = field(metadata=index("constants"))
+    gaussian: bool = field(metadata=index("constants"))
 
     @cached_property
     def multipliers(self) -> NDArray[np.int64]:
@@ -162,7 +152,7 @@ class HashNetwork(ComposedVectors):
     multipliers: Tensor
 
     def __init__(
-        self, encoding: Encoding, width: int, n_layers: int, dim: int, n_features: int
+        self, encoding: HashCodes, width: int, n_layers: int, dim: int, n_features: int
     ) -> None:
         super().__init__()
         self.dim, self.n_features = dim, n_features
@@ -205,8 +195,8 @@ class HashNetwork(ComposedVectors):
 
     def _hidden(self, ids: Tensor) -> Tensor:
         """The last hidden layer of distinct ids: (M,) → (M, w)."""
-        words = (scrambled(ids.long())[:, None] * self.multipliers) >> (64 - _CODE_BITS)
-        hidden = (words.to(self.last.weight.dtype) + 0.5) / 2 ** (_CODE_BITS - 1)
+        words = code_words(ids.long(), self.multipliers)
+        hidden = (words.to(self.last.weight.dtype) + 0.5) / 2 ** (CODE_BITS - 1)
         if self.encoding.gaussian:
             hidden = box_muller(hidden)
         for layer, norm in self._hidden_layers():
@@ -231,27 +221,8 @@ class NetworkLayout(Layout):
 
     form = "hash-network"
 
-    weights: tuple[Floats, ...]
+    weights: tuple[Floats, ...] = field(metadata=trained("weight"))
     """Shapes (w, K), (w, w), …, (D, w)."""
-    biases: tuple[Floats, ...]
+    biases: tuple[Floats, ...] = field(metadata=trained("bias"))
     """Shapes (w,), …, (D,)."""
-    encoding: Encoding
-
-    def values(self) -> Mapping[str, Floats]:
-        """Weights and biases, numbered by layer."""
-        named = {f"weight_{k}": weight for k, weight in enumerate(self.weights)}
-        return named | {f"bias_{k}": bias for k, bias in enumerate(self.biases)}
-
-    def with_values(self, values: Mapping[str, Floats]) -> NetworkLayout:
-        """The same network with other numbers."""
-        layers = range(len(self.weights))
-        return NetworkLayout(
-            tuple(values[f"weight_{k}"] for k in layers),
-            tuple(values[f"bias_{k}"] for k in layers),
-            self.encoding,
-        )
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """The seed, and which codes."""
-        constants = [self.encoding.seed, int(self.encoding.gaussian)]
-        return {"constants": np.array(constants, dtype=np.uint32)}
+    encoding: HashCodes = field(metadata=part())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pepbench.method import Embedding, Fields, Infeasible, Method, PlainTable
+from pepbench.method import Embedding, Fields, Method, PlainTable
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,7 @@ class Full(Method):
     fixed_size = True
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of N rows of width D; infeasible under N·D."""
+        """A table of N rows of width D; infeasible below N·D."""
         size = fields.n_features * dim
-        if budget < size:
-            raise Infeasible(f"full: smallest possible is {size} parameters, {budget} allowed")
+        self.refuse_below(size, budget)
         return PlainTable(fields.n_features, dim)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pepbench.method import (
-    Between,
     ComposedVectors,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     OneOf,
@@ -26,24 +22,26 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.tables.layout import Constant, Floats
+from pepbench.serve.addresses import FieldRows
+from pepbench.tables.layout import Floats, constant, part, trained
 
-from .hashing import HashConstants, drawn_seed, proportional_rows
+from .hashing import HashSeed, hashed_rows
 
 
 @dataclass(frozen=True)
 class Hash(Method):
-    """Features that a hash function sends to the same row share it.
+    """Features that hash to the same row share it: the hashing trick.
 
     Weinberger, Dasgupta, Langford, Smola, Attenberg, "Feature Hashing for Large Scale Multitask
     Learning", ICML 2009, arXiv 0902.2206. Field i has a table E_i of m_i < n_i rows, and::
 
         v(x) = E_i[h(x)],   h: ids → {0, …, m_i − 1}
 
-    The knob is the number of rows Σ m_i = ⌊B / D⌋, shared out by m_i ∝ n_i, at least one a field.
+    The knob is the number of rows Σ m_i = ⌊B / D⌋, distributed as m_i ∝ n_i, at least one per
+    field.
 
-    Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and has no meaning
-    for learnt rows that are looked up one by one. A field with as many rows as features is not
+    Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and is meaningless for
+    learnt rows that are looked up one by one. A field with as many rows as features is not
     hashed, so that a budget of 100 % is the full table.
     """
 
@@ -57,25 +55,12 @@ class Hash(Method):
         OneOf("universal", "modulo", tuned=False),
         "a random multiply-shift hash, or the id modulo the rows",
     ] = "universal"
-    hash_seed: Annotated[
-        int,
-        Between(-1, 2**31 - 1, tuned=False),
-        "which hash function of the family; -1: drawn by each seed",
-    ] = -1
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Tables of ⌊budget / D⌋ rows in all; infeasible under one row a field."""
-        if budget < fields.n_fields * dim:
-            raise Infeasible(
-                f"hash: smallest possible is {fields.n_fields * dim} parameters "
-                f"(one row a field), {budget} allowed"
-            )
-        cardinalities = np.asarray(fields.cardinalities)
-        rows = proportional_rows(cardinalities, budget // dim)
-        hashes = HashConstants(
-            cardinalities, rows, drawn_seed(self.hash_seed), self.function == "modulo"
-        )
-        return HashedTable(hashes, dim)
+        """Tables of ⌊budget / D⌋ rows in all; infeasible below one row per field."""
+        self.refuse_below(fields.n_fields * dim, budget, "one row a field")
+        return HashedTable(hashed_rows(fields, budget // dim, self.hash_seed, self.function), dim)
 
 
 class HashedTable(ComposedVectors):
@@ -84,7 +69,7 @@ class HashedTable(ComposedVectors):
     Parameters
     ----------
     hashes
-        Which row.
+        The row of each feature.
     dim
         D.
     """
@@ -92,14 +77,14 @@ class HashedTable(ComposedVectors):
     row: Tensor
     """Shape (N,): the row of each feature."""
 
-    def __init__(self, hashes: HashConstants, dim: int) -> None:
+    def __init__(self, hashes: FieldRows, dim: int) -> None:
         super().__init__()
         self.dim = dim
         self.hashes = hashes
-        self.n_features = n_features = int(hashes.cardinalities.sum())
-        row = torch.from_numpy(hashes.rows_of(np.arange(n_features)))
+        self.n_features = hashes.n_features
+        row = torch.from_numpy(hashes.rows_of(np.arange(hashes.n_features)))
         self.register_buffer("row", row, persistent=False)
-        self.table = RowTable(xavier_uniform(int(hashes.rows.sum()), dim, fan=n_features))
+        self.table = RowTable(xavier_uniform(hashes.n_rows, dim, fan=hashes.n_features))
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
@@ -107,32 +92,17 @@ class HashedTable(ComposedVectors):
         return lookup(view.table, view.ids)
 
     def export(self) -> HashLayout:
-        """The rows and the constants."""
-        return HashLayout(to_numpy(self.table), self.hashes)
+        """The rows, and the hash that finds them."""
+        return HashLayout(to_numpy(self.table), self.hashes, self.hashes.function)
 
 
 @dataclass(frozen=True, eq=False)
 class HashLayout(Layout):
-    """Rows, and the constants of the hash that finds them."""
+    """Rows, and the hash that finds them."""
 
     form = "hashed-rows"
 
-    table: Floats
+    table: Floats = field(metadata=trained())
     """Shape (Σ m_i, D)."""
-    hashes: HashConstants
-
-    def values(self) -> Mapping[str, Floats]:
-        """The rows."""
-        return {"table": self.table}
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Sizes of fields and tables, and the seed."""
-        return {
-            "cardinalities": self.hashes.cardinalities.astype(np.uint32),
-            "rows": self.hashes.rows.astype(np.uint32),
-            "seed": np.array([self.hashes.seed], dtype=np.uint32),
-        }
-
-    def constants(self) -> Mapping[str, Constant]:
-        """Which function."""
-        return {"function": self.hashes.function}
+    hashes: FieldRows = field(metadata=part())
+    function: str = field(metadata=constant())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pepbench.method import (
@@ -16,7 +14,6 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     RowTable,
@@ -25,15 +22,15 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.serve.hashing import hashed
-from pepbench.tables.layout import Floats
+from pepbench.serve.addresses import PoolHashes
+from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import drawn_seed
+from .hashing import HashSeed, drawn_seed
 
 
 @dataclass(frozen=True)
 class HashEmbedding(Method):
-    """k hashed rows of a pool, weighted by importances that are hashed more generously.
+    """k hashed rows of a pool, weighted by importances from a larger hash table.
 
     Svenstrup, Hansen, Winther, "Hash Embeddings for Efficient Word Representations", NeurIPS
     2017, arXiv 1709.03933. All fields share a pool E of m rows and a table P of K importance
@@ -64,60 +61,24 @@ class HashEmbedding(Method):
         Between(0.05, 0.6, allow=(0.0, 1.0)),
         "share of the budget for the table of importances, which stops at K = N",
     ] = 0.3
-    hash_seed: Annotated[
-        int,
-        Between(-1, 2**31 - 1, tuned=False),
-        "which hash functions of the family; -1: drawn by each seed",
-    ] = -1
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A pool and importances; infeasible under one row of each, D + k."""
+        """A pool and importances; infeasible below one row of each, D + k."""
         n_pool, n_weights = self.sizes(fields.n_features, dim, budget)
-        hashes = PoolHashes(
-            fields.n_features, n_pool, n_weights, self.n_hashes, drawn_seed(self.hash_seed)
-        )
+        seed = drawn_seed(self.hash_seed)
+        hashes = PoolHashes(fields.n_features, seed, n_pool, n_weights, self.n_hashes)
         return PooledRows(hashes, dim)
 
     def sizes(self, n_features: int, dim: int, budget: int) -> tuple[int, int]:
-        """M and K for a budget: neither more than N, neither less than 1."""
+        """M and K for a budget, each from 1 to N."""
         k = self.n_hashes
-        if budget < dim + k:
-            raise Infeasible(
-                f"hash-embedding: smallest possible is {dim + k} parameters "
-                f"(one row and one vector of importances), {budget} allowed"
-            )
+        self.refuse_below(dim + k, budget, "one row and one vector of importances")
         wanted = round(self.importance * budget / k)
         n_weights = max(1, min(wanted, n_features, (budget - dim) // k))
         n_pool = min((budget - n_weights * k) // dim, n_features)
         # The remainder of the division, and what a pool of N rows leaves.
         return n_pool, min((budget - n_pool * dim) // k, n_features)
-
-
-@dataclass(frozen=True)
-class PoolHashes:
-    """All that must be known to find the rows and the importances of a feature."""
-
-    n_features: int
-    n_pool: int
-    """m."""
-    n_weights: int
-    """K."""
-    n_hashes: int
-    """k."""
-    seed: int
-
-    def weights_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The row of P of each global id, of any shape."""
-        keys = np.asarray(ids, dtype=np.int64)
-        return (
-            keys if self.n_weights == self.n_features else hashed(keys, self.n_weights, self.seed)
-        )
-
-    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The rows of E of each global id: (…) → (…, k)."""
-        keys = np.asarray(ids, dtype=np.int64)
-        functions = range(1, self.n_hashes + 1)
-        return np.stack([hashed(keys, self.n_pool, self.seed, j) for j in functions], axis=-1)
 
 
 class PooledRows(ComposedVectors):
@@ -158,26 +119,18 @@ class PooledRows(ComposedVectors):
         return (weights.unsqueeze(-1) * rows).sum(-2)
 
     def export(self) -> HashEmbeddingLayout:
-        """Pool, importances and the constants of the hashes."""
+        """Pool, importances, and the hashes into both."""
         return HashEmbeddingLayout(to_numpy(self.pool), to_numpy(self.importance), self.hashes)
 
 
 @dataclass(frozen=True, eq=False)
 class HashEmbeddingLayout(Layout):
-    """A pool, importances, and the constants of the hashes into both."""
+    """A pool, importances, and the hashes into both."""
 
     form = "pooled-rows"
 
-    pool: Floats
+    pool: Floats = field(metadata=trained())
     """Shape (m, D)."""
-    importance: Floats
+    importance: Floats = field(metadata=trained())
     """Shape (K, k)."""
-    hashes: PoolHashes
-
-    def values(self) -> Mapping[str, Floats]:
-        """Pool and importances."""
-        return {"pool": self.pool, "importance": self.importance}
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """The number of features and the seed."""
-        return {"constants": np.array([self.hashes.n_features, self.hashes.seed], dtype=np.uint32)}
+    hashes: PoolHashes = field(metadata=part())

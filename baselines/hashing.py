@@ -1,24 +1,32 @@
-"""How rows are shared out among fields, and features found among them.
+"""What hashing methods share: seeds, and how a budget's rows are distributed among fields.
 
-Shared by every method that hashes. The hash functions themselves are those that serving needs:
-:mod:`pepbench.serve.hashing`.
+Serving computes the same hashes and rows: :mod:`pepbench.serve.hashing`,
+:mod:`pepbench.serve.addresses`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pepbench.serve.hashing import rows_of
+from pepbench.method import Between, Fields
+from pepbench.serve.addresses import FieldRows
+
+HashSeed = Annotated[
+    int,
+    Between(-1, 2**31 - 1, tuned=False),
+    "which hash functions of the family; -1: drawn by each seed",
+]
+"""The hyper-parameter ``hash_seed``, by default -1."""
 
 
 def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int64]:
     """Rows m_i ∝ ``sizes`` that sum to ``total``, each between 1 and its size.
 
-    Where the size is 0 there are none. ``total`` is at least the number of positive sizes; what
+    A size of 0 gets none. ``total`` is at least the number of positive sizes; what
     exceeds the sum of the sizes is left over.
 
     >>> proportional_rows(np.array([100, 10, 1]), 12).tolist()
@@ -36,7 +44,7 @@ def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int6
         middle = (low + high) / 2
         low, high = (middle, high) if rows_at(middle).sum() <= total else (low, middle)
     rows = rows_at(high) if rows_at(high).sum() <= total else rows_at(low)
-    # At most one row a field is missing: to those whose next row is nearest.
+    # At most one row per field is missing: the fields of the largest remainders get one.
     while (missing := total - int(rows.sum())) > 0:
         remainders = np.where(rows < sizes, sizes * high - rows, -np.inf)
         rows[np.argsort(-remainders, kind="stable")[:missing]] += 1
@@ -47,29 +55,17 @@ def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int6
 def drawn_seed(hash_seed: int) -> int:
     """The seed of a method's hash functions: ``hash_seed``, or a random one where it is negative.
 
-    It comes from torch's global generator, which a trial seeds, as initial values do. Which
-    features share a row matters as much as those: with one function for all seeds, the spread
-    between seeds would leave it out.
+    A random seed comes from torch's global generator, which the trial seeds. Which features share a
+    row matters as much as initial values do: with one hash function for all seeds, the spread
+    between seeds would not include it.
     """
     return hash_seed if hash_seed >= 0 else int(torch.randint(2**31, ()))
 
 
-@dataclass(frozen=True, eq=False)
-class HashConstants:
-    """All that must be known to find the row of a feature."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    rows: NDArray[np.integer]
-    """Shape (F,): m_i."""
-    seed: int
-    modulo: bool
-
-    @property
-    def function(self) -> str:
-        """Its name among the storage form's constants."""
-        return "modulo" if self.modulo else "universal"
-
-    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Rows of global ids of any shape."""
-        return rows_of(ids, self.cardinalities, self.rows, self.seed, modulo=self.modulo)
+def hashed_rows(
+    fields: Fields, n_rows: int, hash_seed: int, function: str = "universal"
+) -> FieldRows:
+    """``n_rows`` rows for the features of all fields, m_i ∝ n_i, by a hash function."""
+    cardinalities = np.asarray(fields.cardinalities)
+    rows = proportional_rows(cardinalities, n_rows)
+    return FieldRows(cardinalities, rows, drawn_seed(hash_seed), function)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pepbench.method import (
     Embedding,
     Fields,
-    Infeasible,
     Method,
     RowTable,
     lookup,
@@ -35,14 +34,10 @@ class LowRank(Method):
     family = "controls"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Factors of the largest rank within ``budget``; infeasible under N + D."""
+        """Factors of the largest rank within ``budget``; infeasible below N + D."""
         n_features = fields.n_features
         rank = min(dim, budget // (n_features + dim))
-        if rank < 1:
-            raise Infeasible(
-                f"low-rank: smallest possible is {n_features + dim} parameters (rank 1), "
-                f"{budget} allowed"
-            )
+        self.refuse_below(n_features + dim, budget, "rank 1")
         return LowRankTable(n_features, rank, dim)
 
 

@@ -9,16 +9,9 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from pepbench.method import (
-    Fitted,
-    MaskedTable,
-    Method,
-    Model,
-    OneOf,
-    PlainTable,
-    Task,
-    largest_entries,
-)
+from pepbench.method import Fitted, Method, OneOf, PlainTable, Task, largest_entries
+
+from .search import train_under_mask
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,4 @@ class Magnitude(Method):
     ) -> Fitted:
         """Keep the largest entries and train them; ``backbone`` may be trained on."""
         mask = largest_entries(trained.abs(), budget)
-        if self.start == "initial":
-            return task.train(task.model(MaskedTable(initial, mask)))
-        return task.train(Model(MaskedTable(trained, mask), backbone))
+        return train_under_mask(task, self.start, initial, trained, mask, backbone)

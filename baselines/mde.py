@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pepbench.method import Between, Embedding, Fields, Infeasible, Method, OneOf
 
-from .mixed import MixedTable, mixed_size
+from .mixed import MixedTable, equal_frequency_blocks, mixed_size
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,7 @@ class MDE(Method):
         whole = np.arange(1, dim) + 0.5
         edges = whole if self.rounding == "nearest" else 2.0 ** (np.arange(dim.bit_length()) + 0.5)
         scales = np.unique(np.concatenate([[0.0], (edges / shares[:, None]).ravel()]))
-        best, best_size = None, -1
-        smallest = None
+        best, best_size, smallest = None, -1, None
         for scale in scales * (1.0 + 1e-12):
             candidate = self._rounded(scale * shares, dim)
             size = mixed_size(sizes, candidate, dim, self.project)
@@ -95,19 +94,3 @@ class MDE(Method):
             ideal = 2.0 ** np.round(np.log2(np.maximum(ideal, 1.0)))
         rounded: NDArray[np.int64] = np.floor(ideal + 0.5).astype(np.int64)
         return np.clip(rounded, 1, dim)
-
-
-def equal_frequency_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Cut features, sorted by falling frequency, into ``count`` blocks of equal total frequency.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (N,): the block of each feature, numbered without gaps from the most frequent.
-    """
-    order = np.argsort(-frequencies, kind="stable")
-    before = np.cumsum(frequencies[order]) - frequencies[order]
-    blocks = np.minimum(before * count // max(int(frequencies.sum()), 1), count - 1)
-    result = np.empty(len(order), dtype=np.int64)
-    result[order] = np.unique(blocks, return_inverse=True)[1]
-    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +16,6 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Infeasible,
     Layout,
     Method,
     Model,
@@ -27,11 +26,12 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
+from pepbench.serve.addresses import starts_of
 from pepbench.serve.packing import bits_needed, packed
-from pepbench.tables.layout import Constant, Floats
+from pepbench.tables.layout import Floats, StoredFields, constant, index, part, trained
 
 _CHUNK = 4096
-"""Features whose distances to all centroids are held at once."""
+"""Features for which distances to all centroids are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class MultiGranularQuantised(Method):
     for each feature, which are bytes, not parameters. So the front over parameters flatters this
     method; the one over bytes is fair. Training needs the full table of e as well, N D numbers
     that are **not counted**; it is dropped afterwards. The knob is K, ``n_centroids`` at most, so
-    that large budgets are not used up; a field of n_i ≤ K features has n_i centroids, for all its
+    large budgets are not used up; a field of n_i ≤ K features has n_i centroids, for all its
     features. Infeasible under two centroids a field.
 
     Where we differ: DPQ lets the centroids follow either the penalty or moving averages; here
@@ -95,15 +95,11 @@ class MultiGranularQuantised(Method):
         served = CodedTable(table.books, table.centroids.detach(), table.all_codes())
         return replace(fitted, model=Model(served, fitted.model.backbone))
 
-    def training_table(self, fields: Fields, dim: int, budget: int) -> QuantisedTable:
+    def training_table(self, fields: Fields, dim: int, budget: int) -> StraightThroughTable:
         """The full table and the most centroids within ``budget``."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
-        if budget < least:
-            raise Infeasible(
-                f"mgqe: smallest possible is {least} parameters (two centroids a field), "
-                f"{budget} allowed"
-            )
+        self.refuse_below(least, budget, "two centroids a field")
         most = min(self.n_centroids, int(cardinalities.max()))
         sizes = np.array([np.minimum(cardinalities, k).sum() * dim for k in range(2, most + 1)])
         n_centroids = 2 + int(np.searchsorted(sizes, budget, side="right")) - 1
@@ -111,8 +107,8 @@ class MultiGranularQuantised(Method):
         tail = np.minimum(np.maximum(n_centroids // self.tail_divisor, 2), counts)
         tail = np.where(cardinalities <= n_centroids, counts, tail)
         groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
-        books = Codebooks(cardinalities, counts, tail, self.heads(fields), groups)
-        return QuantisedTable(books, dim, self.commitment)
+        books = GranularCodebooks(cardinalities, counts, tail, self.heads(fields), groups)
+        return StraightThroughTable(books, dim, self.commitment)
 
     def heads(self, fields: Fields) -> NDArray[np.bool_]:
         """Which features (N,) are among the most frequent of their field; ties go to low ids."""
@@ -125,18 +121,18 @@ class MultiGranularQuantised(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Codebooks:
+class GranularCodebooks(StoredFields):
     """How many centroids each field and feature has to choose from."""
 
-    cardinalities: NDArray[np.integer]
+    cardinalities: NDArray[np.integer] = field(metadata=index("sizes"))
     """Shape (F,)."""
-    counts: NDArray[np.integer]
+    counts: NDArray[np.integer] = field(metadata=index("sizes"))
     """Shape (F,): K_i."""
-    tail_counts: NDArray[np.integer]
+    tail_counts: NDArray[np.integer] = field(metadata=index("sizes"))
     """Shape (F,): for features that are not heads."""
-    heads: NDArray[np.bool_]
-    """Shape (N,)."""
-    groups: int
+    heads: NDArray[np.bool_] = field(metadata=index())
+    """Shape (N,): which features are among the most frequent of their field."""
+    groups: int = field(metadata=constant())
     """S."""
 
     @property
@@ -147,15 +143,14 @@ class Codebooks:
     @property
     def starts(self) -> NDArray[np.int64]:
         """Shape (F,): each field's first centroid."""
-        starts: NDArray[np.int64] = np.cumsum(self.counts) - self.counts
-        return starts
+        return starts_of(self.counts)
 
     @property
     def choices(self) -> NDArray[np.int64]:
         """Shape (N,): K_x."""
-        field = self.field_of_feature
+        of_feature = self.field_of_feature
         chosen: NDArray[np.int64] = np.where(
-            self.heads, self.counts[field], self.tail_counts[field]
+            self.heads, self.counts[of_feature], self.tail_counts[of_feature]
         )
         return chosen
 
@@ -175,7 +170,7 @@ class CodedTable(Embedding):
 
     codes: Tensor
 
-    def __init__(self, books: Codebooks, centroids: Tensor, codes: Tensor) -> None:
+    def __init__(self, books: GranularCodebooks, centroids: Tensor, codes: Tensor) -> None:
         super().__init__()
         self.dim = centroids.shape[1] * centroids.shape[2]
         self.books = books
@@ -191,7 +186,7 @@ class CodedTable(Embedding):
         return CodedLayout(to_numpy(self.centroids.flatten(1)), to_numpy(self.codes), self.books)
 
 
-class QuantisedTable(Embedding):
+class StraightThroughTable(Embedding):
     """What is trained: the full table, seen through the nearest centroids.
 
     Its count and its export are those of what will be served.
@@ -208,24 +203,24 @@ class QuantisedTable(Embedding):
 
     choices: Tensor
     """Shape (N,): K_x."""
-    field: Tensor
-    """Shape (N,): the field of each feature, by the first of its centroids."""
+    first_centroid: Tensor
+    """Shape (N,): the first centroid of each feature's field."""
 
-    def __init__(self, books: Codebooks, dim: int, commitment: float) -> None:
+    def __init__(self, books: GranularCodebooks, dim: int, commitment: float) -> None:
         super().__init__()
         self.dim = dim
         self.books = books
         self.commitment = commitment
         n_features = int(books.cardinalities.sum())
         self.register_buffer("choices", torch.from_numpy(books.choices), persistent=False)
-        field = torch.from_numpy(books.starts[books.field_of_feature])
-        self.register_buffer("field", field, persistent=False)
+        first = torch.from_numpy(books.starts[books.field_of_feature])
+        self.register_buffer("first_centroid", first, persistent=False)
         table = xavier_uniform(n_features, dim)
         pieces = table.view(n_features, books.groups, -1)
         chosen = [
             offset + torch.rand(n, books.groups).argsort(dim=0)[:k]
             for offset, n, k in zip(
-                (np.cumsum(books.cardinalities) - books.cardinalities).tolist(),
+                starts_of(books.cardinalities).tolist(),
                 books.cardinalities.tolist(),
                 books.counts.tolist(),
                 strict=True,
@@ -265,11 +260,11 @@ class QuantisedTable(Embedding):
         """Codes of distinct ids: (M,) → (M, S), rows of ``centroids``."""
         books = self.books
         codes = torch.empty(len(ids), books.groups, dtype=torch.long, device=ids.device)
-        field, choices = self.field[ids], self.choices[ids]
+        first, choices = self.first_centroid[ids], self.choices[ids]
         for start, count, tail in zip(
             books.starts.tolist(), books.counts.tolist(), books.tail_counts.tolist(), strict=True
         ):
-            here = field == start
+            here = first == start
             # (S, D / S, K)
             centroids = self.centroids[start : start + count].permute(1, 2, 0)
             for k in {count, tail}:
@@ -314,28 +309,15 @@ class CodedLayout(Layout):
 
     form = "coded"
 
-    centroids: Floats
+    centroids: Floats = field(metadata=trained())
     """Shape (Σ K_i, D): S groups of D / S columns."""
     codes: NDArray[np.integer]
     """Shape (N, S): rows of ``centroids``."""
-    books: Codebooks
-
-    def values(self) -> Mapping[str, Floats]:
-        """The centroids."""
-        return {"centroids": self.centroids}
+    books: GranularCodebooks = field(metadata=part())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Codes in as few bits as their features need, which features are heads, and sizes."""
+        """Codes in as few bits as their features need, flags of the heads, and sizes."""
         books = self.books
         within = self.codes - books.starts[books.field_of_feature, None]
         bits = np.repeat(bits_needed(books.choices), books.groups)
-        sizes = np.stack([books.cardinalities, books.counts, books.tail_counts])
-        return {
-            "codes": packed(within.ravel(), bits),
-            "heads": np.packbits(books.heads),
-            "sizes": sizes.astype(np.uint32),
-        }
-
-    def constants(self) -> Mapping[str, Constant]:
-        """How many pieces a vector has."""
-        return {"groups": self.books.groups}
+        return {"codes": packed(within.ravel(), bits), **super().structure()}

@@ -1,4 +1,4 @@
-"""Tables whose blocks of features have widths of their own.
+"""Blocks of features, and tables in which each block has a width of its own.
 
 Shared by the methods that end with one width per block (``mde``, and searches over widths).
 """
@@ -14,7 +14,35 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
-from pepbench.tables.layout import Mixed, rows_within_blocks
+from pepbench.tables.layout import Mixed, ranks_in_blocks
+
+
+def equal_frequency_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Block (N,) of each feature: cuts of equal total frequency, the most frequent first.
+
+    >>> equal_frequency_blocks(np.array([1, 4, 1, 2]), 2).tolist()
+    [1, 0, 1, 1]
+    """
+    order = np.argsort(-frequencies, kind="stable")
+    before = np.cumsum(frequencies[order]) - frequencies[order]
+    return _numbered(order, before * count // max(int(frequencies.sum()), 1), count)
+
+
+def equal_count_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Block (N,) of each feature: cuts of equally many features, the most frequent first.
+
+    >>> equal_count_blocks(np.array([1, 4, 1, 2]), 2).tolist()
+    [1, 0, 1, 0]
+    """
+    order = np.argsort(-frequencies, kind="stable")
+    return _numbered(order, np.arange(len(order)) * count // len(order), count)
+
+
+def _numbered(order: NDArray[np.intp], cuts: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    blocks = np.empty(len(order), dtype=np.int64)
+    # Features never seen come after the last cut; blocks are numbered without gaps.
+    blocks[order] = np.unique(np.minimum(cuts, count - 1), return_inverse=True)[1]
+    return blocks
 
 
 def mixed_size(sizes: NDArray[np.int64], widths: NDArray[np.int64], dim: int, project: bool) -> int:
@@ -71,7 +99,7 @@ class MixedTable(ComposedVectors):
         self.block_of_feature = block_of_feature
         starts = np.cumsum(sizes) - sizes
         self.starts = starts.tolist()
-        position = starts[block_of_feature] + rows_within_blocks(block_of_feature)
+        position = starts[block_of_feature] + ranks_in_blocks(block_of_feature)
         self.position: Tensor
         self.register_buffer("position", torch.from_numpy(position), persistent=False)
 

@@ -19,7 +19,6 @@ from pepbench.method import (
     MaskedTable,
     Method,
     Model,
-    OneOf,
     RowTable,
     Task,
     Value,
@@ -30,6 +29,8 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
+
+from .search import LastStart, train_under_mask
 
 Widths = NDArray[np.int64]
 """Shape (F,): one individual, the width of each field."""
@@ -101,11 +102,7 @@ class OptEmbed(Method):
     mutation: Annotated[
         float, Between(0.0, 1.0, tuned=False), "probability that a mutant's width changes"
     ] = 0.1
-    start: Annotated[
-        str,
-        OneOf("initial", "trained", tuned=False),
-        "values (and backbone) from which the last training starts",
-    ] = "initial"
+    start: LastStart = "initial"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Supernet, evolution and the last training.
@@ -141,10 +138,7 @@ class OptEmbed(Method):
             ).astype(np.int64)
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
-        if self.start == "initial":
-            fitted = task.train(task.model(MaskedTable(initial, mask.to(initial.device))))
-        else:
-            fitted = task.train(Model(MaskedTable(table, mask), model.backbone))
+        fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
         notes: dict[str, Value] = {
             "search_steps": steps,
             "features_above_threshold": int((supernet.margins() > 0).sum()),
@@ -179,11 +173,11 @@ class OptEmbed(Method):
         Parameters
         ----------
         score
-            Of an individual; it is called once for each.
+            The validation AUC of an individual; called once for each.
         counts
             Shape (F,): features kept in each field, together at most ``budget``.
         dim, budget, rng
-            D, B, and the source of chance.
+            D, B, and the random generator.
         """
         scores: dict[tuple[int, ...], float] = {}
         offspring = [
@@ -210,7 +204,7 @@ class OptEmbed(Method):
 
 
 def random_widths(n_fields: int, dim: int, rng: np.random.Generator) -> Widths:
-    """An individual by chance, each width uniform on 1 … D."""
+    """A random individual, each width uniform on 1 … D."""
     return rng.integers(1, dim + 1, n_fields)
 
 
@@ -221,7 +215,7 @@ def mutated(parent: Widths, dim: int, probability: float, rng: np.random.Generat
 
 
 def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
-    """The mother's widths up to a field by chance, the father's from there."""
+    """The mother's widths up to a random field, the father's from there on."""
     cut = int(rng.integers(1, max(len(mother), 2)))
     return np.concatenate([mother[:cut], father[cut:]])
 
@@ -229,9 +223,9 @@ def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
 def repaired(
     widths: Widths, counts: NDArray[np.int64], budget: int, rng: np.random.Generator
 ) -> Widths:
-    """Narrow fields by chance, a column at a time, until Σ_f counts_f d_f ≤ budget.
+    """Narrow random fields, one column at a time, until Σ_f counts_f d_f ≤ budget.
 
-    Fields without features get width 1, so that individuals of one effect are equal.
+    Fields without features get width 1, so that individuals with the same effect are equal.
 
     >>> repaired(np.array([3, 2]), np.array([5, 0]), 11, np.random.default_rng(0)).tolist()
     [2, 1]

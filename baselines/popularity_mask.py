@@ -14,11 +14,11 @@ from pepbench.method import Between, Embedding, Fields, MaskedTable, Method, xav
 
 @dataclass(frozen=True)
 class PopularityMask(Method):
-    """A random mask of exactly B ones whose counts per row follow popularity^α.
+    """A random mask of exactly B entries, in which the counts of rows follow popularity^α.
 
     What a search must beat to have learnt more than "popular features need wider rows". The count
     of row x is proportional to f_x^α, f_x its frequency in the training split (at least 1), at
-    most D, and made whole by largest remainders; equal remainders are broken at random, so that
+    most D, and rounded by largest remainders; equal remainders are broken at random, so that
     α = 0 is blind to popularity. Which entries of a row are kept is random. The values are
     trained from initialisation. Any budget is feasible.
     """

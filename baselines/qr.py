@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -16,7 +15,6 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     OneOf,
@@ -25,13 +23,13 @@ from pepbench.method import (
     to_numpy,
     view_of,
 )
-from pepbench.serve.hashing import fields_of
-from pepbench.tables.layout import Constant, Floats
+from pepbench.serve.addresses import Partition
+from pepbench.tables.layout import Floats, part, trained
 
 
 @dataclass(frozen=True)
 class QR(Method):
-    """Quotient and remainder tables, whose rows are multiplied, added or concatenated.
+    """Quotient and remainder tables: their rows are multiplied, added or concatenated.
 
     Shi, Mudigere, Naumov, Yang, "Compositional Embeddings Using Complementary Partitions for
     Memory-Efficient Recommendation Systems", KDD 2020, arXiv 1909.02107. The code x of a feature
@@ -75,7 +73,7 @@ class QR(Method):
     ] = "ones"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Tables as large as ``budget`` admits; infeasible under those of about √n_i rows."""
+        """Tables as large as ``budget`` admits; infeasible below those of about √n_i rows."""
         count = min(self.partitions, dim) if self.combine == "concat" else self.partitions
         widths = [dim] * count
         if self.combine == "concat":
@@ -84,11 +82,11 @@ class QR(Method):
             FieldChoices.of(n, widths, dim, n <= self.threshold) for n in fields.cardinalities
         ]
         smallest = sum(choice.smallest for choice in choices)
-        if budget < smallest:
-            raise Infeasible(
-                f"qr: smallest possible is {smallest} parameters (about √n rows a table; more "
-                f"partitions or a lower threshold may need less), {budget} allowed"
-            )
+        self.refuse_below(
+            smallest,
+            budget,
+            "about √n rows a table; more partitions or a lower threshold may need less",
+        )
         remainders = solve(choices, budget)
         radices = np.stack(
             [
@@ -96,13 +94,12 @@ class QR(Method):
                 for choice, m in zip(choices, remainders, strict=True)
             ]
         )
-        cardinalities = np.asarray(fields.cardinalities)
-        partition = Partition(cardinalities, radices, self.combine == "concat")
-        return ComposedRows(partition, widths, dim, self.combine, self.start)
+        partition = Partition(np.asarray(fields.cardinalities), radices, self.combine)
+        return ComposedRows(partition, widths, dim, self.start)
 
 
 def mixed_radix(n: int, remainders: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Radices (len(remainders), count) whose product is at least n, the first as given.
+    """Radices (len(remainders), count) with a product of at least n, the first as given.
 
     The others are as equal as whole numbers allow.
 
@@ -154,7 +151,7 @@ class FieldChoices:
 
 
 def solve(choices: list[FieldChoices], budget: int) -> list[int]:
-    """M for each field: one share s of its features, the largest whose size is within budget.
+    """Choose m for each field: one share s of its features, the largest within the budget.
 
     What is left over goes to the largest fields.
     """
@@ -179,48 +176,6 @@ def solve(choices: list[FieldChoices], budget: int) -> list[int]:
     return [int(c.remainders[pick]) for c, pick in zip(choices, best, strict=True)]
 
 
-@dataclass(frozen=True, eq=False)
-class Partition:
-    """All that must be known to find the k rows of a feature."""
-
-    cardinalities: NDArray[np.integer]
-    """Shape (F,)."""
-    radices: NDArray[np.integer]
-    """Shape (F, k): m_i, then those of the quotient; m_i = n_i where nothing is compressed."""
-    concat: bool
-    """Whether uncompressed fields have a piece of their vectors in each table, or all in one."""
-
-    @property
-    def whole(self) -> NDArray[np.bool_]:
-        """Shape (F,): which fields are not compressed."""
-        whole: NDArray[np.bool_] = self.radices[:, 0] == self.cardinalities
-        return whole
-
-    @property
-    def n_rows(self) -> NDArray[np.int64]:
-        """Shape (F, k): rows of each field in each table."""
-        rows = self.radices.astype(np.int64)
-        rows[self.whole, 1:] = self.cardinalities[self.whole, None] if self.concat else 0
-        return rows
-
-    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Rows in the k tables: (…) → (…, k); 0 where a table holds nothing of the feature."""
-        field = fields_of(ids, self.cardinalities)
-        offsets = np.cumsum(self.cardinalities) - self.cardinalities
-        rest = np.asarray(ids, dtype=np.int64) - offsets[field]
-        digits = []
-        for radix in self.radices.astype(np.int64).T:
-            digits.append(rest % radix[field])
-            rest = rest // radix[field]
-        whole = self.whole[field]
-        starts = np.cumsum(self.n_rows, axis=0) - self.n_rows
-        columns = [starts[field, 0] + digits[0]]
-        for j in range(1, len(digits)):
-            of_whole = starts[field, j] + digits[0] if self.concat else 0
-            columns.append(np.where(whole, of_whole, starts[field, j] + digits[j]))
-        return np.stack(columns, axis=-1)
-
-
 class ComposedRows(ComposedVectors):
     """Products, sums or concatenations of one row from each of k tables.
 
@@ -232,10 +187,8 @@ class ComposedRows(ComposedVectors):
         The width of each table.
     dim
         D.
-    combine
-        ``"mult"``, ``"add"`` or ``"concat"``.
     start
-        With ``"mult"``: ``"ones"`` or ``"root"``.
+        With ``combine="mult"``: ``"ones"`` or ``"root"``.
     """
 
     rows: Tensor
@@ -243,13 +196,11 @@ class ComposedRows(ComposedVectors):
     composed: Tensor
     """Shape (N,): whether its field is compressed."""
 
-    def __init__(
-        self, partition: Partition, widths: list[int], dim: int, combine: str, start: str
-    ) -> None:
+    def __init__(self, partition: Partition, widths: list[int], dim: int, start: str) -> None:
         super().__init__()
         self.dim = dim
         self.partition = partition
-        self.combine = combine
+        self.combine = combine = partition.combine
         self.n_features = n_features = int(partition.cardinalities.sum())
         rows = partition.rows_of(np.arange(n_features))
         composed = np.repeat(~partition.whole, partition.cardinalities)
@@ -285,8 +236,7 @@ class ComposedRows(ComposedVectors):
 
     def export(self) -> QRLayout:
         """The tables and the radices."""
-        tables = tuple(to_numpy(table) for table in self.tables)
-        return QRLayout(tables, self.partition, self.combine)
+        return QRLayout(tuple(to_numpy(table) for table in self.tables), self.partition)
 
 
 def initial_variances(combine: str, start: str, variance: float, count: int) -> list[float]:
@@ -303,31 +253,10 @@ def initial_variances(combine: str, start: str, variance: float, count: int) -> 
 
 @dataclass(frozen=True, eq=False)
 class QRLayout(Layout):
-    """One table a partition, and the radices that find the rows."""
+    """One table for each partition, and the radices that find the rows."""
 
     form = "composed-rows"
 
-    tables: tuple[Floats, ...]
+    tables: tuple[Floats, ...] = field(metadata=trained("table"))
     """One array (R_j, d_j) for each partition."""
-    partition: Partition
-    combine: str
-
-    def values(self) -> Mapping[str, Floats]:
-        """The tables, numbered."""
-        return {f"table_{j}": table for j, table in enumerate(self.tables)}
-
-    def with_values(self, values: Mapping[str, Floats]) -> QRLayout:
-        """The same partition with other tables."""
-        tables = tuple(values[f"table_{j}"] for j in range(len(self.tables)))
-        return QRLayout(tables, self.partition, self.combine)
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Sizes of fields, and radices."""
-        return {
-            "cardinalities": self.partition.cardinalities.astype(np.uint32),
-            "radices": self.partition.radices.astype(np.uint32),
-        }
-
-    def constants(self) -> Mapping[str, Constant]:
-        """What becomes of the rows."""
-        return {"combine": self.combine}
+    partition: Partition = field(metadata=part())

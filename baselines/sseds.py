@@ -14,7 +14,6 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Infeasible,
     Method,
     Model,
     OneOf,
@@ -70,7 +69,8 @@ class SSEDS(Method):
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train, rank the columns, train what is left from scratch."""
         fields, dim = task.fields, task.dim
-        self._refuse_below(min(smallest_column(fields, dim)), budget)
+        note = "one column of a field, projection included"
+        self.refuse_below(min(smallest_column(fields, dim)), budget, note)
         full = PlainTable(fields.n_features, dim)
         dense = task.model(full)
         task.train(
@@ -83,7 +83,7 @@ class SSEDS(Method):
             widths = widths_of_most_salient(found, fields, dim, budget)
         if not widths.any():
             top = int(found.argmax()) // dim
-            self._refuse_below(smallest_column(fields, dim)[top], budget)
+            self.refuse_below(smallest_column(fields, dim)[top], budget, note)
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
         fitted = task.train(task.model(table))
         notes: dict[str, Value] = {
@@ -106,13 +106,6 @@ class SSEDS(Method):
             total += len(batch.labels) * gradient
         saliency: NDArray[np.float64] = np.abs(to_numpy(total))
         return saliency
-
-    def _refuse_below(self, smallest: int, budget: int) -> None:
-        if smallest > budget:
-            raise Infeasible(
-                f"sseds: smallest possible is {smallest} parameters (one column of a field, "
-                f"projection included), {budget} allowed"
-            )
 
 
 def smallest_column(fields: Fields, dim: int) -> list[int]:
@@ -139,7 +132,7 @@ def widths_of_most_salient(
 
 
 class ScaledColumns(Embedding):
-    """A trained table V whose columns are multiplied by α, one number per field and dimension.
+    """A trained table V with its columns scaled by α, one number per field and dimension.
 
     Parameters
     ----------
@@ -162,5 +155,5 @@ class ScaledColumns(Embedding):
         return lookup(self.values, ids) * self.alpha
 
     def export(self) -> Dense:
-        """Not needed by the search: α lasts for one pass, at 1."""
+        """The table V: α exists for one pass only, with all entries 1."""
         return Dense(to_numpy(self.values))

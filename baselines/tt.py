@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,12 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Infeasible,
     Layout,
     Method,
     lookup,
     to_numpy,
 )
-from pepbench.tables.layout import Constant, Floats
+from pepbench.tables.layout import Floats, constant, trained
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,10 @@ class TensorTrain(Method):
     year = 2021
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """Cores of the largest rank within ``budget``; infeasible under rank 1."""
+        """Cores of the largest rank within ``budget``; infeasible below rank 1."""
         rows, columns = row_factors(fields.n_features), column_factors(dim)
         smallest = train_size(rows, columns, (1, 1))
-        if budget < smallest:
-            raise Infeasible(
-                f"tt: smallest possible is {smallest} parameters (rank 1), {budget} allowed"
-            )
+        self.refuse_below(smallest, budget, "rank 1")
         ranks = largest_ranks(rows, columns, budget)
         return TrainTable(fields.n_features, rows, columns, ranks)
 
@@ -149,12 +144,12 @@ class TrainTable(ComposedVectors):
         return vectors.flatten(1)
 
     def export(self) -> TrainLayout:
-        """The cores, their axes apart."""
-        r2 = self.last.shape[1]
-        middle = to_numpy(self.middle)
-        return TrainLayout(
-            to_numpy(self.first), middle.reshape(*middle.shape[:2], -1, r2), to_numpy(self.last)
+        """The cores, a slice to a row."""
+        (_, d1, r1), (_, r2, d3) = self.first.shape, self.last.shape
+        first, middle, last = (
+            to_numpy(core.flatten(1)) for core in (self.first, self.middle, self.last)
         )
+        return TrainLayout(first, middle, last, d1, self.dim // (d1 * d3), d3, r1, r2)
 
 
 def gaussian_without_centre(shape: tuple[int, ...], cut: float = 1.0) -> Tensor:
@@ -174,33 +169,18 @@ def sum_of_squares(first: Tensor, middle: Tensor, last: Tensor) -> float:
 
 @dataclass(frozen=True, eq=False)
 class TrainLayout(Layout):
-    """The three cores; their shapes tell the rest."""
+    """The three cores, a slice to a row: the few numbers of an axis are no rows to quantise."""
 
     form = "tensor-train"
 
-    first: Floats
-    """Shape (n₁, d₁, R₁)."""
-    middle: Floats
-    """Shape (n₂, R₁, d₂, R₂)."""
-    last: Floats
-    """Shape (n₃, R₂, d₃)."""
-
-    def values(self) -> Mapping[str, Floats]:
-        """The cores, a slice to a row: a few numbers alone are no rows to quantise."""
-        cores = {"first": self.first, "middle": self.middle, "last": self.last}
-        return {name: core.reshape(len(core), -1) for name, core in cores.items()}
-
-    def with_values(self, values: Mapping[str, Floats]) -> TrainLayout:
-        """The same shapes with other numbers."""
-        return TrainLayout(
-            values["first"].reshape(self.first.shape),
-            values["middle"].reshape(self.middle.shape),
-            values["last"].reshape(self.last.shape),
-        )
-
-    def constants(self) -> Mapping[str, Constant]:
-        """The axes of the cores."""
-        _, d1, r1 = self.first.shape
-        r2, d3 = self.last.shape[1:]
-        d2 = self.middle.shape[2]
-        return {"d1": d1, "d2": d2, "d3": d3, "r1": r1, "r2": r2}
+    first: Floats = field(metadata=trained())
+    """Shape (n₁, d₁·R₁)."""
+    middle: Floats = field(metadata=trained())
+    """Shape (n₂, R₁·d₂·R₂)."""
+    last: Floats = field(metadata=trained())
+    """Shape (n₃, R₂·d₃)."""
+    d1: int = field(metadata=constant())
+    d2: int = field(metadata=constant())
+    d3: int = field(metadata=constant())
+    r1: int = field(metadata=constant())
+    r2: int = field(metadata=constant())

@@ -1,10 +1,10 @@
-"""All features equally narrow."""
+"""One narrow width for all features."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pepbench.method import Embedding, Fields, Infeasible, Method, PlainTable
+from pepbench.method import Embedding, Fields, Method, PlainTable
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,7 @@ class Uniform(Method):
     family = "controls"
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
-        """A table of N rows of width ⌊budget / N⌋; infeasible under N."""
+        """A table of N rows of width ⌊budget / N⌋; infeasible below N."""
         width = min(dim, budget // fields.n_features)
-        if width < 1:
-            raise Infeasible(
-                f"uniform: smallest possible is {fields.n_features} parameters "
-                f"(one a feature), {budget} allowed"
-            )
+        self.refuse_below(fields.n_features, budget, "one a feature")
         return PlainTable(fields.n_features, width)

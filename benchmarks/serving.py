@@ -34,7 +34,7 @@ from tabulate import tabulate
 from benchmarks.methods import fixed_shapes, method_named
 from benchmarks.problem import Problem, Size, zipf_problem
 from pepbench.errors import Infeasible
-from pepbench.export.writing import write_export
+from pepbench.export.folder import write_export
 from pepbench.serve import ServedTable, load
 from pepbench.tables.embedding import Embedding, MaskedTable, xavier_uniform
 from pepbench.tables.fields import Fields

@@ -352,6 +352,18 @@ class Method(Component, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no fit_many()")
 
+    def refuse_below(self, smallest: int, budget: int, note: str = "") -> None:
+        """Raise :class:`Infeasible` if ``budget`` is below the ``smallest`` possible size.
+
+        ``note`` says what makes that size.
+        """
+        if budget < smallest:
+            # Rounding (``hash+int8``) changes no count.
+            name, why = self.name.partition("+")[0], f" ({note})" if note else ""
+            raise Infeasible(
+                f"{name}: smallest possible is {smallest} parameters{why}, {budget} allowed"
+            )
+
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""
         return task.train(task.model(self.embedding(task.fields, task.dim, budget)))

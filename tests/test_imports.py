@@ -15,6 +15,7 @@ METHOD_SEAM = {
     "pepbench.method",
     "pepbench.tables.layout",
     # Numpy alone: what training and serving must compute alike.
+    "pepbench.serve.addresses",
     "pepbench.serve.hashing",
     "pepbench.serve.packing",
 }

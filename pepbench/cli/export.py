@@ -48,12 +48,11 @@ def export(
     The run is trained again from its record, which takes as long as it did, and its predictions
     are compared with the recorded ones.
     """
-    from pepbench.export.choice import CellFilter
-    from pepbench.export.export_run import How, export_run
+    from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 
     wanted = CellFilter(dataset, backbone, method, budget, seed)
-    how = How(tuple(plugin or ()), onnx, allow_different)
-    said = export_run(folder, out, wanted, how, lambda text: print(text, file=sys.stderr))
+    options = ExportOptions(tuple(plugin or ()), onnx, allow_different)
+    said = export_run(folder, out, wanted, options, lambda text: print(text, file=sys.stderr))
     if as_json:
         print_json(said)
         return

@@ -1,8 +1,8 @@
-"""What ``pepbench export`` does: choose a run, train it again, write what was trained."""
+"""``pepbench export``: choose a final run, train it again, and write its table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from pepbench.data.splits import Splits
-from pepbench.errors import RecordError
-from pepbench.export.choice import CellFilter, Choice, choose
-from pepbench.export.vocabularies import described_fields
-from pepbench.export.writing import ExportError, refuse_occupied, write_export
+from pepbench.errors import PlanError, RecordError, unknown_name
+from pepbench.export.folder import ExportError, described_fields, refuse_occupied, write_export
 from pepbench.harness.fit_checks import vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
-from pepbench.records import Record, RecordStore
+from pepbench.records import CellName, Record, RecordStore, final_runs
 from pepbench.serve import load
 
 Say = Callable[[str], None]
@@ -27,18 +25,31 @@ CHECKED_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class How:
-    """How to train and write; decides nothing about which run is taken."""
+class CellFilter:
+    """Which final run to export; None leaves a name open."""
+
+    dataset: str | None = None
+    backbone: str | None = None
+    method: str | None = None
+    budget: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to train and write the run that is exported."""
 
     plugins: tuple[Path, ...] = ()
     onnx: bool = False
     """Whether to write the backbone too."""
-    allow_other: bool = False
+    allow_different: bool = False
     """Whether to write a table whose predictions are not those of the record."""
 
 
-def export_run(run: Path, out: Path, wanted: CellFilter, how: How, say: Say) -> dict[str, Any]:
-    """Export one final run of a folder; returns what there is to say about it.
+def export_run(
+    run: Path, out: Path, wanted: CellFilter, options: ExportOptions, say: Say
+) -> dict[str, Any]:
+    """Export one final run of a folder; returns what the command reports.
 
     Records keep hyper-parameters and seeds, not weights: the run is trained again from its spec,
     and its test predictions are compared with those of the record.
@@ -55,24 +66,23 @@ def export_run(run: Path, out: Path, wanted: CellFilter, how: How, say: Say) -> 
     refuse_occupied(out)
     if not (run / "records").is_dir():
         raise RecordError(f"{run}: no records in this folder; give the folder of a run")
-    choice = choose(RecordStore(run, say), wanted)
-    if how.onnx:
+    record, n_candidates = choose(RecordStore(run, say), wanted)
+    if options.onnx:
         from pepbench.export.onnx import check_available
 
         check_available()
-    say(_announced(choice))
-    record = choice.record
+    say(_announced(record, n_candidates))
+    kept: list[tuple[Fitted, Splits]] = []
 
     def keep(fitted: Fitted, splits: Splits) -> None:
         kept.append((fitted, splits))
 
-    kept: list[tuple[Fitted, Splits]] = []
-    surroundings = TrialContext(how.plugins, record.environment.threads)
-    again = run_trial(record.spec, surroundings, keep).record
+    context = TrialContext(options.plugins, record.environment.threads)
+    again = run_trial(record.spec, context, keep).record
     if not kept:
         raise ExportError(f"training again did not succeed: {again.reason}")
     same = again.predictions_sha256 == record.predictions_sha256
-    if not same and not how.allow_other:
+    if not same and not options.allow_different:
         raise ExportError(_difference(record, again))
     (fitted, splits) = kept[0]
     about = described(record, again, same)
@@ -80,7 +90,7 @@ def export_run(run: Path, out: Path, wanted: CellFilter, how: How, say: Say) -> 
 
     def further(folder: Path) -> None:
         notes["vector_difference"] = served_difference(folder, fitted, splits)
-        if how.onnx:
+        if options.onnx:
             from pepbench.export.onnx import write_onnx
 
             notes["onnx_difference"] = write_onnx(fitted.model, splits, folder)
@@ -92,7 +102,7 @@ def export_run(run: Path, out: Path, wanted: CellFilter, how: How, say: Say) -> 
 
 
 def described(record: Record, again: Record, same: bool) -> dict[str, Any]:
-    """Where a table comes from and what it holds, for ``meta.json``."""
+    """Origin, counts and scores of a table, for ``meta.json``."""
     spec = record.spec
     return {
         "method": spec.method.model_dump(mode="json"),
@@ -131,10 +141,9 @@ def served_difference(folder: Path, fitted: Fitted, splits: Splits) -> float:
     return difference
 
 
-def _announced(choice: Choice) -> str:
-    record = choice.record
+def _announced(record: Record, n_candidates: int) -> str:
     assert record.validation is not None
-    why = f", the best of {choice.n_candidates} seeds" if choice.n_candidates > 1 else ""
+    why = f", the best of {n_candidates} seeds" if n_candidates > 1 else ""
     return (
         f"{' '.join(record.spec.cell)}, seed {record.spec.seed}: validation AUC "
         f"{record.validation.auc:.4f}{why}. Training it again"
@@ -142,7 +151,7 @@ def _announced(choice: Choice) -> str:
 
 
 def _difference(record: Record, again: Record) -> str:
-    """Why predictions came out differently, as far as can be told."""
+    """The message for predictions that differ: which versions changed, and both scores."""
     before, now = record.environment, again.environment
     changed = [
         f"{name} {getattr(before, name)} then, {getattr(now, name)} now"
@@ -157,3 +166,64 @@ def _difference(record: Record, again: Record) -> str:
         f"{'; '.join(changed) or 'the versions are the same'}. Export it all the same with "
         "--allow-different"
     )
+
+
+def choose(records: Iterable[Record], wanted: CellFilter) -> tuple[Record, int]:
+    """The final run that fits ``wanted``, and the number of seeds to choose from.
+
+    The seed of the best validation AUC is chosen, never by the test AUC: the rows that judge a
+    table must not choose it.
+
+    Raises
+    ------
+    PlanError
+        If an option fits no run, or several cells are left: names what to add.
+    ExportError
+        If the cell has no final run that came out well.
+    """
+    cells = _matching_cells(list(records), wanted)
+    if len(cells) > 1:
+        raise PlanError(_ambiguous(list(cells)))
+    (name, of_cell) = next(iter(cells.items()))
+    finals = final_runs(of_cell)
+    good = [
+        (run.validation.auc, -run.spec.seed, run)
+        for run in finals
+        if run.status == "ok" and run.validation is not None
+    ]
+    if not good:
+        reasons = [run.reason or run.status for run in finals or of_cell]
+        raise ExportError(f"{' '.join(name)}: no final run to export ({reasons[0]})")
+    if wanted.seed is not None:
+        good = [found for found in good if found[-1].spec.seed == wanted.seed]
+        if not good:
+            seeds = ", ".join(str(run.spec.seed) for run in finals)
+            raise PlanError(f"--seed {wanted.seed}: no such final run; there are {seeds}")
+    best = max(good, key=lambda found: found[:2])
+    return best[-1], len(good)
+
+
+def _matching_cells(records: list[Record], wanted: CellFilter) -> dict[CellName, list[Record]]:
+    cells: dict[CellName, list[Record]] = {}
+    for record in records:
+        cells.setdefault(record.spec.cell, []).append(record)
+    if not cells:
+        raise ExportError("the run has no records; give a folder that pepbench run has filled")
+    for position, option in enumerate(CellName._fields):
+        value = getattr(wanted, option)
+        if value is None:
+            continue
+        known = {name[position] for name in cells}
+        if value not in known:
+            raise PlanError(f"--{option}: {unknown_name(option, value, known)}")
+        cells = {name: found for name, found in cells.items() if name[position] == value}
+    return cells
+
+
+def _ambiguous(names: list[CellName]) -> str:
+    """The message that names an option which tells the cells apart."""
+    for position, option in enumerate(CellName._fields):
+        values = sorted({name[position] for name in names})
+        if len(values) > 1:
+            return f"{len(names)} cells fit; add --{option}, one of {', '.join(values)}"
+    raise AssertionError("cells differ in one of their names")

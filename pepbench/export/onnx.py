@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.data.splits import Splits
-from pepbench.export.writing import ExportError
+from pepbench.export.folder import ExportError
 from pepbench.method import Model
 
 ONNX_FILE = "model.onnx"

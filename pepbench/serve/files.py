@@ -1,4 +1,4 @@
-"""An export's two files: opened without trust, tensors memory-mapped, nothing executed."""
+"""The two files of an export: checked when opened, memory-mapped, never executed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DTYPES = {
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What ``meta.json`` says.
+    """Read ``meta.json``.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def open_tensors(path: Path, sha256: str | None) -> dict[str, NDArray[np.generic
     path
         The file.
     sha256
-        Checksum (hex) that it must have; None leaves that out, so that a file of many gigabytes
-        opens at once. Its header is checked in any case.
+        Checksum (hex) that it must have; None skips it, so that a file of many gigabytes opens at
+        once. The header is checked in any case.
 
     Raises
     ------

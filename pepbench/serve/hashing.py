@@ -16,6 +16,10 @@ Ints = TypeVar("Ints", bound=Any)
 _WORD = 1 << 64
 _GOLDEN = 0x9E3779B97F4A7C15
 _HASH_BITS = 31
+MOST_ROWS = 2**_HASH_BITS
+"""Rows that a hash can address."""
+CODE_BITS = 24
+"""Of a hash code that is the input of a network: as many as a 32-bit float holds."""
 
 
 def scrambled(keys: Ints) -> Ints:
@@ -75,49 +79,10 @@ def odd_multipliers(n_hashes: int, seed: int) -> NDArray[np.int64]:
     return np.array([multiplier(seed, j) for j in range(n_hashes)], dtype=np.int64)
 
 
-def fields_of(ids: NDArray[np.integer], cardinalities: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The field of each global id.
-
-    >>> fields_of(np.array([0, 2, 3]), np.array([3, 2])).tolist()
-    [0, 0, 1]
-    """
-    found: NDArray[np.int64] = np.searchsorted(np.cumsum(cardinalities), ids, side="right")
-    return found.astype(np.int64)
-
-
-def rows_of(
-    ids: NDArray[np.integer],
-    cardinalities: NDArray[np.integer],
-    rows: NDArray[np.integer],
-    seed: int,
-    function: int = 0,
-    modulo: bool = False,
-) -> NDArray[np.int64]:
-    """The row of each global id in one table for all fields, field i in rows of its own.
-
-    A field with a row for each feature is not hashed.
-
-    Parameters
-    ----------
-    ids
-        Global ids of any shape.
-    cardinalities, rows
-        Shape (F,): features n_i and rows m_i ≤ n_i of each field.
-    seed, function
-        Which hash function.
-    modulo
-        The remainder of the global id by m_i instead of a hash.
-    """
-    field = fields_of(ids, cardinalities)
-    n_rows = rows.astype(np.int64)
-    starts = np.cumsum(n_rows) - n_rows
-    plain = np.asarray(ids, dtype=np.int64)
-    within = plain % n_rows[field]
-    if not modulo:
-        whole = (n_rows == cardinalities)[field]
-        within = np.where(whole, within, hashed(plain, n_rows[field], seed, function))
-    result: NDArray[np.int64] = starts[field] + within
-    return result
+def code_words(ids: Ints, multipliers: Ints) -> Ints:
+    """Signed codes of :data:`CODE_BITS` bits by multiply-shift hashing: (M,), (K,) → (M, K)."""
+    codes: Ints = (scrambled(ids)[:, None] * multipliers) >> (64 - CODE_BITS)
+    return codes
 
 
 def _shifted(words: Ints, bits: int) -> Ints:

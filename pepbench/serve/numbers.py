@@ -1,6 +1,6 @@
-"""Trained numbers as they are stored: as floats, as halves, or as whole numbers with scales.
+"""Trained numbers as they are stored: as floats, as halves, or as integers with scales. A lookup
 
-A lookup restores only the rows that it needs; the arrays beneath may be memory-mapped.
+restores only the rows that it needs; the stored arrays may be memory-mapped.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ GROUP = 64
 
 
 class Numbers(ABC):
-    """An array of which parts are asked for; its rows run along the last axis.
+    """A stored array that is read in parts; its rows run along the last axis.
 
     Parameters
     ----------
     stored
-        What is kept of it, by the names that the scheme gives.
+        Its stored arrays, by their names in the scheme.
     shape
-        Of the array.
+        Shape of the array that they stand for.
 
     Raises
     ------
     ServeError
-        If what is kept does not make an array of this shape.
+        If the stored arrays do not fit this shape.
     """
 
     scheme: ClassVar[str]
     dtypes: ClassVar[Mapping[str, tuple[type[np.generic], ...]]]
-    """Names and types of what is kept."""
+    """Names and types of the stored arrays."""
 
     def __init__(self, stored: Stored, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -56,7 +56,7 @@ class Numbers(ABC):
 
     @property
     def size(self) -> int:
-        """How many numbers."""
+        """Numbers in the array."""
         return math.prod(self.shape)
 
     @property
@@ -95,7 +95,7 @@ class Numbers(ABC):
         return self.rows(np.arange(math.prod(self.shape[:-1]))).reshape(self.shape)
 
     def _lengths(self) -> Mapping[str, int]:
-        """How many entries each of the kept arrays has."""
+        """How many entries each of the stored arrays has."""
         return dict.fromkeys(self.dtypes, self.size)
 
     @property
@@ -126,23 +126,23 @@ class Plain(Numbers):
         return self._values
 
 
-class Half(Numbers):
+class Half(Plain):
     """IEEE half precision."""
 
     scheme = "fp16"
     dtypes: ClassVar = {"values": (np.float16,)}
 
-    def __init__(self, stored: Stored, shape: tuple[int, ...]) -> None:
-        super().__init__(stored, shape)
-        self._values = stored["values"].reshape(shape)
-
     def blocks(self, index: NDArray[np.integer], width: int) -> Floats:
         """Runs of ``width`` columns, numbered row after row: (…) → (…, width)."""
-        return self._values.reshape(-1, width).take(index, axis=0).astype(np.float32)
+        return super().blocks(index, width).astype(np.float32)
 
     def at(self, index: NDArray[np.integer]) -> Floats:
         """Entries of a one-dimensional array: (…) → (…)."""
-        return self._values.take(index).astype(np.float32)
+        return super().at(index).astype(np.float32)
+
+    def whole(self) -> Floats:
+        """The whole array, in memory."""
+        return super().whole().astype(np.float32)
 
 
 class Int8(Numbers):
@@ -158,46 +158,37 @@ class Int8(Numbers):
 
     def blocks(self, index: NDArray[np.integer], width: int) -> Floats:
         """Runs of ``width`` columns, numbered row after row: (…) → (…, width)."""
-        restored = self._codes.reshape(-1, width).take(index, axis=0).astype(np.float32)
+        restored = self._unscaled(index, width)
         restored *= self._scales.take(index // (self.columns // width))[..., None]
         return restored
 
     def at(self, index: NDArray[np.integer]) -> Floats:
         """Entries of a one-dimensional array: (…) → (…)."""
-        restored: Floats = self._codes.take(index).astype(np.float32) * self._scales.take(
-            np.asarray(index) // GROUP
-        )
+        restored: Floats = self._unscaled(index, 1)[..., 0]
+        restored *= self._scales.take(index // GROUP)
         return restored
+
+    def _unscaled(self, index: NDArray[np.integer], width: int) -> Floats:
+        """Runs of ``width`` codes: (…) → (…, width)."""
+        return self._codes.reshape(-1, width).take(index, axis=0).astype(np.float32)
 
     def _lengths(self) -> Mapping[str, int]:
         return {"codes": self.size, "scales": self._n_scales}
 
 
-class Int4(Numbers):
+class Int4(Int8):
     """Half a byte a number, the first in the lower bits, times a scale as for eight bits."""
 
     scheme = "int4"
     dtypes: ClassVar = {"codes": (np.uint8,), "scales": (np.float32,)}
 
-    def __init__(self, stored: Stored, shape: tuple[int, ...]) -> None:
-        super().__init__(stored, shape)
-        self._codes: NDArray[np.integer] = stored["codes"].ravel()  # type: ignore[assignment]
-        self._scales: Floats = stored["scales"].ravel()  # type: ignore[assignment]
-
-    def blocks(self, index: NDArray[np.integer], width: int) -> Floats:
-        """Runs of ``width`` columns, numbered row after row: (…) → (…, width)."""
-        _refuse_outside(index, self.size // width)
-        restored = self._unscaled(index[..., None] * width + np.arange(width))
-        restored *= self._scales.take(index // (self.columns // width))[..., None]
-        return restored
-
-    def at(self, index: NDArray[np.integer]) -> Floats:
-        """Entries of a one-dimensional array: (…) → (…)."""
-        _refuse_outside(index, self.size)
-        restored: Floats = self._unscaled(index) * self._scales.take(index // GROUP)
-        return restored
-
-    def _unscaled(self, places: NDArray[np.integer]) -> Floats:
+    def _unscaled(self, index: NDArray[np.integer], width: int) -> Floats:
+        """Runs of ``width`` codes: (…) → (…, width)."""
+        n_runs = self.size // width
+        # Two numbers share a byte, so the bytes alone would let the last index pass by one.
+        if index.size and (index.min() < 0 or index.max() >= n_runs):
+            raise IndexError(f"index out of range of {n_runs}")
+        places = index[..., None] * width + np.arange(width)
         octets = self._codes.take(places >> 1)
         nibbles = (octets >> ((places & 1) << 2).astype(np.uint8)) & 15
         restored: Floats = nibbles.astype(np.float32)
@@ -206,12 +197,6 @@ class Int4(Numbers):
 
     def _lengths(self) -> Mapping[str, int]:
         return {"codes": -(-self.size // 2), "scales": self._n_scales}
-
-
-def _refuse_outside(index: NDArray[np.integer], size: int) -> None:
-    """Two numbers share a byte, so the bytes alone would let the last index pass by one."""
-    if index.size and (index.min() < 0 or index.max() >= size):
-        raise IndexError(f"index out of range of {size}")
 
 
 SCHEMES: dict[str, type[Numbers]] = {kind.scheme: kind for kind in (Plain, Half, Int8, Int4)}

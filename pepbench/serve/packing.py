@@ -1,7 +1,4 @@
-"""Whole numbers in as few bits as they need, and bits that are counted.
-
-How assignments, codes and flags are stored.
-"""
+"""Packed integers, each in as few bits as it needs, and bit flags with a running count."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ _ONES = np.array([bin(octet).count("1") for octet in range(256)], dtype=np.uint8
 
 
 def bits_needed(counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Bits that tell that many values apart, none for a single one.
+    """Bits that encode so many values, none for a single one.
 
     >>> bits_needed(np.array([1, 2, 3, 256, 257])).tolist()
     [0, 1, 2, 8, 9]
     """
-    # frexp gives the length of a whole number in bits, without the rounding of a logarithm.
+    # frexp gives the length of an integer in bits, without the rounding of a logarithm.
     lengths = np.frexp(np.maximum(counts, 1) - 1.0)[1]
     return np.asarray(lengths, dtype=np.int64)
 
@@ -91,11 +88,6 @@ class Flags:
     def count(self) -> int:
         """How many are set."""
         return int(self._before[-1])
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the running count."""
-        return self._before.nbytes
 
     def at(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the flags of features are set: (…) → (…)."""

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
 from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
-from pepbench.serve.forms import FORMS, Form, Parts
+from pepbench.serve.forms import FORMS, Form
 from pepbench.serve.numbers import SCHEMES, Numbers
+from pepbench.serve.parts import Parts
 from pepbench.serve.vocabulary import FieldVocabulary, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
@@ -90,10 +91,6 @@ class ServedTable:
         if ids.size and (ids.min() < 0 or ids.max() >= self._ends[-1]):
             raise ServeError(f"an id is outside 0 to {self._ends[-1] - 1}")
         return self._vectors(np.asarray(ids, dtype=np.int64))
-
-    def resident_bytes(self) -> int:
-        """Memory once every row has been looked up: stored arrays, and what was built of them."""
-        return self.stored_bytes + self.form.index_bytes
 
     def _vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         try:

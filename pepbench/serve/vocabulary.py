@@ -1,4 +1,4 @@
-"""Raw values of a field to codes within the field; 0 stands for everything unseen."""
+"""Vocabularies: raw values of a field to codes within the field, 0 for unseen values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pepbench.errors import ServeError
 
 _MANTISSA = np.uint64(2**64 - 2**36)
-"""The sign, the exponent and the first 16 binary digits of a double: all that bins look at."""
+"""The sign, the exponent and the first 16 binary digits of a double: bins compare no more."""
 
 
 @dataclass(frozen=True, eq=False)
 class FieldVocabulary:
-    """What is known about one field.
+    """The vocabulary, or the bins, of one field.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def text(value: object) -> str:
 
 
 def number(value: object) -> float | None:
-    """A raw value as a number: None for a missing one, NaN for what is none.
+    """A raw value as a number: None for a missing value, NaN for text that is no number.
 
     >>> number("1.5"), number(""), number("many")
     (1.5, None, nan)

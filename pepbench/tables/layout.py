@@ -1,51 +1,53 @@
-"""How a trained table is stored for serving: numpy arrays, a lookup, and an honest count.
+"""How a trained table is stored for serving: numpy arrays, their lookup, and their count.
 
-A layout is what is left of an embedding when training is over. It needs no torch. Its arrays are
-all that must be stored, so the number of parameters and bytes can be read off it:
-trained floating-point numbers count as parameters, index structures cost bytes only. The lookup is
-that of the storage form which serving uses (:mod:`pepbench.serve.forms`): what the harness compares
-with the trained vectors is what will be served.
+A layout needs no torch. The marks on its fields say what is stored:
+:func:`~pepbench.serve.parts.trained` numbers are counted as parameters, an
+:func:`~pepbench.serve.parts.index` costs bytes only, a :func:`~pepbench.serve.parts.constant` goes
+into the header. The lookup is that of the storage form that serving uses
+(:mod:`pepbench.serve.forms`), so that the vectors which the harness compares with the trained ones
+are those that will be served.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms import FORMS, Form, Parts
-from pepbench.serve.forms.form import Constant as Constant
-from pepbench.serve.numbers import Floats as Floats
-from pepbench.serve.numbers import Numbers, plain
+from pepbench.serve.forms import FORMS, Form
+from pepbench.serve.forms.tables import ranks_in_blocks
+from pepbench.serve.numbers import Floats, Numbers, plain
+from pepbench.serve.parts import Constant, Parts, StoredFields, constant, index, part, trained
+
+__all__ = [
+    "Constant",
+    "Dense",
+    "Floats",
+    "Layout",
+    "Masked",
+    "Mixed",
+    "StoredFields",
+    "constant",
+    "index",
+    "part",
+    "ranks_in_blocks",
+    "trained",
+]
 
 
-class Layout(ABC):
+class Layout(StoredFields):
     """A table as stored: arrays, and the name of the form that knows how to look up in them."""
 
     @property
     def form(self) -> str | None:
         """Name of the storage form in :data:`pepbench.serve.forms.FORMS`.
 
-        None for a layout of a user's own with its own :meth:`lookup`: it cannot be exported.
+        None for a user's own layout, which has its own :meth:`lookup` and cannot be exported.
         """
         return None
-
-    @abstractmethod
-    def values(self) -> Mapping[str, Floats]:
-        """Trained floating-point arrays; every number in them is a parameter."""
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Index arrays that tell where the values belong; they cost bytes, not parameters."""
-        return {}
-
-    def constants(self) -> Mapping[str, Constant]:
-        """Single numbers and words that the form needs; the file's header has room for them."""
-        return {}
 
     def numbers(self) -> Mapping[str, Numbers]:
         """The trained numbers in the way that they are stored."""
@@ -62,19 +64,12 @@ class Layout(ABC):
         return FORMS[self.form](Parts(self.numbers(), self.structure(), self.constants()))
 
     def widths(self) -> NDArray[np.integer] | None:
-        """How wide each feature's row is, (N,), at most D; None where all are alike by design.
+        """Width of each feature's row, (N,), at most D; None where all are equally wide by design.
 
-        Layouts whose features have widths of their own override it. It is what an analysis may
-        read off a trained table; it decides no result.
+        Overridden by layouts whose features differ in width. Analyses read it; no result depends
+        on it.
         """
         return None
-
-    def with_values(self, values: Mapping[str, Floats]) -> Layout:
-        """The same layout with other numbers, of the same names and shapes.
-
-        Layouts whose values are not fields of their own names override it.
-        """
-        return dataclasses.replace(self, **values)  # type: ignore[type-var]
 
     @property
     def n_parameters(self) -> int:
@@ -94,31 +89,27 @@ class Dense(Layout):
 
     form = "dense"
 
-    table: Floats
-
-    def values(self) -> Mapping[str, Floats]:
-        """The table."""
-        return {"table": self.table}
+    table: Floats = field(metadata=trained())
 
 
 @dataclass(frozen=True, eq=False)
 class Masked(Layout):
     """A table of which only some entries are kept, the rest exactly zero.
 
-    The kept entries are stored row after row. Where they belong is told by the cheaper of two
+    The kept entries are stored row after row. Their positions are stored in the cheaper of two
     structures: a bitmap over all N·D entries (N·D/8 bytes), or compressed sparse rows (a start
     per row and a column per entry).
     """
 
     form = "masked"
 
-    kept: Floats
+    kept: Floats = field(metadata=trained())
     """Shape (nnz,): the kept entries in row-major order."""
-    indptr: NDArray[np.integer]
+    indptr: NDArray[np.integer] = field(metadata=index())
     """Shape (N + 1,): where each row begins in ``kept``."""
-    columns: NDArray[np.unsignedinteger]
+    columns: NDArray[np.unsignedinteger] = field(metadata=index())
     """Shape (nnz,): the dimension of each kept entry."""
-    dim: int
+    dim: int = field(metadata=constant())
 
     @classmethod
     def from_table(cls, table: Floats, mask: NDArray[np.bool_]) -> Masked:
@@ -134,16 +125,21 @@ class Masked(Layout):
             dim=table.shape[1],
         )
 
-    def values(self) -> Mapping[str, Floats]:
-        """The kept entries."""
-        return {"kept": self.kept}
+    @property
+    def n_rows(self) -> int:
+        """N."""
+        return len(self.indptr) - 1
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """The cheaper of bitmap and compressed sparse rows."""
-        n_entries = (len(self.indptr) - 1) * self.dim
-        if (n_entries + 7) // 8 < self.indptr.nbytes + self.columns.nbytes:
+        sparse = super().structure()
+        if (self.n_rows * self.dim + 7) // 8 < sum(array.nbytes for array in sparse.values()):
             return {"bitmap": np.packbits(self.mask())}
-        return {"indptr": self.indptr, "columns": self.columns}
+        return sparse
+
+    def constants(self) -> Mapping[str, Constant]:
+        """N and D."""
+        return {"rows": self.n_rows, **super().constants()}
 
     def widths(self) -> NDArray[np.integer]:
         """How many entries each row keeps: (N,)."""
@@ -152,16 +148,9 @@ class Masked(Layout):
 
     def mask(self) -> NDArray[np.bool_]:
         """Shape (N, D): which entries are kept."""
-        n_rows = len(self.indptr) - 1
-        ends = self.indptr.astype(np.int64)
-        rows = np.repeat(np.arange(n_rows), ends[1:] - ends[:-1])
-        mask = np.zeros((n_rows, self.dim), dtype=np.bool_)
-        mask[rows, self.columns] = True
+        mask = np.zeros((self.n_rows, self.dim), dtype=np.bool_)
+        mask[np.repeat(np.arange(self.n_rows), self.widths()), self.columns] = True
         return mask
-
-    def constants(self) -> Mapping[str, Constant]:
-        """N and D."""
-        return {"rows": len(self.indptr) - 1, "dim": self.dim}
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,30 +162,13 @@ class Mixed(Layout):
 
     form = "mixed"
 
-    tables: tuple[Floats, ...]
+    tables: tuple[Floats, ...] = field(metadata=trained("table"))
     """One array (n_k, d_k) for each block."""
-    projections: tuple[Floats | None, ...]
+    projections: tuple[Floats | None, ...] = field(metadata=trained("projection"))
     """One array (d_k, D) for each block; None pads with zeros instead."""
     block_of_feature: NDArray[np.integer]
-    """Shape (N,): which block holds each global id."""
-    dim: int
-
-    def values(self) -> Mapping[str, Floats]:
-        """Tables and projections, numbered by block."""
-        named = {f"table_{k}": table for k, table in enumerate(self.tables)}
-        named |= {f"projection_{k}": p for k, p in enumerate(self.projections) if p is not None}
-        return named
-
-    def with_values(self, values: Mapping[str, Floats]) -> Mixed:
-        """The same blocks with other tables and projections."""
-        return dataclasses.replace(
-            self,
-            tables=tuple(values[f"table_{k}"] for k in range(len(self.tables))),
-            projections=tuple(
-                None if projection is None else values[f"projection_{k}"]
-                for k, projection in enumerate(self.projections)
-            ),
-        )
+    """Shape (N,): the block of each global id."""
+    dim: int = field(metadata=constant())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
         """Sizes of the blocks where they follow the ids, else the block of each feature."""
@@ -212,21 +184,3 @@ class Mixed(Layout):
             return None
         widths = np.array([table.shape[1] for table in self.tables], dtype=np.int64)
         return np.asarray(widths[self.block_of_feature])
-
-    def constants(self) -> Mapping[str, Constant]:
-        """D."""
-        return {"dim": self.dim}
-
-
-def rows_within_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The rank of each feature among those of its block: (N,) → (N,).
-
-    >>> rows_within_blocks(np.array([0, 1, 0, 1])).tolist()
-    [0, 0, 1, 1]
-    """
-    order = np.argsort(block_of_feature, kind="stable")
-    sizes = np.bincount(block_of_feature)
-    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rows = np.empty(len(order), dtype=np.int64)
-    rows[order] = ranks
-    return rows

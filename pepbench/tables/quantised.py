@@ -14,7 +14,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -24,10 +24,9 @@ from torch import Tensor
 
 from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Embedding, Fitted, Method, Model, OneOf, Task
-from pepbench.serve.forms.form import Constant
 from pepbench.serve.numbers import GROUP, Numbers, Stored
 from pepbench.serve.numbers import SCHEMES as SERVED
-from pepbench.tables.layout import Floats, Layout
+from pepbench.tables.layout import Floats, Layout, part
 
 
 class Scheme(ABC):
@@ -121,7 +120,7 @@ def _in_rows(values: Floats) -> Floats:
 class Quantised(Layout):
     """Another layout with its numbers stored in fewer bits."""
 
-    served: Layout
+    served: Layout = field(metadata=part())
     """The layout with the numbers that a lookup gives."""
     stored: Mapping[str, Mapping[str, NDArray[np.generic]]]
     """For each array of values, what is kept of it."""
@@ -145,22 +144,14 @@ class Quantised(Layout):
         """That of the layout beneath."""
         return self.served.form
 
-    def constants(self) -> Mapping[str, Constant]:
-        """Those of the layout beneath."""
-        return self.served.constants()
-
     def numbers(self) -> Mapping[str, Numbers]:
         """The trained numbers as they were rounded."""
         kind = SERVED[self.scheme]
         return {name: kind(self.stored[name], a.shape) for name, a in self.values().items()}
 
-    def values(self) -> Mapping[str, Floats]:
-        """The numbers as served."""
-        return self.served.values()
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """The structure of the layout beneath."""
-        return self.served.structure()
+    def with_values(self, values: Mapping[str, Floats]) -> Quantised:
+        """The layout beneath with other numbers, rounded in turn."""
+        return Quantised.from_layout(self.served.with_values(values), SCHEMES[self.scheme])
 
     def widths(self) -> NDArray[np.integer] | None:
         """Those of the layout beneath: rounding changes none."""

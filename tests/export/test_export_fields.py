@@ -7,7 +7,7 @@ import pytest
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.export.vocabularies import described_fields
+from pepbench.export.folder import described_fields
 from pepbench.serve.vocabulary import read_fields
 
 

@@ -17,6 +17,7 @@ from sklearn.cluster import KMeans
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.serve import packing
+from pepbench.serve.addresses import FieldRows
 from pepbench.serve.forms.composed import hash_codes
 from pepbench.serve.hashing import odd_multipliers
 from pepbench.tables.fields import Fields
@@ -106,16 +107,17 @@ class TestTensorTrain:
         fields = fields_of(50, 30, 7)
         embedding = made("tt", fields, 12, 700).double()
         cores = embedding.export()
-        dense = np.einsum("aip,bpjq,cqk->abcijk", cores.first, cores.middle, cores.last)
+        first = cores.first.reshape(-1, cores.d1, cores.r1)
+        middle = cores.middle.reshape(-1, cores.r1, cores.d2, cores.r2)
+        last = cores.last.reshape(-1, cores.r2, cores.d3)
+        dense = np.einsum("aip,bpjq,cqk->abcijk", first, middle, last)
         dense = dense.reshape(-1, 12)[: fields.n_features]
         ids = np.random.default_rng(0).integers(0, fields.n_features, (40, 3))
         with torch.no_grad():
             np.testing.assert_allclose(embedding(torch.from_numpy(ids)), dense[ids], atol=1e-12)
         np.testing.assert_allclose(cores.lookup(ids), dense[ids], atol=1e-12)
-        squares = np.square(
-            np.einsum("aip,bpjq,cqk->abcijk", cores.first, cores.middle, cores.last)
-        )
-        parts = map(torch.from_numpy, (cores.first, cores.middle, cores.last))
+        squares = np.square(np.einsum("aip,bpjq,cqk->abcijk", first, middle, last))
+        parts = map(torch.from_numpy, (first, middle, last))
         assert tt.sum_of_squares(*parts) == pytest.approx(squares.sum())
         assert squares.mean() == pytest.approx(2 / (fields.n_features + 12))
 
@@ -366,12 +368,13 @@ class TestClustered:
         octets = stored.structure()["assigned"]
         assert len(octets) == (60 * 2 * 4 + 4 * 2 * 0 + 40 * 2 * 3) // 8
         rows = table.rows.numpy()
-        start = books.starts[books.field_of_feature, None]
+        field_of_feature = np.repeat(np.arange(3), books.cardinalities)
+        start = books.starts[field_of_feature, None]
         kinds = ((rows[:, 0], 0, books.assigned), (rows[:, 1], books.assigned, books.helpers))
         for found, offset, size in kinds:
-            within = found - start - np.broadcast_to(offset, 3)[books.field_of_feature, None]
+            within = found - start - np.broadcast_to(offset, 3)[field_of_feature, None]
             assert (within >= 0).all()
-            assert (within < size[books.field_of_feature, None]).all()
+            assert (within < size[field_of_feature, None]).all()
 
     @given(
         cardinalities=st.lists(st.integers(1, 60), min_size=1, max_size=5),
@@ -399,7 +402,7 @@ class TestClustered:
 class TestCafe:
     def table(self, n_hot=3, every=2):
         torch.manual_seed(0)
-        hashes = cafe.SharedRows(np.array([20, 10]), np.array([4, 2]), 0)
+        hashes = FieldRows(np.array([20, 10]), np.array([4, 2]), 0)
         return cafe.HotTable(hashes, n_hot, 4, decay=0.5, migrate_every=every)
 
     def step(self, table, ids, strengths):
@@ -452,7 +455,7 @@ class TestCafe:
     @pytest.mark.parametrize(("cardinality", "key"), [(40, "hot_bitmap"), (4000, "hot")])
     def test_export_lists_hot_features_the_cheaper_way(self, cardinality, key):
         torch.manual_seed(0)
-        hashes = cafe.SharedRows(np.array([cardinality]), np.array([5]), 0)
+        hashes = FieldRows(np.array([cardinality]), np.array([5]), 0)
         table = cafe.HotTable(hashes, 6, 4, decay=1.0, migrate_every=1)
         ids = [30, 7, 12, 3]
         for _ in range(2):

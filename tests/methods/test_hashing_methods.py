@@ -22,7 +22,8 @@ from pepbench.baselines.robe import ROBE
 from scipy import stats
 
 from pepbench.errors import Infeasible
-from pepbench.serve.hashing import hashed, multiplier, rows_of, signs
+from pepbench.serve.addresses import FieldRows
+from pepbench.serve.hashing import hashed, multiplier, signs
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import distinct
 
@@ -170,8 +171,8 @@ def test_rows_are_shared_out_completely_and_in_proportion(sizes, data):
 
 def test_rows_stay_within_their_field_and_full_fields_are_not_hashed():
     cardinalities, rows = np.array([50, 7, 300]), np.array([20, 7, 100])
-    for modulo in (False, True):
-        found = rows_of(np.arange(357), cardinalities, rows, 0, modulo=modulo)
+    for function in ("universal", "modulo"):
+        found = FieldRows(cardinalities, rows, 0, function).rows_of(np.arange(357))
         starts = np.repeat([0, 20, 27], cardinalities)
         within = found - starts
         assert (within >= 0).all()
@@ -298,16 +299,16 @@ def test_hash_functions_differ_between_seeds_unless_one_is_asked_for():
 def test_double_hash_gives_own_rows_to_features_above_a_cut_and_two_hashes_to_the_others():
     fields = fields_of(400, 5, 200)
     method = DoubleHash(frequent=0.4, hash_seed=0)
-    choice = method.embedding(fields, DIM, 100 * DIM).choice
-    owns, frequencies = choice.owns, fields.frequencies
+    rows = method.embedding(fields, DIM, 100 * DIM).rows
+    owns, frequencies = rows.flags.at(np.arange(605)), fields.frequencies
     assert owns.sum() == 40
     assert frequencies[owns].min() >= frequencies[~owns].max()
-    first, second = choice.rows_of(np.arange(605)).T
+    first, second = rows.rows_of(np.arange(605)).T
     np.testing.assert_array_equal(first[owns], np.arange(40))
     np.testing.assert_array_equal(second[owns], np.arange(40))
-    assert 40 + choice.rows.sum() == 100
+    assert 40 + rows.hashed.rows.sum() == 100
     start = 40
-    for field, m in enumerate(choice.rows.tolist()):
+    for field, m in enumerate(rows.hashed.rows.tolist()):
         here = np.flatnonzero(~owns & (fields.field_of_feature == field))
         expected = [[start + slow_hash(x, m, 0, j) for x in here.tolist()] for j in range(2)]
         np.testing.assert_array_equal([first[here], second[here]], expected)
@@ -322,8 +323,8 @@ def test_double_hash_equals_brute_force(combine):
     fields = fields_of(40, 5, 20)
     embedding = shaken(DoubleHash(combine=combine).embedding(fields, 5, 30 * 5))
     table, expected = numbers(embedding.table), []
-    for x, (one, two) in enumerate(embedding.choice.rows_of(np.arange(65)).tolist()):
-        if embedding.choice.owns[x]:
+    for x, (one, two) in enumerate(embedding.rows.rows_of(np.arange(65)).tolist()):
+        if embedding.rows.flags.at(np.int64(x)):
             expected.append(table[one])
         elif combine == "sum":
             expected.append(table[one] + table[two])
@@ -337,9 +338,9 @@ def test_double_hash_searches_the_share_of_frequent_rows():
     assert tuned == {"frequent"}
     fields = fields_of(400, 5, 200)
     for share in (0.0, 0.5, 1.0):
-        choice = DoubleHash(frequent=share).embedding(fields, DIM, 100 * DIM).choice
+        rows = DoubleHash(frequent=share).embedding(fields, DIM, 100 * DIM).rows
         # One row a field is left for the others.
-        assert choice.owns.sum() == min(share * 100, 97)
+        assert rows.flags.count == min(share * 100, 97)
 
 
 # hash-embedding
@@ -514,8 +515,8 @@ def test_robe_uses_exactly_its_budget_and_equals_brute_force(budget, dim, chunk)
 
 
 def test_robe_chunks_of_a_feature_are_placed_independently():
-    places = ROBE(chunk=1).embedding(fields_of(500), DIM, 1000).places
-    starts = places.starts_of(np.arange(500 * DIM)).reshape(500, DIM)
+    addresses = ROBE(chunk=1).embedding(fields_of(500), DIM, 1000).addresses
+    starts, _ = addresses.of(np.arange(500), np.arange)
     # With a linear hash, features that share one place would share all.
     same = starts[:, None] == starts[None]
     pairs = same[np.triu_indices(500, 1)]

@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 from pepbench.baselines import deeplight as deeplight_module
-from pepbench.baselines.autosrh import (
-    AutoSrh,
-    BlockwiseDescent,
-    SelectedTable,
-    equal_count,
-    equal_frequency,
-)
+from pepbench.baselines.autosrh import AutoSrh, BlockwiseDescent, SelectedTable
 from pepbench.baselines.cerp import CERP, ThresholdedPair, TwoRows
 from pepbench.baselines.deeplight import DeepLight, zero_smallest
 from pepbench.baselines.frequency import Frequency, most_frequent
 from pepbench.baselines.low_rank import LowRank
+from pepbench.baselines.mixed import equal_count_blocks, equal_frequency_blocks
 from pepbench.baselines.popularity_mask import PopularityMask, row_counts
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -326,7 +321,9 @@ def test_autosrh_moves_weights_and_selection_in_turn_on_their_own_rows(toy, monk
             yield step
 
     monkeypatch.setattr(type(task), "steps", watched)
-    selected = SelectedTable(torch.randn(87, DIM) * 0.1, equal_count(toy.fields.frequencies, 6))
+    selected = SelectedTable(
+        torch.randn(87, DIM) * 0.1, equal_count_blocks(toy.fields.frequencies, 6)
+    )
     model = task.model(selected)
     state = {key: value.detach().clone() for key, value in model.named_parameters()}
     AutoSrh(max_steps=4, search_split=split, alpha_rate=0.01).search(task, model, selected)
@@ -352,7 +349,7 @@ def test_autosrh_descends_alike_in_all_blocks_within_the_unit_interval():
 
 def test_autosrh_blocks_follow_frequency(toy):
     frequencies = toy.fields.frequencies
-    for cut, weights in ((equal_count, np.ones(87)), (equal_frequency, frequencies)):
+    for cut, weights in ((equal_count_blocks, np.ones(87)), (equal_frequency_blocks, frequencies)):
         blocks = cut(frequencies, 4)
         assert sorted(set(blocks)) == list(range(blocks.max() + 1))
         for block in range(blocks.max()):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pepbench.baselines.darts import (
     DARTS,
+    BudgetPenalty,
     MixtureTable,
-    SizePull,
-    best_within,
     candidate_sizes,
     candidates,
+    knapsack,
 )
 from pepbench.baselines.mixed import MixedTable
 from pepbench.baselines.optembed import (
@@ -95,7 +95,7 @@ def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share):
     scores = np.log(rng.dirichlet(np.full(n_choices, 0.5), n_fields) + 1e-12)
     low, high = sizes.min(1).sum(), sizes.max(1).sum()
     budget = max(int(low + share * (high - low)), int(low), 1)
-    chosen = best_within(scores, sizes, budget)
+    chosen = knapsack(scores, sizes, budget)
 
     def total(matrix, choice):
         return sum(matrix[i, c] for i, c in enumerate(choice))
@@ -116,14 +116,14 @@ def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
         sizes = np.sort(rng.integers(1, 10**9, (12, 5)), axis=1)
         scores = np.log(rng.dirichlet(np.ones(5), 12))
         budget = int(sizes[:, 2].sum())
-        chosen = best_within(scores, sizes, budget)
+        chosen = knapsack(scores, sizes, budget)
         assert sizes[np.arange(12), chosen].sum() <= budget
         assert scores[np.arange(12), chosen].sum() >= scores[:, 2].sum()
 
 
 def mixture(toy, budget=100):
     choices = candidates(DIM)
-    pull = SizePull(candidate_sizes(toy.fields, choices, DIM), budget)
+    pull = BudgetPenalty(candidate_sizes(toy.fields, choices, DIM), budget)
     return MixtureTable(toy.fields, choices, DIM, pull)
 
 
@@ -187,7 +187,7 @@ def test_gradient_of_loss_and_pull_reaches_alpha(toy):
 
 def test_multiplier_rises_while_over_budget_and_falls_below_it():
     fields = fields_of(10, 20)
-    pull = SizePull(candidate_sizes(fields, (1, 2, 4), 4), budget=70)
+    pull = BudgetPenalty(candidate_sizes(fields, (1, 2, 4), 4), budget=70)
     narrow = torch.tensor([[9.0, 0.0, 0.0]] * 2)
     wide = torch.tensor([[0.0, 0.0, 9.0]] * 2)
     assert pull.expected_size(narrow) < 70 < pull.expected_size(wide)

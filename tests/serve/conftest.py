@@ -13,7 +13,7 @@ from run_helpers import CHEAP_OPTIONS
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate
 from pepbench.contract.toy import Toy, make_toy
-from pepbench.export.writing import write_export
+from pepbench.export.folder import write_export
 from pepbench.method import Embedding
 from pepbench.tables.quantised import SCHEMES, QuantisedTable
 

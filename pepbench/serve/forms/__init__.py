@@ -9,7 +9,7 @@ from pepbench.serve.forms.composed import (
     HashNetworkForm,
     TensorTrainForm,
 )
-from pepbench.serve.forms.form import Form, Parts
+from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.hashed import (
     CircularArrayForm,
     DoubleHashedForm,
@@ -22,7 +22,7 @@ from pepbench.serve.forms.hashed import (
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.forms.tables import DenseForm, MixedForm, SummedForm
 
-__all__ = ["FORMS", "Form", "Parts"]
+__all__ = ["FORMS", "Form"]
 
 FORMS: dict[str, type[Form]] = {
     form.name: form

@@ -7,19 +7,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms.form import Form, Parts, require
-from pepbench.serve.hashing import fields_of, hashed, odd_multipliers, scrambled
+from pepbench.serve.addresses import Codebooks, Partition, fields_of, starts_of
+from pepbench.serve.forms.form import Form
+from pepbench.serve.hashing import CODE_BITS, code_words, odd_multipliers
 from pepbench.serve.numbers import Floats
 from pepbench.serve.packing import Flags, bits_needed, unpacked_at
-
-_CODE_BITS = 24
+from pepbench.serve.parts import Parts, require
 
 
 class ComposedRowsForm(Form):
     """``table_j`` (R_j, d_j), ``cardinalities`` (F,), ``radices`` (F, k).
 
     The code within the field, in mixed radix, gives one row of each table; field i has its rows
-    behind those of the fields before it. Constant ``combine`` tells what becomes of them: ``mult``,
+    behind those of the fields before it. Constant ``combine`` says how they are combined: ``mult``,
     ``add`` or ``concat``. A field whose first radix is n_i has whole vectors in table 0, or with
     ``concat`` a piece in each.
     """
@@ -29,20 +29,15 @@ class ComposedRowsForm(Form):
     def __init__(self, parts: Parts) -> None:
         self._tables = parts.numbered("table")
         self._combine = parts.word("combine", "mult", "add", "concat")
-        self._cardinalities = parts.array("cardinalities").astype(np.int64)
-        self._radices = parts.array("radices").astype(np.int64)
-        self.n_features = int(self._cardinalities.sum())
-        n_fields = len(self._cardinalities)
-        require(self._radices.ndim == 2 and len(self._radices) == n_fields, "radices differ")
-        require(bool(np.all(self._radices > 0)), "a radix is 0")
+        cardinalities = parts.array("cardinalities").astype(np.int64)
+        radices = parts.array("radices").astype(np.int64)
+        self.n_features = int(cardinalities.sum())
+        require(radices.ndim == 2 and len(radices) == len(cardinalities), "radices differ")
+        require(bool(np.all(radices > 0)), "a radix is 0")
         require(all(len(table.shape) == 2 for table in self._tables), "a table has no rows")
-        require(0 < len(self._tables) <= self._radices.shape[1], "tables and radices differ")
-        self._whole = self._radices[:, 0] == self._cardinalities
-        rows = self._radices.copy()
-        kept = self._cardinalities[self._whole, None] if self._combine == "concat" else 0
-        rows[self._whole, 1:] = kept
-        self._starts = np.cumsum(rows, axis=0) - rows
-        sizes = rows.sum(axis=0)[: len(self._tables)].tolist()
+        require(0 < len(self._tables) <= radices.shape[1], "tables and radices differ")
+        self._partition = Partition(cardinalities, radices, self._combine)
+        sizes = self._partition.n_rows.sum(axis=0)[: len(self._tables)].tolist()
         require([t.shape[0] for t in self._tables] == sizes, "a table has another number of rows")
         widths = [table.shape[1] for table in self._tables]
         self.dim = sum(widths) if self._combine == "concat" else widths[0]
@@ -51,21 +46,12 @@ class ComposedRowsForm(Form):
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
-        field = fields_of(ids, self._cardinalities)
-        within = ids - (np.cumsum(self._cardinalities) - self._cardinalities)[field]
-        whole = self._whole[field]
-        rest, pieces = within, []
-        for j, table in enumerate(self._tables):
-            radix = self._radices[field, j]
-            rest, digit = np.divmod(rest, radix)
-            rows = self._starts[field, j] + digit
-            if j:
-                of_whole = self._starts[field, j] + within if self._combine == "concat" else 0
-                rows = np.where(whole, of_whole, rows)
-            pieces.append(table.rows(rows))
+        rows = self._partition.rows_of(ids).T
+        pieces = [table.rows(of_table) for table, of_table in zip(self._tables, rows, strict=False)]
         if self._combine == "concat":
             return np.concatenate(pieces, axis=1)
         vectors = pieces[0]
+        whole = self._partition.whole[fields_of(ids, self._partition.cardinalities)]
         for piece in pieces[1:]:
             other = vectors * piece if self._combine == "mult" else vectors + piece
             vectors = np.where(whole[:, None], vectors, other)
@@ -94,22 +80,17 @@ class CodedForm(Form):
         require(self._groups > 0 and self.dim % self._groups == 0, "pieces do not fill a vector")
         require(self._centroids.shape[0] == counts.sum(), "centroids are missing")
         require(len(parts.octets("heads")) == -(-self.n_features // 8), "features and flags differ")
-        self._first_row = np.cumsum(counts) - counts
+        self._first_row = starts_of(counts)
         self._head_bits, self._tail_bits = bits_needed(counts), bits_needed(tails)
-        self._first_id = np.cumsum(self._cardinalities) - self._cardinalities
+        self._first_id = starts_of(self._cardinalities)
         # A field without features, which has no flag to look at, has no heads before it to count.
         inside = np.minimum(self._first_id, max(self.n_features - 1, 0))
         self._heads_before = self._heads.before(inside)
         heads = np.diff(np.append(self._heads_before, self._heads.count))
         bits = heads * self._head_bits + (self._cardinalities - heads) * self._tail_bits
         bits *= self._groups
-        self._first_bit = np.cumsum(bits) - bits
+        self._first_bit = starts_of(bits)
         require(len(self._codes) == -(-int(bits.sum()) // 8), "codes are missing")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of the running count of heads."""
-        return self._heads.nbytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
@@ -120,7 +101,7 @@ class CodedForm(Form):
         bits = np.where(self._heads.at(ids), head_bits, tail_bits)[:, None]
         pieces = np.arange(self._groups)
         before = (heads * head_bits + tails * tail_bits) * self._groups
-        starts = (self._first_bit[field] + before)[:, None] + pieces * bits
+        starts = np.add(self._first_bit[field], before)[:, None] + pieces * bits
         rows = self._first_row[field, None] + unpacked_at(self._codes, starts, bits)
         return self._centroids.pieces(rows)
 
@@ -140,40 +121,35 @@ class ClusteredForm(Form):
 
     def __init__(self, parts: Parts) -> None:
         self._table, self._assigned = parts.number("table"), parts.octets("assigned")
-        self._cardinalities = parts.array("cardinalities").astype(np.int64)
-        rows, constants = parts.array("rows").astype(np.int64), parts.array("constants")
-        self._pieces, self.dim = parts.count("pieces", 2**16), self._table.shape[1]
-        self.n_features = int(self._cardinalities.sum())
-        n_fields = len(self._cardinalities)
-        require(rows.shape == (2, n_fields) and len(constants) == 2, "sizes have another shape")
-        require(self._pieces > 0 and self.dim % self._pieces == 0, "pieces do not fill a vector")
+        cardinalities = parts.array("cardinalities").astype(np.int64)
+        rows, pieces = parts.array("rows").astype(np.int64), parts.count("pieces", 2**16)
+        seed, self._n_clusterings = parts.integers("constants", 2)
+        self.n_features, self.dim = int(cardinalities.sum()), self._table.shape[1]
+        require(rows.shape == (2, len(cardinalities)), "sizes have another shape")
+        require(pieces > 0 and self.dim % pieces == 0, "pieces do not fill a vector")
         require(self._table.shape[0] == rows.sum(), "rows are missing")
-        self._seed, self._round = (int(constant) for constant in constants)
-        assigned, self._helpers = rows
-        sizes = rows.sum(axis=0)
-        self._first_row = np.cumsum(sizes) - sizes
-        self._first_helper = np.where(self._helpers > 0, self._first_row + assigned, 0)
-        self._first_id = np.cumsum(self._cardinalities) - self._cardinalities
-        self._bits = np.where(self._helpers > 0, bits_needed(assigned), 0)
-        whole = (self._helpers > 0) | (assigned == self._cardinalities)
+        assigned, helpers = rows
+        self._books = Codebooks(cardinalities, assigned, helpers, pieces, seed)
+        has_helpers = helpers > 0
+        whole = has_helpers | (assigned == cardinalities)
         require(bool(whole.all()), "a field without helpers has not a row for each feature")
-        bits = self._cardinalities * self._bits * self._pieces
-        self._first_bit = np.cumsum(bits) - bits
+        self._first_id = starts_of(cardinalities)
+        self._bits = np.where(has_helpers, bits_needed(assigned), 0)
+        bits = cardinalities * self._bits * pieces
+        self._first_bit = starts_of(bits)
         require(len(self._assigned) == -(-int(bits.sum()) // 8), "assignments are missing")
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
-        field, pieces = fields_of(ids, self._cardinalities), np.arange(self._pieces)
+        books = self._books
+        field, pieces = fields_of(ids, books.cardinalities), np.arange(books.pieces)
         within, bits = ids - self._first_id[field], self._bits[field, None]
-        starts = self._first_bit[field, None] + (within[:, None] * self._pieces + pieces) * bits
-        helpers = self._helpers[field]
-        codes = unpacked_at(self._assigned, starts, bits)
-        rows = self._first_row[field, None] + np.where(helpers[:, None] > 0, codes, within[:, None])
-        first = 2 * self._round * self._pieces
-        hashes = [hashed(ids, helpers, self._seed, first + piece) for piece in range(self._pieces)]
-        helper_rows = self._first_helper[field, None] + np.stack(hashes, axis=1)
-        own, helping = self._table.pieces(rows), self._table.pieces(helper_rows)
-        vectors: Floats = own + helping * (helpers > 0)[:, None].astype(own.dtype)
+        starts = self._first_bit[field, None] + (within[:, None] * books.pieces + pieces) * bits
+        has_helper = (books.helpers[field] > 0)[:, None]
+        codes = np.where(has_helper, unpacked_at(self._assigned, starts, bits), within[:, None])
+        own = self._table.pieces(books.starts[field, None] + codes)
+        helping = self._table.pieces(books.helper_rows(ids, self._n_clusterings))
+        vectors: Floats = own + helping * has_helper.astype(own.dtype)
         return vectors
 
 
@@ -230,14 +206,14 @@ class HashNetworkForm(Form):
     def __init__(self, parts: Parts) -> None:
         self._weights = [numbers.whole() for numbers in parts.numbered("weight")]
         self._biases = [numbers.whole() for numbers in parts.numbered("bias")]
-        constants = parts.array("constants")
-        require(len(constants) == 2 and len(self._weights) > 0, "it has no layers")
+        seed, gaussian = parts.integers("constants", 2)
+        require(len(self._weights) > 0, "it has no layers")
         sizes = [bias.shape for bias in self._biases]
         require(sizes == [weight.shape[:1] for weight in self._weights], "layers do not fit")
         inputs = [weight.shape[1:] for weight in self._weights[1:]]
         require(inputs == sizes[:-1], "layers do not fit together")
         self.dim = len(self._biases[-1])
-        seed, self._gaussian = int(constants[0]), bool(constants[1])
+        self._gaussian = bool(gaussian)
         self._multipliers = odd_multipliers(self._weights[0].shape[1], seed)
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
@@ -257,8 +233,8 @@ def hash_codes(
 ) -> Floats:
     """Codes of ids, uniform on (−1, 1) or standard normal: (M,) → (M, K)."""
     # The upper bits with their sign: whole numbers from −2²³ to 2²³ − 1.
-    words = (scrambled(ids)[:, None] * multipliers) >> (64 - _CODE_BITS)
-    codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (_CODE_BITS - 1))
+    words = code_words(ids, multipliers)
+    codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (CODE_BITS - 1))
     return box_muller(codes) if gaussian else codes
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.forms.form import Form
 from pepbench.serve.numbers import Floats, Numbers
 from pepbench.serve.packing import ones_in_rows
+from pepbench.serve.parts import Parts, require
 
 UNPACKED_SHARE = 2
 """Bytes an entry, over all entries, that the longest rows may take in memory once more.
@@ -24,14 +25,14 @@ finding the distinct features of a batch; measured on tables of 1 to 50 % (docs/
 class MaskedForm(Form):
     """Entries that are kept, row after row; all others are zero.
 
-    ``kept`` (nnz,) holds them. Where they belong is told by ``bitmap``, one bit for each of N·D
-    entries, the first one in the highest bit; or by ``indptr`` (N + 1,), where each row begins in
+    ``kept`` (nnz,) holds them. Their positions are in ``bitmap``, one bit for each of N·D
+    entries, the first one in the highest bit; or in ``indptr`` (N + 1,), where each row begins in
     ``kept``, and ``columns`` (nnz,).
 
     In memory, each feature has one number, its place: 0 if its row is empty; up to H the row of a
     small dense table in which the H longest rows are; beyond H + 1 that of its first entry in
-    ``kept``. An entry's column has a flag where its row ends. So the popular features of a table
-    that gives them the longest rows cost what they cost in a full table.
+    ``kept``. An entry's column has a flag where its row ends. So popular features, where they have
+    the longest rows, cost what they cost in a full table.
     """
 
     name = "masked"
@@ -56,11 +57,6 @@ class MaskedForm(Form):
         self._place[longest] = np.arange(1, self._first)
         n_scattered = self._kept.size - int(lengths[longest].sum())
         self.distinct = n_scattered > REPEATS_COST * self.n_features
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of places, columns and the dense rows."""
-        return self._place.nbytes + self._columns.nbytes + self._unpacked.nbytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""

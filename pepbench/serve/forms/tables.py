@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.forms.form import Form, Parts, require
+from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
+from pepbench.serve.parts import Parts, require
 
 
 class DenseForm(Form):
@@ -30,8 +31,8 @@ class MixedForm(Form):
 
     ``table_k`` (n_k, d_k) holds the rows of block k in the order of their features' ids,
     ``projection_k`` (d_k, D) brings them to width D; without one they are filled up with zeros.
-    ``block_sizes`` (K,) says that blocks follow each other, else ``block_of_feature`` (N,) which
-    one has a feature.
+    ``block_sizes`` (K,) says that blocks follow each other; otherwise ``block_of_feature`` (N,) has
+    the block of each feature.
     """
 
     name = "mixed"
@@ -60,12 +61,7 @@ class MixedForm(Form):
             self._block = parts.array("block_of_feature")
             counts = np.bincount(self._block, minlength=n_blocks)
             require(np.array_equal(counts, sizes), "blocks have other sizes")
-            self._row = ranks_in_blocks(self._block, sizes)
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of each feature's row within its block."""
-        return 0 if self._row is None else self._row.nbytes
+            self._row = ranks_in_blocks(self._block)
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
@@ -85,15 +81,16 @@ class MixedForm(Form):
         return vectors
 
 
-def ranks_in_blocks(blocks: NDArray[np.integer], sizes: NDArray[np.integer]) -> NDArray[np.uint32]:
-    """How many features of the same block come before each: (N,) → (N,).
+def ranks_in_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """The rank of each feature among those of its block, by id: (N,) → (N,).
 
-    >>> ranks_in_blocks(np.array([0, 1, 0]), np.array([2, 1])).tolist()
-    [0, 0, 1]
+    >>> ranks_in_blocks(np.array([0, 1, 0, 1])).tolist()
+    [0, 0, 1, 1]
     """
-    ranks = np.empty(len(blocks), dtype=np.uint32)
-    for block, size in enumerate(sizes.tolist()):
-        ranks[blocks == block] = np.arange(size, dtype=np.uint32)
+    order = np.argsort(block_of_feature, kind="stable")
+    sizes = np.bincount(block_of_feature)
+    ranks = np.empty(len(order), dtype=np.uint32)
+    ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return ranks
 
 
@@ -115,11 +112,6 @@ class SummedForm(Form):
         self._run = -(-self.n_features // self._buckets)
         require(self._p.n_features == self._buckets, "P has another number of rows")
         require(self._q.n_features == -(-self.n_features // self._run), "Q has too few rows")
-
-    @property
-    def index_bytes(self) -> int:
-        """Memory of what bitmaps were turned into."""
-        return self._p.index_bytes + self._q.index_bytes
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""

@@ -1,4 +1,4 @@
-"""A trained table into a folder: ``table.safetensors`` and ``meta.json``."""
+"""The folder of an exported table: ``table.safetensors`` and ``meta.json``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 import pepbench
+from pepbench.data.encoding import numbers_of
+from pepbench.data.splits import Splits
 from pepbench.errors import PepbenchError
 from pepbench.records import write_atomically
 from pepbench.serve.files import FORMAT, META_FILE, TABLE_FILE, VERSION
@@ -32,7 +34,7 @@ def write_export(
     about: Mapping[str, Any],
     further: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Write a table; the folder is there whole or not at all.
+    """Write a table atomically: the folder appears complete, or not at all.
 
     Parameters
     ----------
@@ -41,13 +43,13 @@ def write_export(
     layout
         The table as it is stored.
     fields
-        As :func:`~pepbench.export.vocabularies.described_fields` gives them.
+        As :func:`described_fields` gives them.
     dim
         D.
     about
-        What else ``meta.json`` is to say: method, counts, where the table comes from.
+        Further entries of ``meta.json``: method, counts, origin of the table.
     further
-        Checks what was written, or adds files to it; raises to leave nothing behind.
+        Called with the unfinished folder, to check it or add files; if it raises, nothing is left.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def write_export(
 
 
 def refuse_occupied(folder: Path) -> None:
-    """Refuse a place where something is: an export replaces nothing.
+    """Refuse a folder with content: an export replaces nothing.
 
     Raises
     ------
@@ -119,3 +121,47 @@ def stored_tensors(layout: Layout) -> dict[str, NDArray[np.generic]]:
         for part, array in numbers.stored.items()
     }
     return tensors | dict(layout.structure())
+
+
+def described_fields(splits: Splits) -> list[dict[str, Any]]:
+    """For each field its name, cardinality, and values in the order of their codes; or its bins.
+
+    The code of a value is its position plus one; code 0 is for all others.
+    """
+    table = splits.table
+    described = []
+    for field, name in enumerate(splits.fields.names):
+        codes = splits.codes_of_values(field)
+        entry = {"name": name, "cardinality": splits.fields.cardinalities[field]}
+        values = table.values_of(field)
+        if table.meta.encoding(name).bins is None:
+            order = np.argsort(codes, kind="stable")
+            kept = order[np.count_nonzero(codes == 0) :]
+            entry["values"] = [values[index] for index in kept.tolist()]
+        else:
+            entry |= bins_of(codes, numbers_of(values))
+        described.append(entry)
+    return described
+
+
+def bins_of(codes: NDArray[np.integer], numbers: NDArray[np.float64]) -> dict[str, Any]:
+    """Bounds between a field's bins, and the code of a missing number, 0 if there is none.
+
+    Parameters
+    ----------
+    codes
+        Shape (n,): of each raw value, bins counted from 1.
+    numbers
+        Shape (n,): the raw values, NaN for the missing one.
+
+    Examples
+    --------
+    >>> bins_of(np.array([2, 3, 1, 1]), np.array([3.0, np.nan, 1.0, 2.0]))
+    {'edges': [3.0], 'missing': 3}
+    """
+    real = ~np.isnan(numbers)
+    missing = int(codes[~real].max(initial=0))
+    n_bins = int(codes[real].max(initial=0))
+    # A bound is a training value and belongs to the bin above: the least number there.
+    edges = [float(numbers[real & (codes == code)].min()) for code in range(2, n_bins + 1)]
+    return {"edges": edges, "missing": missing}

@@ -1,0 +1,300 @@
+"""Where the rows of a feature are: the addresses that training and serving compute alike.
+
+Global ids are (…) or (M,); F is the number of fields, N that of features. Marked fields are what a
+file stores (:mod:`pepbench.serve.parts`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pepbench.serve.hashing import MOST_ROWS, Ints, hashed, signs
+from pepbench.serve.packing import Flags
+from pepbench.serve.parts import Parts, StoredFields, constant, index, part, require
+
+
+def fields_of(ids: NDArray[np.integer], cardinalities: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The field of each global id.
+
+    >>> fields_of(np.array([0, 2, 3]), np.array([3, 2])).tolist()
+    [0, 0, 1]
+    """
+    found: NDArray[np.int64] = np.searchsorted(np.cumsum(cardinalities), ids, side="right")
+    return found.astype(np.int64)
+
+
+def starts_of(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The first of each run of ``sizes`` (n,), one behind the other: (n,).
+
+    >>> starts_of(np.array([3, 2, 4])).tolist()
+    [0, 3, 5]
+    """
+    wide = sizes.astype(np.int64)
+    starts: NDArray[np.int64] = np.cumsum(wide, axis=0) - wide
+    return starts
+
+
+@dataclass(frozen=True, eq=False)
+class FieldRows(StoredFields):
+    """One hashed row for each feature, in one table for all fields.
+
+    Field i has its m_i rows behind those of the fields before it. A field with as many rows as
+    features is not hashed.
+    """
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,): features n_i of each field."""
+    rows: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,): its rows m_i ≤ n_i."""
+    seed: int = field(metadata=index())
+    function: str = "universal"
+    """``"universal"``, or ``"modulo"``: the remainder of the global id by m_i."""
+
+    @classmethod
+    def read(cls, parts: Parts, seed: int, function: str = "universal") -> FieldRows:
+        """The rows that a file describes, checked."""
+        cardinalities = parts.array("cardinalities").astype(np.int64)
+        found = cls(cardinalities, parts.array("rows").astype(np.int64), seed, function)
+        require(len(found.cardinalities) == len(found.rows), "fields and their rows differ")
+        require(found.n_rows < MOST_ROWS, "it has more rows than hashes tell apart")
+        return found
+
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return int(self.cardinalities.sum())
+
+    @property
+    def n_rows(self) -> int:
+        """Σ m_i."""
+        return int(self.rows.sum())
+
+    def rows_of(self, ids: NDArray[np.integer], number: int = 0) -> NDArray[np.int64]:
+        """Rows of global ids of any shape, by the hash function of that number."""
+        of_id, keys = fields_of(ids, self.cardinalities), np.asarray(ids, dtype=np.int64)
+        # A field without rows has none to divide by; no feature of it is hashed.
+        n_rows = np.maximum(self.rows, 1).astype(np.int64)[of_id]
+        within = keys % n_rows
+        if self.function == "universal":
+            is_whole = (self.rows == self.cardinalities)[of_id]
+            within = np.where(is_whole, within, hashed(keys, n_rows, self.seed, number))
+        return np.asarray(starts_of(self.rows)[of_id] + within)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnRows(StoredFields):
+    """A row of its own for some features; these rows come first, by id."""
+
+    owns: NDArray[np.uint8] = field(metadata=index())
+    """Shape (⌈N/8⌉,): a packed bit for each feature, set where it has its own row."""
+
+    @cached_property
+    def flags(self) -> Flags:
+        """Which features have a row of their own."""
+        return Flags(self.owns)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnOrHashedRows(OwnRows):
+    """Own rows for some features, and behind them two hashed rows for each other feature."""
+
+    hashed: FieldRows = field(metadata=part())
+
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return self.hashed.n_features
+
+    @property
+    def n_rows(self) -> int:
+        """Own and hashed ones."""
+        return self.flags.count + self.hashed.n_rows
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Two rows of each global id, by the hash functions 0 and 1: (…) → (…, 2).
+
+        Twice the same for a feature with its own.
+        """
+        keys = np.asarray(ids, dtype=np.int64)
+        owns, own = self.flags.at(keys), self.flags.before(keys)
+        columns = [
+            np.where(owns, own, self.flags.count + self.hashed.rows_of(ids, j)) for j in range(2)
+        ]
+        return np.stack(columns, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class OwnOrSharedRows(OwnRows):
+    """Own rows for some features, and behind them one row for the others of each field."""
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,)."""
+
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return int(self.cardinalities.sum())
+
+    @cached_property
+    def _n_shared(self) -> NDArray[np.int64]:
+        """Shape (F + 1,): shared rows of the fields before each, and of all."""
+        ends = np.cumsum(np.append(0, self.cardinalities), dtype=np.int64)
+        owned = np.zeros(len(ends), dtype=np.int64)
+        last = ends[ends > 0] - 1
+        owned[ends > 0] = self.flags.before(last) + self.flags.at(last)
+        return np.cumsum(np.append(0, np.diff(owned) < self.cardinalities), dtype=np.int64)
+
+    @property
+    def n_rows(self) -> int:
+        """Own and shared ones."""
+        return self.flags.count + int(self._n_shared[-1])
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The row of each global id: (…) → (…).
+
+        >>> rows = OwnOrSharedRows(np.packbits([False, True, False, True]), np.array([3, 1]))
+        >>> rows.rows_of(np.arange(4)).tolist()
+        [2, 0, 2, 1]
+        """
+        keys = np.asarray(ids, dtype=np.int64)
+        shared = self.flags.count + self._n_shared[fields_of(keys, self.cardinalities)]
+        return np.where(self.flags.at(keys), self.flags.before(keys), shared)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolHashes(StoredFields):
+    """k hashed rows of one pool, and one row of importances, for each of N features."""
+
+    n_features: int = field(metadata=index("constants"))
+    """N."""
+    seed: int = field(metadata=index("constants"))
+    n_pool: int
+    """m."""
+    n_weights: int
+    """K; with K = N each feature has its own row of importances."""
+    n_hashes: int
+    """k."""
+
+    def weights_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """h_0: the row of importances of each global id, of any shape."""
+        keys = np.asarray(ids, dtype=np.int64)
+        own = self.n_weights == self.n_features
+        return keys if own else hashed(keys, self.n_weights, self.seed)
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """h_1, …, h_k: the rows of the pool of each global id, (…) → (…, k)."""
+        keys = np.asarray(ids, dtype=np.int64)
+        functions = range(1, self.n_hashes + 1)
+        return np.stack([hashed(keys, self.n_pool, self.seed, j) for j in functions], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkAddresses(StoredFields):
+    """Where the chunks of a vector are in a circular array, and their signs."""
+
+    n_floats: int
+    """M."""
+    chunk: int = field(metadata=index("constants"))
+    """Z."""
+    dim: int = field(metadata=index("constants"))
+    """D."""
+    seed: int = field(metadata=index("constants"))
+
+    def of(self, ids: Ints, arange: Callable[[int], Ints]) -> tuple[Ints, Ints]:
+        """Address and sign of each entry of the vectors of global ids: (M,) → (M, D), (M, D).
+
+        Entry i is in chunk c = ⌊i / Z⌋. Chunk c of feature x starts where x·⌈D/Z⌉ + c is hashed
+        to by function 0, and has its sign by function 1. ``arange`` is numpy's, or torch's.
+        """
+        n_chunks = -(-self.dim // self.chunk)
+        chunks = ids[:, None] * n_chunks + arange(n_chunks)
+        starts = hashed(chunks, self.n_floats, self.seed, 0)
+        of_chunk = signs(chunks, self.seed, 1)
+        entry = arange(self.dim)
+        chunk = entry // self.chunk
+        addresses: Ints = (starts[:, chunk] + entry % self.chunk) % self.n_floats
+        return addresses, of_chunk[:, chunk]
+
+
+@dataclass(frozen=True, eq=False)
+class Partition(StoredFields):
+    """k rows for each feature, one in each of k tables: the digits of its code in mixed radix."""
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,)."""
+    radices: NDArray[np.integer] = field(metadata=index())
+    """Shape (F, k): m_i, then those of the quotient; m_i = n_i where nothing is compressed."""
+    combine: str = field(metadata=constant())
+    """What becomes of the rows. With ``"concat"``, uncompressed fields have a piece of their
+    vectors in each table, else all in the first."""
+
+    @cached_property
+    def whole(self) -> NDArray[np.bool_]:
+        """Shape (F,): which fields are not compressed."""
+        return np.asarray(self.radices[:, 0] == self.cardinalities)
+
+    @cached_property
+    def n_rows(self) -> NDArray[np.int64]:
+        """Shape (F, k): rows of each field in each table."""
+        rows = self.radices.astype(np.int64)
+        pieces = self.cardinalities[self.whole, None] if self.combine == "concat" else 0
+        rows[self.whole, 1:] = pieces
+        return rows
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows in the k tables: (…) → (…, k); 0 where a table holds nothing of the feature."""
+        of_id = fields_of(ids, self.cardinalities)
+        code = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        whole, starts = self.whole[of_id], starts_of(self.n_rows)[of_id]
+        rest, columns = code, []
+        for j, radix in enumerate(self.radices.astype(np.int64).T):
+            rest, digit = np.divmod(rest, radix[of_id])
+            row = starts[..., j] + digit
+            if j:
+                of_whole = starts[..., j] + code if self.combine == "concat" else 0
+                row = np.where(whole, of_whole, row)
+            columns.append(row)
+        return np.stack(columns, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Codebooks(StoredFields):
+    """Assigned rows of each field, and its helper rows, which are hashed; behind each other."""
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,)."""
+    assigned: NDArray[np.int64] = field(metadata=index("rows"))
+    """Shape (F,): k_i."""
+    helpers: NDArray[np.int64] = field(metadata=index("rows"))
+    """Shape (F,): k_i, or 0 for a field without."""
+    pieces: int = field(metadata=constant())
+    """c: a vector is composed of so many pieces."""
+    seed: int
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Shape (F,): a field's first assigned row; its helpers follow them."""
+        return starts_of(self.assigned + self.helpers)
+
+    def helper_rows(self, ids: NDArray[np.integer], n_clusterings: int) -> NDArray[np.int64]:
+        """Helper rows of global ids after so many clusterings: (M,) → (M, c)."""
+        # Where there are none, row 0 stands in, and is multiplied by zero.
+        firsts = np.where(self.helpers > 0, self.starts + self.assigned, 0)
+        first = firsts[fields_of(ids, self.cardinalities)]
+        return np.asarray(first[:, None] + self.hashes(ids, self.helpers, 2 * n_clusterings))
+
+    def hashes(
+        self, ids: NDArray[np.integer], sizes: NDArray[np.int64], function: int
+    ) -> NDArray[np.int64]:
+        """C hashes of global ids to the ``sizes`` (F,) of their fields: (M,) → (M, c).
+
+        The c functions are those from ``function`` · c.
+        """
+        size, keys = sizes[fields_of(ids, self.cardinalities)], np.asarray(ids, dtype=np.int64)
+        functions = (function * self.pieces + piece for piece in range(self.pieces))
+        return np.stack([hashed(keys, size, self.seed, j) for j in functions], axis=1)
