@@ -32,7 +32,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.analysis.placements import Classes, Counts, Floats, classes_of, counted
+from pepbench.analysis.delong import Classes, Counts, Floats, classes_of, counted
 from pepbench.analysis.score_matrix import IN_MEMORY, Lines, processors
 from pepbench.errors import PepbenchError
 

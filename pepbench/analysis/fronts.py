@@ -16,7 +16,7 @@ from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import Judged, Rules
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, nondominated
-from pepbench.analysis.placements import Floats
+from pepbench.analysis.delong import Floats
 
 POINT_COLUMNS = (
     "dataset",

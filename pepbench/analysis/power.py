@@ -10,7 +10,7 @@ from scipy import special
 
 from pepbench.analysis.contrasts import Estimate
 from pepbench.analysis.null_distribution import critical_value
-from pepbench.analysis.placements import Floats
+from pepbench.analysis.delong import Floats
 
 POWER = 0.8
 """Chance of a decision that the number of seeds is chosen for."""
