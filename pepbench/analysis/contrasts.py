@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.covariance import Measured
-from pepbench.analysis.null_distribution import Mixture, mixture
 from pepbench.analysis.delong import Floats
+from pepbench.analysis.null_distribution import Mixture, mixture
 from pepbench.errors import PepbenchError
 
 # Products of lines agree with each other to about this share of their size, and AUCs to this; it

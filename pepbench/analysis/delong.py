@@ -4,8 +4,9 @@ The *placement* of a positive row is the share of negative rows ranked below it,
 half; that of a negative row, the share of positive rows ranked above it. The AUC is the mean
 placement of either class, and its variance follows from the variances of the placements.
 
-:func:`delong_test` compares two score vectors. :mod:`pepbench.analysis.covariance` has the covariance
-of many runs at once, :func:`pepbench.analysis.significance.compare` tests over several seeds.
+:func:`delong_test` compares two score vectors. :mod:`pepbench.analysis.covariance` computes the
+covariance of many runs at once, :func:`pepbench.analysis.significance.compare` tests over several
+seeds.
 
 References
 ----------

@@ -15,8 +15,8 @@ from pepbench.analysis.blocks import Block
 from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import Judged, Rules
-from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, nondominated
 from pepbench.analysis.delong import Floats
+from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, nondominated
 
 POINT_COLUMNS = (
     "dataset",

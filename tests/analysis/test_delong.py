@@ -13,16 +13,15 @@ from pepbench.analysis.significance import compare
 from pepbench.errors import PepbenchError
 
 # Albumin, total protein, K-G score and whether surgery helped 43 patients: DeLong et al. (1988).
-PATIENTS = np.array(
-    """3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
-    1.6 5.6 5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
-    4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1
-    3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1
-    3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
-    3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
-    3.6 6.6 5 1""".split(),
-    dtype=np.float64,
-).reshape(-1, 4)
+PATIENTS = """
+3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
+1.6 5.6 5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
+4.3 7.0 4 1  3.6 6.7 4 0  2.3 4.4 6 1  4.2 7.6 4 0  4.0 6.6 6 0  3.5 5.8 6 1  3.8 6.8 7 1
+3.0 4.7 8 0  4.5 7.4 5 1  3.7 7.4 5 1  3.1 6.6 6 1  4.1 8.2 6 1  4.3 7.0 5 1  4.3 6.5 4 1
+3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
+3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
+3.6 6.6 5 1
+"""
 
 
 def over_all_pairs(labels, a, b):
@@ -93,7 +92,7 @@ def test_test_agrees_with_the_comparison_of_one_seed_each(sample):
 
 def test_published_example_of_delong_and_others():
     """Areas, differences and the chi-square of both that SAS's documentation prints for it."""
-    albumin, protein, score, labels = PATIENTS.T
+    albumin, protein, score, labels = np.array(PATIENTS.split(), np.float64).reshape(-1, 4).T
     pairs = [delong_test(labels, scores, 10 - score) for scores in (albumin, protein)]
     assert [round(test.difference, 4) for test in pairs] == [0.0108, -0.0780]
     assert [round(math.sqrt(test.variance), 4) for test in pairs] == [0.0953, 0.1046]

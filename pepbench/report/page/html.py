@@ -23,7 +23,7 @@ from pepbench.report.charts.palette import DARK, marks
 from pepbench.report.charts.pareto import COSTS, pareto_panels
 from pepbench.report.charts.pruning_curves import kept_frame, kept_panels
 from pepbench.report.charts.style import Panel, page_spec, unchecked
-from pepbench.report.citations import method_cards
+from pepbench.report.cards import method_cards
 from pepbench.report.findings import Findings
 from pepbench.report.page.detail import (
     comparison_tables,
