@@ -1,8 +1,8 @@
-"""The frames of a run's cells and comparisons: their columns, and a row of each."""
+"""Frames of a run's cells and comparisons: their columns, and a row of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -276,3 +276,9 @@ def frame_of(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.
         for column in columns
     }
     return frame.astype(kinds)
+
+
+def by_block(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """The rows of each data set and backbone, with their names, in the order of the frame."""
+    for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
+        yield (str(dataset), str(backbone)), rows

@@ -99,7 +99,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class WidthRecovery:
     """What is known about learnt widths, and about the way to the Bayes AUC.
 
     Attributes
@@ -182,7 +182,7 @@ def partial_correlation_within(
     return float(np.average(values, weights=sizes))
 
 
-def recover(records: Iterable[Record], files: Files) -> Recovery:
+def recover(records: Iterable[Record], files: Files) -> WidthRecovery:
     """Hold learnt widths against planted widths and frequencies, and AUCs against Bayes.
 
     Parameters
@@ -194,7 +194,7 @@ def recover(records: Iterable[Record], files: Files) -> Recovery:
 
     Returns
     -------
-    Recovery
+    WidthRecovery
         Only features that training has seen count. ``planted_correlation`` and
         ``frequency_correlation`` are Spearman's ρ of learnt width with planted width and with
         training frequency. ``partial_correlation`` is that with planted width within fields and
@@ -229,7 +229,7 @@ def recover(records: Iterable[Record], files: Files) -> Recovery:
         column: "int64" if column.endswith("seeds") else "float64"
         for column in RECOVERY_COLUMNS[len(CELL_COLUMNS) :]
     }
-    return Recovery(
+    return WidthRecovery(
         frame.astype(kinds),
         _joined(points, POINT_COLUMNS),
         _joined(profiles, PROFILE_COLUMNS),

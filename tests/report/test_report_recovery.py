@@ -19,7 +19,8 @@ from pepbench.analysis.width_recovery import (
 )
 from pepbench.report.charts.style import svg_bytes
 from pepbench.report.charts.widths import picture_name, picture_names, pictures
-from pepbench.report.recovery import RecoveryView, recovery_csv, recovery_markdown
+from pepbench.report.markdown import recovery_csv, recovery_markdown
+from pepbench.report.terminal.leaderboard_view import RecoveryView
 
 CELL = {"dataset": "synthetic:rows=2000:features=60", "backbone": "fm"}
 METHODS = ("pep:granularity=feature_dim", "random-mask", "hash")
