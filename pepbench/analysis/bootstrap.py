@@ -27,7 +27,7 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     Parameters
     ----------
     block
-        Measured cells.
+        RunFigures cells.
     cells
         Positions of usable cells, C of them.
     draws

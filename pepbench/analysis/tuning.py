@@ -12,6 +12,7 @@ import pandas as pd
 from pepbench.analysis.cells import cells_of, protocol_digest
 from pepbench.component import Value
 from pepbench.records import (
+    CELL_COLUMNS,
     DEFAULT_L2,
     DEFAULT_LEARNING_RATE,
     CellName,
@@ -21,10 +22,7 @@ from pepbench.records import (
 )
 
 TRIAL_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "trial",
     "default",
     "best",
@@ -37,10 +35,7 @@ TRIAL_COLUMNS = (
 """Of the trials' frame, in this order."""
 
 GAIN_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "trials",
     "ok",
     "default_auc",
@@ -52,10 +47,7 @@ GAIN_COLUMNS = (
 """Of the gains' frame, in this order."""
 
 CURVE_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "seed",
     "epoch",
     "auc",
@@ -126,7 +118,7 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
         Columns ``GAIN_COLUMNS``; figures are NaN where the default or all trials did not end well.
     """
     rows = []
-    for name, group in trials.groupby(list(GAIN_COLUMNS[:4]), sort=False):
+    for name, group in trials.groupby(list(CELL_COLUMNS), sort=False):
         best = group[group["best"]]
         default = group.loc[group["default"], "auc"]
         default_auc = float(default.iloc[0]) if len(default) else math.nan

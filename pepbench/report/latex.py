@@ -36,7 +36,7 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     """
     tables = []
     for (dataset, backbone), block in by_block(frame):

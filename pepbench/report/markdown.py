@@ -65,7 +65,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
 
     Returns
     -------

@@ -12,7 +12,8 @@ import pytest
 from record_factory import SPLIT, run_of, typical_run
 from run_folders import stored
 
-from pepbench.analysis.leaderboard import COLUMNS, analyse
+from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.pareto import on_front
 from pepbench.errors import RecordError
 from pepbench.report.charts.labels import key

@@ -13,7 +13,7 @@ from pepbench.analysis.width_recovery import (
     POINT_COLUMNS,
     PROFILE_COLUMNS,
     RECOVERY_COLUMNS,
-    Recovery,
+    WidthRecovery,
     profiled,
     sampled,
 )
@@ -49,7 +49,7 @@ def recovery_of(planted=True, methods=METHODS):
             learnt = generator.integers(0, 9, (3, 50))
             points.append(sampled(features, learnt[0]).assign(**name))
             profiles.append(profiled(features, learnt).assign(**name))
-    return Recovery(
+    return WidthRecovery(
         pd.DataFrame(rows)[list(RECOVERY_COLUMNS)],
         pd.concat(points)[list(POINT_COLUMNS)],
         pd.concat(profiles)[list(PROFILE_COLUMNS)],

@@ -7,10 +7,10 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.significance import MARGIN
-from pepbench.report.charts.pareto import TOOLTIPS, tooltips
 from pepbench.report.charts.style import (
     GREY,
     LIGHT,
+    TOOLTIPS,
     Mark,
     Panel,
     PanelChart,
@@ -19,6 +19,7 @@ from pepbench.report.charts.style import (
     marks,
     opacity,
     shape,
+    tooltips,
 )
 
 _WIDTH, _ROW = 330, 17

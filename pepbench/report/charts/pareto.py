@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -16,6 +15,7 @@ from pepbench.analysis.pareto import on_front
 from pepbench.report.charts.labels import key, names_beside, places
 from pepbench.report.charts.style import (
     GREY,
+    TOOLTIPS,
     Mark,
     Panel,
     PanelChart,
@@ -25,6 +25,7 @@ from pepbench.report.charts.style import (
     marks,
     opacity,
     shape,
+    tooltips,
 )
 
 _SIZE = (400, 280)
@@ -84,34 +85,6 @@ COSTS = {
 
 _KEY_WORDS = "Where there are many names: those of the front and the full table; all are below."
 BAND_WORDS = "Grey band: at each size, the front in 95% of the draws of seeds and of rows or users."
-
-TOOLTIPS = {
-    "method": ("method", ""),
-    "budget": ("budget", ""),
-    "parameters": ("parameters", ","),
-    "share": ("share of the full table", ".2%"),
-    "bytes": ("bytes", ","),
-    "seeds": ("seeds", ""),
-    "auc": ("test AUC", ".5f"),
-    "auc_low": ("interval from", ".5f"),
-    "auc_high": ("interval to", ".5f"),
-    "log_loss": ("log loss", ".5f"),
-    "delta_auc": ("ΔAUC", "+.5f"),
-    "delta_low": ("ΔAUC from", "+.5f"),
-    "delta_high": ("ΔAUC to", "+.5f"),
-    "p_holm": ("p (Holm)", ".2g"),
-    "verdict": ("verdict", ""),
-    "verdict_note": ("of the verdict", ""),
-    "on_front": ("on the front", ""),
-    "parameters_front": ("chance on the front of parameters", ""),
-    "bytes_front": ("… of bytes", ""),
-    "time_front": ("… of parameters and time", ""),
-    "search_seconds": ("search, s", ".1f"),
-    "train_seconds": ("training, s", ".1f"),
-    "peak_memory_mib": ("peak memory, MiB", ".0f"),
-}
-"""Title and format of what hovering tells, by column of the leaderboard, or of what
-:func:`pepbench.report.page.detail.with_detail` adds to it."""
 
 
 def pareto_chart(
@@ -212,16 +185,6 @@ def _panel(
         *_labels(block, size, (low, high), domain, x, y),
     ]
     return alt.LayerChart(layer=layers, width=size[0], height=size[1], title=title)
-
-
-def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
-    """What hovering over a cell tells: all of its figures."""
-    shown = []
-    for column, (title, form) in TOOLTIPS.items():
-        more: dict[str, Any] = {"format": form} if form else {}
-        if column in block:
-            shown.append(alt.Tooltip(column, title=title, **more))
-    return shown
 
 
 def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:

@@ -23,7 +23,7 @@ def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
     findings
         Of :func:`pepbench.report.findings.load_runs`.
     frame
-        The leaderboard; further columns of :data:`pepbench.report.charts.pareto.TOOLTIPS` are shown
+        The leaderboard; further columns of :data:`pepbench.report.charts.style.TOOLTIPS` are shown
         when hovering.
     """
     records, ranks = findings.runs.records, findings.analysis.ranks

@@ -29,6 +29,34 @@ NAMED = "named"
 _FAINT = 0.13
 _IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
 
+TOOLTIPS = {
+    "method": ("method", ""),
+    "budget": ("budget", ""),
+    "parameters": ("parameters", ","),
+    "share": ("share of the full table", ".2%"),
+    "bytes": ("bytes", ","),
+    "seeds": ("seeds", ""),
+    "auc": ("test AUC", ".5f"),
+    "auc_low": ("interval from", ".5f"),
+    "auc_high": ("interval to", ".5f"),
+    "log_loss": ("log loss", ".5f"),
+    "delta_auc": ("ΔAUC", "+.5f"),
+    "delta_low": ("ΔAUC from", "+.5f"),
+    "delta_high": ("ΔAUC to", "+.5f"),
+    "p_holm": ("p (Holm)", ".2g"),
+    "verdict": ("verdict", ""),
+    "verdict_note": ("of the verdict", ""),
+    "on_front": ("on the front", ""),
+    "parameters_front": ("chance on the front of parameters", ""),
+    "bytes_front": ("… of bytes", ""),
+    "time_front": ("… of parameters and time", ""),
+    "search_seconds": ("search, s", ".1f"),
+    "train_seconds": ("training, s", ".1f"),
+    "peak_memory_mib": ("peak memory, MiB", ".0f"),
+}
+"""Title and format of what hovering tells, by column of the leaderboard, or of what
+:func:`pepbench.report.page.tables.with_detail` adds to it."""
+
 Panel = alt.LayerChart | alt.Chart
 
 
@@ -149,6 +177,16 @@ def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
     names = list(all_marks)
     scale = alt.Scale(domain=names, range=[all_marks[name].shape for name in names])
     return alt.Shape("method:N", scale=scale, legend=None)
+
+
+def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
+    """What hovering over a cell tells: all of its figures."""
+    shown = []
+    for column, (title, form) in TOOLTIPS.items():
+        more: dict[str, Any] = {"format": form} if form else {}
+        if column in block:
+            shown.append(alt.Tooltip(column, title=title, **more))
+    return shown
 
 
 @dataclass(frozen=True)
