@@ -28,7 +28,7 @@ from tabulate import tabulate
 
 from pepbench.analysis.cells import cells_of
 from pepbench.analysis.contrasts import Estimate, difference_estimate, mean_estimate
-from pepbench.analysis.covariance import Measured, Measurements, measure
+from pepbench.analysis.covariance import Measurements, RunFigures, measure
 from pepbench.analysis.power import decision_power
 from pepbench.analysis.significance import compare_runs, holm
 from pepbench.records import RecordStore
@@ -138,7 +138,7 @@ def repeated(
     return np.array([look(world.measured(np.random.default_rng(stream))) for stream in streams])
 
 
-def between(measured: Measured, world: World, method: int = 1) -> Estimate:
+def between(measured: RunFigures, world: World, method: int = 1) -> Estimate:
     """The first method against another; paired where they have as many seeds, as the program does.
 
     Tests are done with the estimate and its distribution, as :func:`compare_runs` does; a value is

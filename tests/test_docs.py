@@ -10,7 +10,7 @@ import pytest
 from doc_blocks import PAGES, ROOT, blocks, command_of, commands, options_of
 
 import pepbench
-from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 
 # In an editable install the last two are outside the package, so they are walked separately.

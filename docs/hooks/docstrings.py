@@ -2,7 +2,7 @@
 
 import griffe
 
-from pepbench.report.pages import markdown
+from pepbench.report.cards import docstring_markdown
 
 
 class Markdown(griffe.Extension):
@@ -11,4 +11,4 @@ class Markdown(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:  # noqa: ARG002
         """Convert the docstring of a module, class, function or attribute."""
         if obj.docstring:
-            obj.docstring.value = markdown(obj.docstring.value)
+            obj.docstring.value = docstring_markdown(obj.docstring.value)

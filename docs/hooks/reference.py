@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pepbench import records
 from pepbench.cli import app
-from pepbench.report.pages import markdown
+from pepbench.report.cards import docstring_markdown
 
 
 def command_line() -> str:
@@ -70,11 +70,11 @@ def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _model(model: type[BaseModel], source: griffe.Object) -> Iterator[str]:
-    yield f"## {model.__name__}\n\n{markdown(inspect.getdoc(model) or '')}\n"
+    yield f"## {model.__name__}\n\n{docstring_markdown(inspect.getdoc(model) or '')}\n"
     yield "| key | type | meaning |\n|---|---|---|"
     for name in model.model_fields:
         attribute = source.members[name]
-        meaning = markdown(attribute.docstring.value) if attribute.docstring else ""
+        meaning = docstring_markdown(attribute.docstring.value) if attribute.docstring else ""
         kind = str(attribute.annotation).replace("|", "\\|")
         yield f"| `{name}` | `{kind}` | {' '.join(meaning.split())} |"
     yield ""

@@ -15,7 +15,7 @@ from pepbench.analysis.covariance import Measurements, measure
 from pepbench.analysis.significance import ALPHA, Interval, mean_interval
 from pepbench.errors import PepbenchError
 
-Load = Callable[[str], NDArray[Any]]
+LoadArray = Callable[[str], NDArray[Any]]
 """From a record's key to its test predictions, or from a split's fingerprint to its labels."""
 
 LoadUsers = Callable[[str], NDArray[Any] | None]
@@ -69,8 +69,8 @@ class Block:
 
 def blocks_of(
     cells: Sequence[Cell],
-    load_predictions: Load,
-    load_labels: Load,
+    load_predictions: LoadArray,
+    load_labels: LoadArray,
     load_users: LoadUsers = no_users,
 ) -> Iterator[Block]:
     """Measure data set by data set, backbone by backbone, as they follow each other.
@@ -83,7 +83,10 @@ def blocks_of(
 
 
 def _measured(
-    cells: tuple[Cell, ...], load_predictions: Load, load_labels: Load, load_users: LoadUsers
+    cells: tuple[Cell, ...],
+    load_predictions: LoadArray,
+    load_labels: LoadArray,
+    load_users: LoadUsers,
 ) -> Block:
     keys = [run.key for cell in cells for run in cell.runs]
     ends = np.cumsum([len(cell.runs) for cell in cells])
@@ -106,7 +109,7 @@ def _measured(
 
 
 def _facts(
-    split: str, load_labels: Load, load_users: LoadUsers
+    split: str, load_labels: LoadArray, load_users: LoadUsers
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     try:
         labels = load_labels(split)
@@ -118,7 +121,7 @@ def _facts(
         raise PepbenchError("the users of the test rows are damaged") from None
 
 
-def _loader(key: str, load_predictions: Load) -> Callable[[], NDArray[Any]]:
+def _loader(key: str, load_predictions: LoadArray) -> Callable[[], NDArray[Any]]:
     def load() -> NDArray[Any]:
         try:
             return load_predictions(key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pepbench.analysis.blocks import Block
-from pepbench.analysis.placements import Floats
+from pepbench.analysis.delong import Floats
 
 DRAWS = 2000
 SEED = 20_101_001
@@ -27,7 +27,7 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     Parameters
     ----------
     block
-        Measured cells.
+        RunFigures cells.
     cells
         Positions of usable cells, C of them.
     draws

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.analysis.covariance import Measured
+from pepbench.analysis.covariance import RunFigures
+from pepbench.analysis.delong import Floats
 from pepbench.analysis.null_distribution import Mixture, mixture
-from pepbench.analysis.placements import Floats
 from pepbench.errors import PepbenchError
 
 # Products of lines agree with each other to about this share of their size, and AUCs to this; it
@@ -92,7 +92,7 @@ class Estimate:
         return mixture(self.row_variance, self.row_error, self.seed_variance, self.seed_freedom)
 
 
-def mean_estimate(measured: Measured, runs: Sequence[int]) -> Estimate:
+def mean_estimate(measured: RunFigures, runs: Sequence[int]) -> Estimate:
     """Mean figure of some runs (indices, a run for each seed).
 
     Raises
@@ -106,7 +106,7 @@ def mean_estimate(measured: Measured, runs: Sequence[int]) -> Estimate:
 
 
 def difference_estimate(
-    measured: Measured, a: Sequence[int], b: Sequence[int], paired: bool
+    measured: RunFigures, a: Sequence[int], b: Sequence[int], paired: bool
 ) -> Estimate:
     """Mean figure of runs ``a`` minus that of runs ``b``.
 
@@ -138,7 +138,9 @@ def difference_estimate(
     return _unpaired(measured, (left, right), (own_a, own_b), cross)
 
 
-def _paired(measured: Measured, figures: Floats, blocks: Sequence[Floats], size: float) -> Estimate:
+def _paired(
+    measured: RunFigures, figures: Floats, blocks: Sequence[Floats], size: float
+) -> Estimate:
     """From K figures and the parts of their covariance over rows, (K, K) each."""
     seeds = len(figures)
     return _checked(
@@ -153,7 +155,7 @@ def _paired(measured: Measured, figures: Floats, blocks: Sequence[Floats], size:
 
 
 def _unpaired(
-    measured: Measured,
+    measured: RunFigures,
     runs: tuple[NDArray[np.intp], NDArray[np.intp]],
     own: tuple[Sequence[Floats], Sequence[Floats]],
     cross: Sequence[Floats],
@@ -188,7 +190,7 @@ def _unpaired(
 
 
 def _checked(
-    measured: Measured,
+    measured: RunFigures,
     size: float,
     *,
     value: float,

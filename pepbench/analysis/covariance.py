@@ -32,8 +32,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.analysis.placements import Classes, Counts, Floats, classes_of, counted
-from pepbench.analysis.score_matrix import IN_MEMORY, Lines, processors
+from pepbench.analysis.delong import Classes, Counts, Floats, classes_of, counted
+from pepbench.analysis.score_matrix import IN_MEMORY, ScoreMatrix
+from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
 
 Unit = Literal["rows", "users"]
@@ -52,8 +53,8 @@ class RowPart:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A figure of R runs on common rows.
+class RunFigures:
+    """A figure of R runs, AUC or log loss, on common rows, with its covariance.
 
     Attributes
     ----------
@@ -88,8 +89,8 @@ class Measured:
 class Measurements:
     """AUC and log loss of R runs; ``problems`` says of each run why there are none, or is empty."""
 
-    auc: Measured
-    log_loss: Measured
+    auc: RunFigures
+    log_loss: RunFigures
     problems: tuple[str, ...]
 
 
@@ -105,8 +106,8 @@ def measure(
 ) -> Measurements:
     """Measure runs on common rows: one sort each, then one pass over all of them.
 
-    Runs are loaded and sorted on as many threads as there are processors; beside what ``Lines``
-    keeps, each thread holds one run and 16 bytes a row to sort it in.
+    Runs are loaded and sorted on as many threads as there are cores. Besides the two matrices, each
+    thread holds one run and 16 bytes a row to sort it in.
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def measure(
     users
         (n,): a number for each row, the same for rows of one user. None if rows are independent.
     in_memory
-        As :class:`~pepbench.analysis.score_matrix.Lines`.
+        As :class:`~pepbench.analysis.score_matrix.ScoreMatrix`.
     log_loss
         Whether to measure it, too.
 
@@ -138,7 +139,7 @@ def measure(
     aucs, losses = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
     with ExitStack() as stack:
         ranks, costs = (
-            stack.enter_context(Lines(len(runs), columns, kind, in_memory))
+            stack.enter_context(ScoreMatrix(len(runs), columns, kind, in_memory))
             for columns, kind in (
                 (length, np.uint32 if grouping is None else np.float64),
                 (length if log_loss else 0, np.float64),
@@ -146,15 +147,16 @@ def measure(
         )
 
         # As many as threads, so that there is always one to pop.
-        free = [np.empty((2, len(positives)), np.uint64) for _ in range(processors())]
+        free = [np.empty((2, len(positives)), np.uint64) for _ in range(usable_cores())]
 
-        def work(run: int) -> str:
+        def measure_run(run: int) -> str:
             scratch = free.pop()
             try:
                 scores = np.asarray(runs[run]())
                 aucs[run], counts = counted(classes, scores, scratch)
-                line = grouping.auc_sums(counts, aucs[run], classes) if grouping else counts
-                ranks.put(run, line)
+                ranks.put(
+                    run, grouping.auc_sums(counts, aucs[run], classes) if grouping else counts
+                )
             except PepbenchError as error:
                 return str(error)
             finally:
@@ -166,13 +168,13 @@ def measure(
             return ""
 
         with ThreadPoolExecutor(len(free)) as pool:
-            problems = tuple(pool.map(work, range(len(runs))))
-        auc_parts = _auc_parts(ranks, aucs, classes, grouping)
+            problems = tuple(pool.map(measure_run, range(len(runs))))
+        auc_parts = _delong_parts(ranks, aucs, classes, grouping)
         loss_parts = _loss_parts(costs, losses, grouping)
     unit: Unit = "rows" if grouping is None else "users"
     return Measurements(
-        Measured(aucs, auc_parts, unit, length),
-        Measured(losses, loss_parts, unit, length),
+        RunFigures(aucs, auc_parts, unit, length),
+        RunFigures(losses, loss_parts, unit, length),
         problems,
     )
 
@@ -225,37 +227,40 @@ def _grouping(users: ArrayLike | None, labels: NDArray[Any]) -> _Grouping | None
     )
 
 
-def _auc_parts(
-    lines: Lines, aucs: Floats, classes: Classes, grouping: _Grouping | None
+def _delong_parts(
+    matrix: ScoreMatrix, aucs: Floats, classes: Classes, grouping: _Grouping | None
 ) -> tuple[RowPart, ...]:
+    """DeLong's S₁/m and S₀/n; or Obuchowski's covariance by user."""
     if grouping is not None:
-        return _user_part(lines, grouping)
+        return _user_part(matrix, grouping)
     if min(classes.n_positive, classes.n_negative) < 2:
         return ()
     centres = np.nan_to_num(aucs)
     m, n = classes.n_positive, classes.n_negative
     return tuple(
         RowPart(
-            lines.products(start, start + size, centres * most) / (most**2 * size * (size - 1)),
+            matrix.products(start, start + size, centres * most) / (most**2 * size * (size - 1)),
             size - 1,
         )
         for start, size, most in ((0, m, 2.0 * n), (m, n, 2.0 * m))
     )
 
 
-def _loss_parts(lines: Lines, losses: Floats, grouping: _Grouping | None) -> tuple[RowPart, ...]:
+def _loss_parts(
+    matrix: ScoreMatrix, losses: Floats, grouping: _Grouping | None
+) -> tuple[RowPart, ...]:
     if grouping is not None:
-        return _user_part(lines, grouping)
-    n = lines.shape[1]
+        return _user_part(matrix, grouping)
+    n = matrix.shape[1]
     if n < 2:
         return ()
-    products = lines.products(0, n, np.nan_to_num(losses))
+    products = matrix.products(0, n, np.nan_to_num(losses))
     return (RowPart(products / (n * (n - 1)), n - 1),)
 
 
-def _user_part(lines: Lines, grouping: _Grouping) -> tuple[RowPart, ...]:
-    n_users = lines.shape[1]
+def _user_part(matrix: ScoreMatrix, grouping: _Grouping) -> tuple[RowPart, ...]:
+    n_users = matrix.shape[1]
     if n_users < 2:
         return ()
-    products = lines.products(0, n_users, np.zeros(lines.shape[0]))
+    products = matrix.products(0, n_users, np.zeros(matrix.shape[0]))
     return (RowPart(products * n_users / (n_users - 1), max(1.0, grouping.effective - 1)),)

@@ -1,21 +1,19 @@
-"""The frames of a run's cells and comparisons: their columns, and a row of each."""
+"""Frames of a run's cells and comparisons: their columns, and a row of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.cells import Cell
-from pepbench.analysis.comparisons import Judged
+from pepbench.analysis.comparisons import CellComparison
+from pepbench.records import CELL_COLUMNS
 
 COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "status",
     "reason",
     "full_parameters",
@@ -41,13 +39,40 @@ COLUMNS = (
 )
 """Of the leaderboard, in this order."""
 
-_TESTS = (
+_AUC_FIGURES = (
     "difference",
     "standard_error",
     "degrees_of_freedom",
     "low",
     "high",
     "p",
+    "p_noninferior",
+    "p_equivalent",
+)
+"""Of a :class:`~pepbench.analysis.significance.Comparison` of AUCs, under their own names."""
+
+_LOG_LOSS_FIGURES = {
+    "log_loss_difference": "difference",
+    "log_loss_standard_error": "standard_error",
+    "log_loss_low": "low",
+    "log_loss_high": "high",
+    "p_log_loss": "p",
+}
+"""Likewise of log losses, by column."""
+
+_CONCLUSIONS = (
+    "p_holm",
+    "p_noninferior_holm",
+    "p_equivalent_holm",
+    "verdict",
+    "direction",
+    "seeds_to_decide",
+    "p_log_loss_holm",
+)
+"""Of a :class:`~pepbench.analysis.comparisons.CellComparison`, under their own names."""
+
+_TESTS = (
+    *_AUC_FIGURES[:6],
     "p_holm",
     "p_noninferior",
     "p_noninferior_holm",
@@ -56,19 +81,12 @@ _TESTS = (
     "verdict",
     "direction",
     "seeds_to_decide",
-    "log_loss_difference",
-    "log_loss_standard_error",
-    "log_loss_low",
-    "log_loss_high",
-    "p_log_loss",
+    *_LOG_LOSS_FIGURES,
     "p_log_loss_holm",
 )
 
 COMPARISON_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "reference",
     "reference_budget",
     "full_parameters",
@@ -120,11 +138,8 @@ _WHOLE_NUMBERS = (
     "tuning_trials",
 )
 _TEXTS = (
-    "dataset",
-    "backbone",
-    "method",
+    *CELL_COLUMNS,
     "other",
-    "budget",
     "status",
     "reason",
     "verdict",
@@ -134,24 +149,25 @@ _TEXTS = (
     "basis",
     "note",
 )
-_TRUTHS = ("on_front", "paired")
+_KINDS = {
+    **dict.fromkeys(_WHOLE_NUMBERS, "Int64"),
+    **dict.fromkeys(_TEXTS, "object"),
+    **dict.fromkeys(("on_front", "paired"), "bool"),
+}
+"""Type of each column that is not a float."""
 
 
-def cell_row(block: Block, judged: Judged, alpha: float) -> dict[str, object]:
+def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, object]:
     """A row of the leaderboard; columns that are not known are left out."""
-    position, comparison = judged.pair.cell, judged.pair.auc
-    cell, interval = block.cells[position], block.interval(position, alpha)
+    cell, interval = block.cells[compared.cell], block.interval(compared.cell, alpha)
     row: dict[str, object] = {
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "method": cell.method,
-        "budget": cell.budget,
+        **_name(cell),
         "status": cell.status,
         "reason": cell.reason,
         "full_parameters": cell.spec.full_parameters,
         "seeds": len(cell.runs),
-        "p_holm": judged.p_holm,
-        "verdict": judged.verdict,
+        "p_holm": compared.p_holm,
+        "verdict": compared.verdict,
         "on_front": False,
         "tuning_trials": cell.tuning_trials,
         "tuning_seconds": cell.tuning_seconds,
@@ -159,13 +175,17 @@ def cell_row(block: Block, judged: Judged, alpha: float) -> dict[str, object]:
     }
     if interval is not None:
         row |= {"auc_low": interval.low, "auc_high": interval.high}
-    if comparison is not None:
+    if compared.auc is not None:
         row |= {
-            "delta_auc": comparison.difference,
-            "delta_low": comparison.low,
-            "delta_high": comparison.high,
+            "delta_auc": compared.auc.difference,
+            "delta_low": compared.auc.low,
+            "delta_high": compared.auc.high,
         }
     return row
+
+
+def _name(cell: Cell) -> dict[str, object]:
+    return {column: getattr(cell, column) for column in CELL_COLUMNS}
 
 
 def _figures(cell: Cell) -> dict[str, object]:
@@ -190,89 +210,53 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def comparison_row(block: Block, judged: Judged) -> dict[str, object]:
+def comparison_row(block: Block, compared: CellComparison) -> dict[str, object]:
     """A row of the comparisons with the reference."""
-    pair = judged.pair
-    cell = block.cells[pair.cell]
-    base = None if pair.other is None else block.cells[pair.other]
+    cell = block.cells[compared.cell]
+    reference = None if compared.other is None else block.cells[compared.other]
     return {
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "method": cell.method,
-        "budget": cell.budget,
-        "reference": "" if base is None else base.method,
-        "reference_budget": "" if base is None else base.budget,
+        **_name(cell),
+        "reference": "" if reference is None else reference.method,
+        "reference_budget": "" if reference is None else reference.budget,
         "full_parameters": cell.spec.full_parameters,
         "parameters": _largest(run.n_parameters for run in cell.runs),
         "seeds": len(cell.runs),
-        "reference_seeds": 0 if base is None else len(base.runs),
-        "note": pair.note,
-        **_tests(judged),
+        "reference_seeds": 0 if reference is None else len(reference.runs),
+        "note": compared.note,
+        **_tests(compared),
     }
 
 
-def pair_row(block: Block, judged: Judged) -> dict[str, object]:
+def pair_row(block: Block, compared: CellComparison) -> dict[str, object]:
     """A row of all pairs."""
-    pair = judged.pair
-    cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
+    cell, other = block.cells[compared.cell], block.cells[compared.other or 0]
     return {
-        "dataset": cell.dataset,
-        "backbone": cell.backbone,
-        "budget": cell.budget,
-        "method": cell.method,
+        **_name(cell),
         "other": other.method,
         "seeds": len(cell.runs),
         "other_seeds": len(other.runs),
-        **_tests(judged),
+        **_tests(compared),
     }
 
 
-def _tests(judged: Judged) -> dict[str, object]:
-    auc, log_loss = judged.pair.auc, judged.pair.log_loss
-    row: dict[str, object] = {
-        "p_holm": judged.p_holm,
-        "p_noninferior_holm": judged.p_noninferior_holm,
-        "p_equivalent_holm": judged.p_equivalent_holm,
-        "p_log_loss_holm": judged.p_log_loss_holm,
-        "verdict": judged.verdict,
-        "direction": judged.direction,
-        "seeds_to_decide": judged.seeds_to_decide,
-        "paired": auc is not None and auc.paired,
-        "basis": "" if auc is None else auc.basis,
-    }
+def _tests(compared: CellComparison) -> dict[str, object]:
+    auc, log_loss = compared.auc, compared.log_loss
+    row: dict[str, object] = {name: getattr(compared, name) for name in _CONCLUSIONS}
+    row |= {"paired": auc is not None and auc.paired, "basis": "" if auc is None else auc.basis}
     if auc is not None:
-        row |= {
-            "difference": auc.difference,
-            "standard_error": auc.standard_error,
-            "degrees_of_freedom": auc.degrees_of_freedom,
-            "low": auc.low,
-            "high": auc.high,
-            "p": auc.p,
-            "p_noninferior": auc.p_noninferior,
-            "p_equivalent": auc.p_equivalent,
-        }
+        row |= {name: getattr(auc, name) for name in _AUC_FIGURES}
     if log_loss is not None:
-        row |= {
-            "log_loss_difference": log_loss.difference,
-            "log_loss_standard_error": log_loss.standard_error,
-            "log_loss_low": log_loss.low,
-            "log_loss_high": log_loss.high,
-            "p_log_loss": log_loss.p,
-        }
+        row |= {column: getattr(log_loss, name) for column, name in _LOG_LOSS_FIGURES.items()}
     return row
 
 
-def frame_of(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
-    """Rows as a frame; whole numbers may be missing, as may all figures."""
+def frame_of(rows: Iterable[dict[str, object]], columns: Sequence[str]) -> pd.DataFrame:
+    """Rows as a frame with these columns; whole numbers may be missing, as may all figures."""
     frame = pd.DataFrame(list(rows), columns=list(columns))
-    kinds = {
-        column: "Int64"
-        if column in _WHOLE_NUMBERS
-        else "object"
-        if column in _TEXTS
-        else "bool"
-        if column in _TRUTHS
-        else "float64"
-        for column in columns
-    }
-    return frame.astype(kinds)
+    return frame.astype({column: _KINDS.get(column, "float64") for column in columns})
+
+
+def by_block(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """The rows of each data set and backbone, with their names, in the order of the frame."""
+    for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
+        yield (str(dataset), str(backbone)), rows

@@ -14,15 +14,13 @@ import pandas as pd
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
 from pepbench.analysis.cells import Cell
-from pepbench.analysis.comparisons import Judged, Rules
-from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, nondominated
-from pepbench.analysis.placements import Floats
+from pepbench.analysis.comparisons import CellComparison, Criteria
+from pepbench.analysis.delong import Floats
+from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
+from pepbench.records import CELL_COLUMNS
 
 POINT_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "parameters",
     "bytes",
     "fit_seconds",
@@ -155,80 +153,68 @@ def points_of(block: Block, draws: int = DRAWS) -> Points | None:
 
 
 def front_tables(
-    blocks: Sequence[tuple[Block, Sequence[Judged]]], rules: Rules, draws: int = DRAWS
+    blocks: Sequence[tuple[Block, Sequence[CellComparison]]], criteria: Criteria, draws: int = DRAWS
 ) -> FrontTables:
-    """All that is said about fronts.
+    """Points, hypervolumes, attainment bands, AUCs at given sizes and crossings of all blocks.
 
     Parameters
     ----------
     blocks
-        Measured blocks, each with the comparisons of its cells with their reference.
-    rules
+        RunFigures blocks, each with the comparisons of its cells with their reference.
+    criteria
         Level of the intervals, and the margin of parity.
     draws
         Of the bootstrap.
     """
-    tables: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("points", "summary", "attainment", "at_sizes", "crossings")
+    columns = {
+        "points": POINT_COLUMNS,
+        "summary": SUMMARY_COLUMNS,
+        "attainment": ATTAINMENT_COLUMNS,
+        "at_sizes": AT_SIZE_COLUMNS,
+        "crossings": CROSSING_COLUMNS,
     }
-    for block, judged in blocks:
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in columns}
+    for block, compared in blocks:
         points = points_of(block, draws)
         if points is None:
             continue
         name = {"dataset": points.cell(0).dataset, "backbone": points.cell(0).backbone}
         parts = {
             "points": _point_rows(points),
-            "summary": [_summary_row(points, rules.alpha)],
+            "summary": [_summary_row(points, criteria.alpha)],
             "attainment": _attainment_rows(points),
-            "at_sizes": _at_size_rows(points, rules.alpha),
-            "crossings": _crossing_rows(points, judged, rules),
+            "at_sizes": _at_size_rows(points, criteria.alpha),
+            "crossings": _crossing_rows(points, compared, criteria),
         }
         for table, rows in parts.items():
             tables[table] += [name | row for row in rows]
     return FrontTables(
-        points=pd.DataFrame(tables["points"], columns=list(POINT_COLUMNS)),
-        summary=pd.DataFrame(tables["summary"], columns=list(SUMMARY_COLUMNS)),
-        attainment=pd.DataFrame(tables["attainment"], columns=list(ATTAINMENT_COLUMNS)),
-        at_sizes=pd.DataFrame(tables["at_sizes"], columns=list(AT_SIZE_COLUMNS)),
-        crossings=pd.DataFrame(tables["crossings"], columns=list(CROSSING_COLUMNS)),
+        **{name: pd.DataFrame(tables[name], columns=list(columns[name])) for name in columns}
     )
 
 
 def _point_rows(points: Points) -> list[dict[str, Any]]:
-    fronts = {
-        "front": (points.parameters[:, None],),
-        "bytes_front": (points.n_bytes[:, None],),
-        "time_front": (points.parameters[:, None], points.seconds[:, None]),
-    }
-    known = {name: np.hstack(costs) for name, costs in fronts.items()}
-    on = {name: _on_front(costs, points.aucs) for name, costs in known.items()}
-    share = {
-        name: np.mean([_on_front(costs, aucs) for aucs in points.draws], axis=0)
-        for name, costs in known.items()
-    }
-    rows = []
-    for column in range(len(points.cells)):
-        cell = points.cell(column)
-        row: dict[str, Any] = {
-            "method": cell.method,
-            "budget": cell.budget,
+    rows: list[dict[str, Any]] = [
+        {
+            "method": points.cell(column).method,
+            "budget": points.cell(column).budget,
             "parameters": int(points.parameters[column]),
             "bytes": int(points.n_bytes[column]),
             "fit_seconds": float(points.seconds[column]),
             "auc": float(points.aucs[column]),
         }
-        for name in fronts:
-            row |= {
-                f"on_{name}": bool(on[name][column]),
-                f"{name}_probability": float(share[name][column]),
-            }
-        rows.append(row)
+        for column in range(len(points.cells))
+    ]
+    for name, costs in (
+        ("front", points.parameters),
+        ("bytes_front", points.n_bytes),
+        ("time_front", np.column_stack([points.parameters, points.seconds])),
+    ):
+        on = on_front(costs, points.aucs).tolist()
+        share = np.mean([on_front(costs, aucs) for aucs in points.draws], axis=0).tolist()
+        for row, member, probability in zip(rows, on, share, strict=True):
+            row |= {f"on_{name}": member, f"{name}_probability": probability}
     return rows
-
-
-def _on_front(costs: Floats, aucs: Floats) -> Any:
-    maximise = [False] * costs.shape[1] + [True]
-    return nondominated(np.column_stack([costs, aucs]), maximise)
 
 
 def _summary_row(points: Points, alpha: float) -> dict[str, Any]:
@@ -293,28 +279,32 @@ def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
     return rows
 
 
-def _crossing_rows(points: Points, judged: Sequence[Judged], rules: Rules) -> list[dict[str, Any]]:
+def _crossing_rows(
+    points: Points, compared: Sequence[CellComparison], criteria: Criteria
+) -> list[dict[str, Any]]:
     place = {cell: column for column, cell in enumerate(points.cells)}
-    bases: dict[str, set[int]] = {}
-    for one in judged:
-        pair = one.pair
+    references: dict[str, set[int]] = {}
+    for pair in compared:
         if pair.other is not None and pair.auc is not None and pair.other in place:
-            bases.setdefault(points.block.cells[pair.cell].method, set()).add(place[pair.other])
+            method = points.block.cells[pair.cell].method
+            references.setdefault(method, set()).add(place[pair.other])
     rows = []
     for method, columns in _methods(points).items():
-        if len(bases.get(method, ())) != 1:
+        if len(references.get(method, ())) != 1:
             continue
-        base = next(iter(bases[method]))
-        sizes = np.append(points.sizes[columns], points.sizes[base])[::-1]
+        reference = next(iter(references[method]))
+        sizes = np.append(points.sizes[columns], points.sizes[reference])[::-1]
         if not (np.diff(sizes) <= 0).all():
             continue
         factors, censored = [], False
         for aucs in (points.aucs, *points.draws):
-            gaps = np.append(aucs[columns] - aucs[base] + rules.margin, rules.margin)[::-1]
+            gaps = np.append(aucs[columns] - aucs[reference] + criteria.margin, criteria.margin)[
+                ::-1
+            ]
             size = crossing(sizes, gaps)
             factors.append(points.full / 10**size)
             censored = censored or (len(factors) == 1 and size == sizes[-1])
-        low, high = np.quantile(factors[1:], [rules.alpha / 2, 1 - rules.alpha / 2])
+        low, high = np.quantile(factors[1:], [criteria.alpha / 2, 1 - criteria.alpha / 2])
         rows.append(
             {
                 "method": method,

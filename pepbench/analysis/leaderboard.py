@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pepbench.analysis.blocks import Load, LoadUsers, blocks_of, no_users
+from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.comparisons import Rules, against_reference, all_pairs
+from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
 from pepbench.analysis.frames import (
     COLUMNS,
     COMPARISON_COLUMNS,
     PAIR_COLUMNS,
+    by_block,
     cell_row,
     comparison_row,
     frame_of,
@@ -28,25 +28,13 @@ from pepbench.analysis.ranks import RankTables, rank_tables
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.records import Record
 
-__all__ = [
-    "COLUMNS",
-    "COMPARISON_COLUMNS",
-    "PAIR_COLUMNS",
-    "REFERENCE",
-    "Analysis",
-    "analyse",
-    "compression_at_parity",
-    "fronts",
-    "leaderboard",
-]
-
 REFERENCE = "full"
-"""The method that the others are compared with, unless told otherwise."""
+"""Default method that the others are compared with: the full table."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is said about a run.
+    """Everything that is computed from a run's records and predictions.
 
     Attributes
     ----------
@@ -69,22 +57,10 @@ class Analysis:
     ranks: RankTables
 
 
-def leaderboard(
-    records: Iterable[Record],
-    load_predictions: Load,
-    load_labels: Load,
-    reference: str = REFERENCE,
-    alpha: float = ALPHA,
-    margin: float = MARGIN,
-) -> pd.DataFrame:
-    """The frame of :func:`analyse`."""
-    return analyse(records, load_predictions, load_labels, reference, alpha, margin).frame
-
-
 def analyse(
     records: Iterable[Record],
-    load_predictions: Load,
-    load_labels: Load,
+    load_predictions: LoadArray,
+    load_labels: LoadArray,
     reference: str = REFERENCE,
     alpha: float = ALPHA,
     margin: float = MARGIN,
@@ -119,25 +95,23 @@ def analyse(
         figures describe the others and the cell is not compared: runs that survive are no fair
         sample. p-values are Holm's, over the methods of one data set × backbone × budget.
     """
-    cells, rules = cells_of(records), Rules(alpha, margin)
+    cells, criteria = cells_of(records), Criteria(alpha, margin)
     blocks = [
-        (block, against_reference(block, reference, rules))
+        (block, against_reference(block, reference, criteria))
         for block in blocks_of(cells, load_predictions, load_labels, load_users)
     ]
-    judged = [(block, one) for block, members in blocks for one in members]
-    frame = frame_of((cell_row(block, one, alpha) for block, one in judged), COLUMNS)
+    compared = [(block, one) for block, members in blocks for one in members]
+    frame = frame_of((cell_row(block, one, alpha) for block, one in compared), COLUMNS)
     comparisons = [
-        comparison_row(block, one)
-        for block, one in judged
-        if one.pair.auc is not None or one.pair.note
+        comparison_row(block, one) for block, one in compared if one.auc is not None or one.note
     ]
-    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, rules)]
+    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
     frame = _sorted(_with_fronts(frame), cells)
     return Analysis(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
-        front_tables(blocks, rules),
+        front_tables(blocks, criteria),
         rank_tables(frame, alpha, margin),
     )
 
@@ -204,58 +178,40 @@ def fronts(
         front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])
         full = int(group["full_parameters"].max())
         here = (parity["dataset"] == dataset) & (parity["backbone"] == backbone)
+        ranked = parity[here].sort_values(["compression", "method"], ascending=[False, True])
         described.append(
             {
                 "dataset": str(dataset),
                 "backbone": str(backbone),
                 "points": [
                     {
-                        "method": str(method),
-                        "budget": str(budget),
-                        "parameters": int(parameters),
-                        "auc": float(auc),
+                        "method": row["method"],
+                        "budget": row["budget"],
+                        "parameters": int(row["parameters"]),
+                        "auc": row["auc"],
                     }
-                    for method, budget, parameters, auc in zip(
-                        *(front[name] for name in ("method", "budget", "parameters", "auc")),
-                        strict=True,
-                    )
+                    for row in front.to_dict("records")
                 ],
-                "hypervolume": hypervolume(
-                    front["parameters"].to_numpy(dtype=np.float64),
-                    front["auc"].to_numpy(dtype=np.float64),
-                    full,
-                ),
+                "hypervolume": hypervolume(front["parameters"], front["auc"], full),
                 "reference_point": {"parameters": full, "auc": CHANCE_AUC},
-                "parity": _parity_entries(parity[here]),
+                "parity": [
+                    {
+                        "method": row["method"],
+                        "parameters": int(row["parameters"]) if row["compression"] > 0 else None,
+                        "compression": row["compression"] if row["compression"] > 0 else None,
+                    }
+                    for row in ranked.to_dict("records")
+                ],
             }
         )
     return described
 
 
-def _parity_entries(parity: pd.DataFrame) -> list[dict[str, Any]]:
-    ranked = parity.sort_values(
-        ["compression", "method"], ascending=[False, True], na_position="last"
-    )
-    return [
-        {
-            "method": str(method),
-            "parameters": None if math.isnan(parameters) else int(parameters),
-            "compression": None if math.isnan(compression) else float(compression),
-        }
-        for method, parameters, compression in zip(
-            ranked["method"], ranked["parameters"], ranked["compression"], strict=True
-        )
-    ]
-
-
 def _with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
     candidates = frame[(frame["status"] == "ok") & frame["parameters"].notna()]
     members: list[int] = []
-    for _, group in candidates.groupby(["dataset", "backbone"]):
-        mask = on_front(
-            group["parameters"].to_numpy(dtype=np.float64), group["auc"].to_numpy(dtype=np.float64)
-        )
-        members += list(group.index[mask])
+    for _, group in by_block(candidates):
+        members += list(group.index[on_front(group["parameters"], group["auc"])])
     return frame.assign(on_front=frame.index.isin(members))
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.analysis.power import seeds_to_decide
@@ -25,8 +24,8 @@ from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two cells of one data set, backbone and protocol, and what their predictions say.
+class MethodPair:
+    """Two cells of one data set, backbone and protocol, compared on their predictions.
 
     Attributes
     ----------
@@ -36,8 +35,6 @@ class Pair:
         a minus b; None if it cannot be made.
     verdict
         Of a against b, not adjusted for other pairs; empty without comparison.
-    aucs_a, aucs_b
-        Test AUC of each seed.
     rows, positives
         Of the test split; 0 if its labels are not there.
     note
@@ -50,40 +47,47 @@ class Pair:
 
     a: Cell
     b: Cell
-    comparison: Comparison | None
-    verdict: str
-    aucs_a: tuple[float, ...]
-    aucs_b: tuple[float, ...]
-    rows: int
-    positives: int
-    note: str
+    comparison: Comparison | None = None
+    verdict: str = ""
+    rows: int = 0
+    positives: int = 0
+    note: str = ""
     direction: str = ""
     seeds_to_decide: float = math.nan
 
 
-def paired(runs: Runs, a: Cell, b: Cell, alpha: float = ALPHA, margin: float = MARGIN) -> Pair:
+def seed_aucs(cell: Cell) -> list[float]:
+    """Test AUC of each final run of a cell, by seed."""
+    return [run.test.auc for run in cell.runs if run.test is not None]
+
+
+def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> MethodPair:
     """Compare two cells that share data set, backbone and protocol."""
-    aucs = [tuple(run.test.auc for run in cell.runs if run.test is not None) for cell in (a, b)]
-    rows = positives = 0
     for cell in (a, b):
         if cell.status != "ok":
             note = f"{cell.method} at {cell.budget} is {cell.status}: {cell.reason}"
-            return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, note)
-    split = a.spec.data.split_fingerprint
+            return MethodPair(a, b, note=note)
+    pair, split = MethodPair(a, b), a.spec.data.split_fingerprint
     try:
         labels, users = np.asarray(runs.load_labels(split)), runs.load_users(split)
-        rows, positives = len(labels), int(labels.sum())
-        one, other = (_scores(runs, cell) for cell in (a, b))
-        found = compare(labels, one, other, alpha, margin, a.seeds == b.seeds, users)
+        pair = replace(pair, rows=len(labels), positives=int(labels.sum()))
+        one, other = (
+            np.stack([runs.load_predictions(run.key) for run in cell.runs]) for cell in (a, b)
+        )
+        found = compare(labels, one, other, ALPHA, margin, a.seeds == b.seeds, users)
     except OSError as error:
-        note = f"{error.filename}: {error.strerror}; run the plan again"
-        return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, note)
+        return replace(pair, note=f"{error.filename}: {error.strerror}; run the plan again")
     except (ValueError, KeyError, PepbenchError) as error:
-        return Pair(a, b, None, "", aucs[0], aucs[1], rows, positives, str(error))
-    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior, alpha)
-    shown = direction(found.difference, found.p, alpha)
-    seeds = seeds_to_decide(found.estimate, margin, alpha) if words == "undecided" else math.nan
-    return Pair(a, b, found, words, aucs[0], aucs[1], rows, positives, "", shown, seeds)
+        return replace(pair, note=str(error))
+    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior)
+    undecided = words == "undecided"
+    return replace(
+        pair,
+        comparison=found,
+        verdict=words,
+        direction=direction(found.difference, found.p),
+        seeds_to_decide=seeds_to_decide(found.estimate, margin, ALPHA) if undecided else math.nan,
+    )
 
 
 def chosen_pairs(
@@ -93,7 +97,7 @@ def chosen_pairs(
     budget: str | None,
     backbone: str | None,
     margin: float = MARGIN,
-) -> list[Pair]:
+) -> list[MethodPair]:
     """Compare two methods wherever both have a cell.
 
     A method whose only cell is at 100%, such as ``full``, stands at every budget of the other.
@@ -126,11 +130,11 @@ def chosen_pairs(
     ):
         if name is not None and name not in known:
             raise PlanError(unknown_name(kind, name, sorted(known)))
-    pairs: list[Pair] = []
+    pairs: list[MethodPair] = []
     for (name, network), block in groupby(cells, key=lambda cell: cell.block):
         if dataset in (None, name) and backbone in (None, network):
             pairs += [
-                paired(runs, one, other, margin=margin)
+                compare_cells(runs, one, other, margin)
                 for one, other in _in_block(list(block), methods, budget)
             ]
     if not pairs:
@@ -155,9 +159,5 @@ def _in_block(
 
 def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
     same = [cell for cell in cells if cell.budget == budget]
-    whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
-    return next(iter(same or (whole if len(cells) == 1 else [])), None)
-
-
-def _scores(runs: Runs, cell: Cell) -> NDArray[np.float32]:
-    return np.stack([runs.load_predictions(run.key) for run in cell.runs])
+    full = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
+    return next(iter(same or (full if len(cells) == 1 else [])), None)

@@ -47,9 +47,23 @@ def nondominated(points: ArrayLike, maximise: Sequence[bool]) -> NDArray[np.bool
     return mask
 
 
-def on_front(parameters: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
-    """The front of few parameters and high AUC; (n,) each, returns (n,) booleans."""
-    return nondominated(np.column_stack([parameters, auc]), maximise=[False, True])
+def on_front(costs: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
+    """Which cells are on the front of low costs and high AUC.
+
+    Parameters
+    ----------
+    costs
+        (n,), such as parameters, or (n, c) where several costs count.
+    auc
+        (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) booleans.
+    """
+    points = np.column_stack([costs, auc])
+    return nondominated(points, maximise=[False] * (points.shape[1] - 1) + [True])
 
 
 def hypervolume(parameters: ArrayLike, auc: ArrayLike, full_parameters: int) -> float:

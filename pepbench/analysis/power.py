@@ -9,8 +9,8 @@ import numpy as np
 from scipy import special
 
 from pepbench.analysis.contrasts import Estimate
+from pepbench.analysis.delong import Floats
 from pepbench.analysis.null_distribution import critical_value
-from pepbench.analysis.placements import Floats
 
 POWER = 0.8
 """Chance of a decision that the number of seeds is chosen for."""

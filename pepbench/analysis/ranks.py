@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from pepbench.analysis.placements import Floats
+from pepbench.analysis.delong import Floats
 from pepbench.analysis.significance import ALPHA, MARGIN, holm
 
 FEWEST_BLOCKS = 5

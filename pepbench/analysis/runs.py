@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import protocol_digest
-from pepbench.analysis.width_recovery import FEATURE_COLUMNS, Files
+from pepbench.analysis.width_recovery import FEATURE_COLUMNS, WidthFiles
 from pepbench.errors import RecordError
 from pepbench.records import Record, RecordStore
 
@@ -54,7 +54,7 @@ class Runs:
         """The user of each test row of a split, from the folder of its labels."""
         return self._having(split).load_users(split)
 
-    def files(self, warn: Warn) -> Files:
+    def files(self, warn: Warn) -> WidthFiles:
         """The files for the analysis of widths; missing and damaged ones count as not kept."""
 
         def widths(key: str) -> NDArray[Any] | None:
@@ -70,7 +70,7 @@ class Runs:
         def truth(split: str) -> NDArray[Any] | None:
             return _loaded(lambda: self._having(split).load_truth(split), warn)
 
-        return Files(widths, features, labels, truth)
+        return WidthFiles(widths, features, labels, truth)
 
     def _having(self, split: str) -> RecordStore:
         stores = [self.stores[folder] for folder in self.folders]

@@ -1,38 +1,38 @@
-"""Many long vectors of one length, and the sums of their products, in bounded memory."""
+"""A matrix of runs × rows that may be larger than memory, and the products of its rows."""
 
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import ThreadpoolController
 
+from pepbench.cores import usable_cores
+
 Floats = NDArray[np.float64]
 
 IN_MEMORY = 2**28
-"""Up to this many bytes of lines stay in memory; larger sets go to an unnamed temporary file. Whole
-numbers stay exact there; floating ones are kept in single precision, that is rounded by 6e-8, while
-their sums are not."""
+"""Matrices of up to this many bytes stay in memory; larger ones go to an unnamed temporary file.
+Whole numbers stay exact there; floating ones are stored in single precision, that is rounded by
+6e-8, while their sums are not."""
 
 _BLOCK = 2**20
 """Numbers of a block of columns: 8 MiB in double precision, on each thread."""
 
 
-class Lines:
-    """R vectors of one length, set one by one and in any order, from any thread.
+class ScoreMatrix:
+    """One vector for each of R runs, set one by one and in any order, from any thread.
 
     Parameters
     ----------
-    n_lines, length
-        R and the length. Lines that were never set are zero.
+    n_runs, length
+        R, and the length of a vector. Vectors that were never set are zero.
     kind
         Type of the numbers.
     in_memory
@@ -41,76 +41,71 @@ class Lines:
 
     def __init__(
         self,
-        n_lines: int,
+        n_runs: int,
         length: int,
         kind: DTypeLike = np.float64,
         in_memory: int = IN_MEMORY,
     ) -> None:
-        self.shape = n_lines, length
+        self.shape = n_runs, length
         self._kind: np.dtype[Any] = np.dtype(kind)
         self._file: io.FileIO | None = None
-        self._turn = threading.Lock()
-        if n_lines * length * self._kind.itemsize <= in_memory:
+        self._lock = threading.Lock()
+        if n_runs * length * self._kind.itemsize <= in_memory:
             self._array = np.zeros(self.shape, self._kind)
         else:
             self._kind = np.dtype(np.float32) if self._kind.kind == "f" else self._kind
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by __exit__)
-            self._file.truncate(n_lines * length * self._kind.itemsize)
+            self._file.truncate(n_runs * length * self._kind.itemsize)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
-    def put(self, line: int, values: NDArray[Any]) -> None:
-        """Set one line, (length,)."""
+    def put(self, run: int, values: NDArray[Any]) -> None:
+        """Set the vector of a run, (length,)."""
         if self._file is None:
-            self._array[line] = values
+            self._array[run] = values
             return
         left = np.ascontiguousarray(values, self._kind).data.cast("B")
-        with self._turn:
-            self._file.seek(line * self.shape[1] * self._kind.itemsize)
+        with self._lock:
+            self._file.seek(run * self.shape[1] * self._kind.itemsize)
             while left:
                 left = left[self._file.write(left) :]
 
     def products(self, start: int, stop: int, centres: Floats) -> Floats:
-        """Sums over the columns from ``start`` to ``stop`` of the products of centred lines.
+        """Sums over the columns from ``start`` to ``stop`` of the products of centred vectors.
 
-        Blocks of columns are multiplied on as many threads as there are processors and added in
-        their order, so that the sums do not depend on the number of threads.
+        Blocks of columns are multiplied on as many threads as there are cores and added in their
+        order, so that the sums do not depend on the number of threads.
 
         Parameters
         ----------
         start, stop
             Columns.
         centres
-            (R,): taken from every number of a line.
+            (R,): subtracted from every number of a vector.
 
         Returns
         -------
         numpy.ndarray
             (R, R): Σ_i (x_ri − c_r)(x_si − c_s), in double precision.
         """
-        n_lines = self.shape[0]
-        width = max(1, _BLOCK // max(1, n_lines))
+        n_runs = self.shape[0]
+        width = max(1, _BLOCK // max(1, n_runs))
 
         def multiply(begin: int) -> Floats:
             block = self._columns(begin, min(stop, begin + width)) - centres[:, None]
             product: Floats = block @ block.T
             return product
 
-        total = np.zeros((n_lines, n_lines))
+        total = np.zeros((n_runs, n_runs))
         # Threads of the linear algebra library would wait for one another in busy loops.
         with (
             _libraries().limit(limits=1, user_api="blas"),
-            ThreadPoolExecutor(processors()) as pool,
+            ThreadPoolExecutor(usable_cores()) as pool,
         ):
             for product in pool.map(multiply, range(start, stop, width)):
                 total += product
@@ -121,18 +116,13 @@ class Lines:
         if self._file is None:
             return self._array[:, begin:end]
         block = np.empty((self.shape[0], end - begin), self._kind)
-        for line, values in enumerate(block):
+        for run, values in enumerate(block):
             left = values.data.cast("B")
-            with self._turn:
-                self._file.seek((line * self.shape[1] + begin) * self._kind.itemsize)
+            with self._lock:
+                self._file.seek((run * self.shape[1] + begin) * self._kind.itemsize)
                 while left:
                     left = left[self._file.readinto(left) :]
         return block
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

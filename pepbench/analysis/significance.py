@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pepbench.analysis.contrasts import Estimate, difference_estimate, mean_estimate
-from pepbench.analysis.covariance import Measured, measure
+from pepbench.analysis.covariance import RunFigures, measure
 from pepbench.errors import PepbenchError
 
 Floats = NDArray[np.float64]
@@ -138,7 +138,7 @@ def compare(
 
 
 def compare_runs(
-    measured: Measured,
+    measured: RunFigures,
     a: Sequence[int],
     b: Sequence[int],
     alpha: float = ALPHA,
@@ -186,7 +186,7 @@ def mean_auc_interval(
     return mean_interval(measured, range(len(lines)), alpha)
 
 
-def mean_interval(measured: Measured, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
+def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
     """As :func:`mean_auc_interval`, of runs (indices) whose AUC was measured before."""
     estimate = mean_estimate(measured, runs)
     half = estimate.distribution().quantile(alpha)
@@ -271,7 +271,7 @@ def direction(difference: float, p_holm: float, alpha: float = ALPHA) -> str:
 
 def _measured_auc(
     labels: ArrayLike, lines: Sequence[NDArray[np.floating]], users: ArrayLike | None
-) -> Measured:
+) -> RunFigures:
     measurements = measure(
         labels, [partial(np.asarray, line) for line in lines], users, log_loss=False
     )
@@ -290,5 +290,5 @@ def _lines(scores: ArrayLike) -> list[NDArray[np.floating]]:
     return list(lines)
 
 
-def _basis(measured: Measured, seeds: int) -> str:
+def _basis(measured: RunFigures, seeds: int) -> str:
     return f"{measured.unit} and seeds" if seeds > 1 else f"{measured.unit} only"

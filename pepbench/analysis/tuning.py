@@ -11,13 +11,18 @@ import pandas as pd
 
 from pepbench.analysis.cells import cells_of, protocol_digest
 from pepbench.component import Value
-from pepbench.records import CellName, Record, best_trial, final_runs
+from pepbench.records import (
+    CELL_COLUMNS,
+    DEFAULT_L2,
+    DEFAULT_LEARNING_RATE,
+    CellName,
+    Record,
+    best_trial,
+    final_runs,
+)
 
 TRIAL_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "trial",
     "default",
     "best",
@@ -30,10 +35,7 @@ TRIAL_COLUMNS = (
 """Of the trials' frame, in this order."""
 
 GAIN_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "trials",
     "ok",
     "default_auc",
@@ -45,10 +47,7 @@ GAIN_COLUMNS = (
 """Of the gains' frame, in this order."""
 
 CURVE_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "seed",
     "epoch",
     "auc",
@@ -56,9 +55,6 @@ CURVE_COLUMNS = (
     "train_loss",
 )
 """Of the learning curves' frame, in this order."""
-
-# The first trial of every study: the values of pepbench.harness, which reports do not import.
-_DEFAULT_LEARNING_RATE, _DEFAULT_L2 = 1e-3, 1e-5
 
 ENOUGH = 10
 """Finished trials of a cell below which no importance is estimated."""
@@ -122,7 +118,7 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
         Columns ``GAIN_COLUMNS``; figures are NaN where the default or all trials did not end well.
     """
     rows = []
-    for name, group in trials.groupby(list(GAIN_COLUMNS[:4]), sort=False):
+    for name, group in trials.groupby(list(CELL_COLUMNS), sort=False):
         best = group[group["best"]]
         default = group.loc[group["default"], "auc"]
         default_auc = float(default.iloc[0]) if len(default) else math.nan
@@ -210,7 +206,7 @@ def _in_order(members: Iterable[Record]) -> list[Record]:
 
 def _is_default(trial: Record) -> bool:
     common = (trial.spec.training.learning_rate, trial.spec.training.l2)
-    return common == (_DEFAULT_LEARNING_RATE, _DEFAULT_L2)
+    return common == (DEFAULT_LEARNING_RATE, DEFAULT_L2)
 
 
 def _auc(trial: Record) -> float:

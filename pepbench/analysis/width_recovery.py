@@ -25,14 +25,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
 from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.width_profiles import (
+    MOST_FEATURES,
+    POINT_COLUMNS,
+    PROFILE_COLUMNS,
+    profiled,
+    sampled,
+)
 from pepbench.metrics import auc
 from pepbench.records import CELL_COLUMNS, Record
 
 RECOVERY_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
+    *CELL_COLUMNS,
     "seeds",
     "ranked_seeds",
     "mean_width",
@@ -50,36 +54,13 @@ RECOVERY_COLUMNS = (
 )
 """Of the frame of :func:`recover`, in this order."""
 
-POINT_COLUMNS = (
-    "dataset",
-    "backbone",
-    "method",
-    "budget",
-    "planted",
-    "place",
-    "frequency",
-    "learnt",
-)
-"""Of the sample of features, in this order."""
-
-PROFILE_COLUMNS = ("dataset", "backbone", "method", "budget", "by", "at", "mean", "low", "high")
-"""Of the profiles, in this order."""
-
 FEATURE_COLUMNS = ("field", "frequency", "planted_width")
 """What must be known about each feature."""
 
 
-MOST_FEATURES = 300_000
-"""Points and profiles are made from at most so many features, evenly spaced by global id."""
-MOST_POINTS = 120
-"""Features of each planted width that are kept for pictures."""
-BAND = (0.1, 0.9)
-"""Quantiles of learnt widths around a profile's mean."""
-
-
 @dataclass(frozen=True)
-class Files:
-    """How to get at what lies beside the records; each gives None where nothing was kept.
+class WidthFiles:
+    """Functions that load what is stored beside the records; each returns None where it is missing.
 
     Attributes
     ----------
@@ -99,8 +80,8 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """What is known about learnt widths, and about the way to the Bayes AUC.
+class WidthRecovery:
+    """Learnt widths, and the distance of AUCs from the Bayes AUC.
 
     Attributes
     ----------
@@ -137,7 +118,7 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def partial_rank_correlation(one: ArrayLike, other: ArrayLike, given: ArrayLike) -> float:
-    """Spearman's ρ of two variables when a third is held: (ρ₁₂ − ρ₁₃ρ₂₃) / √((1 − ρ₁₃²)(1 − ρ₂₃²)).
+    """Partial rank correlation given a third variable: (ρ₁₂ − ρ₁₃ρ₂₃) / √((1 − ρ₁₃²)(1 − ρ₂₃²)).
 
     NaN if one of the first two is constant, or says no more than the third. A constant third
     changes nothing.
@@ -182,7 +163,7 @@ def partial_correlation_within(
     return float(np.average(values, weights=sizes))
 
 
-def recover(records: Iterable[Record], files: Files) -> Recovery:
+def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
     """Hold learnt widths against planted widths and frequencies, and AUCs against Bayes.
 
     Parameters
@@ -194,7 +175,7 @@ def recover(records: Iterable[Record], files: Files) -> Recovery:
 
     Returns
     -------
-    Recovery
+    WidthRecovery
         Only features that training has seen count. ``planted_correlation`` and
         ``frequency_correlation`` are Spearman's ρ of learnt width with planted width and with
         training frequency. ``partial_correlation`` is that with planted width within fields and
@@ -229,74 +210,10 @@ def recover(records: Iterable[Record], files: Files) -> Recovery:
         column: "int64" if column.endswith("seeds") else "float64"
         for column in RECOVERY_COLUMNS[len(CELL_COLUMNS) :]
     }
-    return Recovery(
+    return WidthRecovery(
         frame.astype(kinds),
         _joined(points, POINT_COLUMNS),
         _joined(profiles, PROFILE_COLUMNS),
-    )
-
-
-def sampled(features: pd.DataFrame, learnt: NDArray[Any], most: int = MOST_POINTS) -> pd.DataFrame:
-    """Features for a picture: of each planted width ``most`` at most, evenly spaced by frequency.
-
-    Parameters
-    ----------
-    features
-        ``frequency`` and ``planted_width`` of n features.
-    learnt
-        Shape (n,): their learnt widths.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``planted``, ``place``, ``frequency``, ``learnt``.
-    """
-    frame = pd.DataFrame(
-        {
-            "planted": features["planted_width"].to_numpy(dtype=np.float64),
-            "frequency": features["frequency"].to_numpy(),
-            "learnt": learnt.astype(np.int64),
-        }
-    ).sort_values(["planted", "frequency"], kind="stable")
-    parts = []
-    for _, group in frame.groupby("planted", dropna=False):
-        places = (np.arange(len(group)) + 0.5) / len(group)
-        chosen = np.unique(
-            np.linspace(0, len(group) - 1, min(most, len(group))).round().astype(int)
-        )
-        parts.append(group.assign(place=places).iloc[chosen])
-    return pd.concat(parts, ignore_index=True)
-
-
-def profiled(features: pd.DataFrame, learnt: NDArray[Any]) -> pd.DataFrame:
-    """Learnt widths by planted width and by frequency.
-
-    Parameters
-    ----------
-    features
-        ``frequency`` (at least 1) and ``planted_width`` of n features.
-    learnt
-        Shape (S, n): their learnt widths, one line for each seed.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``by``, ``at``, ``mean``, ``low``, ``high``, in ascending order.
-    """
-    long = pd.DataFrame(
-        {
-            "planted": np.tile(features["planted_width"].to_numpy(dtype=np.float64), len(learnt)),
-            "frequency": np.tile(features["frequency"].to_numpy(dtype=np.float64), len(learnt)),
-            "learnt": learnt.ravel(),
-        }
-    )
-    octave = np.floor(np.log2(long["frequency"]))
-    return pd.concat(
-        [
-            _summary("planted", long.dropna().groupby("planted")),
-            _summary("frequency", long.groupby(octave.rename("octave"))),
-        ],
-        ignore_index=True,
     )
 
 
@@ -311,7 +228,7 @@ class _Split:
     bayes_auc: float
 
 
-def _split_of(fingerprint: str, files: Files) -> _Split:
+def _split_of(fingerprint: str, files: WidthFiles) -> _Split:
     features = files.features(fingerprint)
     labels, truth = files.labels(fingerprint), files.truth(fingerprint)
     known = labels is not None and truth is not None and len(labels) == len(truth)
@@ -323,7 +240,7 @@ def _split_of(fingerprint: str, files: Files) -> _Split:
     return _Split(in_training, features[in_training], bayes)
 
 
-def _learnt_widths(cell: Cell, split: _Split, files: Files) -> NDArray[Any]:
+def _learnt_widths(cell: Cell, split: _Split, files: WidthFiles) -> NDArray[Any]:
     """Shape (S, n): of each run that kept them, learnt widths of the features seen."""
     kept = [files.widths(run.key) for run in cell.runs if run.widths_sha256 is not None]
     fitting = [widths for widths in kept if widths is not None and len(split.in_training)]
@@ -332,17 +249,6 @@ def _learnt_widths(cell: Cell, split: _Split, files: Files) -> NDArray[Any]:
 
 def _row(cell: Cell, split: _Split, learnt: NDArray[Any]) -> dict[str, Any]:
     tests = [run.test.auc for run in cell.runs if run.test is not None]
-    figures: dict[str, Any] = {
-        "ranked_seeds": sum(len(set(widths.tolist())) > 1 for widths in learnt),
-        "mean_width": float(learnt.mean()) if learnt.size else math.nan,
-        "auc": _mean(tests),
-        "bayes_auc": split.bayes_auc,
-    }
-    figures |= _mean_and_spread(
-        "frequency_correlation",
-        "frequency_spread",
-        [rank_correlation(widths, split.seen["frequency"]) for widths in learnt],
-    )
     known = split.seen["planted_width"].notna().to_numpy()
     features = split.seen[known]
     planted, frequency = features["planted_width"], features["frequency"]
@@ -350,51 +256,38 @@ def _row(cell: Cell, split: _Split, learnt: NDArray[Any]) -> dict[str, Any]:
         np.asarray(places, dtype=np.int64)
         for places in features.groupby("field", observed=True).indices.values()
     ]
-    compared = [widths[known] for widths in learnt] if known.any() else []
-    figures |= _mean_and_spread(
-        "planted_correlation",
-        "planted_spread",
-        [rank_correlation(widths, planted) for widths in compared],
-    )
-    figures |= _mean_and_spread(
-        "partial_correlation",
-        "partial_spread",
-        [partial_correlation_within(fields, widths, planted, frequency) for widths in compared],
-    )
-    ceilings = [rank_correlation(np.sort(widths), np.sort(planted)) for widths in compared]
-    figures["planted_ceiling"] = _mean(_known(ceilings))
-    return figures | _mean_and_spread(
-        "bayes_gap", "gap_spread", [split.bayes_auc - value for value in tests]
-    )
-
-
-def _mean_and_spread(mean: str, spread: str, values: Sequence[float]) -> dict[str, float]:
-    known = _known(values)
-    return {
-        mean: _mean(known),
-        spread: float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
+    with_truth = [widths[known] for widths in learnt] if known.any() else []
+    figures: dict[str, Any] = {
+        "ranked_seeds": sum(len(set(widths.tolist())) > 1 for widths in learnt),
+        "mean_width": float(learnt.mean()) if learnt.size else math.nan,
+        "planted_ceiling": _mean_and_spread(
+            rank_correlation(np.sort(widths), np.sort(planted)) for widths in with_truth
+        )[0],
+        "auc": _mean_and_spread(tests)[0],
+        "bayes_auc": split.bayes_auc,
     }
+    by_seed = {
+        ("frequency_correlation", "frequency_spread"): [
+            rank_correlation(widths, split.seen["frequency"]) for widths in learnt
+        ],
+        ("planted_correlation", "planted_spread"): [
+            rank_correlation(widths, planted) for widths in with_truth
+        ],
+        ("partial_correlation", "partial_spread"): [
+            partial_correlation_within(fields, widths, planted, frequency) for widths in with_truth
+        ],
+        ("bayes_gap", "gap_spread"): [split.bayes_auc - auc for auc in tests],
+    }
+    for names, values in by_seed.items():
+        figures |= dict(zip(names, _mean_and_spread(values), strict=True))
+    return figures
 
 
-def _known(values: Sequence[float]) -> list[float]:
-    return [value for value in values if not math.isnan(value)]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
-
-
-def _summary(by: str, groups: Any) -> pd.DataFrame:
-    learnt = groups["learnt"]
-    return pd.DataFrame(
-        {
-            "by": by,
-            "at": groups[by].mean(),
-            "mean": learnt.mean(),
-            "low": learnt.quantile(BAND[0]),
-            "high": learnt.quantile(BAND[1]),
-        }
-    ).reset_index(drop=True)
+def _mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and standard deviation of the values that are known; NaN where there are too few."""
+    known = [value for value in values if not math.isnan(value)]
+    mean = float(np.mean(known)) if known else math.nan
+    return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
 
 
 def _name(cell: Cell) -> dict[str, Any]:

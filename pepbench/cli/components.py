@@ -21,13 +21,11 @@ def list_(
 ) -> None:
     """List what there is."""
     from pepbench.catalog import Catalog, kind_of_plural
-    from pepbench.report.cards import entry_table
+    from pepbench.report.cards import cards_page, entry_table
 
     catalog, kind = Catalog(tuple(plugin or ())), kind_of_plural(what)
     entries = list(catalog.entries(kind).values())
     if cards:
-        from pepbench.report.pages import cards_page
-
         print(cards_page(what, [catalog.load(kind, entry.name) for entry in entries]), end="")
     elif as_json:
         print_json([vars(entry) for entry in entries])

@@ -24,9 +24,13 @@ from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
 from pepbench.records import CELL_COLUMNS, Record
-from pepbench.report.margin import margin_of
-from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
-from pepbench.report.recovery import recovery_csv, recovery_markdown
+from pepbench.report.findings import margin_of
+from pepbench.report.markdown import (
+    leaderboard_csv,
+    leaderboard_markdown,
+    recovery_csv,
+    recovery_markdown,
+)
 
 INTERVALS_FILE = "intervals.parquet"
 """The leaderboard's columns that records alone do not give, a row for each cell."""
@@ -49,7 +53,7 @@ class Evidence:
     frame, comparisons
         As :class:`pepbench.analysis.leaderboard.Analysis` describes them.
     widths
-        The frame of :class:`pepbench.analysis.width_recovery.Recovery`.
+        The frame of :class:`pepbench.analysis.width_recovery.WidthRecovery`.
     pictures
         Names of the pictures of learnt widths.
     margin

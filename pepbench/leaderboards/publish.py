@@ -13,8 +13,7 @@ from pepbench.leaderboards.pages import with_generated
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.widths import PICTURES, picture_names
-from pepbench.report.findings import load_run
-from pepbench.report.margin import margin_of
+from pepbench.report.findings import load_run, margin_of
 from pepbench.report.write import write_reports
 
 README = "README.md"

@@ -1,8 +1,9 @@
-"""From a run's folder to what is said about it."""
+"""The analysis of a run's folder, or of several, and the margin that it tests against."""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,36 +11,39 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.leaderboard import COLUMNS, Analysis, analyse, fronts
+from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
 from pepbench.analysis.runs import Runs, open_runs
-from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, Recovery, recover
-from pepbench.report.margin import margin_of
+from pepbench.analysis.significance import MARGIN
+from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
+from pepbench.errors import PlanError, RecordError
+from pepbench.plan import PLAN_FILE, Plan
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that is said about a run.
+    """The whole analysis of a run.
 
     Attributes
     ----------
     analysis
         The leaderboard, comparisons, fronts and ranks.
     fronts
-        As :func:`pepbench.analysis.leaderboard.fronts` returns them.
+        Of :func:`pepbench.analysis.leaderboard.fronts`.
     recovery
-        As :mod:`pepbench.analysis.width_recovery` does.
+        Of :func:`pepbench.analysis.width_recovery.recover`.
     leading
         The two best methods of each data set, backbone and budget.
     runs
-        The records that it comes from.
+        The records analysed.
     margin
         Of equivalence and non-inferiority, in AUC.
     """
 
     analysis: Analysis
     fronts: list[dict[str, Any]]
-    recovery: Recovery
+    recovery: WidthRecovery
     leading: list[Lead]
     runs: Runs
     margin: float
@@ -72,16 +76,16 @@ def load_runs(
     Parameters
     ----------
     folders
-        Of the runs, as ``pepbench run --out`` was told.
+        Of the runs: the ``--out`` of ``pepbench run``.
     warn
         Called with one line for each damaged file, and for each cell that could not be compared.
     margin
-        Of equivalence and non-inferiority, in AUC; None: what the runs' plans say.
+        Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
 
     Raises
     ------
     RecordError
-        As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.margin.margin_of`.
+        As :func:`pepbench.analysis.runs.open_runs` and :func:`margin_of`.
     """
     runs = open_runs(folders, warn)
     margin = margin_of(runs.folders) if margin is None else margin
@@ -108,8 +112,53 @@ def load_runs(
     )
 
 
+def margin_of(folders: Sequence[Path]) -> float:
+    """The margin that the plans of all runs agree on.
+
+    A plan that does not set it, is missing or cannot be read has the default.
+
+    Raises
+    ------
+    PlanError
+        If a plan's margin is out of range.
+    RecordError
+        If the plans differ.
+    """
+    margins = {folder: _margin_of_plan(folder / PLAN_FILE) for folder in folders}
+    first, margin = next(iter(margins.items()))
+    for folder, other in margins.items():
+        if other != margin:
+            raise RecordError(
+                f"{first} and {folder} have plans with different margins ({margin:g} and "
+                f"{other:g}); choose one for the report with --margin"
+            )
+    return margin
+
+
+def _margin_of_plan(path: Path) -> float:
+    try:
+        margin = tomllib.loads(path.read_text("utf-8")).get("margin", MARGIN)
+    except (OSError, ValueError):
+        return MARGIN
+    return checked_margin(margin, f"{path}: margin")
+
+
+def checked_margin(margin: object, source: str = "--margin") -> float:
+    """The margin, if a plan allows it; ``source`` says where it comes from, for the message.
+
+    Raises
+    ------
+    PlanError
+        If it is no number above 0 and below 0.5.
+    """
+    try:
+        return Plan.load(None, {"margin": margin}).margin
+    except PlanError as error:
+        raise PlanError(str(error).replace("--margin", source, 1)) from None
+
+
 def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
-    """What ``--json`` prints.
+    """The document that ``--json`` prints.
 
     Returns
     -------
@@ -134,7 +183,7 @@ def _objects(frame: pd.DataFrame, columns: Iterable[str]) -> list[dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    """A figure as JSON knows it."""
+    """A figure as JSON can hold it."""
     if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value.item() if hasattr(value, "item") else value

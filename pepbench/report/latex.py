@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.report.phrases import percent, with_interval
+from pepbench.analysis.frames import by_block
+from pepbench.report.phrases import outcome, percent, with_interval
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -35,10 +36,10 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     """
     tables = []
-    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+    for (dataset, backbone), block in by_block(frame):
         lines = [
             r"\begin{table}",
             r"\centering",
@@ -77,7 +78,7 @@ def _line(row: dict[Any, Any], first: bool) -> str:
         escape(percent(row["share"])) if known else "",
         _figure(with_interval(row["auc"], row["auc_low"], row["auc_high"])),
         _figure(with_interval(row["delta_auc"], row["delta_low"], row["delta_high"], sign=True)),
-        escape(row["verdict"] if row["status"] == "ok" else row["status"]),
+        escape(outcome(row)),
     ]
     return " & ".join(cells) + r" \\"
 

@@ -1,19 +1,37 @@
-"""The leaderboard as Markdown (GitHub's) and as CSV."""
+"""A report as Markdown (GitHub's) and as CSV."""
 
 from __future__ import annotations
 
 import html
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.analysis.frames import COLUMNS, by_block
+from pepbench.analysis.fronts import FrontTables
+from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.report.phrases import decimals, percent, summary
+from pepbench.report.table_rows import (
+    CHANCES,
+    Block,
+    chance,
+    comparison_rows,
+    hypervolume_sentence,
+    of_block,
+    rank_pair_rows,
+    rank_rows,
+    rank_test_sentences,
+    size_rows,
+    units,
+    width_reading,
+    width_rows,
+)
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -47,7 +65,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
 
     Returns
     -------
@@ -90,13 +108,61 @@ def leaderboard_markdown(
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
-    """The table alone, figures rounded, text escaped."""
+    """The leaderboard's table alone, figures rounded, text escaped."""
     rows = [[_cell(column, row) for column in COLUMNS] for row in frame.to_dict("records")]
-    alignment = ["left" if column in _TEXTS else "right" for column in COLUMNS]
+    return github_table(rows, COLUMNS, _TEXTS)
+
+
+def github_table(
+    rows: Sequence[Sequence[str]], headings: Sequence[str], texts: Container[str]
+) -> str:
+    """A table in GitHub's Markdown; columns of ``texts`` are aligned left, figures right."""
     table: str = tabulate(
-        rows, headers=COLUMNS, tablefmt="github", colalign=alignment, disable_numparse=True
+        rows,
+        headers=headings,
+        tablefmt="github",
+        colalign=["left" if heading in texts else "right" for heading in headings],
+        disable_numparse=True,
     )
     return table
+
+
+def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str]) -> str:
+    """A section on learnt widths; empty where nothing is known.
+
+    Parameters
+    ----------
+    frame
+        Of :class:`pepbench.analysis.width_recovery.WidthRecovery`.
+    pictures
+        File names of :func:`pepbench.report.charts.widths.pictures`, without suffix.
+    """
+    if frame.empty:
+        return ""
+    parts = ["## Learnt widths"]
+    for name, block in by_block(frame):
+        parts += [_heading(name), _table(width_rows(block), ("budget", "method"))]
+    parts.append(width_reading(frame))
+    parts += [f"![{name}]({name}.svg)" for name in pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def recovery_csv(frame: pd.DataFrame) -> str:
+    """All columns in full precision; a missing figure is an empty field."""
+    text: str = frame.to_csv(columns=list(RECOVERY_COLUMNS), index=False, lineterminator="\n")
+    return text
+
+
+def detail_markdown(
+    comparisons: pd.DataFrame, tables: FrontTables, ranks: RankTables, parity: pd.DataFrame
+) -> str:
+    """Sections that follow the leaderboard; empty where nothing could be compared or ranked."""
+    parts = [
+        *_comparison_parts(comparisons),
+        *_front_parts(tables, parity),
+        *_rank_parts(ranks),
+    ]
+    return "\n\n".join(parts) + "\n" if parts else ""
 
 
 def escape(text: str) -> str:
@@ -134,7 +200,7 @@ def _findings(
     known = {(front["dataset"], front["backbone"]): front for front in fronts}
     findings = []
     for (dataset, backbone), sentences in summary(frame, fronts, leading, margin).items():
-        lines = [f"**{escape(dataset)} · {escape(backbone)}**", ""]
+        lines = [_heading((dataset, backbone)), ""]
         lines += [f"* {escape(sentence)}" for sentence in sentences]
         front = known.get((dataset, backbone))
         if front and math.isfinite(front["hypervolume"]):
@@ -177,3 +243,76 @@ def _reading(alpha: float, margin: float) -> str:
   parameters and AUC, and better in one.
 * **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
   **peak_memory_mib**: the largest over seeds."""
+
+
+def _comparison_parts(comparisons: pd.DataFrame) -> Iterator[str]:
+    for position, (name, block) in enumerate(by_block(comparisons)):
+        if position == 0:
+            yield "## Comparisons with the full table"
+        yield f"{_heading(name)}, over {units(block) or 'nothing'}"
+        yield _table(comparison_rows(block), ("budget", "method", "verdict", "note"))
+    if len(comparisons):
+        yield (
+            "p-values are adjusted (Holm) over the methods of one data set, backbone and budget. "
+            "Seeds that would decide: with the estimated difference and variances taken as true, "
+            "for a chance of 80%."
+        )
+
+
+def _front_parts(tables: FrontTables, parity: pd.DataFrame) -> Iterator[str]:
+    for position, row in enumerate(tables.summary.to_dict("records")):
+        name = row["dataset"], row["backbone"]
+        if position == 0:
+            yield "## Fronts and their uncertainty"
+        yield _heading(name)
+        yield hypervolume_sentence(row)
+        points = of_block(tables.points, name)
+        candidates = points[(points[list(CHANCES)] > 0).any(axis=1)]
+        rows = [
+            {
+                "budget": point["budget"],
+                "method": point["method"],
+                **{what: chance(point[column]) for column, what in CHANCES.items()},
+            }
+            for point in candidates.to_dict("records")
+        ]
+        if rows:
+            yield _table(rows, ("budget", "method"))
+        sizes = size_rows(tables, parity, name)
+        if sizes:
+            yield _table(sizes, ("method",))
+    if len(tables.summary):
+        yield (
+            "First table: how often a cell is on the front of AUC and parameters, bytes, or "
+            f"parameters and time, of {tables.summary['draws'].max():,} bootstrap draws of seeds "
+            "and of rows or users, without cells that never are. Second table: AUC interpolated "
+            "at shares of the full table; compression at parity as shown by the tests of the "
+            "cells, and as estimated by interpolation, with its interval."
+        )
+
+
+def _rank_parts(ranks: RankTables) -> Iterator[str]:
+    tested, others = rank_rows(ranks, False), rank_rows(ranks, True)
+    if tested or others:
+        yield "## Across data sets"
+    if tested:
+        yield "![Mean ranks](critical-difference.svg)"
+        yield "\n".join(f"* {escape(words)}" for words in rank_test_sentences(ranks.tests))
+        yield _table(tested, ("budget", "method"))
+        yield _table(rank_pair_rows(ranks), ("budget", "method", "other"))
+        yield (
+            "Wilcoxon's p is adjusted (Holm) over the pairs of a budget. Worse, equivalent, "
+            "better: what the Bayesian signed-rank test finds likeliest on another data set."
+        )
+    if others:
+        yield "Descriptive: too few data sets or methods for a test."
+        yield _table(others, ("budget", "method"))
+
+
+def _heading(name: Block) -> str:
+    return f"**{escape(name[0])} · {escape(name[1])}**"
+
+
+def _table(rows: Sequence[dict[str, str]], texts: Container[str]) -> str:
+    escaped = [[escape(value) for value in row.values()] for row in rows]
+    return github_table(escaped, list(rows[0]), texts)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pepbench.analysis.frames import by_block
 from pepbench.analysis.significance import MARGIN
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
 """In the place of a verdict."""
+
+
+def outcome(cell: Mapping[Any, Any]) -> str:
+    """The verdict of a row of the leaderboard, or its status where that is not ok."""
+    return str(cell["verdict"] if cell["status"] == "ok" else cell["status"])
 
 
 def short_count(count: float) -> str:
@@ -127,15 +133,15 @@ def summary(
     """
     parity = {(front["dataset"], front["backbone"]): front for front in fronts}
     sections: dict[tuple[str, str], list[str]] = {}
-    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
-        front = parity.get((dataset, backbone))
+    for name, block in by_block(frame):
+        front = parity.get(name)
         sentences = (parity_sentences(front, margin) if front else []) or [
             "Nothing was compared with the full table, so nothing is said about parity."
         ]
         sentences += [
             leading_sentence(lead, margin)
             for lead in leading
-            if (lead.dataset, lead.backbone) == (dataset, backbone)
+            if (lead.dataset, lead.backbone) == name
         ]
         for status, words in (("infeasible", "not feasible"), ("failed", "failed")):
             missing = block[block["status"] == status]
@@ -144,7 +150,7 @@ def summary(
                 for method, group in missing.groupby("method", sort=True)
             )
             sentences += [f"{words.capitalize()}: {cells}."] if cells else []
-        sections[str(dataset), str(backbone)] = sentences
+        sections[name] = sentences
     return sections
 
 

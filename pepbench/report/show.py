@@ -13,19 +13,22 @@ from rich.console import Console
 
 from pepbench.analysis.pair import chosen_pairs
 from pepbench.analysis.runs import open_runs
-from pepbench.errors import RecordError
-from pepbench.report.findings import Findings, json_document, load_runs
+from pepbench.errors import EXIT_FAILED, RecordError
+from pepbench.report.findings import (
+    Findings,
+    checked_margin,
+    json_document,
+    load_runs,
+    margin_of,
+)
 from pepbench.report.latex import leaderboard_latex
-from pepbench.report.margin import checked_margin, margin_of
 from pepbench.report.markdown import leaderboard_csv
-from pepbench.report.recovery import RecoveryView
-from pepbench.report.terminal.leaderboard_view import LeaderboardView
+from pepbench.report.terminal.leaderboard_view import LeaderboardView, RecoveryView
 from pepbench.report.terminal.pair_view import PairView, pair_json
 from pepbench.report.terminal.tuning_view import TuningView
 
 Format = Literal["terminal", "markdown", "csv", "latex", "html", "parquet", "json"]
 
-EXIT_FAILED = 1
 _WIDE = 160
 
 
@@ -56,7 +59,7 @@ def report(
     open_page
         Show ``report.html`` in the browser.
     margin
-        Of equivalence and non-inferiority, in AUC; None: what the runs' plans say.
+        Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def report(
     Raises
     ------
     RecordError
-        As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.margin.margin_of`.
+        As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.findings.margin_of`.
     PlanError
         If ``margin`` cannot be one.
     """
@@ -113,7 +116,7 @@ def compare(
 
 
 def _asked_for(margin: float | None) -> float | None:
-    return None if margin is None else checked_margin(margin, "--margin")
+    return None if margin is None else checked_margin(margin)
 
 
 def _written(target: Path | None, findings: Findings) -> Path | None:

@@ -12,21 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
-from pepbench.analysis.tuning import curves_frame, trials_frame
 from pepbench.records import write_atomically
-from pepbench.report.charts.critical_difference import critical_chart
-from pepbench.report.charts.curves import curves_chart, trials_chart
-from pepbench.report.charts.forest import forest_chart
-from pepbench.report.charts.pareto import COSTS, pareto_chart
-from pepbench.report.charts.pruning_curves import kept_chart, kept_frame
+from pepbench.report.charts.report_charts import charts_of
 from pepbench.report.charts.style import svg_and_png, svg_bytes, unchecked
 from pepbench.report.charts.widths import picture_names, pictures
-from pepbench.report.detail import detail_markdown
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
-from pepbench.report.markdown import leaderboard_csv, leaderboard_markdown
+from pepbench.report.markdown import (
+    detail_markdown,
+    leaderboard_csv,
+    leaderboard_markdown,
+    recovery_csv,
+    recovery_markdown,
+)
 from pepbench.report.page.html import report_html
-from pepbench.report.recovery import recovery_csv, recovery_markdown
 
 PAGE = "report.html"
 
@@ -105,19 +104,8 @@ def report_markdown(findings: Findings) -> str:
 
 
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
-    frame, records, ranks = findings.frame, findings.runs.records, findings.analysis.ranks
-    kept = kept_frame(records)
-    bands = {"pareto": findings.analysis.fronts.attainment}
-    tested = {"critical-difference": critical_chart(ranks.ranks, ranks.tests, ranks.cliques)}
-    return {
-        **{name: pareto_chart(frame, name, bands.get(name)) for name in COSTS},
-        "forest": forest_chart(frame, findings.margin),
-        "learning-curves": curves_chart(curves_frame(records), frame),
-        **({"pruning-curves": kept_chart(kept, frame)} if len(kept) else {}),
-        "tuning": trials_chart(trials_frame(records), frame),
-        **(tested if len(ranks.tests) else {}),
-        **pictures(findings.recovery),
-    }
+    charts = charts_of(findings, findings.frame)
+    return {name: chart.picture() for name, chart in charts.items()} | pictures(findings.recovery)
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

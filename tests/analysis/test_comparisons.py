@@ -7,7 +7,8 @@ import pytest
 from record_factory import run_of, typical_run
 from sklearn.metrics import log_loss
 
-from pepbench.analysis.leaderboard import COMPARISON_COLUMNS, PAIR_COLUMNS, analyse
+from pepbench.analysis.frames import COMPARISON_COLUMNS, PAIR_COLUMNS
+from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.significance import compare, holm
 
 

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pepbench.analysis.covariance import measure
-from pepbench.analysis.score_matrix import Lines
+from pepbench.analysis.score_matrix import ScoreMatrix
 from pepbench.analysis.significance import compare_runs
 from pepbench.errors import PepbenchError
 
@@ -92,7 +92,7 @@ def test_auc_covariances_are_sun_and_xus_to_twelve_digits(kind, in_memory):
 
 def test_products_are_those_of_centred_lines_in_any_blocks():
     values = np.random.default_rng(0).normal(size=(3, 50))
-    with Lines(3, 50) as lines:
+    with ScoreMatrix(3, 50) as lines:
         for row in (2, 0, 1):
             lines.put(row, values[row])
         centred = values[:, 10:40] - [[1], [2], [3]]

@@ -11,7 +11,7 @@ from record_factory import run_of
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.bootstrap import drawn_aucs, row_covariance
 from pepbench.analysis.cells import cells_of
-from pepbench.analysis.comparisons import Rules, against_reference
+from pepbench.analysis.comparisons import Criteria, against_reference
 from pepbench.analysis.fronts import crossing, front_tables, points_of
 from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.significance import compare
@@ -34,7 +34,7 @@ def block_of(run):
 
 def tables(run, draws=300):
     block = block_of(run)
-    return front_tables([(block, against_reference(block, "full", Rules()))], Rules(), draws)
+    return front_tables([(block, against_reference(block, "full", Criteria()))], Criteria(), draws)
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,8 @@ import pandas as pd
 import pytest
 from record_factory import FULL, record, run_of, spec, typical_run
 
-from pepbench.analysis.leaderboard import (
-    COLUMNS,
-    analyse,
-    compression_at_parity,
-    fronts,
-    leaderboard,
-)
+from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.leaderboard import analyse, compression_at_parity, fronts
 from pepbench.analysis.significance import compare, holm, mean_auc_interval
 from pepbench.records import ScoresRecord
 
@@ -29,7 +24,7 @@ CONTRACT_COLUMNS = [
 
 
 def table(run, **options):
-    return leaderboard(run.records, run.load_predictions, run.load_labels, **options)
+    return analyse(run.records, run.load_predictions, run.load_labels, **options).frame
 
 
 def analysis_of(run, **options):
@@ -50,7 +45,7 @@ def typical():
 
 def test_columns_are_those_of_the_contract_in_its_order(typical):
     assert list(table(typical).columns) == CONTRACT_COLUMNS == list(COLUMNS)
-    assert list(leaderboard([], {}.get, {}.get).columns) == CONTRACT_COLUMNS
+    assert list(analyse([], {}.get, {}.get).frame.columns) == CONTRACT_COLUMNS
 
 
 def test_one_row_per_cell_by_budget_then_auc(typical):
@@ -69,7 +64,7 @@ def test_one_row_per_cell_by_budget_then_auc(typical):
 def test_the_order_of_records_does_not_matter(typical):
     expected = table(typical)
     shuffled = random.Random(1).sample(typical.records, len(typical.records))
-    found = leaderboard(shuffled, typical.load_predictions, typical.load_labels)
+    found = analyse(shuffled, typical.load_predictions, typical.load_labels).frame
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
@@ -156,7 +151,7 @@ def test_failed_tuning_trials_do_not_matter_if_one_succeeded():
 
 def test_tuning_without_final_runs_is_incomplete():
     trial = spec(role="tuning")
-    frame = leaderboard([record(trial)], {}.__getitem__, {}.__getitem__)
+    frame = analyse([record(trial)], {}.__getitem__, {}.__getitem__).frame
     assert frame["status"].tolist() == ["incomplete"]
     assert "run the same command again" in frame["reason"][0]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pepbench.analysis.placements import classes_of, counted
+from pepbench.analysis.delong import classes_of, counted
 from pepbench.analysis.significance import (
     compare,
     direction,

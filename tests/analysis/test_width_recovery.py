@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_factory import SPLIT, record, spec
 
+from pepbench.analysis.width_profiles import profiled, sampled
 from pepbench.analysis.width_recovery import (
     RECOVERY_COLUMNS,
-    Files,
+    WidthFiles,
     partial_correlation_within,
     partial_rank_correlation,
-    profiled,
     rank_correlation,
     recover,
-    sampled,
 )
 from pepbench.records import ScoresRecord
 
@@ -46,7 +45,7 @@ def recovered(widths_of, features=FEATURES, labels=LABELS, truth=TRUTH, aucs=(0.
     tuning = record(spec(role="tuning", seed=99))
     finals = [final(seed, auc) for seed, auc in enumerate(aucs)]
     by_key = {run.key: widths_of(run.spec.seed) for run in finals}
-    files = Files(by_key.get, lambda _: features, lambda _: labels, lambda _: truth)
+    files = WidthFiles(by_key.get, lambda _: features, lambda _: labels, lambda _: truth)
     return recover([tuning, *finals], files)
 
 
@@ -165,11 +164,11 @@ def test_without_planted_truth_widths_are_held_against_frequency_alone():
 
 def test_methods_without_widths_are_listed_for_their_gap_only_where_there_is_one():
     runs = [record(spec(role="tuning", seed=99)), final(0, widths=False)]
-    files = Files(lambda _: None, lambda _: FEATURES, lambda _: LABELS, lambda _: TRUTH)
+    files = WidthFiles(lambda _: None, lambda _: FEATURES, lambda _: LABELS, lambda _: TRUTH)
     recovery = recover(runs, files)
     assert only_row(recovery)["bayes_gap"] == pytest.approx(BAYES - 0.7)
     assert recovery.profiles.empty
-    nothing = Files(*[lambda _: None] * 4)
+    nothing = WidthFiles(*[lambda _: None] * 4)
     assert recover(runs, nothing).frame.empty
     assert tuple(recover([], nothing).frame.columns) == RECOVERY_COLUMNS
 
@@ -187,7 +186,7 @@ def test_splits_are_not_mixed_up():
         for split in (SPLIT, other)
         for run in (record(spec(role="tuning", seed=99, split=split)), final(0, split=split))
     ]
-    files = Files(
+    files = WidthFiles(
         lambda _: np.array([1, 2, 3]),
         lambda split: pd.DataFrame(
             {

@@ -3,7 +3,7 @@ import json
 import pytest
 from run_helpers import TINY_PEP, leaderboard, predictions, records, results
 
-from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.analysis.frames import COLUMNS
 
 METHODS = f"--methods={TINY_PEP},uniform,full"
 

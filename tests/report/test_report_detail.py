@@ -12,8 +12,9 @@ from record_factory import run_of, typical_run
 from pepbench.analysis.leaderboard import analyse, compression_at_parity
 from pepbench.analysis.leaders import leads
 from pepbench.analysis.significance import compare
-from pepbench.report.detail import chance, detail_markdown, size_rows
+from pepbench.report.markdown import detail_markdown
 from pepbench.report.phrases import leading_sentence, verdict_note
+from pepbench.report.table_rows import chance, size_rows
 
 METHODS = {"pep": 0.0, "mde": 0.25, "hash": 0.3, "uniform": 0.8}
 

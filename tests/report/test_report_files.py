@@ -12,13 +12,13 @@ import pytest
 from record_factory import SPLIT, run_of, typical_run
 from run_folders import stored
 
-from pepbench.analysis.leaderboard import COLUMNS, analyse
+from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.pareto import on_front
 from pepbench.errors import RecordError
-from pepbench.report.charts.key import key
-from pepbench.report.charts.palette import marks
+from pepbench.report.charts.labels import key
 from pepbench.report.charts.pareto import pareto_chart
-from pepbench.report.charts.style import svg_bytes
+from pepbench.report.charts.style import marks, svg_bytes
 from pepbench.report.findings import json_document, load_run
 from pepbench.report.write import write_reports
 
@@ -132,7 +132,7 @@ def test_lost_labels_leave_the_recorded_figures(tmp_path):
 def test_chart_escapes_names_and_draws_every_ok_cell(analysed):
     frame, _ = analysed
     frame = frame.assign(method=frame["method"].replace("mde", "<script>"))
-    svg = svg_bytes(pareto_chart(frame)).decode()
+    svg = svg_bytes(pareto_chart(frame).picture()).decode()
     assert "<script>" not in svg
     assert "&lt;script&gt;" in svg
     assert svg.count('aria-roledescription="point"') == 10
@@ -148,7 +148,7 @@ def test_with_many_names_the_front_is_named_in_the_chart_and_all_in_its_key(anal
     few, crowded = toy, pd.concat([toy, *many], ignore_index=True)
 
     def texts(cells):
-        svg = svg_bytes(pareto_chart(cells)).decode()
+        svg = svg_bytes(pareto_chart(cells).picture()).decode()
         return collections.Counter(re.findall(r">([a-z]+[0-9]*)</text>", svg))
 
     # Each name beside a point is drawn twice, the first time as its white ground.
@@ -175,7 +175,7 @@ def test_a_key_has_every_mark_in_a_place_of_its_own_inside_its_width():
 
 def test_chart_of_a_run_without_finished_cells_says_so(analysed):
     frame, _ = analysed
-    svg = svg_bytes(pareto_chart(frame[frame["status"] != "ok"])).decode()
+    svg = svg_bytes(pareto_chart(frame[frame["status"] != "ok"]).picture()).decode()
     assert "no cell has finished" in svg
 
 
@@ -183,7 +183,7 @@ def test_chart_of_a_single_cell_and_of_an_empty_table_can_be_drawn():
     run = run_of(200)
     run.add(0.1, seeds=1, parameters=0, method="pep", budget="10%")
     frame = analyse(run.records, run.load_predictions, run.load_labels).frame
-    assert b"pep" in svg_bytes(pareto_chart(frame))
+    assert b"pep" in svg_bytes(pareto_chart(frame).picture())
 
 
 def test_a_method_looks_the_same_whatever_else_is_drawn():

@@ -9,8 +9,7 @@ from run_folders import stored
 from pepbench.analysis.significance import MARGIN
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import Plan
-from pepbench.report.findings import json_document, load_run, load_runs
-from pepbench.report.margin import margin_of
+from pepbench.report.findings import json_document, load_run, load_runs, margin_of
 from pepbench.report.page.html import report_html
 from pepbench.report.write import report_markdown
 

@@ -13,11 +13,11 @@ from record_factory import record, run_of, spec, typical_run
 from run_folders import stored
 
 from pepbench.records import RecordStore
-from pepbench.report.charts.palette import DARK, marks
-from pepbench.report.detail import chance
+from pepbench.report.charts.style import DARK, marks
 from pepbench.report.findings import load_run
-from pepbench.report.page.detail import with_detail
 from pepbench.report.page.html import report_html
+from pepbench.report.page.tables import with_detail
+from pepbench.report.table_rows import chance
 
 HOSTILE = "<script>alert(1)</script>"
 CELL = ["dataset", "backbone", "method", "budget"]

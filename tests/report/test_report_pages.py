@@ -6,7 +6,7 @@ import pytest
 
 from pepbench.catalog import Catalog, kind_of_plural
 from pepbench.component import Option
-from pepbench.report.pages import cards_page
+from pepbench.report.cards import cards_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 

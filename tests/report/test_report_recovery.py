@@ -13,13 +13,14 @@ from pepbench.analysis.width_recovery import (
     POINT_COLUMNS,
     PROFILE_COLUMNS,
     RECOVERY_COLUMNS,
-    Recovery,
+    WidthRecovery,
     profiled,
     sampled,
 )
 from pepbench.report.charts.style import svg_bytes
 from pepbench.report.charts.widths import picture_name, picture_names, pictures
-from pepbench.report.recovery import RecoveryView, recovery_csv, recovery_markdown
+from pepbench.report.markdown import recovery_csv, recovery_markdown
+from pepbench.report.terminal.leaderboard_view import RecoveryView
 
 CELL = {"dataset": "synthetic:rows=2000:features=60", "backbone": "fm"}
 METHODS = ("pep:granularity=feature_dim", "random-mask", "hash")
@@ -48,7 +49,7 @@ def recovery_of(planted=True, methods=METHODS):
             learnt = generator.integers(0, 9, (3, 50))
             points.append(sampled(features, learnt[0]).assign(**name))
             profiles.append(profiled(features, learnt).assign(**name))
-    return Recovery(
+    return WidthRecovery(
         pd.DataFrame(rows)[list(RECOVERY_COLUMNS)],
         pd.concat(points)[list(POINT_COLUMNS)],
         pd.concat(profiles)[list(PROFILE_COLUMNS)],

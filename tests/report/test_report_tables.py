@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pepbench.analysis.leaderboard import COLUMNS
+from pepbench.analysis.frames import COLUMNS
 from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
 from pepbench.report.phrases import parity_sentences, percent, short_count
 from pepbench.report.terminal.leaderboard_view import LeaderboardView

@@ -7,43 +7,26 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from pepbench.report.charts.palette import marks
-from pepbench.report.charts.style import GREY, INK, Panel, colour, composed, opacity, shape
+from pepbench.analysis.ranks import RankTables
+from pepbench.report.charts.style import GREY, INK, Panel, PanelChart, colour, marks, opacity, shape
 
 _WIDTH, _ROW = 330, 22
 
 
-def critical_chart(
-    ranks: pd.DataFrame, tests: pd.DataFrame, cliques: pd.DataFrame
-) -> alt.VConcatChart:
-    """Mean ranks, a panel for each tested budget, with bars over methods that are not told apart.
+def critical_difference_chart(ranks: RankTables) -> PanelChart:
+    """Mean ranks, a panel for each tested budget; bars join methods within the critical difference.
 
-    Parameters
-    ----------
-    ranks, tests, cliques
-        As :class:`pepbench.analysis.ranks.RankTables` describes them. Budgets without a test are
-        not drawn: their ranks are descriptive.
+    Budgets without a test are not drawn: their ranks are descriptive.
 
     References
     ----------
     Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006).
     """
-    lines = [
-        "1 is the best. Grey bars join methods within Nemenyi's critical difference.",
-    ]
-    panels = list(critical_panels(ranks, tests, cliques).values())
-    return composed(panels, 2, "Mean rank over data sets", lines)
-
-
-def critical_panels(
-    ranks: pd.DataFrame, tests: pd.DataFrame, cliques: pd.DataFrame
-) -> dict[tuple[str, ...], Panel]:
-    """The panels of :func:`critical_chart`, by budget."""
-    all_marks = marks(ranks["method"])
+    all_marks = marks(ranks.ranks["method"])
     panels: dict[tuple[str, ...], Panel] = {}
-    for test in tests.to_dict("records"):
-        budget, block = test["budget"], ranks[ranks["budget"] == test["budget"]]
-        ordered = block.sort_values(["mean_rank", "method"])
+    for test in ranks.tests.to_dict("records"):
+        budget = test["budget"]
+        ordered = ranks.ranks[ranks.ranks["budget"] == budget].sort_values(["mean_rank", "method"])
         most = max(2, len(ordered))
         x = alt.Scale(domain=[0.7, most + 0.3], nice=False)
         axis = alt.Axis(values=list(range(1, most + 1)), format="d", grid=True)
@@ -61,14 +44,20 @@ def critical_panels(
         )
         stems = base.mark_rule(strokeWidth=1).encode(x2=alt.datum(0.7))
         points = base.mark_point(size=80, filled=True).encode(shape=shape(all_marks))
-        layers = [stems, points, *_bars(ordered, cliques[cliques["budget"] == budget], x)]
+        bars = _bars(ordered, ranks.cliques[ranks.cliques["budget"] == budget], x)
         panels[(f"at {budget}",)] = alt.LayerChart(
-            layer=layers,
+            layer=[stems, points, *bars],
             width=_WIDTH,
             height=_ROW * len(ordered),
             title=_title(test),
         )
-    return panels
+    return PanelChart(
+        name="critical-difference",
+        title="Mean rank over data sets",
+        label="Mean ranks",
+        panels=panels,
+        lines=["1 is the best. Grey bars join methods within Nemenyi's critical difference."],
+    )
 
 
 def _bars(ordered: pd.DataFrame, cliques: pd.DataFrame, x: alt.Scale) -> list[alt.Chart]:
@@ -76,9 +65,8 @@ def _bars(ordered: pd.DataFrame, cliques: pd.DataFrame, x: alt.Scale) -> list[al
     bars, order = [], ordered["method"].tolist()
     for clique in cliques.to_dict("records"):
         inside = ordered["mean_rank"].between(clique["from_rank"] - 1e-9, clique["to_rank"] + 1e-9)
-        members = ordered.loc[inside, "method"]
-        rows = [{**clique, "method": method} for method in members]
-        data = pd.DataFrame(rows)[["method", "from_rank", "to_rank"]].head(1)
+        best = ordered.loc[inside, "method"].iloc[0]
+        data = pd.DataFrame([{**clique, "method": best}])[["method", "from_rank", "to_rank"]]
         bar = alt.Chart(data).mark_rule(strokeWidth=5, color=GREY, opacity=0.45, yOffset=8)
         bars.append(
             bar.encode(

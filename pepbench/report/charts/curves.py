@@ -1,129 +1,188 @@
-"""Learning curves and tuning trials, a panel for each data set and backbone."""
+"""Curves over a training, a tuning or a search: a panel for each data set, backbone and budget."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from pepbench.report.charts.palette import marks
+from pepbench.analysis.tuning import by_cell
+from pepbench.records import CELL_COLUMNS, Record, final_runs
 from pepbench.report.charts.style import (
+    GREY,
+    INK,
     LABEL_SIZE,
+    Mark,
     Panel,
+    PanelChart,
     colour,
-    composed,
     filled,
+    log_ticks,
+    marks,
     named_opacity,
     opacity,
     shape,
 )
 
+PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
+"""Of the pruning curves' frame, in this order."""
+
 _WIDTH, _HEIGHT = 330, 220
-_BLOCK = ["dataset", "backbone"]
+_CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
+"""Pixels of a character, of a line of names, and of the room above and below the names together."""
+_LEAST_CHANGE = 0.01
+"""Points that differ by less than this share from the last one drawn are left out."""
+
+_Draw = Callable[[pd.DataFrame, dict[str, Mark]], list[alt.Chart]]
+"""From the rows of a panel and the methods' marks to the panel's layers."""
 
 
-def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
-    """Validation AUC by epoch of the final runs, mean over seeds, a panel for each budget.
+def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+    """Validation AUC by epoch of the final runs, mean over seeds.
 
     Parameters
     ----------
     curves
         Of :func:`pepbench.analysis.tuning.curves_frame`.
     frame
-        The leaderboard: its methods share their colours with all charts.
+        The leaderboard: its methods have the same colours in all charts.
     """
-    lines = ["Last training of the final runs, mean over the seeds that got so far."]
-    return composed(list(curve_panels(curves, frame).values()), 2, "Validation AUC by epoch", lines)
+    return PanelChart(
+        name="learning-curves",
+        title="Validation AUC by epoch",
+        label="Learning curves",
+        panels=_panels(curves, frame, _curve_layers),
+        lines=["Last training of the final runs, mean over the seeds that got so far."],
+    )
 
 
-def curve_panels(curves: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
-    """The panels of :func:`curves_chart`, by data set, backbone and budget."""
-    all_marks = marks(frame["method"])
-    panels: dict[tuple[str, str, str], Panel] = {}
-    for (dataset, backbone, budget), block in curves.groupby([*_BLOCK, "budget"], sort=False):
-        means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
-        base = alt.Chart(means).encode(
-            x=alt.X("epoch:Q", axis=_whole(means["epoch"])),
-            y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
-            color=colour(all_marks),
-            opacity=opacity(),
-        )
-        ends = means.loc[means.groupby("method")["epoch"].idxmax().tolist()]
-        text = alt.Chart(_spread(ends, means, "epoch")).mark_text(
-            align="left", dx=8, fontSize=LABEL_SIZE, cursor="pointer"
-        )
-        layers = [
-            base.mark_line(strokeWidth=1.6),
-            base.mark_point(size=34, filled=True, cursor="pointer").encode(
-                shape=shape(all_marks),
-                tooltip=["method", "epoch", alt.Tooltip("auc", format=".5f")],
-            ),
-            text.encode(x="epoch:Q", y="at:Q", text="method:N", opacity=named_opacity()),
-        ]
-        title = f"{dataset} · {backbone} · {budget}"
-        panels[str(dataset), str(backbone), str(budget)] = alt.LayerChart(
-            layer=layers, width=_WIDTH, height=_HEIGHT, title=title
-        )
-    return panels
-
-
-def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> alt.VConcatChart:
-    """Validation AUC of each tuning trial, and the best so far, a panel for each budget.
+def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+    """Validation AUC of each tuning trial, and the best so far.
 
     Parameters
     ----------
     trials
         Of :func:`pepbench.analysis.tuning.trials_frame`.
     frame
-        The leaderboard: its methods share their colours with all charts.
+        As :func:`curves_chart`.
     """
-    panels = list(trial_panels(trials, frame).values())
-    lines = ["Trial 0: the method's default. Steps: the best so far. Filled: the best."]
-    return composed(panels, 2, "Validation AUC of the tuning trials", lines)
+    return PanelChart(
+        name="tuning",
+        title="Validation AUC of the tuning trials",
+        label="Tuning trials",
+        panels=_panels(trials[trials["auc"].notna()], frame, _trial_layers),
+        lines=["Trial 0: the method's default. Steps: the best so far. Filled: the best."],
+    )
 
 
-def trial_panels(trials: pd.DataFrame, frame: pd.DataFrame) -> dict[tuple[str, str, str], Panel]:
-    """The panels of :func:`trials_chart`, by data set, backbone and budget."""
+def pruning_chart(pruning: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+    """Parameters kept by step of the search, a line for each final run.
+
+    Parameters
+    ----------
+    pruning
+        Of :func:`pruning_frame`.
+    frame
+        As :func:`curves_chart`.
+    """
+    return PanelChart(
+        name="pruning-curves",
+        title="Parameters kept by step of the search",
+        label="Pruning curves",
+        panels=_panels(pruning, frame, _pruning_layers),
+        lines=["Final runs, a line for each seed. Mark: what the last training starts from."],
+    )
+
+
+def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Pruning curves of final runs: parameters kept after so many steps of the search.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``PRUNING_COLUMNS``; no row for methods that keep what they begin with.
+    """
+    rows = [
+        (*name, run.spec.seed, point.step, point.parameters)
+        for name, members in by_cell(records).items()
+        for run in final_runs(members)
+        for point in run.kept
+    ]
+    return pd.DataFrame(rows, columns=list(PRUNING_COLUMNS))
+
+
+def _panels(rows: pd.DataFrame, frame: pd.DataFrame, draw: _Draw) -> dict[tuple[str, ...], Panel]:
     all_marks = marks(frame["method"])
-    panels: dict[tuple[str, str, str], Panel] = {}
-    shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
-    finished = trials[trials["auc"].notna()]
-    for (dataset, backbone, budget), block in finished.groupby([*_BLOCK, "budget"], sort=False):
-        base = alt.Chart(block[shown]).encode(
-            x=alt.X("trial:Q", axis=_whole(block["trial"])), color=colour(all_marks)
-        )
-        scale = _room(block["auc"])
-        layers = [
-            base.mark_line(interpolate="step-after", strokeWidth=1.2).encode(
-                y=alt.Y("best_so_far:Q", title="validation AUC", scale=scale),
-                opacity=opacity(0.6),
-            ),
-            base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
-                y=alt.Y("auc:Q", title="validation AUC", scale=scale),
-                shape=shape(all_marks),
-                fill=filled("datum.best", all_marks),
-                opacity=opacity(),
-                tooltip=[
-                    "method",
-                    "budget",
-                    "trial",
-                    alt.Tooltip("auc", title="validation AUC", format=".5f"),
-                    "settings",
-                ],
-            ),
-        ]
-        last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
-        ends = _spread(last.assign(auc=last["best_so_far"]), block, "trial")
-        text = alt.Chart(ends[["method", "trial", "at"]]).mark_text(
-            align="left", dx=8, fontSize=LABEL_SIZE, cursor="pointer"
-        )
-        layers.append(text.encode(x="trial:Q", y="at:Q", text="method:N", opacity=named_opacity()))
-        title = f"{dataset} · {backbone} · {budget}"
-        panels[str(dataset), str(backbone), str(budget)] = alt.LayerChart(
-            layer=layers, width=_WIDTH, height=_HEIGHT, title=title
+    panels: dict[tuple[str, ...], Panel] = {}
+    for key, block in rows.groupby(["dataset", "backbone", "budget"], sort=False):
+        name = tuple(map(str, key))
+        panels[name] = alt.LayerChart(
+            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=" · ".join(name)
         )
     return panels
+
+
+def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+    means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
+    base = alt.Chart(means).encode(
+        x=alt.X("epoch:Q", axis=_whole(means["epoch"])),
+        y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
+        color=colour(all_marks),
+        opacity=opacity(),
+    )
+    ends = means.loc[means.groupby("method")["epoch"].idxmax().tolist()]
+    return [
+        base.mark_line(strokeWidth=1.6),
+        base.mark_point(size=34, filled=True, cursor="pointer").encode(
+            shape=shape(all_marks),
+            tooltip=["method", "epoch", alt.Tooltip("auc", format=".5f")],
+        ),
+        _end_names(_spread(ends, means, "epoch"), "epoch"),
+    ]
+
+
+def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+    shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
+    base = alt.Chart(block[shown]).encode(
+        x=alt.X("trial:Q", axis=_whole(block["trial"])), color=colour(all_marks)
+    )
+    scale = _room(block["auc"])
+    last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
+    ends = _spread(last.assign(auc=last["best_so_far"]), block, "trial")
+    return [
+        base.mark_line(interpolate="step-after", strokeWidth=1.2).encode(
+            y=alt.Y("best_so_far:Q", title="validation AUC", scale=scale),
+            opacity=opacity(0.6),
+        ),
+        base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
+            y=alt.Y("auc:Q", title="validation AUC", scale=scale),
+            shape=shape(all_marks),
+            fill=filled("datum.best", all_marks),
+            opacity=opacity(),
+            tooltip=[
+                "method",
+                "budget",
+                "trial",
+                alt.Tooltip("auc", title="validation AUC", format=".5f"),
+                "settings",
+            ],
+        ),
+        _end_names(ends[["method", "trial", "at"]], "trial"),
+    ]
+
+
+def _end_names(ends: pd.DataFrame, across: str) -> alt.Chart:
+    """Names to the right of the curves' ends."""
+    text = alt.Chart(ends).mark_text(align="left", dx=8, fontSize=LABEL_SIZE, cursor="pointer")
+    layer: alt.Chart = text.encode(
+        x=f"{across}:Q", y="at:Q", text="method:N", opacity=named_opacity()
+    )
+    return layer
 
 
 def _whole(numbers: pd.Series[int]) -> alt.Axis:
@@ -147,3 +206,100 @@ def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str) -> pd.DataFram
     # The least squares under "each at least a line above the one before".
     places = isotonic_regression(ordered["auc"].to_numpy(np.float64) - steps).x + steps
     return ordered.assign(at=places, **{across: float(means[across].max())})
+
+
+def _pruning_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+    block = _thinned(block)
+    ends = block.groupby(["method", "seed"], sort=False).tail(1)
+    most = max(1.0, 1.06 * float(block["step"].max()))
+    names = _hung(ends, most)
+    low, high = (math.log10(block["at"].agg(end)) for end in ("min", "max"))
+    decades = max(0.5, high - low)
+    # All lines end at the budget; their names hang below.
+    pixel = 1.08 * decades / (_HEIGHT - _HANG - _LINE * names["row"].max())
+    floor = low - pixel * (_HANG + _LINE * names["row"].max())
+    names["under"] = 10 ** (low - pixel * (_HANG / 2 + _LINE * names["row"]))
+    domain = [10**floor, 10 ** (high + 0.08 * decades)]
+    y_scale = alt.Scale(type="log", domain=domain, nice=False)
+    x_scale = alt.Scale(domain=[0, most], nice=False)
+    x = alt.X("step:Q", title="step of the search", scale=x_scale, axis=alt.Axis(format=",d"))
+    y_axis = alt.Axis(values=log_ticks(10**low, domain[1]), format="~s")
+    y = alt.Y("at:Q", title="parameters kept (log scale)", scale=y_scale, axis=y_axis)
+    columns = ["method", "seed", "step", "parameters", "at"]
+    base = alt.Chart(block[columns]).encode(
+        x=x,
+        y=y,
+        color=colour(all_marks),
+        tooltip=["method", "seed", "step", alt.Tooltip("parameters", title="kept", format=",")],
+    )
+    return [
+        base.mark_line(interpolate="step-after", strokeWidth=1.4).encode(
+            detail="seed:N", opacity=opacity(0.8)
+        ),
+        *_hung_names(names, x, y, y_scale),
+        base.properties(data=ends[columns])
+        .mark_point(size=60, filled=True, cursor="pointer")
+        .encode(shape=shape(all_marks), opacity=opacity()),
+    ]
+
+
+def _hung_names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> list[alt.Chart]:
+    """Names below the ends of lines, each on a thread."""
+    under = alt.Y("under:Q", scale=scale, title="parameters kept (log scale)")
+    thread = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
+    layers = [thread.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]
+    for align, shift in (("left", 3), ("right", -3)):
+        side = names[names["align"] == align]
+        if len(side):
+            base = alt.Chart(side).encode(x=x, y=under, text="method:N", opacity=named_opacity())
+            text: dict[str, Any] = {
+                "fontSize": LABEL_SIZE,
+                "baseline": "middle",
+                "align": align,
+                "dx": shift,
+            }
+            layers.append(base.mark_text(color=INK, cursor="pointer", **text))
+    return layers
+
+
+def _hung(ends: pd.DataFrame, most: float) -> pd.DataFrame:
+    """Where names hang: ``align`` and ``row`` of the rightmost end of each method.
+
+    From the right to the left each takes the first row in which it is free, so that no thread runs
+    through a name that goes to the right.
+    """
+    last = ends.loc[ends.groupby("method")["step"].idxmax().tolist()].copy()
+    last = last.sort_values(["step", "method"], ascending=[False, True])
+    taken: list[list[tuple[float, float]]] = []
+    aligns, rows = [], []
+    for method, step in zip(last["method"], last["step"], strict=True):
+        start, width = step / most * _WIDTH, _CHARACTER * len(method)
+        align = "left" if start + width <= _WIDTH else "right"
+        begin = start if align == "left" else start - width
+        row = next(
+            (
+                number
+                for number, others in enumerate(taken)
+                if all(begin + width < left or right < begin for left, right in others)
+            ),
+            len(taken),
+        )
+        taken += [[]] * (row == len(taken))
+        taken[row] = [*taken[row], (begin, begin + width)]
+        aligns.append(align)
+        rows.append(row)
+    return last.assign(align=aligns, row=rows)
+
+
+def _thinned(block: pd.DataFrame) -> pd.DataFrame:
+    """Lines without points that change nothing one can see; ``at``: what a logarithm can show."""
+    kept = []
+    for _, line in block.groupby(["method", "seed"], sort=False):
+        last = len(line) - 1
+        drawn = 0.0
+        for place, row in enumerate(line.to_dict("records")):
+            at = max(float(row["parameters"]), 1.0)
+            if place in (0, last) or abs(at / drawn - 1) > _LEAST_CHANGE:
+                kept.append({**row, "at": at})
+                drawn = at
+    return pd.DataFrame(kept)

@@ -5,52 +5,53 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from pepbench.analysis.frames import by_block
 from pepbench.analysis.significance import MARGIN
-from pepbench.report.charts.palette import Mark, marks
-from pepbench.report.charts.pareto import TOOLTIPS, tooltips
 from pepbench.report.charts.style import (
     GREY,
     LIGHT,
+    TOOLTIPS,
+    Mark,
     Panel,
+    PanelChart,
     colour,
-    composed,
     filled,
+    marks,
     opacity,
     shape,
+    tooltips,
 )
 
 _WIDTH, _ROW = 330, 17
 
 
-def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> alt.VConcatChart:
+def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
     """ΔAUC of each cell against the full table.
 
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     margin
         Differences within it do not matter; it is drawn as a band.
     """
-    lines = [
-        "Bars: 95% intervals over test rows, or users where known, and seeds.",
-        f"Filled: shown better or worse (Holm). Band: within ±{margin:g}.",
-    ]
-    panels = list(forest_panels(frame, margin).values())
-    return composed(panels, 2, "AUC minus the full table's", lines)
-
-
-def forest_panels(frame: pd.DataFrame, margin: float = MARGIN) -> dict[tuple[str, str], Panel]:
-    """The panels of :func:`forest_chart`, by data set and backbone."""
-    drawn = frame[frame["delta_auc"].notna()]
     all_marks = marks(frame["method"])
-    return {
-        (str(dataset), str(backbone)): _panel(f"{dataset} · {backbone}", block, all_marks, margin)
-        for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"])
-    }
+    drawn = frame[frame["delta_auc"].notna()]
+    return PanelChart(
+        name="forest",
+        title="AUC minus the full table's",
+        label="Difference of AUC",
+        panels={block: _panel(block, rows, all_marks, margin) for block, rows in by_block(drawn)},
+        lines=[
+            "Bars: 95% intervals over test rows, or users where known, and seeds.",
+            f"Filled: shown better or worse (Holm). Band: within ±{margin:g}.",
+        ],
+    )
 
 
-def _panel(title: str, block: pd.DataFrame, all_marks: dict[str, Mark], margin: float) -> Panel:
+def _panel(
+    name: tuple[str, str], block: pd.DataFrame, all_marks: dict[str, Mark], margin: float
+) -> Panel:
     shown = [column for column in TOOLTIPS if column in block]
     data = block[shown].assign(
         row=block["method"].astype(str) + " · " + block["budget"].astype(str),
@@ -75,4 +76,4 @@ def _panel(title: str, block: pd.DataFrame, all_marks: dict[str, Mark], margin: 
         ),
     ]
     height = _ROW * data["row"].nunique()
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=title)
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=" · ".join(name))

@@ -1,15 +1,20 @@
-"""Places for labels beside points, so that they cover neither points nor each other."""
+"""Names beside points, placed so that they cover neither points nor each other; a key of names."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import altair as alt
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+from pepbench.report.charts.style import INK, LABEL_SIZE, Mark, colour, named_opacity, shape
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +41,17 @@ SIDES = {
 """Sides of a point, and which way the label lies from it, to the right and downwards."""
 _DIAGONAL = 9.0
 """Pixels that the middle of a line on a diagonal side lies above or below its point."""
+_ACROSS: tuple[dict[str, Any], ...] = (
+    {"align": "right", "dx": -8},
+    {"align": "center"},
+    {"align": "left", "dx": 8},
+)
+"""To the left of a point, in its middle, to its right."""
+_BREAK = "\n"
+_KEY_CHARACTER, _KEY_ROW = 7.0, 18
+"""Pixels of a character, and from one name to the one below it."""
+_BESIDE = 10
+"""Pixels from a mark to its name; three times that is left before the next mark."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,85 @@ def middle(side: str, lines: int) -> float:
     right, down = SIDES[side]
     one = _DIAGONAL if right else _GAP + LINE / 2
     return down * (one + (lines - 1) * LINE / 2)
+
+
+def names_beside(
+    points: pd.DataFrame, chosen: Mapping[str, Place], x: alt.X, y: alt.Y
+) -> list[alt.Chart]:
+    """Layers of names, each on a white ground; long ones in several lines.
+
+    Parameters
+    ----------
+    points
+        With ``method`` and the columns that are drawn.
+    chosen
+        Of :func:`places`: positions in ``points``.
+    x, y
+        How the columns are drawn.
+    """
+    groups: dict[tuple[str, int], list[int]] = {}
+    for name, place in chosen.items():
+        groups.setdefault((place.side, len(lines_of(name))), []).append(place.index)
+    layers = []
+    for (side, lines), rows in sorted(groups.items()):
+        named = points.iloc[rows]
+        named = named.assign(name=[_BREAK.join(lines_of(name)) for name in named["method"]])
+        base = alt.Chart(named).encode(x=x, y=y, text="name:N", opacity=named_opacity())
+        text: dict[str, Any] = {
+            "fontSize": LABEL_SIZE,
+            "baseline": "middle",
+            "lineBreak": _BREAK,
+            "lineHeight": LINE,
+            # The first of the lines is where the chart library puts a label.
+            "dy": middle(side, lines) - (lines - 1) * LINE / 2,
+            **_ACROSS[SIDES[side][0] + 1],
+        }
+        layers.append(base.mark_text(stroke="white", strokeWidth=3.5, **text))
+        layers.append(base.mark_text(color=INK, cursor="pointer", **text))
+    return layers
+
+
+def key(all_marks: Mapping[str, Mark], methods: Iterable[str], width: int) -> alt.LayerChart:
+    """Marks and names in columns, read downwards, in alphabetical order.
+
+    Parameters
+    ----------
+    all_marks
+        Of :func:`pepbench.report.charts.style.marks`, the same as in the panels above.
+    methods
+        Those that are drawn, at least one; duplicates allowed.
+    width
+        Pixels to fill; a name that is longer still has a column.
+    """
+    names = sorted(set(methods))
+    longest = max(map(len, names))
+    columns = max(1, int(width // (_KEY_CHARACTER * longest + 4 * _BESIDE)))
+    rows = math.ceil(len(names) / columns)
+    columns = math.ceil(len(names) / rows)
+    data = pd.DataFrame(
+        {
+            "method": names,
+            "column": [place // rows for place in range(len(names))],
+            "row": [place % rows for place in range(len(names))],
+        }
+    )
+    left = alt.Scale(domain=[0, columns], nice=False, zero=False)
+    top = alt.Scale(domain=[rows - 0.5, -0.5], nice=False, zero=False)
+    base = alt.Chart(data).encode(
+        x=alt.X("column:Q", axis=None, scale=left), y=alt.Y("row:Q", axis=None, scale=top)
+    )
+    points = base.mark_point(size=80, strokeWidth=2, opacity=1, xOffset=_BESIDE).encode(
+        color=colour(all_marks), shape=shape(all_marks)
+    )
+    text = base.mark_text(
+        align="left", baseline="middle", dx=2 * _BESIDE, fontSize=LABEL_SIZE, color=INK
+    ).encode(text="method:N")
+    return alt.LayerChart(
+        layer=[points, text],
+        width=width,
+        height=_KEY_ROW * rows,
+        view=alt.ViewBackground(stroke=None),
+    )
 
 
 def _box(point: Floats, side: str, name: str) -> tuple[float, float, float, float]:

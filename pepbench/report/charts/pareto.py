@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pepbench.analysis.frames import by_block
 from pepbench.analysis.pareto import on_front
-from pepbench.report.charts.key import key
-from pepbench.report.charts.labels import places
-from pepbench.report.charts.naming import names_beside
-from pepbench.report.charts.palette import Mark, marks
+from pepbench.report.charts.labels import key, names_beside, places
 from pepbench.report.charts.style import (
     GREY,
+    TOOLTIPS,
+    Mark,
     Panel,
+    PanelChart,
     colour,
-    composed,
     filled,
     log_ticks,
+    marks,
     opacity,
     shape,
+    tooltips,
 )
 
 _SIZE = (400, 280)
@@ -35,7 +35,6 @@ _CROWDED_SIZE = (620, 440)
 _WORDY = 110
 """With more characters of names than this, too, a panel is larger, and names are written beside the
 front's points alone; a key has all."""
-_PANELS_PER_ROW = 2
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 0.022
@@ -50,6 +49,9 @@ class Cost:
 
     column: str
     title: str
+    """Of the axis."""
+    words: str
+    """In the chart's title."""
     ticks: str
     """Format of the axis, as D3 writes it."""
     least: float
@@ -59,47 +61,35 @@ class Cost:
 
 
 COSTS = {
-    "pareto": Cost("parameters", "embedding parameters (log scale)", "~s", 1.0, True),
-    "pareto-bytes": Cost("bytes", "bytes to store the table (log scale)", "~s", 1.0, True),
-    "pareto-time": Cost("seconds", "seconds to search and train (log scale)", "~g", 1e-3, False),
+    "pareto": Cost(
+        "parameters",
+        "embedding parameters (log scale)",
+        "the size of the embedding table",
+        "~s",
+        1.0,
+        True,
+    ),
+    "pareto-bytes": Cost(
+        "bytes", "bytes to store the table (log scale)", "the table's bytes", "~s", 1.0, True
+    ),
+    "pareto-time": Cost(
+        "seconds",
+        "seconds to search and train (log scale)",
+        "the time to search and train",
+        "~g",
+        1e-3,
+        False,
+    ),
 }
 """By file name."""
 
 _KEY_WORDS = "Where there are many names: those of the front and the full table; all are below."
 BAND_WORDS = "Grey band: at each size, the front in 95% of the draws of seeds and of rows or users."
 
-TOOLTIPS = {
-    "method": ("method", ""),
-    "budget": ("budget", ""),
-    "parameters": ("parameters", ","),
-    "share": ("share of the full table", ".2%"),
-    "bytes": ("bytes", ","),
-    "seeds": ("seeds", ""),
-    "auc": ("test AUC", ".5f"),
-    "auc_low": ("interval from", ".5f"),
-    "auc_high": ("interval to", ".5f"),
-    "log_loss": ("log loss", ".5f"),
-    "delta_auc": ("ΔAUC", "+.5f"),
-    "delta_low": ("ΔAUC from", "+.5f"),
-    "delta_high": ("ΔAUC to", "+.5f"),
-    "p_holm": ("p (Holm)", ".2g"),
-    "verdict": ("verdict", ""),
-    "verdict_note": ("of the verdict", ""),
-    "on_front": ("on the front", ""),
-    "parameters_front": ("chance on the front of parameters", ""),
-    "bytes_front": ("… of bytes", ""),
-    "time_front": ("… of parameters and time", ""),
-    "search_seconds": ("search, s", ".1f"),
-    "train_seconds": ("training, s", ".1f"),
-    "peak_memory_mib": ("peak memory, MiB", ".0f"),
-}
-"""Title and format of what hovering tells, by column of the leaderboard, or of what
-:func:`pepbench.report.page.detail.with_detail` adds to it."""
-
 
 def pareto_chart(
     frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
-) -> alt.VConcatChart:
+) -> PanelChart:
     """The front of each data set and backbone.
 
     Points are cells that are ok, with their interval; filled if on the front, which is drawn as
@@ -109,38 +99,41 @@ def pareto_chart(
     Parameters
     ----------
     frame
-        As :func:`pepbench.analysis.leaderboard.leaderboard` returns it.
+        The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     name
         One of ``COSTS``.
     attainment
         Of :class:`pepbench.analysis.fronts.FrontTables`, of this cost: drawn as a band.
     """
-    band = [BAND_WORDS] if attainment is not None and len(attainment) else []
-    blocks = [block for _, block in _drawn(frame, name)]
-    keyed = any(map(_wordy, blocks))
-    what = {"pareto": "the size of the embedding table", "pareto-bytes": "the table's bytes"}
-    return composed(
-        list(pareto_panels(frame, name, attainment).values()),
-        _PANELS_PER_ROW,
-        f"Test AUC against {what.get(name, 'the time to search and train')}",
-        [
+    cost, all_marks = COSTS[name], marks(frame["method"])
+    drawn = frame[frame["status"] == "ok"].assign(
+        seconds=frame["search_seconds"] + frame["train_seconds"]
+    )
+    blocks = dict(by_block(drawn[drawn[cost.column].notna() & drawn["auc"].notna()]))
+    keyed = any(map(_wordy, blocks.values()))
+    crowded = any(_crowded(block) for _, block in by_block(frame))
+    band = attainment is not None and len(attainment) > 0
+    return PanelChart(
+        name=name,
+        title=f"Test AUC against {cost.words}",
+        label="AUC",
+        panels={
+            block: _panel(" · ".join(block), rows, cost, all_marks, _steps(attainment, *block))
+            for block, rows in blocks.items()
+        },
+        lines=[
             "Filled points: on the front (stepped line).",
             "Bars: 95% intervals over test rows, or users where known, and seeds"
-            f"{_of_whom(frame)}.",
+            f"{' (of the front and the full table alone)' * crowded}.",
             "Dashed: the full table.",
-            *(["Points of nearly the same place are drawn side by side."] * COSTS[name].budgeted),
-            *band,
+            *(["Points of nearly the same place are drawn side by side."] * cost.budgeted),
+            *([BAND_WORDS] * band),
             *([_KEY_WORDS] * keyed),
         ],
-        key(marks(frame["method"]), pd.concat(blocks)["method"], _CROWDED_SIZE[0])
+        foot=key(all_marks, pd.concat(blocks.values())["method"], _CROWDED_SIZE[0])
         if keyed
         else None,
     )
-
-
-def _of_whom(frame: pd.DataFrame) -> str:
-    crowded = any(_crowded(block) for _, block in frame.groupby(["dataset", "backbone"]))
-    return " (of the front and the full table alone)" * crowded
 
 
 def _crowded(block: pd.DataFrame) -> bool:
@@ -149,39 +142,6 @@ def _crowded(block: pd.DataFrame) -> bool:
 
 def _wordy(block: pd.DataFrame) -> bool:
     return _crowded(block) or sum(map(len, block["method"].unique())) > _WORDY
-
-
-def pareto_panels(
-    frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
-) -> dict[tuple[str, str], Panel]:
-    """The panels of :func:`pareto_chart`, by data set and backbone."""
-    cost = COSTS[name]
-    all_marks = marks(frame["method"])
-    return {
-        (dataset, backbone): _panel(
-            f"{dataset} · {backbone}",
-            _fronted(block, cost),
-            cost,
-            all_marks,
-            _steps(attainment, dataset, backbone),
-        )
-        for (dataset, backbone), block in _drawn(frame, name)
-    }
-
-
-def _drawn(frame: pd.DataFrame, name: str) -> Iterable[tuple[tuple[str, str], pd.DataFrame]]:
-    """The cells that are drawn, by data set and backbone."""
-    drawn = frame[frame["status"] == "ok"].assign(
-        seconds=frame["search_seconds"] + frame["train_seconds"]
-    )
-    drawn = drawn[drawn[COSTS[name].column].notna() & drawn["auc"].notna()]
-    for (dataset, backbone), block in drawn.groupby(["dataset", "backbone"]):
-        yield (str(dataset), str(backbone)), block
-
-
-def _fronted(block: pd.DataFrame, cost: Cost) -> pd.DataFrame:
-    mask = on_front(block[cost.column].to_numpy(np.float64), block["auc"].to_numpy(np.float64))
-    return block.assign(on_front=mask)
 
 
 def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.DataFrame:
@@ -202,6 +162,7 @@ def _panel(
     title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mark], steps: pd.DataFrame
 ) -> Panel:
     block = block.assign(
+        on_front=on_front(block[cost.column], block["auc"]),
         at=block[cost.column].astype("float64").clip(lower=cost.least),
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
@@ -224,16 +185,6 @@ def _panel(
         *_labels(block, size, (low, high), domain, x, y),
     ]
     return alt.LayerChart(layer=layers, width=size[0], height=size[1], title=title)
-
-
-def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
-    """What hovering over a cell tells: all of its figures."""
-    shown = []
-    for column, (title, form) in TOOLTIPS.items():
-        more: dict[str, Any] = {"format": form} if form else {}
-        if column in block:
-            shown.append(alt.Tooltip(column, title=title, **more))
-    return shown
 
 
 def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:

@@ -1,10 +1,12 @@
-"""What all charts share: fonts and colours, composition, files, the choice of methods."""
+"""What all charts share: colours, shapes and fonts, composition of panels, files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -12,8 +14,6 @@ import pandas as pd
 import vl_convert
 from altair.utils import schemapi
 from altair.utils.schemapi import debug_mode
-
-from pepbench.report.charts.palette import Mark
 
 GREY, LIGHT, INK = "#555555", "#E6E6E6", "#222222"
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
@@ -29,7 +29,118 @@ NAMED = "named"
 _FAINT = 0.13
 _IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
 
+TOOLTIPS = {
+    "method": ("method", ""),
+    "budget": ("budget", ""),
+    "parameters": ("parameters", ","),
+    "share": ("share of the full table", ".2%"),
+    "bytes": ("bytes", ","),
+    "seeds": ("seeds", ""),
+    "auc": ("test AUC", ".5f"),
+    "auc_low": ("interval from", ".5f"),
+    "auc_high": ("interval to", ".5f"),
+    "log_loss": ("log loss", ".5f"),
+    "delta_auc": ("ΔAUC", "+.5f"),
+    "delta_low": ("ΔAUC from", "+.5f"),
+    "delta_high": ("ΔAUC to", "+.5f"),
+    "p_holm": ("p (Holm)", ".2g"),
+    "verdict": ("verdict", ""),
+    "verdict_note": ("of the verdict", ""),
+    "on_front": ("on the front", ""),
+    "parameters_front": ("chance on the front of parameters", ""),
+    "bytes_front": ("… of bytes", ""),
+    "time_front": ("… of parameters and time", ""),
+    "search_seconds": ("search, s", ".1f"),
+    "train_seconds": ("training, s", ".1f"),
+    "peak_memory_mib": ("peak memory, MiB", ".0f"),
+}
+"""Title and format of what hovering tells, by column of the leaderboard, or of what
+:func:`pepbench.report.page.tables.with_detail` adds to it."""
+
 Panel = alt.LayerChart | alt.Chart
+
+
+# Okabe & Ito's palette, told apart with every common colour vision deficiency; its yellow is
+# darkened so that a thin line shows on white. Shapes carry the same information in greyscale.
+_COLOURS = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermilion
+    "#009E73",  # green
+    "#CC79A7",  # pink
+    "#E69F00",  # orange
+    "#000000",  # black
+    "#56B4E9",  # sky blue
+    "#A08C00",  # dark yellow
+)
+_SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "triangle-down",
+    "cross",
+    "triangle-right",
+    "triangle-left",
+)
+
+DARK = {
+    "#0072B2": "#4FB3E8",
+    "#D55E00": "#FF8A3D",
+    "#009E73": "#2FCF9F",
+    "#CC79A7": "#E9A3C9",
+    "#E69F00": "#FFC44D",
+    "#000000": "#F5F5F5",
+    "#56B4E9": "#A7DBFF",
+    "#A08C00": "#D6C438",
+    "#555555": "#B5BAC2",
+    "#E6E6E6": "#3A404A",
+    "#222222": "#E4E6EA",
+    "white": "#14171C",
+}
+"""What each colour of a chart becomes on a dark page."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a method is drawn."""
+
+    colour: str
+    shape: str
+
+
+def marks(methods: Iterable[str]) -> dict[str, Mark]:
+    """Assign marks to methods.
+
+    A method's place follows from a checksum of its name, so that it looks the same whatever else
+    is drawn; only where two methods of one chart fall on the same place does the later in the
+    alphabet move to the next one that is free. No two methods share a mark up to 64 of them, and
+    no two share a colour up to 8.
+
+    Parameters
+    ----------
+    methods
+        Names (specs), in any order, duplicates allowed.
+
+    Returns
+    -------
+    dict
+        In alphabetical order.
+    """
+    names = sorted(set(methods))
+    places = len(_COLOURS)
+    taken: set[int] = set()
+    assigned: dict[str, Mark] = {}
+    for number, name in enumerate(names):
+        place = zlib.crc32(name.encode()) % places
+        turn = number // places
+        if number % places == 0:
+            taken.clear()
+        while place in taken:
+            place = (place + 1) % places
+        taken.add(place)
+        # From the ninth method on, colours come back with another shape.
+        assigned[name] = Mark(_COLOURS[place], _SHAPES[(place + turn) % len(_SHAPES)])
+    return assigned
 
 
 def opacity(shown: float = 1.0) -> alt.OpacityValue:
@@ -68,25 +179,53 @@ def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
     return alt.Shape("method:N", scale=scale, legend=None)
 
 
-def composed(
-    panels: Sequence[Panel],
-    columns: int,
-    title: str,
-    lines: Sequence[str] = (),
-    foot: Panel | None = None,
-) -> alt.VConcatChart:
-    """Panels in rows, as one picture, with a foot below them; a notice where there is none."""
-    shown = list(panels) or [notice("no cell has finished")]
-    rows: list[alt.HConcatChart | Panel] = [
-        alt.hconcat(*shown[start : start + columns], spacing=28)
-        for start in range(0, len(shown), columns)
-    ]
-    if foot is not None:
-        rows.append(foot)
-    return styled(alt.vconcat(*rows, spacing=24), title, *lines)
+def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
+    """What hovering over a cell tells: all of its figures."""
+    shown = []
+    for column, (title, form) in TOOLTIPS.items():
+        more: dict[str, Any] = {"format": form} if form else {}
+        if column in block:
+            shown.append(alt.Tooltip(column, title=title, **more))
+    return shown
 
 
-def notice(words: str) -> alt.Chart:
+@dataclass(frozen=True)
+class PanelChart:
+    """A chart of panels of the same kind.
+
+    Attributes
+    ----------
+    name
+        File name, without suffix.
+    title, lines
+        Above the picture: its title, and lines that say how to read it.
+    label
+        What a panel shows, for readers of the page who do not see it.
+    panels
+        By what each is about: data set, backbone and, for some charts, budget.
+    foot
+        Below the picture.
+    """
+
+    name: str
+    title: str
+    label: str
+    panels: Mapping[tuple[str, ...], Panel]
+    lines: Sequence[str] = ()
+    foot: Panel | None = None
+
+    def picture(self) -> alt.VConcatChart:
+        """The panels in rows of two, with the foot; a notice where there are none."""
+        shown = list(self.panels.values()) or [_notice("no cell has finished")]
+        rows: list[alt.HConcatChart | Panel] = [
+            alt.hconcat(*shown[start : start + 2], spacing=28) for start in range(0, len(shown), 2)
+        ]
+        if self.foot is not None:
+            rows.append(self.foot)
+        return styled(alt.vconcat(*rows, spacing=24), self.title, *self.lines)
+
+
+def _notice(words: str) -> alt.Chart:
     """A panel that says why there is nothing to draw."""
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame({"text": [words]}))

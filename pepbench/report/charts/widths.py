@@ -7,11 +7,11 @@ import re
 import altair as alt
 import pandas as pd
 
-from pepbench.analysis.width_recovery import Recovery
-from pepbench.report.charts.style import GREY, styled
+from pepbench.analysis.frames import by_block
+from pepbench.analysis.width_recovery import WidthRecovery
+from pepbench.report.charts.style import GREY, INK, styled
 
 _WIDTH, _HEIGHT = 230, 200
-_INK = "#222222"
 _SPREAD = 0.8
 """Share of a planted width's place that its features take."""
 _HEADROOM = 1.08
@@ -22,7 +22,7 @@ PICTURES = "widths-"
 _TICKS = [0, *(2**power for power in range(13))]
 
 
-def pictures(recovery: Recovery) -> dict[str, alt.VConcatChart]:
+def pictures(recovery: WidthRecovery) -> dict[str, alt.VConcatChart]:
     """A chart for each method whose features have widths of their own, by file name.
 
     A column for each budget; for each data set and backbone one row of learnt widths against
@@ -36,7 +36,7 @@ def pictures(recovery: Recovery) -> dict[str, alt.VConcatChart]:
     return {name: _picture(method, recovery) for name, method in _methods(recovery).items()}
 
 
-def picture_names(recovery: Recovery) -> list[str]:
+def picture_names(recovery: WidthRecovery) -> list[str]:
     """The names that :func:`pictures` gives."""
     return list(_methods(recovery))
 
@@ -50,15 +50,15 @@ def picture_name(method: str) -> str:
     return PICTURES + re.sub(r"[^\w.+=-]", "_", method)
 
 
-def _methods(recovery: Recovery) -> dict[str, str]:
+def _methods(recovery: WidthRecovery) -> dict[str, str]:
     return {picture_name(method): method for method in dict.fromkeys(recovery.profiles["method"])}
 
 
-def _picture(method: str, recovery: Recovery) -> alt.VConcatChart:
+def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
     profiles = recovery.profiles[recovery.profiles["method"] == method]
     points = recovery.points[recovery.points["method"] == method]
     rows = []
-    for (dataset, backbone), block in profiles.groupby(["dataset", "backbone"]):
+    for (dataset, backbone), block in by_block(profiles):
         here = points[(points["dataset"] == dataset) & (points["backbone"] == backbone)]
         planted = block[block["by"] == "planted"]
         by_frequency = block[block["by"] == "frequency"]
@@ -131,7 +131,7 @@ def _line(profile: pd.DataFrame, x: alt.X, top: float) -> list[alt.Chart]:
     base = alt.Chart(profile[["x", "mean", "low", "high"]])
     return [
         base.mark_area(color=GREY, opacity=0.18).encode(x=x, y=_y("low", top), y2="high:Q"),
-        base.mark_line(color=_INK, strokeWidth=1.8, point={"color": _INK, "size": 26}).encode(
+        base.mark_line(color=INK, strokeWidth=1.8, point={"color": INK, "size": 26}).encode(
             x=x, y=_y("mean", top)
         ),
     ]

@@ -15,29 +15,23 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pepbench.analysis.significance import ALPHA
-from pepbench.analysis.tuning import curves_frame, gains_frame, trials_frame
-from pepbench.report.charts.critical_difference import critical_panels
-from pepbench.report.charts.curves import curve_panels, trial_panels
-from pepbench.report.charts.forest import forest_panels
-from pepbench.report.charts.palette import DARK, marks
-from pepbench.report.charts.pareto import COSTS, pareto_panels
-from pepbench.report.charts.pruning_curves import kept_frame, kept_panels
-from pepbench.report.charts.style import Panel, page_spec, unchecked
-from pepbench.report.citations import method_cards
+from pepbench.analysis.tuning import gains_frame, trials_frame
+from pepbench.plan import PLAN_FILE
+from pepbench.report.cards import method_cards
+from pepbench.report.charts.report_charts import charts_of
+from pepbench.report.charts.style import DARK, PanelChart, marks, page_spec, unchecked
 from pepbench.report.findings import Findings
-from pepbench.report.page.detail import (
-    comparison_tables,
-    rank_section,
-    size_tables,
-    summaries,
-    with_detail,
-)
 from pepbench.report.page.tables import (
+    comparison_tables,
     gain_rows,
     leaderboard_rows,
     machine_rows,
     protocol_rows,
+    rank_section,
+    size_tables,
+    summaries,
     verdict_matrices,
+    with_detail,
 )
 from pepbench.report.phrases import percent
 
@@ -70,9 +64,8 @@ def report_html(findings: Findings, folder: Path) -> str:
 
 def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
-    trials, ranks = trials_frame(records), findings.analysis.ranks
-    bands = {"pareto": findings.analysis.fronts.attainment}
     specs: list[dict[str, Any]] = []
+    charts = {name: _numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
     template = _environment().get_template("report.html")
     return template.render(
         style=_asset("report.css"),
@@ -84,31 +77,14 @@ def _rendered(findings: Findings, folder: Path) -> str:
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
             for name, mark in marks(frame["method"]).items()
         ],
-        fronts=[
-            {
-                "id": name,
-                "words": {
-                    "pareto": "parameters",
-                    "pareto-bytes": "bytes",
-                    "pareto-time": "time",
-                }[name],
-                "charts": _charts(specs, pareto_panels(frame, name, bands.get(name)), "AUC"),
-            }
-            for name in COSTS
-        ],
+        costs={"pareto": "parameters", "pareto-bytes": "bytes", "pareto-time": "time"},
+        charts=charts,
         sizes=size_tables(findings),
-        forest=_charts(specs, forest_panels(frame, findings.margin), "Difference of AUC"),
-        curves=_charts(specs, curve_panels(curves_frame(records), frame), "Learning curves"),
-        kept=_charts(specs, kept_panels(kept_frame(records), frame), "Pruning curves"),
-        trials=_charts(specs, trial_panels(trials, frame), "Tuning trials"),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
-        critical=_charts(
-            specs, critical_panels(ranks.ranks, ranks.tests, ranks.cliques), "Mean ranks"
-        ),
-        gains=gain_rows(gains_frame(trials)),
+        gains=gain_rows(gains_frame(trials_frame(records))),
         widths=findings.recovery.frame.to_dict("records"),
         cards=method_cards(frame["method"]),
         protocols=protocol_rows(records),
@@ -118,34 +94,32 @@ def _rendered(findings: Findings, folder: Path) -> str:
         level=percent(1 - ALPHA).replace(".0", ""),
         margin=f"{findings.margin:g}",
         dark=json.dumps(DARK, sort_keys=True),
-        specs=_drawn(specs),
+        specs=_packed_specs(specs),
     )
 
 
-def _charts(
-    specs: list[dict[str, Any]], panels: dict[Any, Panel], words: str
-) -> list[dict[str, Any]]:
-    """Number the panels, keep their specifications, and say what each shows."""
-    charts = []
-    for name, panel in panels.items():
+def _numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, Any]]:
+    """Append the specifications of a chart's panels; number, title and label of each."""
+    panels = []
+    for name, panel in chart.panels.items():
         title = " · ".join(name)
-        charts.append({"id": len(specs), "title": title, "words": f"{words}: {title}"})
+        panels.append({"id": len(specs), "title": title, "words": f"{chart.label}: {title}"})
         spec = page_spec(panel)
         spec.pop("title", None)
         specs.append(spec)
-    return charts
+    return panels
 
 
 def _plans(findings: Findings) -> list[dict[str, str]]:
     plans = []
     for folder in findings.runs.folders:
-        path = folder / "plan.toml"
+        path = folder / PLAN_FILE
         if path.is_file():
             plans.append({"folder": folder.name, "text": path.read_text("utf-8")})
     return plans
 
 
-def _drawn(specs: Iterable[dict[str, Any]]) -> str:
+def _packed_specs(specs: Iterable[dict[str, Any]]) -> str:
     """Specifications for the page: many charts repeat the same rows."""
     text = json.dumps(list(specs), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return _packed(text)

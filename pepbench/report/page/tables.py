@@ -10,13 +10,65 @@ from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.frames import by_block
+from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
 from pepbench.records import CELL_COLUMNS, CellName, Record
-from pepbench.report.phrases import NOT_COMPARED, percent, short_count, with_interval
+from pepbench.report.findings import Findings
+from pepbench.report.phrases import (
+    NOT_COMPARED,
+    outcome,
+    percent,
+    short_count,
+    summary,
+    verdict_note,
+    with_interval,
+)
+from pepbench.report.table_rows import (
+    chance,
+    comparison_rows,
+    hypervolume_sentence,
+    rank_pair_rows,
+    rank_rows,
+    rank_test_sentences,
+    size_rows,
+    units,
+    units_sentences,
+)
 from pepbench.units import duration
 
 Row = dict[str, Any]
+
+_SHORT = {
+    "front_probability": "parameters_front",
+    "bytes_front_probability": "bytes_front",
+    "time_front_probability": "time_front",
+}
+
+
+def with_detail(findings: Findings) -> pd.DataFrame:
+    """The leaderboard with ``verdict_note``, ``front_probability``, and chances in words.
+
+    The latter are ``parameters_front``, ``bytes_front`` and ``time_front``; a text is empty where
+    nothing is known.
+    """
+    points = findings.analysis.fronts.points
+    chances = points[[*CELL_COLUMNS, "front_probability"]].assign(
+        **{short: points[column].map(chance) for column, short in _SHORT.items()}
+    )
+    comparisons = findings.comparisons
+    notes = comparisons[CELL_COLUMNS].assign(
+        verdict_note=[
+            verdict_note(row["verdict"], row["direction"], row["seeds_to_decide"], row["basis"])
+            for row in comparisons.to_dict("records")
+        ]
+    )
+    joined = findings.frame
+    for more in (notes, chances):
+        joined = joined.merge(more.astype(object), on=CELL_COLUMNS, how="left", validate="1:1")
+    texts = ["verdict_note", *_SHORT.values()]
+    return joined.assign(**{name: joined[name].fillna("") for name in texts})
 
 
 def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]:
@@ -25,7 +77,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
     Parameters
     ----------
     frame
-        Of :func:`pepbench.report.page.detail.with_detail`.
+        Of :func:`with_detail`.
     runs
         Where the records are.
     folder
@@ -57,7 +109,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
         rows.append(
             {
                 **{key: cell[key] for key in (*CELL_COLUMNS, "reason")},
-                "verdict": cell["verdict"] if cell["status"] == "ok" else cell["status"],
+                "verdict": outcome(cell),
                 "parameters": f"{cell['parameters']:,}" if known else "",
                 "share": percent(cell["share"]) if known else "",
                 "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
@@ -83,7 +135,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
     None for those on which nothing was compared.
     """
     matrices = []
-    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
+    for name, block in by_block(frame):
         judged = block[block["verdict"] != "reference"]
         budgets = list(dict.fromkeys(judged["budget"]))
         rows: list[Row] = []
@@ -93,7 +145,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
             rows.append({"method": method, "places": places})
         found = {place["verdict"] for row in rows for place in row["places"]}
         if found - {"", NOT_COMPARED}:
-            matrices.append({"title": f"{dataset} · {backbone}", "budgets": budgets, "rows": rows})
+            matrices.append({"title": " · ".join(name), "budgets": budgets, "rows": rows})
     return matrices
 
 
@@ -159,6 +211,53 @@ def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     return [{**dict(key), "records": f"{count:,}"} for key, count in sorted(seen.items())]
 
 
+def summaries(findings: Findings) -> dict[tuple[str, str], list[str]]:
+    """The summary's sentences, the hypervolume with its interval, and over what it all holds."""
+    sentences = summary(findings.frame, findings.fronts, findings.leading, findings.margin)
+    for row in findings.analysis.fronts.summary.to_dict("records"):
+        sentences[row["dataset"], row["backbone"]].append(hypervolume_sentence(row))
+    for name, block in by_block(findings.comparisons):
+        sentences[name] += units_sentences(units(block))
+    return sentences
+
+
+def size_tables(findings: Findings) -> list[dict[str, Any]]:
+    """For each data set and backbone: AUC at sizes, and compression at parity."""
+    tables, parity = findings.analysis.fronts, compression_at_parity(findings.comparisons)
+    return [
+        {"title": " · ".join(name), "rows": rows}
+        for name in zip(tables.summary["dataset"], tables.summary["backbone"], strict=True)
+        if (rows := size_rows(tables, parity, name))
+    ]
+
+
+def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
+    """For each data set and backbone: comparisons in full, and by reason what has none."""
+    return [
+        {
+            "title": " · ".join(name),
+            "units": units(block),
+            "rows": comparison_rows(block[block["verdict"] != ""]),
+            "left_out": {
+                note: ", ".join(cells["method"] + " at " + cells["budget"])
+                for note, cells in block[block["verdict"] == ""].groupby("note")
+            },
+        }
+        for name, block in by_block(findings.comparisons)
+    ]
+
+
+def rank_section(findings: Findings) -> dict[str, Any]:
+    """Ranks over data sets: tested with their pairs, and descriptive; empty lists if none."""
+    ranks = findings.analysis.ranks
+    return {
+        "tests": rank_test_sentences(ranks.tests),
+        "tested": rank_rows(ranks, False),
+        "pairs": rank_pair_rows(ranks),
+        "descriptive": rank_rows(ranks, True),
+    }
+
+
 def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
     return [
         Path(
@@ -171,7 +270,7 @@ def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
 def _place(cell: dict[Any, Any] | None) -> Row:
     if cell is None:
         return {"verdict": "", "delta": "", "note": "", "reason": ""}
-    verdict = cell["verdict"] if cell["status"] == "ok" else cell["status"]
+    verdict = outcome(cell)
     delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
     return {
         "verdict": verdict or NOT_COMPARED,

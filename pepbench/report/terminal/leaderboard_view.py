@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,10 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pepbench.analysis.frames import by_block
 from pepbench.analysis.significance import MARGIN
-from pepbench.report.phrases import parity_sentences, percent, short_count
+from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
+from pepbench.report.table_rows import width_reading, width_rows
 from pepbench.report.terminal.text_plot import front_plot
 from pepbench.units import duration
 
@@ -63,7 +66,7 @@ class LeaderboardView:
         """Choose symbols that the terminal can show, then render block by block."""
         symbols = symbols_for(options)
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
-        for (dataset, backbone), block in self.frame.groupby(["dataset", "backbone"], sort=False):
+        for (dataset, backbone), block in by_block(self.frame):
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
@@ -88,6 +91,39 @@ class LeaderboardView:
             f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
             style="dim",
         )
+
+
+@dataclass(frozen=True)
+class RecoveryView:
+    """What ``Console.print`` shows about learnt widths: nothing where nothing is known.
+
+    Parameters
+    ----------
+    frame
+        Of :class:`pepbench.analysis.width_recovery.WidthRecovery`.
+    """
+
+    frame: pd.DataFrame
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A table for each data set and backbone, best agreement first within a budget."""
+        symbols = symbols_for(options)
+        for (dataset, backbone), block in by_block(self.frame):
+            yield Text()
+            heading = f"learnt widths: {dataset} {symbols.dot} {backbone}"
+            yield Text(symbols.text(heading), "bold")
+            rows = width_rows(block, symbols.plus_minus, symbols.none)
+            table = _empty_table(symbols)
+            for column in list(rows[0])[2:]:
+                table.add_column(column, justify="right", no_wrap=True)
+            for budget, group in groupby(rows, key=lambda row: row.pop("budget")):
+                for position, (method, *figures) in enumerate(row.values() for row in group):
+                    first = symbols.text(budget) if position == 0 else ""
+                    table.add_row(first, Text(symbols.text(method)), *figures)
+                table.add_section()
+            yield table
+        if len(self.frame):
+            yield Text(width_reading(self.frame, symbols.plus_minus), style="dim")
 
 
 @dataclass(frozen=True)
@@ -129,9 +165,7 @@ def _fitting_table(
 
 
 def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
-    table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("budget", no_wrap=True)
-    table.add_column("method", overflow="fold", ratio=None, min_width=6)
+    table = _empty_table(symbols)
     auc = f"AUC {symbols.plus_minus}"
     names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
     for name in (*names, symbols.star):
@@ -147,8 +181,15 @@ def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> T
     return table
 
 
+def _empty_table(symbols: Symbols) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("budget", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=6)
+    return table
+
+
 def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
-    words = row["verdict"] if row["status"] == "ok" else row["status"]
+    words = outcome(row)
     half = (row["auc_high"] - row["auc_low"]) / 2
     auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
     spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"

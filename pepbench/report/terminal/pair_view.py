@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from pepbench.analysis.pair import Pair
+from pepbench.analysis.cells import Cell
+from pepbench.analysis.pair import MethodPair, seed_aucs
 from pepbench.analysis.significance import ALPHA, MARGIN
 from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
@@ -29,7 +31,7 @@ class PairView:
         Those that it was compared with.
     """
 
-    pair: Pair
+    pair: MethodPair
     alpha: float = ALPHA
     margin: float = MARGIN
 
@@ -59,14 +61,14 @@ class PairView:
         yield Text()
 
 
-def pair_json(pair: Pair, margin: float = MARGIN) -> dict[str, Any]:
+def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
     """The pair as data, with the margin that it was compared with; missing figures are None."""
     found = pair.comparison
     return {
         "dataset": pair.a.dataset,
         "backbone": pair.a.backbone,
-        "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": list(pair.aucs_a)},
-        "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": list(pair.aucs_b)},
+        "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": seed_aucs(pair.a)},
+        "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": seed_aucs(pair.b)},
         "rows": pair.rows,
         "positives": pair.positives,
         "comparison": None
@@ -88,15 +90,13 @@ def _cell(method: str, budget: str) -> str:
     return f"{method} at {budget}"
 
 
-def _seeds(pair: Pair, symbols: Symbols) -> Table:
+def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
     table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
     same = pair.a.seeds == pair.b.seeds
-    for place in range(max(len(pair.aucs_a), len(pair.aucs_b))):
-        values = [
-            aucs[place] if place < len(aucs) else math.nan for aucs in (pair.aucs_a, pair.aucs_b)
-        ]
+    aucs = zip_longest(seed_aucs(pair.a), seed_aucs(pair.b), fillvalue=math.nan)
+    for place, values in enumerate(aucs):
         delta = values[0] - values[1] if same else math.nan
         seed = str(pair.a.seeds[place]) if same else str(place + 1)
         table.add_row(
@@ -107,7 +107,9 @@ def _seeds(pair: Pair, symbols: Symbols) -> Table:
     return table
 
 
-def _facts(pair: Pair, symbols: Symbols, alpha: float, margin: float) -> Iterator[tuple[str, str]]:
+def _facts(
+    pair: MethodPair, symbols: Symbols, alpha: float, margin: float
+) -> Iterator[tuple[str, str]]:
     found = pair.comparison
     assert found is not None
     level = f"{100 * (1 - alpha):g}%"
@@ -126,5 +128,5 @@ def _facts(pair: Pair, symbols: Symbols, alpha: float, margin: float) -> Iterato
     yield "parameters", " and ".join(_parameters(cell) for cell in (pair.a, pair.b))
 
 
-def _parameters(cell: Any) -> str:
+def _parameters(cell: Cell) -> str:
     return f"{max(run.n_parameters or 0 for run in cell.runs):,}"

@@ -1,22 +1,29 @@
-"""Comparisons, fronts and ranks in full: the rows of tables, as Markdown and as CSV."""
+"""Rows of a report's tables in words, the same in the terminal, in Markdown and on the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
-from pepbench.report.markdown import escape
 from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
 
 Row = dict[str, str]
 Block = tuple[str, str]
+
+_WIDTH_COLUMNS = (
+    ("width", "mean_width", "", ".1f"),
+    ("planted", "planted_correlation", "planted_spread", ".3f"),
+    ("at most", "planted_ceiling", "", ".3f"),
+    ("partial", "partial_correlation", "", ".3f"),
+    ("freq.", "frequency_correlation", "", ".3f"),
+    ("Bayes gap", "bayes_gap", "gap_spread", ".3f"),
+)
+"""Heading, figure, its spread if it is shown, format."""
 
 CHANCES = {
     "front_probability": "parameters",
@@ -93,7 +100,7 @@ def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Ro
         Data set and backbone.
     """
     sizes, crossings, shown = (
-        _of(frame, name) for frame in (tables.at_sizes, tables.crossings, parity)
+        of_block(frame, name) for frame in (tables.at_sizes, tables.crossings, parity)
     )
     factors = dict(zip(shown["method"], shown["compression"], strict=True))
     falls = {row["method"]: row for row in crossings.to_dict("records")}
@@ -167,105 +174,73 @@ def rank_pair_rows(ranks: RankTables) -> list[Row]:
     ]
 
 
-def detail_markdown(
-    comparisons: pd.DataFrame, tables: FrontTables, ranks: RankTables, parity: pd.DataFrame
-) -> str:
-    """Sections that follow the leaderboard; empty where nothing could be compared or ranked."""
-    parts = [
-        *_comparison_parts(comparisons),
-        *_front_parts(tables, parity),
-        *_rank_parts(ranks),
+def width_rows(block: pd.DataFrame, plus_minus: str = "±", none: str = "") -> list[Row]:
+    """Learnt widths of one data set and backbone, best agreement first within a budget.
+
+    Parameters
+    ----------
+    block
+        Rows of :attr:`pepbench.analysis.width_recovery.WidthRecovery.frame`.
+    plus_minus, none
+        Before a standard deviation; in the place of an unknown figure.
+    """
+    shown = [column for column in _WIDTH_COLUMNS if block[column[1]].notna().any()]
+    return [
+        {
+            "budget": row["budget"],
+            "method": row["method"],
+            **{
+                f"{heading} {plus_minus}" if spread else heading: _width_figure(
+                    row[name], row[spread] if spread else math.nan, form, plus_minus, none
+                )
+                for heading, name, spread, form in shown
+            },
+        }
+        for row in _ranked(block).to_dict("records")
     ]
-    return "\n\n".join(parts) + "\n" if parts else ""
 
 
-def _comparison_parts(comparisons: pd.DataFrame) -> Iterator[str]:
-    for position, (name, block) in enumerate(_blocks(comparisons)):
-        if position == 0:
-            yield "## Comparisons with the full table"
-        yield f"{_heading(name)}, over {units(block) or 'nothing'}"
-        yield _table(comparison_rows(block), ("budget", "method", "verdict", "note"))
-    if len(comparisons):
-        yield (
-            "p-values are adjusted (Holm) over the methods of one data set, backbone and budget. "
-            "Seeds that would decide: with the estimated difference and variances taken as true, "
-            "for a chance of 80%."
-        )
-
-
-def _front_parts(tables: FrontTables, parity: pd.DataFrame) -> Iterator[str]:
-    for position, row in enumerate(tables.summary.to_dict("records")):
-        name = row["dataset"], row["backbone"]
-        if position == 0:
-            yield "## Fronts and their uncertainty"
-        yield _heading(name)
-        yield hypervolume_sentence(row)
-        points = _of(tables.points, name)
-        candidates = points[(points[list(CHANCES)] > 0).any(axis=1)]
-        rows = [
-            {
-                "budget": point["budget"],
-                "method": point["method"],
-                **{what: chance(point[column]) for column, what in CHANCES.items()},
-            }
-            for point in candidates.to_dict("records")
+def width_reading(frame: pd.DataFrame, plus_minus: str = "±") -> str:
+    """How to read the columns of :func:`width_rows`."""
+    words = [
+        "width: mean learnt width of the features seen in training;",
+        "freq.: Spearman correlation of learnt width with training frequency",
+        f"(means over seeds; {plus_minus}: standard deviation over them).",
+    ]
+    if frame["planted_correlation"].notna().any():
+        words += [
+            "planted: the same with planted width; at most: what it would be if the same widths",
+            "were dealt out in the planted order; partial: planted, within fields and with",
+            "frequency held.",
         ]
-        if rows:
-            yield _table(rows, ("budget", "method"))
-        sizes = size_rows(tables, parity, name)
-        if sizes:
-            yield _table(sizes, ("method",))
-    if len(tables.summary):
-        yield (
-            "First table: how often a cell is on the front of AUC and parameters, bytes, or "
-            f"parameters and time, of {tables.summary['draws'].max():,} bootstrap draws of seeds "
-            "and of rows or users, without cells that never are. Second table: AUC interpolated "
-            "at shares of the full table; compression at parity as shown by the tests of the "
-            "cells, and as estimated by interpolation, with its interval."
-        )
+    if frame["bayes_gap"].notna().any():
+        words += ["Bayes gap: AUC of the true probabilities on the test rows minus test AUC."]
+    return " ".join(words)
 
 
-def _rank_parts(ranks: RankTables) -> Iterator[str]:
-    tested, others = rank_rows(ranks, False), rank_rows(ranks, True)
-    if tested or others:
-        yield "## Across data sets"
-    if tested:
-        yield "![Mean ranks](critical-difference.svg)"
-        yield "\n".join(f"* {escape(words)}" for words in rank_test_sentences(ranks.tests))
-        yield _table(tested, ("budget", "method"))
-        yield _table(rank_pair_rows(ranks), ("budget", "method", "other"))
-        yield (
-            "Wilcoxon's p is adjusted (Holm) over the pairs of a budget. Worse, equivalent, "
-            "better: what the Bayesian signed-rank test finds likeliest on another data set."
-        )
-    if others:
-        yield "Descriptive: too few data sets or methods for a test."
-        yield _table(others, ("budget", "method"))
-
-
-def _blocks(frame: pd.DataFrame) -> Iterator[tuple[Block, pd.DataFrame]]:
-    for (dataset, backbone), block in frame.groupby(["dataset", "backbone"], sort=False):
-        yield (str(dataset), str(backbone)), block
-
-
-def _of(frame: pd.DataFrame, name: Block) -> pd.DataFrame:
+def of_block(frame: pd.DataFrame, name: Block) -> pd.DataFrame:
+    """The rows of a data set and backbone."""
     return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]
 
 
-def _heading(name: Block) -> str:
-    return f"**{escape(name[0])} · {escape(name[1])}**"
-
-
-def _table(rows: Sequence[Row], texts: Sequence[str]) -> str:
-    columns = list(rows[0])
-    table: str = tabulate(
-        [[escape(row[column]) for column in columns] for row in rows],
-        headers=columns,
-        tablefmt="github",
-        colalign=["left" if column in texts else "right" for column in columns],
-        disable_numparse=True,
+def _ranked(block: pd.DataFrame) -> pd.DataFrame:
+    places = {budget: place for place, budget in enumerate(dict.fromkeys(block["budget"]))}
+    return (
+        block.assign(_place=block["budget"].map(places))
+        .sort_values(
+            ["_place", "planted_correlation", "frequency_correlation", "bayes_gap"],
+            ascending=[True, False, False, True],
+            kind="stable",
+        )
+        .drop(columns="_place")
     )
-    return table
+
+
+def _width_figure(value: float, spread: float, form: str, plus_minus: str, none: str) -> str:
+    if math.isnan(value):
+        return none
+    text = format(value, form)
+    return text if math.isnan(spread) else f"{text} {plus_minus}{format(spread, form)}"
 
 
 def _p(value: float) -> str:

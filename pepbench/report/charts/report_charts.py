@@ -1,0 +1,40 @@
+"""The charts of a report, each listed once: for its page and for its files."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pepbench.analysis.tuning import curves_frame, trials_frame
+from pepbench.report.charts.critical_difference import critical_difference_chart
+from pepbench.report.charts.curves import curves_chart, pruning_chart, pruning_frame, trials_chart
+from pepbench.report.charts.forest import forest_chart
+from pepbench.report.charts.pareto import COSTS, pareto_chart
+from pepbench.report.charts.style import PanelChart
+from pepbench.report.findings import Findings
+
+
+def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
+    """Charts of panels, by file name, in the order of the page.
+
+    Pruning curves and critical differences are there only if there is something to draw.
+
+    Parameters
+    ----------
+    findings
+        Of :func:`pepbench.report.findings.load_runs`.
+    frame
+        The leaderboard; further columns of :data:`pepbench.report.charts.style.TOOLTIPS` are shown
+        when hovering.
+    """
+    records, ranks = findings.runs.records, findings.analysis.ranks
+    bands = {"pareto": findings.analysis.fronts.attainment}
+    pruning = pruning_frame(records)
+    charts = [
+        *(pareto_chart(frame, name, bands.get(name)) for name in COSTS),
+        forest_chart(frame, findings.margin),
+        curves_chart(curves_frame(records), frame),
+        *([pruning_chart(pruning, frame)] if len(pruning) else []),
+        trials_chart(trials_frame(records), frame),
+        *([critical_difference_chart(ranks)] if len(ranks.tests) else []),
+    ]
+    return {chart.name: chart for chart in charts}
