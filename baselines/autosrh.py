@@ -116,7 +116,7 @@ class AutoSrh(Method):
         alpha.requires_grad_(False)
         lower = task.optimizer(model)
         upper = BlockwiseDescent(alpha, self.alpha_rate)
-        lower_part: Part = "train" if self.search_split == "validation" else "kept"
+        lower_part: Part = "train" if self.search_split == "validation" else "held-in"
         upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
         weight_steps = task.steps(model, lower, lower_part)
         alpha_steps = task.steps(model, upper, upper_part)
@@ -126,7 +126,7 @@ class AutoSrh(Method):
             _train_only([alpha], weights)
             next(alpha_steps)
             _train_only(weights, [alpha])
-            task.kept(step, selected.entries_left)
+            task.report_size(step, selected.entries_left)
         task.flush(lower)
         return steps
 

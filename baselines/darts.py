@@ -134,7 +134,7 @@ class DARTS(Method):
         weights = [parameter for parameter in model.parameters() if parameter is not alpha]
         _train_only(weights, [alpha])
         lower = task.optimizer(model)
-        lower_part: Part = "train" if self.search_split == "validation" else "kept"
+        lower_part: Part = "train" if self.search_split == "validation" else "held-in"
         upper_part: Part = "validation" if self.search_split == "validation" else "held-out"
         weight_steps = task.steps(model, lower, lower_part)
         _train_only([alpha], weights)
@@ -148,7 +148,7 @@ class DARTS(Method):
             _train_only([alpha], weights)
             next(alpha_steps)
             table.pull.ascend(alpha.detach(), self.multiplier_rate)
-            task.kept(step + 1, lambda: int(table.pull.expected_size(alpha.detach())))
+            task.report_size(step + 1, lambda: int(table.pull.expected_size(alpha.detach())))
         return steps
 
 

@@ -70,7 +70,7 @@ def study(name: str, variant: str, seed: int, budgets: tuple[str, ...]) -> list[
     sizes = {Budget(text).parameters(initial.numel()): text for text in budgets}
     rows = []
     start = time.perf_counter()
-    searches = method.searches(task, initial, list(sizes))
+    searches = method.search(task, initial, list(sizes))
     for size in sorted(sizes, reverse=True):
         found = next(searches)
         searched = time.perf_counter() - start

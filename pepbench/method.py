@@ -14,7 +14,7 @@ A method is a frozen dataclass whose fields are its hyper-parameters (see
 * **Bi-level** (darts, autosrh): ``task.steps(model, optimizer=weights)`` and
   ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
-* **Whatever shrinks during its search** tells how far it is by :meth:`Task.kept`.
+* **Whatever shrinks during its search** tells how far it is by :meth:`Task.report_size`.
 * **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
   :meth:`Task.train`; work within a step belongs into the embedding's ``forward``.
@@ -46,6 +46,7 @@ from pepbench.tables.embedding import (
     Embedding,
     MaskedTable,
     PlainTable,
+    TableEmbedding,
     largest_entries,
     lookup,
     to_numpy,
@@ -76,6 +77,7 @@ __all__ = [
     "RowTable",
     "Scores",
     "Step",
+    "TableEmbedding",
     "Task",
     "Value",
     "View",
@@ -90,8 +92,8 @@ __all__ = [
 Factors = Mapping[nn.Parameter, float]
 """By parameter; 1 for those that are not named."""
 
-Part = Literal["train", "validation", "kept", "held-out"]
-"""The rows that a method may see; ``held-out`` is a tenth of the training rows, ``kept`` the rest.
+Part = Literal["train", "validation", "held-in", "held-out"]
+"""Rows that a method may see: ``held-out`` is a tenth of the training rows, ``held-in`` the rest.
 There is no name for the test rows here."""
 
 
@@ -226,7 +228,7 @@ class Task(ABC):
         """Train on shuffled batches without end, one update per item; leave the loop to stop.
 
         ``part`` is for bi-level searches, whose upper level has rows of its own: ``validation``, or
-        ``held-out`` beside ``kept`` for the lower level.
+        ``held-out`` beside ``held-in`` for the lower level.
         """
 
     @abstractmethod
@@ -276,7 +278,7 @@ class Task(ABC):
         """Account the time spent within to the phase ``name`` (not to the one around it)."""
 
     @abstractmethod
-    def kept(self, step: int, count: Callable[[], int]) -> None:
+    def report_size(self, step: int, count: Callable[[], int]) -> None:
         """Tell, after each step of a search, how much of the table it keeps by then.
 
         For the pruning curve of the record. It is free to call: ``count`` is asked in some hundred

@@ -9,8 +9,8 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, Model
+from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.tables.fields import Fields
-from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.optimizers import adam
 from pepbench.training.update import update
 

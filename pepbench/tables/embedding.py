@@ -114,7 +114,20 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
 
 
-class ComposedVectors(Embedding):
+class TableEmbedding(Embedding):
+    """An embedding that looks its vectors up in a table: subclasses give :meth:`as_table`."""
+
+    @abstractmethod
+    def as_table(self, ids: Tensor) -> View:
+        """The table whose rows are the vectors of ``ids``, or its rows that they need."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+
+class ComposedVectors(TableEmbedding):
     """Vectors that take work to compose: it is done once for each feature of a batch.
 
     A batch of 20,480 lookups may hold 2,500 features. Subclasses set ``dim`` and
@@ -133,13 +146,8 @@ class ComposedVectors(Embedding):
         features, local = distinct(ids, self.n_features)
         return View(self.vectors(features), local, features)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
-
-class PlainTable(Embedding):
+class PlainTable(TableEmbedding):
     """The uncompressed table: one row of width ``dim`` for each of N features."""
 
     def __init__(self, n_features: int, dim: int) -> None:
@@ -151,17 +159,12 @@ class PlainTable(Embedding):
         """The table, or its rows at ``ids``."""
         return view_of(self.table, ids)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
-
     def export(self) -> layout.Dense:
         """The table itself."""
         return layout.Dense(to_numpy(self.table))
 
 
-class MaskedTable(Embedding):
+class MaskedTable(TableEmbedding):
     """A table of which only the entries under a mask exist; the others are exactly zero.
 
     Shared by every method that ends with a choice of entries. Entries outside the mask receive no
@@ -200,11 +203,6 @@ class MaskedTable(Embedding):
             kernels.mask_all(gradient.view(-1).numpy(), self.mask.view(-1).numpy())
             return gradient
         return gradient.mul_(self.mask)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def n_parameters(self) -> int:
         """Entries under the mask."""

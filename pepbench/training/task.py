@@ -275,7 +275,7 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
-    def kept(self, step: int, count: Callable[[], int]) -> None:
+    def report_size(self, step: int, count: Callable[[], int]) -> None:
         """Note how much of the table a search keeps by now."""
         self.shrinking.note(step, count)
 
@@ -300,7 +300,7 @@ class TrialTask(Task):
             order = np.random.default_rng((self._seed, 2)).permutation(len(train.labels))
             n_held_out = len(order) // HELD_OUT
             self._rows["held-out"] = _chosen(train, order[:n_held_out])
-            self._rows["kept"] = _chosen(train, order[n_held_out:])
+            self._rows["held-in"] = _chosen(train, order[n_held_out:])
         return self._rows[part]
 
     def _one_epoch(self, model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> float:

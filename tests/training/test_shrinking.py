@@ -102,7 +102,7 @@ def test_searches_tell_what_they_keep_and_it_changes_nothing(spec, monkeypatch):
         assert max(kept) <= 200
     if "search_steps" in result.notes and not spec.startswith(("autosrh", "darts")):
         assert steps[-1] == result.notes["search_steps"]
-    monkeypatch.setattr(TrialTask, "kept", lambda *_: None)
+    monkeypatch.setattr(TrialTask, "report_size", lambda *_: None)
     assert fitted(spec, 60)[2] == digest
 
 
