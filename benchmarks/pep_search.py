@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
-from pepbench.budget import Budget
 from pepbench.method import MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP
 from pepbench.plan import Plan
+from pepbench.units import Budget
 
 INIT = -8.0
 STALLS_AT = 15_000

@@ -1,9 +1,11 @@
-"""Times and sizes as people write and read them."""
+"""Budgets, times and sizes as people write and read them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 
 from pepbench.errors import PlanError
 
@@ -12,6 +14,64 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 """Units of a size; a number alone is bytes."""
+
+_BUDGET = re.compile(
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<unit>%|k|m|kb|mb|gb)?", re.IGNORECASE | re.ASCII
+)
+_PARAMETERS = {"": 1, "k": 10**3, "m": 10**6, "kb": 250, "mb": 250_000, "gb": 250_000_000}
+"""Parameters in a unit; a parameter takes 4 bytes."""
+
+FULL = "100%"
+"""The budget of methods that come in one size."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of embedding parameters, as a share of the full table or absolute.
+
+    ``5%`` of N·D; ``50k`` or ``50000`` parameters; ``2MB`` of float32 values (500,000 parameters).
+
+    >>> Budget("5%").parameters(full=2000), Budget("2MB").parameters(full=10**6)
+    (100, 500000)
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a budget."""
+        number, unit = self._parts()
+        if number <= 0:
+            raise PlanError(f"budget {self.text!r} must be above zero")
+        if unit == "%" and number > 100:
+            raise PlanError(f"budget {self.text!r} is above the full table; write at most 100%")
+
+    def parameters(self, full: int) -> int:
+        """The budget of a table whose full size is ``full`` = N·D; rounded down.
+
+        Raises
+        ------
+        PlanError
+            If it is above the full table or less than one parameter.
+        """
+        number, unit = self._parts()
+        count = int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])
+        if count > full:
+            raise PlanError(
+                f"budget {self.text!r} is {count:,} parameters, above the full table's {full:,}"
+            )
+        if count < 1:
+            raise PlanError(f"budget {self.text!r} is less than one of {full:,} parameters")
+        return count
+
+    def _parts(self) -> tuple[Fraction, str]:
+        match = _BUDGET.fullmatch(self.text.strip())
+        if match is None:
+            raise PlanError(
+                f"budget {self.text!r} is not a size; write a share of the full table (5%), "
+                "a number of parameters (50k) or a size in bytes (2MB)"
+            )
+        # Exact: 0.57% of 10,000 is 57, in floating point 56.
+        return Fraction(match["number"]), (match["unit"] or "").lower()
 
 
 def parse_seconds(text: str) -> float:
