@@ -19,7 +19,7 @@ from pepbench.pep import PEP, ThresholdedTable, Thresholds
 from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
 from pepbench.records import OptimizerKind
-from pepbench.training.row_adam import RowAdam
+from pepbench.training.row_optimizers import RowAdam
 from pepbench.training.task import TrialTask
 
 INIT = -15.0
