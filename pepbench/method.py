@@ -202,12 +202,10 @@ class Task(ABC):
         decays: Factors | None = None,
         kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
-        """The plan's optimizer, with the trial's learning rate and L2, on every parameter.
+        """The plan's optimizer of ``model``'s parameters, with the trial's learning rate and L2.
 
         Parameters
         ----------
-        model
-            Its trainable parameters are updated.
         rates, decays
             Factors on the learning rate and on the L2 weight of single parameters.
         kind
@@ -341,15 +339,8 @@ class Method(Component, ABC):
 
         Parameters
         ----------
-        task
-            As for :meth:`fit`.
         budgets
-            In numbers of parameters, the largest first.
-
-        Yields
-        ------
-        Fitted
-            In the order of the budgets.
+            In numbers of parameters, the largest first; results are yielded in this order.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no fit_many()")
 

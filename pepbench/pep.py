@@ -170,16 +170,16 @@ class PEP(Method):
 
         V̂ = sign(V) · relu(|V| − σ(s))
 
-    with thresholds s of a chosen granularity, trained with V by Adam under L2 on both (the L2
-    alone raises s by about the learning rate per step, and much of the pruning comes from it).
+    with thresholds s of a chosen granularity, trained together with V by Adam with L2 on both (L2
+    alone raises s by about the learning rate per step, and does much of the pruning).
     The search stops at the first step whose V̂ has at most ``budget`` non-zeros; the entries left
     are trained again from their initial values (§3.3).
 
     Differences from the released code: where the last step overshoots the budget, the largest
     entries that it pruned are kept (``exact``; never in ``mode="reference"``); a search that
     reaches ``max_steps`` keeps the largest |V̂| (``at_limit``); neither the epoch nor the budget is
-    chosen on test data; thresholds per field are told by name, never by the shape of s, which is
-    ambiguous when F = D or F = 1.
+    chosen on test data; the granularity is set by name, never inferred from the shape of s, which
+    is ambiguous when F = D or F = 1.
     """
 
     name = "pep"

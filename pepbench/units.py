@@ -22,7 +22,7 @@ _PARAMETERS = {"": 1, "k": 10**3, "m": 10**6, "kb": 250, "mb": 250_000, "gb": 25
 """Parameters in a unit; a parameter takes 4 bytes."""
 
 FULL = "100%"
-"""The budget of methods that come in one size."""
+"""The budget of methods that have a single size."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def parse_seconds(text: str) -> float:
     Raises
     ------
     PlanError
-        If it is none.
+        If ``text`` is not a time.
 
     >>> [parse_seconds(text) for text in ("90", "90s", "10m", "10 min", "1.5h", "2d")]
     [90.0, 90.0, 600.0, 600.0, 5400.0, 172800.0]
@@ -94,7 +94,7 @@ def parse_bytes(text: str) -> int:
     Raises
     ------
     PlanError
-        If it is none.
+        If ``text`` is not a size.
 
     >>> [parse_bytes(text) for text in ("4096", "1.5GB", "1 GiB")]
     [4096, 1500000000, 1073741824]
@@ -103,7 +103,7 @@ def parse_bytes(text: str) -> int:
 
 
 def duration(seconds: float) -> str:
-    """A time in at most six characters, below a hundred hours.
+    """Write a time in at most six characters, if it is below a hundred hours.
 
     >>> [duration(seconds) for seconds in (0.42, 12.3, 185, 3720, 200_000)]
     ['0.4s', '12s', '3m05s', '1h02m', '55h33m']

@@ -23,8 +23,8 @@ class DCNv2(Backbone):
     kinds of cross layer: full rank (eq. 1, ``low_rank=0``), low rank (``experts=1``), and a mixture
     of low-rank experts, DCN-Mix (``experts=4``), with gates by softmax and g = tanh.
 
-    The paper tunes all sizes by data set, and finds that it depends on the data which of the two
-    structures is better; the deep part's defaults here are those of ``deepfm``. The paper has no
+    The paper tunes all sizes for each data set, and finds that the better of the two structures
+    depends on the data; the deep part's defaults here are those of ``deepfm``. The paper has no
     first-order weights; here every backbone has them.
     """
 
@@ -96,8 +96,8 @@ class Crossing(nn.Module):
 class Experts(nn.Module):
     """A gated mixture of K low-rank maps, Σ_k G_k(x) U_k g(C_k g(V_kᵀ x)) + b; (B, n) → (B, n).
 
-    The softmax gates sum to one, so that the bias that the experts share can be added once, and x₀
-    be multiplied once. All V and the gates are one matrix; so are all U.
+    The softmax gates sum to one, so the bias that the experts share is added once, and x₀ is
+    multiplied once. All V and the gates are one matrix, and all U another.
     """
 
     def __init__(self, width: int, rank: int, experts: int) -> None:

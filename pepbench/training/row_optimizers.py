@@ -74,19 +74,9 @@ class RowAdam(RowState):
         self.step_number += 1
         if self.step_number <= kernels.EXACT_STEPS:
             self._advance_grid()
-        kernels.adam_update_rows(
-            self.values,
-            self._moments,
-            self._last,
-            rows,
-            gradient,
-            self.step_number,
-            self.learning_rate,
-            self.l2,
-            BETA1,
-            BETA2,
-            ADAM_EPSILON,
-        )
+        state = (self.values, self._moments, self._last)
+        settings = (self.learning_rate, self.l2, BETA1, BETA2, ADAM_EPSILON)
+        kernels.adam_update_rows(*state, rows, gradient, self.step_number, *settings)
 
     def sweep(self) -> None:
         """Bring the next share of the table, :attr:`swept`, up to date.
@@ -103,37 +93,19 @@ class RowAdam(RowState):
 
     def catch_up(self, rows: np.ndarray) -> None:
         """Bring ``rows`` (M,) up to the last step."""
-        self._replay(self.values, self._moments, self._last, rows, self._grid)
+        self._replay((self.values, self._moments, self._last), rows, self._grid)
 
     def _advance_grid(self) -> None:
         grid = self._grid
         no_grid = Grid.over(grid.values[:0])
-        self._replay(grid.values, grid.moments, grid.last, np.arange(len(grid.values)), no_grid)
+        state = (grid.values, grid.moments, grid.last)
+        self._replay(state, np.arange(len(grid.values)), no_grid)
 
-    def _replay(
-        self,
-        values: np.ndarray,
-        moments: np.ndarray,
-        last: np.ndarray,
-        rows: np.ndarray,
-        grid: Grid,
-    ) -> None:
-        kernels.adam_catch_up(
-            values,
-            moments,
-            last,
-            rows,
-            self.step_number,
-            self.learning_rate,
-            self.l2,
-            ADAM_EPSILON,
-            self._powers,
-            self._scales,
-            grid.values,
-            grid.moments,
-            min(self.step_number, kernels.EXACT_STEPS),
-            grid.reach,
-        )
+    def _replay(self, state: tuple[np.ndarray, ...], rows: np.ndarray, grid: Grid) -> None:
+        settings = (self.learning_rate, self.l2, ADAM_EPSILON, self._powers, self._scales)
+        grid_step = min(self.step_number, kernels.EXACT_STEPS)
+        of_grid = (grid.values, grid.moments, grid_step, grid.reach)
+        kernels.adam_catch_up(*state, rows, self.step_number, *settings, *of_grid)
 
 
 @dataclass(frozen=True, eq=False)
