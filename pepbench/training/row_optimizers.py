@@ -37,6 +37,10 @@ LINE = 64
 """Bytes of a cache line."""
 
 
+AdamState = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Values (N, w), both moments (N, 2, w), and the step (N,) that each row is up to date with."""
+
+
 class RowAdam(RowState):
     """Adam with L2 (Kingma & Ba 2015) on a parameter (N, …) by rows: lazy, with catch-up.
 
@@ -101,11 +105,21 @@ class RowAdam(RowState):
         state = (grid.values, grid.moments, grid.last)
         self._replay(state, np.arange(len(grid.values)), no_grid)
 
-    def _replay(self, state: tuple[np.ndarray, ...], rows: np.ndarray, grid: Grid) -> None:
-        settings = (self.learning_rate, self.l2, ADAM_EPSILON, self._powers, self._scales)
-        grid_step = min(self.step_number, kernels.EXACT_STEPS)
-        of_grid = (grid.values, grid.moments, grid_step, grid.reach)
-        kernels.adam_catch_up(*state, rows, self.step_number, *settings, *of_grid)
+    def _replay(self, state: AdamState, rows: np.ndarray, grid: Grid) -> None:
+        kernels.adam_catch_up(
+            *state,
+            rows,
+            self.step_number,
+            self.learning_rate,
+            self.l2,
+            ADAM_EPSILON,
+            self._powers,
+            self._scales,
+            grid.values,
+            grid.moments,
+            min(self.step_number, kernels.EXACT_STEPS),
+            grid.reach,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def trained(kind, steps, masked=False, clip=100.0, l2=1e-4):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("clip", [100.0, 0.02])
 def test_first_steps_equal_dense_adam(masked, clip):
-    # At first everything is made good step by step.
+    # At first a catch-up replays step by step.
     dense, dense_losses = trained("adam", 30, masked, clip)
     lazy, lazy_losses = trained("lazy-adam", 30, masked, clip)
     np.testing.assert_allclose(lazy_losses, dense_losses, rtol=1e-4)
