@@ -107,7 +107,7 @@ class AutoSrh(Method):
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         descent = partial(BlockwiseDescent, alpha, self.alpha_rate)
         for step in bilevel_steps(task, model, alpha, descent, self.search_split, steps):
-            task.kept(step, selected.entries_left)
+            task.report_size(step, selected.entries_left)
         return steps
 
 

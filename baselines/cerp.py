@@ -141,7 +141,7 @@ class CERP(Method):
         pruned.gamma = self.gamma
         for step in task.steps(model, optimizer):
             left = pruned.n_parameters()
-            task.kept(step.number, pruned.n_parameters)
+            task.report_size(step.number, pruned.n_parameters)
             if left <= budget:
                 return step.number, False
             if step.number >= self.max_steps:

@@ -129,7 +129,7 @@ class DARTS(Method):
 
         for step in bilevel_steps(task, model, alpha, alpha_optimizer, self.search_split, steps):
             table.pull.ascend(alpha.detach(), self.multiplier_rate)
-            task.kept(step, lambda: int(table.pull.expected_size(alpha.detach())))
+            task.report_size(step, lambda: int(table.pull.expected_size(alpha.detach())))
             table.temperature = 1.0 + (0.01 - 1.0) * step / steps
         return steps
 

@@ -119,7 +119,7 @@ class DeepLight(Method):
                 task.flush(optimizer)
                 cut = int(surplus - missing)
                 zero_smallest(table, cut)
-            task.kept(step.number, partial(int, table.numel() - cut))
+            task.report_size(step.number, partial(int, table.numel() - cut))
             if pruning >= self.max_steps or missing <= self.tolerance * table.numel():
                 break
         task.flush(optimizer)

@@ -60,7 +60,7 @@ class Magnitude(Method):
         task.train(
             dense,
             phase="pretrain",
-            after_epoch=lambda epoch: task.kept(epoch * task.steps_per_epoch, initial.numel),
+            after_epoch=lambda epoch: task.report_size(epoch * task.steps_per_epoch, initial.numel),
         )
         return initial, table.table.detach(), dense.backbone
 

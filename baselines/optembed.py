@@ -156,7 +156,7 @@ class OptEmbed(Method):
         for step in range(1, steps + 1):
             supernet.use(random_widths(task.fields.n_fields, task.dim, task.rng))
             next(training)
-            task.kept(step, supernet.entries_left)
+            task.report_size(step, supernet.entries_left)
         task.flush(optimizer)
         return steps
 

@@ -51,7 +51,7 @@ def bilevel_steps(
         How many steps both have made.
     """
     weights = [parameter for parameter in model.parameters() if parameter is not alpha]
-    weights_part: Part = "train" if split == "validation" else "kept"
+    weights_part: Part = "train" if split == "validation" else "held-in"
     alpha_part: Part = "validation" if split == "validation" else "held-out"
     _train_only(weights, [alpha])
     weights_optimizer = task.optimizer(model)

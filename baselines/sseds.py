@@ -76,7 +76,9 @@ class SSEDS(Method):
         task.train(
             dense,
             phase="pretrain",
-            after_epoch=lambda epoch: task.kept(epoch * task.steps_per_epoch, full.n_parameters),
+            after_epoch=lambda epoch: task.report_size(
+                epoch * task.steps_per_epoch, full.n_parameters
+            ),
         )
         with task.phase("search"):
             found = self.saliency(task, dense)

@@ -45,7 +45,7 @@ from pepbench.check.timing import RECORDED, p_not_slower, p_slower, repetitions_
 from pepbench.harness.cells import Cell
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.metrics import auc
-from pepbench.training import update
+from pepbench.training import step
 
 METHODS = ("full", "hash")
 TOLERANCE = Tolerance()
@@ -163,7 +163,7 @@ def slow_steps(share: float) -> None:
     follows from the quickest of the first passes, lest a disturbed one make it too long.
     """
     began, rounds, passes = 0.0, 0, [math.inf]
-    loss_of, clip = update.batch_loss, update.clip_gradient
+    loss_of, clip = step.batch_loss, step.clip_gradient
     round_seconds = min(timeit.repeat(lambda: idle(10_000), number=1, repeat=20)) / 10_000
 
     def batch_loss(*arguments: Any, **options: Any) -> Any:
@@ -179,7 +179,7 @@ def slow_steps(share: float) -> None:
         idle(rounds)
         return clip(*arguments, **options)
 
-    update.batch_loss, update.clip_gradient = batch_loss, clip_gradient
+    step.batch_loss, step.clip_gradient = batch_loss, clip_gradient
 
 
 def worker(slow_down: float) -> None:

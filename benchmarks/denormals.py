@@ -21,7 +21,7 @@ from pepbench.backbones.deepfm import DeepFM
 from pepbench.harness.cells import DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import Model, PlainTable
 from pepbench.plan import Plan
-from pepbench.training.denormals import flushed_denormals
+from pepbench.training.cpu_settings import flushed_denormals
 from pepbench.training.task import TrialTask
 
 TURN = 500

@@ -31,7 +31,7 @@ from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_s
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Method
 from pepbench.plan import Plan
-from pepbench.training.allocation import keep_freed_memory
+from pepbench.training.cpu_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 
 SHARE = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import get_args
 
@@ -14,11 +15,11 @@ from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import Embedding, MaskedTable, PlainTable, xavier_uniform
-from pepbench.pep import PEP
+from pepbench.pep import PEP, ThresholdedTable, Thresholds
+from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
 from pepbench.records import OptimizerKind
-from pepbench.thresholded import ThresholdedTable, Thresholds
-from pepbench.training.row_adam import RowAdam
+from pepbench.training.row_optimizers import RowAdam
 from pepbench.training.task import TrialTask
 
 INIT = -15.0
@@ -120,7 +121,7 @@ def contenders(problem: Problem, backbone: str) -> dict[str, Iterator[int]]:
         steps[PEP_DENSE] = training_steps(problem, backbone, table, "adam", _count_all_of(table))
     if backbone == "fm" or n_features <= MOST:
         table = thresholded()
-        look = table.count_swept_rows
+        look = partial(count_swept_rows, table)
         steps[PEP_FAST] = training_steps(problem, backbone, table, "lazy-adam", look)
     steps[VALIDATION] = validation_steps(problem, backbone)
     return steps

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -25,8 +26,9 @@ from pepbench.backbones.fm import FM
 from pepbench.data.splits import Splits
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.method import Embedding, OptimizerKind, PlainTable, xavier_uniform
+from pepbench.pep import ThresholdedTable, Thresholds
+from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
-from pepbench.thresholded import ThresholdedTable, Thresholds
 from pepbench.training.task import TrialTask
 
 STEPS = 150
@@ -138,7 +140,7 @@ def main() -> None:
             "plain PEP": plain_steps(splits, plan),
             "pepbench PEP": suite_steps(splits, plan, dense, "adam", count),
             "pepbench PEP fast": suite_steps(
-                splits, plan, by_row, "lazy-adam", by_row.count_swept_rows
+                splits, plan, by_row, "lazy-adam", partial(count_swept_rows, by_row)
             ),
             "pepbench uniform": suite_steps(splits, plan, PlainTable(fields.n_features, plan.dim)),
         },

@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
-from pepbench.budget import Budget
 from pepbench.method import MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP
 from pepbench.plan import Plan
+from pepbench.units import Budget
 
 INIT = -8.0
 STALLS_AT = 15_000
@@ -70,7 +70,7 @@ def study(name: str, variant: str, seed: int, budgets: tuple[str, ...]) -> list[
     sizes = {Budget(text).parameters(initial.numel()): text for text in budgets}
     rows = []
     start = time.perf_counter()
-    searches = method.searches(task, initial, list(sizes))
+    searches = method.search(task, initial, list(sizes))
     for size in sorted(sizes, reverse=True):
         found = next(searches)
         searched = time.perf_counter() - start

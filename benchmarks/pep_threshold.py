@@ -1,7 +1,7 @@
 """PEP's soft threshold, and the gate that moves it, as one picture.
 
 ``python -m benchmarks.pep_threshold --picture docs/pep-threshold`` draws it as SVG and PNG. Curves
-and slopes are what :mod:`pepbench.thresholded` and autograd compute, not a sketch.
+and slopes are what :mod:`pepbench.pep` and autograd compute, not a sketch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.tables.fields import Fields
-from pepbench.thresholded import ThresholdedTable, Thresholds
 
 SHOWN = (-4.0, -1.0, 0.0)
 STARTS = {-15.0: "start at −15, the default", -8.0: "start at −8", 0.0: "0, where L2 pulls to"}

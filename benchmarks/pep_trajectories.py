@@ -16,9 +16,9 @@ import pandas as pd
 
 from benchmarks.studies import new_task, open_dataset
 from pepbench.method import xavier_uniform
-from pepbench.pep import PEP, DenseSearch, RowSearch
+from pepbench.pep import PEP, ThresholdedTable, Thresholds
+from pepbench.pep_search import DenseSearch, RowSearch
 from pepbench.plan import Plan
-from pepbench.thresholded import ThresholdedTable, Thresholds
 
 INIT = -8.0
 MODES = {"reference": DenseSearch, "fast": RowSearch}
@@ -34,7 +34,7 @@ def trajectory(name: str, mode: str, seed: int, steps: int, every: int) -> list[
     thresholds = Thresholds(method.granularity, splits.fields, plan.dim, INIT)
     search = MODES[mode](method, task, ThresholdedTable(initial, thresholds))
     points = []
-    for _ in search.moments():
+    for _ in search.steps():
         if search.updates % every == 0:
             left = search.count() / initial.numel()
             points.append({"dataset": name, "mode": mode, "step": search.updates, "left": left})

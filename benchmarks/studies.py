@@ -13,7 +13,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import Splits, open_splits
 from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
 from pepbench.plan import Plan
-from pepbench.training.allocation import keep_freed_memory
+from pepbench.training.cpu_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 
 

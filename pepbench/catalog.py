@@ -43,7 +43,7 @@ def kind_of_plural(plural: str) -> Kind:
 
 @dataclass(frozen=True)
 class Entry:
-    """A component that can be had, as far as it is known without importing it."""
+    """A component, as far as it is known without importing it."""
 
     kind: Kind
     name: str
@@ -81,7 +81,7 @@ class Catalog:
         self.plugins = plugins
 
     def entries(self, kind: Kind) -> dict[str, Entry]:
-        """Everything of a kind, by name; later finds (installed, then plug-ins) win."""
+        """All of a kind by name: built in, installed and plug-ins; later ones override earlier."""
         found = {entry.name: entry for entry in _built_in(kind)}
         found.update({entry.name: entry for entry in _installed(kind, tuple(sys.path))})
         found.update({entry.name: entry for entry in self._plugged_in if entry.kind == kind})
@@ -123,7 +123,7 @@ class Catalog:
         return Selection(spec, component, component.parse_options(texts))
 
     def ungrouped(self, kind: Kind, specs: Iterable[str]) -> tuple[str, ...]:
-        """Specs with groups spelt out: ``all``, or a family such as ``hashing``; each once."""
+        """Specs with groups replaced by their members: ``all``, or a family such as ``hashing``."""
         entries = self.entries(kind)
         spelt_out: list[str] = []
         for spec in specs:
@@ -188,8 +188,8 @@ def _entries_of_source(kind: Kind, path: Path, module: str) -> Iterator[Entry]:
 
 @cache
 def _installed(kind: Kind, path: tuple[str, ...]) -> tuple[Entry, ...]:
-    """What packages on ``path`` declare. Reading all their metadata takes tens of milliseconds."""
-    del path  # it is only what the answer depends on
+    """Components of packages on ``path``; cached, since it takes tens of milliseconds."""
+    del path  # part of the cache's key only
     points: tuple[EntryPoint, ...] = tuple(entry_points(group=f"pepbench.{kind}s"))
     return tuple(
         Entry(kind, point.name, point.module, point.attr, _summary_of(point)) for point in points
@@ -247,7 +247,7 @@ def _import_installed(entry: Entry) -> ModuleType:
 
 
 def _check_class(component: type[Component], what: str) -> None:
-    """Refuse classes that cannot be instances, with what their author has to add."""
+    """Refuse classes without instances, and say what their author has to add."""
     if "__dataclass_params__" not in vars(component):
         raise PlanError(f"{what}: decorate class {component.__name__} with @dataclass(frozen=True)")
     missing = sorted(getattr(component, "__abstractmethods__", ()))

@@ -1,15 +1,15 @@
-"""What methods, backbones and data sets have in common: a name and annotated options.
+"""The base of methods, backbones and data sets: a name and annotated options.
 
-A component is a frozen dataclass. Its fields are its options, its defaults the paper's, and the
-annotation says what is legal, what is searched, and what it means::
+A component is a frozen dataclass. Its fields are its options and its defaults those of the paper.
+The annotation says which values are legal, which are searched, and what the option means::
 
     @dataclass(frozen=True)
     class MixedDimension(Method):
         name = "mde"
         alpha: Annotated[float, Between(0.0, 0.6), "how strongly width follows popularity"] = 0.3
 
-An instance is a complete, serialisable choice. On the command line and in plans a component is
-written as a *spec*: its name, then options that the user fixes: ``mde:alpha=0.2``.
+An instance is a component with all its options, and can be serialised. On the command line and in
+plans it is written as a *spec*: its name, then the options that the user fixes: ``mde:alpha=0.2``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol, Self
 from pepbench.errors import PlanError, unknown_name
 
 Value = bool | int | float | str
-"""What an option may hold; survives JSON and TOML unchanged."""
+"""Types of an option; JSON and TOML keep them unchanged."""
 
 
 class Trial(Protocol):
@@ -143,11 +143,11 @@ class Component:
     """Base of :class:`~pepbench.method.Method`, backbones and data sets."""
 
     kind: ClassVar[str] = "component"
-    """Used in messages: method, backbone, dataset."""
+    """Kind of component: method, backbone or dataset."""
     name: ClassVar[str]
     """The command-line name."""
     version: ClassVar[int] = 1
-    """Raise it when the same options give another result: it enters every record's key."""
+    """Part of every record's key: raise it when the same options give another result."""
 
     def __post_init__(self) -> None:
         """Refuse options outside their range, naming it."""
@@ -245,7 +245,7 @@ class Component:
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """Take a spec apart: name, and the texts of the options that it fixes.
+    """Split a spec into its name and the texts of the options that it fixes.
 
     >>> split_spec("pep:granularity=feature:init=-8")
     ('pep', {'granularity': 'feature', 'init': '-8'})

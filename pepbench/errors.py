@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a user's input, as exceptions.
+"""Exceptions for what can be wrong with a user's input.
 
 Each message says what is wrong, where, and what to do. The command line turns a
 :class:`PepbenchError` into one line on standard error and exit code 2.
@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 
 
 class PepbenchError(Exception):
-    """Base of all errors that the user can mend."""
+    """Base of all errors that the user can correct."""
 
 
 class PlanError(PepbenchError):
@@ -26,7 +26,7 @@ class PlanError(PepbenchError):
 
 
 class DataError(PepbenchError):
-    """Raw data that cannot be read, or a cache that does not fit it."""
+    """Raw data that cannot be read, or a cache that does not match it."""
 
 
 class RecordError(PepbenchError):
@@ -38,7 +38,7 @@ class ServeError(PepbenchError):
 
 
 class Infeasible(PepbenchError):
-    """A budget that a method cannot meet; no mistake, a result (the cell says ``infeasible``).
+    """A budget that a method cannot meet: a result, not a mistake (the cell says ``infeasible``).
 
     The message names the smallest possible size or the remedy.
     """
@@ -49,7 +49,7 @@ class Diverged(PepbenchError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that does not exist, with the nearest that does.
+    """The message for an unknown name, with the nearest known one.
 
     >>> unknown_name("method", "peb", ["mde", "pep"])
     "unknown method 'peb'; did you mean 'pep'? Known: mde, pep"

@@ -1,23 +1,23 @@
-"""The seam between methods and the harness: all that a baseline may import.
+"""The interface between methods and the harness: the module that a baseline imports.
 
-A method is a frozen dataclass whose fields are its hyper-parameters (see
-:mod:`pepbench.component`). How every family of METHODS fits through this seam:
+A method is a frozen dataclass, and its fields are its hyper-parameters (see
+:mod:`pepbench.component`). How each family of methods uses the interface:
 
 * **Shape fixed before training** (uniform, mde, hash, qr, robe, tt, dhe, memcom, frequency,
   low-rank, random-mask): :meth:`Method.embedding` is all there is to write.
 * **Search by stopping** (pep, cerp, deeplight): override :meth:`Method.fit`, iterate over
-  :meth:`Task.steps`, look at the count or prune between two steps, leave the loop, then
-  :meth:`Task.train` what is left. Warm-ups hold parameters by ``requires_grad_(False)``.
+  :meth:`Task.steps`, count or prune between two steps, leave the loop, then :meth:`Task.train` what
+  is left. Warm-ups hold parameters by ``requires_grad_(False)``.
 * **Train, select, train again** (magnitude, sseds, autosrh's last step): :meth:`Task.train`,
   choose, :meth:`Task.train`. ``sseds`` takes its saliencies from :meth:`Task.batches` and
   :meth:`Task.loss`.
 * **Bi-level** (darts, autosrh): ``task.steps(model, optimizer=weights)`` and
   ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
-* **Whatever shrinks during its search** tells how far it is by :meth:`Task.kept`.
+* **Any search that shrinks its table** reports the size by :meth:`Task.report_size`.
 * **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
-  :meth:`Task.train`; work within a step belongs into the embedding's ``forward``.
+  :meth:`Task.train`; work within a step belongs in the embedding's ``forward``.
 * **Many budgets in one search** (pep, magnitude): :attr:`Method.shares_search` and
   :meth:`Method.fit_many`.
 * **After training** (``+int8``): fit the inner method, replace its embedding, then
@@ -46,6 +46,7 @@ from pepbench.tables.embedding import (
     Embedding,
     MaskedTable,
     PlainTable,
+    TableEmbedding,
     largest_entries,
     lookup,
     to_numpy,
@@ -76,6 +77,7 @@ __all__ = [
     "RowTable",
     "Scores",
     "Step",
+    "TableEmbedding",
     "Task",
     "Value",
     "View",
@@ -88,15 +90,15 @@ __all__ = [
 ]
 
 Factors = Mapping[nn.Parameter, float]
-"""By parameter; 1 for those that are not named."""
+"""Factors by parameter; 1 for parameters that are not in it."""
 
-Part = Literal["train", "validation", "kept", "held-out"]
-"""The rows that a method may see; ``held-out`` is a tenth of the training rows, ``kept`` the rest.
+Part = Literal["train", "validation", "held-in", "held-out"]
+"""Rows that a method may see: ``held-out`` is a tenth of the training rows, ``held-in`` the rest.
 There is no name for the test rows here."""
 
 
 class Batch(NamedTuple):
-    """Rows on their way through a model."""
+    """Some rows and their labels."""
 
     ids: Tensor
     """Shape (B, F), integer: global ids."""
@@ -115,7 +117,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """How well probabilities fit labels."""
+    """Scores of predictions."""
 
     auc: float
     log_loss: float
@@ -159,17 +161,17 @@ class Model(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained model at its best epoch, and how it got there."""
+    """A trained model at its best epoch, with its scores and learning curve."""
 
     model: Model
     validation: Scores
     curve: tuple[EpochScore, ...]
     notes: dict[str, Value] = field(default_factory=dict)
-    """What a reader of the record should know: steps of a search, whether it was trimmed, …"""
+    """Facts for the record: steps of a search, whether it was trimmed, …"""
 
 
 class Task(ABC):
-    """Data, backbone, settings and clock of one trial: what a method trains with.
+    """Data, backbone, settings and clock of one trial, with which a method trains.
 
     It holds training and validation rows, never test rows.
     """
@@ -181,7 +183,7 @@ class Task(ABC):
     device: torch.device
     """Where models live; :meth:`model` moves them there."""
     rng: np.random.Generator
-    """For choices of the method itself; seeded by the trial. Torch's global generator is too."""
+    """For random choices of the method. The trial seeds it, and torch's global generator."""
 
     @property
     def full_parameters(self) -> int:
@@ -200,12 +202,10 @@ class Task(ABC):
         decays: Factors | None = None,
         kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
-        """The plan's optimizer, with the trial's learning rate and L2, on every parameter.
+        """The plan's optimizer of ``model``'s parameters, with the trial's learning rate and L2.
 
         Parameters
         ----------
-        model
-            Whose trainable parameters are updated.
         rates, decays
             Factors on the learning rate and on the L2 weight of single parameters.
         kind
@@ -214,7 +214,7 @@ class Task(ABC):
 
     @abstractmethod
     def flush(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bring tables up to date that ``optimizer`` treats lazily, before reading them whole."""
+        """Apply updates that ``optimizer`` has postponed; call it before reading a table whole."""
 
     @abstractmethod
     def steps(
@@ -225,8 +225,8 @@ class Task(ABC):
     ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item; leave the loop to stop.
 
-        ``part`` is for bi-level searches, whose upper level has rows of its own: ``validation``, or
-        ``held-out`` beside ``kept`` for the lower level.
+        ``part`` is for bi-level searches. Their upper level trains on ``validation``, or on
+        ``held-out`` while the lower level trains on ``held-in``.
         """
 
     @abstractmethod
@@ -250,11 +250,11 @@ class Task(ABC):
         Parameters
         ----------
         model
-            What to train, in place.
+            The model to train, in place.
         phase
-            To which the time is accounted; give trainings before the last another name.
+            The time is accounted to it; trainings before the last need another name.
         after_epoch
-            Called with the number of the epoch, from 1, before it is validated.
+            Called with the number of an epoch, from 1, before it is validated.
 
         Raises
         ------
@@ -276,27 +276,26 @@ class Task(ABC):
         """Account the time spent within to the phase ``name`` (not to the one around it)."""
 
     @abstractmethod
-    def kept(self, step: int, count: Callable[[], int]) -> None:
-        """Tell, after each step of a search, how much of the table it keeps by then.
+    def report_size(self, step: int, count: Callable[[], int]) -> None:
+        """Report after a step of a search how many parameters are left, for the pruning curve.
 
-        For the pruning curve of the record. It is free to call: ``count`` is asked in some hundred
-        steps of a search at most, whatever its length.
+        Call it after every step: ``count`` is called in a few hundred steps of a search at most,
+        whatever its length.
 
         Parameters
         ----------
         step
-            Updates of the table until then, never less than before.
+            Updates of the table so far; never decreases.
         count
-            Gives the parameters left; it must change nothing, and read no table afresh that the
-            optimizer treats lazily (no :meth:`flush`).
+            Returns the parameters left. It must change nothing, so not call :meth:`flush`.
         """
 
     @abstractmethod
     def aside(self) -> AbstractContextManager[None]:
-        """Let what is done within leave no trace on what comes after.
+        """Run what is within without an effect on what comes after.
 
-        Random numbers, batch orders and the clock go on afterwards as if it had not been. For
-        :meth:`Method.fit_many`, which trains a result aside and goes on with its search.
+        Random numbers, batch orders and the clock continue as if it had not run. For
+        :meth:`Method.fit_many`, which trains a result aside and continues its search.
         """
 
 
@@ -306,11 +305,11 @@ class Method(Component, ABC):
 
     kind: ClassVar[str] = "method"
     family: ClassVar[str] = "other"
-    """For grouping: controls, search, pruning, mixed, hashing, factored."""
+    """Group of methods: controls, search, pruning, mixed, hashing or factored."""
     year: ClassVar[int | None] = None
-    """Of publication, where there is one."""
+    """Year of publication, if published."""
     fixed_size: ClassVar[bool] = False
-    """True for methods of a single size: run once, at a budget of 100 %."""
+    """Whether the method has a single size and runs once, at a budget of 100 %."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.
@@ -328,27 +327,20 @@ class Method(Component, ABC):
 
     @property
     def shares_search(self) -> bool:
-        """Whether :meth:`fit_many` is there: one search serves several budgets."""
+        """Whether one search can serve several budgets, by :meth:`fit_many`."""
         return False
 
     def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
         """One search that passes several budgets on its way.
 
-        Each result must be exactly that of :meth:`fit` at its budget and the same seed. When a
-        result is yielded, the task's clock must hold the time of the search until then and of this
-        result's own training: so train it within :meth:`Task.aside`, and yield there.
+        Each result must equal that of :meth:`fit` at its budget and the same seed exactly. When it
+        is yielded, the task's clock must hold the time of the search so far and of this result's
+        own training; so train it within :meth:`Task.aside`, and yield it there.
 
         Parameters
         ----------
-        task
-            As for :meth:`fit`.
         budgets
-            In numbers of parameters, the largest first.
-
-        Yields
-        ------
-        Fitted
-            In the order of the budgets.
+            In numbers of parameters, the largest first; results are yielded in this order.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no fit_many()")
 

@@ -1,4 +1,9 @@
-"""PEP: plug-in embedding pruning, the subject of this suite."""
+"""PEP (plug-in embedding pruning): thresholds, soft threshold, table under search, and method.
+
+From top to bottom it follows the paper, which :class:`PEP` cites: thresholds s and what shares one,
+the soft threshold V̂ of the values V (eq. 5), V̂ as an embedding, then the search and the training of
+what it leaves. How a search is driven is in :mod:`pepbench.pep_search`.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +13,142 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pepbench.method import (
     Between,
+    Fields,
     Fitted,
     Infeasible,
+    Layout,
     MaskedTable,
     Method,
     Model,
     OneOf,
     OptimizerKind,
+    RowTable,
+    TableEmbedding,
     Task,
     Value,
-    largest_entries,
+    View,
+    lookup,
+    to_numpy,
+    view_of,
     xavier_uniform,
 )
-from pepbench.thresholded import ThresholdedTable, Thresholds
+from pepbench.pep_search import DenseSearch, Outcome, RowCounts, RowSearch, fast_soft_threshold
+from pepbench.tables.layout import Masked
+
+
+class Thresholds(nn.Module):
+    """Raw thresholds s, one for each group of entries that ``granularity`` names.
+
+    Shapes of s: global (1,), dimension (D,), feature (N, 1), field (F, 1), feature_dim (N, D),
+    field_dim (F, D). What is trained is ``raw`` = s − target, since L2 pulls a parameter to 0.
+    """
+
+    field_of_feature: Tensor
+
+    def __init__(
+        self, granularity: str, fields: Fields, dim: int, init: float, target: float = 0.0
+    ) -> None:
+        super().__init__()
+        n_features, n_fields = fields.n_features, fields.n_fields
+        shapes = {
+            "global": (1,),
+            "dimension": (dim,),
+            "feature": (n_features, 1),
+            "field": (n_fields, 1),
+            "feature_dim": (n_features, dim),
+            "field_dim": (n_fields, dim),
+        }
+        self.by_field = granularity in ("field", "field_dim")
+        self.by_feature = granularity in ("feature", "feature_dim")
+        kind = RowTable if self.by_feature else nn.Parameter
+        self.raw = kind(torch.full(shapes[granularity], init - target))
+        self.target = target
+        self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
+
+    def forward(self, rows: slice = slice(None)) -> Tensor:
+        """σ(s) in a shape that broadcasts to (N, D), or to (M, D) for M neighbouring ``rows``."""
+        return self._gate(self.raw[rows] if self.by_feature else self.raw, rows)
+
+    def of_batch(self, ids: Tensor, rows: Tensor) -> Tensor:
+        """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
+        raw = view_of(self.raw, ids).table if isinstance(self.raw, RowTable) else self.raw
+        return self._gate(raw, rows)
+
+    def _gate(self, raw: Tensor, rows: Tensor | slice) -> Tensor:
+        gate = torch.sigmoid(raw + self.target if self.target else raw)
+        return lookup(gate, self.field_of_feature[rows]) if self.by_field else gate
+
+
+def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
+    """sign(V) · relu(|V| − σ(s)) of V (M, D), with σ(s) broadcast to it (eq. 5).
+
+    On the CPU its compiled twin :func:`~pepbench.pep_search.fast_soft_threshold` takes its place.
+
+    >>> soft_threshold(torch.tensor([[-0.75, 0.25, 1.5]]), torch.tensor([0.5])).tolist()
+    [[-0.25, 0.0, 1.0]]
+    """
+    return torch.sign(values) * torch.relu(torch.abs(values) - threshold)
+
+
+class ThresholdedTable(TableEmbedding):
+    """PEP's table during the search: rows of V̂ = sign(V) · relu(|V| − σ(s)).
+
+    Parameters
+    ----------
+    values
+        Shape (N, D): initial V.
+    thresholds
+        The s over it.
+    """
+
+    table_in_use: Tensor
+    """Shape (N, D): V̂ of the latest forward pass over the whole table, detached."""
+
+    def __init__(self, values: Tensor, thresholds: Thresholds) -> None:
+        super().__init__()
+        self.dim = values.shape[1]
+        self.values = RowTable(values.detach().clone())
+        self.thresholds = thresholds
+        self.row_counts = RowCounts(*values.shape)
+
+    def thresholded(self) -> Tensor:
+        """V̂ of shape (N, D), with gradients for V and s."""
+        return self._pruned(self.values, self.thresholds())
+
+    def as_table(self, ids: Tensor) -> View:
+        """V̂, computed anew: all of it, or only the rows of ``ids`` if training goes by rows."""
+        values = view_of(self.values, ids)
+        if values.rows is None:
+            table = self.thresholded()
+            self.table_in_use = table.detach()
+        else:
+            table = self._pruned(values.table, self.thresholds.of_batch(ids, values.rows))
+            self.row_counts.update(values.rows, table.detach())
+        return values._replace(table=table)
+
+    def margin(self, rows: slice = slice(None)) -> Tensor:
+        """|V| − σ(s) of ``rows``, shape (M, D): |V̂| where positive, else what an entry lacks."""
+        margin: Tensor = self.values.detach()[rows].abs() - self.thresholds(rows).detach()
+        return margin
+
+    def n_parameters(self) -> int:
+        """Non-zeros of V̂."""
+        return int(torch.count_nonzero(self.thresholded()))
+
+    def export(self) -> Layout:
+        """Non-zeros of V̂."""
+        table = to_numpy(self.thresholded())
+        return Masked.from_table(table, table != 0)
+
+    def _pruned(self, values: Tensor, threshold: Tensor) -> Tensor:
+        on_cpu = values.device.type == "cpu"
+        return (fast_soft_threshold if on_cpu else soft_threshold)(values, threshold)
+
 
 FAST: dict[str, Value] = {
     "init": -8.0,
@@ -47,16 +170,16 @@ class PEP(Method):
 
         V̂ = sign(V) · relu(|V| − σ(s))
 
-    with thresholds s of a chosen granularity, trained with V by Adam under L2 on both (the L2
-    alone raises s by about the learning rate per step, and much of the pruning comes from it).
+    with thresholds s of a chosen granularity, trained together with V by Adam with L2 on both (L2
+    alone raises s by about the learning rate per step, and does much of the pruning).
     The search stops at the first step whose V̂ has at most ``budget`` non-zeros; the entries left
     are trained again from their initial values (§3.3).
 
     Differences from the released code: where the last step overshoots the budget, the largest
     entries that it pruned are kept (``exact``; never in ``mode="reference"``); a search that
     reaches ``max_steps`` keeps the largest |V̂| (``at_limit``); neither the epoch nor the budget is
-    chosen on test data; thresholds per field are told by name, never by the shape of s, which is
-    ambiguous when F = D or F = 1.
+    chosen on test data; the granularity is set by name, never inferred from the shape of s, which
+    is ambiguous when F = D or F = 1.
     """
 
     name = "pep"
@@ -93,11 +216,7 @@ class PEP(Method):
         Between(0, 4000, step=1000, allow=(0, 10**7)),
         "steps in which s is held while the values learn",
     ] = 0
-    max_steps: Annotated[
-        int,
-        Between(1, 10**9, tuned=False),
-        "most steps of the search",
-    ] = 20_000
+    max_steps: Annotated[int, Between(1, 10**9, tuned=False), "most steps of the search"] = 20_000
     at_limit: Annotated[
         str,
         OneOf("trim", "infeasible", tuned=False),
@@ -122,73 +241,54 @@ class PEP(Method):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Value]) -> Self:
-        """As of every component; ``mode="fast"`` has defaults of its own, :data:`FAST`."""
+        """An instance from some options; ``mode="fast"`` has other defaults, :data:`FAST`."""
         return super().from_options({**(FAST if options.get("mode") == "fast" else {}), **options})
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
-        """Those of the search and of the second training."""
+        """Steps of the search and of the second training, at most."""
         return self.max_steps + steps_per_epoch * epochs
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search until the budget is met, then train what is left."""
         initial = xavier_uniform(task.fields.n_features, task.dim)
         with task.phase("search"):
-            found = self.search(task, initial, budget)
-        return self.retrained(task, initial, found)
+            outcome = next(self.search(task, initial, [budget]))
+        return self.retrained(task, initial, outcome)
 
-    @property
-    def shares_search(self) -> bool:
-        """Not in ``mode="fast"``.
+    def search(self, task: Task, initial: Tensor, budgets: Sequence[int]) -> Iterator[Outcome]:
+        """Train values and thresholds together; stop for each budget when V̂ is within it.
 
-        There looking at the count makes lazy rows good, so a search that is looked at for other
-        budgets, too, would differ in the last digits.
-        """
-        return self.mode != "fast"
+        Parameters
+        ----------
+        task
+            Rows, backbone and settings.
+        initial
+            Shape (N, D): initial values.
+        budgets
+            Most non-zeros; one search passes them all, the largest first.
 
-    def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
-        """Prune on and on; at each budget, train what is left then."""
-        initial = xavier_uniform(task.fields.n_features, task.dim)
-        searches = self.searches(task, initial, budgets)
-        for _ in budgets:
-            with task.phase("search"):
-                found = next(searches)
-            with task.aside():
-                yield self.retrained(task, initial, found)
-
-    def retrained(self, task: Task, initial: Tensor, found: Found) -> Fitted:
-        """Train what a search has left."""
-        start = initial if self.retrain == "initial" else xavier_uniform(*initial.shape)
-        fitted = task.train(task.model(MaskedTable(start, found.mask)))
-        notes = {"search_steps": found.steps, "trimmed": found.trimmed}
-        return replace(fitted, notes={**fitted.notes, **notes})
-
-    def search(self, task: Task, initial: Tensor, budget: int) -> Found:
-        """Train values and thresholds together until at most ``budget`` entries are left.
+        Yields
+        ------
+        Outcome
+            For each budget what a search for it alone would find.
 
         Raises
         ------
         Infeasible
             If ``max_steps`` do not suffice and ``at_limit="infeasible"``.
         """
-        return next(self.searches(task, initial, [budget]))
-
-    def searches(self, task: Task, initial: Tensor, budgets: Sequence[int]) -> Iterator[Found]:
-        """One search that passes several budgets on its way, the largest first.
-
-        Each outcome is what a search for that budget alone would find.
-        """
         waiting = deque(sorted(budgets, reverse=True))
         thresholds = Thresholds(
             self.granularity, task.fields, task.dim, self.init, self.threshold_target
         )
-        pruned = ThresholdedTable(initial, thresholds)
-        # Work by the row is for the CPU; a GPU updates a table at once.
+        table = ThresholdedTable(initial, thresholds)
+        # Work by rows is for the CPU; a GPU updates a whole table at once.
         by_row = self.mode == "fast" and task.device.type == "cpu"
-        search = (RowSearch if by_row else DenseSearch)(self, task, pruned)
-        for _ in search.moments():
-            task.kept(search.updates, search.at_hand)
-            while waiting and search.meets(waiting[0]):
-                yield Found(search.kept(waiting.popleft()), search.updates, trimmed=False)
+        search = (RowSearch if by_row else DenseSearch)(self, task, table)
+        for _ in search.steps():
+            task.report_size(search.updates, search.recent_count)
+            while waiting and search.is_within(waiting[0]):
+                yield Outcome(search.refilled_mask(waiting.popleft()), search.updates, False)
             if not waiting:
                 return
             if search.updates >= self.max_steps:
@@ -200,11 +300,37 @@ class PEP(Method):
                     f"{self.max_steps} steps, {budget} allowed; raise init, threshold_rate or "
                     "max_steps, or set at_limit=trim"
                 )
-            yield Found(search.largest(budget), search.updates, trimmed=True)
+            yield Outcome(search.trimmed_mask(budget), search.updates, True)
+
+    def retrained(self, task: Task, initial: Tensor, outcome: Outcome) -> Fitted:
+        """Train the entries that a search has left, from initial values (§3.3) or new ones."""
+        start = initial if self.retrain == "initial" else xavier_uniform(*initial.shape)
+        fitted = task.train(task.model(MaskedTable(start, outcome.mask)))
+        notes = {"search_steps": outcome.steps, "trimmed": outcome.trimmed}
+        return replace(fitted, notes={**fitted.notes, **notes})
+
+    @property
+    def shares_search(self) -> bool:
+        """Whether one search serves several budgets: not in ``mode="fast"``.
+
+        There an exact count brings all rows up to date, which changes their last digits, so a
+        search that also stops for other budgets would differ a little.
+        """
+        return self.mode != "fast"
+
+    def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
+        """Search on and on; at each budget, train what is left then."""
+        initial = xavier_uniform(task.fields.n_features, task.dim)
+        outcomes = self.search(task, initial, budgets)
+        for _ in budgets:
+            with task.phase("search"):
+                outcome = next(outcomes)
+            with task.aside():
+                yield self.retrained(task, initial, outcome)
 
     @property
     def refills(self) -> bool:
-        """Whether an overshot budget is topped up."""
+        """Whether an overshot budget is refilled."""
         return self.exact and self.mode != "reference"
 
     def optimizer(
@@ -213,126 +339,3 @@ class PEP(Method):
         """One Adam for values and thresholds, the thresholds with their own rate and L2."""
         rates = {thresholds.raw: self.threshold_rate}
         return task.optimizer(model, rates, {thresholds.raw: self.threshold_l2}, kind)
-
-
-class DenseSearch:
-    """The search with dense Adam, looking at the whole table in every step.
-
-    Parameters
-    ----------
-    method, task, pruned
-        Settings, data and the table.
-    """
-
-    def __init__(self, method: PEP, task: Task, pruned: ThresholdedTable) -> None:
-        self.method, self.task, self.pruned = method, task, pruned
-        self.updates = 0
-        self._previous = self._table = pruned.values.detach().clone()
-
-    def moments(self) -> Iterator[None]:
-        """Stop after each step to be looked at."""
-        method, raw = self.method, self.pruned.thresholds.raw
-        model = self.task.model(self.pruned)
-        optimizer = method.optimizer(self.task, model, self.pruned.thresholds, "adam")
-        raw.requires_grad_(method.warmup_steps == 0)
-        for step in self.task.steps(model, optimizer):
-            raw.requires_grad_(step.number >= method.warmup_steps)
-            # The table that this step used is the state after one update less.
-            self._previous, self._table = self._table, self.pruned.table_in_use
-            self.updates = step.number - 1
-            yield
-
-    def count(self) -> int:
-        """Non-zeros after ``updates`` updates."""
-        return int(torch.count_nonzero(self._table))
-
-    def at_hand(self) -> int:
-        """The same."""
-        return self.count()
-
-    def meets(self, budget: int) -> bool:
-        """Whether the budget is met."""
-        return self.count() <= budget
-
-    def kept(self, budget: int) -> Tensor:
-        """Mask (N, D) of what is left, topped up to ``budget`` if the method does so."""
-        if self.method.refills:
-            return refilled(self._previous, self._table, budget)
-        return self._table != 0
-
-    def largest(self, budget: int) -> Tensor:
-        """Mask (N, D) of the ``budget`` largest |V̂|."""
-        return largest_entries(self._table.abs(), budget)
-
-
-class RowSearch:
-    """The same search at a cost that depends on the batch, not on the table.
-
-    Only rows that a batch needs are thresholded and updated; what L2 does to the others is applied
-    lazily (:class:`~pepbench.training.row_adam.RowAdam`). The count is kept by the row and is at
-    most a sweep old; the whole table is counted when it says that a budget is met.
-    """
-
-    def __init__(self, method: PEP, task: Task, pruned: ThresholdedTable) -> None:
-        self.method, self.task, self.pruned = method, task, pruned
-        self.updates = 0
-        self._optimizer: Optimizer | None = None
-
-    def moments(self) -> Iterator[None]:
-        """Stop after each step to be looked at."""
-        method, raw = self.method, self.pruned.thresholds.raw
-        model = self.task.model(self.pruned)
-        self._optimizer = method.optimizer(self.task, model, self.pruned.thresholds, "lazy-adam")
-        raw.requires_grad_(method.warmup_steps == 0)
-        for step in self.task.steps(model, self._optimizer):
-            raw.requires_grad_(step.number >= method.warmup_steps)
-            self.pruned.count_swept_rows()
-            self.updates = step.number
-            yield
-
-    def at_hand(self) -> int:
-        """Non-zeros, by counts of rows that are at most a sweep old."""
-        return self.pruned.count
-
-    def count(self) -> int:
-        """Non-zeros after ``updates`` updates."""
-        if self._optimizer is not None:
-            self.task.flush(self._optimizer)
-        self.pruned.count_all_rows()
-        return self.pruned.count
-
-    def meets(self, budget: int) -> bool:
-        """Whether the budget is met: by the count at hand, and then exactly."""
-        return self.pruned.count <= budget and self.count() <= budget
-
-    def kept(self, budget: int) -> Tensor:
-        """Mask (N, D) of what is left, topped up with what was pruned by the least."""
-        return largest_entries(self.pruned.margin(), budget if self.method.exact else self.count())
-
-    def largest(self, budget: int) -> Tensor:
-        """Mask (N, D) of the ``budget`` largest |V̂|."""
-        self.count()
-        return largest_entries(self.pruned.margin(), budget)
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Outcome of a search."""
-
-    mask: Tensor
-    """Shape (N, D), boolean: the entries to keep."""
-    steps: int
-    """Updates made until then."""
-    trimmed: bool
-    """Whether the step limit, not the thresholds, decided."""
-
-
-def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
-    """Non-zeros of ``table``, topped up to ``budget`` with the largest that ``previous`` had.
-
-    >>> refilled(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([2.5, 0.0, 0.0]), 2).tolist()
-    [True, False, True]
-    """
-    kept_first = torch.where(table != 0, torch.inf, previous.abs())
-    mask = largest_entries(kept_first, budget)
-    return mask & (kept_first != 0)

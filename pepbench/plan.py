@@ -21,10 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimizerKind, Precision, PrunerKind
-from pepbench.units import parse_seconds
+from pepbench.units import Budget, parse_seconds
 
 PLAN_FILE = "plan.toml"
 """The plan in a run's folder, and in a leaderboard's."""

@@ -1,9 +1,11 @@
-"""Times and sizes as people write and read them."""
+"""Budgets, times and sizes as people write and read them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 
 from pepbench.errors import PlanError
 
@@ -13,6 +15,64 @@ BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB"
 BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 """Units of a size; a number alone is bytes."""
 
+_BUDGET = re.compile(
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<unit>%|k|m|kb|mb|gb)?", re.IGNORECASE | re.ASCII
+)
+_PARAMETERS = {"": 1, "k": 10**3, "m": 10**6, "kb": 250, "mb": 250_000, "gb": 250_000_000}
+"""Parameters in a unit; a parameter takes 4 bytes."""
+
+FULL = "100%"
+"""The budget of methods that have a single size."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of embedding parameters, as a share of the full table or absolute.
+
+    ``5%`` of N·D; ``50k`` or ``50000`` parameters; ``2MB`` of float32 values (500,000 parameters).
+
+    >>> Budget("5%").parameters(full=2000), Budget("2MB").parameters(full=10**6)
+    (100, 500000)
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a budget."""
+        number, unit = self._parts()
+        if number <= 0:
+            raise PlanError(f"budget {self.text!r} must be above zero")
+        if unit == "%" and number > 100:
+            raise PlanError(f"budget {self.text!r} is above the full table; write at most 100%")
+
+    def parameters(self, full: int) -> int:
+        """The budget of a table whose full size is ``full`` = N·D; rounded down.
+
+        Raises
+        ------
+        PlanError
+            If it is above the full table or less than one parameter.
+        """
+        number, unit = self._parts()
+        count = int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])
+        if count > full:
+            raise PlanError(
+                f"budget {self.text!r} is {count:,} parameters, above the full table's {full:,}"
+            )
+        if count < 1:
+            raise PlanError(f"budget {self.text!r} is less than one of {full:,} parameters")
+        return count
+
+    def _parts(self) -> tuple[Fraction, str]:
+        match = _BUDGET.fullmatch(self.text.strip())
+        if match is None:
+            raise PlanError(
+                f"budget {self.text!r} is not a size; write a share of the full table (5%), "
+                "a number of parameters (50k) or a size in bytes (2MB)"
+            )
+        # Exact: 0.57% of 10,000 is 57, in floating point 56.
+        return Fraction(match["number"]), (match["unit"] or "").lower()
+
 
 def parse_seconds(text: str) -> float:
     """Read a time: a number above zero, and a unit of s, m (or min), h or d; none is seconds.
@@ -20,7 +80,7 @@ def parse_seconds(text: str) -> float:
     Raises
     ------
     PlanError
-        If it is none.
+        If ``text`` is not a time.
 
     >>> [parse_seconds(text) for text in ("90", "90s", "10m", "10 min", "1.5h", "2d")]
     [90.0, 90.0, 600.0, 600.0, 5400.0, 172800.0]
@@ -34,7 +94,7 @@ def parse_bytes(text: str) -> int:
     Raises
     ------
     PlanError
-        If it is none.
+        If ``text`` is not a size.
 
     >>> [parse_bytes(text) for text in ("4096", "1.5GB", "1 GiB")]
     [4096, 1500000000, 1073741824]
@@ -43,7 +103,7 @@ def parse_bytes(text: str) -> int:
 
 
 def duration(seconds: float) -> str:
-    """A time in at most six characters, below a hundred hours.
+    """Write a time in at most six characters, if it is below a hundred hours.
 
     >>> [duration(seconds) for seconds in (0.42, 12.3, 185, 3720, 200_000)]
     ['0.4s', '12s', '3m05s', '1h02m', '55h33m']

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pepbench.budget import Budget
 from pepbench.errors import PlanError
+from pepbench.units import Budget
 
 FULL = st.integers(1_000_000, 10**12)
 

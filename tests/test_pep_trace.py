@@ -9,10 +9,10 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, Model
+from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.tables.fields import Fields
-from pepbench.thresholded import ThresholdedTable, Thresholds
-from pepbench.training.optimizers import adam
-from pepbench.training.update import update
+from pepbench.training.optimizers import make_optimizer
+from pepbench.training.step import train_step
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "fixtures" / "pep_trace.npz"
 TRACE = Path(os.environ.get("PEPBENCH_PEP_TRACE", DEFAULT))
@@ -43,12 +43,14 @@ def test_search_follows_the_released_code(trace, kind):
         backbone.first_order.weights.copy_(torch.from_numpy(trace["linear0"]))
         backbone.first_order.bias.copy_(torch.from_numpy(trace["bias0"]))
     model = Model(table, backbone)
-    optimizer = adam(model, learning_rate=1e-2, l2=1e-5)
+    optimizer = make_optimizer("adam", model, learning_rate=1e-2, l2=1e-5)
 
     marks = set(trace["marks"].tolist())
     losses, counts = [], []
     for number, rows in enumerate(trace["batch_rows"], start=1):
-        losses.append(float(update(model, Batch(ids[rows], labels[rows]), optimizer, clip=100.0)))
+        losses.append(
+            float(train_step(model, Batch(ids[rows], labels[rows]), optimizer, clip=100.0))
+        )
         counts.append(int(torch.count_nonzero(table.table_in_use)))
         if number in marks:
             for name, ours in (

@@ -1,1 +1,1 @@
-"""Backbones: what turns feature vectors into a prediction, one file each."""
+"""Backbones: models from feature vectors to a prediction, one in a file."""

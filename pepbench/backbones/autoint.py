@@ -20,9 +20,9 @@ class AutoInt(Backbone):
 
     Song, Shi, Xiao, Duan, Xu, Zhang, Tang, "AutoInt: Automatic Feature Interaction Learning via
     Self-Attentive Neural Networks", CIKM 2019, arXiv 1810.11921, eq. 5–9: three layers of two heads
-    of 32. ``deep=true`` is AutoInt+, with a deep network beside it.
+    of 32. ``deep=true`` is AutoInt+, which adds a deep network.
 
-    As in the paper, and other than in the released code, queries, keys and values are linear, the
+    As in the paper, but not the released code, queries, keys and values are linear, the
     products are not scaled, and there is no layer normalisation. The paper has no first-order
     weights; here every backbone has them.
     """
@@ -36,10 +36,10 @@ class AutoInt(Backbone):
         int, OneOf(8, 16, 32, 64, 128, 256), "width of a layer, all heads together"
     ] = 64
     residual: Annotated[
-        bool, OneOf(True, False, tuned=False), "add W_Res e to what a layer gives"
+        bool, OneOf(True, False, tuned=False), "add W_Res e to the output of a layer"
     ] = True
     deep: Annotated[
-        bool, OneOf(True, False, tuned=False), "AutoInt+: a deep network on the vectors beside it"
+        bool, OneOf(True, False, tuned=False), "AutoInt+: add a deep network on the vectors"
     ] = False
     units: Annotated[int, Between(1, 8192, tuned=False), "width of a layer of the deep network"] = (
         100
@@ -94,7 +94,7 @@ class Interacting(nn.Module):
 
     With α the softmax over k of ⟨W_Query e_m, W_Key e_k⟩ (eq. 5), each head gives field m
     Σ_k α_mk W_Value e_k (eq. 6); the heads' concatenation (eq. 7) becomes
-    ReLU(ẽ_m + W_Res e_m) (eq. 8). The three matrices, or four, of all heads are one.
+    ReLU(ẽ_m + W_Res e_m) (eq. 8). The three or four matrices of all heads are stored as one.
     """
 
     def __init__(self, n_inputs: int, heads: int, size: int, residual: bool) -> None:

@@ -1,4 +1,4 @@
-"""The common interface of backbones, and the first-order part that they share."""
+"""The interface of backbones, and the first-order part that they share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pepbench.tables.rows import RowTable, View, view_of
 
 @dataclass(frozen=True)
 class Backbone(Component, ABC):
-    """A kind of CTR model with its options; :meth:`build` makes the module."""
+    """A CTR model and its options; :meth:`build` makes the module."""
 
     kind: ClassVar[str] = "backbone"
     year: ClassVar[int | None] = None
@@ -45,8 +45,8 @@ class _WeightSum(torch.autograd.Function):
 class FirstOrder(nn.Module):
     """Bias plus one weight per feature: ids (B, F) → (B,). Starts at zero.
 
-    Every method has it alike, so it counts as backbone. PEP's released code starts it at N(0, 1);
-    zero converges sooner and to a better AUC.
+    It is the same for every method, so it belongs to the backbone. PEP's released code starts it at
+    N(0, 1); zero converges faster and to a better AUC.
     """
 
     def __init__(self, n_features: int) -> None:
@@ -59,6 +59,6 @@ class FirstOrder(nn.Module):
         return self.of_view(view_of(self.weights, ids))
 
     def of_view(self, view: View) -> Tensor:
-        """As :meth:`forward`, from a view of the weights."""
+        """Compute :meth:`forward` from a view of the weights."""
         total: Tensor = _WeightSum.apply(view.table, view.ids)  # type: ignore[no-untyped-call]
         return total + self.bias

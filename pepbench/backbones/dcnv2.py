@@ -23,8 +23,8 @@ class DCNv2(Backbone):
     kinds of cross layer: full rank (eq. 1, ``low_rank=0``), low rank (``experts=1``), and a mixture
     of low-rank experts, DCN-Mix (``experts=4``), with gates by softmax and g = tanh.
 
-    The paper tunes all sizes by data set, and finds that it depends on the data which of the two
-    structures is better; the deep part's defaults here are those of ``deepfm``. The paper has no
+    The paper tunes all sizes for each data set, and finds that the better of the two structures
+    depends on the data; the deep part's defaults here are those of ``deepfm``. The paper has no
     first-order weights; here every backbone has them.
     """
 
@@ -61,9 +61,9 @@ class DCNv2(Backbone):
         cross = Crossing([self._cross_layer(width) for _ in range(self.cross_layers)])
         deep = mlp(width, [self.units] * self.layers, self.dropout)
         first_order = FirstOrder(fields.n_features)
-        if self.structure == "stacked":
-            return Stacked(first_order, cross, deep, weighted_sum(self.units))
-        return Parallel(first_order, cross, deep, weighted_sum(width + self.units))
+        stacked = self.structure == "stacked"
+        output = weighted_sum(self.units if stacked else width + self.units)
+        return DCNv2Module(first_order, cross, deep, output, stacked)
 
     def _cross_layer(self, width: int) -> nn.Module:
         if self.low_rank == 0:
@@ -96,8 +96,8 @@ class Crossing(nn.Module):
 class Experts(nn.Module):
     """A gated mixture of K low-rank maps, Σ_k G_k(x) U_k g(C_k g(V_kᵀ x)) + b; (B, n) → (B, n).
 
-    The softmax gates sum to one, so that the bias that the experts share can be added once, and x₀
-    be multiplied once. All V and the gates are one matrix; so are all U.
+    The softmax gates sum to one, so the bias that the experts share is added once, and x₀ is
+    multiplied once. All V and the gates are one matrix, and all U another.
     """
 
     def __init__(self, width: int, rank: int, experts: int) -> None:
@@ -123,40 +123,31 @@ class Experts(nn.Module):
         return outputs
 
 
-class Parallel(nn.Module):
-    """ŷ = wᵀ [x_L, h(x₀)] (fig. 1b), plus the first-order part."""
+class DCNv2Module(nn.Module):
+    """ŷ = wᵀ [x_L, h(x₀)] (fig. 1b) or wᵀ h(x_L) (fig. 1a), plus the first-order part."""
 
     def __init__(
-        self, first_order: FirstOrder, cross: nn.Module, deep: nn.Module, output: nn.Module
+        self,
+        first_order: FirstOrder,
+        cross: nn.Module,
+        deep: nn.Module,
+        output: nn.Module,
+        stacked: bool,
     ) -> None:
         super().__init__()
         self.first_order = first_order
         self.cross = cross
         self.deep = deep
         self.output = output
+        self.stacked = stacked
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         inputs = vectors.flatten(1)
-        outputs = torch.cat([self.cross(inputs), self.deep(inputs)], dim=1)
-        logits: Tensor = self.first_order(ids) + self.output(outputs)
-        return logits
-
-
-class Stacked(nn.Module):
-    """ŷ = wᵀ h(x_L) (fig. 1a), plus the first-order part."""
-
-    def __init__(
-        self, first_order: FirstOrder, cross: nn.Module, deep: nn.Module, output: nn.Module
-    ) -> None:
-        super().__init__()
-        self.first_order = first_order
-        self.cross = cross
-        self.deep = deep
-        self.output = output
-
-    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
-        """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
-        outputs = self.deep(self.cross(vectors.flatten(1)))
+        crossed = self.cross(inputs)
+        if self.stacked:
+            outputs = self.deep(crossed)
+        else:
+            outputs = torch.cat([crossed, self.deep(inputs)], dim=1)
         logits: Tensor = self.first_order(ids) + self.output(outputs)
         return logits

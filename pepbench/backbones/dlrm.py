@@ -21,9 +21,9 @@ class DLRM(Backbone):
 
     Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation
     Systems", 2019, arXiv 1906.00091, §2.2; a top MLP of 512 and 256 as in §5. The
-    suite's data have no dense features, so there is no bottom MLP, and nothing but the dot products
-    for the top one to read; ``vectors=true`` lets it read the vectors too, as it does with the
-    bottom MLP's. The paper has no first-order weights; here every backbone has them.
+    suite's data have no dense features, so there is no bottom MLP, and the top one reads the dot
+    products only. With ``vectors=true`` it reads the vectors too, as the paper's reads the bottom
+    MLP's output. The paper has no first-order weights; here every backbone has them.
     """
 
     name = "dlrm"

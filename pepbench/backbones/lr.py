@@ -14,12 +14,12 @@ from pepbench.tables.rows import View
 
 @dataclass(frozen=True)
 class LR(Backbone):
-    """Logistic regression: one weight per feature and no embeddings, the floor.
+    """Logistic regression: one weight per feature and no embeddings; the simplest.
 
     Richardson, Dominowska, Ragno, "Predicting Clicks: Estimating the Click-Through Rate for New
     Ads", WWW 2007, doi 10.1145/1242572.1242643. The vectors are ignored and their gradient is zero,
-    so nothing but the L2 changes the embedding, and every method predicts the same if it trains as
-    long. No hyper-parameters.
+    so only L2 changes the embedding, and all methods predict the same after as many epochs.
+    No hyper-parameters.
     """
 
     name = "lr"
@@ -42,7 +42,7 @@ class LRModule(nn.Module):
         return _ignoring(vectors, self.first_order(ids))
 
     def from_table(self, view: View, ids: Tensor) -> Tensor:
-        """The same without looking up vectors that are not used."""
+        """Compute :meth:`forward` without looking up the vectors, which are not used."""
         return _ignoring(view.table, self.first_order(ids))
 
 
@@ -60,8 +60,8 @@ class _Ignoring(torch.autograd.Function):
 def _ignoring(ignored: Tensor, logits: Tensor) -> Tensor:
     """``logits``, with a gradient of zero for ``ignored``.
 
-    With none at all, methods that differentiate by their own parameters would fail, and dense Adam
-    would leave out the L2 that lazy Adam applies.
+    Without any gradient, methods that differentiate by their own parameters would fail, and dense
+    Adam would not apply the L2 that lazy Adam applies.
     """
     result: Tensor = _Ignoring.apply(ignored, logits)  # type: ignore[no-untyped-call]
     return result

@@ -1,4 +1,4 @@
-"""Fully connected layers, as several backbones have them."""
+"""Fully connected layers, shared by several backbones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 def linear(n_inputs: int, n_outputs: int, *, bias: bool = True) -> nn.Linear:
     """An affine map with Xavier-uniform weights (Glorot & Bengio 2010) and a bias of zero.
 
-    PyTorch's default draws the bias as wide as the weights; against vectors that start as small
-    as a large table's, it would drown them.
+    PyTorch's default draws the bias from as wide a range as the weights, where it would dominate
+    the small initial vectors of a large table.
     """
     layer = nn.Linear(n_inputs, n_outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
@@ -38,7 +38,7 @@ def mlp(n_inputs: int, widths: Sequence[int], dropout: float = 0.0) -> nn.Sequen
 def tower(n_inputs: int, widths: Sequence[int], dropout: float = 0.0) -> nn.Sequential:
     """An :func:`mlp` and a weighted sum of its outputs: (B, n_inputs) → (B,).
 
-    The sum has no bias; that of :class:`~pepbench.backbones.backbone.FirstOrder` serves.
+    The sum has no bias: :class:`~pepbench.backbones.backbone.FirstOrder` has one.
     """
     return nn.Sequential(*_layers(n_inputs, widths, dropout), *weighted_sum(widths[-1]))
 

@@ -19,8 +19,8 @@ class WideDeep(Backbone):
 
     Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016, arXiv 1606.07792,
     eq. 2–3; layers of 1024, 512 and 256 as in figure 4. The wide part has the features themselves,
-    not the products of features that the authors chose by hand for their data (eq. 1); both parts
-    are trained by the suite's optimizer, where the paper has FTRL and AdaGrad.
+    not the products of features that the authors chose by hand for their data (eq. 1). The suite's
+    optimizer trains both parts; the paper uses FTRL and AdaGrad.
     """
 
     name = "wide_deep"

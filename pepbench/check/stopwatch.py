@@ -29,8 +29,7 @@ from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
 from pepbench.records import OptimizerKind, TrialSpec
-from pepbench.training.allocation import keep_freed_memory
-from pepbench.training.denormals import flushed_denormals
+from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
 from pepbench.training.task import TrialTask
 
 PIECES = 24

@@ -10,7 +10,6 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from pepbench.backbones.backbone import Backbone
-from pepbench.budget import FULL, Budget
 from pepbench.catalog import Catalog, Kind, Selection
 from pepbench.component import Component
 from pepbench.data.dataset import Dataset
@@ -28,6 +27,7 @@ from pepbench.records import (
     TrainingSpec,
     TrialSpec,
 )
+from pepbench.units import FULL, Budget
 
 DEFAULT_LEARNING_RATE = 1e-3
 DEFAULT_L2 = 1e-5

@@ -38,10 +38,9 @@ from pepbench.records import (
     now,
     npy_sha256,
 )
-from pepbench.training.allocation import keep_freed_memory
-from pepbench.training.denormals import flushed_denormals
+from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
+from pepbench.training.progress import Progress, ProgressCallback
 from pepbench.training.task import Pruned, TrialTask
-from pepbench.training.watch import Moment, Watcher
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _sitting(specs: Sequence[TrialSpec], surroundings: TrialContext) -> Iterator
         backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
         told = [watchers.enter_context(live_file(surroundings.live, s.key())) for s in specs]
 
-        def watch(moment: Moment) -> None:
+        def watch(moment: Progress) -> None:
             for tell in told:
                 tell(moment)
 
@@ -150,7 +149,7 @@ def _fitted_alone(
         status, reason = "infeasible", str(error)
     except Pruned as stop:
         status, reason = "pruned", f"{stop} by the plan's pruner"
-        figures = _figures_of_pruned(stop, task.optimizer_used)
+        figures = _figures_of_pruned(stop, task.resolved_optimizer)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
     record = _record(sitting, spec, threads, status=status, reason=reason, **figures)
@@ -185,7 +184,7 @@ def _examined(sitting: _Sitting, spec: TrialSpec, fitted: Fitted) -> tuple[dict[
     """Check a fitted model; the figures of its record, and what is kept beside it."""
     splits, task = sitting.splits, sitting.task
     check_contract(fitted, spec.budget_parameters, splits.validation)
-    figures = _figures(fitted, task.optimizer_used)
+    figures = _figures(fitted, task.resolved_optimizer)
     if spec.role != "final":
         return figures, (None, None)
     stored = fitted.model.embedding.export()
@@ -205,7 +204,7 @@ def _record(sitting: _Sitting, spec: TrialSpec, threads: int, **figures: Any) ->
         seconds=seconds,
         kept=[
             KeptRecord(step=step, parameters=parameters)
-            for step, parameters in task.shrinking.points(figures.get("n_parameters"))
+            for step, parameters in task.pruning_curve.points(figures.get("n_parameters"))
         ],
         calibration_seconds=sitting.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
@@ -253,7 +252,9 @@ def _component(catalog: Catalog, kind: str, spec: ComponentSpec) -> object:
     return catalog.load(kind, spec.name).from_options(spec.options)  # type: ignore[arg-type]
 
 
-def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -> TrialTask:
+def _task(
+    spec: TrialSpec, splits: Splits, backbone: Backbone, watch: ProgressCallback
+) -> TrialTask:
     return TrialTask(
         fields=splits.fields,
         dim=spec.dim,
@@ -263,7 +264,7 @@ def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -
         settings=spec.training,
         seed=spec.seed,
         device=torch.device(spec.device),
-        watch=watch,
+        on_progress=watch,
         should_stop=_never if spec.pruning is None else _rule(spec.pruning),
     )
 

@@ -8,13 +8,12 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
-from pepbench.budget import Budget
 from pepbench.leaderboards.board_summary import markdown, worker_seconds
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
-from pepbench.units import duration
+from pepbench.units import Budget, duration
 
 PAPER = "paper/"
 """Leaderboards below it answer a question about the paper and have no part in the overall one."""

@@ -1,4 +1,4 @@
-"""Embedding tables as torch modules: the common interface, the lookup, and two plain tables."""
+"""Embeddings as torch modules: their interface, the lookup, and a plain and a masked table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Lookup(torch.autograd.Function):
 
 
 class _MaskedRows(torch.autograd.Function):
-    """Rows of a masked table as they are, since its values are; their gradient under the mask."""
+    """Rows of a masked table, unchanged, since masked values are zero; masks their gradient."""
 
     @staticmethod
     def forward(ctx, table: Tensor, mask: Tensor, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -64,8 +64,8 @@ def lookup(table: Tensor, ids: Tensor) -> Tensor:
 def xavier_uniform(n_rows: int, width: int, fan: int | None = None) -> Tensor:
     """A new (n_rows, width) tensor, Xavier-uniform as if it were a whole (fan, width) table.
 
-    Glorot & Bengio 2010, eq. 16: U(−a, a) with a = √(6 / (fan + width)). PEP and the suite start
-    every table so, over all N features at once.
+    Glorot & Bengio 2010, eq. 16: U(−a, a) with a = √(6 / (fan + width)). Every table starts so, as
+    PEP's does, with all N features as one table.
     """
     bound = math.sqrt(6.0 / ((n_rows if fan is None else fan) + width))
     return torch.empty(n_rows, width).uniform_(-bound, bound)
@@ -97,15 +97,15 @@ class Embedding(nn.Module, ABC):
         return self.export().n_bytes
 
     def as_table(self, ids: Tensor) -> View | None:  # noqa: ARG002
-        """The table whose rows are the vectors of ``ids``, if the embedding has one anyway.
+        """The table whose rows are the vectors of ``ids``, or None if the embedding has none.
 
-        Lets a backbone look up the rows itself, which saves copying them; None where there is
-        none. If there is, :meth:`forward` must give the same vectors.
+        It lets a backbone look up the rows itself, which saves copying them. Where there is one,
+        :meth:`forward` must give the same vectors.
         """
         return None
 
     def penalty(self) -> Tensor | None:
-        """A regulariser that training adds to the loss; most methods have none."""
+        """A regulariser that training adds to the loss, if the embedding has one."""
         return None
 
 
@@ -114,11 +114,24 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
 
 
-class ComposedVectors(Embedding):
-    """Vectors that take work to compose: it is done once for each feature of a batch.
+class TableEmbedding(Embedding):
+    """An embedding that looks its vectors up in a table: subclasses give :meth:`as_table`."""
+
+    @abstractmethod
+    def as_table(self, ids: Tensor) -> View:
+        """The table whose rows are the vectors of ``ids``, or its rows that they need."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, dim)."""
+        view = self.as_table(ids)
+        return lookup(view.table, view.ids)
+
+
+class ComposedVectors(TableEmbedding):
+    """Vectors that are computed, once for each distinct feature of a batch.
 
     A batch of 20,480 lookups may hold 2,500 features. Subclasses set ``dim`` and
-    :attr:`n_features`, and compose in :meth:`vectors`.
+    :attr:`n_features`, and compute in :meth:`vectors`.
     """
 
     n_features: int
@@ -133,13 +146,8 @@ class ComposedVectors(Embedding):
         features, local = distinct(ids, self.n_features)
         return View(self.vectors(features), local, features)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
-
-class PlainTable(Embedding):
+class PlainTable(TableEmbedding):
     """The uncompressed table: one row of width ``dim`` for each of N features."""
 
     def __init__(self, n_features: int, dim: int) -> None:
@@ -151,28 +159,23 @@ class PlainTable(Embedding):
         """The table, or its rows at ``ids``."""
         return view_of(self.table, ids)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
-
     def export(self) -> layout.Dense:
         """The table itself."""
         return layout.Dense(to_numpy(self.table))
 
 
-class MaskedTable(Embedding):
-    """A table of which only the entries under a mask exist; the others are exactly zero.
+class MaskedTable(TableEmbedding):
+    """A table with entries under a mask only; the others are exactly zero.
 
-    Shared by every method that ends with a choice of entries. Entries outside the mask receive no
-    gradient and stay zero under weight decay, so the trained values are exactly the kept ones.
+    Used by every method that chooses entries. Entries outside the mask receive no gradient and stay
+    zero under weight decay.
 
     Parameters
     ----------
     values
-        Shape (N, D): where training starts.
+        Shape (N, D): initial values.
     mask
-        Shape (N, D), boolean: the entries that are kept.
+        Shape (N, D), boolean: the entries to keep.
     """
 
     mask: Tensor
@@ -195,23 +198,18 @@ class MaskedTable(Embedding):
     def _masked(self, gradient: Tensor | None) -> Tensor | None:
         if gradient is None:
             return None
-        # The gradient belongs to this step alone; in place saves a copy of the table.
+        # Nothing else uses the gradient; masking it in place saves a copy of the table.
         if gradient.device.type == "cpu" and gradient.is_contiguous():
             kernels.mask_all(gradient.view(-1).numpy(), self.mask.view(-1).numpy())
             return gradient
         return gradient.mul_(self.mask)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, dim)."""
-        view = self.as_table(ids)
-        return lookup(view.table, view.ids)
 
     def n_parameters(self) -> int:
         """Entries under the mask."""
         return int(self.mask.sum())
 
     def export(self) -> layout.Masked:
-        """Kept entries and the cheaper of bitmap and compressed rows."""
+        """Entries under the mask, and their places as a bitmap or compressed rows, if smaller."""
         return layout.Masked.from_table(to_numpy(self.table), to_numpy(self.mask))
 
 

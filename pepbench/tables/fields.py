@@ -1,4 +1,4 @@
-"""What is known about the categorical fields of a data set before training."""
+"""The categorical fields of a data set: names, cardinalities, frequencies."""
 
 from __future__ import annotations
 

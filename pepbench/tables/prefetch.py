@@ -1,18 +1,27 @@
-"""Asking the memory ahead of need, from compiled loops over rows that lie scattered."""
+"""Software prefetch, for compiled loops over rows that are scattered in memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+PREFETCH_ROWS = 8
+"""How many rows ahead of its present one a loop prefetches."""
+
+_LINE = 64
+"""Bytes of a cache line."""
 
 
 @intrinsic
 def prefetch(_typing: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG001
-    """Ask for the cache line at an address, to be written; a hint, never a fault."""
+    """Prefetch the cache line at ``address`` for writing; a hint, which never faults."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -23,3 +32,12 @@ def prefetch(_typing: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
+
+
+@numba.njit(cache=True, nogil=True)
+def prefetch_row(table: NDArray[Any], row: int) -> None:
+    """Prefetch all cache lines of ``table[row]``; ``table`` is C-contiguous."""
+    stride = table.strides[0]
+    start = table.ctypes.data + stride * row
+    for offset in range(0, stride, _LINE):
+        prefetch(np.uintp(start + offset))  # type: ignore[call-arg]

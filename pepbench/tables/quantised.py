@@ -1,10 +1,10 @@
-"""Any method's trained table with fewer bits a number: the suffixes ``+fp16 +int8 +int4``.
+"""Quantisation of a trained table after training: the suffixes ``+fp16 +int8 +int4`` of methods.
 
-Rounding comes after training and changes bytes only: the number of parameters stays. Integers are
-rounded to the nearest step of a scale of their own for each row of a table (each 64 numbers of a
-one-dimensional array): symmetric, the largest magnitude of the row at the largest code. With the
-option ``stochastic`` a number goes to the step above with a chance equal to its distance from the
-one below, so that it is right on average (Gupta et al., arXiv 1502.02551, section 3).
+Quantisation changes bytes only: the number of parameters stays. Integers are rounded to the nearest
+step of a scale, one for each row of a table (for each 64 numbers of a one-dimensional array). It is
+symmetric: the largest magnitude of the row has the largest code. With the option ``stochastic`` a
+number is rounded up with a probability equal to its distance from the step below, and so is right
+on average (Gupta et al., arXiv 1502.02551, section 3).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class Scheme(ABC):
     name: ClassVar[str]
 
     draws: ClassVar[bool] = False
-    """Whether there are steps to round to by chance."""
+    """Whether it can round stochastically."""
 
     @abstractmethod
     def stored(
         self, values: Floats, rng: np.random.Generator | None = None
     ) -> dict[str, NDArray[np.generic]]:
-        """What is kept of an array, rounded to the nearest, or by chance with a generator."""
+        """The stored form of an array: rounded to the nearest, or stochastically by ``rng``."""
 
     def restored(self, stored: Stored, shape: tuple[int, ...]) -> Floats:
-        """The array of ``shape`` as it is served, float32."""
+        """The array of ``shape`` that serving restores, float32."""
         return SERVED[self.name](stored, shape).whole()
 
 
@@ -58,7 +58,7 @@ class Half(Scheme):
         values: Floats,
         rng: np.random.Generator | None = None,  # noqa: ARG002
     ) -> dict[str, NDArray[np.generic]]:
-        """Halves, the largest finite ones where values are beyond."""
+        """Half-precision values, clipped to the largest finite one."""
         largest = np.finfo(np.float16).max
         return {"values": np.clip(values, -largest, largest).astype(np.float16)}
 
@@ -78,7 +78,7 @@ class Int8(Scheme):
         scales = (np.abs(rows).max(axis=1, initial=0.0) / self.largest).astype(np.float32)
         steps = rows / np.where(scales > 0, scales, 1)[:, None]
         whole = np.rint(steps) if rng is None else np.floor(steps + rng.random(steps.shape))
-        # The largest number of a row is at its last step, give or take a rounding error.
+        # Clipped, since the largest number of a row is at the last step up to a rounding error.
         codes = np.clip(whole, -self.largest, self.largest).astype(np.int8)
         return {"codes": self._packed(codes.ravel()[: values.size]), "scales": scales}
 
@@ -104,11 +104,11 @@ _STOCHASTIC = Annotated[
 ]
 
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in (Half(), Int8(), Int4())}
-"""By suffix."""
+"""Schemes by suffix."""
 
 
 def _in_rows(values: Floats) -> Floats:
-    """An array as rows that share a scale; one-dimensional ones are cut and padded with zeros."""
+    """An array as rows that share a scale; a one-dimensional one is cut and padded with zeros."""
     if values.ndim > 1:
         return values.reshape(math.prod(values.shape[:-1]), values.shape[-1])
     padded = np.zeros(-(-values.size // GROUP) * GROUP, dtype=values.dtype)
@@ -169,7 +169,7 @@ class Quantised(Layout):
 
 
 class QuantisedTable(Embedding):
-    """A trained embedding as it is served after rounding; it cannot be trained."""
+    """A trained embedding after rounding; it cannot be trained further."""
 
     def __init__(
         self, embedding: Embedding, scheme: Scheme, rng: np.random.Generator | None = None

@@ -1,9 +1,9 @@
-"""Tables of which a batch needs few rows: look at them, and update them, by the row.
+"""Tables that are read and updated by rows, where a batch needs few of them.
 
-A batch of B rows and F fields looks up at most B·F of N features. :func:`view_of` cuts those rows
-out of a parameter, so that the work of a step depends on the batch, not on the table. An optimizer
-that keeps state by the row (:class:`RowState`) attaches itself to a parameter; without one, a view
-is the whole parameter.
+A batch of B rows and F fields looks up at most B·F of N features. :func:`view_of` takes those rows
+out of a parameter, so that the work of a step depends on the batch, not on the table. It does so
+where an optimizer with state by row (:class:`RowState`) is attached to the parameter; without one,
+a view is the whole parameter.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pepbench.tables import kernels
 class RowTable(nn.Parameter):
     """A parameter (N, …) that training reads through :func:`view_of` only.
 
-    That is what allows an optimizer to work on its rows; elsewhere it is a parameter like others.
+    Therefore an optimizer may update it by rows; otherwise it is an ordinary parameter.
     """
 
 
 class View(NamedTuple):
-    """Rows of a table, and where a batch finds its own among them."""
+    """Rows of a table, and which of them each lookup of a batch needs."""
 
     table: Tensor
-    """Shape (M, w): the whole table, or its rows that the batch needs."""
+    """Shape (M, w): the whole table, or the rows that the batch needs."""
     ids: Tensor
     """Shape (B, F): rows of ``table``."""
     rows: Tensor | None
@@ -52,7 +52,7 @@ def view_of(parameter: RowTable, ids: Tensor) -> View:
 
 
 def swept_rows(parameter: RowTable) -> slice:
-    """The rows that the last step brought up to date because it was their turn."""
+    """The rows that the last step swept: brought up to date in their turn."""
     state = _state_of(parameter)
     return slice(0, 0) if state is None else state.swept
 
@@ -60,9 +60,8 @@ def swept_rows(parameter: RowTable) -> slice:
 def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     """The distinct ids of a batch (M,), and the batch in terms of them (B, F).
 
-    In the order of their first appearance on the CPU, in rising order elsewhere. Remembered for as
-    long as ``ids`` lives, since several tables are looked up with them. Vectors that take work to
-    compose are composed once for each of them: a batch of 20,480 lookups may hold 2,500 features.
+    Ordered by first appearance on the CPU, ascending elsewhere. Cached for as long as ``ids``
+    lives, since several tables are looked up with them.
     """
     if ids.device.type != "cpu":
         unique, local = torch.unique(ids, return_inverse=True)
@@ -82,7 +81,7 @@ def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of a parameter; their gradient goes to the row-wise optimizer, not to ``.grad``."""
+    """Gathers rows of a parameter; their gradient goes to :class:`RowState`, not to ``.grad``."""
 
     @staticmethod
     def forward(ctx, parameter: Tensor, rows: Tensor, state: RowState) -> Tensor:  # type: ignore[no-untyped-def]  # noqa: ARG004
@@ -96,9 +95,9 @@ class _Gather(torch.autograd.Function):
 
 
 class RowState(ABC):
-    """What an optimizer keeps about a parameter (N, …) by the row, on the CPU.
+    """State of an optimizer for each row of a parameter (N, …), on the CPU.
 
-    Attaches itself to the parameter, whose views are from then on the rows of a batch.
+    It attaches itself to the parameter; from then on views of it are the rows of a batch.
     """
 
     def __init__(self, parameter: nn.Parameter) -> None:
@@ -108,7 +107,7 @@ class RowState(ABC):
         self.gradients: list[tuple[Tensor, Tensor]] = []
         """Rows (M,) and gradients (M, …) since the last step, one pair for each view."""
         self.swept = slice(0, 0)
-        """Rows that the last step brought up to date because it was their turn."""
+        """Rows that the last step brought up to date in their turn."""
         self.values: np.ndarray = parameter.detach().view(len(parameter), -1).numpy()
         """Shape (N, w): the parameter's own memory."""
         self._shape, self._dtype = parameter.shape[1:], parameter.dtype
@@ -148,7 +147,7 @@ class RowState(ABC):
 
     @abstractmethod
     def catch_up(self, rows: np.ndarray) -> None:
-        """Bring ``rows`` (M,) up to the last step, in which they may not have been updated."""
+        """Catch up: bring ``rows`` (M,) to the state of the last step."""
 
     @abstractmethod
     def sweep(self) -> None:

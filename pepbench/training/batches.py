@@ -1,4 +1,4 @@
-"""Rows into batches: shuffled by seed, the same for every method."""
+"""Batches of rows, shuffled by a seed so that every method sees the same order."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pepbench.data.splits import Rows
 from pepbench.method import Batch
 
 WINDOW = 1 << 22
-"""Rows that are shuffled at once. Up to here an epoch is one permutation of all rows; beyond, it is
-one of blocks, then one of the rows of as many blocks as fill a window, so that memory does not grow
-with the number of rows and files are read in pieces."""
+"""Rows that are shuffled at once. Up to this number an epoch is one permutation of all rows. Beyond
+it, blocks are permuted, then the rows of as many blocks as fill a window, so that memory does not
+grow with the number of rows and files are read in pieces."""
 
 BLOCK = 1 << 12
 """Neighbouring rows that stay in the same window."""
 
-AHEAD = 2
+PREFETCHED = 2
 """Batches that a thread prepares while one is trained on, where rows may come from a disk."""
 
 
@@ -38,13 +38,13 @@ class BatchMaker:
     dtype: torch.dtype
 
     def shuffled(self, rows: Rows, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """One pass in an order that depends on ``seed`` alone; the last batch may be smaller."""
+        """One pass in an order that only ``seed`` decides; the last batch may be smaller."""
         orders = batch_orders(len(rows.labels), self.size, seed)
         batches = (partial(self._chosen, rows, order) for order in orders)
-        # A step on few rows is shorter than the hand-over from a thread.
+        # A step on few rows takes less time than the hand-over from a thread.
         if len(rows.labels) <= WINDOW and self.device.type == "cpu":
             return (make() for make in batches)
-        return prepared_ahead(batches)
+        return prefetched(batches)
 
     def in_order(self, rows: Rows, size: int | None = None) -> Iterator[Batch]:
         """One pass in the order of the rows, in blocks of ``size`` (default: the batch size)."""
@@ -62,7 +62,7 @@ class BatchMaker:
         # 64-bit ids: torch's index_add_ is five times as slow with 32-bit ones.
         on_host = torch.from_numpy(ids), torch.from_numpy(labels)
         if self.device.type != "cpu":
-            # From pinned memory a transfer runs beside the device's work.
+            # From pinned memory a transfer overlaps with the work of the device.
             on_host = on_host[0].pin_memory(), on_host[1].pin_memory()
         return Batch(
             on_host[0].to(self.device, non_blocking=True),
@@ -97,10 +97,10 @@ def _windows(n_rows: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64
         yield rng.permutation(rows[rows < n_rows])
 
 
-def prepared_ahead(makers: Iterator[Callable[[], Batch]]) -> Iterator[Batch]:
-    """Batches made in a thread, :data:`AHEAD` of them before they are asked for."""
+def prefetched(makers: Iterator[Callable[[], Batch]]) -> Iterator[Batch]:
+    """Batches made in a thread, :data:`PREFETCHED` of them before they are needed."""
     with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(make) for make in islice(makers, AHEAD))
+        waiting = deque(thread.submit(make) for make in islice(makers, PREFETCHED))
         while waiting:
             batch = waiting.popleft().result()
             waiting.extend(thread.submit(make) for make in islice(makers, 1))

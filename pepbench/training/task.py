@@ -1,7 +1,8 @@
-"""The task of one trial: rows, backbone, settings and clock, behind the interface of the seam."""
+"""The task of one trial: rows, backbone, settings and clock for :class:`pepbench.method.Task`."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -31,16 +32,18 @@ from pepbench.metrics import auc, log_loss
 from pepbench.records import OptimizerKind, TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
-from pepbench.training.optimizers import RowWise, make_optimizer, resolved
-from pepbench.training.shrinking import Shrinking
-from pepbench.training.update import batch_logits, batch_loss, update
-from pepbench.training.watch import Teller, Watcher, unwatched
+from pepbench.training.early_stopping import EarlyStopping
+from pepbench.training.optimizers import make_optimizer, resolve_optimizer
+from pepbench.training.progress import ProgressCallback, ProgressReporter, ignore_progress
+from pepbench.training.pruning_curve import PruningCurve
+from pepbench.training.row_optimizers import RowWise
+from pepbench.training.step import batch_logits, batch_loss, train_step
 
 EVALUATION_BATCH = 4096
-"""Rows per batch without gradients; larger ones leave the cache and are slower on CPUs."""
+"""Rows per batch without gradients; larger ones exceed the cache and are slower on CPUs."""
 
 HELD_OUT = 10
-"""Of so many training rows, one is held out for a search that wants it."""
+"""One in this many training rows is held out for searches that ask for it."""
 
 LAST_PHASE = "train"
 """Name of the phase in which the result is trained; see :meth:`pepbench.method.Task.train`."""
@@ -50,12 +53,12 @@ _TRAIN_ORDER = 0
 
 
 class Pruned(Exception):
-    """A training was stopped early, because its trial does worse than others.
+    """A training was stopped because its trial does worse than others.
 
     Parameters
     ----------
     curve
-        Of the training until then.
+        Learning curve of the training until then.
     """
 
     def __init__(self, curve: tuple[EpochScore, ...]) -> None:
@@ -73,7 +76,7 @@ class Clock:
 
     @property
     def running(self) -> str:
-        """The phase that time is accounted to now; empty outside all."""
+        """The phase that time is accounted to now; empty outside any."""
         return self._running[-1] if self._running else ""
 
     @contextmanager
@@ -89,7 +92,7 @@ class Clock:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Forget the time within when it is over."""
+        """Do not account the time within to any phase."""
         self._settle()
         held = dict(self.seconds)
         try:
@@ -115,22 +118,23 @@ class TrialTask(Task):
     Parameters
     ----------
     fields, dim
-        What the embedding is made for.
+        Fields of the data set, and width D of the full table.
     train, validation
         Encoded rows.
     backbone
-        Made anew for each model.
+        Built anew for each model.
     settings
-        Common to all methods.
+        Learning rate, batch size, patience and more, common to all methods.
     seed
         Of the batch order and of :attr:`rng`. Initial values come from torch's global generator,
         which the caller seeds.
     device
         Where models and batches live.
-    watch
-        Told where the training stands.
+    on_progress
+        Called with the progress of the training.
     should_stop
-        Asked after each epoch of the last training, with its number and its validation AUC.
+        Called after each epoch of the last training, with its number and its validation AUC;
+        whether to prune the trial.
     """
 
     def __init__(
@@ -143,7 +147,7 @@ class TrialTask(Task):
         settings: TrainingSpec,
         seed: int,
         device: torch.device | None = None,
-        watch: Watcher = unwatched,
+        on_progress: ProgressCallback = ignore_progress,
         should_stop: Callable[[int, float], bool] = lambda _epoch, _auc: False,
     ) -> None:
         self.fields = fields
@@ -152,15 +156,15 @@ class TrialTask(Task):
         self.rng = np.random.default_rng((seed, 1))
         self.clock = Clock()
         self.samples = 0
-        self.optimizer_used: OptimizerKind | None = None
-        """Of the latest training: what ``auto`` stood for."""
-        self.shrinking = Shrinking()
-        """What the search has kept so far, by step."""
+        self.resolved_optimizer: OptimizerKind | None = None
+        """Kind of the latest optimizer: what ``auto`` stood for."""
+        self.pruning_curve = PruningCurve()
+        """Parameters left during the search, by step."""
         self._rows: dict[Part, Rows] = {"train": train, "validation": validation}
         self._backbone = backbone
         self._seed = seed
         self.device = device or torch.device("cpu")
-        self._teller = Teller(watch)
+        self._reporter = ProgressReporter(on_progress)
         self._should_stop = should_stop
         self._streams = _TRAIN_ORDER
         self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
@@ -185,12 +189,12 @@ class TrialTask(Task):
         """The plan's optimizer, with the trial's learning rate and L2, on every parameter."""
         settings = self.settings
         lookups = settings.batch_size * self.fields.n_fields
-        self.optimizer_used = resolved(kind or settings.optimizer, model, lookups)
-        rate, l2 = settings.learning_rate, settings.l2
-        return make_optimizer(self.optimizer_used, model, rate, l2, rates, decays)
+        resolved = resolve_optimizer(kind or settings.optimizer, model, lookups)
+        self.resolved_optimizer = resolved
+        return make_optimizer(resolved, model, settings.learning_rate, settings.l2, rates, decays)
 
     def flush(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bring tables up to date that ``optimizer`` treats lazily."""
+        """Bring tables that ``optimizer`` updates lazily up to date."""
         if isinstance(optimizer, RowWise):
             optimizer.flush()
 
@@ -223,14 +227,13 @@ class TrialTask(Task):
         Raises
         ------
         Pruned
-            If the trial is not worth going on with; never in trainings before the last.
+            If the trial is pruned; never in trainings before the last.
         """
         with self.clock.phase(phase):
             optimizer = self.optimizer(model)
+            early_stopping = EarlyStopping(self.settings.patience)
             curve: list[EpochScore] = []
-            best: EpochScore | None = None
-            best_state: dict[str, Tensor] = {}
-            self._teller.begin()
+            self._reporter.begin_training()
             for epoch in range(1, self.settings.epochs + 1):
                 train_loss = self._one_epoch(model, optimizer, epoch)
                 self.flush(optimizer)
@@ -239,17 +242,13 @@ class TrialTask(Task):
                 scores = self.validate(model)
                 curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
                 steps = epoch * self.steps_per_epoch
-                self._teller.after_epoch(phase, steps, epoch, self.samples, scores.auc)
-                if best is None or scores.auc > best.auc:
-                    best = curve[-1]
-                    best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-                elif epoch - best.epoch >= self.settings.patience:
+                self._reporter.report(phase, steps, epoch, self.samples, scores.auc)
+                if early_stopping.should_stop(curve[-1], model):
                     break
                 last = epoch == self.settings.epochs
                 if phase == LAST_PHASE and not last and self._should_stop(epoch, scores.auc):
                     raise Pruned(tuple(curve))
-            assert best is not None  # epochs >= 1
-            model.load_state_dict(best_state)
+            best = early_stopping.restore(model)
         return Fitted(model, Scores(best.auc, best.log_loss), tuple(curve))
 
     def validate(self, model: Model) -> Scores:
@@ -275,24 +274,22 @@ class TrialTask(Task):
         with self.clock.phase(name):
             yield
 
-    def kept(self, step: int, count: Callable[[], int]) -> None:
-        """Note how much of the table a search keeps by now."""
-        self.shrinking.note(step, count)
+    def report_size(self, step: int, count: Callable[[], int]) -> None:
+        """Add a point to the pruning curve."""
+        self.pruning_curve.add(step, count)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Let what is done within leave no trace on what comes after."""
-        held = self.rng.bit_generator.state, self._streams, self.samples, self.optimizer_used
-        shrinking = self.shrinking.copy()
+        """Run what is within without an effect on what comes after."""
+        generator, curve = self.rng.bit_generator.state, copy.deepcopy(self.pruning_curve)
+        counters = self._streams, self.samples, self.resolved_optimizer
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.clock.aside():
             try:
                 yield
             finally:
-                self.rng.bit_generator.state, self._streams, self.samples, self.optimizer_used = (
-                    held
-                )
-                self.shrinking = shrinking
+                self.rng.bit_generator.state, self.pruning_curve = generator, curve
+                self._streams, self.samples, self.resolved_optimizer = counters
 
     def _rows_of(self, part: Part) -> Rows:
         if part not in self._rows:
@@ -300,7 +297,7 @@ class TrialTask(Task):
             order = np.random.default_rng((self._seed, 2)).permutation(len(train.labels))
             n_held_out = len(order) // HELD_OUT
             self._rows["held-out"] = _chosen(train, order[:n_held_out])
-            self._rows["kept"] = _chosen(train, order[n_held_out:])
+            self._rows["held-in"] = _chosen(train, order[n_held_out:])
         return self._rows[part]
 
     def _one_epoch(self, model: Model, optimizer: torch.optim.Optimizer, epoch: int) -> float:
@@ -311,7 +308,7 @@ class TrialTask(Task):
         for batch in self._maker.shuffled(rows, (self._seed, _TRAIN_ORDER, epoch)):
             step += 1
             total += self._update(model, batch, optimizer).item() * len(batch.labels)
-            self._teller.after_step(self.clock.running, step, epoch, self.samples)
+            self._reporter.report(self.clock.running, step, epoch, self.samples)
         return total / len(rows.labels)
 
     def _endless(
@@ -326,13 +323,13 @@ class TrialTask(Task):
                 model.train()
                 number += 1
                 loss = self._update(model, batch, optimizer)
-                self._teller.after_step(self.clock.running, number, epoch, self.samples)
+                self._reporter.report(self.clock.running, number, epoch, self.samples)
                 yield Step(number, loss)
 
     def _update(self, model: Model, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
         self.samples += len(batch.labels)
         try:
-            return update(model, batch, optimizer, self.settings.clip, self.settings.precision)
+            return train_step(model, batch, optimizer, self.settings.clip, self.settings.precision)
         except Diverged as error:
             step = self.samples // self.settings.batch_size
             rate = self.settings.learning_rate

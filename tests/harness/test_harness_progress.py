@@ -13,7 +13,7 @@ from run_helpers import results
 from pepbench.harness.status.live_files import live_file
 from pepbench.harness.status.run_counts import RunningTrial, Snapshot
 from pepbench.harness.status.run_display import snapshot_view
-from pepbench.training.watch import Moment
+from pepbench.training.progress import Progress
 
 METHODS = ("--methods=uniform,full", "--budgets=50%")
 
@@ -50,7 +50,7 @@ METHOD = "pep:granularity=feature,threshold_rate=3.0"
 def test_figures_are_never_cut(tmp_path, width):
     trial = RunningTrial("a" * 64, f"{DATA} {METHOD} 12.5%", "tuning 12/20", time.time() - 3599.0)
     with live_file(tmp_path, trial.key) as watch:
-        watch(Moment("retrain", 1200, 123, 1_234_567.0, 0.81234))
+        watch(Progress("retrain", 1200, 123, 1_234_567.0, 0.81234))
         lines = shown(lambda c: snapshot_view(snapshot(running=[trial]), tmp_path, c), width)
     assert max(map(len, lines)) <= width
     assert "35% · 2m05s left" in lines[0]

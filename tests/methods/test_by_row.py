@@ -20,7 +20,7 @@ def test_training_by_the_row_ends_as_dense_training_does(name, toy):
         torch.manual_seed(0)
         task = toy.task(0, epochs=8, optimizer=optimizer)
         fitted = method.fit(task, budget)
-        assert task.optimizer_used == optimizer
+        assert task.resolved_optimizer == optimizer
         scores[optimizer] = fitted.validation.auc
         sizes[optimizer] = fitted.model.embedding.n_parameters()
         # What is exported is what was validated: no row is behind.

@@ -8,9 +8,9 @@ import torch
 
 from pepbench.errors import Infeasible
 from pepbench.method import xavier_uniform
-from pepbench.pep import FAST, PEP, RowSearch, refilled
+from pepbench.pep import FAST, PEP, ThresholdedTable, Thresholds, soft_threshold
+from pepbench.pep_search import RowSearch, fast_soft_threshold, refilled
 from pepbench.tables.fields import Fields
-from pepbench.thresholded import ThresholdedTable, Thresholds
 
 QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
 KINDS = ("global", "dimension", "feature", "field", "feature_dim", "field_dim")
@@ -19,7 +19,7 @@ KINDS = ("global", "dimension", "feature", "field", "feature_dim", "field_dim")
 def search(toy, method, budget, seed=0):
     torch.manual_seed(seed)
     initial = xavier_uniform(toy.fields.n_features, 8)
-    return method.search(toy.task(seed), initial, budget)
+    return next(method.search(toy.task(seed), initial, [budget]))
 
 
 def counts_by_step(toy, method, steps, seed=0):
@@ -96,7 +96,11 @@ def test_warm_up_holds_thresholds_while_values_learn(toy, monkeypatch):
 
     monkeypatch.setattr(type(task), "steps", watched)
     initial = xavier_uniform(toy.fields.n_features, 8)
-    dataclasses.replace(QUICK, warmup_steps=5, max_steps=8, init=-6.0).search(task, initial, 10)
+    next(
+        dataclasses.replace(QUICK, warmup_steps=5, max_steps=8, init=-6.0).search(
+            task, initial, [10]
+        )
+    )
     moved = [not torch.equal(raw, torch.full_like(raw, -6.0)) for raw, _ in history]
     assert moved == [False] * 5 + [True] * 4
     assert not torch.equal(history[0][1], initial)
@@ -168,6 +172,23 @@ def test_soft_threshold_and_its_gradient_match_the_formula(kind):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1,), (5,), (7, 1), (7, 5)])
+def test_the_compiled_soft_threshold_agrees_with_the_equation(shape, dtype):
+    torch.manual_seed(1)
+    start = torch.randn(7, 5, dtype=dtype), torch.rand(shape, dtype=dtype)
+    upstream = torch.randn(7, 5, dtype=dtype)
+    results = []
+    for rule in (soft_threshold, fast_soft_threshold):
+        values, threshold = (tensor.clone().requires_grad_() for tensor in start)
+        pruned = rule(values, threshold)
+        pruned.backward(upstream)
+        results.append((pruned.detach(), values.grad, threshold.grad))
+    for formula, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, formula)
+    assert 0 < torch.count_nonzero(results[0][0]) < 35
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_fast_search_meets_the_budget_exactly(toy, kind):
     method = dataclasses.replace(QUICK, granularity=kind, mode="fast")
@@ -194,19 +215,14 @@ def test_fast_search_follows_the_dense_one(toy, kind):
 def test_fast_search_counts_by_the_row_what_the_table_holds(toy):
     torch.manual_seed(0)
     initial = xavier_uniform(toy.fields.n_features, 8)
-    thresholds = Thresholds("feature_dim", toy.fields, 8, -4.0)
-    table = ThresholdedTable(initial, thresholds)
-    task = toy.task()
-    optimizer = task.optimizer(model := task.model(table), kind="lazy-adam")
-    for step in task.steps(model, optimizer):
-        table.count_swept_rows()
-        if step.number == 500:
+    table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
+    search = RowSearch(PEP(), toy.task(), table)
+    for _ in search.steps():
+        if search.updates == 500:
             break
-    estimate = table.count
-    task.flush(optimizer)
-    table.count_all_rows()
-    assert table.count == int(torch.count_nonzero(table.thresholded()))
-    assert table.count == pytest.approx(estimate, rel=0.05)
+    estimate = search.recent_count()
+    assert search.count() == int(torch.count_nonzero(table.thresholded()))
+    assert search.count() == pytest.approx(estimate, rel=0.05)
 
 
 def test_fast_search_holds_thresholds_during_warm_up(toy):
@@ -216,7 +232,7 @@ def test_fast_search_holds_thresholds_during_warm_up(toy):
     table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
     search = RowSearch(method, toy.task(), table)
     moved = []
-    for _ in search.moments():
+    for _ in search.steps():
         search.count()
         moved.append(not torch.equal(table.thresholds.raw, torch.full_like(initial, -4.0)))
         if search.updates == 55:
@@ -231,9 +247,9 @@ def test_one_search_finds_for_each_budget_what_a_search_of_its_own_finds(toy, mo
     budgets = [200, 450, 300]
     torch.manual_seed(0)
     initial = xavier_uniform(toy.fields.n_features, 8)
-    together = list(method.searches(toy.task(), initial, budgets))
+    together = list(method.search(toy.task(), initial, budgets))
     for found, budget in zip(together, sorted(budgets, reverse=True), strict=True):
-        alone = method.search(toy.task(), initial, budget)
+        alone = next(method.search(toy.task(), initial, [budget]))
         assert (found.steps, found.trimmed) == (alone.steps, alone.trimmed)
         # To count exactly, the fast search brings rows up to date that would have waited.
         agreement = (found.mask == alone.mask).float().mean()

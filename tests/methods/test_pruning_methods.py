@@ -327,7 +327,7 @@ def test_autosrh_moves_weights_and_selection_in_turn_on_their_own_rows(toy, monk
     model = task.model(selected)
     state = {key: value.detach().clone() for key, value in model.named_parameters()}
     AutoSrh(max_steps=4, search_split=split, alpha_rate=0.01).search(task, model, selected)
-    parts = {"validation": ["train", "validation"], "train": ["kept", "held-out"]}
+    parts = {"validation": ["train", "validation"], "train": ["held-in", "held-out"]}
     assert [part for part, _ in moves] == parts[split] * 4
     for number, (_, after) in enumerate(moves):
         moved = {key for key in state if not torch.equal(state[key], after[key])}

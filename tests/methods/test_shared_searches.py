@@ -40,7 +40,7 @@ def test_results_are_exactly_those_of_separate_fits(toy, name, options, dropout)
     found = []
     for fitted in method.fit_many(shared, budgets):
         seconds = dict(shared.clock.seconds)
-        found.append((state(fitted), fitted, seconds, shared.samples, shared.optimizer_used))
+        found.append((state(fitted), fitted, seconds, shared.samples, shared.resolved_optimizer))
     for budget, (tensors, fitted, seconds, samples, optimizer) in zip(budgets, found, strict=True):
         torch.manual_seed(0)
         task = toy.task(0, epochs=2, **backbone)
@@ -52,7 +52,7 @@ def test_results_are_exactly_those_of_separate_fits(toy, name, options, dropout)
         assert (fitted.validation, fitted.curve) == (alone.validation, alone.curve)
         assert fitted.notes == alone.notes
         # Time is attributed by phase; work, which is what takes it, exactly.
-        assert (samples, optimizer) == (task.samples, task.optimizer_used)
+        assert (samples, optimizer) == (task.samples, task.resolved_optimizer)
         assert seconds.keys() == task.clock.seconds.keys()
 
 

@@ -154,7 +154,7 @@ def test_held_out_rows_are_a_tenth_of_the_training_rows_and_the_others_are_kept(
         ]
 
     assert len(rows("held-out")) == 20
-    assert sorted(rows("held-out") + rows("kept")) == sorted(rows("train"))
+    assert sorted(rows("held-out") + rows("held-in")) == sorted(rows("train"))
     assert rows("held-out") == [
         (*ids, y)
         for b in task_of(train=rows_of(205)).batches("held-out")

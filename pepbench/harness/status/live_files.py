@@ -8,24 +8,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from pepbench.training.watch import Moment, Watcher, unwatched
+from pepbench.training.progress import Progress, ProgressCallback, ignore_progress
 
 LIVE_FOLDER = "live"
 """Below the run's folder: one JSON file for each running trial, gone when it ends."""
 
 
 @contextmanager
-def live_file(folder: Path | None, key: str) -> Iterator[Watcher]:
+def live_file(folder: Path | None, key: str) -> Iterator[ProgressCallback]:
     """A watcher that keeps the trial's latest moment in ``folder``; none without a folder.
 
     A folder that cannot be written is no reason to fail a trial: then nobody watches.
     """
     if folder is None:
-        yield unwatched
+        yield ignore_progress
         return
     path, unfinished = _path(folder, key), folder / f".{key}.tmp"
 
-    def watch(moment: Moment) -> None:
+    def watch(moment: Progress) -> None:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(json.dumps(asdict(moment)), "utf-8")
@@ -39,10 +39,10 @@ def live_file(folder: Path | None, key: str) -> Iterator[Watcher]:
                 left.unlink()
 
 
-def live_moment(folder: Path, key: str) -> Moment | None:
+def live_moment(folder: Path, key: str) -> Progress | None:
     """Where a trial stands; None if it has not said, or has ended."""
     try:
-        return Moment(**json.loads(_path(folder, key).read_text("utf-8")))
+        return Progress(**json.loads(_path(folder, key).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -6,11 +6,11 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, MaskedTable, Model, PlainTable
-from pepbench.tables.kernels import EXACT_STEPS
 from pepbench.tables.rows import RowTable, distinct, view_of
-from pepbench.training.optimizers import RowWise, adam, lazy_adam, make_optimizer, resolved
-from pepbench.training.row_adam import GRID, AdamSettings, RowAdam
-from pepbench.training.update import update
+from pepbench.training.optimizer_kernels import EXACT_STEPS
+from pepbench.training.optimizers import make_optimizer, resolve_optimizer
+from pepbench.training.row_optimizers import GRID, RowAdam, RowWise
+from pepbench.training.step import train_step
 
 N, DIM, FIELDS = 400, 4, 3
 
@@ -23,15 +23,15 @@ def batches(count, rows=32, seed=0):
         yield Batch(torch.from_numpy(ids), torch.from_numpy(labels))
 
 
-def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
+def trained(kind, steps, masked=False, clip=100.0, l2=1e-4):
     torch.manual_seed(0)
     values = torch.randn(N, DIM) * 0.1
     table = MaskedTable(values, torch.rand(N, DIM) < 0.5) if masked else PlainTable(N, DIM)
     with torch.no_grad():
         table.table.copy_(table.table * 0 + values * getattr(table, "mask", 1))
     model = Model(table, FMModule(N))
-    optimizer = make(model, 1e-3, l2)
-    losses = [float(update(model, batch, optimizer, clip)) for batch in batches(steps)]
+    optimizer = make_optimizer(kind, model, 1e-3, l2)
+    losses = [float(train_step(model, batch, optimizer, clip)) for batch in batches(steps)]
     if isinstance(optimizer, RowWise):
         optimizer.flush()
     return model, np.array(losses)
@@ -40,9 +40,9 @@ def trained(make, steps, masked=False, clip=100.0, l2=1e-4):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("clip", [100.0, 0.02])
 def test_first_steps_equal_dense_adam(masked, clip):
-    # At first everything is made good step by step.
-    dense, dense_losses = trained(adam, 30, masked, clip)
-    lazy, lazy_losses = trained(lazy_adam, 30, masked, clip)
+    # At first a catch-up replays step by step.
+    dense, dense_losses = trained("adam", 30, masked, clip)
+    lazy, lazy_losses = trained("lazy-adam", 30, masked, clip)
     np.testing.assert_allclose(lazy_losses, dense_losses, rtol=1e-4)
     torch.testing.assert_close(lazy.embedding.table, dense.embedding.table, rtol=1e-3, atol=2e-5)
 
@@ -50,9 +50,9 @@ def test_first_steps_equal_dense_adam(masked, clip):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.slow
 def test_later_steps_stay_close_to_dense_adam(masked):
-    dense, dense_losses = trained(adam, 1500, masked)
-    lazy, lazy_losses = trained(lazy_adam, 1500, masked)
-    moved = (dense.embedding.table - trained(adam, 0, masked)[0].embedding.table).abs().mean()
+    dense, dense_losses = trained("adam", 1500, masked)
+    lazy, lazy_losses = trained("lazy-adam", 1500, masked)
+    moved = (dense.embedding.table - trained("adam", 0, masked)[0].embedding.table).abs().mean()
     apart = (lazy.embedding.table - dense.embedding.table).abs().mean()
     assert float(apart.detach()) < 0.03 * float(moved.detach())
     np.testing.assert_allclose(lazy_losses[-300:].mean(), dense_losses[-300:].mean(), rtol=2e-3)
@@ -75,7 +75,7 @@ def test_untouched_decay_follows_dense_adam(value, gradient, gap):
     rate, l2, before = 1e-3, 1e-5, 500
     rng = np.random.default_rng(1)
     table = RowTable(torch.tensor([[value]], dtype=torch.float64))
-    state = RowAdam(table, AdamSettings(rate, l2))
+    state = RowAdam(table, rate, l2)
     reference = torch.nn.Parameter(table.detach().clone())
     dense = torch.optim.Adam([reference], lr=rate, weight_decay=l2, fused=False)
     for _ in range(before):
@@ -105,7 +105,7 @@ def test_rows_that_no_batch_needs_pass_the_first_steps_as_in_dense_adam(steps, l
     initial = torch.empty(GRID // 4 + 10, 4).uniform_(-0.05, 0.05)
     initial[0] = 0
     table, dense = RowTable(initial.clone()), torch.nn.Parameter(initial.clone())
-    state = RowAdam(table, AdamSettings(1e-3, l2))
+    state = RowAdam(table, 1e-3, l2)
     reference = torch.optim.Adam([dense], lr=1e-3, weight_decay=l2)
     dense.grad = torch.zeros_like(dense)
     for _ in range(steps):
@@ -119,7 +119,7 @@ def test_rows_that_no_batch_needs_pass_the_first_steps_as_in_dense_adam(steps, l
 
 def test_every_row_is_brought_up_to_date_within_a_sweep():
     table = RowTable(torch.ones(1000, 2))
-    state = RowAdam(table, AdamSettings(1e-3, 1e-2))
+    state = RowAdam(table, 1e-3, 1e-2)
     seen = np.zeros(1000, dtype=int)
     for _ in range(EXACT_STEPS - 1):
         state.step()
@@ -146,7 +146,7 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
         torch.manual_seed(0)
         table = RowTable(torch.randn(10, 3))
         holder = torch.nn.ParameterList([table])
-        optimizer = lazy_adam(holder, 0.1, 0.0) if lazy else adam(holder, 0.1, 0.0)
+        optimizer = make_optimizer("lazy-adam" if lazy else "adam", holder, 0.1, 0.0)
         for _ in range(3):
             optimizer.zero_grad()
             first, second = torch.tensor([[1, 2]]), torch.tensor([[2, 5]])
@@ -161,10 +161,10 @@ def test_tables_looked_up_twice_in_a_step_gather_both_gradients():
 
 def test_auto_takes_the_lazy_one_for_tables_that_are_large_beside_a_batch():
     table = PlainTable(2000, 8)
-    assert resolved("auto", table, lookups=1001) == "adam"
-    assert resolved("auto", table, lookups=1000) == "lazy-adam"
-    assert resolved("adam", table, lookups=1) == "adam"
-    assert resolved("auto", torch.nn.Linear(3, 3), lookups=1) == "adam"
+    assert resolve_optimizer("auto", table, lookups=1001) == "adam"
+    assert resolve_optimizer("auto", table, lookups=1000) == "lazy-adam"
+    assert resolve_optimizer("adam", table, lookups=1) == "adam"
+    assert resolve_optimizer("auto", torch.nn.Linear(3, 3), lookups=1) == "adam"
 
 
 def test_the_kind_decides_the_class():

@@ -6,9 +6,9 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import Batch, MaskedTable, Model, PlainTable, RowTable, view_of
-from pepbench.training.optimizers import RowWise, adagrad, make_optimizer, row_adagrad
-from pepbench.training.row_adagrad import EPSILON
-from pepbench.training.update import update
+from pepbench.training.optimizers import make_optimizer
+from pepbench.training.row_optimizers import ADAGRAD_EPSILON, RowWise
+from pepbench.training.step import train_step
 
 RATE, L2 = 0.1, 0.01
 
@@ -17,7 +17,7 @@ def test_row_wise_steps_follow_the_formula():
     rng = np.random.default_rng(0)
     expected = rng.normal(size=(6, 3))
     table = RowTable(torch.from_numpy(expected.copy()))
-    optimizer = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
+    optimizer = make_optimizer("row-adagrad", torch.nn.ParameterList([table]), RATE, L2)
     sums = np.zeros(6)
     for _ in range(20):
         ids = rng.integers(0, 6, (4, 2))
@@ -31,16 +31,16 @@ def test_row_wise_steps_follow_the_formula():
         for row in np.unique(ids):
             whole = gradient[row] + L2 * expected[row]
             sums[row] += (whole**2).mean()
-            expected[row] -= RATE * whole / (np.sqrt(sums[row]) + EPSILON)
+            expected[row] -= RATE * whole / (np.sqrt(sums[row]) + ADAGRAD_EPSILON)
     np.testing.assert_allclose(table.detach().numpy(), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_rows_of_width_one_agree_with_torch_where_they_are_touched():
     ids = torch.tensor([[0, 1], [1, 2]])
     results = []
-    for make in (adagrad, row_adagrad):
+    for kind in ("adagrad", "row-adagrad"):
         table = RowTable(torch.tensor([[1.0], [-2.0], [0.5]]))
-        optimizer = make(torch.nn.ParameterList([table]), RATE, L2)
+        optimizer = make_optimizer(kind, torch.nn.ParameterList([table]), RATE, L2)
         for _ in range(5):
             optimizer.zero_grad()
             view = view_of(table, ids)
@@ -52,7 +52,7 @@ def test_rows_of_width_one_agree_with_torch_where_they_are_touched():
 
 def test_rows_that_no_batch_needs_stay():
     table = RowTable(torch.ones(4, 2))
-    optimizer = row_adagrad(torch.nn.ParameterList([table]), RATE, L2)
+    optimizer = make_optimizer("row-adagrad", torch.nn.ParameterList([table]), RATE, L2)
     view = view_of(table, torch.tensor([[1, 2]]))
     view.table.sum().backward()
     optimizer.step()
@@ -72,7 +72,7 @@ def test_a_model_learns_and_a_mask_holds(kind, masked):
     assert isinstance(optimizer, RowWise) == (kind == "row-adagrad")
     ids = torch.randint(0, 20, (64, 3))
     batch = Batch(ids, ((ids == 3).any(1) ^ (ids == 4).any(1)).float())
-    losses = [float(update(model, batch, optimizer, 100.0)) for _ in range(100)]
+    losses = [float(train_step(model, batch, optimizer, 100.0)) for _ in range(100)]
     assert losses[-1] < 0.5 * losses[0]
     if masked:
         assert (table.table.detach()[~mask] == 0).all()

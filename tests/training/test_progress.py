@@ -11,9 +11,9 @@ from pepbench.harness.status.live_files import live_file, live_moment
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
-from pepbench.training import watch
+from pepbench.training import progress
+from pepbench.training.progress import Progress
 from pepbench.training.task import TrialTask
-from pepbench.training.watch import Moment
 
 
 def task_of(tell):
@@ -24,11 +24,11 @@ def task_of(tell):
     settings = TrainingSpec(
         learning_rate=1e-2, l2=0.0, batch_size=32, epochs=8, patience=3, clip=100.0
     )
-    return TrialTask(fields, 4, rows, rows, FM(), settings, 0, watch=tell)
+    return TrialTask(fields, 4, rows, rows, FM(), settings, 0, on_progress=tell)
 
 
 def test_every_epoch_is_told_with_the_best_score_so_far(monkeypatch):
-    monkeypatch.setattr(watch, "SECONDS_BETWEEN", math.inf)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", math.inf)
     moments = []
     task = task_of(moments.append)
     fitted = task.train(task.model(PlainTable(11, 4)), phase="first")
@@ -40,7 +40,7 @@ def test_every_epoch_is_told_with_the_best_score_so_far(monkeypatch):
 
 
 def test_a_search_is_told_between_epochs(monkeypatch):
-    monkeypatch.setattr(watch, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
     moments = []
     task = task_of(moments.append)
     with task.phase("search"):
@@ -53,10 +53,10 @@ def test_a_search_is_told_between_epochs(monkeypatch):
 
 
 def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
-    folder, now = tmp_path / "live", Moment("train", 5, 1, 1e5, 0.75)
+    folder, now = tmp_path / "live", Progress("train", 5, 1, 1e5, 0.75)
     with live_file(folder, "abc") as tell:
         assert live_moment(folder, "abc") is None
-        tell(Moment("train", 4, 1, 1e5))
+        tell(Progress("train", 4, 1, 1e5))
         tell(now)
         assert live_moment(folder, "abc") == now
     assert list(folder.iterdir()) == []
@@ -65,7 +65,7 @@ def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
 def test_the_file_goes_with_a_trial_that_fails(tmp_path):
     def fail():
         with live_file(tmp_path, "abc") as tell:
-            tell(Moment("train", 4, 1, 1e5))
+            tell(Progress("train", 4, 1, 1e5))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_written_fails_no_trial(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with live_file(blocked, "abc") as tell:
-        tell(Moment("train", 4, 1, 1e5))
+        tell(Progress("train", 4, 1, 1e5))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"phase": "train"}'])

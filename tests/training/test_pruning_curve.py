@@ -1,5 +1,6 @@
 """Pruning curves: bounded, evenly spread, the same whatever comes later, and free to leave out."""
 
+import copy
 import hashlib
 
 import numpy as np
@@ -14,7 +15,7 @@ from pepbench.catalog import Catalog
 from pepbench.data.splits import Rows
 from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
-from pepbench.training.shrinking import MOST_POINTS, Shrinking
+from pepbench.training.pruning_curve import MOST_POINTS, PruningCurve
 from pepbench.training.task import TrialTask
 
 SHRINKING = ("pep", "pep:mode=fast", "magnitude", "deeplight", "cerp", "autosrh", "optembed")
@@ -22,10 +23,10 @@ OTHERS = ("sseds", "darts")
 
 
 def curve(steps, left=None):
-    shrinking = Shrinking()
+    pruning = PruningCurve()
     for step in steps:
-        shrinking.note(step, lambda step=step: 10**6 - step)
-    return shrinking.points(left)
+        pruning.add(step, lambda step=step: 10**6 - step)
+    return pruning.points(left)
 
 
 @given(st.integers(1, 5000))
@@ -40,21 +41,21 @@ def test_points_are_few_true_and_evenly_spread(length):
 
 def test_few_steps_are_asked_for_their_count():
     asked = []
-    shrinking = Shrinking()
+    pruning = PruningCurve()
     for step in range(100_000):
-        shrinking.note(step, lambda step=step: asked.append(step) or 1)
+        pruning.add(step, lambda step=step: asked.append(step) or 1)
     assert len(asked) < 1000
 
 
 @given(st.integers(1, 700), st.integers(1, 700))
 def test_a_search_that_goes_on_does_not_change_what_it_said_before(first, more):
     alone = curve(range(first), left=3)
-    shrinking = Shrinking()
+    pruning = PruningCurve()
     for step in range(first):
-        shrinking.note(step, lambda step=step: 10**6 - step)
-    copied = shrinking.copy()
+        pruning.add(step, lambda step=step: 10**6 - step)
+    copied = copy.deepcopy(pruning)
     for step in range(first, first + more):
-        shrinking.note(step, lambda: 0)
+        pruning.add(step, lambda: 0)
     assert copied.points(3) == alone
 
 
@@ -93,7 +94,7 @@ def fitted(spec, budget):
 @pytest.mark.parametrize("spec", SHRINKING + OTHERS)
 def test_searches_tell_what_they_keep_and_it_changes_nothing(spec, monkeypatch):
     task, result, digest = fitted(spec, 60)
-    points = task.shrinking.points(result.model.embedding.n_parameters())
+    points = task.pruning_curve.points(result.model.embedding.n_parameters())
     steps, kept = zip(*points, strict=True)
     assert list(steps) == sorted(steps)
     assert kept[-1] == result.model.embedding.n_parameters() <= 60
@@ -102,10 +103,10 @@ def test_searches_tell_what_they_keep_and_it_changes_nothing(spec, monkeypatch):
         assert max(kept) <= 200
     if "search_steps" in result.notes and not spec.startswith(("autosrh", "darts")):
         assert steps[-1] == result.notes["search_steps"]
-    monkeypatch.setattr(TrialTask, "kept", lambda *_: None)
+    monkeypatch.setattr(TrialTask, "report_size", lambda *_: None)
     assert fitted(spec, 60)[2] == digest
 
 
 def test_methods_of_one_size_have_no_curve():
     task, *_ = fitted("uniform", 60)
-    assert task.shrinking.points(50) == []
+    assert task.pruning_curve.points(50) == []

@@ -12,8 +12,8 @@ from pepbench.errors import Diverged
 from pepbench.method import Batch, Embedding, Model, PlainTable
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable
-from pepbench.training.optimizers import adam, lazy_adam
-from pepbench.training.update import batch_logits, clip_gradient, update
+from pepbench.training.optimizers import make_optimizer
+from pepbench.training.step import batch_logits, clip_gradient, train_step
 
 
 class Sum(nn.Module):
@@ -48,9 +48,9 @@ def test_steps_agree_with_torchs_plain_adam_and_embedding():
     model = small_model()
     table = model.embedding.table.detach().clone().requires_grad_()
     theirs = torch.optim.Adam([table], lr=0.1, weight_decay=1e-2, fused=False)
-    ours = adam(model, learning_rate=0.1, l2=1e-2)
+    ours = make_optimizer("adam", model, learning_rate=0.1, l2=1e-2)
     for _ in range(20):
-        update(model, BATCH, ours, clip=100.0)
+        train_step(model, BATCH, ours, clip=100.0)
         theirs.zero_grad()
         logits = nn.functional.embedding(BATCH.ids, table).sum((1, 2))
         nn.functional.binary_cross_entropy_with_logits(logits, BATCH.labels).backward()
@@ -60,20 +60,20 @@ def test_steps_agree_with_torchs_plain_adam_and_embedding():
 
 def test_rates_are_factors_on_single_parameters():
     model = nn.Linear(2, 1)
-    optimizer = adam(model, 0.1, 0.0, {model.bias: 5.0})
+    optimizer = make_optimizer("adam", model, 0.1, 0.0, {model.bias: 5.0})
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(model.weight)] == pytest.approx(0.1)
     assert rates[id(model.bias)] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("make", [adam, lazy_adam])
-def test_decays_are_factors_on_the_l2_of_single_parameters(make):
+@pytest.mark.parametrize("kind", ["adam", "lazy-adam"])
+def test_decays_are_factors_on_the_l2_of_single_parameters(kind):
     # Without a gradient from the loss, Adam with L2 moves a value by the rate, whatever the L2 is.
     table, other = RowTable(torch.ones(3, 2)), nn.Parameter(torch.ones(2))
     holder = nn.ParameterList([table, other])
-    optimizer = make(holder, 0.1, 1e-2, None, {table: 0.0})
-    if make is lazy_adam:
-        assert optimizer.rows[table].settings.l2 == 0.0
+    optimizer = make_optimizer(kind, holder, 0.1, 1e-2, None, {table: 0.0})
+    if kind == "lazy-adam":
+        assert optimizer.rows[table].l2 == 0.0
     else:
         decays = {
             id(p): group["weight_decay"]
@@ -92,7 +92,8 @@ def test_penalty_of_the_embedding_enters_the_loss():
     plain, penalised = Model(PlainTable(6, 3), Sum()), Model(Penalised(6, 3), Sum())
     penalised.load_state_dict(plain.state_dict())
     losses = [
-        float(update(model, BATCH, adam(model, 0.1, 0.0), 1e9)) for model in (plain, penalised)
+        float(train_step(model, BATCH, make_optimizer("adam", model, 0.1, 0.0), 1e9))
+        for model in (plain, penalised)
     ]
     start = small_model().embedding.table
     assert losses[1] - losses[0] == pytest.approx(3.0 * float(start.detach().square().sum()))
@@ -105,7 +106,7 @@ def test_a_gradient_that_is_not_finite_is_reported_and_changes_nothing(value):
         model.embedding.table[3, 1] = value
     before = model.embedding.table.detach().clone()
     with pytest.raises(Diverged, match="not finite"):
-        update(model, BATCH, adam(model, 0.1, 0.0), clip=100.0)
+        train_step(model, BATCH, make_optimizer("adam", model, 0.1, 0.0), clip=100.0)
     assert torch.equal(model.embedding.table, before) or torch.isnan(before).any()
 
 
@@ -125,11 +126,11 @@ def test_mixed_precision_keeps_parameters_and_learns_alike():
         torch.manual_seed(0)
         fields = Fields(("a", "b"), (6, 6), np.zeros(12, np.int64))
         model = Model(PlainTable(12, 8), DeepFM(dropout=0.0).build(fields, 8))
-        optimizer = adam(model, 1e-2, 0.0)
+        optimizer = make_optimizer("adam", model, 1e-2, 0.0)
         ids = torch.stack([torch.randint(0, 6, (64,)), torch.randint(6, 12, (64,))], dim=1)
         batch = Batch(ids, ((ids[:, 0] + ids[:, 1]) % 2).float())
         losses[precision] = [
-            float(update(model, batch, optimizer, 100.0, precision)) for _ in range(60)
+            float(train_step(model, batch, optimizer, 100.0, precision)) for _ in range(60)
         ]
         assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
         assert batch_logits(model, ids, precision).dtype == torch.float32

@@ -1,4 +1,4 @@
-"""One training step: loss, gradient, clipping, update."""
+"""A training step: loss, gradient, clipping, update."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pepbench.training.optimizers import gradients_of
 
 
 def batch_logits(model: Model, ids: Tensor, precision: Precision) -> Tensor:
-    """Logits (B,) in the parameters' type, the products within in ``precision``."""
+    """Logits (B,) in the type of the parameters, with products computed in ``precision``."""
     if precision == "float32":
         logits: Tensor = model(ids)
         return logits
@@ -31,14 +31,14 @@ def batch_loss(model: Model, batch: Batch, precision: Precision = "float32") -> 
     return loss if penalty is None else loss + penalty
 
 
-def update(
+def train_step(
     model: Model,
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     clip: float,
     precision: Precision = "float32",
 ) -> Tensor:
-    """Make one step and return the batch's loss before it.
+    """Update the model on a batch; the loss of the batch before the update.
 
     Raises
     ------

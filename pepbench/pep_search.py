@@ -1,0 +1,217 @@
+"""How PEP's search is driven: dense or by rows, and how its result is fitted to the budget.
+
+A search trains values and thresholds step by step. Where the last step pruned more than the budget
+asks for, the result is *refilled* with the largest entries that it pruned. Where the step limit
+ends the search above the budget, the result is *trimmed* to the largest entries.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pepbench.method import OptimizerKind, Task, largest_entries
+from pepbench.tables import kernels
+from pepbench.tables.rows import swept_rows
+
+if TYPE_CHECKING:
+    from pepbench.pep import PEP, ThresholdedTable
+
+
+class Outcome(NamedTuple):
+    """What a search found for one budget."""
+
+    mask: Tensor
+    """Shape (N, D), boolean: the entries to keep."""
+    steps: int
+    """Updates made until then."""
+    trimmed: bool
+    """Whether the step limit, not the thresholds, ended the search."""
+
+
+class Search(ABC):
+    """A search under way: training of values and thresholds together, a step at a time.
+
+    Parameters
+    ----------
+    method, task, table
+        Settings, data, and the table that is trained.
+    """
+
+    optimizer_kind: ClassVar[OptimizerKind]
+
+    def __init__(self, method: PEP, task: Task, table: ThresholdedTable) -> None:
+        self.method, self.task, self.table = method, task, table
+        self.updates = 0
+        """Updates of the table that is counted."""
+        self._model = task.model(table)
+        self._optimizer = method.optimizer(task, self._model, table.thresholds, self.optimizer_kind)
+
+    def steps(self) -> Iterator[None]:
+        """Train without end, pausing after each step; thresholds are held during the warm-up."""
+        raw, warmup_steps = self.table.thresholds.raw, self.method.warmup_steps
+        raw.requires_grad_(warmup_steps == 0)
+        for step in self.task.steps(self._model, self._optimizer):
+            raw.requires_grad_(step.number >= warmup_steps)
+            self.after_step(step.number)
+            yield
+
+    def is_within(self, budget: int) -> bool:
+        """Whether at most ``budget`` entries are left; counts exactly only where that may be."""
+        return self.recent_count() <= budget and self.count() <= budget
+
+    @abstractmethod
+    def after_step(self, number: int) -> None:
+        """Take note of the state after step ``number``, from 1."""
+
+    @abstractmethod
+    def recent_count(self) -> int:
+        """Non-zeros, as known without bringing the table up to date."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Non-zeros after :attr:`updates` updates."""
+
+    @abstractmethod
+    def refilled_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the non-zeros, refilled up to ``budget`` if the method does so."""
+
+    @abstractmethod
+    def trimmed_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the ``budget`` largest |V̂|."""
+
+
+class DenseSearch(Search):
+    """The search with dense Adam, which looks at the whole table in every step."""
+
+    optimizer_kind = "adam"
+
+    def __init__(self, method: PEP, task: Task, table: ThresholdedTable) -> None:
+        super().__init__(method, task, table)
+        self._previous = self._table = table.values.detach().clone()
+
+    def after_step(self, number: int) -> None:
+        """Remember the table that the step used: the state after one update less."""
+        self._previous, self._table = self._table, self.table.table_in_use
+        self.updates = number - 1
+
+    def count(self) -> int:
+        """Non-zeros after :attr:`updates` updates."""
+        return int(torch.count_nonzero(self._table))
+
+    recent_count = count
+
+    def refilled_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the non-zeros, refilled up to ``budget`` if the method does so."""
+        if self.method.refills:
+            return refilled(self._previous, self._table, budget)
+        return self._table != 0
+
+    def trimmed_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the ``budget`` largest |V̂|."""
+        return largest_entries(self._table.abs(), budget)
+
+
+class RowSearch(Search):
+    """The same search at a cost that depends on the batch, not on the table.
+
+    Only rows that a batch needs are thresholded and updated; what L2 does to the others is applied
+    lazily (:class:`~pepbench.training.row_optimizers.RowAdam`). Non-zeros are counted by row, and a
+    row's count is at most one sweep old; the whole table is counted when their sum is within a
+    budget.
+    """
+
+    optimizer_kind = "lazy-adam"
+
+    def after_step(self, number: int) -> None:
+        """Count the rows again that the optimizer has just brought up to date."""
+        count_swept_rows(self.table)
+        self.updates = number
+
+    def recent_count(self) -> int:
+        """Non-zeros, by counts of rows that are at most a sweep old."""
+        return self.table.row_counts.total
+
+    def count(self) -> int:
+        """Non-zeros after :attr:`updates` updates; brings every row up to date."""
+        self.task.flush(self._optimizer)
+        count_rows(self.table, slice(0, len(self.table.values)))
+        return self.table.row_counts.total
+
+    def refilled_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the non-zeros, refilled with what was pruned by the least margin."""
+        return largest_entries(self.table.margin(), budget if self.method.refills else self.count())
+
+    def trimmed_mask(self, budget: int) -> Tensor:
+        """Mask (N, D) of the ``budget`` largest |V̂|."""
+        self.count()
+        return largest_entries(self.table.margin(), budget)
+
+
+def fast_soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
+    """Fast twin of :func:`pepbench.pep.soft_threshold` on the CPU: a compiled pass each way."""
+    spread = threshold.expand_as(values).contiguous()
+    pruned: Tensor = _FastSoftThreshold.apply(values, spread)  # type: ignore[no-untyped-call]
+    return pruned
+
+
+class _FastSoftThreshold(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor, threshold: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        pruned = torch.empty_like(values)
+        kernels.soft_threshold(*_flat(values, threshold, pruned))
+        ctx.save_for_backward(pruned)
+        return pruned
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        (pruned,) = ctx.saved_tensors
+        for_values, for_threshold = torch.empty_like(pruned), torch.empty_like(pruned)
+        tensors = (gradient.contiguous(), pruned, for_values, for_threshold)
+        kernels.soft_threshold_backward(*_flat(*tensors))
+        return for_values, for_threshold
+
+
+def _flat(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.detach().view(-1).numpy() for tensor in tensors)
+
+
+class RowCounts:
+    """How many non-zeros each row of an (N, D) table had when it was last counted."""
+
+    def __init__(self, n_rows: int, dim: int) -> None:
+        self.total = n_rows * dim
+        """Sum over all rows."""
+        self._of_row = np.full(n_rows, dim, dtype=np.int32)
+
+    def update(self, rows: Tensor, values: Tensor) -> None:
+        """Count the non-zeros of ``values`` (M, D), the present content of ``rows`` (M,)."""
+        self.total += kernels.recount_rows(values.numpy(), rows.numpy(), self._of_row)
+
+
+def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
+    """Mask of the non-zeros of ``table``, up to ``budget`` with the largest of ``previous``.
+
+    >>> refilled(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([2.5, 0.0, 0.0]), 2).tolist()
+    [True, False, True]
+    """
+    non_zeros_first = torch.where(table != 0, torch.inf, previous.abs())
+    mask = largest_entries(non_zeros_first, budget)
+    return mask & (non_zeros_first != 0)
+
+
+def count_swept_rows(table: ThresholdedTable) -> None:
+    """Count the rows of ``table`` again that lazy Adam brought up to date in the last step."""
+    count_rows(table, swept_rows(table.values))
+
+
+@torch.no_grad()
+def count_rows(table: ThresholdedTable, rows: slice) -> None:
+    """Count the non-zeros of some ``rows`` of ``table`` again."""
+    left = (table.margin(rows) > 0).to(table.values.dtype)
+    table.row_counts.update(torch.arange(rows.start, rows.stop), left)
