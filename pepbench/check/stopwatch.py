@@ -1,6 +1,6 @@
 """One worker process of the timing: every cell's first fit, in turns with a fixed workload.
 
-Run as ``python -m pepbench.check.stopwatch``: a plan comes in on standard input, figures go out on
+Run by :mod:`pepbench.check.timing`: a plan comes in on standard input, figures go out on
 standard output. A process of its own, because where memory happens to lie differs between
 processes, and repetitions within one would all share it.
 """

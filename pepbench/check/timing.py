@@ -46,14 +46,12 @@ FEWEST_REPETITIONS, MOST_REPETITIONS = 5, 100
 POWER = 0.95
 """Chance of finding a growth of twice the margin, for which repetitions are advised."""
 
-_START = [sys.executable, "-m", "pepbench", "--help"]
-# Reads and runs as many modules of Python's own library.
-_PLAIN_START = [
-    sys.executable,
-    "-c",
+_RUN = "import runpy; runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
+# Reads and runs as many modules of Python's own library as `pepbench --help` does.
+_PLAIN_IMPORTS = (
     "import argparse, asyncio, decimal, email.parser, html.parser, http.client, json, logging, "
-    "pathlib, sqlite3, tarfile, unittest.mock, urllib.request, xml.etree.ElementTree, zipfile",
-]
+    "pathlib, sqlite3, tarfile, unittest.mock, urllib.request, xml.etree.ElementTree, zipfile"
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,8 @@ def measure_time(
     answers: list[dict[str, dict[str, float]]] = []
     starts: list[tuple[float, float]] = []
     for turn in range(repetitions):
-        starts.append((_cpu_seconds(_START), _cpu_seconds(_PLAIN_START)))
+        ours = _cpu_seconds(_python(_RUN.format("pepbench"), "--help"))
+        starts.append((ours, _cpu_seconds(_python(_PLAIN_IMPORTS))))
         answers.append(_ask(question))
         progress(turn + 1, repetitions)
     return [*_step_metrics(answers), _memory_metric(answers), _start_metric(starts)]
@@ -142,7 +141,7 @@ def _start_metric(starts: Sequence[tuple[float, float]]) -> Metric:
 
 def _ask(question: dict[str, Any]) -> dict[str, dict[str, float]]:
     done = subprocess.run(
-        [sys.executable, "-m", "pepbench.check.stopwatch"],
+        _python(_RUN.format("pepbench.check.stopwatch")),
         input=json.dumps(question),
         capture_output=True,
         text=True,
@@ -153,6 +152,15 @@ def _ask(question: dict[str, Any]) -> dict[str, dict[str, float]]:
         raise PepbenchError(f"a process that times the cells failed: {lines[-1]}")
     answer: dict[str, dict[str, float]] = json.loads(done.stdout)
     return answer
+
+
+def _python(code: str, *arguments: str) -> list[str]:
+    """A command that runs code in a new process, with the modules that this process would import.
+
+    ``python -m`` would look in the working directory first: in a clone of the repository it would
+    find the clone rather than the package that is running.
+    """
+    return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path}; {code}", *arguments]
 
 
 def _cpu_seconds(command: Sequence[str]) -> float:
