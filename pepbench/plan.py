@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -315,20 +313,6 @@ class Plan(_Model):
 
 
 _DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
-
-
-def reference() -> str:
-    """The keys of a plan as the Markdown tables of docs/plan.md."""
-    return "\n".join([*_table(Plan), "", "Keys of an `[[except]]`:", "", *_table(PlanException)])
-
-
-def _table(model: type[_Model]) -> Iterator[str]:
-    yield "| key | default | meaning |"
-    yield "|---|---|---|"
-    for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
-        meaning = " ".join((field.description or "").split())
-        yield f"| `{field.alias or name}` | {default} | {meaning} |"
 
 
 def _refuse_unknown(values: dict[str, Any], path: Path) -> None:

@@ -70,7 +70,7 @@ def output(installed: Path, tmp_path: Path) -> Callable[..., str]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -116,13 +116,14 @@ PROGRAMS = {"installed": ["pepbench"], "checkout": ["python", "-m", "pepbench"]}
 def test_commands_work_from_the_root_of_a_clone(program, output, clone, tmp_path):
     (clone / "plan.toml").write_text(PLAN)
     baseline = str(tmp_path / "baseline.json")
-    timed = ("--repetitions=5", "--jobs=2", "--time-margin=9")
+    # Timing takes a minute: once is enough.
+    timed = ("--repetitions=5",) if program == PROGRAMS["installed"] else ("--time=never",)
     assert "uniform" in output(clone, *program, "list", "methods")
     assert output(clone, *program, "test-method", "--method=uniform")
     document = json.loads(output(clone, *program, *RUN, f"--out={tmp_path / 'run'}"))
     assert {cell["status"] for cell in document["cells"]} == {"ok"}
     assert output(clone, *program, "check", "--record", baseline, "--plan=plan.toml", *timed)
-    assert output(clone, *program, "check", baseline, *timed)
+    assert output(clone, *program, "check", baseline, "--time=never")
 
 
 def test_a_process_that_times_cells_runs_the_package_of_its_parent(output, installed, clone):

@@ -14,7 +14,7 @@ from pepbench.check.accuracy import Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
 from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
-from pepbench.records import Environment, TrialSpec
+from pepbench.records import TrialSpec
 
 Kind = Literal["accuracy", "size", "time", "memory", "start-up"]
 Labels = Callable[[CellFigures], NDArray[np.integer]]
@@ -77,11 +77,6 @@ class Tolerance:
     time_margin: float = 0.10
     strict: bool = False
     time_counts: bool = True
-
-
-def same_machine(old: Environment, new: Environment) -> bool:
-    """Whether times may be compared: the same processor, Python, torch, numpy and threads."""
-    return old.alike(new)
 
 
 def find_all(

@@ -1,34 +1,43 @@
-"""The history of checks: one JSON line for each."""
+"""The history of checks: a file with one JSON line for each check, and its chart."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import altair as alt
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from pepbench.check.findings import Finding
+from pepbench.check.output import common_start
 from pepbench.errors import RecordError
 from pepbench.records import Environment
+from pepbench.report.charts.style import GREY, styled
 
 _OF_CHECK = ("created", "git", "failed")
 _OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")
 COLUMNS = (*_OF_CHECK, *_OF_FINDING, "alarm")
-"""Of the frame that :func:`read_history` gives; ``failed`` is of the check, ``alarm`` of the
-finding."""
+"""Columns of :func:`read_history`; ``failed`` is about the check, ``alarm`` about the finding."""
 
 BAD = ("worse", "slower", "larger")
-"""Verdicts that are marked even where they only told of slowness on another machine."""
+"""Verdicts that are marked in the chart even if they did not fail the check."""
+
+ALARM, CALM = "#D55E00", "#0072B2"
+PHASES = (CALM, "#009E73", "#CC79A7", "#56B4E9")
+WIDTH, HEIGHT = 400, 110
+
+_WHEN = alt.Axis(format="%Y-%m-%d", tickCount=4, labelOverlap=True, title=None)
 
 
 def append_history(
     path: Path, created: datetime, environment: Environment, findings: Sequence[Finding]
 ) -> None:
-    """Append one check as one line, whole or not at all, also with others who append."""
+    """Append a check as one line, under a lock: several processes may append at once."""
     line = {
         "created": created.isoformat(),
         "git": environment.git,
@@ -43,7 +52,7 @@ def append_history(
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(end - 1)
-            # A line that a crash cut short must not swallow the next.
+            # After a crash the last line may be incomplete; start a new one.
             content = content if file.read(1) == b"\n" else b"\n" + content
         file.write(content)
         file.flush()
@@ -56,7 +65,7 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
     Parameters
     ----------
     warn
-        Called with one line for each line of the file that cannot be read; it is left out.
+        Called with a message for each line that cannot be read and is left out.
 
     Raises
     ------
@@ -89,3 +98,122 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
         raise RecordError(f"{path}: holds no check; append one with: --history {path}")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values("created", kind="stable", ignore_index=True)
+
+
+def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
+    """Chart of AUC and of changes in time, with a mark where a check found something worse.
+
+    Each cell has a row of two panels: its AUC, with the baseline's dashed, and the change in the
+    cost of a step by phase. The last row shows memory and start-up. Alarms are labelled with the
+    revision that was checked; a cell that failed is drawn at the baseline's AUC.
+
+    Parameters
+    ----------
+    frame
+        As returned by :func:`read_history`.
+    """
+    # Charts convert times with a zone to the machine's own zone.
+    created = pd.to_datetime(frame["created"], utc=True).dt.tz_localize(None)
+    frame = frame.assign(
+        created=created,
+        revision=frame["git"].fillna("").str[:7],
+        state=frame["verdict"].where(frame["verdict"] == "undecided", "shown or excluded"),
+    )
+    rows = [
+        alt.hconcat(*panels, spacing=36).resolve_scale(color="independent", fill="independent")
+        for panels in _rows(frame)
+    ]
+    return styled(
+        alt.vconcat(*rows, spacing=20).resolve_scale(color="independent", fill="independent"),
+        "Checks over time",
+        "Triangles: shown to have got worse, with the revision. Hollow: undecided. "
+        "Dashed: the baseline.",
+    )
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[list[alt.LayerChart]]:
+    accuracy = with_sizes(frame)
+    times = frame[frame["kind"] == "time"]
+    # A phase's subject is its cell's and the phase: "anime, fm, pep, 10%: train".
+    named = [subject.rpartition(": ")[::2] for subject in times["subject"]]
+    times = times.assign(cell=[cell for cell, _ in named], phase=[phase for _, phase in named])
+    common = common_start([*accuracy["subject"].unique()])
+    for cell in accuracy["subject"].unique():
+        panels = [_auc_panel(accuracy[accuracy["subject"] == cell], cell.removeprefix(common))]
+        if (of_cell := times[times["cell"] == cell]).size:
+            panels.append(_change_panel(of_cell, "cost of a step"))
+        yield panels
+    others = [
+        _change_panel(frame[frame["kind"] == kind].assign(phase=""), title)
+        for kind, title in (("memory", "peak memory"), ("start-up", "start-up"))
+        if (frame["kind"] == kind).any()
+    ]
+    if others:
+        yield others
+
+
+def with_sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The findings about accuracy; a changed size is an alarm too."""
+    accuracy = frame[frame["kind"] == "accuracy"]
+    changed = frame[(frame["kind"] == "size") & frame["alarm"]]
+    keys = set(zip(changed["created"], changed["subject"], strict=True))
+    resized = [key in keys for key in zip(accuracy["created"], accuracy["subject"], strict=True)]
+    return accuracy.assign(
+        alarm=accuracy["alarm"] | pd.Series(resized, index=accuracy.index, dtype=bool),
+        revision=accuracy["revision"].where(
+            ~np.array(resized, dtype=bool), "size, " + accuracy["revision"]
+        ),
+        shown=accuracy["current"].fillna(accuracy["baseline"]),
+    )
+
+
+def _auc_panel(block: pd.DataFrame, title: str) -> alt.LayerChart:
+    y = alt.Y("shown:Q", title="AUC", scale=alt.Scale(zero=False, padding=12), axis=_axis(".4f"))
+    before = (
+        alt.Chart(block)
+        .mark_line(color=GREY, strokeDash=[5, 4], interpolate="step-after")
+        .encode(x=alt.X("created:T", axis=_WHEN), y=alt.Y("baseline:Q"))
+    )
+    return _panel(block, y, title, before)
+
+
+def _change_panel(block: pd.DataFrame, title: str) -> alt.LayerChart:
+    y = alt.Y("change:Q", title="change", scale=alt.Scale(padding=12), axis=_axis("+.0%"))
+    zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=GREY, strokeDash=[5, 4])
+    return _panel(block[block["change"].notna()], y, title, zero.encode(y="change:Q"))
+
+
+def _axis(form: str) -> alt.Axis:
+    return alt.Axis(format=form, tickCount=4)
+
+
+def _panel(block: pd.DataFrame, y: alt.Y, title: str, behind: alt.Chart) -> alt.LayerChart:
+    phases = list(block["phase"].unique()) if "phase" in block else [""]
+    block = block.assign(phase=block.get("phase", ""), named=_first_alarms(block))
+    legend = alt.Legend(title=None, orient="right") if len(phases) > 1 else None
+    scale = alt.Scale(domain=phases, range=PHASES[: len(phases)])
+    colour = alt.Color("phase:N", scale=scale, legend=legend)
+    base = alt.Chart(block).encode(x=alt.X("created:T", axis=_WHEN), y=y)
+    filled = alt.Fill("phase:N", scale=scale, legend=None)
+    hollow = alt.condition("datum.state == 'undecided'", alt.value("white"), filled)
+    calm = base.transform_filter("!datum.alarm").mark_point(size=36, opacity=1)
+    alarm = base.transform_filter("datum.alarm").mark_point(
+        shape="triangle-up", size=110, opacity=1, color=ALARM, fill=ALARM
+    )
+    revision = base.transform_filter("datum.named").mark_text(
+        align="right", dx=-9, color=ALARM, fontSize=11
+    )
+    layers = [
+        behind,
+        base.mark_line(opacity=0.5).encode(color=colour),
+        calm.encode(color=colour, fill=hollow),
+        alarm,
+        revision.encode(text="revision:N"),
+    ]
+    return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT, title=title)
+
+
+def _first_alarms(block: pd.DataFrame) -> pd.Series[bool]:
+    """Alarms after a check without one; labels of further ones would overlap."""
+    before = block.groupby("subject")["alarm"].shift(fill_value=False)
+    return block["alarm"] & ~before.astype(bool)

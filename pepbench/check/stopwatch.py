@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pepbench.backbones.backbone import Backbone
-from pepbench.check.plan import cells_of, trials_of
+from pepbench.catalog import Catalog
+from pepbench.check.plan import trials_of
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
@@ -193,7 +194,7 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
     memory = PeakMemory()
     ratios: dict[str, float] = {}
     speeds: dict[str, float] = {}
-    for cell in cells_of(plan, plugins):
+    for cell in expand(plan, Catalog(plugins)):
         probe = Probe(piece)
         with suppress(Enough, Exception), flushed_denormals():
             _fit(cell, probe)

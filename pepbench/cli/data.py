@@ -31,51 +31,66 @@ app.add_typer(data_app, name="data")
 def data_add(
     name: Annotated[
         str,
-        typer.Argument(help="As listed by: pepbench list datasets; or a new one for your own file"),
+        typer.Argument(
+            help="A name from: pepbench list datasets; or a new name for your own file."
+        ),
     ],
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder of the raw files; or your own file or description."),
+        typer.Option(
+            "--from",
+            help="Folder of the raw files; or your own data file, or its TOML description.",
+        ),
     ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Take so many rows at random, such as 1M; default: all.")
+        str | None, typer.Option(help="Number of rows to draw at random, such as 1M. Default: all.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Own file: column of the labels.")] = None,
+    label: Annotated[str | None, typer.Option(help="Own file: the label column.")] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Own file: the label that counts as 1, if not 1 or true.")
+        str | None, typer.Option(help="Own file: the positive label, if not 1 or true.")
     ] = None,
     fields: Annotated[
-        str | None, typer.Option(help="Own file: columns of categories; default: all others.")
+        str | None, typer.Option(help="Own file: categorical columns. Default: all others.")
     ] = None,
     numeric: Annotated[
-        str | None, typer.Option(help="Own file: columns of numbers to cut into bins.")
+        str | None, typer.Option(help="Own file: numeric columns, cut into bins.")
     ] = None,
     log: Annotated[
-        str | None, typer.Option(help="Own file: columns of counts to bucket by ⌊(ln v)²⌋.")
+        str | None, typer.Option(help="Own file: count columns, bucketed by ⌊(ln v)²⌋.")
     ] = None,
-    bins: Annotated[int | None, typer.Option(help="Own file: bins of each number; 32.")] = None,
+    bins: Annotated[
+        int | None, typer.Option(help="Own file: bins of each numeric column. Default: 32.")
+    ] = None,
     min_count: Annotated[
-        int | None, typer.Option(help="Own file: fewest training rows of a category; 1.")
+        int | None,
+        typer.Option(help="Own file: categories in fewer training rows are rare. Default: 1."),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="Own file: most categories of a field; default: all.")
+        int | None,
+        typer.Option(help="Own file: keep so many categories of each field. Default: all."),
     ] = None,
     hashes: Annotated[
         str | None,
-        typer.Option("--hash", help="Own file: columns to hash, such as url=100000,query=50000."),
+        typer.Option(
+            "--hash", help="Own file: columns to hash and buckets, such as url=100000,query=50000."
+        ),
     ] = None,
     split_by: Annotated[
         str | None,
-        typer.Option(help="Own file: random, time, user or file, and the column: time:sold_at."),
+        typer.Option(
+            help="Own file: split by random, time, user or file; with a column: time:sold_at."
+        ),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by name."),
+        typer.Option(
+            "--format", help="Own file: csv, tsv, parquet or libfm. Default: by its suffix."
+        ),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a data set's raw files, encode them and keep them in the cache."""
+    """Read a data set's raw files, encode them and store them in the cache."""
     from pepbench.catalog import Catalog
     from pepbench.data import adding as command
     from pepbench.data.manage import describe
@@ -110,14 +125,14 @@ def data_add(
     "  pepbench data fetch ml-1m-ids --url https://mirror.example/movielens/",
 )
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="As listed by: pepbench list datasets")],
+    name: Annotated[str, typer.Argument(help="A name from: pepbench list datasets")],
     url: Annotated[
         list[str] | None,
-        typer.Option(help="A mirror: address of the file, or of its folder with / at the end."),
+        typer.Option(help="Mirror: URL of the file, or of its folder with a final /."),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Download a data set's raw files, check them, and add it. Its licence is shown first."""
+    """Show a data set's licence, download and verify its raw files, and add it."""
     from pepbench.catalog import Catalog
     from pepbench.data import adding as command
     from pepbench.data.fetch import fetch
@@ -131,12 +146,12 @@ def data_fetch(
 
 @data_app.command("info", epilog="Example:\n\n  pepbench data info anime --json")
 def data_info(
-    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    name: Annotated[str, typer.Argument(help="Name of an added data set.")],
     split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
+    """Describe a data set: rows, fields, feature frequencies, splits, licence, citation."""
     from pepbench.data.manage import describe, frequency_curve
     from pepbench.data.statistics import chart
     from pepbench.report.cards import description
@@ -154,12 +169,12 @@ def data_info(
 
 @data_app.command("export", epilog="Example:\n\n  pepbench data export anime anime.parquet")
 def data_export(
-    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    name: Annotated[str, typer.Argument(help="Name of an added data set.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
     split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
     plugin: Plugins = None,
 ) -> None:
-    """Write a data set's rows with their row numbers, labels and splits to a Parquet file."""
+    """Write a data set's rows with row numbers, labels and splits to a Parquet file."""
     from pepbench.data.exporting import export
     from pepbench.data.manage import open_table
     from pepbench.data.splits import open_splits
@@ -170,7 +185,7 @@ def data_export(
 
 @data_app.command("list", epilog="Example:\n\n  pepbench data list")
 def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
-    """List all data sets, and which of them are in the cache."""
+    """List all data sets and whether they are in the cache."""
     from pepbench.catalog import Catalog
     from pepbench.data.description import kept_names
     from pepbench.data.manage import is_added
@@ -192,11 +207,11 @@ def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
 
 @data_app.command("verify", epilog="Example:\n\n  pepbench data verify ml-100k")
 def data_verify(
-    name: Annotated[str, typer.Argument(help="A data set that was added.")],
+    name: Annotated[str, typer.Argument(help="Name of an added data set.")],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> int:
-    """Recompute the checksums of a data set in the cache; exit code 1 if they differ."""
+    """Verify the checksums of a data set in the cache; exit code 1 if they differ."""
     from pepbench.data.manage import verify
 
     problems = verify(_dataset(name, plugin))
