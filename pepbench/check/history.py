@@ -27,8 +27,8 @@ COLUMNS = (*_OF_CHECK, *_OF_FINDING, "alarm")
 BAD = ("worse", "slower", "larger")
 """Verdicts that are marked in the chart even if they did not fail the check."""
 
-ALARM, CALM = "#D55E00", "#0072B2"
-PHASES = (CALM, "#009E73", "#CC79A7", "#56B4E9")
+ALARM = "#D55E00"
+PHASES = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9")
 WIDTH, HEIGHT = 400, 110
 
 _WHEN = alt.Axis(format="%Y-%m-%d", tickCount=4, labelOverlap=True, title=None)
@@ -115,16 +115,15 @@ def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
     # Charts convert times with a zone to the machine's own zone.
     created = pd.to_datetime(frame["created"], utc=True).dt.tz_localize(None)
     frame = frame.assign(
-        created=created,
-        revision=frame["git"].fillna("").str[:7],
-        state=frame["verdict"].where(frame["verdict"] == "undecided", "shown or excluded"),
+        created=created, revision=frame["git"].fillna("").str[:7], phase="", dashed=0.0
     )
     rows = [
-        alt.hconcat(*panels, spacing=36).resolve_scale(color="independent", fill="independent")
+        alt.hconcat(*panels, spacing=36).resolve_scale(color="independent")
         for panels in _rows(frame)
+        if panels
     ]
     return styled(
-        alt.vconcat(*rows, spacing=20).resolve_scale(color="independent", fill="independent"),
+        alt.vconcat(*rows, spacing=20).resolve_scale(color="independent"),
         "Checks over time",
         "Triangles: shown to have got worse, with the revision. Hollow: undecided. "
         "Dashed: the baseline.",
@@ -133,23 +132,22 @@ def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
 
 def _rows(frame: pd.DataFrame) -> Iterator[list[alt.LayerChart]]:
     accuracy = with_sizes(frame)
-    times = frame[frame["kind"] == "time"]
     # A phase's subject is its cell's and the phase: "anime, fm, pep, 10%: train".
-    named = [subject.rpartition(": ")[::2] for subject in times["subject"]]
-    times = times.assign(cell=[cell for cell, _ in named], phase=[phase for _, phase in named])
+    parts = frame["subject"].str.rpartition(": ")
+    frame = frame.assign(cell=parts[0])
+    times = frame[frame["kind"] == "time"].assign(phase=parts[2])
     common = common_start([*accuracy["subject"].unique()])
-    for cell in accuracy["subject"].unique():
-        panels = [_auc_panel(accuracy[accuracy["subject"] == cell], cell.removeprefix(common))]
-        if (of_cell := times[times["cell"] == cell]).size:
-            panels.append(_change_panel(of_cell, "cost of a step"))
-        yield panels
-    others = [
-        _change_panel(frame[frame["kind"] == kind].assign(phase=""), title)
+    for cell, block in accuracy.groupby("subject", sort=False):
+        name, of_cell = str(cell), times[times["cell"] == cell]
+        yield [
+            _panel(block.assign(dashed=block["baseline"]), "AUC", name.removeprefix(common)),
+            *([_panel(of_cell, "change", "cost of a step")] if len(of_cell) else []),
+        ]
+    yield [
+        _panel(frame[frame["kind"] == kind], "change", title)
         for kind, title in (("memory", "peak memory"), ("start-up", "start-up"))
         if (frame["kind"] == kind).any()
     ]
-    if others:
-        yield others
 
 
 def with_sizes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -167,53 +165,42 @@ def with_sizes(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _auc_panel(block: pd.DataFrame, title: str) -> alt.LayerChart:
-    y = alt.Y("shown:Q", title="AUC", scale=alt.Scale(zero=False, padding=12), axis=_axis(".4f"))
-    before = (
-        alt.Chart(block)
-        .mark_line(color=GREY, strokeDash=[5, 4], interpolate="step-after")
-        .encode(x=alt.X("created:T", axis=_WHEN), y=alt.Y("baseline:Q"))
+def _panel(block: pd.DataFrame, what: str, title: str) -> alt.LayerChart:
+    """A line for each phase, over time; ``what`` is ``AUC`` or ``change``."""
+    column, form = ("shown", ".4f") if what == "AUC" else ("change", "+.0%")
+    block = block[block[column].notna()]
+    # Only the first alarm of several in a row has a label, since labels would overlap.
+    before = block.groupby("subject")["alarm"].shift(fill_value=False).astype(bool)
+    block = block.assign(first=block["alarm"] & ~before)
+    phases = list(block["phase"].unique())
+    colour = alt.Color(
+        "phase:N",
+        scale=alt.Scale(domain=phases, range=PHASES[: len(phases)]),
+        legend=alt.Legend(title=None, orient="right") if len(phases) > 1 else None,
     )
-    return _panel(block, y, title, before)
-
-
-def _change_panel(block: pd.DataFrame, title: str) -> alt.LayerChart:
-    y = alt.Y("change:Q", title="change", scale=alt.Scale(padding=12), axis=_axis("+.0%"))
-    zero = alt.Chart(pd.DataFrame({"change": [0.0]})).mark_rule(color=GREY, strokeDash=[5, 4])
-    return _panel(block[block["change"].notna()], y, title, zero.encode(y="change:Q"))
-
-
-def _axis(form: str) -> alt.Axis:
-    return alt.Axis(format=form, tickCount=4)
-
-
-def _panel(block: pd.DataFrame, y: alt.Y, title: str, behind: alt.Chart) -> alt.LayerChart:
-    phases = list(block["phase"].unique()) if "phase" in block else [""]
-    block = block.assign(phase=block.get("phase", ""), named=_first_alarms(block))
-    legend = alt.Legend(title=None, orient="right") if len(phases) > 1 else None
-    scale = alt.Scale(domain=phases, range=PHASES[: len(phases)])
-    colour = alt.Color("phase:N", scale=scale, legend=legend)
-    base = alt.Chart(block).encode(x=alt.X("created:T", axis=_WHEN), y=y)
-    filled = alt.Fill("phase:N", scale=scale, legend=None)
-    hollow = alt.condition("datum.state == 'undecided'", alt.value("white"), filled)
-    calm = base.transform_filter("!datum.alarm").mark_point(size=36, opacity=1)
-    alarm = base.transform_filter("datum.alarm").mark_point(
-        shape="triangle-up", size=110, opacity=1, color=ALARM, fill=ALARM
+    y = {"title": what, "scale": alt.Scale(zero=False, padding=12)}
+    y["axis"] = alt.Axis(format=form, tickCount=4)
+    base = alt.Chart(block).encode(
+        x=alt.X("created:T", axis=_WHEN), y=alt.Y(f"{column}:Q", **y), color=colour
     )
-    revision = base.transform_filter("datum.named").mark_text(
-        align="right", dx=-9, color=ALARM, fontSize=11
+    dashed = base.mark_line(strokeDash=[5, 4], interpolate="step-after")
+    point, alarm = base.transform_filter("!datum.alarm"), base.transform_filter("datum.alarm")
+    return alt.layer(
+        dashed.encode(y=alt.Y("dashed:Q", **y), color=alt.value(GREY)),
+        base.mark_line(opacity=0.5),
+        point.transform_filter("datum.verdict != 'undecided'").mark_point(
+            filled=True, size=36, opacity=1
+        ),
+        point.transform_filter("datum.verdict == 'undecided'").mark_point(
+            fill="white", size=36, opacity=1
+        ),
+        alarm.mark_point(shape="triangle-up", filled=True, size=110, opacity=1).encode(
+            color=alt.value(ALARM)
+        ),
+        base.transform_filter("datum.first")
+        .mark_text(align="right", dx=-9, fontSize=11)
+        .encode(text="revision:N", color=alt.value(ALARM)),
+        width=WIDTH,
+        height=HEIGHT,
+        title=title,
     )
-    layers = [
-        behind,
-        base.mark_line(opacity=0.5).encode(color=colour),
-        calm.encode(color=colour, fill=hollow),
-        alarm,
-        revision.encode(text="revision:N"),
-    ]
-    return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT, title=title)
-
-
-def _first_alarms(block: pd.DataFrame) -> pd.Series[bool]:
-    """Alarms after a check without one; labels of further ones would overlap."""
-    before = block.groupby("subject")["alarm"].shift(fill_value=False)
-    return block["alarm"] & ~before.astype(bool)

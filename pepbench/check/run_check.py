@@ -19,7 +19,7 @@ from pepbench.check.accuracy import measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
 from pepbench.check.findings import Tolerance, check_comparable, find_all
 from pepbench.check.history import append_history, history_chart, read_history
-from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
+from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
 from pepbench.check.plan import check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
 from pepbench.errors import PlanError
@@ -143,7 +143,7 @@ def run_check(
     if json_wanted:
         print(json.dumps(as_json(checked), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(ChecksView(checked))
+        Console().print(as_table(checked))
     return EXIT_FAILED if checked.failed else 0
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app
+from pepbench.cli.program import AsJson, Jobs, Plugins, Quiet, app
 
 
 @app.command(
@@ -52,9 +52,7 @@ def check(
     repetitions: Annotated[
         int, typer.Option(help="Number of timing processes; twice as many with --record.")
     ] = 7,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the available cores.")
-    ] = None,
+    jobs: Jobs = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     summary: Annotated[
         Path | None,
@@ -71,7 +69,7 @@ def check(
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Compare accuracy, sizes, speed, memory and start-up time with a recorded baseline.
 

@@ -22,6 +22,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes. Default: the available cores.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Margin = Annotated[
     float | None,

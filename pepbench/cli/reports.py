@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Margin, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Quiet, Threads, app
 from pepbench.errors import PlanError
 
 
@@ -141,11 +141,9 @@ def leaderboard(
             help="Folder of working records and predictions. Default: ./runs/leaderboards"
         ),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the available cores.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    jobs: Jobs = None,
+    threads: Threads = 1,
+    quiet: Quiet = False,
 ) -> int:
     """Run the missing trials of published leaderboards and write their tables, charts and pages.
 

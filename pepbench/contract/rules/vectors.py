@@ -1,4 +1,4 @@
-"""Vectors, and the exported table that must give the same ones."""
+"""Vectors, and the exported table, which must give the same vectors."""
 
 from __future__ import annotations
 
