@@ -105,7 +105,7 @@ class CellFigures(Frozen):
         if self.status != "ok":
             return
         if self.ranks is None or len(self.ranks.scores()) != len(self.seeds):
-            raise ValueError(f"cell {', '.join(self.cell)}: its ranks are not those of its seeds")
+            raise ValueError(f"cell {self.cell.listed()}: its ranks are not those of its seeds")
 
 
 class Metric(Frozen):

@@ -19,7 +19,7 @@ from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.leaderboards.record_reuse import reuse_records
-from pepbench.leaderboards.verify import Check, candidates, check_board, check_cell
+from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
 
 EXIT_DIFFERS = 1
@@ -100,10 +100,10 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
     if not names:
         checks += _printed(_check_overall(options, boards, published))
     found = [
-        candidate
+        cell
         for board in boards
         if board.name in published
-        for candidate in candidates(board, published[board.name].records)
+        for cell in complete_cells(board, published[board.name].records)
     ]
     checks += _printed([check_cell(found, catalog, options.jobs)])
     wrong = sum(check.good is False for check in checks)

@@ -94,7 +94,7 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
             or method not in plan.methods
             or settings != (plan.dim, plan.split_seed, plan.clip)
         ):
-            return f"record {record.key[:12]} ({', '.join(record.spec.cell)}) is not of the plan"
+            return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
     return ""
 
 
@@ -118,7 +118,7 @@ def _wrong_holm(comparisons: pd.DataFrame) -> str:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PublishedCell:
     """A cell that may be run again.
 
     Attributes
@@ -138,7 +138,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """The cell's name in messages."""
-        return f"{self.board.folder}: {', '.join(self.records[0].spec.cell)}"
+        return f"{self.board.folder}: {self.records[0].spec.cell.listed()}"
 
     @property
     def final(self) -> list[Record]:
@@ -146,7 +146,7 @@ class Candidate:
         return [record for record in self.records if record.spec.role == "final"]
 
 
-def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
+def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[PublishedCell]:
     """The cells of a leaderboard of which all trials are ok.
 
     Final runs of a trial that was the best before the plan had more trials are left out: running
@@ -159,10 +159,10 @@ def candidates(board: Board, records: Iterable[Record]) -> Iterator[Candidate]:
         final = final_runs(members)
         if final and all(record.status == "ok" for record in members):
             made = (*(record for record in members if record.spec.role == "tuning"), *final)
-            yield Candidate(board, made, worker_seconds(made))
+            yield PublishedCell(board, made, worker_seconds(made))
 
 
-def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check:
+def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> Check:
     """Run the cheapest cell again, among those with available data.
 
     On the platform of its records (processor and its vector units, Python, torch, numpy, threads)
@@ -170,20 +170,18 @@ def check_cell(found: Sequence[Candidate], catalog: Catalog, jobs: int) -> Check
     checksums. Elsewhere floating-point sums differ, and tuning may choose another trial; only the
     recorded final runs are repeated, and their test AUCs must agree within 1e-6.
     """
-    for candidate in sorted(found, key=lambda one: (one.seconds, one.name)):
-        if data_available(candidate.records[0].spec.data.spec, catalog):
+    for cell in sorted(found, key=lambda one: (one.seconds, one.name)):
+        if data_available(cell.records[0].spec.data.spec, catalog):
             break
     else:
         return Check(None, "no cell was run again: no data set is available")
-    recorded = candidate.final[0].environment
+    recorded = cell.final[0].environment
     here = environment(recorded.threads)
     same = recorded.alike(here) and recorded.instructions == here.instructions
-    problems = list(_from_plan(candidate, jobs) if same else _final_runs(candidate))
+    problems = list(_from_plan(cell, jobs) if same else _final_runs(cell))
     alike = "predictions have the recorded checksums" if same else "AUCs agree within 1e-6"
     where = "same platform" if same else "another platform"
-    return Check(
-        not problems, f"{candidate.name}: run again ({where}): {'; '.join(problems) or alike}"
-    )
+    return Check(not problems, f"{cell.name}: run again ({where}): {'; '.join(problems) or alike}")
 
 
 def data_available(spec: str, catalog: Catalog) -> bool:
@@ -201,22 +199,22 @@ def data_available(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
-    dataset, backbone, method, budget = candidate.records[0].spec.cell
+def _from_plan(cell: PublishedCell, jobs: int) -> Iterator[str]:
+    dataset, backbone, method, budget = cell.records[0].spec.cell
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
-    plan = Plan.load(candidate.board.plan_path, {key: (name,) for key, name in only.items()})
+    plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     with tempfile.TemporaryDirectory() as folder:
         where = workflow.Where(
             folder=Path(folder) / "run",
             settings=Settings(
                 jobs=jobs,
-                threads=candidate.final[0].environment.threads,
+                threads=cell.final[0].environment.threads,
             ),
         )
         with redirect_stdout(io.StringIO()):
             workflow.run(plan, where, as_json=False, quiet=True, verbose=False, command="")
         again = {record.key: record for record in RecordStore(where.folder)}
-    for record in candidate.records:
+    for record in cell.records:
         other = again.get(record.key)
         if other is None:
             yield f"the plan no longer makes run {record.key[:12]}"
@@ -224,8 +222,8 @@ def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
             yield f"run {record.key[:12]} gave other predictions"
 
 
-def _final_runs(candidate: Candidate) -> Iterator[str]:
-    for record in candidate.final:
+def _final_runs(cell: PublishedCell) -> Iterator[str]:
+    for record in cell.final:
         again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
         if again.test is None or record.test is None:
             yield f"run {record.key[:12]} is {again.status}: {again.reason}"

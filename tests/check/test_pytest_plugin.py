@@ -8,7 +8,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture(scope="module", autouse=True)
 def modules(session_cache, tmp_path_factory):
-    """Load what a check imports: pytester unloads it again, and torch and numba forbid reloading."""
+    """Load what a check imports: pytester unloads modules, and torch cannot load some again."""
     folder = tmp_path_factory.mktemp("check")
     (folder / "plan.toml").write_text(PLAN)
     with pytest.MonkeyPatch.context() as patch:

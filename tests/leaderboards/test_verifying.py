@@ -101,8 +101,8 @@ def test_final_runs_of_a_former_best_trial_are_not_asked_of_the_plan(board):
     spec = final.spec.model_copy(update={"training": training})
     former = final.model_copy(update={"key": "f" * 64, "spec": spec})
     where = Board("tiny", board.folder)
-    found = verifying.candidates(where, [*records, former])
-    assert list(found) == list(verifying.candidates(where, records)) != []
+    found = verifying.complete_cells(where, [*records, former])
+    assert list(found) == list(verifying.complete_cells(where, records)) != []
 
 
 def test_elsewhere_final_runs_are_repeated_and_compared_by_auc(board, monkeypatch):
