@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import (
@@ -26,6 +26,9 @@ from pepbench.budget import Budget
 from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimizerKind, Precision, PrunerKind
 from pepbench.units import parse_seconds
+
+if TYPE_CHECKING:
+    from pepbench.catalog import Catalog
 
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Sampler of the trials after the first."""
@@ -264,6 +267,10 @@ class Plan(_Model):
                     return None
                 plan = plan.model_copy(update=exception.settings())
         return plan
+
+    def with_families_expanded(self, catalog: Catalog) -> Self:
+        """The plan with families of methods, such as ``hashing``, replaced by their members."""
+        return self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
 
     @classmethod
     def keys(cls) -> list[str]:

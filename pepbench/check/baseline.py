@@ -35,7 +35,7 @@ SCHEMA_VERSION = 1
 
 
 class Ranks(Frozen):
-    """Score vectors of K seeds on n rows, as dense ranks: (K, n) integers, ties kept."""
+    """Score vectors of K seeds on n rows, as dense ranks: (K, n) integers; ties stay ties."""
 
     seeds: int
     rows: int
@@ -155,7 +155,7 @@ def read_baseline(path: Path) -> Baseline:
     RecordError
         In one line, if the file is missing, damaged, of another kind or of another version.
     """
-    remedy = f"record it anew: pepbench check --record {path}"
+    remedy = f"record it again: pepbench check --record {path}"
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -173,7 +173,7 @@ def read_baseline(path: Path) -> Baseline:
     if checksum != _checksum(document):
         raise RecordError(f"{path}: was changed or damaged (its checksum differs); {remedy}")
     try:
-        # As JSON, whose lists are what the plan's tuples are read from.
+        # From JSON text, where the strict plan accepts lists for its tuples.
         baseline = Baseline.model_validate_json(json.dumps(document))
         for cell in baseline.cells:
             cell.check_ranks()

@@ -120,7 +120,7 @@ def _accuracy(
                 old.cell.listed(),
                 f"{old.status} became {new.status}",
                 failed=new.status != "ok",
-                note=new.reason or "record the baseline anew",
+                note=new.reason or "record the baseline again",
             )
 
 
@@ -231,7 +231,7 @@ def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
     RecordError
         With the first difference and the remedy.
     """
-    remedy = "record the baseline anew: pepbench check --record FILE"
+    remedy = "record the baseline again: pepbench check --record FILE"
     now = {spec.cell: spec for spec in cells}
     for old in baseline.cells:
         spec = now.get(old.cell)

@@ -39,8 +39,8 @@ def check_plan(path: Path | None, plugins: Sequence[Path] = ()) -> Plan:
         As :meth:`Plan.load`.
     """
     plan = BUILT_IN if path is None else Plan.load(path, {})
-    methods = Catalog(tuple(plugins)).ungrouped("method", plan.methods)
-    return plan.model_copy(update={"methods": methods, "trials": 1})
+    plan = plan.with_families_expanded(Catalog(tuple(plugins)))
+    return plan.model_copy(update={"trials": 1})
 
 
 def trials_of(cell: Cell) -> list[TrialSpec]:

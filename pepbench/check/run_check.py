@@ -148,7 +148,7 @@ def run_check(
 
 
 def run_record(path: Path, plan_file: Path | None, options: CheckOptions) -> int:
-    """Record, and say what was recorded."""
+    """Record a baseline, and print a summary."""
     baseline = record(path, plan_file, options)
     size = path.stat().st_size / 1024
     print(f"{path}: {len(baseline.cells)} cells, {len(baseline.metrics)} times, {size:,.0f} KiB")

@@ -183,11 +183,11 @@ def judge_times(
         Level of the family of tests.
     """
     grown = holm([p_slower(old.values, new.values, margin) for old, new in pairs])
-    kept = holm([p_not_slower(old.values, new.values, 2 * margin) for old, new in pairs])
+    within = holm([p_not_slower(old.values, new.values, 2 * margin) for old, new in pairs])
     slowdowns = []
-    for (old, new), p, p_kept in zip(pairs, grown, kept, strict=True):
+    for (old, new), p, p_within in zip(pairs, grown, within, strict=True):
         change = statistics.median(new.values) / statistics.median(old.values) - 1
-        verdict: TimeVerdict = "within the margin" if p_kept < alpha else "undecided"
+        verdict: TimeVerdict = "within the margin" if p_within < alpha else "undecided"
         if p < alpha:
             verdict = "larger" if new.kind == "memory" else "slower"
         slowdowns.append(Slowdown(verdict, change, float(p), spread(old.values, new.values)))

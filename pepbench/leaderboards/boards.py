@@ -42,9 +42,7 @@ class Board:
 
     def plan(self, catalog: Catalog) -> Plan:
         """The plan with families of methods expanded; raises :class:`PlanError`."""
-        plan = Plan.load(self.plan_path, {})
-        spelt_out = catalog.ungrouped("method", plan.methods)
-        return plan.model_copy(update={"methods": spelt_out})
+        return Plan.load(self.plan_path, {}).with_families_expanded(catalog)
 
     def work_folder(self, work: Path, plan: Plan) -> Path:
         """Working folder of a plan; each version of the plan has its own."""
@@ -69,8 +67,8 @@ def results_folder(given: Path | None = None) -> Path:
     PlanError
         If it does not exist.
     """
-    beside_the_code = Path(pepbench.__file__).resolve().parents[1] / RESULTS
-    for folder in (given,) if given is not None else (RESULTS, beside_the_code):
+    in_repository = Path(pepbench.__file__).resolve().parents[1] / RESULTS
+    for folder in (given,) if given is not None else (RESULTS, in_repository):
         if folder.is_dir():
             return folder
     raise PlanError(

@@ -146,18 +146,20 @@ class RecordStore(SplitFacts):
         moved = 0
         for start in range(0, len(paths), SEGMENT_ROWS):
             found = ((path, self.get(path.stem)) for path in paths[start : start + SEGMENT_ROWS])
-            kept = [(p, r) for p, r in found if r is not None and r.status != "failed"]
-            if not kept:
+            finished = [(p, r) for p, r in found if r is not None and r.status != "failed"]
+            if not finished:
                 continue
-            digest = hashlib.sha256("".join(record.key for _, record in kept).encode()).hexdigest()
+            digest = hashlib.sha256(
+                "".join(record.key for _, record in finished).encode()
+            ).hexdigest()
             content = segment_bytes(
                 figures_of(record) | {"record": record.model_dump_json().encode()}
-                for _, record in kept
+                for _, record in finished
             )
             write_atomically(self.segments / f"{digest}.parquet", content)
-            for path, _ in kept:
+            for path, _ in finished:
                 path.unlink(missing_ok=True)
-            moved += len(kept)
+            moved += len(finished)
         return moved
 
     def figures(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def keeps_within_the_budget(candidate: Candidate) -> None:
 
 
 def names_its_smallest_size(candidate: Candidate) -> None:
-    """Where a budget is too small, Infeasible names the smallest that is not."""
+    """If a budget is too small, Infeasible names the smallest possible one."""
     smallest = 1
     while True:
         try:
