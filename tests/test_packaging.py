@@ -112,6 +112,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PROGRAMS = {"installed": ["pepbench"], "checkout": ["python", "-m", "pepbench"]}
 
 
+@pytest.mark.timeout(1500)  # two minutes on two idle cores
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_commands_work_from_the_root_of_a_clone(program, output, clone, tmp_path):
     (clone / "plan.toml").write_text(PLAN)
