@@ -36,13 +36,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.significance import compare
+from pepbench.catalog import Catalog
 from pepbench.check.baseline import read_baseline
 from pepbench.check.findings import ALPHA, Tolerance
-from pepbench.check.plan import BUILT_IN, cells_of, trials_of
-from pepbench.check.run_check import How
+from pepbench.check.plan import BUILT_IN, trials_of
+from pepbench.check.run_check import CheckOptions
 from pepbench.check.stopwatch import time_cells
 from pepbench.check.timing import RECORDED, p_not_slower, p_slower, repetitions_needed
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, expand
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.metrics import auc
 from pepbench.training import step
@@ -91,7 +92,7 @@ def accuracy_study(methods: tuple[str, ...], checks: int, pool: int) -> list[dic
     rng = np.random.default_rng(0)
     rows = []
     plan = BUILT_IN.model_copy(update={"methods": methods})
-    for cell in cells_of(plan):
+    for cell in expand(plan, Catalog(())):
         labels = cell.splits.open_test().labels
         old = logits_of(cell, pool, 1.0)
         rounded = logits_of(cell, pool, ROUNDING)
@@ -123,7 +124,7 @@ def loss_study(path: Path, checks: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     baseline = read_baseline(path)
     rows = []
-    for cell, figures in zip(cells_of(baseline.plan), baseline.cells, strict=True):
+    for cell, figures in zip(expand(baseline.plan, Catalog(())), baseline.cells, strict=True):
         assert figures.ranks is not None
         labels = cell.splits.open_test().labels
         before = figures.ranks.scores() / figures.ranks.rows
@@ -195,7 +196,7 @@ def time_study(
     checks: int, processes: int, slow_down: float, keep: Path | None
 ) -> list[dict[str, Any]]:
     """Shares of checks that find a figure slower, that exclude it, and that do neither."""
-    cells_of(BUILT_IN)  # makes the data set
+    expand(BUILT_IN, Catalog(()))  # makes the data set
     kept = keep.read_text("utf-8").splitlines() if keep is not None and keep.exists() else []
     answers = [json.loads(line) for line in kept]
     command = [sys.executable, "-m", "benchmarks.check_power", f"--worker={slow_down}"]
@@ -259,7 +260,7 @@ def spread_study(checks: int) -> list[dict[str, Any]]:
     for spread in (0.01, 0.02, 0.03, 0.04, 0.06, 0.08):
         row: dict[str, Any] = {"spread": spread}
         for growth in GROWTHS:
-            row[f"{growth:+.0%}"] = found(spread, growth, How().repetitions)
+            row[f"{growth:+.0%}"] = found(spread, growth, CheckOptions().repetitions)
         needed = repetitions_needed(spread, TOLERANCE.time_margin, FIGURES, ALPHA)
         assert needed is not None
         rows.append(row | {"needed": needed, "found": found(spread, GROWTHS[2], needed)})

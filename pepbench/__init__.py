@@ -5,4 +5,8 @@ The folders are the rooms that data walk through: ``data`` → ``training`` and 
 (and PEP in ``pepbench.pep``), data sets in ``datasets``.
 """
 
+from pepbench.checkout import find_packages_of_checkout
+
+find_packages_of_checkout()
+
 __version__ = "0.1.0"

@@ -1,19 +1,20 @@
-"""What to run: validated, from TOML and flags, and written beside the results."""
+"""The plan of a run: read from TOML and flags, validated, and stored with the results."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -28,8 +29,11 @@ from pepbench.units import Budget, parse_seconds
 PLAN_FILE = "plan.toml"
 """The plan in a run's folder, and in a leaderboard's."""
 
+if TYPE_CHECKING:
+    from pepbench.catalog import Catalog
+
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
-"""Who chooses the trials after the first."""
+"""Sampler of the trials after the first."""
 
 
 class _Model(BaseModel):
@@ -43,20 +47,55 @@ class _Model(BaseModel):
     )
 
 
+def _filled(names: object) -> object:
+    if not isinstance(names, list | tuple):
+        raise ValueError(f'{names!r} is not a list; write ["{names}"]')
+    if not names:
+        raise ValueError("is empty; name at least one")
+    return tuple(names)
+
+
+def _accepted_by(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """A validator that leaves the text as it is if ``parse`` accepts it."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except PlanError as error:
+            raise ValueError(str(error)) from None
+        return text
+
+    return check
+
+
+def _legal_budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_accepted_by(Budget), texts))
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise ValueError(f"{text!r} is not a device; write cpu, cuda or, say, cuda:1")
+    return text
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_filled)]
+Time = Annotated[str, AfterValidator(_accepted_by(parse_seconds))]
+
+
 class PlanException(_Model):
     """Cells that a plan leaves out, or runs under other settings than the rest.
 
-    A cell is meant if each of its names matches one of the patterns given: the whole spec or its
-    name alone; ``*`` stands for any text. Of several exceptions for a cell later ones prevail.
+    A cell matches if each of its names matches one of the patterns, as a whole spec or as a name
+    without options; ``*`` stands for any text. Later exceptions override earlier ones.
     """
 
-    methods: tuple[str, ...] = ("*",)
+    methods: Names = ("*",)
     """Patterns of methods."""
-    datasets: tuple[str, ...] = ("*",)
+    datasets: Names = ("*",)
     """Patterns of data sets."""
-    backbones: tuple[str, ...] = ("*",)
+    backbones: Names = ("*",)
     """Patterns of backbones."""
-    budgets: tuple[str, ...] = ("*",)
+    budgets: Names = ("*",)
     """Patterns of budgets."""
     reason: str = Field(min_length=1)
     """Why; reports show it."""
@@ -64,7 +103,7 @@ class PlanException(_Model):
     """Leave these cells out."""
     trials: int | None = Field(None, ge=1)
     """Instead of the plan's."""
-    tuning_time: str | None = None
+    tuning_time: Time | None = None
     """Instead of the plan's."""
     seeds: int | None = Field(None, ge=1)
     """Instead of the plan's."""
@@ -72,16 +111,6 @@ class PlanException(_Model):
     """Instead of the plan's."""
     patience: int | None = Field(None, ge=1)
     """Instead of the plan's."""
-
-    @field_validator("methods", "datasets", "backbones", "budgets", mode="before")
-    @classmethod
-    def _filled_list(cls, patterns: object) -> object:
-        return _filled(patterns)
-
-    @field_validator("tuning_time")
-    @classmethod
-    def _legal_time(cls, text: str | None) -> str | None:
-        return _legal_time(text)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -93,11 +122,11 @@ class PlanException(_Model):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """The plan's keys that it changes, with their values."""
+        """The keys of the plan that it changes, with their values."""
         return {k: v for k in _CHANGEABLE if (v := getattr(self, k)) is not None}
 
     def matches(self, dataset: str, backbone: str, method: str, budget: str) -> bool:
-        """Whether it is about this cell."""
+        """Whether it applies to a cell."""
         pairs = (
             (dataset, self.datasets),
             (backbone, self.backbones),
@@ -110,7 +139,7 @@ class PlanException(_Model):
         )
 
     def describe(self) -> str:
-        """One line for reports: which cells, what is different, and why."""
+        """One line for reports: which cells, what differs, and why."""
         meant = [
             f"{kind} {', '.join(patterns)}"
             for kind in ("datasets", "backbones", "methods", "budgets")
@@ -125,25 +154,25 @@ _CHANGEABLE = ("trials", "tuning_time", "seeds", "epochs", "patience")
 
 
 class Plan(_Model):
-    """Everything that decides the results of a run; the same for every method.
+    """Everything that determines the results of a run; the same for every method.
 
     The fields are the keys of ``plan.toml``. Methods, data sets and backbones are specs: names,
     with options that are fixed rather than tuned (``pep:granularity=feature``).
     """
 
-    methods: tuple[str, ...] = ("pep", "mde", "uniform", "full")
+    methods: Names = ("pep", "mde", "uniform", "full")
     """Specs of methods."""
-    datasets: tuple[str, ...] = ("synthetic",)
+    datasets: Names = ("synthetic",)
     """Specs of data sets."""
-    backbones: tuple[str, ...] = ("fm",)
+    backbones: Names = ("fm",)
     """Specs of backbones."""
-    budgets: tuple[str, ...] = ("50%", "10%")
+    budgets: Annotated[Names, AfterValidator(_legal_budgets)] = ("50%", "10%")
     """Shares of the full table (`5%`), numbers of parameters (`50k`) or sizes (`2MB`)."""
     dim: int = Field(32, ge=1, le=4096)
     """D, the width of the full table."""
     trials: int = Field(5, ge=1)
     """Tuning trials of each cell; the first is the method's default. Not with `tuning_time`."""
-    tuning_time: str | None = None
+    tuning_time: Time | None = None
     """Instead of `trials`: CPU time of each cell's tuning trials, such as `10m`. New trials are
     asked for until it is used up. Units are `s`, `m` or `min`, `h` and `d`; none is seconds."""
     sampler: SamplerKind = "tpe"
@@ -180,25 +209,13 @@ class Plan(_Model):
     """Of the random 80/10/10 split."""
     seed: int = Field(0, ge=0)
     """Of tuning and of the final runs' seeds."""
-    device: str = "cpu"
+    device: Annotated[str, AfterValidator(_device)] = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
     margin: float = Field(0.001, gt=0, lt=0.5)
     """Differences of test AUC below this are of no practical importance: reports test against it.
     Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
-
-    @field_validator("device")
-    @classmethod
-    def _legal_device(cls, device: str) -> str:
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-            raise ValueError(f"{device!r} is no device; write cpu, cuda or, say, cuda:1")
-        return device
-
-    @field_validator("methods", "datasets", "backbones", "budgets", mode="before")
-    @classmethod
-    def _filled_list(cls, names: object) -> object:
-        return _filled(names)
 
     @field_validator("tune_batch_size", "exceptions", mode="before")
     @classmethod
@@ -213,21 +230,6 @@ class Plan(_Model):
                 raise ValueError(f"{name!r} is listed twice")
         return names
 
-    @field_validator("budgets")
-    @classmethod
-    def _legal_budgets(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            try:
-                Budget(text)
-            except PlanError as error:
-                raise ValueError(str(error)) from None
-        return texts
-
-    @field_validator("tuning_time")
-    @classmethod
-    def _legal_time(cls, text: str | None) -> str | None:
-        return _legal_time(text)
-
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if self.tuning_time is not None and "trials" in self.model_fields_set:
@@ -241,25 +243,25 @@ class Plan(_Model):
         unused = "trials" if self.tuning_time is not None else "tuning_time"
         for exception in self.exceptions:
             if getattr(exception, unused) is not None:
-                raise ValueError(f"except: {unused} is not what this plan's tuning is bounded by")
+                raise ValueError(f"except: {unused} is not what limits this plan's tuning")
         return self
 
     @property
     def tuning_seconds(self) -> float | None:
-        """CPU seconds of a cell's tuning, where the plan bounds it by time."""
+        """CPU seconds of a cell's tuning; None if the plan limits the number of trials instead."""
         return None if self.tuning_time is None else parse_seconds(self.tuning_time)
 
     def decides_as(self, other: Plan) -> bool:
-        """Whether another plan makes the same records; its reports may judge them otherwise."""
+        """Whether another plan makes the same records; only its reports may differ."""
         return self.model_copy(update={"margin": other.margin}) == other
 
     def digest(self) -> str:
-        """Eight hexadecimal digits that stand for the plan's records."""
+        """Eight hexadecimal digits that identify the plan's records."""
         judged_alike = self.model_copy(update={"margin": _DEFAULT_MARGIN})
         return hashlib.sha256(judged_alike.to_toml().encode()).hexdigest()[:8]
 
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
-        """The plan as it stands for one cell, exceptions applied; None if it is left out."""
+        """The plan of one cell, with exceptions applied; None if the cell is left out."""
         plan = self
         for exception in self.exceptions:
             if exception.matches(dataset, backbone, method, budget):
@@ -267,6 +269,10 @@ class Plan(_Model):
                     return None
                 plan = plan.model_copy(update=exception.settings())
         return plan
+
+    def with_families_expanded(self, catalog: Catalog) -> Self:
+        """The plan with families of methods, such as ``hashing``, replaced by their members."""
+        return self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -280,7 +286,7 @@ class Plan(_Model):
         Raises
         ------
         PlanError
-            In one line: file, key, what is wrong, and what is allowed.
+            One line with the file, the key, the problem and what is allowed.
         """
         values: dict[str, Any] = {}
         if path is not None:
@@ -291,7 +297,7 @@ class Plan(_Model):
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise PlanError(f"{path}: is not valid TOML: {error}") from None
             _refuse_unknown(values, path)
-        # The two exclude each other within a file or among flags; a flag replaces either.
+        # They exclude each other in a file or among flags, but a flag replaces either.
         for bound in {"trials", "tuning_time"} & overrides.keys():
             values.pop("tuning_time" if bound == "trials" else "trials", None)
         values.update(overrides)
@@ -310,27 +316,13 @@ class Plan(_Model):
                 del exception[key]
         if not values["except"]:
             del values["except"]
-        # Plans that leave it as it is are written as they were before it could be set.
+        # So that plans with the default have the digest from before this key existed.
         if self.margin == _DEFAULT_MARGIN:
             del values["margin"]
         return tomli_w.dumps(values)
 
 
 _DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
-
-
-def reference() -> str:
-    """The keys of a plan as the Markdown tables of docs/plan.md."""
-    return "\n".join([*_table(Plan), "", "Keys of an `[[except]]`:", "", *_table(PlanException)])
-
-
-def _table(model: type[_Model]) -> Iterator[str]:
-    yield "| key | default | meaning |"
-    yield "|---|---|---|"
-    for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
-        meaning = " ".join((field.description or "").split())
-        yield f"| `{field.alias or name}` | {default} | {meaning} |"
 
 
 def _refuse_unknown(values: dict[str, Any], path: Path) -> None:
@@ -343,23 +335,6 @@ def _refuse_unknown(values: dict[str, Any], path: Path) -> None:
             if key not in PlanException.model_fields:
                 known = PlanException.model_fields
                 raise PlanError(f"{path}: {unknown_name('key of except', key, known)}")
-
-
-def _filled(names: object) -> object:
-    if not isinstance(names, list | tuple):
-        raise ValueError(f'{names!r} is not a list; write ["{names}"]')
-    if not names:
-        raise ValueError("is empty; name at least one")
-    return tuple(names)
-
-
-def _legal_time(text: str | None) -> str | None:
-    if text is not None:
-        try:
-            parse_seconds(text)
-        except PlanError as error:
-            raise ValueError(str(error)) from None
-    return text
 
 
 def _one_line(error: ValidationError, path: Path | None, overrides: dict[str, Any]) -> str:

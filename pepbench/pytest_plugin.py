@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -22,8 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["PepbenchCheck", "pepbench_check"]
 
 
-class PepbenchCheck(Protocol):
-    """What the fixture gives."""
+@dataclass(frozen=True)
+class PepbenchCheck:
+    """The function of the fixture: compares with a baseline file, or records it.
+
+    Parameters
+    ----------
+    folder
+        The folder of the test's file.
+    recording
+        Whether ``--pepbench-record`` was given.
+    """
+
+    folder: Path
+    recording: bool
 
     def __call__(
         self,
@@ -36,25 +49,44 @@ class PepbenchCheck(Protocol):
         time: Literal["auto", "always", "never"] = "never",
         time_margin: float = 0.10,
     ) -> Checked | None:
-        """Compare with a baseline, or record it under ``--pepbench-record``.
+        """Compare with a baseline, or record it with ``--pepbench-record``.
 
         Parameters
         ----------
         baseline, plan, plugins
-            Paths, relative to the folder of the test's file. ``plan`` counts when recording.
+            Paths, relative to the folder of the test's file. ``plan`` is used when recording.
         margin
-            Largest loss of AUC that passes.
+            Tolerated loss of AUC.
         strict
-            Whether a cell fails of which such a loss is neither shown nor excluded.
+            Also fail if a larger loss cannot be excluded.
         time, time_margin
-            Whether slowness fails the test, and the share that passes. Off by default: tests run
-            beside others.
+            When a slowdown fails the test, and the tolerated growth. By default nothing is timed,
+            since other tests may run at the same time.
 
         Returns
         -------
         pepbench.check.output.Checked
             The findings; None when recording.
         """
+        from pepbench.check.findings import Tolerance
+        from pepbench.check.output import as_markdown
+        from pepbench.check.run_check import CheckOptions, check, record
+        from pepbench.errors import PepbenchError
+
+        path = self.folder / baseline
+        options = CheckOptions(tuple(self.folder / p for p in plugins), time=time, quiet=True)
+        try:
+            if self.recording:
+                record(path, None if plan is None else self.folder / plan, options)
+                return None
+            if not path.exists():
+                pytest.fail(f"{path}: no baseline; record it: pytest --pepbench-record", False)
+            checked = check(path, Tolerance(margin, time_margin, strict), options)
+        except PepbenchError as error:
+            pytest.fail(str(error), pytrace=False)
+        if checked.failed:
+            pytest.fail(as_markdown(checked), pytrace=False)
+        return checked
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,36 +101,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def pepbench_check(request: pytest.FixtureRequest) -> PepbenchCheck:
     """Compare a plan's accuracy, sizes and, if asked, speed with a baseline file."""
-    folder = request.path.parent
-
-    def run(
-        baseline: str | Path,
-        *,
-        plan: str | Path | None = None,
-        plugins: Sequence[str | Path] = (),
-        margin: float = 0.001,
-        strict: bool = False,
-        time: Literal["auto", "always", "never"] = "never",
-        time_margin: float = 0.10,
-    ) -> Checked | None:
-        from pepbench.check.findings import Tolerance
-        from pepbench.check.output import as_markdown
-        from pepbench.check.run_check import How, check, record
-        from pepbench.errors import PepbenchError
-
-        path = folder / baseline
-        how = How(tuple(folder / plugin for plugin in plugins), time=time, quiet=True)
-        try:
-            if request.config.getoption("--pepbench-record"):
-                record(path, None if plan is None else folder / plan, how)
-                return None
-            if not path.exists():
-                pytest.fail(f"{path}: no baseline; record it: pytest --pepbench-record", False)
-            checked = check(path, Tolerance(margin, time_margin, strict), how)
-        except PepbenchError as error:
-            pytest.fail(str(error), pytrace=False)
-        if checked.failed:
-            pytest.fail(as_markdown(checked), pytrace=False)
-        return checked
-
-    return run
+    return PepbenchCheck(request.path.parent, request.config.getoption("--pepbench-record"))

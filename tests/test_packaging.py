@@ -1,15 +1,17 @@
-"""What is installed is what works: the wheel, in an environment of its own."""
+"""The wheel works in an environment of its own, and gets along with a clone of the repository."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from check_helpers import PLAN
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,7 @@ def test_wheel_holds_one_package_with_all_rooms(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"pepbench"}
     expected = {"pepbench/py.typed"}
-    for path in (ROOT / "pepbench/report/templates").iterdir():
+    for path in (ROOT / "pepbench/report/page/templates").iterdir():
         expected.add(path.relative_to(ROOT).as_posix())
     for folder, below in (("pepbench", ""), ("baselines", "pepbench/"), ("datasets", "pepbench/")):
         for path in (ROOT / folder).rglob("*.py"):
@@ -49,37 +51,104 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [folder / "bin/python", "-m", "pip", "install", "-q", "--no-deps", wheel]
     subprocess.run(pip, check=True, timeout=120)
     (site,) = folder.glob("lib/python*/site-packages")
-    # A plain path: the .pth files there, such as that of an editable install, are not read.
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # Plain paths: the .pth files there, such as that of an editable install, are not read.
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     return folder / "bin"
 
 
-def test_installed_program_runs_from_an_empty_folder(installed, tmp_path):
+@pytest.fixture
+def output(installed: Path, tmp_path: Path) -> Callable[..., str]:
+    """Call a program of the environment in a folder, and return what it prints."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     environment["PEPBENCH_CACHE"] = str(tmp_path / "cache")
-    (tmp_path / "empty").mkdir()
 
-    def output(*command: str) -> str:
-        return subprocess.run(
-            [str(installed / command[0]), *command[1:]],
-            check=True,
-            cwd=tmp_path / "empty",
+    def call(folder: Path, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [installed / program, *arguments],
+            cwd=folder,
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
-        ).stdout
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
-    where = output("python", "-c", "import pepbench.baselines as b; print(b.__file__)")
+    return call
+
+
+RUN = [
+    "run",
+    *TINY.split(),
+    "--methods=pep:max_steps=20,uniform,full",
+    "--budgets=50%",
+    "--jobs=2",
+    "--json",
+]
+
+
+def test_installed_program_runs_from_an_empty_folder(output, installed, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    where = output(empty, "python", "-c", "import pepbench.baselines as b; print(b.__file__)")
     assert Path(where.strip()).is_relative_to(installed.parent)
-    assert output("pepbench", "--version").startswith("pepbench ")
-    assert "uniform" in output("pepbench", "list", "methods")
-    run = [
-        "run",
-        *TINY.split(),
-        "--methods=pep:max_steps=20,uniform,full",
-        "--budgets=50%",
-        "--jobs=2",
-    ]
-    document = json.loads(output("pepbench", *run, "--out=out", "--json"))
+    assert output(empty, "pepbench", "--version").startswith("pepbench ")
+    assert "uniform" in output(empty, "pepbench", "list", "methods")
+    document = json.loads(output(empty, "pepbench", *RUN, "--out=out"))
     assert {cell["status"] for cell in document["cells"]} == {"ok"}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources as a fresh clone has them."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("pepbench", "baselines", "datasets", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    return folder
+
+
+PROGRAMS = {"installed": ["pepbench"], "checkout": ["python", "-m", "pepbench"]}
+
+
+@pytest.mark.timeout(1500)  # two minutes on two idle cores
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_commands_work_from_the_root_of_a_clone(program, output, clone, tmp_path):
+    (clone / "plan.toml").write_text(PLAN)
+    baseline = str(tmp_path / "baseline.json")
+    # Timing takes a minute: once is enough.
+    timed = ("--repetitions=5",) if program == PROGRAMS["installed"] else ("--time=never",)
+    assert "uniform" in output(clone, *program, "list", "methods")
+    assert output(clone, *program, "test-method", "--method=uniform")
+    document = json.loads(output(clone, *program, *RUN, f"--out={tmp_path / 'run'}"))
+    assert {cell["status"] for cell in document["cells"]} == {"ok"}
+    assert output(clone, *program, "check", "--record", baseline, "--plan=plan.toml", *timed)
+    assert output(clone, *program, "check", baseline, "--time=never")
+
+
+def test_a_process_that_times_cells_runs_the_package_of_its_parent(output, installed, clone):
+    """Not the clone in whose root it starts."""
+    show = "import pepbench; print(pepbench.__file__)"
+    code = (
+        "import subprocess; from pepbench.check.timing import _python; "
+        f"subprocess.run(_python({show!r}))"
+    )
+    found = output(clone, "python", "-P", "-c", code)
+    assert Path(found.strip()).is_relative_to(installed.parent)
+
+
+def test_a_checkout_works_without_installation(output, clone, tmp_path):
+    code = (
+        f"import sys; sys.path[:0] = [{str(clone)!r}]; import pepbench.datasets.synthetic; "
+        "import pepbench.baselines; print(pepbench.__file__, pepbench.baselines.__file__)"
+    )
+    assert set(output(tmp_path, "python", "-c", code).split()) == {
+        str(clone / name / "__init__.py") for name in ("pepbench", "baselines")
+    }
+
+
+def test_nothing_else_of_a_checkout_is_in_the_package(output, clone, tmp_path):
+    code = f"import sys; sys.path[:0] = [{str(clone)!r}]; import pepbench.tests"
+    with pytest.raises(AssertionError, match=r"No module named 'pepbench\.tests'"):
+        output(tmp_path, "python", "-c", code)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.errors import PlanError
-from pepbench.plan import Plan, PlanException, reference
+from pepbench.plan import Plan, PlanException
 
 names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True).map(tuple)
 exceptions = st.builds(
@@ -144,7 +145,17 @@ def test_mistakes_in_a_plan_name_key_and_remedy(tmp_path, content, words):
     assert words in str(caught.value)
 
 
-def test_every_key_is_described_in_the_docs_as_in_the_model():
+def rows(model):
+    """The keys of a model as rows of the tables in docs/plan.md."""
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        meaning = " ".join(field.description.split())
+        yield f"| `{field.alias or name}` | {default} | {meaning} |"
+
+
+@pytest.mark.parametrize("model", [Plan, PlanException])
+def test_every_key_is_described_in_the_docs_as_in_the_model(model):
     page = Path(__file__).parents[1] / "docs/plan.md"
-    assert reference() in page.read_text("utf-8")
+    table = ["| key | default | meaning |", "|---|---|---|", *rows(model)]
+    assert "\n".join(table) in page.read_text("utf-8")
     assert all(field.description for field in Plan.model_fields.values())

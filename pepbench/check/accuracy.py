@@ -1,14 +1,15 @@
-"""The runs whose predictions a check compares, and the test of a loss.
+"""Accuracy of a check: its runs, and the test of a loss of AUC.
 
 Two hypotheses are tested of each cell's loss L = AUC(baseline) − AUC(now), over the same test rows
 and the same seeds, by :func:`pepbench.analysis.significance.compare`:
 
-* L ≤ margin. Rejected, the cell is **worse**: a loss beyond the margin is shown. Only this fails a
-  check, so an unlucky draw of rows and seeds does so with probability at most α in a whole check.
-* L ≥ margin. Rejected, the cell is **non-inferior**: a loss beyond the margin is excluded.
+* L ≤ margin. If rejected, the cell is **worse**: a loss above the margin is shown. Only this fails
+  a check, so rows and seeds fail it by chance with probability at most α in a whole check.
+* L ≥ margin. If rejected, the cell is **non-inferior**: a loss above the margin is excluded.
 
-Neither rejected, it is **undecided**. Predictions that are the same to the bit are not tested: they
-are **identical**. Both families, over the cells that are not identical, are adjusted by Holm.
+If neither is rejected, the cell is **undecided**. Predictions that are the same to the bit are
+**identical** and not tested. Both families of tests, over the cells that are not identical, are
+adjusted by Holm.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ AccuracyVerdict = Literal["identical", "non-inferior", "undecided", "worse"]
 
 @dataclass(frozen=True)
 class Loss:
-    """What is shown about a cell's test AUC.
+    """The verdict on a cell's test AUC.
 
     Attributes
     ----------
     verdict
-        See the module's text.
+        See the module's docstring.
     change
         Mean AUC now minus that of the baseline.
     p_loss, p_noninferior
-        Adjusted by Holm: of the hypotheses that the loss is at most, at least the margin.
+        P-values, adjusted by Holm, of the hypotheses L ≤ margin and L ≥ margin.
     """
 
     verdict: AccuracyVerdict
@@ -63,9 +64,9 @@ def measure_accuracy(
     Parameters
     ----------
     progress
-        Called with the numbers of finished and of all runs.
+        Called with the number of finished runs and of all runs.
 
-    A run whose worker process dies comes back ``failed``, with the reason.
+    If the worker process of a run dies, the run is ``failed``, with the reason.
     """
     specs = [trials_of(cell) for cell in cells]
     outcomes = _run_all([spec for row in specs for spec in row], surroundings, jobs, progress)
@@ -143,7 +144,7 @@ def judge_losses(
     margin
         In AUC.
     alpha
-        Level of both families.
+        Level of both families of tests.
     """
     changed = [
         number
@@ -161,24 +162,24 @@ def judge_losses(
         if number not in tested:
             losses.append(Loss("identical", 0.0, 1.0, 0.0))
             continue
-        lost, kept = float(p_loss[number]), float(p_noninferior[number])
+        p_worse, p_not_worse = float(p_loss[number]), float(p_noninferior[number])
         verdict: AccuracyVerdict = "undecided"
-        if lost < alpha:
+        if p_worse < alpha:
             verdict = "worse"
-        elif kept < alpha:
+        elif p_not_worse < alpha:
             verdict = "non-inferior"
-        losses.append(Loss(verdict, change, lost, kept))
+        losses.append(Loss(verdict, change, p_worse, p_not_worse))
     return losses
 
 
 def _p_values(
     old: CellFigures, new: CellFigures, labels: NDArray[np.integer], margin: float
 ) -> tuple[float, float]:
-    """Unadjusted p of the hypotheses that the loss is at most, at least the margin."""
+    """Unadjusted p-values of the hypotheses L ≤ margin and L ≥ margin."""
     assert old.ranks is not None  # both are ok
     assert new.ranks is not None
     before, after = old.ranks.scores(), new.ranks.scores()
-    kept = compare(labels, after, before, margin=margin, paired=True).p_noninferior
-    # "The baseline is worse by −margin or more" is "the loss is at most the margin".
-    lost = compare(labels, before, after, margin=-margin, paired=True).p_noninferior
-    return lost, kept
+    not_worse = compare(labels, after, before, margin=margin, paired=True).p_noninferior
+    # "The baseline is worse by −margin or more" is L ≤ margin.
+    worse = compare(labels, before, after, margin=-margin, paired=True).p_noninferior
+    return worse, not_worse

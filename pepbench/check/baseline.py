@@ -1,7 +1,7 @@
-"""The baseline file: what a check compares with, in one JSON document without code.
+"""The baseline file of a check: one JSON document.
 
-Test predictions are kept as ranks. The AUC and every test of it hang on the order of the scores
-alone, so nothing is lost; whether predictions are the same to the bit is told by their checksums.
+Test predictions are stored as ranks. AUC and its tests depend only on the order of the scores, so
+nothing is lost; checksums show whether predictions are the same to the bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat, ValidationError
 
 from pepbench.errors import RecordError
 from pepbench.plan import Plan
@@ -28,17 +28,14 @@ from pepbench.records import (
     Status,
     write_atomically,
 )
+from pepbench.records.spec import Frozen
 
 KIND = "pepbench check baseline"
 SCHEMA_VERSION = 1
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Ranks(_Frozen):
-    """Score vectors of K seeds on n rows, as dense ranks: (K, n) integers, ties kept."""
+class Ranks(Frozen):
+    """Score vectors of K seeds on n rows, as dense ranks: (K, n) integers; ties stay ties."""
 
     seeds: int
     rows: int
@@ -58,17 +55,17 @@ class Ranks(_Frozen):
         return cls(seeds=seeds, rows=rows, bits=bits, content=content)
 
     def scores(self) -> NDArray[np.float64]:
-        """The ranks as scores, (K, n): in the same order as what they were made of.
+        """The ranks as scores, (K, n), in the same order as the original scores.
 
         Raises
         ------
         ValueError
-            If the content is not what the other figures say.
+            If the content does not have the stated size.
         """
         size = self.seeds * self.rows * self.bits // 8
         unpacker = zlib.decompressobj()
         try:
-            # Bounded, so that a small hostile file cannot fill the memory.
+            # Bounded, so that a small malicious file cannot fill the memory.
             raw = unpacker.decompress(base64.b64decode(self.content, validate=True), size + 1)
         except zlib.error as error:
             raise ValueError(str(error)) from None
@@ -78,8 +75,8 @@ class Ranks(_Frozen):
         return ranks.astype(np.float64)
 
 
-class CellFigures(_Frozen):
-    """What the runs of one cell came to."""
+class CellFigures(Frozen):
+    """The results of the runs of one cell."""
 
     data: DataSpec
     backbone: ComponentSpec
@@ -88,52 +85,52 @@ class CellFigures(_Frozen):
     seeds: list[int]
     status: Status
     reason: str | None = None
-    n_parameters: list[int] = []
-    """Of the embedding, a figure for each seed."""
-    n_bytes: list[int] = []
-    backbone_parameters: list[int] = []
-    auc: list[float] = []
+    n_parameters: list[int] = Field(default_factory=list)
+    """Parameters of the embedding, for each seed."""
+    n_bytes: list[int] = Field(default_factory=list)
+    backbone_parameters: list[int] = Field(default_factory=list)
+    auc: list[float] = Field(default_factory=list)
     """On the test rows, for each seed."""
-    log_loss: list[float] = []
-    predictions_sha256: list[str] = []
+    log_loss: list[float] = Field(default_factory=list)
+    predictions_sha256: list[str] = Field(default_factory=list)
     ranks: Ranks | None = None
 
     @property
     def cell(self) -> CellName:
-        """Its name."""
+        """The cell's name."""
         return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
 
     def check_ranks(self) -> None:
-        """Raise ``ValueError`` if ranks are missing, cannot be unpacked or are not every seed's."""
+        """Raise ``ValueError`` if ranks are missing, damaged, or not one row for each seed."""
         if self.status != "ok":
             return
         if self.ranks is None or len(self.ranks.scores()) != len(self.seeds):
-            raise ValueError(f"cell {', '.join(self.cell)}: its ranks are not those of its seeds")
+            raise ValueError(f"cell {self.cell.listed()}: its ranks are not those of its seeds")
 
 
-class Metric(_Frozen):
-    """Repeated measurements of one figure of which less is better."""
+class Metric(Frozen):
+    """Repeated measurements of one figure; less is better."""
 
     kind: Literal["time", "memory", "start-up"]
     subject: str
     """What was measured, such as ``synthetic, fm, pep, 10%: search``."""
     unit: str
-    """Of ``typical``."""
+    """Unit of ``typical``."""
     typical: float
-    """Median in a unit that people know; of times, not corrected for the machine's speed."""
+    """Median in a familiar unit; times are not corrected for the machine's speed."""
     values: list[PositiveFloat] = Field(min_length=1)
-    """One for each worker process; times are ratios to the calibration workload."""
+    """One for each process; times are ratios to the time of a fixed workload."""
 
 
-class Baseline(_Frozen):
-    """Everything a later check needs."""
+class Baseline(Frozen):
+    """Everything that a later check needs."""
 
     kind: Literal["pepbench check baseline"] = "pepbench check baseline"
     schema_version: Literal[1] = 1
     created: datetime
     environment: Environment
     calibration_seconds: float
-    """Wall time of the harness's fixed workload, to compare machines."""
+    """Wall time of a fixed workload, to compare machines."""
     plan: Plan
     cells: list[CellFigures]
     metrics: list[Metric]
@@ -144,7 +141,7 @@ class Baseline(_Frozen):
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
-    """Write a baseline, whole or not at all, with a checksum of its content."""
+    """Write a baseline atomically, with a checksum of its content."""
     content = baseline.model_dump(mode="json")
     document = {**content, "sha256": _checksum(content)}
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -158,7 +155,7 @@ def read_baseline(path: Path) -> Baseline:
     RecordError
         In one line, if the file is missing, damaged, of another kind or of another version.
     """
-    remedy = f"record it anew: pepbench check --record {path}"
+    remedy = f"record it again: pepbench check --record {path}"
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -176,7 +173,7 @@ def read_baseline(path: Path) -> Baseline:
     if checksum != _checksum(document):
         raise RecordError(f"{path}: was changed or damaged (its checksum differs); {remedy}")
     try:
-        # As JSON, whose lists are what the plan's tuples are read from.
+        # From JSON text, where the strict plan accepts lists for its tuples.
         baseline = Baseline.model_validate_json(json.dumps(document))
         for cell in baseline.cells:
             cell.check_ranks()

@@ -1,4 +1,4 @@
-"""What a check has found: pure functions from two sets of figures to one list of findings."""
+"""The findings of a check: pure functions from two sets of figures to a list of findings."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pepbench.check.accuracy import Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
 from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
-from pepbench.records import Environment, TrialSpec
+from pepbench.records import TrialSpec
 
 Kind = Literal["accuracy", "size", "time", "memory", "start-up"]
 Labels = Callable[[CellFigures], NDArray[np.integer]]
 
 ALPHA = 0.05
-"""Level of a whole check's accuracy, and of a whole check's speed."""
+"""Level of all accuracy tests of a check together, and of all time tests together."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure, then and now.
+    """One figure, in the baseline and now.
 
     Attributes
     ----------
     kind, subject
-        What was looked at: a cell, or a phase of a cell.
+        What was compared: a cell, or a phase of a cell.
     verdict
         In a word or two.
     failed
@@ -38,11 +38,11 @@ class Finding:
     baseline, current
         The figures, in ``unit``; None where there is none.
     change
-        Of AUC, as a difference; of time and memory, as a share; else None.
+        Difference of AUC; relative change of time and memory; else None.
     p
-        Of the test that would have failed the check; None where nothing is tested.
+        P-value of the test that can fail the check; None if nothing is tested.
     note
-        What else should be known, in one line; or empty.
+        Further information in one line; or empty.
     """
 
     kind: Kind
@@ -59,29 +59,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a check lets pass.
+    """The tolerances of a check.
 
     Attributes
     ----------
     margin
-        Loss of AUC.
+        Tolerated loss of AUC.
     time_margin
-        Growth of time and memory, as a share.
+        Tolerated growth of time and memory, as a share.
     strict
-        Whether what is undecided fails, too.
+        Whether undecided findings fail, too.
     time_counts
-        Whether slowness fails the check, or is only told.
+        Whether a slowdown fails the check, or is only reported.
     """
 
     margin: float = 0.001
     time_margin: float = 0.10
     strict: bool = False
     time_counts: bool = True
-
-
-def same_machine(old: Environment, new: Environment) -> bool:
-    """Whether times may be compared: the same processor, Python, torch, numpy and threads."""
-    return old.alike(new)
 
 
 def find_all(
@@ -96,7 +91,7 @@ def find_all(
     Parameters
     ----------
     cells, metrics
-        Of now; ``metrics`` may be empty.
+        The figures of now; ``metrics`` may be empty.
     labels
         From a cell to the labels of its test rows.
     """
@@ -125,7 +120,7 @@ def _accuracy(
                 old.cell.listed(),
                 f"{old.status} became {new.status}",
                 failed=new.status != "ok",
-                note=new.reason or "record the baseline anew",
+                note=new.reason or "record the baseline again",
             )
 
 
@@ -192,9 +187,9 @@ def _times(
     for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
         undecided = slowdown.verdict == "undecided"
         bad = slowdown.verdict in ("slower", "larger") or (undecided and tolerance.strict)
-        notes = [_too_wild(slowdown, tolerance.time_margin, len(pairs))] if undecided else []
+        notes = [_undecided_note(slowdown, tolerance.time_margin, len(pairs))] if undecided else []
         if bad and not tolerance.time_counts:
-            notes.append("told only: another machine")
+            notes.append("reported only: another machine")
         yield Finding(
             kind=new.kind,
             subject=new.subject,
@@ -209,8 +204,8 @@ def _times(
         )
 
 
-def _too_wild(slowdown: Slowdown, margin: float, figures: int) -> str:
-    """Why a figure is undecided, and what to do."""
+def _undecided_note(slowdown: Slowdown, margin: float, figures: int) -> str:
+    """Why a time is undecided, and the remedy."""
     needed = repetitions_needed(slowdown.spread, margin, figures, ALPHA)
     remedy = (
         "take a larger --time-margin or a calmer machine"
@@ -224,19 +219,19 @@ def _too_wild(slowdown: Slowdown, margin: float, figures: int) -> str:
 
 
 def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
-    """Refuse a baseline that was recorded on other rows or cells, before anything is run.
+    """Refuse a baseline that was recorded on other rows or cells, before any run.
 
     Parameters
     ----------
     cells
-        The first trial of each cell of now.
+        The first trial of each cell now.
 
     Raises
     ------
     RecordError
         With the first difference and the remedy.
     """
-    remedy = "record the baseline anew: pepbench check --record FILE"
+    remedy = "record the baseline again: pepbench check --record FILE"
     now = {spec.cell: spec for spec in cells}
     for old in baseline.cells:
         spec = now.get(old.cell)

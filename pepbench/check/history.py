@@ -1,34 +1,43 @@
-"""The history of checks: one JSON line for each."""
+"""The history of checks: a file with one JSON line for each check, and its chart."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import altair as alt
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from pepbench.check.findings import Finding
+from pepbench.check.output import common_start
 from pepbench.errors import RecordError
 from pepbench.records import Environment
+from pepbench.report.charts.style import GREY, styled
 
 _OF_CHECK = ("created", "git", "failed")
 _OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")
 COLUMNS = (*_OF_CHECK, *_OF_FINDING, "alarm")
-"""Of the frame that :func:`read_history` gives; ``failed`` is of the check, ``alarm`` of the
-finding."""
+"""Columns of :func:`read_history`; ``failed`` is about the check, ``alarm`` about the finding."""
 
 BAD = ("worse", "slower", "larger")
-"""Verdicts that are marked even where they only told of slowness on another machine."""
+"""Verdicts that are marked in the chart even if they did not fail the check."""
+
+ALARM = "#D55E00"
+PHASES = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+WIDTH, HEIGHT = 400, 110
+
+_WHEN = alt.Axis(format="%Y-%m-%d", tickCount=4, labelOverlap=True, title=None)
 
 
 def append_history(
     path: Path, created: datetime, environment: Environment, findings: Sequence[Finding]
 ) -> None:
-    """Append one check as one line, whole or not at all, also with others who append."""
+    """Append a check as one line, under a lock: several processes may append at once."""
     line = {
         "created": created.isoformat(),
         "git": environment.git,
@@ -43,7 +52,7 @@ def append_history(
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(end - 1)
-            # A line that a crash cut short must not swallow the next.
+            # After a crash the last line may be incomplete; start a new one.
             content = content if file.read(1) == b"\n" else b"\n" + content
         file.write(content)
         file.flush()
@@ -56,7 +65,7 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
     Parameters
     ----------
     warn
-        Called with one line for each line of the file that cannot be read; it is left out.
+        Called with a message for each line that cannot be read and is left out.
 
     Raises
     ------
@@ -89,3 +98,109 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
         raise RecordError(f"{path}: holds no check; append one with: --history {path}")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.sort_values("created", kind="stable", ignore_index=True)
+
+
+def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
+    """Chart of AUC and of changes in time, with a mark where a check found something worse.
+
+    Each cell has a row of two panels: its AUC, with the baseline's dashed, and the change in the
+    cost of a step by phase. The last row shows memory and start-up. Alarms are labelled with the
+    revision that was checked; a cell that failed is drawn at the baseline's AUC.
+
+    Parameters
+    ----------
+    frame
+        As returned by :func:`read_history`.
+    """
+    # Charts convert times with a zone to the machine's own zone.
+    created = pd.to_datetime(frame["created"], utc=True).dt.tz_localize(None)
+    frame = frame.assign(
+        created=created, revision=frame["git"].fillna("").str[:7], phase="", dashed=0.0
+    )
+    rows = [
+        alt.hconcat(*panels, spacing=36).resolve_scale(color="independent")
+        for panels in _rows(frame)
+        if panels
+    ]
+    return styled(
+        alt.vconcat(*rows, spacing=20).resolve_scale(color="independent"),
+        "Checks over time",
+        "Triangles: shown to have got worse, with the revision. Hollow: undecided. "
+        "Dashed: the baseline.",
+    )
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[list[alt.LayerChart]]:
+    accuracy = with_sizes(frame)
+    # A phase's subject is its cell's and the phase: "anime, fm, pep, 10%: train".
+    parts = frame["subject"].str.rpartition(": ")
+    frame = frame.assign(cell=parts[0])
+    times = frame[frame["kind"] == "time"].assign(phase=parts[2])
+    common = common_start([*accuracy["subject"].unique()])
+    for cell, block in accuracy.groupby("subject", sort=False):
+        name, of_cell = str(cell), times[times["cell"] == cell]
+        yield [
+            _panel(block.assign(dashed=block["baseline"]), "AUC", name.removeprefix(common)),
+            *([_panel(of_cell, "change", "cost of a step")] if len(of_cell) else []),
+        ]
+    yield [
+        _panel(frame[frame["kind"] == kind], "change", title)
+        for kind, title in (("memory", "peak memory"), ("start-up", "start-up"))
+        if (frame["kind"] == kind).any()
+    ]
+
+
+def with_sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    """The findings about accuracy; a changed size is an alarm too."""
+    accuracy = frame[frame["kind"] == "accuracy"]
+    changed = frame[(frame["kind"] == "size") & frame["alarm"]]
+    keys = set(zip(changed["created"], changed["subject"], strict=True))
+    resized = [key in keys for key in zip(accuracy["created"], accuracy["subject"], strict=True)]
+    return accuracy.assign(
+        alarm=accuracy["alarm"] | pd.Series(resized, index=accuracy.index, dtype=bool),
+        revision=accuracy["revision"].where(
+            ~np.array(resized, dtype=bool), "size, " + accuracy["revision"]
+        ),
+        shown=accuracy["current"].fillna(accuracy["baseline"]),
+    )
+
+
+def _panel(block: pd.DataFrame, what: str, title: str) -> alt.LayerChart:
+    """A line for each phase, over time; ``what`` is ``AUC`` or ``change``."""
+    column, form = ("shown", ".4f") if what == "AUC" else ("change", "+.0%")
+    block = block[block[column].notna()]
+    # Only the first alarm of several in a row has a label, since labels would overlap.
+    before = block.groupby("subject")["alarm"].shift(fill_value=False).astype(bool)
+    block = block.assign(first=block["alarm"] & ~before)
+    phases = list(block["phase"].unique())
+    colour = alt.Color(
+        "phase:N",
+        scale=alt.Scale(domain=phases, range=PHASES[: len(phases)]),
+        legend=alt.Legend(title=None, orient="right") if len(phases) > 1 else None,
+    )
+    y = {"title": what, "scale": alt.Scale(zero=False, padding=12)}
+    y["axis"] = alt.Axis(format=form, tickCount=4)
+    base = alt.Chart(block).encode(
+        x=alt.X("created:T", axis=_WHEN), y=alt.Y(f"{column}:Q", **y), color=colour
+    )
+    dashed = base.mark_line(strokeDash=[5, 4], interpolate="step-after")
+    point, alarm = base.transform_filter("!datum.alarm"), base.transform_filter("datum.alarm")
+    return alt.layer(
+        dashed.encode(y=alt.Y("dashed:Q", **y), color=alt.value(GREY)),
+        base.mark_line(opacity=0.5),
+        point.transform_filter("datum.verdict != 'undecided'").mark_point(
+            filled=True, size=36, opacity=1
+        ),
+        point.transform_filter("datum.verdict == 'undecided'").mark_point(
+            fill="white", size=36, opacity=1
+        ),
+        alarm.mark_point(shape="triangle-up", filled=True, size=110, opacity=1).encode(
+            color=alt.value(ALARM)
+        ),
+        base.transform_filter("datum.first")
+        .mark_text(align="right", dx=-9, fontSize=11)
+        .encode(text="revision:N", color=alt.value(ALARM)),
+        width=WIDTH,
+        height=HEIGHT,
+        title=title,
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +18,7 @@ from pepbench.records import Environment
 
 @dataclass(frozen=True)
 class Checked:
-    """A finished check."""
+    """The result of a check."""
 
     baseline: Baseline
     environment: Environment
@@ -28,7 +28,7 @@ class Checked:
 
     @property
     def failed(self) -> int:
-        """How many findings fail the check."""
+        """Number of findings that fail the check."""
         return sum(finding.failed for finding in self.findings)
 
     def summary(self) -> str:
@@ -41,37 +41,31 @@ class Checked:
         return f"None of {total} figures is shown to have got worse{tail}."
 
 
-class ChecksView:
-    """The findings as a table for a terminal; sizes that are the same take one line."""
-
-    def __init__(self, checked: Checked) -> None:
-        self._checked = checked
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table and the summary."""
-        findings = shown(self._checked.findings)
-        common = common_start([f.subject for f in findings if ", " in f.subject])
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("what", no_wrap=True)
-        table.add_column("subject", overflow="fold")
-        for name in ("baseline", "now", "change", "p"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("verdict", overflow="fold")
-        for finding in findings:
-            style = "bold red" if finding.failed else ""
-            kind, subject, *cells, _ = row(finding)
-            cells = [kind, subject.removeprefix(common), *cells, _words(finding)]
-            table.add_row(*[Text(cell, style) for cell in cells])
-        if common:
-            yield Text(common.removesuffix(", "), "bold")
-        yield table
-        for warning in self._checked.warnings:
-            yield Text(warning, "yellow")
-        yield Text(self._checked.summary(), "bold red" if self._checked.failed else "bold green")
+def as_table(checked: Checked) -> Group:
+    """The findings as a table for a terminal; unchanged sizes take one line."""
+    findings = shown(checked.findings)
+    common = common_start([f.subject for f in findings if ", " in f.subject])
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("what", no_wrap=True)
+    table.add_column("subject", overflow="fold")
+    for name in ("baseline", "now", "change", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
+    for finding in findings:
+        style = "bold red" if finding.failed else ""
+        kind, subject, *cells, _ = row(finding)
+        cells = [kind, subject.removeprefix(common), *cells, _words(finding)]
+        table.add_row(*[Text(cell, style) for cell in cells])
+    return Group(
+        *([Text(common.removesuffix(", "), "bold")] if common else []),
+        table,
+        *[Text(warning, "yellow") for warning in checked.warnings],
+        Text(checked.summary(), "bold red" if checked.failed else "bold green"),
+    )
 
 
 def shown(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings that deserve a line: sizes only where they changed, or one for all of them."""
+    """The findings to show: changed sizes, or one line for all sizes if none has changed."""
     sizes = [finding for finding in findings if finding.kind == "size"]
     changed = [finding for finding in sizes if finding.failed]
     if sizes and not changed:
@@ -82,7 +76,7 @@ def shown(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def common_start(subjects: Sequence[str]) -> str:
-    """The data set and backbone that all cells share, to be said once; or nothing.
+    """The data set and backbone that all cells share, as a common prefix; or an empty string.
 
     >>> common_start(["anime, fm, pep, 10%", "anime, fm, mde, 10%: train"])
     'anime, fm, '
@@ -92,7 +86,7 @@ def common_start(subjects: Sequence[str]) -> str:
 
 
 def row(finding: Finding) -> tuple[str, str, str, str, str, str, str]:
-    """Kind, subject, baseline, now, change, p, verdict as text."""
+    """Kind, subject, baseline, now, change, p and verdict as text."""
     return (
         finding.kind,
         finding.subject,
@@ -125,7 +119,7 @@ def _change(finding: Finding) -> str:
 
 
 def as_json(checked: Checked) -> dict[str, Any]:
-    """The document that ``--json`` prints."""
+    """The document of ``--json``."""
     return {
         "failed": checked.failed,
         "summary": checked.summary(),
@@ -141,7 +135,7 @@ def as_json(checked: Checked) -> dict[str, Any]:
 
 
 def as_junit(checked: Checked) -> bytes:
-    """JUnit XML: a test case for each finding."""
+    """JUnit XML with a test case for each finding."""
     suite = ElementTree.Element(
         "testsuite",
         name="pepbench check",
@@ -170,7 +164,7 @@ def as_junit(checked: Checked) -> bytes:
 
 
 def as_markdown(checked: Checked) -> str:
-    """A summary for a job's page."""
+    """A Markdown summary for the page of a CI job."""
     mark = "❌" if checked.failed else "✅"
     lines = [f"## {mark} pepbench check", "", checked.summary(), ""]
     lines += [f"> {_escaped(warning)}" for warning in checked.warnings]

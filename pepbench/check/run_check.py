@@ -1,4 +1,4 @@
-"""What the command ``check`` does: measure, then record, or compare and print."""
+"""The command ``check``: measure, then record a baseline or compare with one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from pepbench.catalog import Catalog
 from pepbench.check.accuracy import measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
-from pepbench.check.findings import Tolerance, check_comparable, find_all, same_machine
-from pepbench.check.history import append_history, read_history
-from pepbench.check.history_chart import history_chart
-from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
-from pepbench.check.plan import cells_of, check_plan, trials_of
+from pepbench.check.findings import Tolerance, check_comparable, find_all
+from pepbench.check.history import append_history, history_chart, read_history
+from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
+from pepbench.check.plan import check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
 from pepbench.errors import PlanError
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
@@ -35,15 +35,15 @@ TimePart = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
-class How:
-    """How to measure; decides no verdict but by noise."""
+class CheckOptions:
+    """CheckOptions to measure; decides no verdict but by noise."""
 
     plugins: tuple[Path, ...] = ()
     jobs: int = 1
     repetitions: int = 7
     """Worker processes that time the cells."""
     time: TimePart = "auto"
-    """When slowness fails a check: on the baseline's kind of machine, or always; or not timed."""
+    """When a slowdown fails the check: on the same kind of machine, or always; or not timed."""
     quiet: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class How:
             )
 
 
-def record(path: Path, plan_file: Path | None, how: How) -> Baseline:
+def record(path: Path, plan_file: Path | None, options: CheckOptions) -> Baseline:
     """Measure a plan and write the baseline file.
 
     Raises
@@ -62,15 +62,15 @@ def record(path: Path, plan_file: Path | None, how: How) -> Baseline:
     PlanError
         If the plan cannot be run, or one of its cells fails.
     """
-    plan = check_plan(plan_file, how.plugins)
+    plan = check_plan(plan_file, options.plugins)
     check_device(plan.device, plan.optimizer, plan.precision)
-    cells = cells_of(plan, how.plugins)
-    figures = _accuracy(cells, how)
+    cells = expand(plan, Catalog(options.plugins))
+    figures = _accuracy(cells, options)
     for cell in figures:
         if cell.status == "failed":
             raise PlanError(
                 f"cell {cell.cell.listed()} fails: {cell.reason}; "
-                "mend it or leave it out of the plan"
+                "fix it or leave it out of the plan"
             )
     baseline = Baseline(
         created=now(),
@@ -78,38 +78,38 @@ def record(path: Path, plan_file: Path | None, how: How) -> Baseline:
         calibration_seconds=calibration_seconds(),
         plan=plan,
         cells=figures,
-        metrics=_times(plan, how, RECORDED * how.repetitions),
+        metrics=_times(plan, options, RECORDED * options.repetitions),
     )
     write_baseline(path, baseline)
     return baseline
 
 
-def check(path: Path, tolerance: Tolerance, how: How) -> Checked:
+def check(path: Path, tolerance: Tolerance, options: CheckOptions) -> Checked:
     """Measure the baseline's plan again and compare.
 
     Raises
     ------
     RecordError
-        If the file is no baseline, or its rows are not those of now.
+        If the file is not a baseline, or the rows have changed since it was recorded.
     """
     began = time.monotonic()
     baseline = read_baseline(path)
     check_device(baseline.plan.device, baseline.plan.optimizer, baseline.plan.precision)
-    cells = cells_of(baseline.plan, how.plugins)
+    cells = expand(baseline.plan, Catalog(options.plugins))
     check_comparable(baseline, [trials_of(cell)[0] for cell in cells])
     here = environment(1)
-    alike = same_machine(baseline.environment, here)
+    alike = baseline.environment.alike(here)
     warnings = []
-    if how.time == "auto" and baseline.metrics and not alike:
+    if options.time == "auto" and baseline.metrics and not alike:
         warnings.append(
-            "The baseline's processor or versions differ from this machine's: times are told, "
-            "and fail nothing. To judge them, record a baseline of the old code here."
+            "The baseline's processor or versions differ from this machine's: times are shown, "
+            "but fail nothing. To judge them, record a baseline of the old code here."
         )
-    if how.time != "never" and not baseline.metrics:
+    if options.time != "never" and not baseline.metrics:
         warnings.append("The baseline holds no times: it was recorded with --time never.")
-    counts = how.time == "always" or alike
-    figures = _accuracy(cells, how)
-    metrics = _times(baseline.plan, how, how.repetitions) if baseline.metrics else []
+    counts = options.time == "always" or alike
+    figures = _accuracy(cells, options)
+    metrics = _times(baseline.plan, options, options.repetitions) if baseline.metrics else []
     findings = find_all(
         baseline,
         figures,
@@ -123,19 +123,19 @@ def check(path: Path, tolerance: Tolerance, how: How) -> Checked:
 def run_check(
     path: Path,
     tolerance: Tolerance,
-    how: How,
+    options: CheckOptions,
     *,
     json_wanted: bool,
     junit: Path | None,
     summary: Path | None,
     history: Path | None,
 ) -> int:
-    """Check, write what was asked for, and return the exit code."""
-    checked = check(path, tolerance, how)
+    """Check, write the requested files, and return the exit code."""
+    checked = check(path, tolerance, options)
     if junit is not None:
         write_atomically(junit, as_junit(checked))
     if summary is not None:
-        # Appended: a job's page is one file for all of its steps.
+        # A CI job has one summary file for all of its steps.
         with summary.open("a", encoding="utf-8") as file:
             file.write(as_markdown(checked))
     if history is not None:
@@ -143,20 +143,20 @@ def run_check(
     if json_wanted:
         print(json.dumps(as_json(checked), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        Console().print(ChecksView(checked))
+        Console().print(as_table(checked))
     return EXIT_FAILED if checked.failed else 0
 
 
-def run_record(path: Path, plan_file: Path | None, how: How) -> int:
-    """Record, and say what was recorded."""
-    baseline = record(path, plan_file, how)
+def run_record(path: Path, plan_file: Path | None, options: CheckOptions) -> int:
+    """Record a baseline, and print a summary."""
+    baseline = record(path, plan_file, options)
     size = path.stat().st_size / 1024
     print(f"{path}: {len(baseline.cells)} cells, {len(baseline.metrics)} times, {size:,.0f} KiB")
     return 0
 
 
 def plot_history(history: Path, plot: Path) -> int:
-    """Draw the history of checks as SVG or PNG, by the name's ending."""
+    """Draw the history of checks as ``.svg`` or ``.png``."""
     frame = read_history(history, lambda line: print(f"pepbench: {line}", file=sys.stderr))
     draw = {".svg": svg_bytes, ".png": png_bytes}.get(plot.suffix.lower())
     if draw is None:
@@ -166,14 +166,16 @@ def plot_history(history: Path, plot: Path) -> int:
     return 0
 
 
-def _accuracy(cells: list[Cell], how: How) -> list[CellFigures]:
-    return measure_accuracy(cells, TrialContext(how.plugins), how.jobs, _teller("runs", how))
+def _accuracy(cells: list[Cell], options: CheckOptions) -> list[CellFigures]:
+    return measure_accuracy(
+        cells, TrialContext(options.plugins), options.jobs, _progress("runs", options)
+    )
 
 
-def _times(plan: Plan, how: How, repetitions: int) -> list[Metric]:
-    if how.time == "never":
+def _times(plan: Plan, options: CheckOptions, repetitions: int) -> list[Metric]:
+    if options.time == "never":
         return []
-    return measure_time(plan, how.plugins, repetitions, _teller("timings", how))
+    return measure_time(plan, options.plugins, repetitions, _progress("timings", options))
 
 
 def _labels_of(cells: list[Cell]) -> Callable[[CellFigures], NDArray[np.integer]]:
@@ -181,11 +183,11 @@ def _labels_of(cells: list[Cell]) -> Callable[[CellFigures], NDArray[np.integer]
     return lambda figures: splits[figures.data.split_fingerprint].open_test().labels
 
 
-def _teller(what: str, how: How) -> Callable[[int, int], None]:
-    def tell(done: int, total: int) -> None:
-        if how.quiet:
+def _progress(what: str, options: CheckOptions) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        if options.quiet:
             return
         end = "\n" if done == total or not sys.stderr.isatty() else "\r"
         print(f"{what}: {done} of {total}", end=end, file=sys.stderr, flush=True)
 
-    return tell
+    return show

@@ -1,8 +1,8 @@
-"""One worker process of the timing: every cell's first fit, in turns with a fixed workload.
+"""The process that times cells: each cell's first fit, alternating with a fixed workload.
 
-Run as ``python -m pepbench.check.stopwatch``: a plan comes in on standard input, figures go out on
-standard output. A process of its own, because where memory happens to lie differs between
-processes, and repetitions within one would all share it.
+Run by :mod:`pepbench.check.timing`: it reads a plan from standard input and writes
+figures to standard output. Each repetition is a process of its own, because the layout of memory,
+which influences speed, differs between processes but not between repetitions within one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pepbench.backbones.backbone import Backbone
-from pepbench.check.plan import cells_of, trials_of
+from pepbench.catalog import Catalog
+from pepbench.check.plan import trials_of
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
@@ -33,26 +34,26 @@ from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
 from pepbench.training.task import TrialTask
 
 PIECES = 24
-"""Timed pieces of a phase."""
+"""Number of timed pieces of a phase."""
 
 FEWEST_PIECES = 5
-"""Of a phase that is told of."""
+"""Fewest pieces of a phase that is reported."""
 
 PIECE_STEPS = 20
-"""Updates between two turns of the fixed workload."""
+"""Updates between two runs of the fixed workload."""
 
 
 def own_seconds() -> float:
-    """Wall seconds of a clock that stands while the thread waits for a processor.
+    """Wall time in seconds, without the time that the thread waits for a processor.
 
-    What others run on the machine does not count, waiting for a lock or a file does. Where the
-    kernel does not tell, as outside Linux, it is the wall clock.
+    Other programs on the machine do not count; waiting for locks and files does. Outside Linux,
+    where waiting times are unknown, it is the wall clock.
     """
     before = _waited()
     while True:
         moment = time.perf_counter()
         waited = _waited()
-        # Else the thread was put aside between the two readings.
+        # Otherwise the thread was interrupted between the two readings.
         if waited == before:
             return moment - waited
         before = waited
@@ -66,7 +67,7 @@ def _waited() -> float:
 
 
 def fixed_workload() -> Callable[[], float]:
-    """A piece of training written in plain torch, the same whatever becomes of this program.
+    """A fixed workload in plain torch, which does not change with this program.
 
     Steps of a factorisation machine with Adam on random rows: small tensor operations called from
     Python, gathers and scatters in a table, passes over its moments, as in what is measured.
@@ -106,12 +107,12 @@ def _plain_step(
 
 
 class Enough(BaseException):
-    """All pieces are timed; no ``Exception``, so that no method takes it for its own."""
+    """Raised when all pieces are timed; not an ``Exception``, so that methods do not catch it."""
 
 
 @dataclass(eq=False)
 class Probe:
-    """Times pieces of a fit, and the fixed workload between them.
+    """Times the pieces of a fit, and the fixed workload between them.
 
     Parameters
     ----------
@@ -129,9 +130,9 @@ class Probe:
     _since: float = 0.0
 
     def after_step(self, phase: str) -> None:
-        """An update is done; every so many, a piece ends, and the fixed workload has its turn."""
+        """Count an update; at the end of a piece, record its time and run the fixed workload."""
         if phase != self._phase:
-            # What comes before a phase's first step, and the first piece, are no part of it.
+            # The time before the first step, and the first piece (a warm-up), do not count.
             self._phase, self._count, self._since = phase, -PIECE_STEPS, own_seconds()
         self._count += 1
         if self._count == 0:
@@ -147,7 +148,7 @@ class Probe:
 
 
 class TimedTask(TrialTask):
-    """A task that lets a probe look in after every update, whatever loop makes it."""
+    """A task that calls a probe after every update, in any training loop."""
 
     def __init__(self, cell: Cell, spec: TrialSpec, probe: Probe) -> None:
         super().__init__(
@@ -169,7 +170,7 @@ class TimedTask(TrialTask):
         decays: Factors | None = None,
         kind: OptimizerKind | None = None,
     ) -> torch.optim.Optimizer:
-        """As the harness's, with the probe after each step."""
+        """The task's optimizer, with a call of the probe after each step."""
         optimizer = super().optimizer(model, rates, decays, kind)
         optimizer.register_step_post_hook(lambda *_: self._probe.after_step(self.clock.running))
         return optimizer
@@ -181,8 +182,8 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
     Returns
     -------
     dict
-        ``ratios`` and ``speeds`` by ``cell: phase``; ``memory`` with the one key ``MiB``. Cells
-        that cannot be fitted are left out: the accuracy part says why.
+        ``ratios`` and ``speeds`` by ``cell: phase``; ``memory`` with the key ``MiB``. Cells that
+        cannot be fitted are left out; the accuracy part reports why.
     """
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -192,7 +193,7 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
     memory = PeakMemory()
     ratios: dict[str, float] = {}
     speeds: dict[str, float] = {}
-    for cell in cells_of(plan, plugins):
+    for cell in expand(plan, Catalog(plugins)):
         probe = Probe(piece)
         with suppress(Enough, Exception), flushed_denormals():
             _fit(cell, probe)
@@ -206,7 +207,7 @@ def time_cells(plan: Plan, plugins: tuple[Path, ...]) -> dict[str, dict[str, flo
 
 
 def _undisturbed(seconds: list[float]) -> float:
-    """The first decile: of ten pieces, nine were disturbed at least as much.
+    """The first decile: nine of ten pieces were disturbed at least as much.
 
     Of medians, quartiles, deciles, minima and medians of paired ratios, it differed least between
     processes (3.4 % on a machine with ten times as much to do as it has processors; medians 9 %).
@@ -223,7 +224,7 @@ def _fit(cell: Cell, probe: Probe) -> None:
 
 
 def main() -> None:
-    """Time what standard input asks for."""
+    """Time the plan on standard input."""
     asked = json.load(sys.stdin)
     plan = Plan.model_validate_json(json.dumps(asked["plan"]))
     try:

@@ -1,17 +1,16 @@
-"""Speed, memory and start-up, in units that a machine's mood does not change.
+"""Speed, memory and start-up time of a check, and the tests of a slowdown.
 
-Every repetition is a worker process of its own (:mod:`pepbench.check.stopwatch`). Each figure's
-values of now and of the baseline, on a logarithmic scale, are compared by the one-sided exact
-Mann–Whitney test, after the baseline's were raised by the growth in question. It asks of the order
-of the values only, so that one disturbed process cannot decide, and it holds its level whatever
-their distribution. Two hypotheses are tested of each figure:
+Each repetition is a process of its own (:mod:`pepbench.check.stopwatch`). A figure's values in the
+baseline, multiplied by the growth in question, and its values now are compared by the one-sided
+exact Mann–Whitney test. It uses only the order of the values: a single disturbed process cannot
+decide it, and its level holds for any distribution. Two hypotheses are tested for each figure:
 
-* It has grown by at most the margin. Rejected, it is **slower** (memory: **larger**).
-* It has grown by twice the margin or more. Rejected, it is **within the margin**, loosely said.
+* It has grown by at most the margin. If rejected, it is **slower** (memory: **larger**).
+* It has grown by twice the margin or more. If rejected, it is **within the margin**, roughly.
 
-Neither rejected, it is **undecided**: it scatters too much between processes. Then
-:func:`repetitions_needed` says how many processes would do. All figures of a check are one family
-for each of the hypotheses, adjusted by Holm.
+If neither is rejected, it is **undecided**: processes differ too much, and
+:func:`repetitions_needed` says how many are needed. All figures of a check form one family for
+each of the hypotheses, adjusted by Holm.
 """
 
 from __future__ import annotations
@@ -38,39 +37,37 @@ from pepbench.plan import Plan
 TimeVerdict = Literal["within the margin", "undecided", "slower", "larger"]
 
 RECORDED = 2
-"""A baseline is measured so many times as often as a check, for it is used many times."""
+"""Repetitions of a baseline for each one of a check, since a baseline is used many times."""
 
 FEWEST_REPETITIONS, MOST_REPETITIONS = 5, 100
-"""That can show anything, and that are advised."""
+"""Fewest repetitions with which anything can be shown; most that are suggested."""
 
 POWER = 0.95
-"""Chance of finding a growth of twice the margin, for which repetitions are advised."""
+"""Probability of finding a growth of twice the margin with the suggested repetitions."""
 
-_START = [sys.executable, "-m", "pepbench", "--help"]
-# Reads and runs as many modules of Python's own library.
-_PLAIN_START = [
-    sys.executable,
-    "-c",
+_RUN = "import runpy; runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
+# Reads and runs as many modules of Python's own library as `pepbench --help` does.
+_PLAIN_IMPORTS = (
     "import argparse, asyncio, decimal, email.parser, html.parser, http.client, json, logging, "
-    "pathlib, sqlite3, tarfile, unittest.mock, urllib.request, xml.etree.ElementTree, zipfile",
-]
+    "pathlib, sqlite3, tarfile, unittest.mock, urllib.request, xml.etree.ElementTree, zipfile"
+)
 
 
 @dataclass(frozen=True)
 class Slowdown:
-    """What is shown about one figure.
+    """The verdict on one figure.
 
     Attributes
     ----------
     verdict
-        See the module's text.
+        See the module's docstring.
     change
         Ratio of medians, now over baseline, minus 1.
     p
-        Of the hypothesis that it has grown by at most the margin, adjusted by Holm.
+        P-value of the hypothesis that it has grown by at most the margin, adjusted by Holm.
     spread
-        Standard deviation between processes, as a share; of the middle half, so that a single
-        process does not make it.
+        Relative standard deviation between processes, estimated from the middle half, which a
+        single process does not change.
     """
 
     verdict: TimeVerdict
@@ -99,7 +96,8 @@ def measure_time(
     answers: list[dict[str, dict[str, float]]] = []
     starts: list[tuple[float, float]] = []
     for turn in range(repetitions):
-        starts.append((_cpu_seconds(_START), _cpu_seconds(_PLAIN_START)))
+        ours = _cpu_seconds(_python(_RUN.format("pepbench"), "--help"))
+        starts.append((ours, _cpu_seconds(_python(_PLAIN_IMPORTS))))
         answers.append(_ask(question))
         progress(turn + 1, repetitions)
     return [*_step_metrics(answers), _memory_metric(answers), _start_metric(starts)]
@@ -142,7 +140,7 @@ def _start_metric(starts: Sequence[tuple[float, float]]) -> Metric:
 
 def _ask(question: dict[str, Any]) -> dict[str, dict[str, float]]:
     done = subprocess.run(
-        [sys.executable, "-m", "pepbench.check.stopwatch"],
+        _python(_RUN.format("pepbench.check.stopwatch")),
         input=json.dumps(question),
         capture_output=True,
         text=True,
@@ -155,8 +153,17 @@ def _ask(question: dict[str, Any]) -> dict[str, dict[str, float]]:
     return answer
 
 
+def _python(code: str, *arguments: str) -> list[str]:
+    """A command that runs code in a new process, with the modules that this process would import.
+
+    ``python -m`` would look in the working directory first: in a clone of the repository it would
+    find the clone rather than the package that is running.
+    """
+    return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path}; {code}", *arguments]
+
+
 def _cpu_seconds(command: Sequence[str]) -> float:
-    """Processor time of a command, which does not hang on what else the machine does."""
+    """CPU time of a command, which depends little on the load of the machine."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -171,16 +178,16 @@ def judge_times(
     Parameters
     ----------
     margin
-        As a share: 0.1 allows a tenth more.
+        Tolerated growth, as a share.
     alpha
-        Level of the family.
+        Level of the family of tests.
     """
     grown = holm([p_slower(old.values, new.values, margin) for old, new in pairs])
-    kept = holm([p_not_slower(old.values, new.values, 2 * margin) for old, new in pairs])
+    within = holm([p_not_slower(old.values, new.values, 2 * margin) for old, new in pairs])
     slowdowns = []
-    for (old, new), p, p_kept in zip(pairs, grown, kept, strict=True):
+    for (old, new), p, p_within in zip(pairs, grown, within, strict=True):
         change = statistics.median(new.values) / statistics.median(old.values) - 1
-        verdict: TimeVerdict = "within the margin" if p_kept < alpha else "undecided"
+        verdict: TimeVerdict = "within the margin" if p_within < alpha else "undecided"
         if p < alpha:
             verdict = "larger" if new.kind == "memory" else "slower"
         slowdowns.append(Slowdown(verdict, change, float(p), spread(old.values, new.values)))
@@ -200,7 +207,7 @@ def spread(old: Sequence[float], new: Sequence[float]) -> float:
 
 
 def repetitions_needed(spread: float, margin: float, figures: int, alpha: float) -> int | None:
-    """Repetitions of a check that find a growth of twice the margin with chance :data:`POWER`.
+    """Repetitions that find a growth of twice the margin with probability :data:`POWER`.
 
     The baseline has :data:`RECORDED` times as many. Mean and variance of the Mann–Whitney
     statistic are those of normal logarithms, the rest is the normal approximation, at the level
@@ -211,12 +218,12 @@ def repetitions_needed(spread: float, margin: float, figures: int, alpha: float)
     spread
         Standard deviation of logarithms.
     figures
-        Of the check.
+        Number of figures in the check.
 
     Returns
     -------
     int or None
-        None for more than :data:`MOST_REPETITIONS`.
+        None if more than :data:`MOST_REPETITIONS` are needed.
 
     Examples
     --------
@@ -227,7 +234,7 @@ def repetitions_needed(spread: float, margin: float, figures: int, alpha: float)
         return FEWEST_REPETITIONS
     growth = np.log1p(2 * margin) - np.log1p(margin)
     beyond = growth / (np.sqrt(2) * spread)
-    # That a process of now is slower than one of the baseline, and than two of them.
+    # Probability that a process now is slower than one of the baseline, and than two of them.
     wins = stats.norm.cdf(beyond)
     wins_twice = stats.multivariate_normal.cdf([beyond] * 2, cov=[[1, 0.5], [0.5, 1]])
     now = np.arange(FEWEST_REPETITIONS, MOST_REPETITIONS + 1)
@@ -242,9 +249,9 @@ def repetitions_needed(spread: float, margin: float, figures: int, alpha: float)
 
 
 def p_slower(old: ArrayLike, new: ArrayLike, margin: float) -> NDArray[np.float64]:
-    """Unadjusted p of the hypothesis that ``new`` exceeds ``old`` by at most the margin.
+    """Unadjusted p-value of the hypothesis that ``new`` exceeds ``old`` by at most the margin.
 
-    Values lie along the last axis; further ones are checks of their own.
+    Values are along the last axis; other axes are separate tests.
 
     >>> float(p_slower([1.0, 1.01, 0.99, 1.02], [1.3, 1.31, 1.29], 0.1).round(4))
     0.0286
@@ -253,7 +260,7 @@ def p_slower(old: ArrayLike, new: ArrayLike, margin: float) -> NDArray[np.float6
 
 
 def p_not_slower(old: ArrayLike, new: ArrayLike, growth: float) -> NDArray[np.float64]:
-    """Unadjusted p of the hypothesis that ``new`` exceeds ``old`` by so much or more, as a share.
+    """Unadjusted p-value of the hypothesis that ``new`` exceeds ``old`` by ``growth`` or more.
 
     Shapes as for :func:`p_slower`.
 

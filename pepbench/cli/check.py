@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app
+from pepbench.cli.program import AsJson, Jobs, Plugins, Quiet, app
 
 
 @app.command(
@@ -21,64 +21,61 @@ from pepbench.cli.program import AsJson, Plugins, app
 )
 def check(
     baseline: Annotated[
-        Path | None, typer.Argument(metavar="[BASELINE.json]", help="What to compare with.")
+        Path | None, typer.Argument(metavar="[BASELINE.json]", help="The baseline to compare with.")
     ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write BASELINE.json instead of comparing with it.")
     ] = False,
     plan: Annotated[
         Path | None,
-        typer.Option(help="With --record: the plan to run; default: a small built-in one."),
+        typer.Option(help="With --record: the plan to run. Default: a small built-in plan."),
     ] = None,
-    margin: Annotated[
-        float, typer.Option(min=0, max=1, help="Loss of AUC that is let pass.")
-    ] = 0.001,
+    margin: Annotated[float, typer.Option(min=0, max=1, help="Tolerated loss of AUC.")] = 0.001,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Fail also where a loss above the margin, or a growth of twice the time margin, "
+            help="Also fail if a loss above the margin, or growth above twice the time margin, "
             "cannot be excluded.",
         ),
     ] = False,
     time: Annotated[
         Literal["auto", "always", "never"],
         typer.Option(
-            help="When slowness fails: auto, on the baseline's kind of machine; never: not timed."
+            help="When a slowdown fails the check: on the baseline's kind of machine (auto), or "
+            "always; never: nothing is timed."
         ),
     ] = "auto",
     time_margin: Annotated[
-        float, typer.Option(min=0, help="Growth of time and memory that is let pass, as a share.")
+        float, typer.Option(min=0, help="Tolerated growth of time and memory; 0.1 is 10 %.")
     ] = 0.1,
     repetitions: Annotated[
-        int, typer.Option(help="Processes that time the cells; twice as many with --record.")
+        int, typer.Option(help="Number of timing processes; twice as many with --record.")
     ] = 7,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
-    ] = None,
+    jobs: Jobs = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     summary: Annotated[
-        Path | None, typer.Option(help="Append a Markdown summary, such as to a job's page.")
+        Path | None,
+        typer.Option(help="Append a Markdown summary to this file, such as a CI job's."),
     ] = None,
     history: Annotated[
-        Path | None, typer.Option(help="Append the outcome as a line to this file.")
+        Path | None, typer.Option(help="Append the outcome to this file, as a line of JSON.")
     ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Draw --history as .svg or .png, after the check if there is one; "
-            "`pepbench report --history` makes a page, too."
+            help="Draw the checks in --history as .svg or .png; BASELINE.json is optional then."
         ),
     ] = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Compare accuracy, sizes, speed, memory and start-up with a recorded baseline.
+    """Compare accuracy, sizes, speed, memory and start-up time with a recorded baseline.
 
-    Exit code 1 if something is shown to have got worse, by a test that allows for chance.
+    Exit code 1 if a statistical test shows that something got worse.
     """
-    from pepbench.check import run_check as command
+    from pepbench.check import run_check
     from pepbench.check.findings import Tolerance
     from pepbench.errors import PlanError
 
@@ -87,8 +84,8 @@ def check(
     if baseline is None:
         if plot is None or history is None:
             raise PlanError("name a baseline; record one with: pepbench check --record FILE")
-        return command.plot_history(history, plot)
-    how = command.How(
+        return run_check.plot_history(history, plot)
+    options = run_check.CheckOptions(
         plugins=tuple(plugin or ()),
         jobs=jobs or len(os.sched_getaffinity(0)),
         repetitions=repetitions,
@@ -96,18 +93,18 @@ def check(
         quiet=quiet,
     )
     if record:
-        return command.run_record(baseline, plan, how)
+        return run_check.run_record(baseline, plan, options)
     if plan is not None:
-        raise PlanError("--plan goes with --record; a baseline holds the plan it was made of")
-    code = command.run_check(
+        raise PlanError("--plan goes with --record; a baseline contains its plan")
+    code = run_check.run_check(
         baseline,
         Tolerance(margin, time_margin, strict),
-        how,
+        options,
         json_wanted=as_json,
         junit=junit,
         summary=summary,
         history=history,
     )
     if plot is not None and history is not None:
-        command.plot_history(history, plot)
+        run_check.plot_history(history, plot)
     return code

@@ -16,10 +16,12 @@ from pepbench.cli.program import AsJson, Plugins, app, console, print_json
 def list_(
     what: Annotated[Literal["methods", "datasets", "backbones"], typer.Argument()],
     plugin: Plugins = None,
-    cards: Annotated[bool, typer.Option("--cards", help="Print all cards as Markdown.")] = False,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="Print the cards of all of them as Markdown.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what there is."""
+    """List the available methods, data sets or backbones."""
     from pepbench.catalog import Catalog, kind_of_plural
     from pepbench.report.cards import cards_page, entry_table
 
@@ -36,11 +38,11 @@ def list_(
 @app.command(epilog="Examples:\n\n  pepbench show method pep\n\n  pepbench show dataset anime")
 def show(
     kind: Annotated[Literal["method", "dataset", "backbone"], typer.Argument()],
-    name: Annotated[str, typer.Argument(help="As listed by: pepbench list")],
+    name: Annotated[str, typer.Argument(help="A name from: pepbench list")],
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the card of a method, data set or backbone: source, idea, options with ranges."""
+    """Show a method, data set or backbone: its source, idea, and options with ranges."""
     from pepbench.catalog import Catalog
     from pepbench.report.cards import card, card_json
 
@@ -60,21 +62,20 @@ def show(
 )
 def check_method(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.py]", help="A plug-in that defines methods.")
+        Path | None, typer.Argument(metavar="[FILE.py]", help="A Python file that defines methods.")
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="One of the file's methods, or a built-in one, with options to fix "
-            "(name:option=value); repeatable. Default: all of the file's."
+            help="A method of the file, or a built-in one; name:option=value fixes an option. "
+            "Repeatable. Default: all methods of the file."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check that methods keep the rules: sizes, counts, exports, seeds, gradients, learning.
+    """Test methods against the rules: sizes, counts, exports, seeds, gradients, learning.
 
-    Says of each rule whether it is kept and, if not, why and what to do. Exit code 1 if one is
-    broken.
+    For each broken rule, prints what is wrong and what to do. Exit code 1 if a rule is broken.
     """
     from pepbench.contract.check_methods import check_methods
 

@@ -1,4 +1,4 @@
-"""``pepbench``, from its arguments to its exit code."""
+"""The entry point of ``pepbench``: runs a command and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run a command; every error that the user can mend becomes one line and exit code 2."""
-    # Batch systems end jobs by SIGTERM: the same as Ctrl-C.
+    """Run a command; errors that the user can fix become one line and exit code 2."""
+    # Batch systems end jobs with SIGTERM: treat it as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -25,14 +25,14 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader of a pipe has gone, as with `pepbench list methods | head -1`.
+        # The reader of the pipe is gone, as with `pepbench list methods | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except OSError as error:
         # Such as a full disk, or a file that may not be read.
         _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except Exception as error:
-        # Typer carries its own copy of click, so usage errors are known by what they can do.
+        # Usage errors; Typer may bundle its own click, whose classes cannot be imported.
         if not hasattr(error, "format_message"):
             raise
         message = str(error.format_message()).replace("Value error, ", "")

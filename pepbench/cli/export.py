@@ -22,30 +22,33 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder to write.")],
     method: Annotated[
-        str | None, typer.Option(help="As in the leaderboard; so are the others.")
+        str | None, typer.Option(help="A method, as named in the leaderboard.")
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Such as 10%.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Needed where the run has several.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Needed where the run has several.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Required if the run has several.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Required if the run has several.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="One of the final runs. Default: the best validation AUC."),
+        typer.Option(help="Seed of a final run. Default: the one with the best validation AUC."),
     ] = None,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="The backbone too, as model.onnx; needs pepbench[onnx].")
+        bool,
+        typer.Option(
+            "--onnx", help="Also write the backbone as model.onnx; requires pepbench[onnx]."
+        ),
     ] = False,
     allow_different: Annotated[
         bool,
         typer.Option(
-            "--allow-different", help="Even if the run now predicts differently than recorded."
+            "--allow-different", help="Export even if predictions differ from the recorded ones."
         ),
     ] = False,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's trained table to a folder, ready to be served without torch.
+    """Export a run's trained table to a folder that can be served without torch.
 
-    The run is trained again from its record, which takes as long as it did, and its predictions
+    The run is trained again from its record, which takes as long as before, and its predictions
     are compared with the recorded ones.
     """
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run

@@ -1,4 +1,4 @@
-"""What all commands share: the program, options that many of them take, and how they print."""
+"""The Typer application, and the options and output functions that its commands share."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes. Default: the available cores.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="Differences of AUC below this do not matter (equivalence, parity). Default: what "
-        "plan.toml says, else 0.001."
+        help="Differences of AUC below this do not matter (equivalence, parity). Default: as in "
+        "plan.toml, else 0.001."
     ),
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="A Python file that defines further components; repeatable."),
+    typer.Option("--plugin", help="A Python file that defines more components. Repeatable."),
 ]
 
 
@@ -46,19 +51,21 @@ def _print_version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
 
 
 def console() -> Any:
-    """Standard output for tables and cards."""
+    """A Rich console for tables and cards."""
     from rich.console import Console
 
     return Console()
 
 
 def print_json(document: object) -> None:
-    """Print the one document of ``--json``."""
+    """Print the JSON document of ``--json``."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Margin, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -18,59 +18,45 @@ from pepbench.errors import PlanError
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
-    "  pepbench report runs/monday runs/tuesday --out runs/both\n\n"
-    "  pepbench report --history checks.jsonl"
+    "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
     folders: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Argument(
-            metavar="FOLDER...", help="Folders of runs; several of the same data are merged."
+            metavar="FOLDER...", help="Folders of runs; several on the same data are merged."
         ),
-    ] = None,
+    ],
     form: Annotated[
         Literal["terminal", "markdown", "csv", "latex", "html", "parquet"],
-        typer.Option("--format", help="What to print; the files are written in any case."),
+        typer.Option("--format", help="What to print. Files are always written."),
     ] = "terminal",
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write. Default: the folder; nothing for several without it."),
+        typer.Option(
+            help="Output folder. Default: the run's folder; required to write for several runs."
+        ),
     ] = None,
     wide: Annotated[
         bool,
         typer.Option(
             "--wide",
-            help="All columns. Else these go first where it is narrow: MiB, seeds, p, bytes, time, "
-            "share, params.",
+            help="Show all columns. By default a narrow terminal drops MiB, seeds, p, bytes, time, "
+            "share and params, in this order.",
         ),
     ] = False,
     tuning: Annotated[
-        bool, typer.Option("--tuning", help="Print what tuning tried and bought, cell by cell.")
+        bool, typer.Option("--tuning", help="Show each cell's tuning trials and what they gained.")
     ] = False,
     open_page: Annotated[
-        bool, typer.Option("--open", help="Show the page in the browser.")
+        bool, typer.Option("--open", help="Open report.html in the browser.")
     ] = False,
-    history: Annotated[
-        Path | None,
-        typer.Option(
-            help="Draw the checks that `pepbench check --history` appended, instead of runs: "
-            "history.html, .svg and .png."
-        ),
-    ] = None,
     margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
     from pepbench.report import show as command
 
-    if history is not None:
-        from pepbench.check.history_page import report_history
-
-        if folders:
-            raise PlanError("--history draws checks, not runs: leave out the folders")
-        return report_history(history, out, open_page=open_page, as_json=as_json)
-    if not folders:
-        raise PlanError("name a run's folder, or a history of checks: --history FILE")
     return command.report(
         folders,
         "json" if as_json else form,
@@ -88,16 +74,20 @@ def report(
     "  pepbench compare pep full runs/ml-100k --backbone fm --json"
 )
 def compare(
-    a: Annotated[str, typer.Argument(help="A method, as the leaderboard calls it.")],
+    a: Annotated[str, typer.Argument(help="A method, as named in the leaderboard.")],
     b: Annotated[str, typer.Argument(help="The method it is compared with.")],
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders of runs.")],
-    dataset: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Default: all that both have.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Default: all that both methods have.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Default: all that both methods have.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Default: all that both methods have.")
+    ] = None,
     margin: Margin = None,
     as_json: AsJson = False,
 ) -> int:
-    """Print the comparison of two methods in full: seed by seed, intervals, p-values, verdict.
+    """Compare two methods in full: each seed, intervals, p-values and verdict.
 
     Exit code 1 if a pair could not be compared.
     """
@@ -124,46 +114,54 @@ def compare(
 def leaderboard(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Folders below the results; default: all."),
+        typer.Argument(metavar="[NAME]...", help="Leaderboards, by folder name. Default: all."),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare tables with records, and run one small cell again."),
+        typer.Option(
+            "--verify", help="Recompute tables from the records and rerun one small cell."
+        ),
     ] = False,
     overall: Annotated[
-        bool, typer.Option("--overall", help="Only write the pages over all leaderboards.")
+        bool, typer.Option("--overall", help="Only write the pages about all leaderboards.")
     ] = False,
     tables_only: Annotated[
-        bool, typer.Option("--tables-only", help="Run nothing; publish the working records.")
+        bool,
+        typer.Option(
+            "--tables-only", help="Run nothing; publish the records of the working folder."
+        ),
     ] = False,
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
     ] = None,
-    work: Annotated[Path, typer.Option(help="Folder of working records and predictions.")] = Path(
-        "runs/leaderboards"
-    ),
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of working records and predictions. Default: ./runs/leaderboards"
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    jobs: Jobs = None,
+    threads: Threads = 1,
+    quiet: Quiet = False,
 ) -> int:
-    """Run what published leaderboards lack, and write their tables, charts and pages.
+    """Run the missing trials of published leaderboards and write their tables, charts and pages.
 
-    Each NAME/plan.toml below the results is a leaderboard. The same command again continues where
-    it was interrupted. Exit code 1 if cells failed, or if --verify finds a difference.
+    Each NAME/plan.toml in the results folder defines a leaderboard. Run the same command again to
+    resume. Exit code 1 if cells failed or --verify finds a difference.
     """
-    from pepbench.leaderboards import regenerate as command
-    from pepbench.leaderboards.boards import results_folder
+    from pepbench.leaderboards import commands
+    from pepbench.leaderboards.boards import WORK, results_folder
 
     if verify + overall + tables_only > 1 or (overall and names):
         raise PlanError(
             "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
         )
-    places = command.BoardOptions(results_folder(results), work, jobs or usable_cores(), threads)
+    options = commands.BoardOptions(
+        results_folder(results), work or WORK, jobs or usable_cores(), threads
+    )
     if verify:
-        return command.verify(names or (), places)
+        return commands.verify(names or (), options)
     if overall:
-        return command.overall(places)
-    return command.make(names or (), places, tables_only=tables_only, quiet=quiet)
+        return commands.overall(options)
+    return commands.make(names or (), options, tables_only=tables_only, quiet=quiet)

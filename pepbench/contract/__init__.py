@@ -1,1 +1,1 @@
-"""What every method must keep to: checks, a toy task to run them on, and a command that does."""
+"""The contract of methods: its rules as checks, a toy task, and the command ``test-method``."""

@@ -1,4 +1,4 @@
-"""The method under test, and its fits: made when first asked for, then shared by all checks."""
+"""The method under test and its fits, which are made on demand and shared by all checks."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from pepbench.method import Embedding, Fitted, Layout, Method
 from pepbench.training.task import TrialTask
 
 SHARES = (1.0, 0.5, 0.31, 0.1)
-"""Budgets of the checks, as shares of the full table."""
+"""Budgets of the checked fits, as shares of the full table."""
 
 
 class NotApplicable(Exception):
-    """A check has nothing to say about a method; the message tells why."""
+    """A check does not apply to a method; the message says why."""
 
 
 class DoesNotTrain(BrokenContract):
-    """A fit ended in an exception that is not :class:`~pepbench.errors.Infeasible`."""
+    """A fit raised an exception other than :class:`~pepbench.errors.Infeasible`."""
 
 
 @dataclass(frozen=True)
 class FitSpec:
-    """What decides a fit of one method on the toy task."""
+    """Everything that determines a fit of one method on the toy task."""
 
     budget: int
     epochs: int = 1
     seed: int = 0
     repetition: int = 0
-    """Decides nothing: fits that differ in this alone must be equal."""
+    """Without effect: fits that differ only in this must be equal."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted toy."""
+    """A method fitted to the toy task."""
 
     spec: FitSpec
     task: TrialTask
@@ -53,17 +53,17 @@ class Fit:
 
     @property
     def embedding(self) -> Embedding:
-        """What was trained."""
+        """The trained embedding."""
         return self.fitted.model.embedding
 
     @cached_property
     def stored(self) -> Layout:
-        """What is stored of it."""
+        """The exported table."""
         return self.embedding.export()
 
     @property
     def every_feature(self) -> NDArray[np.int64]:
-        """Rows of ids that hold all features."""
+        """Rows of ids that contain all features."""
         return every_feature(self.task.fields)
 
     def digest(self) -> str:
@@ -77,16 +77,16 @@ class Fit:
 
 @dataclass(eq=False)
 class Candidate:
-    """A method with its options, on trial.
+    """A method under test, with its options.
 
     Parameters
     ----------
     method
-        What is checked.
+        The method to check.
     toy
-        What it is fitted to.
+        The task it is fitted to.
     plugins
-        The file that defines it, so that another process can find it.
+        The file that defines it, for other processes.
     """
 
     method: Method
@@ -95,7 +95,7 @@ class Candidate:
     _fits: dict[FitSpec, Fit | BaseException] = field(default_factory=dict)
 
     def fit(self, spec: FitSpec) -> Fit:
-        """Fit to the toy, once for each ``spec``.
+        """Fit to the toy task, once for each ``spec``.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Candidate:
             return DoesNotTrain(f"fit at a budget of {spec.budget} parameters: {what}")
 
     def fit_many(self, specs: Sequence[FitSpec]) -> list[str]:
-        """Digests of fits by one search; ``specs`` differ in their budgets, the largest first.
+        """Digests of the fits of one shared search; ``specs`` differ in budget, largest first.
 
         Raises
         ------
@@ -135,14 +135,14 @@ class Candidate:
         task = self.toy.task(first.seed, epochs=first.epochs, patience=first.epochs)
         fits = self.method.fit_many(task, [spec.budget for spec in specs])
         try:
-            # Each while its search waits: going on may change what it was given.
+            # Before the search continues, which may change a fit that it has returned.
             return [Fit(spec, task, fit).digest() for spec, fit in zip(specs, fits, strict=False)]
         except (Exception, SystemExit) as error:
             raise DoesNotTrain(f"fit_many(): {describe_failure(error)}") from error
 
     @property
     def specs(self) -> tuple[FitSpec, ...]:
-        """Fits over the range of budgets; those of fixed size have one."""
+        """Fits over the range of budgets; only one for methods of fixed size."""
         budgets = [int(self.toy.full_parameters * share) for share in SHARES]
         full, half, *fewer = budgets
         fits = (FitSpec(full, epochs=15), FitSpec(half, epochs=2), *map(FitSpec, fewer))
@@ -166,17 +166,17 @@ class Candidate:
 
     @property
     def full(self) -> Fit:
-        """At the full table's budget, trained for long."""
+        """The fit at the full table's budget, trained for 15 epochs."""
         return self.fits[0]
 
     @property
     def usual(self) -> Fit:
-        """At half of it or, where that is infeasible, all of it; trained for two epochs."""
+        """The fit at half of it (or all, if half is infeasible), trained for two epochs."""
         return self._usual(0)
 
     @property
     def repeated(self) -> Fit:
-        """The same as :attr:`usual`, fitted a second time."""
+        """A second fit like :attr:`usual`."""
         return self._usual(1)
 
     def _usual(self, repetition: int) -> Fit:
@@ -184,7 +184,7 @@ class Candidate:
         return self.fit(FitSpec(budget, epochs=2, repetition=repetition))
 
     def new_embedding(self, budget: int, seed: int = 0) -> Embedding:
-        """The embedding before training; only of methods that do not search for it."""
+        """The embedding before training; not applicable to methods that search."""
         if type(self.method).embedding is Method.embedding:
             raise NotApplicable("the method searches: it has no embedding() to look at")
         torch.manual_seed(seed)
@@ -193,7 +193,7 @@ class Candidate:
 
 @contextmanager
 def at_budget(fit: Fit, remedy: str) -> Iterator[None]:
-    """Say of what is found broken within at which budget it was, and what to do about it."""
+    """Add the fit's budget and the remedy to a :class:`BrokenContract` raised in the block."""
     try:
         yield
     except BrokenContract as error:

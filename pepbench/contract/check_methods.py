@@ -1,27 +1,88 @@
-"""What the command ``test-method`` does, from a file to printed outcomes."""
+"""The command ``test-method``: runs all checks on the methods of a file and prints the outcomes."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import torch
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from pepbench.catalog import Catalog
-from pepbench.contract.candidate import Candidate
-from pepbench.contract.examination import examine
-from pepbench.contract.outcome_table import as_data, count, shown_live
+from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
+from pepbench.contract.checks import CHECKS, Check
+from pepbench.contract.rules.training import trains
 from pepbench.contract.toy import make_toy
 from pepbench.errors import PlanError
+from pepbench.harness.trial import describe_failure
 from pepbench.method import Method
 
 EXIT_FAILED = 1
 
+Verdict = Literal["passed", "failed", "not applicable"]
+
+_STYLES: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
+_WORDS: dict[Verdict, str] = {"passed": "passed", "failed": "FAILED", "not applicable": "-"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one check."""
+
+    check: str
+    rule: str
+    verdict: Verdict
+    reason: str | None
+    """The problem and the remedy, or why the check does not apply; None if it passed."""
+    seconds: float
+
+
+def title_of(check: Check) -> str:
+    """The name of a check in the output."""
+    return check.__name__.replace("_", " ")
+
+
+def rule_of(check: Check) -> str:
+    """The first line of a check's docstring."""
+    return (check.__doc__ or "").strip().splitlines()[0]
+
+
+def examine(candidate: Candidate, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
+    """Run checks in order and yield their outcomes.
+
+    If the candidate does not train, the check ``trains`` fails, and later checks that need a fit
+    do not apply.
+    """
+    fits = True
+    for check in checks:
+        started = time.perf_counter()
+        verdict: Verdict = "passed"
+        reason: str | None = None
+        try:
+            check(candidate)
+        except NotApplicable as error:
+            verdict, reason = "not applicable", str(error)
+        except DoesNotTrain as error:
+            verdict, reason = "failed", str(error)
+            if check is trains:
+                fits = False
+            elif not fits:
+                verdict, reason = "not applicable", "needs a fit, and it does not train"
+        except (Exception, SystemExit) as error:
+            verdict, reason = "failed", describe_failure(error)
+        seconds = time.perf_counter() - started
+        yield Outcome(title_of(check), rule_of(check), verdict, reason, seconds)
+
 
 def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> int:
-    """Put the methods of a file, or those named, through every check.
+    """Check the methods of a file, or the named ones.
 
     Parameters
     ----------
@@ -42,26 +103,26 @@ def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> i
     PlanError
         If there is nothing to check, or it cannot be loaded.
     """
-    # As in a worker; also, the bits of a sum depend on it.
+    # As in workers; floating-point sums depend on the number of threads.
     torch.set_num_threads(1)
-    candidates = candidates_of(file, specs)
+    candidates = _candidates(file, specs)
     documents = []
     failed = 0
     for name, candidate in candidates.items():
         if as_json:
             outcomes = list(examine(candidate))
         else:
-            outcomes = shown_live(Console(), name, examine(candidate))
-        documents.append(as_data(name, outcomes))
-        failed += count(outcomes, "failed")
+            outcomes = _show_live(Console(), name, examine(candidate))
+        documents.append(_as_data(name, outcomes))
+        failed += _count(outcomes, "failed")
     if as_json:
         document = {"failed": failed, "methods": documents}
         print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
     return EXIT_FAILED if failed else 0
 
 
-def candidates_of(file: Path | None, specs: tuple[str, ...]) -> dict[str, Candidate]:
-    """What is to be checked, by the name or spec that the user gave."""
+def _candidates(file: Path | None, specs: tuple[str, ...]) -> dict[str, Candidate]:
+    """The methods to check, by name or spec."""
     plugins = () if file is None else (file,)
     catalog = Catalog(plugins)
     if not specs:
@@ -77,4 +138,50 @@ def candidates_of(file: Path | None, specs: tuple[str, ...]) -> dict[str, Candid
     return {
         spec: Candidate(cast(Method, catalog.select("method", spec).default()), toy, plugins)
         for spec in specs
+    }
+
+
+def _show_live(console: Console, name: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Show outcomes as they come, or all at the end if output is not a terminal; return them."""
+    seen: list[Outcome] = []
+    with Live(_view(name, seen, console.encoding), console=console, auto_refresh=False) as live:
+        for outcome in outcomes:
+            seen.append(outcome)
+            live.update(_view(name, seen, console.encoding), refresh=True)
+    return seen
+
+
+def _view(name: str, outcomes: Sequence[Outcome], encoding: str) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for outcome in outcomes:
+        word = Text(_WORDS[outcome.verdict], _STYLES[outcome.verdict])
+        line = f"{outcome.check}: {outcome.reason}" if outcome.reason else outcome.check
+        table.add_row(word, Text(line.encode(encoding, "replace").decode(encoding)))
+    return Group(Text(f"method {name}", "bold"), table, Text(_last_line(outcomes)), Text())
+
+
+def _last_line(outcomes: Sequence[Outcome]) -> str:
+    if len(outcomes) < len(CHECKS):
+        return f"... {title_of(CHECKS[len(outcomes)])}"
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    counts = [
+        f"{_count(outcomes, verdict)} {verdict}" for verdict in _STYLES if _count(outcomes, verdict)
+    ]
+    return f"{', '.join(counts)} ({seconds:.0f} s)"
+
+
+def _count(outcomes: Iterable[Outcome], verdict: Verdict) -> int:
+    """Number of outcomes with a verdict."""
+    return sum(outcome.verdict == verdict for outcome in outcomes)
+
+
+def _as_data(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The outcomes of a method as JSON data."""
+    return {
+        "method": name,
+        "passed": _count(outcomes, "passed"),
+        "failed": _count(outcomes, "failed"),
+        "checks": [{**vars(outcome), "seconds": round(outcome.seconds, 3)} for outcome in outcomes],
     }

@@ -18,7 +18,7 @@ CARDINALITIES = (12, 40, 5, 30)
 DIM = 8
 N_ROWS, N_TRAIN = 8000, 6000
 SIGNAL = 1.5
-"""Standard deviation of the logits, all of it from interactions of two fields."""
+"""Standard deviation of the logits, which come from interactions of two fields alone."""
 SETTINGS = TrainingSpec(
     learning_rate=1e-2, l2=1e-6, batch_size=256, epochs=4, patience=2, clip=100.0
 )
@@ -26,7 +26,7 @@ SETTINGS = TrainingSpec(
 
 @dataclass(frozen=True)
 class Toy:
-    """Fields and rows. There are no test rows: a contract needs none."""
+    """Fields, training rows and validation rows of the toy task."""
 
     fields: Fields
     train: Rows
@@ -55,7 +55,7 @@ class Toy:
 def make_toy() -> Toy:
     """Zipf-distributed features, logits of a factorisation machine of width 4; always the same.
 
-    Labels hang on pairs of features alone, so first-order weights explain little of them.
+    Labels depend on pairs of features only, so first-order weights explain little.
     """
     rng = np.random.default_rng(3)
     offsets = np.cumsum([0, *CARDINALITIES[:-1]])
@@ -77,7 +77,7 @@ def make_toy() -> Toy:
 
 
 def every_feature(fields: Fields) -> NDArray[np.int64]:
-    """Rows of ids that hold every feature of every field, each in its own column.
+    """Rows of ids that contain every feature, each in its field's column.
 
     Shape (largest cardinality, F); smaller fields start again from their first feature.
 

@@ -1,1 +1,1 @@
-"""Published results: a folder each, whose tables come from the files that are committed in it."""
+"""Published leaderboards: run, publish and verify the folders in ``results/``."""

@@ -1,4 +1,4 @@
-"""Where the published leaderboards are, and where their work is done."""
+"""The published leaderboards, and the folders of their results and of their working records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.plan import Plan
 
 RESULTS = Path("results")
-"""Folder of the leaderboards, below the working directory or the repository."""
+"""Folder of the leaderboards, in the working directory or the repository."""
 
 WORK = Path("runs/leaderboards")
-"""Folder of working records and predictions, below the working directory; not committed."""
+"""Folder of working records and predictions, in the working directory; not committed."""
 
 PLAN_FILE = "plan.toml"
 
@@ -29,7 +29,7 @@ class Board:
     name
         Its folder's path below the results, such as ``ml-100k`` or ``paper/granularity``.
     folder
-        Where its plan is, and what is published.
+        Holds its plan and everything published.
     """
 
     name: str
@@ -37,22 +37,20 @@ class Board:
 
     @property
     def plan_path(self) -> Path:
-        """The plan, as it is written by hand."""
+        """The plan file, written by hand."""
         return self.folder / PLAN_FILE
 
     def plan(self, catalog: Catalog) -> Plan:
-        """The plan with families of methods spelt out; raises :class:`PlanError`."""
-        plan = Plan.load(self.plan_path, {})
-        spelt_out = catalog.ungrouped("method", plan.methods)
-        return plan.model_copy(update={"methods": spelt_out})
+        """The plan with families of methods expanded; raises :class:`PlanError`."""
+        return Plan.load(self.plan_path, {}).with_families_expanded(catalog)
 
     def work_folder(self, work: Path, plan: Plan) -> Path:
-        """Where this plan's records are made: another plan of the same name has another folder."""
+        """Working folder of a plan; each version of the plan has its own."""
         return work / f"{self.work_stem}-{plan.digest()}"
 
     @property
     def work_stem(self) -> str:
-        """What the names of its working folders begin with."""
+        """Prefix of the names of its working folders."""
         return self.name.replace("/", "--")
 
 
@@ -62,15 +60,15 @@ def results_folder(given: Path | None = None) -> Path:
     Parameters
     ----------
     given
-        As ``--results`` says; else ``results`` of the working directory or of the repository.
+        Value of ``--results``; by default ``results`` in the working directory or the repository.
 
     Raises
     ------
     PlanError
-        If there is none.
+        If it does not exist.
     """
-    beside_the_code = Path(pepbench.__file__).resolve().parents[1] / RESULTS
-    for folder in (given,) if given is not None else (RESULTS, beside_the_code):
+    in_repository = Path(pepbench.__file__).resolve().parents[1] / RESULTS
+    for folder in (given,) if given is not None else (RESULTS, in_repository):
         if folder.is_dir():
             return folder
     raise PlanError(
@@ -79,19 +77,16 @@ def results_folder(given: Path | None = None) -> Path:
 
 
 def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
-    """The leaderboards that have a plan, by name; or those named, in the order given.
+    """The leaderboards with a plan, by name; or the named ones, in the given order.
 
     Raises
     ------
     PlanError
-        For a name that has no plan, with the nearest that has.
+        For a name without a plan; suggests the nearest one.
     """
-    boards = {
-        path.parent.relative_to(results).as_posix(): Board(
-            path.parent.relative_to(results).as_posix(), path.parent
-        )
-        for path in sorted(results.rglob(PLAN_FILE))
-    }
+    folders = [path.parent for path in sorted(results.rglob(PLAN_FILE))]
+    names_of = {folder.relative_to(results).as_posix(): folder for folder in folders}
+    boards = {name: Board(name, folder) for name, folder in names_of.items()}
     for name in names:
         if name not in boards:
             raise PlanError(f"{results}: {unknown_name('leaderboard', name, boards)}")

@@ -1,4 +1,4 @@
-"""From a working folder to the files of a published leaderboard."""
+"""Publish a leaderboard: from a working folder to the files in ``results/``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from pepbench.errors import RecordError
-from pepbench.leaderboards.board_summary import FRONT, board_summary
+from pepbench.leaderboards.board_page import FRONT, board_summary
+from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import Evidence, committed
-from pepbench.leaderboards.pages import with_generated
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.widths import PICTURES, picture_names
@@ -20,22 +19,26 @@ README = "README.md"
 
 REPORT = "report.html"
 
+BEGIN = "<!-- pepbench leaderboard: begin -->"
+END = "<!-- pepbench leaderboard: end -->"
+"""Markers around the generated part of a page."""
+
 _RECORD = re.compile(r'(?<=href=")[^"]*records/[0-9a-f]{64}\.json(?=")')
 
 
-def publish(board: Board, work: Path) -> Evidence:
-    """Write a leaderboard's records, evidence, tables, charts and page.
+def publish(board: Board, work: Path) -> BoardResults:
+    """Write a leaderboard's records, tables, charts and page.
 
     Parameters
     ----------
     board
-        Where to.
+        Where to publish.
     work
         The working folder with records and predictions.
 
     Returns
     -------
-    Evidence
+    BoardResults
         As it is read back from the files written.
 
     Raises
@@ -51,7 +54,7 @@ def publish(board: Board, work: Path) -> Evidence:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
     findings = load_run(work, margin=margin)
-    evidence = Evidence(
+    results = BoardResults(
         records,
         findings.frame,
         findings.comparisons,
@@ -59,15 +62,15 @@ def publish(board: Board, work: Path) -> Evidence:
         tuple(picture_names(findings.recovery)),
         margin,
     )
-    contents = {RECORDS_FILE: packed(records), **evidence.files()}
+    contents = {RECORDS_FILE: packed(records), **results.files()}
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
-    _leave_out_charts_of_before(board.folder, write_reports(board.folder, findings, {FRONT}))
+    _remove_old_charts(board.folder, write_reports(board.folder, findings, {FRONT}))
     report = board.folder / REPORT
     if report.is_file():
         write_atomically(report, relinked(report.read_text("utf-8")).encode())
-    again = committed(board.folder)
-    if again.tables() != evidence.tables():
+    again = load_results(board.folder)
+    if again.tables() != results.tables():
         raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
     for name, content in again.tables().items():
         write_atomically(board.folder / name, content)
@@ -76,8 +79,8 @@ def publish(board: Board, work: Path) -> Evidence:
     return again
 
 
-def _leave_out_charts_of_before(folder: Path, written: list[Path]) -> None:
-    """Remove charts that this edition does not have: bitmaps, methods that are no longer there."""
+def _remove_old_charts(folder: Path, written: list[Path]) -> None:
+    """Remove charts that were not written now: other bitmaps, methods that are gone."""
     charts = {path.stem for path in written if path.suffix == ".svg"}
     for path in {*folder.glob("*.svg"), *folder.glob("*.png")} - set(written):
         if path.stem in charts or path.stem.startswith(PICTURES):
@@ -85,11 +88,51 @@ def _leave_out_charts_of_before(folder: Path, written: list[Path]) -> None:
 
 
 def relinked(page: str) -> str:
-    """A report whose links to single records lead to the file that holds them all.
+    """Redirect a report's links to single records to the file with all of them.
 
-    Records are published in one file; the folder that they were made in is not.
+    The folder with single records is not published.
 
     >>> relinked(f'<a href="../work/records/{"0" * 64}.json">')
     '<a href="records.parquet">'
     """
     return _RECORD.sub(RECORDS_FILE, page)
+
+
+def with_generated(path: Path, text: str, title: str) -> bytes:
+    """Replace the part of a page between the markers; everything else stays.
+
+    Parameters
+    ----------
+    path
+        The page; it is created if it does not exist.
+    text
+        Markdown.
+    title
+        Title of a new page.
+
+    Raises
+    ------
+    RecordError
+        If the page has no markers, or not one of each in order.
+    """
+    part = f"{BEGIN}\n\n{text.strip()}\n\n{END}"
+    try:
+        page = path.read_text("utf-8")
+    except FileNotFoundError:
+        return f"# {title}\n\n{part}\n".encode()
+    before, after = _around(page, path)
+    return f"{before}{part}{after}".encode()
+
+
+def is_in_step(path: Path, text: str) -> bool:
+    """Whether the generated part of a page is this text."""
+    return path.is_file() and with_generated(path, text, "") == path.read_bytes()
+
+
+def _around(page: str, path: Path) -> tuple[str, str]:
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise RecordError(
+            f"{path}: needs one line {BEGIN!r} and, below it, one {END!r}, between which the "
+            "generated part goes"
+        )
+    return page.split(BEGIN)[0], page.split(END)[1]

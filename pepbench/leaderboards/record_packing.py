@@ -1,8 +1,7 @@
-"""All records of a leaderboard in one Parquet file, without loss.
+"""Stores all records of a leaderboard in one Parquet file, without loss.
 
-The figures of a record have columns of their own, for whoever reads the file with another program;
-its curves are lists of numbers, which take far less room than as text; everything else is the
-record's JSON.
+Figures have columns of their own, so that other programs can read them; curves are lists of
+numbers, which are much smaller than text; everything else is the record's JSON.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ SCHEMA = pa.schema(
         ("record", pa.string()),
     ]
 )
-"""Of the file: the figures of a segment, and more. ``predictions_sha256``: checksum of the ``.npy``
-file of test probabilities. ``record``: the record's JSON without its curves."""
+"""Columns of the file. ``predictions_sha256`` is the checksum of the ``.npy`` file of test
+probabilities, ``record`` the record's JSON without its curves."""
 
 
 def packed(records: Iterable[Record]) -> bytes:
-    """The content of the file: a row for each record, by key."""
+    """The content of the file: one row for each record, sorted by key."""
     rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
     buffer = io.BytesIO()
     pq.write_table(
@@ -56,7 +55,7 @@ def packed(records: Iterable[Record]) -> bytes:
 
 
 def unpacked(path: Path) -> list[Record]:
-    """The records of a file, as they were when it was written.
+    """Read the records of a file.
 
     Raises
     ------
@@ -64,7 +63,7 @@ def unpacked(path: Path) -> list[Record]:
         If the file is missing, damaged, of another kind, or holds records of another version.
     """
     try:
-        # Files made before pruning curves lack ``kept``; what is not there is not read.
+        # Older files lack ``kept``; missing columns are skipped.
         table = pq.ParquetFile(path).read(columns=["key", "curve", "kept", "record"])
         return [_record(row, path) for row in table.to_pylist()]
     except FileNotFoundError:

@@ -1,54 +1,73 @@
-"""Whether published tables are those of the committed records, without running anything."""
+"""Verify a leaderboard: its tables against its records, and one small cell by running it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from pepbench import workflow
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog
-from pepbench.leaderboards.board_summary import board_summary
+from pepbench.data.adding import add_named
+from pepbench.data.dataset import Dataset
+from pepbench.data.manage import is_added
+from pepbench.harness.environment import environment
+from pepbench.harness.executors import Settings
+from pepbench.harness.trial import TrialContext, run_trial
+from pepbench.leaderboards.board_page import board_summary, worker_seconds
+from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import Evidence
-from pepbench.leaderboards.pages import is_in_step
-from pepbench.leaderboards.publish import README
-from pepbench.records import CELL_COLUMNS
+from pepbench.leaderboards.publish import README, is_in_step
+from pepbench.plan import Plan
+from pepbench.records import CELL_COLUMNS, CellName, Record, RecordStore, final_runs
 
 ROUNDING = 1e-9
 """Largest difference that the order of additions may make in an AUC or a p-value."""
 
+TOLERANCE = 1e-6
+"""Largest difference of a test AUC from the recorded one on another platform."""
+
+DATA_VARIABLE = "PEPBENCH_DATA_DIR"
+"""Environment variable with the folder of raw data sets, one subfolder for each."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was looked at.
+    """The outcome of one check.
 
     Attributes
     ----------
     good
-        Whether it is as it should be; None if it could not be looked at here.
+        Whether it passed; None if it could not be checked here.
     line
-        What, and with what outcome.
+        What was checked, and the outcome.
     """
 
     good: bool | None
     line: str
 
 
-def check_board(board: Board, evidence: Evidence, catalog: Catalog) -> Iterator[Check]:
-    """Compare all that a leaderboard publishes with its records, evidence and plan."""
-    for name, content in evidence.tables().items():
+def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterator[Check]:
+    """Compare all that a leaderboard publishes with its records, results and plan."""
+    for name, content in results.tables().items():
         yield _same_bytes(board.folder / name, content)
     page = board.folder / README
-    in_step = is_in_step(page, board_summary(board, evidence))
+    in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
     for problem, what in (
-        (_foreign_record(board, evidence, catalog), "every record belongs to the plan"),
-        (_wrong_difference(evidence), "ΔAUC of every cell is the difference of its records' AUCs"),
-        (_wrong_holm(evidence.comparisons), "adjusted p-values follow from the others"),
+        (_foreign_record(board, results, catalog), "every record belongs to the plan"),
+        (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
+        (_wrong_holm(results.comparisons), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
 
@@ -64,9 +83,9 @@ def _same_bytes(path: Path, content: bytes) -> Check:
     return Check(False, f"{path}: line {number} is not what the records give")
 
 
-def _foreign_record(board: Board, evidence: Evidence, catalog: Catalog) -> str:
+def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> str:
     plan = board.plan(catalog)
-    for record in evidence.records:
+    for record in results.records:
         dataset, backbone, method, _ = record.spec.cell
         settings = (record.spec.dim, record.spec.data.split_seed, record.spec.training.clip)
         if (
@@ -75,13 +94,13 @@ def _foreign_record(board: Board, evidence: Evidence, catalog: Catalog) -> str:
             or method not in plan.methods
             or settings != (plan.dim, plan.split_seed, plan.clip)
         ):
-            return f"record {record.key[:12]} ({', '.join(record.spec.cell)}) is not of the plan"
+            return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
     return ""
 
 
-def _wrong_difference(evidence: Evidence) -> str:
-    aucs = evidence.frame.set_index(CELL_COLUMNS)["auc"]
-    for row in evidence.comparisons.dropna(subset=["difference"]).to_dict("records"):
+def _wrong_difference(results: BoardResults) -> str:
+    aucs = results.frame.set_index(CELL_COLUMNS)["auc"]
+    for row in results.comparisons.dropna(subset=["difference"]).to_dict("records"):
         own = aucs[row["dataset"], row["backbone"], row["method"], row["budget"]]
         base = aucs[row["dataset"], row["backbone"], row["reference"], row["reference_budget"]]
         if abs(own - base - row["difference"]) > ROUNDING:
@@ -96,3 +115,120 @@ def _wrong_holm(comparisons: pd.DataFrame) -> str:
         if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
             return f"adjusted p-values of {', '.join(map(str, name))} do not follow from the others"
     return ""
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """A cell that may be run again.
+
+    Attributes
+    ----------
+    board
+        The leaderboard of the cell.
+    records
+        The cell's tuning trials and the final runs of the best one, all ok.
+    seconds
+        Wall time of the records.
+    """
+
+    board: Board
+    records: tuple[Record, ...]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The cell's name in messages."""
+        return f"{self.board.folder}: {self.records[0].spec.cell.listed()}"
+
+    @property
+    def final(self) -> list[Record]:
+        """The final runs."""
+        return [record for record in self.records if record.spec.role == "final"]
+
+
+def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[PublishedCell]:
+    """The cells of a leaderboard of which all trials are ok.
+
+    Final runs of a trial that was the best before the plan had more trials are left out: running
+    the plan again does not repeat them.
+    """
+    cells: dict[CellName, list[Record]] = defaultdict(list)
+    for record in records:
+        cells[record.spec.cell].append(record)
+    for members in cells.values():
+        final = final_runs(members)
+        if final and all(record.status == "ok" for record in members):
+            made = (*(record for record in members if record.spec.role == "tuning"), *final)
+            yield PublishedCell(board, made, worker_seconds(made))
+
+
+def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> Check:
+    """Run the cheapest cell again, among those with available data.
+
+    On the platform of its records (processor and its vector units, Python, torch, numpy, threads)
+    the whole cell is run from its plan, tuning included, and its predictions must have the recorded
+    checksums. Elsewhere floating-point sums differ, and tuning may choose another trial; only the
+    recorded final runs are repeated, and their test AUCs must agree within 1e-6.
+    """
+    for cell in sorted(found, key=lambda one: (one.seconds, one.name)):
+        if data_available(cell.records[0].spec.data.spec, catalog):
+            break
+    else:
+        return Check(None, "no cell was run again: no data set is available")
+    recorded = cell.final[0].environment
+    here = environment(recorded.threads)
+    same = recorded.alike(here) and recorded.instructions == here.instructions
+    problems = list(_from_plan(cell, jobs) if same else _final_runs(cell))
+    alike = "predictions have the recorded checksums" if same else "AUCs agree within 1e-6"
+    where = "same platform" if same else "another platform"
+    return Check(not problems, f"{cell.name}: run again ({where}): {'; '.join(problems) or alike}")
+
+
+def data_available(spec: str, catalog: Catalog) -> bool:
+    """Whether a data set is generated or cached; raw files in :data:`DATA_VARIABLE` are added."""
+    dataset = cast(Dataset, catalog.select("dataset", spec).default())
+    if dataset.generated or is_added(dataset):
+        return True
+    root = os.environ.get(DATA_VARIABLE)
+    folders = sorted(Path(root).iterdir()) if root and Path(root).is_dir() else []
+    # ml-100k-ids is another reading of the folder ml-100k.
+    fitting = [folder for folder in folders if dataset.name.startswith(folder.name)]
+    if not fitting:
+        return False
+    add_named(catalog, spec, max(fitting, key=lambda folder: len(folder.name)), None, {})
+    return True
+
+
+def _from_plan(cell: PublishedCell, jobs: int) -> Iterator[str]:
+    dataset, backbone, method, budget = cell.records[0].spec.cell
+    only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
+    plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        where = workflow.Where(
+            folder=Path(folder) / "run",
+            settings=Settings(
+                jobs=jobs,
+                threads=cell.final[0].environment.threads,
+            ),
+        )
+        with redirect_stdout(io.StringIO()):
+            workflow.run(plan, where, as_json=False, quiet=True, verbose=False, command="")
+        again = {record.key: record for record in RecordStore(where.folder)}
+    for record in cell.records:
+        other = again.get(record.key)
+        if other is None:
+            yield f"the plan no longer makes run {record.key[:12]}"
+        elif other.predictions_sha256 != record.predictions_sha256:
+            yield f"run {record.key[:12]} gave other predictions"
+
+
+def _final_runs(cell: PublishedCell) -> Iterator[str]:
+    for record in cell.final:
+        again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
+        if again.test is None or record.test is None:
+            yield f"run {record.key[:12]} is {again.status}: {again.reason}"
+        elif abs(again.test.auc - record.test.auc) > TOLERANCE:
+            yield (
+                f"run {record.key[:12]} gave AUC {again.test.auc:.7f}, "
+                f"recorded is {record.test.auc:.7f}"
+            )

@@ -1,10 +1,9 @@
-"""What a trial leaves behind, and the folder that keeps it.
+"""The records of trials and the folder in which they are stored.
 
-A :class:`TrialSpec` holds everything that decides a result, a :class:`Record` the result, and a
+A :class:`TrialSpec` holds everything that determines a result, a :class:`Record` the result, and a
 :class:`RecordStore` the records of a run's folder.
 """
 
-from pepbench.records.cell_records import best_trial, final_runs, tuning_used
 from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
 from pepbench.records.record import (
     SCHEMA_VERSION,
@@ -15,9 +14,12 @@ from pepbench.records.record import (
     Record,
     ScoresRecord,
     Status,
+    best_trial,
     figures_of,
+    final_runs,
     now,
     parse_record,
+    tuning_used,
 )
 from pepbench.records.spec import (
     CELL_COLUMNS,

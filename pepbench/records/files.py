@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files, and the bytes of ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, even after a power cut."""
+    """Write a file completely or not at all, even if the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_if_new(path: Path, content: bytes) -> None:
-    """Write a file unless it has this content."""
+    """Write a file unless it already has this content."""
     if not path.exists() or path.read_bytes() != content:
         write_atomically(path, content)
 

@@ -1,8 +1,9 @@
-"""The outcome of a trial, as its file holds it."""
+"""The record of a trial, as stored in its file, and which records of a cell count."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +15,10 @@ from pepbench.errors import RecordError
 from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec
 
 SCHEMA_VERSION = 1
-"""Of the record files. Unknown versions are refused."""
+"""Version of the record files; others are refused."""
 
 Status = Literal["ok", "infeasible", "failed", "pruned"]
-"""``pruned``: a tuning trial that a pruner stopped early."""
+"""``pruned`` is a tuning trial that a pruner stopped early."""
 
 
 class ScoresRecord(Frozen):
@@ -40,9 +41,9 @@ class KeptRecord(Frozen):
     """One point of a pruning curve."""
 
     step: int
-    """Updates of the table in the search until then."""
+    """Number of updates of the table in the search so far."""
     parameters: int
-    """What the search kept by then; of the last point, what was left for the last training."""
+    """Parameters that the search still keeps; at the last point, those that are retrained."""
 
 
 class PhaseSeconds(Frozen):
@@ -53,7 +54,7 @@ class PhaseSeconds(Frozen):
 
 
 class Environment(Frozen):
-    """Where a trial ran."""
+    """Software and hardware of a trial."""
 
     python: str
     torch: str
@@ -64,11 +65,11 @@ class Environment(Frozen):
     host: str
     threads: int
     instructions: str | None = None
-    """Of the processor: its microarchitecture and the vector units in use. Processors of one name
-    may differ in them, and then round sums in another order. Older records do not tell."""
+    """Microarchitecture and vector units of the processor. Processors of the same name may differ
+    in them, and then add floating-point numbers in another order. None in older records."""
 
     def alike(self, other: Environment) -> bool:
-        """Whether processor, Python, torch, numpy and threads go by the same names."""
+        """Whether processor, Python, torch, numpy and number of threads are the same."""
         keys = ("cpu", "python", "torch", "numpy", "threads")
         return all(getattr(self, key) == getattr(other, key) for key in keys)
 
@@ -88,21 +89,21 @@ class Record(Frozen):
     """Trained numbers outside the embedding, first-order weights included."""
     validation: ScoresRecord | None = None
     test: ScoresRecord | None = None
-    """Of final runs only."""
+    """None except for final runs."""
     predictions_sha256: str | None = None
-    """Of the file of test probabilities (float32, test order)."""
+    """Checksum of the file of test probabilities (float32, test order)."""
     widths_sha256: str | None = None
-    """Of the file of learnt widths (unsigned, by global id), where features have their own."""
+    """Checksum of the file of learnt widths (unsigned, by global id), if there are any."""
     curve: list[EpochRecord] = Field(default_factory=list)
     kept: list[KeptRecord] = Field(default_factory=list)
-    """The pruning curve of a search that shrinks the table; at most some hundred points."""
+    """The pruning curve of a search that shrinks the table; some hundred points at most."""
     notes: dict[str, Value] = Field(default_factory=dict)
     optimizer: OptimizerKind | None = None
-    """Of the last training: what ``auto`` stood for."""
+    """Optimizer of the last training; what ``auto`` resolved to."""
     seconds: dict[str, PhaseSeconds] = Field(default_factory=dict)
     """By phase, such as ``search`` and ``train``."""
     calibration_seconds: float | None = None
-    """Wall time of a fixed workload run just before, on the same machine."""
+    """Wall time of a fixed workload, run just before on the same machine."""
     samples_per_second: float | None = None
     """Training rows per wall second over all phases."""
     peak_memory_mib: float | None = None
@@ -159,3 +160,42 @@ def figures_of(record: Record) -> dict[str, Any]:
 def now() -> datetime:
     """The time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def best_trial(records: Iterable[Record]) -> Record | None:
+    """The tuning record of a cell with the highest validation AUC, which final runs repeat.
+
+    Ties are broken by key, so that the choice does not depend on the order.
+    """
+    ranked = [
+        (-record.validation.auc, record.key, record)
+        for record in records
+        if record.spec.role == "tuning" and record.status == "ok" and record.validation is not None
+    ]
+    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+
+
+def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
+    """Number of a cell's tuning trials, pruned and failed ones included, and their CPU seconds.
+
+    A search that several budgets share counts in full for each of them.
+    """
+    tuning = [record for record in records if record.spec.role == "tuning"]
+    return len(tuning), sum(record.cpu_seconds() for record in tuning)
+
+
+def final_runs(records: Iterable[Record]) -> list[Record]:
+    """The final runs of a cell that repeat its best trial, by seed, failed ones included."""
+    records = list(records)
+    best = best_trial(records)
+    if best is None:
+        return []
+    finals = [
+        record
+        for record in records
+        if record.spec.role == "final"
+        and record.spec.method == best.spec.method
+        and record.spec.backbone == best.spec.backbone
+        and record.spec.training == best.spec.training
+    ]
+    return sorted(finals, key=lambda record: record.spec.seed)

@@ -1,7 +1,7 @@
-"""Many finished records in one Parquet file, found again by key.
+"""Segments: many finished records in one Parquet file, found by key.
 
-A file for each record is what survives a power cut best, but a million of them take minutes to
-open. A segment holds the same texts, sorted by key, beside columns of what tables need.
+One file for each record is the safest against power failures, but a million files take minutes to
+open. A segment holds the same JSON texts, sorted by key, and their figures as columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pepbench.errors import RecordError
 
 ROWS_AT_ONCE = 250
-"""Records that are decompressed together: a resumed run asks for them in no order."""
+"""Records in a row group; few, since a resumed run reads records in random order."""
 
 COLUMNS = pa.schema(
     [
@@ -39,7 +39,7 @@ COLUMNS = pa.schema(
         ("record", pa.binary()),
     ]
 )
-"""Of a segment; ``record`` is the JSON text, ``seconds`` wall time of all phases."""
+"""Columns of a segment; ``record`` is the JSON text, ``seconds`` the wall time of all phases."""
 
 FIGURES = [name for name in COLUMNS.names if name != "record"]
 """All columns but the text."""
@@ -76,7 +76,7 @@ class Segment:
     Raises
     ------
     RecordError
-        If the file is cut short or otherwise no segment.
+        If the file is truncated or not a segment.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class Segment:
         self._group, self._texts = -1, pa.chunked_array([], pa.binary())
 
     def text(self, key: str) -> bytes | None:
-        """The record of ``key``; None if it is not here.
+        """The JSON text of the record of ``key``; None if it is not in the segment.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What decides a trial's result; its SHA-256 is the record's key."""
+"""The specification of a trial: everything that determines its result; its SHA-256 is the key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pepbench.component import Value
 
 PROTOCOL_VERSION = 1
-"""Of everything between a spec and its result that no component's version covers."""
+"""Version of everything that influences results and has no version of its own."""
 
 DEFAULT_LEARNING_RATE = 1e-3
 """Of the first trial of every study."""
@@ -22,13 +22,13 @@ DEFAULT_L2 = 1e-5
 Role = Literal["tuning", "final"]
 
 PrunerKind = Literal["none", "median", "halving"]
-"""Who stops tuning trials early."""
+"""Rule that stops tuning trials early."""
 
 
 class Frozen(BaseModel):
-    """What is kept as JSON and never changed."""
+    """Base of the immutable models that are stored as JSON."""
 
-    # JSON has no NaN: it would be written as null, and the record could not be read again.
+    # JSON has no NaN: it would be written as null and could not be read again.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -36,21 +36,21 @@ class ComponentSpec(Frozen):
     """A method, backbone or data set with all its options."""
 
     spec: str
-    """As the user wrote it; the name in tables."""
+    """As written by the user; the name in tables."""
     name: str
     options: dict[str, Value]
     version: int
     tuned: tuple[str, ...] = ()
-    """Options of a backbone that the plan tunes; decides nothing."""
+    """Options of a backbone that the plan tunes; not part of the key."""
 
     def untuned(self) -> ComponentSpec:
-        """What all trials of a cell have in common."""
+        """The component without tuned options, which all trials of a cell share."""
         fixed = {name: value for name, value in self.options.items() if name not in self.tuned}
         return self.model_copy(update={"options": fixed})
 
 
 class DataSpec(Frozen):
-    """A data set, its split, and the proof that they are the same."""
+    """A data set and its split, with the fingerprints of both."""
 
     spec: str
     table_fingerprint: str
@@ -59,15 +59,15 @@ class DataSpec(Frozen):
 
 
 OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
-"""Adam or Adagrad, on every entry or by the row; ``auto`` is Adam, by the row for large tables."""
+"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
 
 
 Precision = Literal["float32", "bfloat16"]
-"""Of a backbone's matrix products; parameters and the loss are always float32."""
+"""Precision of matrix products in backbones; parameters and the loss are always float32."""
 
 
 class TrainingSpec(Frozen):
-    """The settings of training that all methods share."""
+    """Training settings, the same for all methods."""
 
     learning_rate: float
     l2: float
@@ -83,10 +83,10 @@ class TrainingSpec(Frozen):
 
 
 class PruningSpec(Frozen):
-    """What decides when a tuning trial is stopped: a rule, and the trials it is held against.
+    """The pruning rule of a tuning trial, and the trials with which the rule compares it.
 
-    They are those of its cell that had ended when it was asked for, so that the outcome does not
-    depend on what happens to run at the same time. Curves are validation AUCs by epoch, from 1.
+    These are the trials of the same cell that had ended when this one was proposed, so that the
+    outcome does not depend on scheduling. Curves are validation AUCs by epoch, from epoch 1.
     """
 
     pruner: PrunerKind
@@ -97,7 +97,7 @@ class PruningSpec(Frozen):
 
 
 class CellName(NamedTuple):
-    """What names a cell: specs of data set, backbone and method, and the budget as written."""
+    """The name of a cell: specs of data set, backbone and method, and the budget as written."""
 
     dataset: str
     backbone: str
@@ -105,11 +105,11 @@ class CellName(NamedTuple):
     budget: str
 
     def __str__(self) -> str:
-        """In one line, as progress shows it."""
+        """The name as shown in progress messages."""
         return " ".join(self)
 
     def listed(self) -> str:
-        """Separated by commas, as ``pepbench check`` names it.
+        """The name as shown by ``pepbench check``, separated by commas.
 
         >>> CellName("anime", "fm", "pep", "10%").listed()
         'anime, fm, pep, 10%'
@@ -122,16 +122,16 @@ CELL_COLUMNS = list(CellName._fields)
 
 
 class TrialSpec(Frozen):
-    """Everything that decides the result of one trial."""
+    """Everything that determines the result of one trial."""
 
     data: DataSpec
     backbone: ComponentSpec
     method: ComponentSpec
     budget: str
-    """As the plan writes it, such as ``10%``."""
+    """As written in the plan, such as ``10%``."""
     budget_parameters: int
     full_parameters: int
-    """N·D, the full table at the plan's D."""
+    """N·D, the size of the full table at the plan's D."""
     dim: int
     training: TrainingSpec
     seed: int
@@ -139,7 +139,7 @@ class TrialSpec(Frozen):
     device: str = "cpu"
     protocol: int = PROTOCOL_VERSION
     pruning: PruningSpec | None = None
-    """None for trials that nothing stops, such as final runs."""
+    """None for trials that are not pruned, such as final runs."""
 
     @property
     def cell(self) -> CellName:
@@ -149,7 +149,7 @@ class TrialSpec(Frozen):
     def key(self) -> str:
         """SHA-256 (hex) of the canonical JSON of this spec."""
         content = self.model_dump(mode="json")
-        # So that records made before these fields keep their keys.
+        # Not in the key, so that records made before these fields existed keep theirs.
         for component in (content["backbone"], content["method"]):
             del component["tuned"]
         if self.pruning is None:

@@ -1,8 +1,8 @@
-"""The folder that keeps records, and what belongs to them.
+"""The folder in which records, predictions and learnt widths are stored.
 
-One JSON file per record, or very many in one Parquet file, and one ``.npy`` per final run's test
-predictions and learnt widths. Files appear whole or not at all: they are written under another
-name, flushed to disk and renamed.
+A record is a JSON file, or a row of a Parquet file with very many records. Test predictions and
+learnt widths of a final run are ``.npy`` files. Files are written atomically: under another name,
+flushed to disk and renamed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pepbench.errors import RecordError
-from pepbench.records.facts import SplitFacts
 from pepbench.records.files import npy_bytes, write_atomically
 from pepbench.records.record import Record, figures_of, parse_record
 from pepbench.records.segments import COLUMNS, FIGURES, Segment, segment_bytes
+from pepbench.records.split_facts import SplitFacts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PACK_FROM = 5000
-"""So many files of single records are packed at the end of a run."""
+"""Number of single record files from which they are packed at the end of a run."""
 
 SEGMENT_ROWS = 20_000
-"""Most records of a segment that is packed."""
+"""Maximal number of records in a segment."""
 
 
 class RecordStore(SplitFacts):
@@ -42,7 +42,7 @@ class RecordStore(SplitFacts):
         The run's folder; ``records/``, ``segments/``, ``predictions/`` and ``widths/`` live in
         it.
     warn
-        Called with one line for each file that is set aside.
+        Called with a message for each file that is set aside.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -55,13 +55,13 @@ class RecordStore(SplitFacts):
         self._said: set[str] = set()
 
     def warn(self, message: str) -> None:
-        """Pass a line on, once."""
+        """Pass on a message, once."""
         if message not in self._said:
             self._said.add(message)
             self._warn(message)
 
     def get(self, key: str) -> Record | None:
-        """The finished record of ``key``, or None if its trial has to run (again).
+        """The finished record of ``key``, or None if its trial has to be run (again).
 
         Files that cannot be read, that hold another trial's record, or whose predictions or
         widths are missing or damaged are set aside under ``*.damaged`` and reported.
@@ -69,7 +69,7 @@ class RecordStore(SplitFacts):
         Raises
         ------
         RecordError
-            If the file's schema version is not this program's: it is left alone.
+            If the file has another schema version; it is left unchanged.
         """
         path = self.records / f"{key}.json"
         try:
@@ -92,7 +92,7 @@ class RecordStore(SplitFacts):
         predictions: NDArray[np.float32] | None = None,
         widths: NDArray[np.unsignedinteger] | None = None,
     ) -> None:
-        """Keep a record; its predictions and widths are written first."""
+        """Store a record; its predictions and widths are written first."""
         if predictions is not None:
             write_atomically(self.prediction_path(record.key), npy_bytes(predictions))
         if widths is not None:
@@ -101,14 +101,14 @@ class RecordStore(SplitFacts):
         write_atomically(self.records / f"{record.key}.json", content)
 
     def __iter__(self) -> Iterator[Record]:
-        """All readable records, in the order of their keys."""
+        """All readable records, sorted by key."""
         for key in self.keys():
             record = self.get(key)
             if record is not None:
                 yield record
 
     def whole(self) -> Iterator[Record]:
-        """As iterating, with the records that only lack files: their figures still hold."""
+        """All readable records, also those without their predictions or widths."""
         for key in self.keys():
             record = self.get(key)
             path = self.records / f"{key}.json"
@@ -120,20 +120,20 @@ class RecordStore(SplitFacts):
                 yield record
 
     def keys(self) -> list[str]:
-        """Of all records, readable or not, in order."""
+        """Keys of all records, readable or not, sorted."""
         packed = (key.decode() for segment in self._opened() for key in segment.keys.tolist())
         return sorted({*self._loose_keys(), *packed})
 
     def pack(self, at_least: int = PACK_FROM) -> int:
         """Move finished records from files of their own into a segment.
 
-        The segment is written first and the files removed then, so that a cut between the two
-        leaves every record there, and none twice: a file of its own hides the packed one.
+        The segment is written before the files are removed, so that an interruption loses nothing;
+        a file of its own takes precedence over the packed record.
 
         Parameters
         ----------
         at_least
-            Leave everything as it is if there are fewer.
+            Do nothing if there are fewer files.
 
         Returns
         -------
@@ -146,30 +146,32 @@ class RecordStore(SplitFacts):
         moved = 0
         for start in range(0, len(paths), SEGMENT_ROWS):
             found = ((path, self.get(path.stem)) for path in paths[start : start + SEGMENT_ROWS])
-            kept = [(p, r) for p, r in found if r is not None and r.status != "failed"]
-            if not kept:
+            finished = [(p, r) for p, r in found if r is not None and r.status != "failed"]
+            if not finished:
                 continue
-            digest = hashlib.sha256("".join(record.key for _, record in kept).encode()).hexdigest()
+            digest = hashlib.sha256(
+                "".join(record.key for _, record in finished).encode()
+            ).hexdigest()
             content = segment_bytes(
                 figures_of(record) | {"record": record.model_dump_json().encode()}
-                for _, record in kept
+                for _, record in finished
             )
             write_atomically(self.segments / f"{digest}.parquet", content)
-            for path, _ in kept:
+            for path, _ in finished:
                 path.unlink(missing_ok=True)
-            moved += len(kept)
+            moved += len(finished)
         return moved
 
     def figures(self) -> pd.DataFrame:
-        """What tables need of all records, without reading each: a row a record, by key.
+        """The figures of all records without reading each of them: one row each, by key.
 
-        Files beside the records are not looked at. The columns are
+        Prediction files are not checked. The columns are
         :data:`pepbench.records.segments.FIGURES`.
         """
         loose = [figures_of(record) for record in map(self.get, self._loose_keys()) if record]
         own = pa.Table.from_pylist(loose, COLUMNS).select(FIGURES)
         table = pa.concat_tables([own, *(segment.figures() for segment in self._opened())])
-        # Loose ones come first: they hide packed ones of the same key.
+        # Single files come first: they take precedence over packed records of the same key.
         frame: pd.DataFrame = table.to_pandas().drop_duplicates("key")
         return frame.sort_values("key", ignore_index=True)
 
@@ -191,7 +193,7 @@ class RecordStore(SplitFacts):
         return None
 
     def _opened(self) -> list[Segment]:
-        """The segments there are, opened once each."""
+        """All segments, each opened once."""
         try:
             changed = self.segments.stat().st_mtime_ns
         except FileNotFoundError:
@@ -208,15 +210,15 @@ class RecordStore(SplitFacts):
         return self._segments
 
     def _has_its_files(self, record: Record) -> bool:
-        beside = (
+        files = (
             (self.prediction_path(record.key), record.predictions_sha256, "predictions"),
             (self.widths_path(record.key), record.widths_sha256, "widths"),
         )
-        intact = [self._intact(*file) for file in beside]  # each is looked at, and reported
+        intact = [self._intact(*file) for file in files]  # each is checked and reported
         return all(intact)
 
     def prediction_path(self, key: str) -> Path:
-        """Where the test predictions of ``key`` are."""
+        """File of the test predictions of ``key``."""
         return self.predictions / f"{key}.npy"
 
     def load_predictions(self, key: str) -> NDArray[np.float32]:
@@ -225,7 +227,7 @@ class RecordStore(SplitFacts):
         return array
 
     def widths_path(self, key: str) -> Path:
-        """Where the learnt widths of ``key`` are."""
+        """File of the learnt widths of ``key``."""
         return self.widths / f"{key}.npy"
 
     def load_widths(self, key: str) -> NDArray[np.unsignedinteger]:

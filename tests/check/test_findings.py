@@ -1,7 +1,7 @@
 import pytest
 from check_helpers import DATA, ENVIRONMENT, LABELS, a_baseline, a_cell, a_metric, scores
 
-from pepbench.check.findings import Tolerance, check_comparable, find_all, same_machine
+from pepbench.check.findings import Tolerance, check_comparable, find_all
 from pepbench.errors import RecordError
 from pepbench.records import TrainingSpec, TrialSpec
 
@@ -85,9 +85,9 @@ def test_a_phase_that_is_not_there_any_more_is_told():
 
 
 def test_times_are_comparable_on_the_same_kind_of_machine():
-    assert same_machine(ENVIRONMENT, ENVIRONMENT.model_copy(update={"host": "there", "git": "f"}))
+    assert ENVIRONMENT.alike(ENVIRONMENT.model_copy(update={"host": "there", "git": "f"}))
     for change in ({"cpu": "another"}, {"torch": "3"}, {"threads": 2}):
-        assert not same_machine(ENVIRONMENT, ENVIRONMENT.model_copy(update=change))
+        assert not ENVIRONMENT.alike(ENVIRONMENT.model_copy(update=change))
 
 
 def first_trial(cell, **changes):

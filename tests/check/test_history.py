@@ -1,4 +1,3 @@
-import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -6,9 +5,13 @@ import pytest
 from check_helpers import ENVIRONMENT
 
 from pepbench.check.findings import Finding
-from pepbench.check.history import COLUMNS, append_history, read_history
-from pepbench.check.history_chart import history_chart, with_sizes
-from pepbench.check.history_page import checks_of, history_html, report_history
+from pepbench.check.history import (
+    COLUMNS,
+    append_history,
+    history_chart,
+    read_history,
+    with_sizes,
+)
 from pepbench.errors import RecordError
 from pepbench.report.charts.style import svg_bytes
 
@@ -99,33 +102,3 @@ def test_a_cell_that_failed_is_drawn_at_the_baseline_and_marked(tmp_path):
     append(path, 1, finding(None, subject=CELL, **died))
     (row,) = with_sizes(read_history(path).assign(revision="r")).itertuples()
     assert (row.shown, row.alarm) == (0.7, True)
-
-
-def test_every_check_is_listed_with_what_has_got_worse(tmp_path):
-    checks = list(checks_of(a_history(tmp_path / "history.jsonl")))
-    assert [check["time"] for check in checks] == [f"2026-01-0{day} 00:00" for day in (4, 3, 2)]
-    assert [check["failed"] for check in checks] == [True, True, False]
-    assert checks[0]["worse"] == [f"{CELL}: accuracy worse (−0.0040)", f"{CELL}: size changed"]
-    assert checks[1]["worse"] == [f"{CELL}: search: time slower (+20.0%)"]
-
-
-def test_report_writes_a_page_that_needs_no_network(tmp_path, capsys):
-    a_history(tmp_path / "checks.jsonl")
-    out = tmp_path / "out"
-    assert report_history(tmp_path / "checks.jsonl", out, open_page=False, as_json=False) == 0
-    assert capsys.readouterr().out.split() == [
-        str(out / name) for name in ("history.html", "history.svg", "history.png")
-    ]
-    page = (out / "history.html").read_text()
-    assert "3 checks from 2026-01-02 to 2026-01-04.\n2 failed." in page
-    assert "<svg" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
-    assert (out / "history.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_names_in_a_history_cannot_become_markup(tmp_path):
-    path = tmp_path / "history.jsonl"
-    append(path, 1, finding(-1.0, subject="<script>x</script>", verdict="worse", failed=True))
-    page = history_html(read_history(path), "<svg></svg>")
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page

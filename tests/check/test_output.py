@@ -6,7 +6,7 @@ from check_helpers import ENVIRONMENT, a_baseline
 from rich.console import Console
 
 from pepbench.check.findings import Finding
-from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
+from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
 
 CELL = "data, fm, full, 100%"
 LOST = Finding("accuracy", CELL, "worse", True, 0.75, 0.74, "AUC", -0.01, 0.001, "mind <b> | &")
@@ -22,7 +22,7 @@ def checked(*findings, warnings=()):
 
 def printed(outcome, width):
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(ChecksView(outcome))
+    Console(file=out, width=width, color_system=None).print(as_table(outcome))
     return out.getvalue()
 
 

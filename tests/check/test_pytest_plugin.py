@@ -1,7 +1,20 @@
 import pytest
 from check_helpers import PLAN
 
+from pepbench.check.run_check import CheckOptions, record
+
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def modules(session_cache, tmp_path_factory):
+    """Load what a check imports: pytester unloads modules, and torch cannot load some again."""
+    folder = tmp_path_factory.mktemp("check")
+    (folder / "plan.toml").write_text(PLAN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        options = CheckOptions(time="never", quiet=True)
+        record(folder / "baseline.json", folder / "plan.toml", options)
 
 
 @pytest.fixture

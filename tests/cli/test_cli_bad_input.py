@@ -71,7 +71,7 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
         (["data", "info", "anime"], ["data add anime"]),
         (["report", "nowhere"], ["nowhere", "no such folder"]),
         (["report", "."], ["no records", "pepbench run"]),
-        (["report"], ["folder", "--history"]),
+        (["report"], ["FOLDER"]),
         (["frobnicate"], ["frobnicate"]),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate
+from pepbench.contract.check_methods import examine, rule_of, title_of
 from pepbench.contract.checks import CHECKS
-from pepbench.contract.examination import examine, rule_of, title_of
 from pepbench.contract.toy import make_toy
 
 PLUGIN = '''

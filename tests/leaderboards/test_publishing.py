@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from run_helpers import records
 
-from pepbench.leaderboards.pages import BEGIN, END
+from pepbench.leaderboards.publish import BEGIN, END
 from pepbench.leaderboards.record_packing import unpacked
 from pepbench.records import RecordStore
 from pepbench.report.findings import load_run

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pepbench.leaderboards import rerun
+from pepbench.leaderboards import verify as verifying
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import packed, unpacked
 
@@ -101,14 +101,14 @@ def test_final_runs_of_a_former_best_trial_are_not_asked_of_the_plan(board):
     spec = final.spec.model_copy(update={"training": training})
     former = final.model_copy(update={"key": "f" * 64, "spec": spec})
     where = Board("tiny", board.folder)
-    found = rerun.candidates(where, [*records, former])
-    assert list(found) == list(rerun.candidates(where, records)) != []
+    found = verifying.complete_cells(where, [*records, former])
+    assert list(found) == list(verifying.complete_cells(where, records)) != []
 
 
 def test_elsewhere_final_runs_are_repeated_and_compared_by_auc(board, monkeypatch):
-    here = rerun.environment(1)
+    here = verifying.environment(1)
     elsewhere = here.model_copy(update={"cpu": "another"})
-    monkeypatch.setattr(rerun, "environment", lambda _: elsewhere)
+    monkeypatch.setattr(verifying, "environment", lambda _: elsewhere)
     ran = board.verify()
     assert ran.code == 0
     assert "another platform): AUCs agree within 1e-6" in ran.out
@@ -125,6 +125,6 @@ def test_nothing_published_is_nothing_to_verify(pepbench, tmp_path):
 def no_rerun(monkeypatch):
     """Tables alone are looked at, in no time."""
     monkeypatch.setattr(
-        "pepbench.leaderboards.regenerate.check_cell",
-        lambda *_: rerun.Check(None, "no cell was run again"),
+        "pepbench.leaderboards.commands.check_cell",
+        lambda *_: verifying.Check(None, "no cell was run again"),
     )

@@ -1,4 +1,4 @@
-"""What a method says of itself: its source and its options."""
+"""A method's card: its source and its options."""
 
 from __future__ import annotations
 

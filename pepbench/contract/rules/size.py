@@ -1,4 +1,4 @@
-"""Budgets: what is returned, what is counted, and where none is possible."""
+"""Size: budgets are kept, parameters and bytes are counted, the smallest size is named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def keeps_within_the_budget(candidate: Candidate) -> None:
 
 
 def names_its_smallest_size(candidate: Candidate) -> None:
-    """Where a budget is too small, Infeasible names the smallest that is not."""
+    """If a budget is too small, Infeasible names the smallest possible one."""
     smallest = 1
     while True:
         try:
@@ -25,7 +25,7 @@ def names_its_smallest_size(candidate: Candidate) -> None:
             break
         except Infeasible as error:
             named = _smallest_size_in(str(error))
-            # A search may know only at its end that its choice needs more.
+            # A search may notice only at its end that its choice needs more.
             if named <= smallest:
                 raise BrokenContract(
                     f"Infeasible refuses {smallest} parameters and names {named} as possible: "

@@ -1,4 +1,4 @@
-"""Training: that it works, and that it starts and learns as it should."""
+"""Training: initial values, gradients, learning, and scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pepbench.method import Embedding, Model, to_numpy
 from pepbench.tables.layout import Floats, Layout
 
 MARGIN = 0.05
-"""AUC that interactions must add to first-order weights on the toy."""
+"""Gain in AUC over first-order weights that interactions must give on the toy task."""
 
 
 def trains(candidate: Candidate) -> None:
@@ -75,7 +75,7 @@ def learns_interactions(candidate: Candidate) -> None:
 
 def gradients_are_exact(candidate: Candidate) -> None:
     """Gradients equal finite differences, in double precision."""
-    # A copy has no hooks: a mask on gradients is meant to make them differ.
+    # The copy has no hooks: masks change gradients on purpose.
     new = candidate.new_embedding(candidate.toy.full_parameters, seed=2)
     embedding = copy.deepcopy(new).double()
     ids = torch.from_numpy(candidate.toy.train.ids[:3].astype(np.int64))
@@ -102,7 +102,7 @@ def starts_with_the_variance_of_the_full_table(candidate: Candidate) -> None:
     expected = 2.0 / (n_features + DIM)
     for fit in candidate.fits[:2]:
         vectors = [_initial_vectors(candidate, fit.spec.budget, seed) for seed in range(8)]
-        # Entries that do not exist are exactly zero.
+        # Missing entries are exactly zero.
         found = float(np.mean([each[each != 0].var() for each in vectors]))
         if not abs(found - expected) <= 0.2 * expected:
             raise BrokenContract(
@@ -126,7 +126,7 @@ def takes_no_more_steps_than_it_says(candidate: Candidate) -> None:
 
 
 class NoVectors(Embedding):
-    """Zeros in place of vectors: what is left of a model is first-order."""
+    """Zeros in place of vectors, so that a model has only its first-order weights."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class NoVectors(Embedding):
         return torch.zeros(*ids.shape, self.dim)
 
     def export(self) -> Layout:
-        """Not stored: it is a means of measurement."""
+        """Not implemented: it is only used for a comparison."""
         raise NotImplementedError
 
 

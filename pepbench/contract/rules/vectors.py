@@ -1,4 +1,4 @@
-"""Vectors, and the exported table that must give the same ones."""
+"""Vectors, and the exported table, which must give the same vectors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def can_be_rounded(candidate: Candidate) -> None:
 
 
 def serves_from_counted_values_alone(candidate: Candidate) -> None:
-    """Nothing but the counted numbers tells the exported vectors apart."""
+    """Exported vectors differ only by the numbers that are counted."""
     for fit in candidate.fits:
         stored, ids = _unrounded(fit), fit.every_feature
         zeros = {name: np.zeros_like(array) for name, array in stored.values().items()}

@@ -1,4 +1,4 @@
-"""What ``pepbench leaderboard`` does."""
+"""The command ``pepbench leaderboard``: run, publish, and verify leaderboards."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
 from pepbench.harness.executors import Settings
+from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board, find_boards
-from pepbench.leaderboards.evidence import Evidence, committed
-from pepbench.leaderboards.overall import PAPER, overall_summary
-from pepbench.leaderboards.pages import is_in_step, with_generated
-from pepbench.leaderboards.paper_claims import claims_summary
-from pepbench.leaderboards.publish import README, publish
+from pepbench.leaderboards.overall_page import PAPER, overall_summary
+from pepbench.leaderboards.paper_page import claims_summary
+from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import RECORDS_FILE
-from pepbench.leaderboards.rerun import candidates, check_cell
-from pepbench.leaderboards.verify import Check, check_board
-from pepbench.leaderboards.work import adopt
+from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
 
 EXIT_DIFFERS = 1
@@ -29,7 +27,7 @@ EXIT_DIFFERS = 1
 
 @dataclass(frozen=True)
 class BoardOptions:
-    """Where leaderboards are and how they are made; decides no result.
+    """Where leaderboards are and how they are run; influences no result.
 
     Attributes
     ----------
@@ -47,111 +45,111 @@ class BoardOptions:
     threads: int
 
 
-def make(names: Sequence[str], places: BoardOptions, *, tables_only: bool, quiet: bool) -> int:
-    """Run what leaderboards lack, publish them, and bring the overall one into step.
+def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quiet: bool) -> int:
+    """Run what leaderboards lack, publish them, and update the pages over all of them.
 
     Returns
     -------
     int
         The exit code of a run: 0; 1 if cells failed; 130 after an interruption.
     """
-    boards = find_boards(places.results, names)
+    boards = find_boards(options.results, names)
     if not boards:
-        raise PlanError(f"{places.results}: holds no plan; write {places.results}/NAME/plan.toml")
+        raise PlanError(f"{options.results}: holds no plan; write {options.results}/NAME/plan.toml")
     worst = 0
     for board in boards:
-        code = 0 if tables_only else _run(board, places, quiet)
+        code = 0 if tables_only else _run(board, options, quiet)
         if code == workflow.EXIT_INTERRUPTED:
             return code
-        publish(board, board.work_folder(places.work, board.plan(Catalog(()))))
+        publish(board, board.work_folder(options.work, board.plan(Catalog(()))))
         print(f"{board.folder}: published")
         worst = max(worst, code)
-    overall(places)
+    overall(options)
     return worst
 
 
-def overall(places: BoardOptions) -> int:
+def overall(options: BoardOptions) -> int:
     """Write the generated parts of the pages over all leaderboards."""
-    boards = find_boards(places.results)
-    for page, text in _overall_pages(places, boards, _published(boards)).items():
+    boards = find_boards(options.results)
+    for page, text in _overall_pages(options, boards, _published(boards)).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     return 0
 
 
-def verify(names: Sequence[str], places: BoardOptions) -> int:
+def verify(names: Sequence[str], options: BoardOptions) -> int:
     """Check committed tables against committed records, and run one small cell again.
 
     Returns
     -------
     int
-        0 if all is as it should be, or nothing is published; else 1.
+        0 if all checks pass or nothing is published; else 1.
     """
     catalog = Catalog(())
-    boards = find_boards(places.results, names)
+    boards = find_boards(options.results, names)
     published = _published(boards)
     if not published:
-        print(f"{places.results}: no leaderboard is published; nothing to verify")
+        print(f"{options.results}: no leaderboard is published; nothing to verify")
         return 0
     checks: list[Check] = []
     for board in boards:
         if board.name in published:
-            checks += _said(list(check_board(board, published[board.name], catalog)))
+            checks += _printed(list(check_board(board, published[board.name], catalog)))
         else:
-            checks += _said([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
+            checks += _printed([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
-        checks += _said(_check_overall(places, boards, published))
+        checks += _printed(_check_overall(options, boards, published))
     found = [
-        candidate
+        cell
         for board in boards
         if board.name in published
-        for candidate in candidates(board, published[board.name].records)
+        for cell in complete_cells(board, published[board.name].records)
     ]
-    checks += _said([check_cell(found, catalog, places.jobs)])
+    checks += _printed([check_cell(found, catalog, options.jobs)])
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
     return EXIT_DIFFERS if wrong else 0
 
 
-def _run(board: Board, places: BoardOptions, quiet: bool) -> int:
+def _run(board: Board, options: BoardOptions, quiet: bool) -> int:
     catalog = Catalog(())
     plan = board.plan(catalog)
-    taken = adopt(board, places.work, plan, expand(plan, catalog))
+    taken = reuse_records(board, options.work, plan, expand(plan, catalog))
     if taken and not quiet:
         print(
             f"{board.name}: the plan has changed; {taken} records of earlier ones are reused",
             file=sys.stderr,
         )
     where = workflow.Where(
-        folder=board.work_folder(places.work, plan),
-        settings=Settings(jobs=places.jobs, threads=places.threads),
+        folder=board.work_folder(options.work, plan),
+        settings=Settings(jobs=options.jobs, threads=options.threads),
     )
     command = f"pepbench leaderboard {board.name}"
     return workflow.run(plan, where, as_json=False, quiet=quiet, verbose=False, command=command)
 
 
-def _published(boards: Sequence[Board]) -> dict[str, Evidence]:
+def _published(boards: Sequence[Board]) -> dict[str, BoardResults]:
     return {
-        board.name: committed(board.folder)
+        board.name: load_results(board.folder)
         for board in boards
         if (board.folder / RECORDS_FILE).exists()
     }
 
 
 def _overall_pages(
-    places: BoardOptions, boards: list[Board], published: dict[str, Evidence]
+    options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
 ) -> dict[Path, str]:
-    """The page over all leaderboards and, where it has a folder, that over the paper's claims."""
-    pages = {places.results / README: overall_summary(boards, published)}
-    if (places.results / PAPER).is_dir():
-        pages[places.results / PAPER / README] = claims_summary(published)
+    """The page over all leaderboards and, if it has a folder, the one about the paper."""
+    pages = {options.results / README: overall_summary(boards, published)}
+    if (options.results / PAPER).is_dir():
+        pages[options.results / PAPER / README] = claims_summary(published)
     return pages
 
 
 def _check_overall(
-    places: BoardOptions, boards: list[Board], published: dict[str, Evidence]
+    options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
 ) -> list[Check]:
-    pages = _overall_pages(places, boards, published)
+    pages = _overall_pages(options, boards, published)
     steps = {page: is_in_step(page, text) for page, text in pages.items()}
     return [
         Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
@@ -159,7 +157,7 @@ def _check_overall(
     ]
 
 
-def _said(checks: list[Check]) -> list[Check]:
+def _printed(checks: list[Check]) -> list[Check]:
     marks = {True: "good", False: "WRONG", None: "not checked"}
     for check in checks:
         print(f"{marks[check.good]}: {check.line}")

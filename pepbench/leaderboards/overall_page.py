@@ -1,4 +1,4 @@
-"""One leaderboard over all data sets."""
+"""The generated part of the page over all leaderboards: list, mean ranks, compression at parity."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
-from pepbench.leaderboards.board_summary import markdown, worker_seconds
+from pepbench.leaderboards.board_page import markdown, worker_seconds
+from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import Evidence, margins
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
 from pepbench.units import Budget, duration
 
 PAPER = "paper/"
-"""Leaderboards below it answer a question about the paper and have no part in the overall one."""
+"""Prefix of the leaderboards about the paper, which are left out of the overall page."""
 
 
-def overall_summary(boards: list[Board], published: Mapping[str, Evidence]) -> str:
+def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
     """The generated part of the results' README, as Markdown.
 
     Parameters
@@ -27,40 +27,38 @@ def overall_summary(boards: list[Board], published: Mapping[str, Evidence]) -> s
     boards
         All that have a plan.
     published
-        Evidence by the leaderboard's name, of those that have any.
+        Results by leaderboard name, of those that are published.
     """
-    counted = [published[b.name] for b in boards if b.name in published and _counts(b)]
+    counted = [
+        published[b.name] for b in boards if b.name in published and not b.name.startswith(PAPER)
+    ]
     parts = ["## The leaderboards", _boards_table(boards, published)]
     if counted:
-        frame = pd.concat([evidence.frame for evidence in counted], ignore_index=True)
-        compared = pd.concat([evidence.comparisons for evidence in counted], ignore_index=True)
+        frame = pd.concat([results.frame for results in counted], ignore_index=True)
+        compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
         parts += ["## Mean ranks", *_ranks(rank_tables(frame))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)
 
 
-def _counts(board: Board) -> bool:
-    return not board.name.startswith(PAPER)
-
-
-def _boards_table(boards: list[Board], published: Mapping[str, Evidence]) -> str:
+def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
     rows = []
     for board in boards:
-        evidence = published.get(board.name)
-        if evidence is None:
+        results = published.get(board.name)
+        if results is None:
             link = f"[{board.name}]({board.name}/plan.toml)"
             rows.append([link, "planned", "", "", "", ""])
             continue
-        frame = evidence.frame
+        frame = results.frame
         rows.append(
             [
                 f"[{board.name}]({board.name}/README.md)",
                 escape(", ".join(dict.fromkeys(frame["dataset"]))),
                 escape(", ".join(dict.fromkeys(frame["backbone"]))),
                 f"{frame['method'].nunique()}",
-                f"{len(evidence.records):,}",
-                duration(worker_seconds(evidence.records)),
+                f"{len(results.records):,}",
+                duration(worker_seconds(results.records)),
             ]
         )
     headings = ("leaderboard", "data sets", "backbones", "methods", "trials", "worker time")
@@ -116,7 +114,7 @@ def _ranks(tables: RankTables) -> Iterator[str]:
 
 
 def _size(budget: str) -> int:
-    """Orders budgets, shares above absolute numbers of parameters."""
+    """Sort key of budgets: shares of the full table above absolute numbers of parameters."""
     return Budget(budget).parameters(full=10**12)
 
 

@@ -1,9 +1,8 @@
-"""What predictions say, kept in small frames, so that tables need no predictions.
+"""The published results of a leaderboard: records, and tables made from test predictions.
 
 Most figures of a leaderboard are computed from its records. Intervals, differences and tests need
-the test predictions, which are too large to be committed. They are kept instead as frames: one row
-a cell, or a comparison, no data of any row. A leaderboard's tables are a function of its records
-and these frames alone.
+test predictions, which are too large to be committed; they are stored as tables with one row for
+each cell or comparison. A leaderboard's pages are a function of its records and these tables alone.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from pepbench.report.markdown import (
 )
 
 INTERVALS_FILE = "intervals.parquet"
-"""The leaderboard's columns that records alone do not give, a row for each cell."""
+"""Columns of the leaderboard that need predictions, a row for each cell."""
 
 COMPARISONS_FILE = "comparisons.parquet"
-"""Each cell against the reference."""
+"""Comparison of each cell with the full table."""
 
 WIDTHS_FILE = "widths.parquet"
-"""What is known about learnt widths and the Bayes AUC, a row for each cell."""
+"""Learnt widths and the Bayes AUC, a row for each cell."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that is said about a leaderboard.
+class BoardResults:
+    """Everything that a leaderboard publishes.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class Evidence:
     pictures
         Names of the pictures of learnt widths.
     margin
-        Of equivalence and non-inferiority, as the plan says.
+        Margin of equivalence and non-inferiority, from the plan.
     """
 
     records: tuple[Record, ...]
@@ -72,7 +71,7 @@ class Evidence:
         return fronts(self.frame, self.comparisons)
 
     def tables(self) -> dict[str, bytes]:
-        """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if need be, ``widths.csv``."""
+        """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if any, ``widths.csv``."""
         page = leaderboard_markdown(self.frame, self.fronts(), margin=self.margin)
         section = recovery_markdown(self.widths, self.pictures)
         contents = {
@@ -84,7 +83,7 @@ class Evidence:
         return {name: text.encode() for name, text in contents.items()}
 
     def files(self) -> dict[str, bytes]:
-        """Contents of the frames' files, without the records."""
+        """Contents of the Parquet files, without the records."""
         bare = from_records(self.records)
         needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
         if _cells(self.frame) != _cells(bare):
@@ -97,12 +96,12 @@ class Evidence:
 
 
 def from_records(records: Sequence[Record]) -> pd.DataFrame:
-    """The leaderboard as far as records give it: nothing that needs predictions."""
+    """The leaderboard computed from records alone, without columns that need predictions."""
     return analyse(records, _absent, _absent).frame
 
 
-def committed(folder: Path) -> Evidence:
-    """The evidence that a leaderboard's folder holds.
+def load_results(folder: Path) -> BoardResults:
+    """Read the published results in a leaderboard's folder.
 
     Raises
     ------
@@ -122,11 +121,11 @@ def committed(folder: Path) -> Evidence:
     comparisons, _ = _read(folder / COMPARISONS_FILE)
     widths, notes = _read(folder / WIDTHS_FILE)
     pictures, margin = tuple(notes["pictures"]), margin_of([folder])
-    return Evidence(tuple(records), frame, comparisons, widths, pictures, margin)
+    return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin)
 
 
-def margins(published: Iterable[Evidence]) -> str:
-    """The margins of several leaderboards in words: one, or each that there is."""
+def margins(published: Iterable[BoardResults]) -> str:
+    """The margins of several leaderboards as text: one, or all different ones."""
     return " or ".join(f"{margin:g}" for margin in sorted({one.margin for one in published}))
 
 

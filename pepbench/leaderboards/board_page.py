@@ -1,42 +1,39 @@
-"""What a leaderboard's page says that records and plan know: best cells, time, versions, cuts."""
+"""The generated part of a leaderboard's page: best cells, time, versions, omitted cells."""
 
 from __future__ import annotations
 
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
+from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.evidence import Evidence
+from pepbench.plan import Plan
 from pepbench.records import Record
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import percent, short_count
 from pepbench.units import duration
 
 FRONT = "pareto"
-"""The chart that the page shows, published as PNG, too: one bitmap for each edition."""
-
-_KINDS = ("datasets", "backbones", "methods", "budgets")
+"""Name of the chart on the page; the only one that is also published as PNG."""
 
 
-def board_summary(board: Board, evidence: Evidence) -> str:
+def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
     return "\n\n".join(
         [
             "## The best of each size",
             f"![AUC against parameters]({FRONT}.png)",
-            best_table(evidence.frame),
+            best_table(results.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
-            time_table(evidence.records),
-            "\n".join(f"* {line}" for line in surroundings(evidence.records)),
+            time_table(results.records),
+            "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
@@ -118,8 +115,8 @@ def worker_seconds(records: Iterable[Record]) -> float:
     return sum(record.search_seconds() + record.train_seconds() for record in records)
 
 
-def surroundings(records: Sequence[Record]) -> Iterator[str]:
-    """Machines, versions and trials, a line each."""
+def provenance(records: Sequence[Record]) -> Iterator[str]:
+    """Processors, versions and dates of the trials, one line each."""
     environments = [record.environment for record in records]
     for name, values in (
         ("Processor", {e.cpu for e in environments}),
@@ -131,17 +128,20 @@ def surroundings(records: Sequence[Record]) -> Iterator[str]:
     ):
         yield f"{name}: {escape(', '.join(sorted(values)))}"
     made = sorted(record.created for record in records)
+    predicted = sum(record.predictions_sha256 is not None for record in records)
     yield f"Trials made from {made[0]:%Y-%m-%d} to {made[-1]:%Y-%m-%d}"
     yield (
-        f"Test predictions are not committed; the checksums of their {_predicted(records):,} files "
+        f"Test predictions are not committed; the checksums of their {predicted:,} files "
         "are in records.parquet (`predictions_sha256`)"
     )
 
 
 def cuts(plan: Path) -> list[str]:
     """What a plan leaves out or runs under other settings than the rest, and why."""
-    exceptions = tomllib.loads(plan.read_text("utf-8")).get("except", [])
-    return [_cut(exception) for exception in exceptions] or ["Nothing: every cell is run alike."]
+    exceptions = Plan.load(plan, {}).exceptions
+    return [exception.describe() for exception in exceptions] or [
+        "Nothing: every cell is run alike."
+    ]
 
 
 def markdown(rows: Sequence[Sequence[str]], headings: Sequence[str], texts: int) -> str:
@@ -153,24 +153,9 @@ def markdown(rows: Sequence[Sequence[str]], headings: Sequence[str], texts: int)
     return table
 
 
-def _cut(exception: dict[str, Any]) -> str:
-    meant = [f"{kind} {', '.join(exception[kind])}" for kind in _KINDS if kind in exception]
-    changes = [
-        f"{key} = {value}"
-        for key, value in exception.items()
-        if key not in (*_KINDS, "reason", "skip")
-    ]
-    what = "left out" if exception.get("skip") else ", ".join(changes)
-    return f"{'; '.join(meant) or 'all cells'}: {what} ({exception.get('reason', 'no reason')})"
-
-
 def _interval(middle: float, low: float, high: float, form: str) -> str:
     if pd.isna(middle):
         return ""
     if pd.isna(low):
         return format(middle, form)
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
-
-
-def _predicted(records: Sequence[Record]) -> int:
-    return sum(record.predictions_sha256 is not None for record in records)

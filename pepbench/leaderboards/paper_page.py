@@ -1,7 +1,7 @@
-"""What the records say about the claims of PEP's paper, as far as figures can say it.
+"""The generated part of the page about the PEP paper: tables on its claims (a), (b), (c) and (f).
 
-Claims (d) and (e) have leaderboards of their own, below ``paper/``; the verdict on each claim is
-written by hand around these tables.
+Claims (d) and (e) have leaderboards of their own, in ``paper/``. The verdict on each claim is
+written by hand around the tables.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
-from pepbench.leaderboards.board_summary import markdown
-from pepbench.leaderboards.evidence import Evidence, margins
-from pepbench.leaderboards.overall import PAPER
+from pepbench.leaderboards.board_page import markdown
+from pepbench.leaderboards.board_results import BoardResults, margins
+from pepbench.leaderboards.overall_page import PAPER
 from pepbench.records import CELL_COLUMNS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import percent, times
 
 SUBJECT = "pep"
 RIVALS = ("uniform", "mgqe", "mde", "darts", "magnitude", "random-mask", "popularity-mask")
-"""The paper's baselines, and those that the literature leaves out."""
+"""The paper's baselines, and controls that the literature leaves out."""
 
 _BLOCK = ["dataset", "backbone"]
 
 
-def claims_summary(published: Mapping[str, Evidence]) -> str:
+def claims_summary(published: Mapping[str, BoardResults]) -> str:
     """The generated part of the page on the paper, as Markdown.
 
     Parameters
     ----------
     published
-        Evidence by the leaderboard's name.
+        Results by leaderboard name.
     """
     counted = {name: one for name, one in published.items() if not name.startswith(PAPER)}
     if not counted:

@@ -1,7 +1,7 @@
-"""Working folders, and records that an earlier state of a plan has left.
+"""Reuse the records of earlier versions of a leaderboard's plan.
 
-Plans grow: a method is added, a budget, more trials. A changed plan gets a working folder of its
-own, and begins with the finished records of earlier ones that it would make again.
+Plans grow by methods, budgets or trials. A changed plan has a working folder of its own, which
+starts with the finished records of earlier versions that the plan would make again.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _MAY_GROW = {
     "exceptions",
     "margin",
 }
-"""Keys of a plan that do not change how a cell's trials are drawn, only which and how many."""
+"""Keys of a plan that change which and how many trials there are, not how they are drawn."""
 
 
-def adopt(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -> int:
-    """Fill a new working folder with what earlier plans' folders hold of the same trials.
+def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -> int:
+    """Copy the records of the same trials from earlier working folders into a new one.
 
-    A cell's records are taken only if no more tuning trials are there than the plan asks for, so
-    that no method gets more than the others. A folder that exists already is left alone.
+    A cell with more tuning trials than the plan asks for is left out, so that no method gets more
+    than the others. A working folder that exists is left unchanged.
 
     Returns
     -------
     int
-        The number of records taken over.
+        Number of records copied.
     """
     folder = board.work_folder(work, plan)
     if folder.exists():
@@ -79,7 +79,7 @@ def _fitting(store: RecordStore, wanted: dict[CellName, Cell]) -> Iterator[Recor
             groups[record.spec.cell].append(record)
     for name, records in groups.items():
         plan = wanted[name].plan
-        # Final runs of what is no longer the best trial do no harm: tables leave them out.
+        # Final runs of a trial that is no longer the best are harmless: tables ignore them.
         seeds = set(final_seeds(plan))
         if sum(record.spec.role == "tuning" for record in records) <= plan.trials:
             yield from (
