@@ -55,6 +55,7 @@ Texts = NDArray[np.str_]
 class _MovieLens100K(Dataset):
     """What both encodings of MovieLens 100K have in common."""
 
+    source = "movielens-100k"
     licence = "GroupLens: research use, no redistribution, no commercial use; cite the paper"
     citation = (
         "F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context. "

@@ -16,27 +16,47 @@ from numpy.typing import NDArray
 from pepbench.component import OneOf
 from pepbench.data.dataset import Block, Download, SampledDataset, SplitScheme
 from pepbench.data.delimited import Chunk, read_chunks, read_whole
+from pepbench.data.formats import FORMATS
+from pepbench.data.line_blocks import first_line
+from pepbench.data.sources import files_in
+from pepbench.errors import DataError
 
 from .ml_100k import ENCODING, NEUTRAL, SCHEMES, log_buckets
 
+RATING_FILES = ("ratings.dat", "ratings.parquet", "ratings.csv")
+"""Any of them holds the ratings; the first that is there is read."""
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
+ALIASES = {
+    "user": ("user", "user_id", "userid"),
+    "film": ("film", "movie_id", "movieid", "item_id"),
+    "rating": ("rating",),
+    "timestamp": ("timestamp",),
+    "late20": ("late20",),
+}
+"""Names of columns in Parquet and CSV files, in lower case."""
 USER_COLUMNS = ("user", "gender", "age", "occupation", "zip")
 FILM_COLUMNS = ("film", "title", "genres")
 SEPARATOR = "::"
 LATEST = 2**40
+"""Seconds since 1970."""
+UNKNOWN = -1
+"""Stands for a time that the file does not give."""
+LATE_SHARE = 5
+"""The latest one in so many ratings are the late ones."""
 
 
 @dataclass(frozen=True)
 class _MovieLens1M(SampledDataset):
     """What both encodings of MovieLens 1M have in common."""
 
+    source = "movielens-1m"
     licence = "GroupLens: research use, no redistribution, no commercial use; cite the paper"
     citation = (
         "F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context. "
         "ACM TiiS 5(4), 2015. doi:10.1145/2827872"
     )
     url = "https://grouplens.org/datasets/movielens/1m/"
-    files = ("ratings.dat", "users.dat", "movies.dat")
+    files = (RATING_FILES[0], "users.dat", "movies.dat")
     downloads = (
         Download(
             "https://files.grouplens.org/datasets/movielens/ml-1m.zip",
@@ -44,6 +64,11 @@ class _MovieLens1M(SampledDataset):
             "ml-1m",
         ),
     )
+
+    def raw_files(self, source: Path) -> dict[str, Path]:
+        """The ratings, in whichever form they are there, users and films."""
+        ratings = next((name for name in RATING_FILES if (source / name).is_file()), None)
+        return files_in(source, (ratings or RATING_FILES[0], *self.files[1:]))
 
 
 @dataclass(frozen=True)
@@ -53,19 +78,42 @@ class MovieLens1M(_MovieLens1M):
     Ratings of 3 are dropped, higher ones are positive. Fields: a coarse logarithm of the time since
     the first rating, gender, age (seven bands), occupation, zip code, year of release, and the
     combination of genres. 739,012 rows and 3,529 different values over all rows, as published.
+
+    Reads GroupLens' folder, or ``ratings.parquet`` or ``ratings.csv`` with the columns user_id,
+    movie_id, rating and perhaps timestamp in place of ``ratings.dat``. Where times are not complete
+    the field ``timestamp`` is left out, 6 of the paper's 7 fields remain: which ratings lack a time
+    can tell what they are. ``late=true`` takes the latest fifth of the ratings alone (146,035 rows
+    without the 3s), whose times must be known, with all 7 fields.
     """
 
     name = "ml-1m"
     title = "MovieLens 1M, encoded as in the PEP paper"
 
+    late: Annotated[
+        bool, OneOf(False, True, tuned=False), "the latest fifth of the ratings alone"
+    ] = False
+
     def blocks(self, source: Path | None) -> Iterator[Block]:
-        """Yield the ratings other than 3, in the order of ``ratings.dat``."""
+        """Yield the ratings other than 3, in the order of the file."""
         assert source is not None
-        first = min(int(_timestamps(chunk).min()) for chunk in _ratings(source))
+        times = _times(source)
+        chosen = _late_ratings(source, times) if self.late else np.full(len(times), True)
+        timed = (times[chosen] != UNKNOWN).all()
+        if self.late and not timed:
+            raise DataError(
+                f"{_ratings_file(source)}: late ratings without a time; late=true needs the "
+                "times of the latest fifth"
+            )
+        first = times[chosen].min()
+        done = 0
         for chunk, ratings, of_users, of_films in _joined(source):
-            buckets = log_buckets(_timestamps(chunk) - first).astype(np.str_)
-            columns = {"timestamp": pa.array(buckets)} | of_users | of_films
-            yield _block(columns, ratings)
+            rows = slice(done, done + len(chunk))
+            columns = of_users | of_films
+            if timed:
+                buckets = log_buckets(np.maximum(times[rows], first) - first).astype(np.str_)
+                columns = {"timestamp": pa.array(buckets)} | columns
+            yield _block(columns, ratings, chosen[rows] & (ratings != NEUTRAL))
+            done = rows.stop
 
 
 @dataclass(frozen=True)
@@ -74,6 +122,7 @@ class MovieLens1MIds(_MovieLens1M):
 
     Ratings of 3 are dropped, higher ones are positive, so the rows are those of ``ml-1m``. Fields:
     user, gender, age, occupation, zip code, film, year of release, and the combination of genres.
+    Reads the same files as ``ml-1m``; only ``split=time`` needs the times.
     """
 
     name = "ml-1m-ids"
@@ -85,7 +134,7 @@ class MovieLens1MIds(_MovieLens1M):
 
     @property
     def user_field(self) -> str:
-        """Whose a rating is."""
+        """The field that names the rater."""
         return "user"
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
@@ -93,12 +142,22 @@ class MovieLens1MIds(_MovieLens1M):
         return SCHEMES[self.split]
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
-        """Yield the ratings other than 3, in the order of ``ratings.dat``."""
+        """Yield the ratings other than 3, in the order of the file."""
         assert source is not None
+        times = _times(source) if self.split == "time" else None
+        if times is not None and (unknown := int((times == UNKNOWN).sum())):
+            raise DataError(
+                f"{_ratings_file(source)}: {unknown:,} of {len(times):,} ratings have no time, so "
+                "they cannot be split by it; use split=random or split=user"
+            )
+        done = 0
         for chunk, ratings, of_users, of_films in _joined(source):
             columns = {"user": chunk["user"], **of_users, "film": chunk["film"], **of_films}
-            keys = {"time": pa.array(_timestamps(chunk)), "user": chunk["user"]}
-            yield _block(columns, ratings, keys.get(self.split))
+            key = {"user": chunk["user"]}.get(self.split)
+            if times is not None:
+                key = pa.array(times[done : done + len(chunk)])
+            yield _block(columns, ratings, ratings != NEUTRAL, key)
+            done += len(chunk)
 
 
 def release_years(films: Chunk) -> pa.Array:
@@ -135,22 +194,73 @@ def _read(path: Path, columns: tuple[str, ...]) -> Chunk:
     return read_whole(path, columns, separator=SEPARATOR, encoding=ENCODING)
 
 
+def _ratings_file(source: Path) -> Path:
+    return next(path for name in RATING_FILES if (path := source / name).is_file())
+
+
 def _ratings(source: Path) -> Iterator[Chunk]:
-    path = source / "ratings.dat"
-    return read_chunks(path, RATING_COLUMNS, separator=SEPARATOR, encoding=ENCODING)
+    """Yield chunks of ratings with the columns of :data:`ALIASES` that the file has."""
+    path = _ratings_file(source)
+    if path.suffix == ".dat":
+        given = RATING_COLUMNS[:3] if first_line(path).count(b"::") == 2 else RATING_COLUMNS
+        yield from read_chunks(path, given, separator=SEPARATOR, encoding=ENCODING)
+        return
+    form = FORMATS[path.suffix[1:]]
+    there = {name.lower(): name for name in form.columns(path)}
+    names = {
+        ours: there[alias] for ours, known in ALIASES.items() for alias in known if alias in there
+    }
+    for ours in RATING_COLUMNS[:3]:
+        if ours not in names:
+            raise DataError(
+                f"{path}: no column for the {ours}; expected user_id, movie_id, rating and perhaps "
+                "timestamp"
+            )
+    for chunk in form.chunks(path, list(names.values())):
+        columns = {ours: chunk[name].cast(pa.string()) for ours, name in names.items()}
+        yield Chunk(path, chunk.first_row, columns)
 
 
-def _timestamps(chunk: Chunk) -> NDArray[np.int64]:
-    return chunk.integers("timestamp", 0, LATEST)
+def _times(source: Path) -> NDArray[np.int64]:
+    """Seconds since 1970 of all ratings, (n,); :data:`UNKNOWN` where the file does not say."""
+    times = []
+    for chunk in _ratings(source):
+        if "timestamp" not in chunk.columns:
+            times.append(np.full(len(chunk), UNKNOWN))
+        elif chunk.path.suffix == ".dat":
+            times.append(chunk.integers("timestamp", 0, LATEST))
+        else:
+            texts = pc.fill_null(chunk["timestamp"], "")
+            given = pc.if_else(pc.equal(texts, ""), str(UNKNOWN), texts)
+            chunk = Chunk(chunk.path, chunk.first_row, {"timestamp": given})
+            times.append(chunk.integers("timestamp", UNKNOWN, LATEST))
+    return np.concatenate(times)
+
+
+def _late_ratings(source: Path, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which ratings are the latest fifth, (n,): as the file says, or by their times.
+
+    Ratings of the same second are taken from the end of the file.
+    """
+    if all("late20" in chunk.columns for chunk in _ratings(source)):
+        marks = [pc.utf8_lower(chunk["late20"]) for chunk in _ratings(source)]
+        late = pc.fill_null(pc.equal(pa.chunked_array(marks), "true"), False)
+        return np.asarray(late.to_numpy(), dtype=bool)
+    late = np.zeros(len(times), dtype=bool)
+    late[np.argsort(times, kind="stable")[len(times) - -(-len(times) // LATE_SHARE) :]] = True
+    return late
 
 
 def _block(
-    columns: dict[str, pa.Array], ratings: NDArray[np.int64], key: pa.Array | None = None
+    columns: dict[str, pa.Array],
+    ratings: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+    key: pa.Array | None = None,
 ) -> Block:
-    """The rows that are not neutral."""
-    kept = pa.array(ratings != NEUTRAL)
+    """The chosen rows."""
+    mask = pa.array(chosen)
     return Block(
-        {name: column.filter(kept) for name, column in columns.items()},
-        ratings[ratings != NEUTRAL] > NEUTRAL,
-        key.filter(kept) if key is not None else None,
+        {name: column.filter(mask) for name, column in columns.items()},
+        ratings[chosen] > NEUTRAL,
+        key.filter(mask) if key is not None else None,
     )

@@ -83,6 +83,9 @@ class Dataset(Component, ABC):
     """What to cite."""
     url: ClassVar[str]
     """Where the raw files, or a description, can be found."""
+    source: ClassVar[str] = ""
+    """The origin of the rows. Encodings of the same rows share it, so that tests across data sets
+    count it once; empty where it is the data set's own name."""
     files: ClassVar[tuple[str, ...]] = ()
     """Names of the files that the source folder must hold."""
     downloads: ClassVar[tuple[Download, ...]] = ()

@@ -84,6 +84,8 @@ class Chunk:
         if isinstance(values, TextColumn):
             values = dictionary_column(values)
         elif not pa.types.is_dictionary(values.type):
+            if values.null_count or not pa.types.is_string(values.type):
+                values = pc.fill_null(values.cast(pa.string()), "")
             values = values.dictionary_encode()
         return values.dictionary, values.indices.to_numpy()
 
