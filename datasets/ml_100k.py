@@ -63,6 +63,7 @@ class WithIds(Dataset):
 class _MovieLens100K(Dataset):
     """What both encodings of MovieLens 100K have in common."""
 
+    source = "movielens-100k"
     licence = LICENCE
     citation = CITATION
     url = "https://grouplens.org/datasets/movielens/100k/"
@@ -138,14 +139,20 @@ def join(
         yield chunk, columns | {name: pc.take(column, film) for name, column in of_films.items()}
 
 
-def without_neutral(chunk: Chunk, columns: Columns, split: str = "random") -> Block:
-    """The rows with a rating other than 3, and their key where they are split by time or user."""
+def without_neutral(
+    chunk: Chunk,
+    columns: Columns,
+    split: str = "random",
+    chosen: NDArray[np.bool_] | bool = True,
+) -> Block:
+    """The chosen rows with a rating other than 3, and their key where they are split by one."""
     ratings = chunk.integers("rating", 1, 5)
-    mask = pa.array(ratings != NEUTRAL)
+    selected = (ratings != NEUTRAL) & chosen
+    mask = pa.array(selected)
     key = {"time": lambda: pa.array(timestamps(chunk)), "user": lambda: chunk["user"]}.get(split)
     return Block(
         {name: column.filter(mask) for name, column in columns.items()},
-        ratings[ratings != NEUTRAL] > NEUTRAL,
+        ratings[selected] > NEUTRAL,
         key().filter(mask) if key is not None else None,
     )
 

@@ -82,6 +82,9 @@ class Dataset(Component, ABC):
     """The publication to cite."""
     url: ClassVar[str]
     """Address of the raw files, or of a description."""
+    source: ClassVar[str] = ""
+    """The origin of the rows. Encodings of the same rows share it, so that tests across data sets
+    count it once; empty where it is the data set's own name."""
     files: ClassVar[tuple[str, ...]] = ()
     """Names of the raw files, all in one folder."""
     downloads: ClassVar[tuple[Download, ...]] = ()

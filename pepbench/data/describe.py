@@ -44,6 +44,7 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         "name": dataset.name,
         "spec": dataset.spec,
         "title": dataset.title,
+        "source": dataset.source or dataset.name,
         "licence": dataset.licence,
         "citation": dataset.citation,
         "url": dataset.url,

@@ -5,8 +5,13 @@ import json
 import numpy as np
 import pytest
 from pepbench.datasets.anime import Anime
+from pepbench.datasets.ciao import Ciao
+from pepbench.datasets.complete_journey import CompleteJourney
 from pepbench.datasets.criteo import Criteo
+from pepbench.datasets.epinions import Epinions
 from pepbench.datasets.frappe import Frappe
+from pepbench.datasets.frappe_log import FrappeLog
+from pepbench.datasets.ml_1m import MovieLens1M, MovieLens1MIds
 from pepbench.datasets.ml_100k import MovieLens100K, MovieLens100KIds
 from pepbench.datasets.synthetic import Synthetic
 
@@ -40,6 +45,9 @@ CASES = [
         "87edd66f6e67576e",
         "d26d37cfbe73fdc2",
     ),
+    (Ciao(), "ciao", "58f37462bbba7a5d", "465b0b4af148cde3"),
+    (FrappeLog(), "frappe", "9935e2373b3a7a3e", "76ff9b821779b620"),
+    (MovieLens1M(late=True), "ml-1m", "9089ec5ff63493ba", "03be9dfb9630cf49"),
     (Frappe(), "frappe", "0063c1742ba3d5ab", "53c3be47801b7491"),
     (Synthetic(), None, "c1fbbc8c58806ea7", "c72daeded2e2915c"),
     (
@@ -51,8 +59,24 @@ CASES = [
 ]
 """Data set, its folder under the raw data, and the fingerprints of table and split 0."""
 
+LARGE = [
+    (Epinions(), "epinions", "1d4e374d1cace080", "30fa4f521bc2d8e5"),
+    (CompleteJourney(), "complete-journey", "d99b36a0199cd1df", "04f490f22135e24d"),
+    (MovieLens1MIds(), "ml-1m", "eb8fdabca5fbe662", "744a04de2356f97f"),
+    (MovieLens1M(), "ml-1m", "a701c12e698a39fa", "5169a0e27a6ee7ea"),
+]
 
-@pytest.fixture(params=CASES, ids=lambda case: case[0].spec)
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """One cache for all of these tests: each data set is encoded once."""
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "contract-cache"))
+
+
+@pytest.fixture(
+    params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in LARGE)],
+    ids=lambda case: case[0].spec,
+)
 def case(request, raw):
     dataset, folder, *fingerprints = request.param
     return dataset, None if folder is None else raw(folder), *fingerprints
