@@ -24,6 +24,7 @@ from pepbench.method import (
     Value,
     largest_entries,
     lookup,
+    of_fields,
     to_numpy,
     view_of,
     xavier_uniform,
@@ -305,12 +306,12 @@ class Supernet(Embedding):
         self.prefixes.copy_(prefix_mask(widths, self.dim))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
+        """Vectors of global ids: (B, F) → (B, F, D)."""
         view = view_of(self.table, ids)
         vectors = lookup(view.table, view.ids)
-        margins = vectors.abs().sum(dim=2) - self.thresholds
-        gates: Tensor = LongTailStep.apply(margins)  # type: ignore[no-untyped-call]
-        return vectors * gates[..., None] * self.prefixes
+        thresholds = of_fields(self.thresholds, ids, self.field_of_feature)
+        gates: Tensor = LongTailStep.apply(vectors.abs().sum(dim=2) - thresholds)  # type: ignore[no-untyped-call]
+        return vectors * gates[..., None] * of_fields(self.prefixes, ids, self.field_of_feature)
 
     def penalty(self) -> Tensor:
         """α Σ_f exp(−t_f)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.component import Component
+from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable, View, view_of
 
@@ -23,7 +24,11 @@ class Backbone(Component, ABC):
 
     @abstractmethod
     def build(self, fields: Fields, dim: int) -> nn.Module:
-        """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
+        """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,).
+
+        Where fields have several values a row, the vectors are pooled already, and the ids are
+        :class:`~pepbench.tables.bags.Bags`, which :class:`FirstOrder` takes.
+        """
 
 
 class _WeightSum(torch.autograd.Function):
@@ -54,8 +59,11 @@ class FirstOrder(nn.Module):
         self.weights = RowTable(torch.zeros(n_features))
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Σ_f w[ids_f] + bias: (B, F) → (B,)."""
+    def forward(self, ids: Ids) -> Tensor:
+        """Σ_f w[ids_f] + bias: (B, F) → (B,). The weights of a bag are pooled as its vectors are."""
+        if isinstance(ids, Bags):
+            view = view_of(self.weights, ids.ids)
+            return ids.summed(view.table.index_select(0, view.ids.squeeze(1))) + self.bias
         return self.of_view(view_of(self.weights, ids))
 
     def of_view(self, view: View) -> Tensor:
