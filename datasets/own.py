@@ -13,6 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.bags import (
+    BagOptions,
+    is_list,
+    lengths_of,
+    lists_of,
+    split_texts,
+    texts_of_lists,
+)
+from pepbench.data.columns import texts
 from pepbench.data.dataset import Block, Dataset, SplitScheme
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
@@ -70,7 +79,7 @@ class Own(Dataset):
         """The description as well as the name."""
         if not self.data:
             return {}
-        return {"data": self.data, **self.description.model_dump(mode="json")}
+        return {"data": self.data, **self.description.identity()}
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The file itself."""
@@ -91,16 +100,24 @@ class Own(Dataset):
         """From the description."""
         return self.description.encoding(field)
 
+    def bag(self, field: str) -> BagOptions | None:
+        """From the description."""
+        return self.description.bag(field)
+
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in the order of the file."""
         assert source is not None
         about = self.description
-        for chunk in FORMATS[about.format].chunks(source, about.columns):
+        for chunk in FORMATS[about.format].chunks(source, about.columns, tuple(about.multi)):
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
             columns |= {
                 name: texts_of(chunk, name).log_squared(name, -LARGEST, LARGEST)
                 for name in about.log
+            }
+            columns |= {
+                name: bags(chunk, name, separator, about.hash.get(name))
+                for name, separator in about.multi.items()
             }
             key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
             yield Block(columns, labels(chunk, about.label, about.positive), key)
@@ -127,6 +144,25 @@ def texts_of(chunk: Chunk, column: str) -> Chunk:
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
     """A column unchanged, or hashed into this many values."""
     return chunk[column] if buckets is None else hashed(texts_of(chunk, column)[column], buckets)
+
+
+def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.ListArray:
+    """Lists of values, or texts taken apart at a separator, (n,); perhaps hashed."""
+    where = f"{chunk.path}, column {column!r}: holds"
+    values = chunk[column]
+    if is_list(values.type):
+        if separator:
+            raise DataError(f"{where} lists, which need no separator: write --multi {column}")
+        lists = texts_of_lists(values)
+    elif separator:
+        lists = split_texts(texts(values), separator)
+    else:
+        raise DataError(
+            f"{where} no lists; say what is between two values, as in --multi '{column}:|'"
+        )
+    if buckets is None:
+        return lists
+    return lists_of(lengths_of(lists), hashed(lists.flatten(), buckets))
 
 
 def binned(chunk: Chunk, column: str) -> pa.Array:

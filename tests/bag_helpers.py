@@ -15,7 +15,9 @@ def as_bags(toy: Toy, pool: str = "mean") -> Toy:
     """The toy task with its fields ``b`` and ``d`` in multi-valued form: one value in each bag."""
     bags = {"b": BagField(SLOTS, pool), "d": BagField(SLOTS, pool)}
     return Toy(
-        replace(toy.fields, bags=bags), one_value(toy.train, [1, 3]), one_value(toy.validation, [1, 3])
+        replace(toy.fields, bags=bags),
+        one_value(toy.train, [1, 3]),
+        one_value(toy.validation, [1, 3]),
     )
 
 

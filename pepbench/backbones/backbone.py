@@ -60,7 +60,7 @@ class FirstOrder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, ids: Ids) -> Tensor:
-        """Σ_f w[ids_f] + bias: (B, F) → (B,). The weights of a bag are pooled as its vectors are."""
+        """Σ_f w[ids_f] + bias: (B, F) → (B,). Weights of a bag are pooled like vectors."""
         if isinstance(ids, Bags):
             view = view_of(self.weights, ids.ids)
             return ids.summed(view.table.index_select(0, view.ids.squeeze(1))) + self.bias

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
+from pepbench.data.bags import BagWriter, write_slots
 from pepbench.data.cache import file_sizes
 from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
@@ -66,6 +67,7 @@ def write_table(
     scheme = dataset.split_scheme(source)
     groups = Vocabulary("group")
     n_positive = 0
+    bags: dict[int, BagWriter] = {}
     with ExitStack() as files, ThreadPoolExecutor(usable_threads()) as pool:
         labels = files.enter_context(ArrayWriter(folder / "labels.npy", "|u1"))
         codes: ArrayWriter | None = None
@@ -75,10 +77,15 @@ def write_table(
         for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
             if codes is None:
                 vocabularies = {name: Vocabulary(name) for name in block.columns}
+                for field, name in enumerate(vocabularies):
+                    if (options := dataset.bag(name)) is not None:
+                        bags[field] = BagWriter(options, folder / f"values-{field}.npy")
+                        files.enter_context(bags[field].writer)
                 shape = (len(vocabularies),)
-                codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
+                path = folder / ("counted.npy" if bags else "codes.npy")
+                codes = files.enter_context(ArrayWriter(path, "<i4", shape))
             check_block(dataset, block, list(vocabularies), labels.n_rows)
-            codes.append(_encode(block, list(vocabularies.values()), pool))
+            codes.append(_encode(block, list(vocabularies.values()), bags, pool))
             if keys is not None:
                 keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
             labels.append(block.labels)
@@ -96,12 +103,13 @@ def write_table(
 
     _write_vocabularies(folder / "vocabularies.parquet", vocabularies)
     digests = {
-        "codes": codes.digest,
+        "codes": write_slots(path, bags, folder / "codes.npy") if bags else codes.digest,
         "labels": labels.digest,
         "vocabularies": vocabulary_digest(v.slices() for v in vocabularies.values()),
     }
     fields = tuple(vocabularies)
-    fingerprint = table_fingerprint(fields, digests)
+    of_bags = {fields[field]: bag.meta() for field, bag in bags.items()}
+    fingerprint = table_fingerprint(fields, digests, of_bags)
     truth = dataset.truth()
     if truth is not None:
         digests["widths"] = write_array(folder / "widths.npy", _planted_widths(truth, vocabularies))
@@ -130,6 +138,7 @@ def write_table(
         bayes_auc=truth.bayes_auc if truth is not None else None,
         split_scheme=scheme,
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
+        bags=of_bags,
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     mark_checked(folder / "codes.npy")
@@ -167,9 +176,12 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
 
 
 def _encode(
-    block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor
+    block: Block,
+    vocabularies: list[Vocabulary],
+    bags: dict[int, BagWriter],
+    pool: ThreadPoolExecutor,
 ) -> NDArray[np.int32]:
-    """Codes of a block's rows, (n, F); each field is encoded by one thread."""
+    """Codes of a block's rows, (n, F), numbers of values for bags; one thread encodes a field."""
     columns = list(block.columns.values())
     # Field by field first: threads that write to the same cache lines slow each other down.
     by_field = np.empty((len(columns), len(block.labels)), dtype=np.int32)
@@ -178,7 +190,10 @@ def _encode(
 
     def encode_some(_: int) -> None:
         for field in fields:
-            vocabularies[field].encode(columns[field], by_field[field])
+            if field in bags:
+                bags[field].encode(columns[field], vocabularies[field], by_field[field])
+            else:
+                vocabularies[field].encode(columns[field], by_field[field])
 
     list(pool.map(encode_some, range(usable_threads())))
     return by_field.T

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pepbench.component import Between, Component
+from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
 
@@ -32,7 +33,8 @@ class Block(NamedTuple):
     """
 
     columns: dict[str, pa.Array]
-    """The n raw values of each field: text, or any type that Arrow can cast to text."""
+    """The n raw values of each field: text, or any type that Arrow can cast to text. Lists of such
+    values where :meth:`Dataset.bag` says that the field is multi-valued."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""
     split_key: pa.Array | None = None
@@ -108,6 +110,10 @@ class Dataset(Component, ABC):
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
         """Which raw values of a field become features; fitted on training rows."""
         return FieldEncoding()
+
+    def bag(self, field: str) -> BagOptions | None:  # noqa: ARG002
+        """How the values of a multi-valued field are kept and pooled; None for other fields."""
+        return None
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The raw files by name; their checksums are recorded under these names.

@@ -1,7 +1,7 @@
 """Pooling: the vectors of a row's values become the one vector of their field.
 
-A *bag* is the values of one row in a multi-valued field, such as the genres of a film. A bag without
-values has the zero vector. A value that occurs twice counts twice.
+A *bag* is the values of one row in a multi-valued field, such as the genres of a film. A bag
+without values has the zero vector. A value that occurs twice counts twice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def factors_of(lengths: NDArray[np.integer], exponents: NDArray[np.float64]) -> 
     >>> factors_of(np.array([[4, 4], [0, 1]]), np.array([1.0, 0.5])).tolist()
     [[0.25, 0.5], [1.0, 1.0]]
     """
-    return np.maximum(lengths, 1).astype(np.float64) ** -exponents
+    factors: NDArray[np.float64] = np.maximum(lengths, 1).astype(np.float64) ** -exponents
+    return factors
 
 
 def pooled(
@@ -58,9 +59,9 @@ def pooled(
     """
     flat = lengths.ravel()
     starts = np.cumsum(flat) - flat
-    total = np.zeros((flat.size, vectors.shape[-1]), dtype=vectors.dtype)
+    total: NDArray[Any] = np.zeros((flat.size, vectors.shape[-1]), dtype=vectors.dtype)
     for position in range(int(flat.max(initial=0))):
         longer = flat > position
         total[longer] += vectors[starts[longer] + position]
-    factors = factors_of(lengths, exponents).astype(vectors.dtype)
-    return total.reshape(*lengths.shape, -1) * factors[..., None]
+    total *= factors_of(lengths, exponents).astype(vectors.dtype).reshape(-1, 1)
+    return total.reshape(*lengths.shape, -1)

@@ -17,7 +17,8 @@ from torch import Tensor
 from pepbench.compiling import compiled
 from pepbench.errors import PepbenchError
 from pepbench.serve.pooling import factors_of
-from pepbench.tables.fields import BagField, Fields
+from pepbench.tables.fields import Fields
+
 
 @dataclass(frozen=True, eq=False)
 class Bags:
@@ -27,6 +28,7 @@ class Bags:
     --------
     Two rows of two fields; the second field has two values in the first row and none in the other.
 
+    >>> from pepbench.tables.fields import BagField
     >>> fields = Fields(("user", "tags"), (3, 4), np.zeros(7, int), {"tags": BagField(2)})
     >>> bags = bags_of(np.array([[1, 4, 6], [2, -1, -1]]), fields)
     >>> bags.ids.ravel().tolist(), bags.places.tolist(), bags.factors.tolist()
@@ -40,7 +42,7 @@ class Bags:
     places: Tensor
     """Shape (V,): the bag of each value, row · F + field."""
     factors: Tensor
-    """Shape (V,): what the vector of each value is multiplied by before those of a bag are added."""
+    """Shape (V,): factor of each value's vector in the sum of its bag."""
     shape: tuple[int, int]
     """(B, F)."""
 
@@ -116,7 +118,7 @@ def bags_of(
         torch.from_numpy(values),
         torch.from_numpy(np.repeat(np.arange(flat.size), flat)),
         torch.from_numpy(np.repeat(factors, flat)),
-        lengths.shape,  # type: ignore[arg-type]
+        (len(order), fields.n_fields),
     )
 
 

@@ -72,7 +72,9 @@ def of_fields(numbers: Tensor, ids: Tensor, field_of_feature: Tensor) -> Tensor:
     """
     if ids.shape[1] == len(numbers):
         return numbers
-    return numbers.index_select(0, field_of_feature[ids].flatten()).view(*ids.shape, *numbers.shape[1:])
+    return numbers.index_select(0, field_of_feature[ids].flatten()).view(
+        *ids.shape, *numbers.shape[1:]
+    )
 
 
 def xavier_uniform(n_rows: int, width: int, fan: int | None = None) -> Tensor:
