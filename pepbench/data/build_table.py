@@ -16,11 +16,13 @@ import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
 from pepbench.data.cache import file_sizes
 from pepbench.data.checks import check_block, mark_checked
+from pepbench.data.columns import kind_of_type
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
+from pepbench.data.values import Kind
 from pepbench.data.vocabulary import Vocabulary
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
@@ -63,6 +65,7 @@ def write_table(
         together.
     """
     vocabularies: dict[str, Vocabulary] = {}
+    kinds: dict[str, Kind | None] = {}
     scheme = dataset.split_scheme(source)
     groups = Vocabulary("group")
     n_positive = 0
@@ -75,6 +78,7 @@ def write_table(
         for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
             if codes is None:
                 vocabularies = {name: Vocabulary(name) for name in block.columns}
+                kinds = {name: kind_of_type(column.type) for name, column in block.columns.items()}
                 shape = (len(vocabularies),)
                 codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
             check_block(dataset, block, list(vocabularies), labels.n_rows)
@@ -129,6 +133,7 @@ def write_table(
         sizes=file_sizes(folder),
         bayes_auc=truth.bayes_auc if truth is not None else None,
         split_scheme=scheme,
+        kinds={name: kind for name, kind in kinds.items() if kind not in (None, "text")},
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")

@@ -32,6 +32,7 @@ from pepbench.data.arrays import array_digest, json_digest, map_array
 from pepbench.data.cache import wrong_sizes
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
+from pepbench.data.values import Kind
 from pepbench.errors import DataError
 
 
@@ -66,8 +67,14 @@ class TableMeta(BaseModel):
     bayes_auc: float | None = None
     """AUC of the true probabilities, where the rows were generated from them."""
     split_scheme: SplitScheme = "random"
+    kinds: dict[str, Kind] = {}
+    """Kinds of the fields' values, where they are not text."""
     encodings: dict[str, FieldEncoding] = {}
     """Encodings of fields, where features are not simply all values of the training rows."""
+
+    def kind(self, field: str) -> Kind:
+        """What a field's raw values are, before they become text."""
+        return self.kinds.get(field, "text")
 
     def encoding(self, field: str) -> FieldEncoding:
         """How the raw values of a field become features."""

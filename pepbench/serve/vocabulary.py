@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench.data.values import KINDS, Kind, number, text
 from pepbench.errors import ServeError
 
 _MANTISSA = np.uint64(2**64 - 2**36)
@@ -34,6 +35,8 @@ class FieldVocabulary:
         or above the last in bin ``len(edges) + 1``.
     missing
         Code of a missing number; 0 where training had none.
+    kind
+        What the raw values are: their text depends on it (:mod:`pepbench.data.values`).
 
     Examples
     --------
@@ -48,6 +51,7 @@ class FieldVocabulary:
     values: tuple[str, ...]
     edges: tuple[float, ...] | None = None
     missing: int = 0
+    kind: Kind = "text"
 
     @cached_property
     def _code_of(self) -> dict[str, int]:
@@ -56,11 +60,16 @@ class FieldVocabulary:
     def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
         """Codes within the field: (n,) raw values → (n,)."""
         if isinstance(values, np.ndarray):
-            values = values.tolist()
+            # Elements as numpy has them: Python would cut times to microseconds.
+            values = list(values) if values.dtype.kind in "mMf" else values.tolist()
         if self.edges is not None:
             return self._bins([number(value) for value in values])
         find = self._code_of.get
-        found = (find(value if type(value) is str else text(value), 0) for value in values)
+        is_text = self.kind == "text"
+        found = (
+            find(value if is_text and type(value) is str else text(value, self.kind), 0)
+            for value in values
+        )
         return np.fromiter(found, dtype=np.int64)
 
     def _bins(self, numbers: list[float | None]) -> NDArray[np.int64]:
@@ -70,37 +79,6 @@ class FieldVocabulary:
         codes = 1 + np.searchsorted(np.array(self.edges), cut, side="right")
         codes = np.where(np.isnan(known), 0, np.minimum(codes, n_bins))
         return np.where([value is None for value in numbers], self.missing, codes)
-
-
-def text(value: object) -> str:
-    """A raw value as the text that the data set's reader makes of it.
-
-    >>> text(5), text(5.0), text(None), text(True), text(np.float32(0.5))
-    ('5', '5', '', 'true', '0.5')
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)
-
-
-def number(value: object) -> float | None:
-    """A raw value as a number: None for a missing value, NaN for text that is no number.
-
-    >>> number("1.5"), number(""), number("many")
-    (1.5, None, nan)
-    """
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def read_fields(entries: object) -> tuple[FieldVocabulary, ...]:
@@ -126,7 +104,10 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         values=tuple(values),
         edges=None if edges is None else tuple(float(edge) for edge in edges),
         missing=int(entry.get("missing", 0)),
+        kind=entry.get("kind", "text"),
     )
+    if field.kind not in KINDS:
+        raise ValueError(f"kind {field.kind!r} of {field.name!r}")
     if not 1 <= field.cardinality < 2**31 or not 0 <= field.missing < field.cardinality:
         raise ValueError(f"cardinality of {field.name!r}")
     if field.edges is None and len(field.values) != field.cardinality - 1:
