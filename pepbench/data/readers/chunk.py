@@ -83,7 +83,7 @@ class Chunk:
         expected = f"expected a whole number from {low} to {high}, or nothing"
         self.refuse(column, wrong, indices, expected)
         buckets = pc.if_else(blank, "", log_squared(numbers))
-        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets)
+        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets, safe=False)
 
     def positions(self, column: str, known: pa.Array, where: str) -> NDArray[np.int64]:
         """The position of each value of a column in ``known``, (n,).
