@@ -1,4 +1,4 @@
-"""What a watcher is told, and the file that tells other processes."""
+"""Progress reports of a trial, and the file that shows them to other processes."""
 
 import math
 
@@ -27,27 +27,27 @@ def task_of(tell):
     return TrialTask(fields, 4, rows, rows, FM(), settings, 0, on_progress=tell)
 
 
-def test_every_epoch_is_told_with_the_best_score_so_far(monkeypatch):
+def test_every_epoch_is_reported_with_the_best_score_so_far(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN", math.inf)
-    moments = []
-    task = task_of(moments.append)
+    reports = []
+    task = task_of(reports.append)
     fitted = task.train(task.model(PlainTable(11, 4)), phase="first")
-    assert [moment.epoch for moment in moments] == [point.epoch for point in fitted.curve]
-    assert moments[-1].auc == max(point.auc for point in fitted.curve)
-    assert moments[-1].step == len(fitted.curve) * task.steps_per_epoch
-    assert {moment.phase for moment in moments} == {"first"}
-    assert all(moment.samples_per_second > 0 for moment in moments)
+    assert [report.epoch for report in reports] == [point.epoch for point in fitted.curve]
+    assert reports[-1].auc == max(point.auc for point in fitted.curve)
+    assert reports[-1].step == len(fitted.curve) * task.steps_per_epoch
+    assert {report.phase for report in reports} == {"first"}
+    assert all(report.samples_per_second > 0 for report in reports)
 
 
-def test_a_search_is_told_between_epochs(monkeypatch):
+def test_a_search_is_reported_between_epochs(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
-    moments = []
-    task = task_of(moments.append)
+    reports = []
+    task = task_of(reports.append)
     with task.phase("search"):
         stream = task.steps(task.model(PlainTable(11, 4)))
         for _ in range(9):
             next(stream)
-    assert [(m.phase, m.step, m.epoch, m.auc) for m in moments] == [
+    assert [(m.phase, m.step, m.epoch, m.auc) for m in reports] == [
         ("search", step, 1 + (step - 1) // task.steps_per_epoch, None) for step in range(1, 10)
     ]
 
