@@ -1,4 +1,4 @@
-"""From records to cells: what was run, under which protocol, and how it ended."""
+"""Cells: the records of a data set, backbone, method and budget, with their protocol and outcome."""
 
 from __future__ import annotations
 

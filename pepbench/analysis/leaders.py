@@ -1,4 +1,4 @@
-"""Who leads at a budget, and what is shown about the lead over the second."""
+"""The leading method of each budget, and whether its lead over the second is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``pepbench report`` and ``pepbench compare`` do."""
+"""The commands ``pepbench report`` and ``pepbench compare``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def report(
     wide
         On a terminal, all columns.
     tuning
-        Print what tuning tried and bought instead; nothing is written.
+        Print trials and gains of tuning instead; nothing is written.
     open_page
         Show ``report.html`` in the browser.
     margin

@@ -86,7 +86,7 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 
 
 def report_markdown(findings: Findings) -> str:
-    """The whole page: the leaderboard, what is behind it, and what is known about widths."""
+    """``leaderboard.md``: the leaderboard, comparisons and fronts in full, learnt widths."""
     page = leaderboard_markdown(
         findings.frame, findings.fronts, findings.leading, margin=findings.margin
     )

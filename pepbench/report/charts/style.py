@@ -23,7 +23,7 @@ _PNG_SCALE = 2.5
 """Pixels of a PNG to the chart's one."""
 
 CHOSEN = "chosen"
-"""Signal of every chart: the methods that are picked out; none picks all."""
+"""Signal of every chart: the highlighted methods; an empty list shows all."""
 NAMED = "named"
 """Signal of every chart: whether names are written beside points; a page turns it off if narrow."""
 _FAINT = 0.13
