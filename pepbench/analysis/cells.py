@@ -1,4 +1,4 @@
-"""Cells: the records of a data set, backbone, method and budget, with their protocol and outcome."""
+"""Cells: a data set, backbone, method and budget, with their records and outcome."""
 
 from __future__ import annotations
 
