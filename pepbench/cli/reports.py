@@ -40,12 +40,12 @@ def report(
         bool,
         typer.Option(
             "--wide",
-            help="All columns. Else these go first where it is narrow: MiB, seeds, p, bytes, time, "
-            "share, params.",
+            help="All columns. Without it, narrow terminals leave out MiB, seeds, p, bytes, time, "
+            "share, params, in this order.",
         ),
     ] = False,
     tuning: Annotated[
-        bool, typer.Option("--tuning", help="Print what tuning tried and bought, cell by cell.")
+        bool, typer.Option("--tuning", help="Print trials and gains of tuning, cell by cell.")
     ] = False,
     open_page: Annotated[
         bool, typer.Option("--open", help="Show the page in the browser.")
@@ -61,7 +61,7 @@ def report(
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
-    from pepbench.report import show as command
+    from pepbench.report import show
 
     if history is not None:
         from pepbench.check.history_page import report_history
@@ -71,7 +71,7 @@ def report(
         return report_history(history, out, open_page=open_page, as_json=as_json)
     if not folders:
         raise PlanError("name a run's folder, or a history of checks: --history FILE")
-    return command.report(
+    return show.report(
         folders,
         "json" if as_json else form,
         out=out,
@@ -101,9 +101,9 @@ def compare(
 
     Exit code 1 if a pair could not be compared.
     """
-    from pepbench.report import show as command
+    from pepbench.report import show
 
-    return command.compare(
+    return show.compare(
         folders,
         (a, b),
         dataset=dataset,
@@ -144,12 +144,12 @@ def leaderboard(
         "runs/leaderboards"
     ),
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
+        int | None, typer.Option(min=1, help="Worker processes. Default: all usable cores.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
-    """Run what published leaderboards lack, and write their tables, charts and pages.
+    """Run missing trials of published leaderboards, and write their tables, charts and pages.
 
     Each NAME/plan.toml below the results is a leaderboard. The same command again continues where
     it was interrupted. Exit code 1 if cells failed, or if --verify finds a difference.
