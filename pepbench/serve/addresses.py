@@ -206,19 +206,18 @@ class ChunkAddresses(StoredFields):
     seed: int = field(metadata=index("constants"))
 
     def of(self, ids: Ints, arange: Callable[[int], Ints]) -> tuple[Ints, Ints]:
-        """Address and sign of each entry of the vectors of global ids: (M,) → (M, D), (M, D).
+        """Addresses of entries and signs of chunks of global ids: (M,) → (M, D), (M, ⌈D/Z⌉).
 
-        Entry i is in chunk c = ⌊i / Z⌋. Chunk c of feature x starts where x·⌈D/Z⌉ + c is hashed
-        to by function 0, and has its sign by function 1. ``arange`` is numpy's, or torch's.
+        Chunk c of feature x starts where x·⌈D/Z⌉ + c is hashed to by function 0, and has its sign
+        by function 1; entry i is in chunk ⌊i / Z⌋. ``arange`` is numpy's, or torch's.
         """
         n_chunks = -(-self.dim // self.chunk)
         chunks = ids[:, None] * n_chunks + arange(n_chunks)
         starts = hashed(chunks, self.n_floats, self.seed, 0)
-        of_chunk = signs(chunks, self.seed, 1)
-        entry = arange(self.dim)
-        chunk = entry // self.chunk
-        addresses: Ints = (starts[:, chunk] + entry % self.chunk) % self.n_floats
-        return addresses, of_chunk[:, chunk]
+        addresses = (starts[:, :, None] + arange(self.chunk)) % self.n_floats
+        # The last chunk may be too long.
+        entries: Ints = addresses.reshape(len(ids), -1)[:, : self.dim]
+        return entries, signs(chunks, self.seed, 1)
 
 
 @dataclass(frozen=True, eq=False)
