@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -21,11 +21,9 @@ from pepbench.method import (
     Model,
     RowTable,
     Task,
-    Value,
     largest_entries,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
@@ -139,13 +137,12 @@ class OptEmbed(Method):
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
-        notes: dict[str, Value] = {
-            "search_steps": steps,
-            "features_above_threshold": int((supernet.margins() > 0).sum()),
-            "features_kept": int(kept.sum()),
-            "widths": " ".join(map(str, widths.tolist())),
-        }
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(
+            search_steps=steps,
+            features_above_threshold=int((supernet.margins() > 0).sum()),
+            features_kept=int(kept.sum()),
+            widths=" ".join(map(str, widths.tolist())),
+        )
 
     def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
         """Train vectors and thresholds at random widths; returns the number of steps."""
@@ -306,8 +303,7 @@ class Supernet(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
-        view = view_of(self.table, ids)
-        vectors = lookup(view.table, view.ids)
+        vectors = lookup_rows(self.table, ids)
         margins = vectors.abs().sum(dim=2) - self.thresholds
         gates: Tensor = LongTailStep.apply(margins)  # type: ignore[no-untyped-call]
         return vectors * gates[..., None] * self.prefixes
