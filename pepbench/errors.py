@@ -9,6 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_FAILED = 1
+"""Exit code of a command that found something wrong: failed cells, a check that fails."""
+EXIT_USAGE = 2
+"""Exit code after a :class:`PepbenchError` or a wrong option."""
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C or SIGTERM."""
+
 
 class PepbenchError(Exception):
     """Base of all errors that the user can mend."""

@@ -26,6 +26,9 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimizerKind, Precision, PrunerKind
 from pepbench.units import parse_seconds
 
+PLAN_FILE = "plan.toml"
+"""The plan in a run's folder, and in a leaderboard's."""
+
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Who chooses the trials after the first."""
 

@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pepbench.analysis.placements import Classes, Counts, Floats, classes_of, counted
-from pepbench.analysis.score_matrix import IN_MEMORY, Lines, processors
+from pepbench.analysis.score_matrix import IN_MEMORY, Lines
+from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
 
 Unit = Literal["rows", "users"]
@@ -146,7 +147,7 @@ def measure(
         )
 
         # As many as threads, so that there is always one to pop.
-        free = [np.empty((2, len(positives)), np.uint64) for _ in range(processors())]
+        free = [np.empty((2, len(positives)), np.uint64) for _ in range(usable_cores())]
 
         def work(run: int) -> str:
             scratch = free.pop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from threadpoolctl import ThreadpoolController
+
+from pepbench.cores import usable_cores
 
 Floats = NDArray[np.float64]
 
@@ -110,7 +111,7 @@ class Lines:
         # Threads of the linear algebra library would wait for one another in busy loops.
         with (
             _libraries().limit(limits=1, user_api="blas"),
-            ThreadPoolExecutor(processors()) as pool,
+            ThreadPoolExecutor(usable_cores()) as pool,
         ):
             for product in pool.map(multiply, range(start, stop, width)):
                 total += product
@@ -128,11 +129,6 @@ class Lines:
                 while left:
                     left = left[self._file.readinto(left) :]
         return block
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

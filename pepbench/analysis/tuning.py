@@ -11,7 +11,14 @@ import pandas as pd
 
 from pepbench.analysis.cells import cells_of, protocol_digest
 from pepbench.component import Value
-from pepbench.records import CellName, Record, best_trial, final_runs
+from pepbench.records import (
+    DEFAULT_L2,
+    DEFAULT_LEARNING_RATE,
+    CellName,
+    Record,
+    best_trial,
+    final_runs,
+)
 
 TRIAL_COLUMNS = (
     "dataset",
@@ -56,9 +63,6 @@ CURVE_COLUMNS = (
     "train_loss",
 )
 """Of the learning curves' frame, in this order."""
-
-# The first trial of every study: the values of pepbench.harness, which reports do not import.
-_DEFAULT_LEARNING_RATE, _DEFAULT_L2 = 1e-3, 1e-5
 
 ENOUGH = 10
 """Finished trials of a cell below which no importance is estimated."""
@@ -210,7 +214,7 @@ def _in_order(members: Iterable[Record]) -> list[Record]:
 
 def _is_default(trial: Record) -> bool:
     common = (trial.spec.training.learning_rate, trial.spec.training.l2)
-    return common == (_DEFAULT_LEARNING_RATE, _DEFAULT_L2)
+    return common == (DEFAULT_LEARNING_RATE, DEFAULT_L2)
 
 
 def _auc(trial: Record) -> float:

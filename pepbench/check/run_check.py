@@ -22,7 +22,7 @@ from pepbench.check.history_chart import history_chart
 from pepbench.check.output import Checked, ChecksView, as_json, as_junit, as_markdown
 from pepbench.check.plan import cells_of, check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell
 from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import TrialContext
@@ -30,7 +30,6 @@ from pepbench.plan import Plan
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.style import png_bytes, svg_bytes
 
-EXIT_FAILED = 1
 TimePart = Literal["auto", "always", "never"]
 
 

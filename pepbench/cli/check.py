@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pepbench.cli.program import AsJson, Plugins, app
+from pepbench.cores import usable_cores
 
 
 @app.command(
@@ -90,7 +90,7 @@ def check(
         return command.plot_history(history, plot)
     how = command.How(
         plugins=tuple(plugin or ()),
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs or usable_cores(),
         repetitions=repetitions,
         time=time,
         quiet=quiet,

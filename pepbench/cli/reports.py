@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pepbench.cli.program import AsJson, Margin, app
+from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
 
@@ -161,9 +161,7 @@ def leaderboard(
         raise PlanError(
             "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
         )
-    places = command.BoardOptions(
-        results_folder(results), work, jobs or len(os.sched_getaffinity(0)), threads
-    )
+    places = command.BoardOptions(results_folder(results), work, jobs or usable_cores(), threads)
     if verify:
         return command.verify(names or (), places)
     if overall:

@@ -14,10 +14,8 @@ from pepbench.contract.candidate import Candidate
 from pepbench.contract.examination import examine
 from pepbench.contract.outcome_table import as_data, count, shown_live
 from pepbench.contract.toy import make_toy
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.method import Method
-
-EXIT_FAILED = 1
 
 
 def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> int:

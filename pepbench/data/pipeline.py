@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from pepbench.cores import usable_cores
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -17,9 +18,7 @@ MOST_THREADS = 8
 
 def usable_threads() -> int:
     """How many threads to read and encode with: the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(MOST_THREADS, len(os.sched_getaffinity(0)))
-    return min(MOST_THREADS, os.cpu_count() or 1)
+    return min(MOST_THREADS, usable_cores())
 
 
 def ordered_map(

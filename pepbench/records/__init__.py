@@ -21,6 +21,8 @@ from pepbench.records.record import (
 )
 from pepbench.records.spec import (
     CELL_COLUMNS,
+    DEFAULT_L2,
+    DEFAULT_LEARNING_RATE,
     PROTOCOL_VERSION,
     CellName,
     ComponentSpec,
@@ -37,6 +39,8 @@ from pepbench.records.store import PACK_FROM, SEGMENT_ROWS, RecordStore
 
 __all__ = [
     "CELL_COLUMNS",
+    "DEFAULT_L2",
+    "DEFAULT_LEARNING_RATE",
     "PACK_FROM",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",

@@ -13,6 +13,12 @@ from pepbench.component import Value
 PROTOCOL_VERSION = 1
 """Of everything between a spec and its result that no component's version covers."""
 
+DEFAULT_LEARNING_RATE = 1e-3
+"""Of the first trial of every study."""
+
+DEFAULT_L2 = 1e-5
+"""Likewise."""
+
 Role = Literal["tuning", "final"]
 
 PrunerKind = Literal["none", "median", "halving"]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pepbench.analysis.significance import MARGIN
 from pepbench.errors import PlanError, RecordError
-
-PLAN_FILE = "plan.toml"
+from pepbench.plan import PLAN_FILE
 
 
 def checked_margin(margin: float, source: str) -> float:

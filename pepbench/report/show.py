@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pepbench.analysis.pair import chosen_pairs
 from pepbench.analysis.runs import open_runs
-from pepbench.errors import RecordError
+from pepbench.errors import EXIT_FAILED, RecordError
 from pepbench.report.findings import Findings, json_document, load_runs
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.margin import checked_margin, margin_of
@@ -25,7 +25,6 @@ from pepbench.report.terminal.tuning_view import TuningView
 
 Format = Literal["terminal", "markdown", "csv", "latex", "html", "parquet", "json"]
 
-EXIT_FAILED = 1
 _WIDE = 160
 
 

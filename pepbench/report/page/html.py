@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.tuning import curves_frame, gains_frame, trials_frame
+from pepbench.plan import PLAN_FILE
 from pepbench.report.charts.critical_difference import critical_panels
 from pepbench.report.charts.curves import curve_panels, trial_panels
 from pepbench.report.charts.forest import forest_panels
@@ -139,7 +140,7 @@ def _charts(
 def _plans(findings: Findings) -> list[dict[str, str]]:
     plans = []
     for folder in findings.runs.folders:
-        path = folder / "plan.toml"
+        path = folder / PLAN_FILE
         if path.is_file():
             plans.append({"folder": folder.name, "text": path.read_text("utf-8")})
     return plans
