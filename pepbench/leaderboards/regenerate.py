@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pepbench import workflow
 from pepbench.catalog import Catalog
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
 from pepbench.harness.cells import expand
-from pepbench.harness.executors import Settings
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.evidence import Evidence, committed
 from pepbench.leaderboards.overall import PAPER, overall_summary
@@ -23,8 +21,7 @@ from pepbench.leaderboards.rerun import candidates, check_cell
 from pepbench.leaderboards.verify import Check, check_board
 from pepbench.leaderboards.work import adopt
 from pepbench.records import write_atomically
-
-EXIT_DIFFERS = 1
+from pepbench.workflow import run_and_report
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def make(names: Sequence[str], places: BoardOptions, *, tables_only: bool, quiet
     worst = 0
     for board in boards:
         code = 0 if tables_only else _run(board, places, quiet)
-        if code == workflow.EXIT_INTERRUPTED:
+        if code == EXIT_INTERRUPTED:
             return code
         publish(board, board.work_folder(places.work, board.plan(Catalog(()))))
         print(f"{board.folder}: published")
@@ -110,7 +107,7 @@ def verify(names: Sequence[str], places: BoardOptions) -> int:
     checks += _said([check_cell(found, catalog, places.jobs)])
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
-    return EXIT_DIFFERS if wrong else 0
+    return EXIT_FAILED if wrong else 0
 
 
 def _run(board: Board, places: BoardOptions, quiet: bool) -> int:
@@ -122,12 +119,14 @@ def _run(board: Board, places: BoardOptions, quiet: bool) -> int:
             f"{board.name}: the plan has changed; {taken} records of earlier ones are reused",
             file=sys.stderr,
         )
-    where = workflow.Where(
-        folder=board.work_folder(places.work, plan),
-        settings=Settings(jobs=places.jobs, threads=places.threads),
+    return run_and_report(
+        plan,
+        board.work_folder(places.work, plan),
+        command=f"pepbench leaderboard {board.name}",
+        quiet=quiet,
+        jobs=places.jobs,
+        threads=places.threads,
     )
-    command = f"pepbench leaderboard {board.name}"
-    return workflow.run(plan, where, as_json=False, quiet=quiet, verbose=False, command=command)
 
 
 def _published(boards: Sequence[Board]) -> dict[str, Evidence]:

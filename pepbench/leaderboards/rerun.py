@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pepbench import workflow
+from pepbench import api
 from pepbench.catalog import Catalog
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
 from pepbench.harness.environment import environment
-from pepbench.harness.executors import Settings
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_summary import worker_seconds
 from pepbench.leaderboards.boards import Board
@@ -122,16 +119,9 @@ def _from_plan(candidate: Candidate, jobs: int) -> Iterator[str]:
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(candidate.board.plan_path, {key: (name,) for key, name in only.items()})
     with tempfile.TemporaryDirectory() as folder:
-        where = workflow.Where(
-            folder=Path(folder) / "run",
-            settings=Settings(
-                jobs=jobs,
-                threads=candidate.final[0].environment.threads,
-            ),
-        )
-        with redirect_stdout(io.StringIO()):
-            workflow.run(plan, where, as_json=False, quiet=True, verbose=False, command="")
-        again = {record.key: record for record in RecordStore(where.folder)}
+        threads = candidate.final[0].environment.threads
+        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads)
+        again = {record.key: record for record in RecordStore(run.folder)}
     for record in candidate.records:
         other = again.get(record.key)
         if other is None:

@@ -1,4 +1,4 @@
-"""Where a run stands, kept as trials begin and end."""
+"""Counts of a run's trials and cells, updated as trials begin and end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAILURES_KEPT = 20
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that a worker has."""
+    """A trial that a worker is running."""
 
     key: str
     cell: str
@@ -31,7 +31,7 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run stands at a moment, ready for JSON."""
+    """The state of a run at one moment, ready for JSON."""
 
     pid: int
     host: str
@@ -44,18 +44,18 @@ class Snapshot:
     cells_done: int
     trials: int
     done: int
-    """Trials with a record, reused ones included."""
+    """Trials with a record, including reused ones."""
     reused: int
     failed: int
     seconds_left: float | None
-    """From the pace of the trials that were run; None before the first has ended."""
+    """By the mean time of the trials so far; None before the first has ended."""
     running: list[RunningTrial] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """The latest, a line each."""
+    """The latest ones, one line each."""
 
 
 class CellCount:
-    """What is counted of one cell."""
+    """Counts of one cell."""
 
     def __init__(self, cell: Cell) -> None:
         self.totals = {"tuning": cell.plan.trials, "final": cell.plan.seeds}
@@ -92,18 +92,17 @@ class RunCounts:
         self._clock = time.monotonic()
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Note how much there is to do."""
+        """Count the cells, and the trials that they need at most."""
         self.cells = len(cells)
         self.trials = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
 
-    def trial_started(self, cell: Cell, spec: TrialSpec) -> RunningTrial:
-        """Count a trial that a worker was given."""
+    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
+        """Add a running trial."""
         count = self.count(cell)
         count.begun[spec.role] += 1
         number = f"{spec.role} {count.begun[spec.role]}/{count.totals[spec.role]}"
         trial = RunningTrial(spec.key(), str(cell.name), number, time.time())
         self.running[trial.key] = trial
-        return trial
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""
@@ -119,7 +118,7 @@ class RunCounts:
             ]
 
     def cell_done(self, cell: Cell) -> CellCount:
-        """Count a cell, and forget its details."""
+        """Count a cell, and drop its details."""
         count = self.count(cell)
         self.cells_done += 1
         # Cells without a usable trial have no final runs.
@@ -127,13 +126,12 @@ class RunCounts:
         return self._counts.pop(cell)
 
     def count(self, cell: Cell) -> CellCount:
-        """What is counted of a cell that is under way."""
+        """Counts of a cell in progress."""
         if cell not in self._counts:
             self._counts[cell] = CellCount(cell)
         return self._counts[cell]
 
-    def seconds_left(self) -> float | None:
-        """From the pace so far."""
+    def _seconds_left(self) -> float | None:
         made = self.done - self.reused
         if not made:
             return None
@@ -153,7 +151,7 @@ class RunCounts:
             done=self.done,
             reused=self.reused,
             failed=self.failed,
-            seconds_left=self.seconds_left(),
+            seconds_left=self._seconds_left(),
             running=list(self.running.values()),
             failures=self.failures,
         )
