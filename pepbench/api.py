@@ -80,15 +80,12 @@ class Results:
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        """A row for each cell against the full table; columns as in comparisons.csv."""
+        """A row for each comparison with the full table; columns as in comparisons.csv."""
         return self.findings.comparisons
 
     @property
     def fronts(self) -> pd.DataFrame:
-        """Parameters, bytes, time and AUC of each cell, with the fronts that it is on.
-
-        Columns as in fronts.csv.
-        """
+        """A row for each cell, with the fronts that it is on; columns as in fronts.csv."""
         return self.findings.analysis.fronts.points
 
 
