@@ -26,7 +26,7 @@ from pepbench.catalog import Catalog
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import environment
-from pepbench.harness.executors.calls import Answer, Call, PackedOutcome
+from pepbench.harness.executors.calls import Answer, Call, PackedOutcome, Pool
 from pepbench.harness.run_options import RunOptions
 from pepbench.harness.status.progress import Reporter
 from pepbench.harness.trial import Outcome
@@ -53,8 +53,10 @@ LOOSE_RECORDS = 5_000
 GETS = 500
 
 
-class SleepingPool:
+class SleepingPool(Pool):
     """Virtual workers: threads that sleep as long as a trial would take."""
+
+    workers = 0
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -66,9 +68,6 @@ class SleepingPool:
     def _sleep(self, call: Call) -> Answer:
         time.sleep(TRIAL_SECONDS)
         return [PackedOutcome.pack(Outcome(record_of(spec))) for spec in call.specs]
-
-    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
-        return None
 
     def close(self) -> None:
         self._threads.shutdown()

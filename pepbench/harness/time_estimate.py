@@ -12,7 +12,7 @@ report. They are constants, in seconds on a machine that computes the yardstick 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,34 +99,29 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Est
         Worker processes; more than there are cores do not help.
     """
     by_cell: dict[CellName, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.status != "failed":
-            by_cell[record.spec.cell].append(record)
-    by_block: dict[tuple[str, str], list[int]] = defaultdict(list)
     by_family: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for name, members in by_cell.items():
-        by_block[name[:2]] += [len(one.curve) for one in members if one.status == "ok"]
-        by_family[name[:3]] += members
-    members_of: dict[tuple[str, str, str], int] = defaultdict(int)
-    for cell in cells:
-        members_of[family(cell)] += 1
+    epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for record in records:
+        name = record.spec.cell
+        if record.status != "failed":
+            by_cell[name].append(record)
+            by_family[name[:3]].append(record)
+        if record.status == "ok":
+            epochs[name[:2]].append(len(record.curve))
+    relatives = Counter(map(family, cells))
     pilots: dict[tuple[str, str], Pilot] = {}
     paces: dict[tuple[str, str, str], Pace] = {}
     overhead = overhead_seconds()
     estimates = []
     for cell in cells:
-        own, near = by_cell[cell.name], by_family[family(cell)]
-        seen = own or near
-        if seen:
-            pace = _recorded_pace(seen)
-        else:
-            if cell.name[:2] not in pilots:
-                pilots[cell.name[:2]] = pilot_of(cell, by_block[cell.name[:2]])
-            if family(cell) not in paces:
-                paces[family(cell)] = pilot_pace(cell, pilots[cell.name[:2]])
-            pace = paces[family(cell)]
-        basis = "records" if own else "neighbours" if near else "calibration"
-        estimates.append(_of_cell(cell, own, pace, overhead, members_of[family(cell)], basis))
+        own, kin, block = by_cell[cell.name], family(cell), cell.name[:2]
+        basis = "records" if own else "neighbours" if by_family[kin] else "calibration"
+        if basis == "calibration" and kin not in paces:
+            if block not in pilots:
+                pilots[block] = pilot_of(cell, epochs[block])
+            paces[kin] = pilot_pace(cell, pilots[block])
+        pace = paces[kin] if basis == "calibration" else _recorded_pace(own or by_family[kin])
+        estimates.append(_of_cell(cell, own, pace, overhead, relatives[kin], basis))
     workers = max(1, min(jobs, usable_cores()))
     total = sum(one.seconds for one in estimates)
     longest = max((one.shortest for one in estimates), default=0.0)
@@ -167,7 +162,8 @@ def _of_cell(
         # The trial during which the time ends is half over then, on average.
         trials = round(left / (pace.search + pace.train) + 0.5) if left > 0 else 0
     tuned = trials * alone
-    if _shares(cell):
+    shares = cell.default().method.shares_search
+    if shares and plan.pruner == "none" and not plan.warm_start:
         served = min(trials, STARTUP_TRIALS if plan.sampler in ("tpe", "gp") else trials)
         tuned -= served * pace.search * (1 - 1 / relatives)
     side_by_side = min(plan.batch, trials) or 1
@@ -178,12 +174,6 @@ def _of_cell(
         shortest=tuned / side_by_side + (alone if finals else 0.0),
         basis=basis,
     )
-
-
-def _shares(cell: Cell) -> bool:
-    plan = cell.plan
-    shares = cell.default().method.shares_search
-    return shares and plan.pruner == "none" and not plan.warm_start
 
 
 def _recorded_pace(records: list[Record]) -> Pace:

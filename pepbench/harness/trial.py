@@ -25,7 +25,6 @@ from pepbench.harness.status.live_files import live_file
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
-    ComponentSpec,
     EpochRecord,
     KeptRecord,
     OptimizerKind,
@@ -41,7 +40,7 @@ from pepbench.records import (
 from pepbench.training.allocation import keep_freed_memory
 from pepbench.training.denormals import flushed_denormals
 from pepbench.training.task import Pruned, TrialTask
-from pepbench.training.watch import Moment, Watcher
+from pepbench.training.watch import Moment
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def run_trial(spec: TrialSpec, context: TrialContext, on_fitted: OnFitted | None
     trial; test rows are opened after fitting, and by final runs only.
     """
     with _trial_setup([spec], context) as setup:
-        return _fitted_alone(setup, spec, context.threads, on_fitted)
+        return _fitted_alone(setup, spec, on_fitted)
 
 
 def run_trials(specs: Sequence[TrialSpec], context: TrialContext) -> list[Outcome]:
@@ -104,12 +103,11 @@ def run_trials(specs: Sequence[TrialSpec], context: TrialContext) -> list[Outcom
     if len(specs) > 1:
         largest_first = sorted(specs, key=lambda spec: -spec.budget_parameters)
         with _trial_setup(largest_first, context) as setup:
-            for outcome in _fitted_together(setup, largest_first, context.threads):
+            for outcome in _fitted_together(setup, largest_first):
                 outcomes[outcome.record.key] = outcome
     for spec in specs:
         if spec.key() not in outcomes:
-            with _trial_setup([spec], context) as setup:
-                outcomes[spec.key()] = _fitted_alone(setup, spec, context.threads)
+            outcomes[spec.key()] = run_trial(spec, context)
     return [outcomes[spec.key()] for spec in specs]
 
 
@@ -122,6 +120,7 @@ class _TrialSetup:
     task: TrialTask
     yardstick: float
     memory: PeakMemory
+    threads: int
 
 
 @contextmanager
@@ -134,21 +133,34 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         catalog = Catalog(context.plugins)
         yardstick, memory = calibration_seconds(), PeakMemory()
         splits = _open(spec, catalog)
-        method = cast(Method, _component(catalog, "method", spec.method))
-        backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
+        load = catalog.load
+        method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
+        kind = load("backbone", spec.backbone.name)
+        backbone = cast(Backbone, kind.from_options(spec.backbone.options))
         files = [watchers.enter_context(live_file(context.live, s.key())) for s in specs]
 
         def watch(moment: Moment) -> None:
             for write in files:
                 write(moment)
 
-        task = _task(spec, splits, backbone, watch)
+        task = TrialTask(
+            fields=splits.fields,
+            dim=spec.dim,
+            train=splits.train,
+            validation=splits.validation,
+            backbone=backbone,
+            settings=spec.training,
+            seed=spec.seed,
+            device=torch.device(spec.device),
+            watch=watch,
+            **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
+        )
         torch.manual_seed(spec.seed)
-        yield _TrialSetup(splits, method, task, yardstick, memory)
+        yield _TrialSetup(splits, method, task, yardstick, memory, context.threads)
 
 
 def _fitted_alone(
-    setup: _TrialSetup, spec: TrialSpec, threads: int, on_fitted: OnFitted | None = None
+    setup: _TrialSetup, spec: TrialSpec, on_fitted: OnFitted | None = None
 ) -> Outcome:
     task = setup.task
     status: Status = "ok"
@@ -171,13 +183,11 @@ def _fitted_alone(
         figures = _figures_of_pruned(stop, task.optimizer_used)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
-    record = _record(setup, spec, threads, status=status, reason=reason, **figures)
+    record = _record(setup, spec, status=status, reason=reason, **figures)
     return Outcome(record, *arrays)
 
 
-def _fitted_together(
-    setup: _TrialSetup, specs: Sequence[TrialSpec], threads: int
-) -> Iterator[Outcome]:
+def _fitted_together(setup: _TrialSetup, specs: Sequence[TrialSpec]) -> Iterator[Outcome]:
     """Outcomes of one search, up to the first budget that fails."""
     task = setup.task
     fits = setup.method.fit_many(task, [spec.budget_parameters for spec in specs])
@@ -191,7 +201,7 @@ def _fitted_together(
         except (Exception, SystemExit):
             # The same failure is found and recorded when the trial is run by itself.
             return
-        record = _record(setup, spec, threads, status="ok", **figures)
+        record = _record(setup, spec, status="ok", **figures)
         yield Outcome(record, *arrays)
 
 
@@ -211,7 +221,7 @@ def _examined(
     return figures | scores, (predictions, widths)
 
 
-def _record(setup: _TrialSetup, spec: TrialSpec, threads: int, **figures: Any) -> Record:
+def _record(setup: _TrialSetup, spec: TrialSpec, **figures: Any) -> Record:
     task = setup.task
     seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
     wall = sum(phase.wall for phase in seconds.values())
@@ -226,7 +236,7 @@ def _record(setup: _TrialSetup, spec: TrialSpec, threads: int, **figures: Any) -
         calibration_seconds=setup.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
         peak_memory_mib=setup.memory.mib(),
-        environment=environment(threads),
+        environment=environment(setup.threads),
         created=now(),
         **figures,
     )
@@ -265,30 +275,7 @@ def _open(spec: TrialSpec, catalog: Catalog) -> Splits:
     return splits
 
 
-def _component(catalog: Catalog, kind: str, spec: ComponentSpec) -> object:
-    return catalog.load(kind, spec.name).from_options(spec.options)  # type: ignore[arg-type]
-
-
-def _task(spec: TrialSpec, splits: Splits, backbone: Backbone, watch: Watcher) -> TrialTask:
-    return TrialTask(
-        fields=splits.fields,
-        dim=spec.dim,
-        train=splits.train,
-        validation=splits.validation,
-        backbone=backbone,
-        settings=spec.training,
-        seed=spec.seed,
-        device=torch.device(spec.device),
-        watch=watch,
-        should_stop=_never if spec.pruning is None else _rule(spec.pruning),
-    )
-
-
-def _never(epoch: int, auc: float) -> bool:  # noqa: ARG001
-    return False
-
-
-def _rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
+def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     # Optuna takes as long to import as a small trial; workers without a pruner do without.
     from pepbench.harness.tuning.trial_pruning import should_stop
 

@@ -6,9 +6,10 @@ A call goes to its worker as JSON; records come back as JSON, with plain arrays 
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -79,22 +80,27 @@ Answer = list[PackedOutcome]
 """The outcomes of one call, in the order of its trials."""
 
 
-class Pool(Protocol):
+class Pool(ABC):
     """Workers somewhere. A trial that kills its worker is retried, then comes back as failed."""
 
     @property
+    @abstractmethod
     def workers(self) -> int:
         """How many trials can run side by side now, at least one."""
 
+    @abstractmethod
     def submit(self, call: Call) -> Future[Answer]:
         """Start the trials of a call as soon as a worker is free."""
 
-    def died(self, error: BaseException) -> str | None:
+    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
         """The reason, if ``error`` says that a trial's worker died too often."""
+        return None
 
+    @abstractmethod
     def close(self) -> None:
         """Release the workers, which are idle."""
 
+    @abstractmethod
     def stop_at_once(self) -> None:
         """Abandon running trials."""
 

@@ -40,7 +40,7 @@ def run_in_dask(text: str) -> Answer:
     return run_supervised(text, abandoned)
 
 
-class DaskPool:
+class DaskPool(Pool):
     """Hands trials to a Dask scheduler, which starts them again elsewhere if a worker dies."""
 
     def __init__(self, client: Client, cluster: LocalCluster | None) -> None:

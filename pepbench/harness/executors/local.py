@@ -11,7 +11,7 @@ from pepbench.harness.executors.supervised_worker import SupervisedWorker, run_c
 from pepbench.harness.run_options import RunOptions
 
 
-class SerialPool:
+class SerialPool(Pool):
     """Runs trials where they are submitted."""
 
     workers = 1
@@ -25,21 +25,19 @@ class SerialPool:
             future.set_exception(error)
         return future
 
-    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
-        """Never: there is no worker."""
-        return None
-
     def close(self) -> None:
         """Nothing to release."""
 
     stop_at_once = close
 
 
-class ProcessPool:
-    """One supervised worker process for each job, each watched by a thread."""
+class ProcessPool(Pool):
+    """One supervised worker for each job, each watched by a thread.
+
+    A worker that dies too often answers with failed records itself.
+    """
 
     def __init__(self, options: RunOptions) -> None:
-        self.workers = options.jobs
         cuda = options.cuda or (None,)
         self._all = [SupervisedWorker(cuda[n % len(cuda)]) for n in range(options.jobs)]
         self._idle: SimpleQueue[SupervisedWorker] = SimpleQueue()
@@ -47,13 +45,14 @@ class ProcessPool:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(options.jobs, thread_name_prefix="supervisor")
 
+    @property
+    def workers(self) -> int:
+        """One for each job."""
+        return len(self._all)
+
     def submit(self, call: Call) -> Future[Answer]:
         """Run the trials in the next idle process."""
         return self._threads.submit(self._run, call)
-
-    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
-        """Never: supervised workers turn a death into a failed record themselves."""
-        return None
 
     def close(self) -> None:
         """End the processes."""

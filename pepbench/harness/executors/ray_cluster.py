@@ -23,7 +23,7 @@ SIZE_CHECK_SECONDS = 2.0
 """How often the cluster is asked for its size."""
 
 
-class RayPool:
+class RayPool(Pool):
     """Hands trials to Ray, which starts them again elsewhere if a worker dies."""
 
     def __init__(self, ray: Any, options: RunOptions) -> None:

@@ -121,7 +121,7 @@ class Reporter(Progress):
         count = self._counts.cell_done(cell)
         self._status.write()
         if self._cells:
-            number = f"[{self._counts.cells_done}/{self._counts.cells}]"
+            number = f"[{self._counts.now.cells_done}/{self._counts.now.cells}]"
             self._line(f"{number} {_summary(cell, count)}")
 
     def tick(self) -> None:
@@ -138,9 +138,7 @@ class Reporter(Progress):
 
     def stop(self) -> None:
         """End the report."""
-        done = self._counts.cells_done == self._counts.cells
-        self._counts.state = "finished" if done else "interrupted"
-        self._counts.running.clear()
+        self._counts.stop()
         self._status.write(at_once=True)
         if self._display is not None:
             self._display.stop()

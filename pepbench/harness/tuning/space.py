@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -46,7 +47,7 @@ def suggest_settings(cell: Cell, trial: Trial) -> TrialSettings:
     backbone = cast(Backbone, cell.backbone.default())
     if plan.tune_backbone:
         kind = cast(type[Backbone], cell.backbone.component)
-        backbone = kind.suggest(_PrefixedTrial(trial, BACKBONE), cell.backbone.fixed)
+        backbone = kind.suggest(_prefixed(trial, BACKBONE), cell.backbone.fixed)
     return TrialSettings(method, backbone, learning_rate, l2, batch_size)
 
 
@@ -159,21 +160,11 @@ def spaced(low: float, high: float, log: bool) -> list[float]:
     return [low, *(float(f"{value:.12g}") for value in inner), high]
 
 
-class _PrefixedTrial:
-    """Passes suggestions on to another trial, with a prefix before their names."""
+def _prefixed(trial: Trial, prefix: str) -> Trial:
+    """The same trial under names with a prefix."""
 
-    def __init__(self, trial: Trial, prefix: str) -> None:
-        self.trial, self.prefix = trial, prefix
+    def rename(suggest: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda name, *arguments, **options: suggest(prefix + name, *arguments, **options)
 
-    def suggest_float(
-        self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
-    ) -> float:
-        return self.trial.suggest_float(self.prefix + name, low, high, log=log, step=step)
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, log: bool = False, step: int = 1
-    ) -> int:
-        return self.trial.suggest_int(self.prefix + name, low, high, log=log, step=step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.trial.suggest_categorical(self.prefix + name, choices)
+    names = ("suggest_float", "suggest_int", "suggest_categorical")
+    return cast(Trial, SimpleNamespace(**{name: rename(getattr(trial, name)) for name in names}))
