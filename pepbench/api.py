@@ -262,7 +262,7 @@ def _torch_and_optuna_restored() -> Iterator[None]:
 
 
 def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Reporter) -> Tally:
-    """Make the records that are missing, and store beside them what reports need."""
+    """Make the records that are missing, and store with them what reports need."""
     check_device(plan.device, plan.optimizer, plan.precision)
     catalog = Catalog(options.context.plugins)
     cells = expand(plan, catalog)

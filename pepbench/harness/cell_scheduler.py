@@ -66,7 +66,7 @@ class CellScheduler:
     Parameters
     ----------
     store, progress
-        Where records are, and what is told of them.
+        Where records are, and what reports them.
     options
         How the plan is run.
     journal

@@ -57,7 +57,7 @@ def run_cells(
     store
         Where records are found and written.
     progress
-        Is told what happens.
+        Reports what happens.
     options
         How to run.
     locks
@@ -242,7 +242,7 @@ class Coordinator:
         return [outcome.record for outcome in outcomes]
 
     def _count(self, written: Future[list[Record]]) -> None:
-        """Count trials whose records are safe, and let their cells go on."""
+        """Count trials with written records, and queue what their cells need next."""
         trials = self.writing.pop(written)
         for trial, record in zip(trials, written.result(), strict=True):
             self.scheduler.count(trial.cell, record)

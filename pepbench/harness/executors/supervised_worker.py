@@ -200,7 +200,7 @@ class SupervisedWorker:
         for pid in list(pool._processes or {}):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # A pool that is just ending by itself has closed the pipe by which it would be told.
+        # A pool that is just ending by itself has closed the pipe that this writes to.
         with suppress(OSError, RuntimeError):
             pool.shutdown(wait=False)
 

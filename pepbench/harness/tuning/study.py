@@ -33,7 +33,7 @@ def trial_batches(
 ) -> TrialBatches:
     """Ask for the tuning trials of a cell, then for its final runs.
 
-    The study is told outcomes in a fixed order and its sampler is seeded by the cell, so the
+    The study gets outcomes in a fixed order and its sampler is seeded by the cell, so the
     trials depend on nothing but the plan: replayed from stored records, the same are asked for.
 
     Parameters
