@@ -7,7 +7,7 @@ import pytest
 
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
-from pepbench.harness.status.live_files import live_file, live_moment
+from pepbench.harness.status.live_files import live_file, live_progress
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
@@ -55,10 +55,10 @@ def test_a_search_is_reported_between_epochs(monkeypatch):
 def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
     folder, now = tmp_path / "live", Progress("train", 5, 1, 1e5, 0.75)
     with live_file(folder, "abc") as tell:
-        assert live_moment(folder, "abc") is None
+        assert live_progress(folder, "abc") is None
         tell(Progress("train", 4, 1, 1e5))
         tell(now)
-        assert live_moment(folder, "abc") == now
+        assert live_progress(folder, "abc") == now
     assert list(folder.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_the_file_goes_with_a_trial_that_fails(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert live_moment(tmp_path, "abc") is None
+    assert live_progress(tmp_path, "abc") is None
 
 
 def test_a_folder_that_cannot_be_written_fails_no_trial(tmp_path):
@@ -83,4 +83,4 @@ def test_a_folder_that_cannot_be_written_fails_no_trial(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"phase": "train"}'])
 def test_a_damaged_file_tells_nothing(tmp_path, content):
     (tmp_path / "abc.json").write_text(content)
-    assert live_moment(tmp_path, "abc") is None
+    assert live_progress(tmp_path, "abc") is None
