@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -22,8 +22,8 @@ from pepbench.method import (
     Task,
     largest_entries,
     lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
@@ -98,8 +98,7 @@ class AutoSrh(Method):
             table = selected.selected_table()
             mask = largest_entries(table.abs(), budget)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
-        notes: dict[str, int | str] = {"search_steps": 2 * steps, "search_split": self.search_split}
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(search_steps=2 * steps, search_split=self.search_split)
 
     def search(self, task: Task, model: Model, selected: SelectedTable) -> int:
         """Train weights and α in turn; returns the steps of each."""
@@ -133,8 +132,7 @@ class SelectedTable(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = view_of(self.table, ids)
-        return lookup(view.table, view.ids) * lookup(self.alpha, self.block_of_feature[ids])
+        return lookup_rows(self.table, ids) * lookup(self.alpha, self.block_of_feature[ids])
 
     def selected_table(self) -> Tensor:
         """α_l ⊙ e_x of all features, shape (N, D), without gradient."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -92,7 +92,7 @@ class ClusteredCompositional(Method):
                     embedding.cluster(task.rng, self.iterations)
 
         fitted = task.train(task.model(embedding), after_epoch=after_epoch)
-        return replace(fitted, notes={**fitted.notes, "clusterings": int(embedding.round)})
+        return fitted.with_notes(clusterings=int(embedding.round))
 
 
 def code_rows(

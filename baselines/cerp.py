@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -115,8 +115,7 @@ class CERP(Method):
             for values, mask in zip(initial, masks, strict=True)
         ]
         fitted = task.train(task.model(CompositionalTable(shape, *tables)))
-        notes = {"search_steps": steps, "trimmed": trimmed, "buckets": shape.buckets}
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(search_steps=steps, trimmed=trimmed, buckets=shape.buckets)
 
     def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
         """Buckets for a budget: as ``density`` asks, but enough that no two features share both."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -21,10 +21,8 @@ from pepbench.method import (
     OneOf,
     RowTable,
     Task,
-    Value,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.tables.layout import Layout
@@ -110,14 +108,13 @@ class DARTS(Method):
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
         fitted = task.train(task.model(mixed))
-        notes: dict[str, Value] = {
-            "search_steps": 2 * steps,
-            "search_split": self.search_split,
-            "expected_size": expected,
-            "multiplier": table.pull.multiplier,
-            "widths": " ".join(map(str, widths)),
-        }
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(
+            search_steps=2 * steps,
+            search_split=self.search_split,
+            expected_size=expected,
+            multiplier=table.pull.multiplier,
+            widths=" ".join(map(str, widths)),
+        )
 
     def search(self, task: Task, table: MixtureTable) -> int:
         """Train weights and α in turn; returns the steps of each."""
@@ -276,8 +273,7 @@ class MixtureTable(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch."""
-        view = view_of(self.table, ids)
-        vectors, shares = lookup(view.table, view.ids), self.shares()
+        vectors, shares = lookup_rows(self.table, ids), self.shares()
         if ids.shape[1] == len(shares):
             return self._mixed(vectors.transpose(0, 1), shares, slice(None)).transpose(0, 1)
         # Values of multi-valued fields, in one column: normalised over those of each field.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -96,8 +96,7 @@ class DeepLight(Method):
             trained = table.table.detach()
             mask = largest_entries(trained.abs(), budget)
         fitted = task.train(Model(MaskedTable(trained, mask), model.backbone))
-        notes: dict[str, int | float] = {"search_steps": steps, "last_cut": last_cut}
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(search_steps=steps, last_cut=last_cut)
 
     def prune(self, task: Task, model: Model, table: RowTable, budget: int) -> tuple[int, float]:
         """Train ``model`` and prune its ``table`` on schedule.

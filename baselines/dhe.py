@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from pepbench.method import (
     OneOf,
     to_numpy,
 )
-from pepbench.serve.hashing import CODE_BITS, code_words, odd_multipliers
+from pepbench.serve.hashing import CODE_BITS, box_muller, code_words, odd_multipliers
 from pepbench.tables.layout import Floats, StoredFields, index, part, trained
 
 from .hashing import HashSeed, drawn_seed
@@ -100,14 +101,8 @@ def largest_width(n_hashes: int, n_layers: int, dim: int, budget: int) -> int:
     >>> largest_width(16, 2, 8, 400), network_size(16, 10, 2, 8)
     (10, 368)
     """
-    low, high = 0, 1
-    while network_size(n_hashes, high, n_layers, dim) <= budget:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        fits = network_size(n_hashes, middle, n_layers, dim) <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+    widths = range(1, budget + 1)
+    return bisect_right(widths, budget, key=lambda w: network_size(n_hashes, w, n_layers, dim))
 
 
 @dataclass(frozen=True)
@@ -122,18 +117,6 @@ class HashCodes(StoredFields):
     def multipliers(self) -> NDArray[np.int64]:
         """Shape (K,): the odd constants of multiply-shift hashing."""
         return odd_multipliers(self.n_hashes, self.seed)
-
-
-def box_muller(codes: Tensor) -> Tensor:
-    """Standard normal numbers (M, K) from uniform ones on (−1, 1), by pairs of halves.
-
-    Box and Muller 1958. An odd last one is left uniform, with variance 1.
-    """
-    half = codes.shape[1] // 2
-    first, second, odd = codes[:, :half], codes[:, half : 2 * half], codes[:, 2 * half :]
-    radius = torch.sqrt(-2.0 * torch.log((1.0 + first) / 2.0))
-    pairs = (radius * torch.cos(math.pi * second), radius * torch.sin(math.pi * second))
-    return torch.cat([*pairs, odd * math.sqrt(3.0)], dim=1)
 
 
 class HashNetwork(ComposedVectors):
@@ -198,7 +181,7 @@ class HashNetwork(ComposedVectors):
         words = code_words(ids.long(), self.multipliers)
         hidden = (words.to(self.last.weight.dtype) + 0.5) / 2 ** (CODE_BITS - 1)
         if self.encoding.gaussian:
-            hidden = box_muller(hidden)
+            hidden = box_muller(hidden, torch)
         for layer, norm in self._hidden_layers():
             # A single id has no variance: it is seen as in evaluation.
             norm.train(self.training and len(ids) > 1)

@@ -18,9 +18,8 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.serve.addresses import FieldRows, OwnOrHashedRows
@@ -126,8 +125,7 @@ class DoubleHashTable(ComposedVectors):
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
-        view = view_of(self.table, self.row_pairs[features])
-        first, second = lookup(view.table, view.ids).unbind(-2)
+        first, second = lookup_rows(self.table, self.row_pairs[features]).unbind(-2)
         if self.combine == "sum":
             return first + second * self.shares[features].unsqueeze(-1)
         half = self.dim // 2

@@ -17,9 +17,8 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.serve.addresses import FieldRows
@@ -88,8 +87,7 @@ class HashedTable(ComposedVectors):
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
-        view = view_of(self.table, self.row[features])
-        return lookup(view.table, view.ids)
+        return lookup_rows(self.table, self.row[features])
 
     def export(self) -> HashLayout:
         """The rows, and the hash that finds them."""

@@ -17,9 +17,8 @@ from pepbench.method import (
     Layout,
     Method,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.serve.addresses import PoolHashes
@@ -112,10 +111,8 @@ class PooledRows(ComposedVectors):
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
-        pool = view_of(self.pool, self.rows[features])
-        importance = view_of(self.importance, self.weight[features])
-        rows = lookup(pool.table, pool.ids)
-        weights = lookup(importance.table, importance.ids)
+        rows = lookup_rows(self.pool, self.rows[features])
+        weights = lookup_rows(self.importance, self.weight[features])
         return (weights.unsqueeze(-1) * rows).sum(-2)
 
     def export(self) -> HashEmbeddingLayout:

@@ -14,9 +14,8 @@ from pepbench.method import (
     Fields,
     Method,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
 )
 from pepbench.tables.layout import Mixed
 
@@ -62,8 +61,7 @@ class LowRankTable(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = view_of(self.table, ids)
-        return lookup(view.table, view.ids) @ self.projection
+        return lookup_rows(self.table, ids) @ self.projection
 
     def export(self) -> Mixed:
         """Both factors."""

@@ -14,9 +14,8 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
 )
 from pepbench.serve.addresses import FieldRows
 from pepbench.tables.layout import Floats, trained
@@ -90,8 +89,7 @@ class ScaledRows(HashedTable):
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
-        own = view_of(self.own, features)
-        numbers = lookup(own.table, own.ids)
+        numbers = lookup_rows(self.own, features)
         scaled = super().vectors(features) * numbers[..., :1]
         return scaled if numbers.shape[-1] == 1 else scaled + numbers[..., 1:]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -21,12 +21,10 @@ from pepbench.method import (
     Model,
     RowTable,
     Task,
-    Value,
     largest_entries,
-    lookup,
+    lookup_rows,
     of_fields,
     to_numpy,
-    view_of,
     xavier_uniform,
 )
 from pepbench.tables.layout import Dense
@@ -140,13 +138,12 @@ class OptEmbed(Method):
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
-        notes: dict[str, Value] = {
-            "search_steps": steps,
-            "features_above_threshold": int((supernet.margins() > 0).sum()),
-            "features_kept": int(kept.sum()),
-            "widths": " ".join(map(str, widths.tolist())),
-        }
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(
+            search_steps=steps,
+            features_above_threshold=int((supernet.margins() > 0).sum()),
+            features_kept=int(kept.sum()),
+            widths=" ".join(map(str, widths.tolist())),
+        )
 
     def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
         """Train vectors and thresholds at random widths; returns the number of steps."""
@@ -307,8 +304,7 @@ class Supernet(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        view = view_of(self.table, ids)
-        vectors = lookup(view.table, view.ids)
+        vectors = lookup_rows(self.table, ids)
         thresholds = of_fields(self.thresholds, ids, self.field_of_feature)
         gates: Tensor = LongTailStep.apply(vectors.abs().sum(dim=2) - thresholds)  # type: ignore[no-untyped-call]
         return vectors * gates[..., None] * of_fields(self.prefixes, ids, self.field_of_feature)

@@ -19,9 +19,8 @@ from pepbench.method import (
     Method,
     OneOf,
     RowTable,
-    lookup,
+    lookup_rows,
     to_numpy,
-    view_of,
 )
 from pepbench.serve.addresses import Partition
 from pepbench.tables.layout import Floats, part, trained
@@ -221,10 +220,10 @@ class ComposedRows(ComposedVectors):
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
-        pieces = []
-        for table, rows in zip(self.tables, self.rows.unbind(-1), strict=False):
-            view = view_of(table, rows[features])
-            pieces.append(lookup(view.table, view.ids))
+        pieces = [
+            lookup_rows(table, rows[features])
+            for table, rows in zip(self.tables, self.rows.unbind(-1), strict=False)
+        ]
         if self.combine == "concat":
             return torch.cat(pieces, dim=-1)
         vectors = pieces[0]

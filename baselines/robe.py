@@ -87,7 +87,8 @@ class CircularArray(ComposedVectors):
         """Vectors of some features: (M,) → (M, D)."""
         arange = partial(torch.arange, device=features.device)
         indices, signs = self.addresses.of(features.long(), arange)
-        return self.array.gather(0, indices.reshape(-1)).view(-1, self.dim) * signs
+        floats = self.array.gather(0, indices.reshape(-1)).view(-1, self.dim)
+        return floats * signs.repeat_interleave(self.addresses.chunk, -1)[:, : self.dim]
 
     def export(self) -> ROBELayout:
         """The array, and the addresses of vectors in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +19,6 @@ from pepbench.method import (
     OneOf,
     PlainTable,
     Task,
-    Value,
     lookup,
     of_fields,
     to_numpy,
@@ -89,11 +88,10 @@ class SSEDS(Method):
             self.refuse_below(smallest_column(fields, dim)[top], budget, note)
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
         fitted = task.train(task.model(table))
-        notes: dict[str, Value] = {
-            "search_split": self.search_split,
-            "widths": " ".join(map(str, widths.tolist())),
-        }
-        return replace(fitted, notes={**fitted.notes, **notes})
+        return fitted.with_notes(
+            search_split=self.search_split,
+            widths=" ".join(map(str, widths.tolist())),
+        )
 
     def saliency(self, task: Task, dense: Model) -> NDArray[np.float64]:
         """|∂L/∂α| of every column, shape (F, D), in one pass without dropout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 import torch
@@ -95,9 +96,9 @@ def train_size(rows: Three, columns: Three, ranks: tuple[int, int]) -> int:
 
 def largest_ranks(rows: Three, columns: Three, budget: int) -> tuple[int, int]:
     """The largest equal ranks within ``budget``, one of them raised by one where it fits."""
-    rank = 1
-    while train_size(rows, columns, (rank + 1, rank + 1)) <= budget:
-        rank += 1
+    rank = bisect_right(
+        range(1, budget + 1), budget, key=lambda rank: train_size(rows, columns, (rank, rank))
+    )
     candidates = [(rank, rank), (rank + 1, rank), (rank, rank + 1)]
     fitting = [ranks for ranks in candidates if train_size(rows, columns, ranks) <= budget]
     return max(fitting, key=lambda ranks: train_size(rows, columns, ranks))

@@ -18,9 +18,10 @@ from tabulate import tabulate
 
 from benchmarks.studies import open_dataset
 from pepbench.backbones.deepfm import DeepFM
-from pepbench.harness.cells import DEFAULT_LEARNING_RATE, training_spec
+from pepbench.harness.cells import training_spec
 from pepbench.method import Model, PlainTable
 from pepbench.plan import Plan
+from pepbench.records import DEFAULT_LEARNING_RATE
 from pepbench.training.cpu_settings import flushed_denormals
 from pepbench.training.task import TrialTask
 

@@ -1,11 +1,11 @@
-"""Criteo-like text into encoded splits, beside what a user would write with pandas.
+"""Criteo-like text to encoded splits, compared with what a user would write with pandas.
 
-``python -m benchmarks.ingest --json``. Each contender reads the same file in a process of its own,
-in turns. Figures are medians: rows per second with both passes counted (text to table, table to
-splits), seconds of CPU, which other work on the machine shakes less, and the largest resident
-memory. Rows are drawn once and repeated, so that memory can be compared over the number of rows
-while vocabularies stay the same. FuxiCTR's preprocessing joins in where ``--fuxictr-python`` names
-an interpreter that has it (2.3 needs ``polars>=1,<2``).
+``python -m benchmarks.ingest --json``. Contenders take turns; each reads the same file in a new
+process. Figures are medians: rows per second over both passes (text to table, table to splits),
+CPU seconds, which depend less on other work on the machine, and peak resident memory. Rows are
+drawn once and repeated, so that memory can be compared over the number of rows with the same
+vocabularies. FuxiCTR's preprocessing is included if ``--fuxictr-python`` names an interpreter that
+has it (2.3 needs ``polars>=1,<2``).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ CARDINALITIES = (
     1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194,
     27, 14_992, 5_461_306, 10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
 )  # fmt: skip
-"""Of Criteo's 26 categorical fields, as published."""
+"""Cardinalities of Criteo's 26 categorical fields, as published."""
 ZIPF_SHAPE = 0.35
 DRAWN_ROWS = 1_000_000
-"""Further rows repeat these."""
+"""Rows drawn; further rows repeat them."""
 BLOCK_ROWS = 100_000
 COLUMNS = ("Label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))
 BATCH = 4_096
@@ -81,7 +81,7 @@ def ours(path: Path) -> None:
 
 
 def pandas(path: Path) -> None:
-    """What one writes with pandas: read, bucket the counts, factorise, split, encode again."""
+    """A user's pandas code: read, bucket the counts, factorise, split, encode again."""
     import pandas as pd
 
     frame = pd.read_csv(
@@ -160,9 +160,9 @@ def worker(name: str, path: Path) -> None:
 
 
 def _warm_up(path: Path) -> Path:
-    """A file of a few rows, so that imports and compilation are not timed."""
+    """A file of a few rows, to import and compile before the timing."""
     small = path.parent / "warm" / "few.txt"
-    # Nothing may be left of an earlier process, or there would be no work to warm up with.
+    # A table in the cache would leave nothing to warm up with.
     shutil.rmtree(small.parent, ignore_errors=True)
     small.parent.mkdir()
     with path.open("rb") as file:
@@ -171,7 +171,7 @@ def _warm_up(path: Path) -> Path:
 
 
 def batches(path: Path) -> dict[str, float]:
-    """Rows per second of batches from the cache: as they lie, and as training shuffles them."""
+    """Rows per second of batches from the cache: as stored, and as shuffled for training."""
     os.environ["PEPBENCH_CACHE"] = str(path.parent / "cache")
     import torch
 
@@ -264,7 +264,7 @@ def measure(sizes: list[int], rounds: int, fuxictr: str | None) -> dict[str, Any
 def _median_ratio(
     ours: list[tuple[float, float, float]], theirs: list[tuple[float, float, float]], which: int
 ) -> float:
-    """Of one figure, theirs by ours, round by round: other work weighs on both alike."""
+    """Median over rounds of one figure, theirs divided by ours."""
     pairs = zip(ours, theirs, strict=True)
     return statistics.median(other[which] / own[which] for own, other in pairs)
 

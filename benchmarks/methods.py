@@ -27,10 +27,11 @@ from benchmarks.timing import interleaved, piece
 from pepbench.backbones.fm import FM
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
+from pepbench.harness.cells import training_spec
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Method
 from pepbench.plan import Plan
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.cpu_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 

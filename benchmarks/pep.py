@@ -24,11 +24,12 @@ from benchmarks.studies import open_dataset
 from benchmarks.timing import interleaved
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Splits
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
+from pepbench.harness.cells import training_spec
 from pepbench.method import Embedding, OptimizerKind, PlainTable, xavier_uniform
 from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.task import TrialTask
 
 STEPS = 150

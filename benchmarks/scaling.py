@@ -24,14 +24,14 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import Cell, expand
+from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import environment
-from pepbench.harness.executors import Call, Settings
-from pepbench.harness.executors.calls import Answer, Answered
-from pepbench.harness.run import run_cells
-from pepbench.harness.status.progress import progress_on
-from pepbench.harness.trial import Outcome, TrialContext
+from pepbench.harness.executors.calls import Answer, Call, PackedOutcome, Pool
+from pepbench.harness.run_options import RunOptions
+from pepbench.harness.status.progress import Reporter
+from pepbench.harness.trial import Outcome
 from pepbench.harness.trial_locks import TrialLocks
-from pepbench.harness.tuning.study import stand_in
+from pepbench.harness.tuning.study import cell_failure_spec
 from pepbench.plan import Plan
 from pepbench.records import (
     EpochRecord,
@@ -53,8 +53,10 @@ LOOSE_RECORDS = 5_000
 GETS = 500
 
 
-class SleepingPool:
+class SleepingPool(Pool):
     """Virtual workers: threads that sleep as long as a trial would take."""
+
+    workers = 0
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -65,10 +67,7 @@ class SleepingPool:
 
     def _sleep(self, call: Call) -> Answer:
         time.sleep(TRIAL_SECONDS)
-        return [Answered.of(Outcome(record_of(spec))) for spec in call.specs]
-
-    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
-        return None
+        return [PackedOutcome.pack(Outcome(record_of(spec))) for spec in call.specs]
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -123,7 +122,7 @@ def coordinate(trials: int, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = RecordStore(folder)
-        progress = progress_on(Console(stderr=True), True, False, folder / "live")
+        progress = Reporter(folder / "live", Console(stderr=True), quiet=True)
         done = progress.trial_done
         seen = 0
 
@@ -135,16 +134,15 @@ def coordinate(trials: int, workers: int) -> dict[str, float]:
             done(cell, record, reused)
 
         progress.trial_done = counted  # type: ignore[method-assign]
-        with TrialLocks(folder / "claims") as claims:
+        with TrialLocks(folder / "claims") as locks:
             wall, cpu = time.perf_counter(), time.process_time()
             tally = run_cells(
                 cells,
                 store,
                 progress,
-                TrialContext(),
-                Settings(jobs=workers),
-                lambda: SleepingPool(workers),
-                claims,
+                RunOptions(jobs=workers),
+                locks,
+                lambda _: SleepingPool(workers),
             )
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         began = time.perf_counter()
@@ -166,7 +164,7 @@ def coordinate(trials: int, workers: int) -> dict[str, float]:
 def fill(store: RecordStore, count: int) -> None:
     """Put records into segments, by replacing what differs in the text of one."""
     (cell,) = cells_of(1)
-    model = record_of(stand_in(cell, []))
+    model = record_of(cell_failure_spec(cell, []))
     row = figures_of(model)
     mark = f'"seed":{model.spec.seed},'
     text = model.model_dump_json()
@@ -213,7 +211,7 @@ def keep(count: int) -> dict[str, float]:
 def loose(count: int) -> dict[str, float]:
     """The same with a file for each record, which is what segments are for."""
     (cell,) = cells_of(1)
-    spec = stand_in(cell, [])
+    spec = cell_failure_spec(cell, [])
     with tempfile.TemporaryDirectory() as name:
         store = RecordStore(Path(name))
         store.records.mkdir(parents=True)

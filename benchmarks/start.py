@@ -26,9 +26,10 @@ def one_start() -> dict[str, float]:
     from pepbench.catalog import Catalog
     from pepbench.data.manage import open_table
     from pepbench.data.splits import open_splits
-    from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, training_spec
+    from pepbench.harness.cells import training_spec
     from pepbench.method import PlainTable
     from pepbench.plan import Plan
+    from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
     from pepbench.training.task import TrialTask
 
     dataset = Catalog().select("dataset", DATASET).default()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,9 +19,9 @@ from pepbench.data.bags import (
     lengths_of,
     lists_of,
     split_texts,
-    texts_of_lists,
+    without_missing,
 )
-from pepbench.data.columns import texts
+from pepbench.data.columns import as_text
 from pepbench.data.dataset import Block, Dataset, SplitScheme
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
@@ -31,8 +31,16 @@ from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
 
-LABELS = {"0": 0, "-1": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1, "+1": 1}
-PARTS = {"0": 0, "train": 0, "training": 0, "1": 1, "validation": 1, "2": 2, "test": 2}
+CONVENTIONS = (
+    {"0", "0.0", "1", "1.0", "+1"},
+    {"-1", "-1.0", "1", "1.0", "+1"},
+    {"false", "true"},
+)
+"""Labels that may stand in one column, in lower case."""
+POSITIVE = {"1", "1.0", "+1", "true"}
+PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
+    ("1", "validation", "valid", "val"), 1
+)
 LARGEST = 2**53
 
 
@@ -108,42 +116,22 @@ class Own(Dataset):
         """Yield all rows in the order of the file."""
         assert source is not None
         about = self.description
+        labels = LabelReader(about.label, about.positive)
         for chunk in FORMATS[about.format].chunks(source, about.columns, tuple(about.multi)):
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
-            columns |= {
-                name: texts_of(chunk, name).log_squared(name, -LARGEST, LARGEST)
-                for name in about.log
-            }
+            columns |= {name: chunk.log_squared(name, -LARGEST, LARGEST) for name in about.log}
             columns |= {
                 name: bags(chunk, name, separator, about.hash.get(name))
                 for name, separator in about.multi.items()
             }
             key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
-            yield Block(columns, labels(chunk, about.label, about.positive), key)
-
-
-def texts_of(chunk: Chunk, column: str) -> Chunk:
-    """The chunk with one column as text; a dictionary array stays one."""
-    values = chunk[column]
-    if pa.types.is_floating(values.type):
-        # pandas stores whole numbers with missing values as floats.
-        whole = pc.all(pc.equal(pc.floor(values), values)).as_py()
-        values = pc.if_else(pc.is_nan(values), None, values)
-        values = values.cast(pa.int64()) if whole else values
-    if pa.types.is_dictionary(values.type) and values.null_count == 0:
-        texts = values.dictionary.cast(pa.string())
-        values = pa.DictionaryArray.from_arrays(values.indices.cast(pa.int32()), texts)
-    else:
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
-        values = pc.fill_null(values.cast(pa.string()), "")
-    return Chunk(chunk.path, chunk.first_row, {**chunk.columns, column: values})
+            yield Block(columns, labels.codes(chunk), key)
 
 
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
     """A column unchanged, or hashed into this many values."""
-    return chunk[column] if buckets is None else hashed(texts_of(chunk, column)[column], buckets)
+    return chunk[column] if buckets is None else hashed(chunk[column], buckets)
 
 
 def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.ListArray:
@@ -153,9 +141,9 @@ def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.L
     if is_list(values.type):
         if separator:
             raise DataError(f"{where} lists, which need no separator: write --multi {column}")
-        lists = texts_of_lists(values)
+        lists = without_missing(values)
     elif separator:
-        lists = split_texts(texts(values), separator)
+        lists = split_texts(as_text(values), separator)
     else:
         raise DataError(
             f"{where} no lists; say what is between two values, as in --multi '{column}:|'"
@@ -169,15 +157,19 @@ def binned(chunk: Chunk, column: str) -> pa.Array:
     """A column of numbers truncated to 16 binary digits, as text; missing values are empty."""
     values = chunk[column]
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        return _number_texts(values.cast(pa.float64()))
-    as_text = texts_of(chunk, column)
-    texts, indices = as_text.distinct(column)
-    blank = pc.equal(texts, "")
-    legal = pc.or_(pc.match_substring_regex(texts, NUMBER), blank)
-    wrong = ~legal.to_numpy(zero_copy_only=False)
-    as_text.refuse(column, wrong, indices, "expected a number, or nothing")
-    numbers = pc.if_else(blank, None, texts).cast(pa.float64())
-    return pa.DictionaryArray.from_arrays(pa.array(indices), _number_texts(numbers))
+        indices, numbers = None, values.cast(pa.float64(), safe=False)
+    else:
+        texts, indices = chunk.distinct(column)
+        blank = pc.equal(texts, "")
+        legal = pc.or_(pc.match_substring_regex(texts, NUMBER), blank)
+        wrong = ~legal.to_numpy(zero_copy_only=False)
+        chunk.refuse(column, wrong, indices, "expected a number, or nothing")
+        numbers = pc.if_else(blank, None, texts).cast(pa.float64())
+    infinite = pc.fill_null(pc.is_inf(numbers), False).to_numpy(zero_copy_only=False)
+    rows = np.arange(len(numbers)) if indices is None else indices
+    chunk.refuse(column, infinite, rows, "expected a finite number, or nothing")
+    names = _number_texts(numbers)
+    return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
 
 
 def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:
@@ -186,32 +178,65 @@ def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:
     return pc.if_else(pa.array(np.isnan(given)), "", texts)
 
 
-def labels(chunk: Chunk, column: str, positive: str | None) -> NDArray[np.uint8]:
-    """Labels 0 and 1 of a chunk, (n,)."""
-    as_text = texts_of(chunk, column)
-    texts, indices = as_text.distinct(column)
-    if positive is not None:
-        wrong = pc.equal(texts, "").to_numpy(zero_copy_only=False)
-        as_text.refuse(column, wrong, indices, "expected a label")
-        codes = np.array([text == positive for text in texts.to_pylist()], dtype=np.uint8)
-        return codes[indices]
-    found = [LABELS.get(text.lower()) for text in texts.to_pylist()]
-    wrong = np.array([code is None for code in found], dtype=np.bool_)
-    as_text.refuse(
-        column, wrong, indices, "expected 0 or 1; name the value that counts as 1 with --positive"
-    )
-    return np.array(found, dtype=np.uint8)[indices]
+@dataclass(frozen=True)
+class LabelReader:
+    """Labels 0 and 1 of a column that keeps to one of the :data:`CONVENTIONS` in all chunks.
+
+    Parameters
+    ----------
+    column
+        Name of the column.
+    positive
+        The text of label 1, all others are 0; None for the conventions.
+    """
+
+    column: str
+    positive: str | None = None
+    _seen: dict[str, int] = field(default_factory=dict)
+    """The first row of each different text."""
+
+    def codes(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """Labels of a chunk, (n,); raises :class:`DataError` for the first that does not fit."""
+        texts, indices = chunk.distinct(self.column)
+        if self.positive is not None:
+            blank = pc.equal(texts, "").to_numpy(zero_copy_only=False)
+            chunk.refuse(self.column, blank, indices, "expected a label")
+            chosen = np.array([text == self.positive for text in texts.to_pylist()], dtype=np.uint8)
+            return chosen[indices]
+        present, first = np.unique(indices, return_index=True)
+        words = [text.lower() for text in texts.to_pylist()]
+        for code, index in sorted(zip(present, first, strict=True), key=lambda pair: pair[1]):
+            self._check(chunk, int(index), words[code])
+        return np.array([word in POSITIVE for word in words], dtype=np.uint8)[indices]
+
+    def _check(self, chunk: Chunk, index: int, word: str) -> None:
+        remedy = "name the value that counts as 1 with --positive"
+        self._seen.setdefault(word, chunk.first_row + index)
+        if not any(word in convention for convention in CONVENTIONS):
+            raise chunk.error(index, f"{self.column} is {word!r}, expected 0 or 1; {remedy}")
+        if not any(self._seen.keys() <= convention for convention in CONVENTIONS):
+            others = ", ".join(f"{w!r} in row {row}" for w, row in self._seen.items() if w != word)
+            raise chunk.error(
+                index,
+                f"{self.column} is {word!r} after {others}; a column holds 0 and 1, -1 and 1, or "
+                f"false and true, not a mixture: {remedy}",
+            )
 
 
 def time_key(chunk: Chunk, column: str) -> pa.Array:
-    """Times as whole numbers, (n,): microseconds since 1970, or the file's own numbers."""
+    """Times as whole numbers, (n,), in the unit of the column or the file's own numbers."""
     values = chunk[column]
-    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        return values.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    if pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type):
+        return values.view(pa.int64())
+    if pa.types.is_date32(values.type):
+        return values.view(pa.int32()).cast(pa.int64())
+    if pa.types.is_unsigned_integer(values.type):
+        large = pc.fill_null(pc.greater(values, 2**63 - 1), False)
+        wrong = large.to_numpy(zero_copy_only=False)
+        chunk.refuse(column, wrong, np.arange(len(values)), "expected a number below 2^63")
     if pa.types.is_integer(values.type):
         return values.cast(pa.int64())
-    as_text = texts_of(chunk, column)
-    texts, indices = as_text.distinct(column)
+    texts, indices = chunk.distinct(column)
     whole = pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")
     if pc.all(whole).as_py():
         return texts.cast(pa.int64()).take(pa.array(indices))
@@ -220,7 +245,7 @@ def time_key(chunk: Chunk, column: str) -> pa.Array:
         r"^[0-9]{4}-[01][0-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?)?$",
     )
     wrong = ~stamps.to_numpy(zero_copy_only=False)
-    as_text.refuse(column, wrong, indices, "expected a whole number or 2024-12-31 23:59:59")
+    chunk.refuse(column, wrong, indices, "expected a whole number or 2024-12-31 23:59:59")
     try:
         times = texts.cast(pa.timestamp("us"))
     except pa.ArrowInvalid as error:
@@ -235,11 +260,10 @@ def user_key(chunk: Chunk, column: str) -> pa.Array:
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:
     """Parts 0, 1, 2 from their numbers or names, (n,)."""
-    as_text = texts_of(chunk, column)
-    texts, indices = as_text.distinct(column)
+    texts, indices = chunk.distinct(column)
     found = [PARTS.get(text.lower()) for text in texts.to_pylist()]
     wrong = np.array([part is None for part in found], dtype=np.bool_)
-    as_text.refuse(column, wrong, indices, "expected train, validation or test")
+    chunk.refuse(column, wrong, indices, "expected train, validation or test")
     return pa.array(np.array(found, dtype=np.int64)[indices])
 
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -50,6 +50,7 @@ from pepbench.tables.embedding import (
     TableEmbedding,
     largest_entries,
     lookup,
+    lookup_rows,
     of_fields,
     to_numpy,
     xavier_uniform,
@@ -88,6 +89,7 @@ __all__ = [
     "distinct",
     "largest_entries",
     "lookup",
+    "lookup_rows",
     "of_fields",
     "to_numpy",
     "view_of",
@@ -179,6 +181,10 @@ class Fitted:
     curve: tuple[EpochScore, ...]
     notes: dict[str, Value] = field(default_factory=dict)
     """Facts for the record: steps of a search, whether it was trimmed, …"""
+
+    def with_notes(self, **notes: Value) -> Fitted:
+        """The same with further notes."""
+        return replace(self, notes={**self.notes, **notes})
 
 
 class Task(ABC):

@@ -32,6 +32,9 @@ PLAN_FILE = "plan.toml"
 if TYPE_CHECKING:
     from pepbench.catalog import Catalog
 
+PLAN_FILE = "plan.toml"
+"""The plan in a run's folder, and in a leaderboard's."""
+
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Sampler of the trials after the first."""
 

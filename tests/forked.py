@@ -16,7 +16,7 @@ from pathlib import Path
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload(
     # The last is what torch imports when the first optimizer is made.
-    ["pepbench.cli", "pepbench.workflow", "pepbench.report.write", "torch._dynamo"]
+    ["pepbench.cli", "pepbench.api", "pepbench.report.write", "torch._dynamo"]
 )
 
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}

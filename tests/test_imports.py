@@ -79,18 +79,18 @@ def test_the_harness_names_no_baseline_and_no_data_set(path):
 
 
 FORBIDDEN = {
-    "pepbench/analysis": "torch report harness training backbones method workflow",
-    "pepbench/report": "torch training backbones method harness workflow",
+    "pepbench/analysis": "torch report harness training backbones method workflow api",
+    "pepbench/report": "torch training backbones method harness workflow api",
     "pepbench/data": "torch method harness training report analysis plan",
     "pepbench/backbones": "harness training report analysis records plan",
     "pepbench/training": "harness report analysis plan catalog pep",
-    "pepbench/harness": "report analysis pep workflow",
-    "pepbench/contract": "report analysis plan pep workflow",
+    "pepbench/harness": "report analysis pep workflow api",
+    "pepbench/contract": "report analysis plan pep workflow api",
 }
 LOWEST = ("method", "errors", "component", "metrics", "units")
 FORBIDDEN |= dict.fromkeys(
     ("pepbench/records", "pepbench/tables", *(f"pepbench/{module}.py" for module in LOWEST)),
-    "harness cli report analysis training workflow plan",
+    "harness cli report analysis training workflow api plan",
 )
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.competitors.plain import Head
 from benchmarks.problem import Problem
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 
 
 def steps(problem: Problem, backbone: str) -> Iterator[int]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.problem import Problem
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 
 LABEL = "label"
 

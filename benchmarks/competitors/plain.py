@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from benchmarks.pep import PlainPEP
 from benchmarks.problem import Problem
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 
 
 class Head(nn.Module):

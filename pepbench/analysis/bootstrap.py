@@ -1,4 +1,4 @@
-"""What the AUCs of a block's cells would be with other seeds and other rows."""
+"""Bootstrap of the AUCs of a block's cells, over seeds and over rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
 
     * **Seeds.** Of each cell's K runs, K are drawn with replacement, the same for all cells that
       have the same seeds. Deviations from the mean are stretched by √(K/(K−1)), so that their mean
-      has the variance s²/K. A cell with one seed keeps it.
+      has the variance s²/K. A cell with one seed always has that one.
     * **Rows.** The bootstrap over rows (or users) of the AUC, linear in placements, with normal
       multipliers: a normal vector whose covariance is DeLong's (Obuchowski's) between different
       seeds, for all cells at once. What seeds and rows do jointly comes with the seeds alone.
@@ -27,7 +27,7 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     Parameters
     ----------
     block
-        RunFigures cells.
+        Measured cells.
     cells
         Positions of usable cells, C of them.
     draws

@@ -1,4 +1,4 @@
-"""From records to cells: what was run, under which protocol, and how it ended."""
+"""Cells: a data set, backbone, method and budget, with their records and outcome."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class Criteria:
 
 @dataclass(frozen=True)
 class CellComparison:
-    """Two cells of a block, and what is concluded within their family.
+    """Two cells of a block, compared, with conclusions adjusted for their family.
 
-    A family is what is tested of one data set, backbone and budget.
+    A family is all pairs tested for one data set, backbone and budget.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ def against_reference(block: Block, reference: str, criteria: Criteria) -> list[
     Parameters
     ----------
     block
-        RunFigures cells.
+        Measured cells.
     reference
         Name or spec of the method that the others are compared with. Its cell of the same budget
         is taken, or else its largest (``full`` has one cell, at 100%). A cell of the reference

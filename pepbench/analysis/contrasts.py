@@ -1,8 +1,7 @@
 r"""A mean over seeds, or a difference of two, with the variance that rows and seeds give it.
 
-Let y_k be the figure of seed k on the given rows (an AUC, or a difference of two), K seeds. What is
-inferred about holds for other rows and other seeds; rows × seeds is a two-way layout with random
-effects,
+Let y_k be the figure of seed k on the given rows (an AUC, or a difference of two), K seeds.
+Inference is for other rows and other seeds; rows × seeds is a two-way layout with random effects,
 
     y_k = θ + s_k + ρ + ι_k,
 
@@ -88,7 +87,7 @@ class Estimate:
         return self.variance**2 / noise if noise else math.inf
 
     def distribution(self) -> Mixture:
-        """That (ȳ − θ) is referred to."""
+        """Null distribution of (ȳ − θ)."""
         return mixture(self.row_variance, self.row_error, self.seed_variance, self.seed_freedom)
 
 

@@ -1,7 +1,7 @@
 """How AUCs and log losses of many runs vary together, over the rows of a test split.
 
-All runs of a data set and backbone are scored on the same rows, so one covariance matrix says all
-that the rows can say about any comparison between them: a comparison is a contrast of it.
+All runs of a data set and backbone are scored on the same rows, so one covariance matrix
+serves every comparison between them: a comparison is a contrast of it.
 
 * **AUC.** The covariance of DeLong et al., between all pairs of runs at once:
   S₁/m + S₀/n, where S₁ and S₀ are the sample covariances of the runs' placements over the m
@@ -65,9 +65,9 @@ class RunFigures:
         each class, all else a single one. Empty where a class has fewer than two rows, or where
         there are fewer than two users.
     unit
-        What is taken to be independent.
+        The independent units: rows, or users.
     units
-        How many of them there are.
+        Number of them.
     """
 
     means: Floats
@@ -87,7 +87,7 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Measurements:
-    """AUC and log loss of R runs; ``problems`` says of each run why there are none, or is empty."""
+    """AUC and log loss of R runs; ``problems`` says for each run why it has none, else is empty."""
 
     auc: RunFigures
     log_loss: RunFigures
@@ -104,7 +104,7 @@ def measure(
     in_memory: int = IN_MEMORY,
     log_loss: bool = True,
 ) -> Measurements:
-    """Measure runs on common rows: one sort each, then one pass over all of them.
+    """Measure AUC and log loss of runs on common rows: one sort each, then one pass over all.
 
     Runs are loaded and sorted on as many threads as there are cores. Besides the two matrices, each
     thread holds one run and 16 bytes a row to sort it in.
@@ -115,7 +115,7 @@ def measure(
         (n,) of 0 and 1.
     runs
         Each loads the scores of one run, (n,). If it raises :class:`PepbenchError`, or the scores
-        are unfit, the run is left out and the reason kept.
+        are unfit, the run is left out, with the reason in ``problems``.
     users
         (n,): a number for each row, the same for rows of one user. None if rows are independent.
     in_memory

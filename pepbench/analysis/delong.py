@@ -65,8 +65,8 @@ def delong_test(
 ) -> DeLongTest:
     """Compare the AUCs of two score vectors on the same rows, in O(n log n).
 
-    The difference divided by its standard error is referred to the normal distribution. The
-    statement holds over rows, for these two trained models: methods trained with several seeds are
+    The difference divided by its standard error is compared with the normal distribution. The
+    result holds for other rows and these two trained models; methods trained with several seeds are
     compared by :func:`pepbench.analysis.significance.compare`.
 
     Parameters
@@ -124,7 +124,7 @@ def delong_test(
 
 @dataclass(frozen=True)
 class Classes:
-    """Which rows are positive.
+    """The rows of each class.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class Classes:
     n_negative: int
 
     def placements(self, counts: Counts) -> Floats:
-        """What :func:`counted` counts as shares of the other class, (n,), positive rows first."""
+        """Counts of :func:`counted` as shares of the other class, (n,), positive rows first."""
         shares = counts.astype(np.float64)
         shares[: self.n_positive] /= 2 * self.n_negative
         shares[self.n_positive :] /= 2 * self.n_positive

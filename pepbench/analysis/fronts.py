@@ -32,8 +32,8 @@ POINT_COLUMNS = (
     "on_time_front",
     "time_front_probability",
 )
-"""Of the points' frame, in this order: a row for each cell that is ok and whose predictions are
-there. ``fit_seconds``: search and training, mean over seeds. ``on_front``: not dominated in
+"""Of the points' frame, in this order: a row for each cell that is ok and has its
+predictions. ``fit_seconds``: search and training, mean over seeds. ``on_front``: not dominated in
 (parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in (parameters, AUC,
 fit_seconds). ``…_probability``: share of the bootstrap's draws in which it is on that front."""
 
@@ -160,7 +160,7 @@ def front_tables(
     Parameters
     ----------
     blocks
-        RunFigures blocks, each with the comparisons of its cells with their reference.
+        Measured blocks, each with the comparisons of its cells with their reference.
     criteria
         Level of the intervals, and the margin of parity.
     draws
@@ -298,9 +298,7 @@ def _crossing_rows(
             continue
         factors, censored = [], False
         for aucs in (points.aucs, *points.draws):
-            gaps = np.append(aucs[columns] - aucs[reference] + criteria.margin, criteria.margin)[
-                ::-1
-            ]
+            gaps = np.append(aucs[columns] - aucs[reference], 0.0)[::-1] + criteria.margin
             size = crossing(sizes, gaps)
             factors.append(points.full / 10**size)
             censored = censored or (len(factors) == 1 and size == sizes[-1])

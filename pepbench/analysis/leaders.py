@@ -1,4 +1,4 @@
-"""Who leads at a budget, and what is shown about the lead over the second."""
+"""The leading method of each budget, and whether its lead over the second is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 _PLACE = ["dataset", "backbone", "budget"]
-_TURNED = {"better": "worse", "worse": "better"}
+_REVERSED = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,9 @@ def leads(frame: pd.DataFrame, pairs: pd.DataFrame, comparisons: pd.DataFrame) -
 
 
 def _lead(first: str, second: str, row: Mapping[Any, Any]) -> Lead:
-    """The row as it is, or turned round: its difference is ``method`` minus ``other``."""
-    straight = row["method"] == first
-    sign, ends = (1, ("low", "high")) if straight else (-1, ("high", "low"))
-    words = row["verdict"]
+    """The row as it is, or reversed: its difference is ``method`` minus ``other``."""
+    straight, words = row["method"] == first, row["verdict"]
+    sign, low, high = (1, row["low"], row["high"]) if straight else (-1, row["high"], row["low"])
     return Lead(
         str(row["dataset"]),
         str(row["backbone"]),
@@ -105,9 +104,9 @@ def _lead(first: str, second: str, row: Mapping[Any, Any]) -> Lead:
         first,
         second,
         difference=sign * row["difference"],
-        low=sign * row[ends[0]],
-        high=sign * row[ends[1]],
-        verdict=words if straight else _TURNED.get(words, words),
+        low=sign * low,
+        high=sign * high,
+        verdict=words if straight else _REVERSED.get(words, words),
         noninferior=row["method"] if words == "non-inferior" else "",
         seeds_to_decide=row["seeds_to_decide"],
         basis=row["basis"],

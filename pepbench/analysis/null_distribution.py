@@ -1,4 +1,4 @@
-r"""The distribution that a mean over rows and seeds is referred to.
+r"""Null distribution of a mean over rows and seeds: what tests and intervals are computed from.
 
 The variance A of the rows is known well, the seeds' share σ² = Var(ȳ) − A only from an estimate S
 with few degrees of freedom ν. Student's t with Satterthwaite's degrees of freedom rejects too often
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 _NODES = 300
 
 _NOTHING = 1e-16
-"""Of the largest weight: nodes of less are left out."""
+"""Nodes with less than this share of the largest weight are left out."""
 
 _RATIOS = np.geomspace(1e-4, 1e4, 25)
 _BISECTIONS = 16
@@ -78,7 +78,7 @@ class Mixture:
 def mixture(
     row_variance: float, row_error: float, seed_variance: float, seed_freedom: float
 ) -> Mixture:
-    """The distribution of an error, from the parts of its variance.
+    """The null distribution of an estimate, from the parts of its variance.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def critical_value(
     """About ``mixture(…).quantile(alpha)`` for many S at once, for planning.
 
     It is found once for each ν and level, for A known, and interpolated over S/A (within 0.3 %).
-    What is not known about A widens it as it widens Student's t against the normal distribution,
-    which is up to a tenth too much for A of few degrees of freedom and small levels.
+    Uncertainty about A widens it as it widens Student's t against the normal distribution, which is
+    up to a tenth too much for A of few degrees of freedom and small levels.
 
     Parameters
     ----------
@@ -174,5 +174,5 @@ def _inverse_chi_square(freedom: float) -> tuple[Floats, Floats]:
     nodes = np.linspace(-80 / freedom, math.log(freedom + 100 + 20 * math.sqrt(freedom)), _NODES)
     log_density = nodes * freedom / 2 - np.exp(nodes) / 2
     weights = np.exp(log_density - log_density.max())
-    kept = weights > _NOTHING
-    return math.log(freedom) - nodes[kept], weights[kept] / weights.sum()
+    counted = weights > _NOTHING
+    return math.log(freedom) - nodes[counted], weights[counted] / weights.sum()

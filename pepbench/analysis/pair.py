@@ -100,7 +100,7 @@ def chosen_pairs(
 ) -> list[MethodPair]:
     """Compare two methods wherever both have a cell.
 
-    A method whose only cell is at 100%, such as ``full``, stands at every budget of the other.
+    A method with one cell, at 100%, such as ``full``, is compared at every budget of the other.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How many seeds would decide what is undecided."""
+"""Number of seeds with which an undecided comparison would probably be decided."""
 
 from __future__ import annotations
 

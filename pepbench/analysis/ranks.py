@@ -130,8 +130,8 @@ def block_aucs(cells: pd.DataFrame) -> pd.DataFrame:
     """
     datasets = cells["dataset"].nunique()
     everywhere = cells.groupby("method")["dataset"].nunique() == datasets
-    kept = cells[cells["method"].isin(everywhere.index[everywhere])]
-    wide = kept.pivot_table("auc", ["dataset", "backbone"], "method").dropna()
+    complete = cells[cells["method"].isin(everywhere.index[everywhere])]
+    wide = complete.pivot_table("auc", ["dataset", "backbone"], "method").dropna()
     return wide.groupby(level="dataset").mean()
 
 

@@ -55,7 +55,7 @@ class Runs:
         return self._having(split).load_users(split)
 
     def files(self, warn: Warn) -> WidthFiles:
-        """The files for the analysis of widths; missing and damaged ones count as not kept."""
+        """Loaders of the files that describe widths; missing and damaged ones load as None."""
 
         def widths(key: str) -> NDArray[Any] | None:
             return _loaded(lambda: self.stores[self.folder_of[key]].load_widths(key), warn)

@@ -1,7 +1,7 @@
-"""Tests of one mean or one difference, and what is concluded from a family of them.
+"""Tests of one mean or one difference, and verdicts for a family of them.
 
-The estimates and their variance are those of :mod:`pepbench.analysis.contrasts`, the distribution
-they are referred to that of :mod:`pepbench.analysis.null_distribution`.
+Estimates and their variance come from :mod:`pepbench.analysis.contrasts`, the null distribution
+from :mod:`pepbench.analysis.null_distribution`.
 
 References
 ----------
@@ -51,7 +51,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mean difference, method a minus method b, and what is shown about it.
+    """A mean difference, method a minus method b, with its interval and tests.
 
     Attributes
     ----------
@@ -118,7 +118,8 @@ def compare(
         As :func:`~pepbench.analysis.contrasts.difference_estimate`; by default, if the numbers of
         seeds agree.
     users
-        (n,): the user of each row, whose rows are not independent; None if all rows are.
+        (n,): the user of each row, where rows of one user are not independent; None if all rows are
+        independent.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def compare_runs(
     margin: float = math.nan,
     paired: bool | None = None,
 ) -> Comparison:
-    """As :func:`compare`, of runs (indices) whose figure was measured before.
+    """As :func:`compare`, for runs (indices) that are measured already.
 
     For figures of which less is better, the margin does not apply.
     """
@@ -187,7 +188,7 @@ def mean_auc_interval(
 
 
 def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
-    """As :func:`mean_auc_interval`, of runs (indices) whose AUC was measured before."""
+    """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
     estimate = mean_estimate(measured, runs)
     half = estimate.distribution().quantile(alpha)
     return Interval(
@@ -202,7 +203,7 @@ def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPH
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p-values: a family is judged by comparing them with alpha.
+    """Holm's adjusted p-values of a family; those below alpha are significant.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def verdict(
     p_noninferior: float = 1.0,
     alpha: float = ALPHA,
 ) -> Verdict:
-    """What is shown about a difference.
+    """The verdict on a difference.
 
     Equivalence comes first: a difference that is shown to be smaller than the margin is of no
     importance even where it is shown not to be zero (:func:`direction` says so then).

@@ -1,4 +1,7 @@
-"""What tuning tried and what it bought: frames over records, without figures of the test rows."""
+"""Tuning trials, their gains, learning curves and importances: frames from records.
+
+They hold validation figures only, none of the test rows.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
-    """What tuning bought in each cell: best validation AUC minus the default's.
+    """Gain of tuning in each cell: best validation AUC minus the default's.
 
     The best of several trials is chosen by the same validation rows, so the gain is an optimistic
     figure; test rows say what is left of it.

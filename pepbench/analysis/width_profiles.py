@@ -25,7 +25,7 @@ PROFILE_COLUMNS = (*CELL_COLUMNS, "by", "at", "mean", "low", "high")
 MOST_FEATURES = 300_000
 """Points and profiles are made from at most so many features, evenly spaced by global id."""
 MOST_POINTS = 120
-"""Features of each planted width that are kept for pictures."""
+"""Features of each planted width that pictures show at most."""
 BAND = (0.1, 0.9)
 """Quantiles of learnt widths around a profile's mean."""
 

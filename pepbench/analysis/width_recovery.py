@@ -1,7 +1,7 @@
-"""Whether methods give wide vectors to the features that need them.
+"""Agreement of learnt widths with planted widths and with training frequencies.
 
 On data with a planted truth every feature has a true width, and the true probabilities bound what
-a model can reach. On all data, learnt widths can be held against training frequencies.
+a model can reach. On all data, learnt widths can be compared with training frequencies.
 
 References
 ----------
@@ -164,14 +164,14 @@ def partial_correlation_within(
 
 
 def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
-    """Hold learnt widths against planted widths and frequencies, and AUCs against Bayes.
+    """Compare learnt widths with planted widths and frequencies, and AUCs with the Bayes AUC.
 
     Parameters
     ----------
     records
         In any order.
     files
-        What lies beside them.
+        Loaders of the files that belong to them.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
         ``frequency_correlation`` are Spearman's ρ of learnt width with planted width and with
         training frequency. ``partial_correlation`` is that with planted width within fields and
         with frequency held (:func:`partial_correlation_within`), and ``planted_ceiling`` what the
-        one with planted width would be if the same widths were dealt out in the planted order:
+        one with planted width would be if the same widths were assigned in the planted order:
         below 1 where many are equal. All these and
         ``mean_width`` are means over the seeds' runs, ``…_spread`` the standard deviation (n − 1)
         over them. Seeds in which all features have the same width have no correlation and are left
@@ -241,9 +241,9 @@ def _split_of(fingerprint: str, files: WidthFiles) -> _Split:
 
 
 def _learnt_widths(cell: Cell, split: _Split, files: WidthFiles) -> NDArray[Any]:
-    """Shape (S, n): of each run that kept them, learnt widths of the features seen."""
-    kept = [files.widths(run.key) for run in cell.runs if run.widths_sha256 is not None]
-    fitting = [widths for widths in kept if widths is not None and len(split.in_training)]
+    """Shape (S, n): learnt widths of the features seen, for each run that has stored them."""
+    stored = [files.widths(run.key) for run in cell.runs if run.widths_sha256 is not None]
+    fitting = [widths for widths in stored if widths is not None and len(split.in_training)]
     return np.array([widths[split.in_training] for widths in fitting])
 
 

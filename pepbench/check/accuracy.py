@@ -26,7 +26,8 @@ from pepbench.analysis.significance import compare, holm
 from pepbench.check.baseline import CellFigures, Ranks
 from pepbench.check.plan import trials_of
 from pepbench.harness.cells import Cell
-from pepbench.harness.executors import Call, Settings, open_pool
+from pepbench.harness.executors import Call, open_pool
+from pepbench.harness.run_options import RunOptions
 from pepbench.harness.trial import Outcome, TrialContext, run_trial
 from pepbench.records import TrialSpec
 
@@ -89,12 +90,12 @@ def _run_all(
         for spec in specs:
             collect(run_trial(spec, surroundings))
         return outcomes
-    pool = open_pool("processes", Settings(jobs=jobs, threads=surroundings.threads))
+    pool = open_pool(RunOptions(jobs=jobs, executor="processes", context=surroundings))
     try:
         futures = [pool.submit(Call((spec,), surroundings)) for spec in specs]
         for future in as_completed(futures):
-            for answered in future.result():
-                collect(answered.outcome())
+            for packed in future.result():
+                collect(packed.unpack())
     except BaseException:
         pool.stop_at_once()
         raise

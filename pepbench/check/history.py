@@ -178,15 +178,16 @@ def _panel(block: pd.DataFrame, what: str, title: str) -> alt.LayerChart:
         scale=alt.Scale(domain=phases, range=PHASES[: len(phases)]),
         legend=alt.Legend(title=None, orient="right") if len(phases) > 1 else None,
     )
-    y = {"title": what, "scale": alt.Scale(zero=False, padding=12)}
-    y["axis"] = alt.Axis(format=form, tickCount=4)
-    base = alt.Chart(block).encode(
-        x=alt.X("created:T", axis=_WHEN), y=alt.Y(f"{column}:Q", **y), color=colour
-    )
+
+    def y(column: str) -> alt.Y:
+        scale, axis = alt.Scale(zero=False, padding=12), alt.Axis(format=form, tickCount=4)
+        return alt.Y(f"{column}:Q", title=what, scale=scale, axis=axis)
+
+    base = alt.Chart(block).encode(x=alt.X("created:T", axis=_WHEN), y=y(column), color=colour)
     dashed = base.mark_line(strokeDash=[5, 4], interpolate="step-after")
     point, alarm = base.transform_filter("!datum.alarm"), base.transform_filter("datum.alarm")
-    return alt.layer(
-        dashed.encode(y=alt.Y("dashed:Q", **y), color=alt.value(GREY)),
+    layers = [
+        dashed.encode(y=y("dashed"), color=alt.value(GREY)),
         base.mark_line(opacity=0.5),
         point.transform_filter("datum.verdict != 'undecided'").mark_point(
             filled=True, size=36, opacity=1
@@ -200,7 +201,5 @@ def _panel(block: pd.DataFrame, what: str, title: str) -> alt.LayerChart:
         base.transform_filter("datum.first")
         .mark_text(align="right", dx=-9, fontSize=11)
         .encode(text="revision:N", color=alt.value(ALARM)),
-        width=WIDTH,
-        height=HEIGHT,
-        title=title,
-    )
+    ]
+    return alt.LayerChart(layer=layers, width=WIDTH, height=HEIGHT, title=title)

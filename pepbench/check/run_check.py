@@ -22,7 +22,7 @@ from pepbench.check.history import append_history, history_chart, read_history
 from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
 from pepbench.check.plan import check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import TrialContext
@@ -30,7 +30,6 @@ from pepbench.plan import Plan
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.style import png_bytes, svg_bytes
 
-EXIT_FAILED = 1
 TimePart = Literal["auto", "always", "never"]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pepbench.cli.program import AsJson, Jobs, Plugins, Quiet, app
+from pepbench.cores import usable_cores
 
 
 @app.command(
@@ -87,7 +87,7 @@ def check(
         return run_check.plot_history(history, plot)
     options = run_check.CheckOptions(
         plugins=tuple(plugin or ()),
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs or usable_cores(),
         repetitions=repetitions,
         time=time,
         quiet=quiet,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pepbench.cli.program import EXIT_FAILED, AsJson, Plugins, app, console, print_json
+from pepbench.cli.program import AsJson, Plugins, app, console, print_json
+from pepbench.errors import EXIT_FAILED
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset

@@ -7,11 +7,8 @@ import signal
 import sys
 from typing import NoReturn
 
-from pepbench.cli.program import EXIT_FAILED, app
-from pepbench.errors import PepbenchError
-
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+from pepbench.cli.program import app
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, PepbenchError
 
 
 def main() -> NoReturn:

@@ -10,8 +10,6 @@ import typer
 
 import pepbench
 
-EXIT_FAILED = 1
-
 app = typer.Typer(
     name="pepbench",
     help="How few parameters can a recommender's embedding table have before its predictions get "

@@ -55,9 +55,9 @@ def report(
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
-    from pepbench.report import show as command
+    from pepbench.report import show
 
-    return command.report(
+    return show.report(
         folders,
         "json" if as_json else form,
         out=out,
@@ -91,9 +91,9 @@ def compare(
 
     Exit code 1 if a pair could not be compared.
     """
-    from pepbench.report import show as command
+    from pepbench.report import show
 
-    return command.compare(
+    return show.compare(
         folders,
         (a, b),
         dataset=dataset,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from pepbench.cli.program import AsJson, Margin, Plugins, app
+from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
-
-Number = TypeVar("Number", int, float)
 
 
 @app.command(
@@ -56,19 +52,21 @@ def run(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Who chooses trials after the default: tpe, random, gp, halton or grid."),
+        typer.Option(help="How later trials are chosen: tpe, random, gp, halton or grid."),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Trials of a cell asked for at once, to run side by side.")
+        int | None,
+        typer.Option(help="Trials of a cell that are chosen, and may run, at once."),
     ] = None,
     pruner: Annotated[
-        str | None, typer.Option(help="Who stops tuning trials early: none, median or halving.")
+        str | None,
+        typer.Option(help="When trials are stopped early: none, median or halving."),
     ] = None,
     warm_start: Annotated[
         bool | None,
         typer.Option(
             "--warm-start/--no-warm-start",
-            help="Second trial of a cell: the best of the next larger budget.",
+            help="Try the best trial of the next larger budget second.",
             show_default=False,
         ),
     ] = None,
@@ -99,14 +97,14 @@ def run(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu or cuda; cuda:0,1 deals these devices to the workers in turn."),
+        typer.Option(help="cpu or cuda; with cuda:0,1 workers take these devices in turn."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
     ] = None,
     margin: Margin = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: the cores at hand.")
+        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
     executor: Annotated[
@@ -128,7 +126,7 @@ def run(
         typer.Option(help="NAME=FOLDER of raw files, for workers that lack a data set."),
     ] = None,
     join: Annotated[
-        bool, typer.Option("--join", help="Share the work of a run that holds the folder.")
+        bool, typer.Option("--join", help="Share the work of a run that uses the folder already.")
     ] = False,
     shard: Annotated[
         str | None, typer.Option(help="Work on a part of the cells: 2/8 is the second eighth.")
@@ -148,9 +146,9 @@ def run(
         bool, typer.Option("--estimate", help="Print how long what is missing will take.")
     ] = False,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Report no progress.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="On a terminal too, a line for each trial.")
+        bool, typer.Option("--verbose", "-v", help="Print a line for each trial on terminals, too.")
     ] = False,
 ) -> int:
     """Run what is missing of a plan, then report.
@@ -158,16 +156,14 @@ def run(
     Without arguments: pep, mde and uniform against the full table on the built-in data, in
     minutes. The same command again continues where it was interrupted and redoes nothing.
     """
-    from pepbench.catalog import Catalog
-    from pepbench.plan import Plan
+    from pepbench import workflow
+    from pepbench.api import default_folder, resolve_plan
 
-    lists = {"methods": methods, "datasets": datasets, "backbones": backbones, "budgets": budgets}
-    overrides: dict[str, Any] = {
-        name: tuple(part.strip() for part in text.split(",") if part.strip())
-        for name, text in lists.items()
-        if text is not None
-    }
-    numbers = {
+    keys: dict[str, Any] = {
+        "methods": _names(methods),
+        "datasets": _names(datasets),
+        "backbones": _names(backbones),
+        "budgets": _names(budgets),
         "trials": trials,
         "tuning_time": tuning_time,
         "sampler": sampler,
@@ -183,61 +179,41 @@ def run(
         "batch_size": batch_size,
         "split_seed": split_seed,
         "seed": seed,
-        "device": None if device is None else device.partition(":")[0] if "," in device else device,
+        "device": device,
         "optimizer": optimizer,
         "precision": precision,
         "margin": margin,
     }
-    overrides.update({name: value for name, value in numbers.items() if value is not None})
-    plan = Plan.load(plan_file, overrides)
-    plugins = tuple(plugin or ())
-    spelt_out = Catalog(plugins).ungrouped("method", plan.methods)
-    plan = plan.model_copy(update={"methods": spelt_out})
-
-    began = time.perf_counter()
-    from pepbench import workflow
-
-    start_seconds = time.perf_counter() - began
-    from pepbench.harness.environment import cuda_devices
-    from pepbench.harness.executors import Limits, Settings
-    from pepbench.harness.run_folder import Shard
-    from pepbench.harness.time_estimate import START_SECONDS
-    from pepbench.units import parse_bytes, parse_seconds
-
-    settings = Settings(
-        jobs=jobs or len(os.sched_getaffinity(0)),
+    keys = {name: value for name, value in keys.items() if value is not None}
+    plugins = tuple(path.resolve() for path in plugin or ())
+    jobs = jobs or usable_cores()
+    if dry_run or estimate:
+        whole, _ = resolve_plan(plan_file, plugins, keys)
+        show = workflow.dry_run if dry_run else workflow.print_estimate
+        return show(whole, out or default_folder(whole), plugins, jobs, as_json)
+    return workflow.run_and_report(
+        plan_file,
+        out,
+        command=shlex.join(["pepbench", *sys.argv[1:]]),
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        jobs=jobs,
         threads=threads,
-        limits=Limits(
-            _read("--trial-timeout", parse_seconds, trial_timeout),
-            _read("--memory-limit", parse_bytes, memory_limit),
-        ),
-        cuda=cuda_devices(device or plan.device),
-        raw=_named_folders(raw),
-    )
-    where = workflow.Where(
-        folder=out or workflow.default_folder(plan),
-        settings=settings,
-        plugins=tuple(path.resolve() for path in plugins),
+        plugins=plugins,
         executor=executor,
+        trial_timeout=trial_timeout,
+        memory_limit=memory_limit,
+        raw=_named_folders(raw),
         join=join,
-        shard=None if shard is None else Shard.parse(shard),
-        only_missing=only_missing,
-        # Tests, for one, have imported it before.
-        start_seconds=start_seconds if start_seconds > 0.1 else START_SECONDS,
+        shard=shard,
+        retry_failed=not only_missing,
+        **keys,
     )
-    if dry_run:
-        return workflow.dry_run(plan, where, as_json)
-    if estimate:
-        return workflow.print_estimate(plan, where, as_json)
-    command = shlex.join(["pepbench", *sys.argv[1:]])
-    return workflow.run(plan, where, as_json=as_json, quiet=quiet, verbose=verbose, command=command)
 
 
-def _read(option: str, parse: Callable[[str], Number], text: str | None) -> Number | None:
-    try:
-        return None if text is None else parse(text)
-    except PlanError as error:
-        raise PlanError(f"{option}: {error}") from None
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(p.strip() for p in text.split(",") if p.strip())
 
 
 def _named_folders(texts: list[str] | None) -> dict[str, str]:
@@ -246,7 +222,7 @@ def _named_folders(texts: list[str] | None) -> dict[str, str]:
         name, _, folder = text.partition("=")
         if not name or not folder:
             raise PlanError(f"--raw: {text!r} is not NAME=FOLDER; write ml-100k=/shared/ml-100k")
-        named[name] = str(Path(folder).resolve())
+        named[name] = folder
     return named
 
 
@@ -268,11 +244,11 @@ def _sizes(text: str) -> tuple[int, ...]:
 def status(
     folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Look again every second until the run ends.")
+        bool, typer.Option("--watch", "-w", help="Update every second until the run ends.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Say where a run stands: for another terminal, while it goes on or afterwards."""
+    """Show the state of a run, from another terminal or afterwards."""
     from pepbench import workflow
 
     return workflow.status(folder, as_json, watch)

@@ -20,11 +20,9 @@ from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
 from pepbench.contract.checks import CHECKS, Check
 from pepbench.contract.rules.training import trains
 from pepbench.contract.toy import make_toy
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
 from pepbench.method import Method
-
-EXIT_FAILED = 1
 
 Verdict = Literal["passed", "failed", "not applicable"]
 

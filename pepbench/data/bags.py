@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from pepbench.data.arrays import ArrayWriter, read_rows, row_blocks
-from pepbench.data.columns import texts
+from pepbench.data.columns import as_text, kind_of_type
+from pepbench.data.values import Kind
 from pepbench.data.vocabulary import Vocabulary
 from pepbench.serve.pooling import PADDING, Pool
 
@@ -146,6 +147,11 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(lists) and not is_.is_nested(kind.value_type)
 
 
+def kind_of_values(kind: pa.DataType) -> Kind | None:
+    """The kind of a field's values: of a column with one value a row, or of those in its lists."""
+    return kind_of_type(kind.value_type if is_list(kind) else kind)
+
+
 def lists_of(lengths: NDArray[np.integer], values: pa.Array) -> pa.ListArray:
     """Lists of these lengths, (n,), from their values one after another, (V,).
 
@@ -156,23 +162,16 @@ def lists_of(lengths: NDArray[np.integer], values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def texts_of_lists(column: pa.Array) -> pa.ListArray:
-    """Lists with their values as text, (n,), without the missing ones.
-
-    >>> texts_of_lists(pa.array([[1.0, None], None, [2.5]])).to_pylist()
-    [['1'], [], ['2.5']]
-    """
-    return without_missing(lists_of(lengths_of(column), texts(column.flatten())))
-
-
 def without_missing(lists: pa.Array) -> pa.ListArray:
-    """Lists of texts without the empty ones, (n,): a missing value is no value of a bag.
+    """Lists without what is missing, (n,): null, NaN and empty texts are no values of a bag.
 
     >>> without_missing(pa.array([["a", ""], None, ["", "b"]])).to_pylist()
     [['a'], [], ['b']]
+    >>> without_missing(pa.array([[1.0, None], None, [2.5, float("nan")]])).to_pylist()
+    [[1.0], [], [2.5]]
     """
     values, lengths = lists.flatten(), lengths_of(lists)
-    given = pc.not_equal(values.cast(pa.string()), "").to_numpy(zero_copy_only=False)
+    given = pc.not_equal(as_text(values).cast(pa.string()), "").to_numpy(zero_copy_only=False)
     before = np.concatenate([[0], np.cumsum(given)])
     ends = np.cumsum(lengths)
     return lists_of(before[ends] - before[ends - lengths], values.filter(pa.array(given)))

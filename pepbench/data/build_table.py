@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
-from pepbench.data.bags import BagWriter, write_slots
+from pepbench.data.bags import BagWriter, kind_of_values, write_slots
 from pepbench.data.cache import file_sizes
 from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
@@ -22,6 +22,7 @@ from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
+from pepbench.data.values import Kind
 from pepbench.data.vocabulary import Vocabulary
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
@@ -64,6 +65,7 @@ def write_table(
         together.
     """
     vocabularies: dict[str, Vocabulary] = {}
+    kinds: dict[str, Kind | None] = {}
     scheme = dataset.split_scheme(source)
     groups = Vocabulary("group")
     n_positive = 0
@@ -81,6 +83,7 @@ def write_table(
                     if (options := dataset.bag(name)) is not None:
                         bags[field] = BagWriter(options, folder / f"values-{field}.npy")
                         files.enter_context(bags[field].writer)
+                kinds = {name: kind_of_values(c.type) for name, c in block.columns.items()}
                 shape = (len(vocabularies),)
                 path = folder / ("counted.npy" if bags else "codes.npy")
                 codes = files.enter_context(ArrayWriter(path, "<i4", shape))
@@ -137,6 +140,7 @@ def write_table(
         sizes=file_sizes(folder),
         bayes_auc=truth.bayes_auc if truth is not None else None,
         split_scheme=scheme,
+        kinds={name: kind for name, kind in kinds.items() if kind not in (None, "text")},
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
         bags=of_bags,
     )

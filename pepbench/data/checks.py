@@ -1,8 +1,7 @@
 """Checks of encoded rows: ids within their field's range, labels of 0 and 1, users in two parts.
 
-That the ids of an array are within range is checked once, before compiled loops rely on it. A
-small file beside the array notes it, with the array's size and time of change, so that a data set
-opens at once the next time.
+The ids of an array are checked once, before compiled loops rely on them. A small file next to the
+array then holds the array's size and time of change, so that an unchanged one opens at once.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ def _state(path: Path) -> str:
 
 
 def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str]:
-    """What is legal in a table but hardly meant.
+    """Warnings about what is legal in a table, but probably a mistake.
 
     Fields with one value, or with another one in each row, and users in both training and test.
     """

@@ -51,12 +51,12 @@ def kind_of_type(kind: pa.DataType) -> Kind | None:
     return next((found for found, tests in _TESTS if any(test(kind) for test in tests)), None)
 
 
-def texts(column: pa.Array) -> pa.Array:
+def as_text(column: pa.Array) -> pa.Array:
     """A column's values as text, (n,): plain strings, or a dictionary of them; nulls are empty.
 
     Each different value is written once, by :func:`pepbench.data.values.text`.
 
-    >>> texts(pa.array([1.0, None, float("nan"), 2.5, 1.0])).to_pylist()
+    >>> as_text(pa.array([1.0, None, float("nan"), 2.5, 1.0])).to_pylist()
     ['1', '', '', '2.5', '1']
     """
     column = _storage(column)
@@ -64,7 +64,7 @@ def texts(column: pa.Array) -> pa.Array:
     if is_.is_null(kind):
         return pa.array([MISSING] * len(column), pa.string())
     if is_.is_dictionary(kind):
-        values = texts(column.dictionary)
+        values = as_text(column.dictionary)
         values = values.cast(pa.string())
         if column.null_count == 0:
             return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), values)

@@ -131,7 +131,7 @@ class Dataset(Component, ABC):
         return files_in(source, self.files)
 
     def identity(self) -> dict[str, Any]:
-        """What determines the rows, beside name and version: the key of a table in the cache."""
+        """What determines the rows, with name and version: the key of a table in the cache."""
         return {
             option.name: getattr(self, option.name)
             for option in self.described_options()

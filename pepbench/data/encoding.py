@@ -158,8 +158,7 @@ def log_squared(numbers: NDArray[np.int64]) -> pa.StringArray:
     >>> log_squared(np.array([-2, 0, 2, 3, 1_000])).to_pylist()
     ['SP-2', 'SP0', 'SP2', '1', '47']
     """
-    logarithms = np.log(np.maximum(numbers, 1))
-    large = pa.array(numbers > 2)
-    buckets = pa.array(np.floor(logarithms**2).astype(np.int64)).cast(pa.string())
-    small = pc.if_else(large, None, pa.array(numbers).cast(pa.string()))
-    return pc.if_else(large, buckets, pc.binary_join_element_wise("SP", small, ""))
+    large = numbers > 2
+    squares = np.floor(np.log(np.maximum(numbers, 1)) ** 2).astype(np.int64)
+    texts = pa.array(np.where(large, squares, numbers)).cast(pa.string())
+    return pc.if_else(pa.array(large), texts, pc.binary_join_element_wise("SP", texts, ""))

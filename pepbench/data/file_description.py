@@ -143,7 +143,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     Parameters
     ----------
     source
-        The file, or a ``.toml`` description whose ``from`` names it.
+        The file, or a ``.toml`` description that names it in ``from``.
     options
         Entries of :class:`FileDescription` given on the command line; they override the file's.
 

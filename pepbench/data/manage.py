@@ -130,7 +130,7 @@ def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> s
     n_fields = len(next(dataset.blocks(source)).columns)
     needed = byte_size(table_bytes(dataset.sample or estimated_rows(files), n_fields))
     return (
-        f"{message}; about {needed} are needed beside the vocabularies: make room, name another "
+        f"{message}; about {needed} are needed besides the vocabularies: make room, name another "
         "folder in PEPBENCH_CACHE, or take fewer rows"
     )
 

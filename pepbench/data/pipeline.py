@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice, repeat
 from typing import TypeVar
+
+from pepbench.cores import usable_cores
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -18,9 +19,7 @@ MOST_THREADS = 8
 
 def usable_threads() -> int:
     """Number of threads to read and encode with: the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(MOST_THREADS, len(os.sched_getaffinity(0)))
-    return min(MOST_THREADS, os.cpu_count() or 1)
+    return min(MOST_THREADS, usable_cores())
 
 
 def ordered_map(

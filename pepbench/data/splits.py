@@ -1,7 +1,7 @@
 """Splits: training, validation and test rows, encoded with the features of the training rows.
 
-A split's folder holds for each part ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy``
-(n,) uint8, and beside them ``features.npy`` (global id of each raw value of the table, int32),
+A split's folder holds ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy`` (n,) uint8
+for each part, ``features.npy`` (global id of each raw value of the table, int32),
 ``frequencies.npy`` (N,) int64 and ``meta.json``.
 """
 

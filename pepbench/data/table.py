@@ -35,6 +35,7 @@ from pepbench.data.bags import BagMeta
 from pepbench.data.cache import wrong_sizes
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
+from pepbench.data.values import Kind
 from pepbench.errors import DataError
 
 
@@ -69,6 +70,8 @@ class TableMeta(BaseModel):
     bayes_auc: float | None = None
     """AUC of the true probabilities, where the rows were generated from them."""
     split_scheme: SplitScheme = "random"
+    kinds: dict[str, Kind] = {}
+    """Kinds of the fields' values, where they are not text."""
     encodings: dict[str, FieldEncoding] = {}
     """Encodings of fields, where features are not simply all values of the training rows."""
 
@@ -89,6 +92,10 @@ class TableMeta(BaseModel):
         """The columns of codes that a field takes."""
         start = sum(self.slots[:field])
         return slice(start, start + self.slots[field])
+
+    def kind(self, field: str) -> Kind:
+        """What a field's raw values are, before they become text."""
+        return self.kinds.get(field, "text")
 
     def encoding(self, field: str) -> FieldEncoding:
         """How the raw values of a field become features."""

@@ -32,7 +32,8 @@ Kind = Literal[
     "uuid",
 ]
 """What a column holds. ``exact``: whole and decimal numbers; ``timestamp``: without a time zone;
-``instant``: a timestamp with a zone, told in UTC; ``time``: of the day."""
+``instant``: a timestamp with a zone, written in UTC; ``time``: of the day; ``binary``: the text
+where the bytes are UTF-8, as some writers store text, else hexadecimal after ``0x``."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -73,8 +74,8 @@ def text(value: object, kind: Kind = "text") -> str:
     ('0.1', '0.1', '0.1')
     >>> text(datetime.date(2024, 2, 29)), text("2024-02-29 12:00:00.500", "timestamp")
     ('2024-02-29', '2024-02-29T12:00:00.5')
-    >>> text(b"\x00\xff"), text(-0.0)
-    ('00ff', '0')
+    >>> text(b"Rome"), text(b"\x00\xff"), text(-0.0)
+    ('Rome', '0x00ff', '0')
     """
     if value is None or type(value).__name__ == "NAType":  # As pandas writes it.
         return MISSING
@@ -186,8 +187,7 @@ def _rounded(kind: type[np.floating[Any]]) -> Callable[[Any], str]:
 
 def _boolean(value: Any) -> str:
     if isinstance(value, str):
-        lower = value.lower()
-        return {"1": "true", "0": "false"}.get(lower, lower)
+        return {"1": "true", "true": "true", "0": "false", "false": "false"}[value.lower()]
     return {1: "true", 0: "false"}[value]
 
 
@@ -264,7 +264,14 @@ def _without_zeros(written: str) -> str:
 
 
 def _binary(value: Any) -> str:
-    return value.lower() if isinstance(value, str) else bytes(value).hex()
+    if isinstance(value, str):
+        return value
+    content = bytes(memoryview(value))  # bytes(10**12) would be a terabyte of zeros.
+    try:
+        written = content.decode()
+    except UnicodeDecodeError:
+        return f"0x{content.hex()}"
+    return f"0x{content.hex()}" if written.startswith("0x") else written
 
 
 def _uuid(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Cells under way: which trials each of them needs next, and which of those are there already."""
+"""Cells in progress: which trials each of them needs next, and which of those have a record."""
 
 from __future__ import annotations
 
@@ -9,78 +9,82 @@ from datetime import datetime
 import optuna
 
 from pepbench.harness.cells import Cell
-from pepbench.harness.status.events import Progress
+from pepbench.harness.run_options import RunOptions
+from pepbench.harness.status.progress import Progress
 from pepbench.harness.trial import describe_failure, failed_record
 from pepbench.harness.tuning.journal import Journal
-from pepbench.harness.tuning.study import CellProgram, new_study, sharing_key, stand_in, work_off
+from pepbench.harness.tuning.study import (
+    TrialBatches,
+    cell_failure_spec,
+    new_study,
+    search_key,
+    trial_batches,
+)
 from pepbench.records import CellName, Record, RecordStore, TrialSpec, best_trial
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What a run did."""
+    """How many trials a run made and reused."""
 
     made: int
     """Trials run now."""
     reused: int
-    """Trials whose records were there."""
+    """Trials that had a record already."""
 
 
 @dataclass(eq=False)
-class Running:
-    """A cell under way: its program, and the batch that the program waits for."""
+class ActiveCell:
+    """A cell in progress, and the batch of trials that it waits for."""
 
     cell: Cell
-    program: CellProgram
+    batches: TrialBatches
     study: optuna.Study
     batch: list[TrialSpec] = field(default_factory=list)
     records: dict[str, Record] = field(default_factory=dict)
     copied: int = 0
+    """Trials of the study that are in the journal."""
 
 
 @dataclass(eq=False)
-class Job:
+class PendingTrial:
     """A trial that has to run."""
 
-    running: Running
+    cell: ActiveCell
     spec: TrialSpec
-    sharing: str | None
-    """What it has in common with trials that the same search serves."""
 
-    @property
-    def key(self) -> str:
+    def __post_init__(self) -> None:
+        self.key = self.spec.key()
         """Of its record."""
-        return self.spec.key()
+        self.search_key = search_key(self.cell.cell, self.spec)
+        """Equal for trials that one search can serve; None if it needs its own."""
 
 
 class CellScheduler:
-    """Sends the programs of cells their records, and hands out the trials that have none.
+    """Finds out which trials cells need, reuses stored records, and hands out the other trials.
 
     Parameters
     ----------
     store, progress
-        Where records are, and who is told of them.
-    threads
-        Torch threads of a worker, as failed records tell them.
-    retry_failed
-        Whether trials that failed in an earlier run are run again.
+        Where records are, and what reports them.
+    options
+        How the plan is run.
     journal
-        Where finished studies are copied to, if anywhere.
+        Where finished trials are copied to, if anywhere.
     """
 
     def __init__(
         self,
         store: RecordStore,
         progress: Progress,
-        *,
-        threads: int,
-        retry_failed: bool,
+        options: RunOptions,
         journal: Journal | None,
     ) -> None:
         self._store = store
         self._progress = progress
-        self._threads = threads
-        self._retry_failed = retry_failed
+        # A run that joins another leaves its failed trials alone.
+        self._retry_failed = options.retry_failed and not options.join
+        self._threads = options.context.threads
         self._journal = journal
         self._best: dict[CellName, Record | None] = {}
         self._made = self._reused = 0
@@ -93,23 +97,27 @@ class CellScheduler:
         """Whether a cell need not wait for its neighbour's end."""
         return cell.neighbour is None or cell.neighbour in self._best
 
-    def begin(self, cell: Cell) -> list[Job]:
-        """Start a cell; returns the trials that it needs first."""
+    def start(self, cell: Cell) -> list[PendingTrial]:
+        """Start a cell; returns the trials that have to run first."""
         study = new_study(cell)
         neighbour_best = None if cell.neighbour is None else self._best[cell.neighbour]
-        running = Running(cell, work_off(cell, study, neighbour_best), study)
-        return list(self._advance(running, first=True))
+        active = ActiveCell(cell, trial_batches(cell, study, neighbour_best), study)
+        return list(self._next_missing(active))
 
-    def go_on(self, running: Running) -> list[Job]:
-        """Advance a cell of whose batch nothing is missing any more; returns what it needs next."""
-        if all(spec.key() in running.records for spec in running.batch):
-            return list(self._advance(running))
+    def advance(self, active: ActiveCell) -> list[PendingTrial]:
+        """The trials that have to run next, once the whole batch has records."""
+        if all(spec.key() in active.records for spec in active.batch):
+            return list(self._next_missing(active))
         return []
 
     def reuse(
-        self, running: Running, spec: TrialSpec, failed_since: datetime | None = None
+        self, active: ActiveCell, spec: TrialSpec, failed_since: datetime | None = None
     ) -> bool:
-        """Take a finished record; one that failed only if it did so by another's hand, just now."""
+        """Take a stored record, if there is one.
+
+        Where failed trials are retried, a failed one counts only if another run made it since
+        ``failed_since``.
+        """
         record = self._store.get(spec.key())
         if record is None:
             return False
@@ -117,56 +125,54 @@ class CellScheduler:
         if record.status == "failed" and self._retry_failed and not fresh:
             return False
         self._reused += 1
-        running.records[record.key] = record
-        self._progress.trial_done(running.cell, record, reused=True)
+        active.records[record.key] = record
+        self._progress.trial_done(active.cell, record, reused=True)
         return True
 
-    def count(self, running: Running, record: Record) -> None:
+    def count(self, active: ActiveCell, record: Record) -> None:
         """Take a record that was made now."""
         self._made += 1
-        running.records[record.key] = record
-        self._progress.trial_done(running.cell, record, reused=False)
+        active.records[record.key] = record
+        self._progress.trial_done(active.cell, record, reused=False)
 
-    def _advance(self, running: Running, first: bool = False) -> Iterator[Job]:
-        """Send a cell's program its records until it asks for a trial that has to run."""
-        while True:
+    def _next_missing(self, active: ActiveCell) -> Iterator[PendingTrial]:
+        """Send a cell its records, batch by batch, until one of its trials has to run."""
+        missing: list[TrialSpec] = []
+        while not missing:
             try:
-                if first:
-                    running.batch = next(running.program)
-                    first = False
+                if active.batch:
+                    records = [active.records[spec.key()] for spec in active.batch]
+                    active.batch = active.batches.send(records)
                 else:
-                    answers = [running.records[spec.key()] for spec in running.batch]
-                    running.batch = running.program.send(answers)
+                    active.batch = next(active.batches)
             except StopIteration:
-                self._copy_trials(running)
-                self._done(running)
+                self._copy_trials(active)
+                self._done(active)
                 return
             except Exception as error:
                 # The method's own suggest() raised: its cell fails, the others go on.
-                self._give_up(running, describe_failure(error))
+                self._fail(active, describe_failure(error))
                 return
-            self._copy_trials(running)
-            missing = [spec for spec in running.batch if not self.reuse(running, spec)]
-            if missing:
-                for spec in missing:
-                    yield Job(running, spec, sharing_key(running.cell, spec))
-                return
+            self._copy_trials(active)
+            missing = [spec for spec in active.batch if not self.reuse(active, spec)]
+        for spec in missing:
+            yield PendingTrial(active, spec)
 
-    def _give_up(self, running: Running, reason: str) -> None:
-        spec = stand_in(running.cell, running.records.values())
+    def _fail(self, active: ActiveCell, reason: str) -> None:
+        spec = cell_failure_spec(active.cell, active.records.values())
         record = failed_record(spec, reason, self._threads)
         self._store.put(record)
-        self.count(running, record)
-        self._done(running)
+        self.count(active, record)
+        self._done(active)
 
-    def _done(self, running: Running) -> None:
-        self._best[running.cell.name] = best_trial(running.records.values())
-        self._progress.cell_done(running.cell)
+    def _done(self, active: ActiveCell) -> None:
+        self._best[active.cell.name] = best_trial(active.records.values())
+        self._progress.cell_done(active.cell)
 
-    def _copy_trials(self, running: Running) -> None:
+    def _copy_trials(self, active: ActiveCell) -> None:
         if self._journal is None:
             return
-        known = running.study.get_trials(deepcopy=False)
+        known = active.study.get_trials(deepcopy=False)
         trials = [trial for trial in known if trial.state.is_finished()]
-        self._journal.copy(running.cell, trials[running.copied :])
-        running.copied = len(trials)
+        self._journal.copy(active.cell, trials[active.copied :])
+        active.copied = len(trials)

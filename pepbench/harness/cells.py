@@ -19,6 +19,8 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
+    DEFAULT_L2,
+    DEFAULT_LEARNING_RATE,
     CellName,
     ComponentSpec,
     DataSpec,
@@ -29,13 +31,10 @@ from pepbench.records import (
 )
 from pepbench.units import FULL, Budget
 
-DEFAULT_LEARNING_RATE = 1e-3
-DEFAULT_L2 = 1e-5
-
 
 @dataclass(frozen=True)
-class Choice:
-    """A point of a cell's search space."""
+class TrialSettings:
+    """What tuning chooses for a trial: a point of a cell's search space."""
 
     method: Method
     backbone: Backbone
@@ -46,7 +45,7 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One question of the plan."""
+    """One question of a plan: data set × backbone × method × budget."""
 
     data: DataSpec
     backbone: Selection
@@ -56,9 +55,9 @@ class Cell:
     full_parameters: int
     splits: Splits
     plan: Plan
-    """With the exceptions made for this cell applied."""
+    """With the exceptions for this cell applied."""
     neighbour: CellName | None = None
-    """The cell of the next larger budget, whose best trial is tried here too."""
+    """The cell of the next larger budget; its best trial is tried here too."""
 
     @property
     def name(self) -> CellName:
@@ -69,7 +68,8 @@ class Cell:
     def sampler_seed(self) -> int:
         """The same for all budgets of a method, so that their first trials coincide.
 
-        Not where budgets warm each other: what the neighbour found would be drawn again.
+        Each budget has its own where one starts from another's best trial, which would else be
+        drawn again.
         """
         name = self.name if self.plan.warm_start else family(self)
         return _hashed_seed(str(self.plan.seed), "sampler", *name)
@@ -79,9 +79,9 @@ class Cell:
         """The same for all methods and budgets of a data set and backbone."""
         return _hashed_seed(str(self.plan.seed), "common", *self.name[:2])
 
-    def default(self) -> Choice:
+    def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
-        return Choice(
+        return TrialSettings(
             method=cast(Method, self.method.default()),
             backbone=cast(Backbone, self.backbone.default()),
             learning_rate=DEFAULT_LEARNING_RATE,
@@ -90,15 +90,15 @@ class Cell:
         )
 
     def trial(
-        self, choice: Choice, seed: int, role: Role, pruning: PruningSpec | None = None
+        self, settings: TrialSettings, seed: int, role: Role, pruning: PruningSpec | None = None
     ) -> TrialSpec:
         """The spec of one trial of this cell."""
         plan = self.plan
-        training = training_spec(plan, choice.learning_rate, choice.l2, choice.batch_size)
+        training = training_spec(plan, settings.learning_rate, settings.l2, settings.batch_size)
         return TrialSpec(
             data=self.data,
-            backbone=_component_spec(self.backbone.spec, choice.backbone, self._tuned()),
-            method=_component_spec(self.method.spec, choice.method),
+            backbone=_component_spec(self.backbone.spec, settings.backbone, self._tuned()),
+            method=_component_spec(self.method.spec, settings.method),
             budget=self.budget,
             budget_parameters=self.budget_parameters,
             full_parameters=self.full_parameters,
@@ -133,7 +133,7 @@ def training_spec(
 
 
 def family(cell: Cell) -> tuple[str, str, str]:
-    """Data set, backbone, method: cells alike in these may share searches and warm each other."""
+    """Data set, backbone, method: cells that agree in these may share searches and best trials."""
     return cell.name[:3]
 
 
@@ -200,20 +200,20 @@ def _of_method(
         for budget in budgets_of(method, plan)
         if (own := plan.of_cell(data.spec, backbone.spec, method.spec, budget)) is not None
     ]
-    return _warmed(cells) if plan.warm_start else cells
+    return _with_neighbours(cells) if plan.warm_start else cells
 
 
-def _warmed(cells: list[Cell]) -> list[Cell]:
-    """The cells with the largest budget first, each knowing its neighbour."""
+def _with_neighbours(cells: list[Cell]) -> list[Cell]:
+    """The cells, largest budget first, each with the name of the one before it."""
     ordered = sorted(cells, key=lambda cell: -cell.budget_parameters)
     neighbours: list[CellName | None] = [None, *(cell.name for cell in ordered)]
     return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
 
 
 def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
-    """An exception for what does not exist is a mistake in writing.
+    """Refuse patterns that match no component that exists, since they are misspelt.
 
-    One for names that exist may be about no cell: flags narrow a plan.
+    They need not match a cell of the plan: flags may have left it out.
     """
     for number, exception in enumerate(plan.exceptions, 1):
         for kind, patterns, specs in (
@@ -223,7 +223,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
         ):
             known = [*specs, *catalog.entries(cast(Kind, kind))]
             for pattern in patterns:
-                # What is fixed or rounded, as in pep:mode=fast and full+int8, is not listed.
+                # Fixed options and rounding, as in pep:mode=fast and full+int8, are not listed.
                 name = re.split("[:+]", pattern, maxsplit=1)[0]
                 if not any(fnmatchcase(one, form) for one in known for form in (pattern, name)):
                     raise PlanError(
@@ -233,7 +233,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
 
 
 def budgets_of(method: Selection, plan: Plan) -> tuple[str, ...]:
-    """The plan's budgets, or 100 % for a method that comes in one size."""
+    """The plan's budgets, or 100 % for a method of fixed size."""
     return (FULL,) if cast(type[Method], method.component).fixed_size else plan.budgets
 
 

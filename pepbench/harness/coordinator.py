@@ -1,4 +1,4 @@
-"""Keeps workers busy with the trials of many cells, and their records safe."""
+"""The run of a plan: keeps workers busy with the trials of its cells, and their records safe."""
 
 from __future__ import annotations
 
@@ -12,46 +12,102 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from pepbench.harness.cell_scheduler import CellScheduler, Job
+import optuna
+
+from pepbench.harness.cell_scheduler import CellScheduler, PendingTrial, Tally
 from pepbench.harness.cells import Cell, family
-from pepbench.harness.executors import Call, Pool, Settings
+from pepbench.harness.executors import Call, Pool, open_pool
 from pepbench.harness.executors.calls import Answer
-from pepbench.harness.interrupts import Stop
-from pepbench.harness.status.events import Progress
-from pepbench.harness.trial import Outcome, TrialContext, failed_record
+from pepbench.harness.interrupts import GRACE_SECONDS, StopRequest, stop_on_interrupt
+from pepbench.harness.run_options import RunOptions
+from pepbench.harness.status.progress import Progress
+from pepbench.harness.trial import Outcome, failed_record
 from pepbench.harness.trial_locks import TrialLocks
+from pepbench.harness.tuning.journal import JOURNAL_FILE, Journal
 from pepbench.records import Record, RecordStore, now
 
 WRITERS = 8
-"""Records that are written side by side."""
+"""Threads that write records."""
 
 TICK_SECONDS = 0.5
-"""How long the coordinator waits for a trial before it looks around."""
+"""Longest wait for a trial before locks and progress are looked after."""
+
+STOPPING = (
+    f"Stopping: running trials have {GRACE_SECONDS:.0f} s to end. Ctrl-C again stops at once."
+)
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    store: RecordStore,
+    progress: Progress,
+    options: RunOptions,
+    locks: TrialLocks,
+    opener: Callable[[RunOptions], Pool] = open_pool,
+) -> Tally:
+    """Run all trials of the cells that have no record yet; on return the store holds every record.
+
+    Cells are taken in order, as many side by side as keep all workers busy. Records are written as
+    trials end; an interruption loses no finished trial.
+
+    Parameters
+    ----------
+    cells
+        Of a plan.
+    store
+        Where records are found and written.
+    progress
+        Reports what happens.
+    options
+        How to run.
+    locks
+        By which runs that share the folder divide its trials.
+    opener
+        Opens the workers, when the first trial has to run.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After an orderly end that Ctrl-C or SIGTERM asked for.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    progress.start(cells)
+    journal = None
+    try:
+        with stop_on_interrupt(lambda: progress.warn(STOPPING)) as stop:
+            # A journal has one writer, so runs that share the folder write none.
+            journal = None if options.shared else Journal(store.folder / JOURNAL_FILE)
+            scheduler = CellScheduler(store, progress, options, journal)
+            Coordinator(store, progress, scheduler, options, opener, locks, stop).run(cells)
+            return scheduler.tally()
+    finally:
+        if journal is not None:
+            journal.close()
+        progress.stop()
 
 
 @dataclass(eq=False)
 class Coordinator:
-    """One run's way from cells to records."""
+    """Takes trials from the scheduler to the workers, and their outcomes to the store."""
 
     store: RecordStore
     progress: Progress
-    programs: CellScheduler
-    surroundings: TrialContext
-    settings: Settings
-    open_pool: Callable[[], Pool]
-    claims: TrialLocks
-    stop: Stop
+    scheduler: CellScheduler
+    options: RunOptions
+    opener: Callable[[RunOptions], Pool]
+    locks: TrialLocks
+    stop: StopRequest
     began: datetime = field(default_factory=now)
     pool: Pool | None = None
-    queue: deque[Job] = field(default_factory=deque)
-    elsewhere: deque[Job] = field(default_factory=deque)
-    """Claimed by another coordinator."""
-    in_flight: dict[Future[Answer], list[Job]] = field(default_factory=dict)
-    """Trials that a worker was given together."""
-    writing: dict[Future[list[Record]], list[Job]] = field(default_factory=dict)
+    queue: deque[PendingTrial] = field(default_factory=deque)
+    elsewhere: deque[PendingTrial] = field(default_factory=deque)
+    """Locked by another run."""
+    in_flight: dict[Future[Answer], list[PendingTrial]] = field(default_factory=dict)
+    """Trials that were sent to a worker, by call."""
+    writing: dict[Future[list[Record]], list[PendingTrial]] = field(default_factory=dict)
     """Answered, and on their way to the disk."""
     ended: SimpleQueue[Future[Any]] = field(default_factory=SimpleQueue)
-    """Of both, in the order in which they ended."""
+    """Futures of both kinds, in the order in which they ended."""
     writers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(WRITERS))
 
     def run(self, cells: Sequence[Cell]) -> None:
@@ -62,7 +118,7 @@ class Coordinator:
                 if self.stop.requested and not self.in_flight and not self.writing:
                     raise KeyboardInterrupt
                 if not self.stop.requested:
-                    self._hand_out(waiting)
+                    self._assign(waiting)
                 self._wait()
         except BaseException:
             # Whatever else goes wrong now must not hide why work ends, such as an interruption.
@@ -75,122 +131,120 @@ class Coordinator:
         if self.pool is not None:
             self.pool.close()
 
-    def _hand_out(self, waiting: deque[Cell]) -> None:
-        """Begin cells and submit their trials while workers are idle."""
-        workers = self.pool.workers if self.pool is not None else self.settings.jobs
+    def _assign(self, waiting: deque[Cell]) -> None:
+        """Start cells and submit their trials while workers are idle."""
+        workers = self.pool.workers if self.pool is not None else self.options.jobs
         while waiting and len(self.queue) + len(self.in_flight) < workers:
             cells = self._next_cells(waiting)
             if not cells:
                 break
             for cell in cells:
-                self.queue.extend(self.programs.begin(cell))
+                self.queue.extend(self.scheduler.start(cell))
         while self.queue and len(self.in_flight) < workers and not self.stop.requested:
-            jobs = [job for job in self._next_jobs() if self._take(job)]
-            if jobs:
-                self._submit(jobs)
+            trials = [trial for trial in self._next_trials() if self._lock(trial)]
+            if trials:
+                self._submit(trials)
 
     def _next_cells(self, waiting: deque[Cell]) -> list[Cell]:
         """The next cell that need not wait for another, with those that may share its searches."""
-        first = next((cell for cell in waiting if self.programs.ready(cell)), None)
+        first = next((cell for cell in waiting if self.scheduler.ready(cell)), None)
         if first is None:
             return []
         waiting.remove(first)
         if not first.default().method.shares_search:
             return [first]
-        mates = [c for c in waiting if family(c) == family(first) and self.programs.ready(c)]
+        mates = [c for c in waiting if family(c) == family(first) and self.scheduler.ready(c)]
         for cell in mates:
             waiting.remove(cell)
         return [first, *mates]
 
-    def _next_jobs(self) -> list[Job]:
-        """The next job, and those in the queue that the same search serves."""
+    def _next_trials(self) -> list[PendingTrial]:
+        """The next trial, and those in the queue that the same search serves."""
         first = self.queue.popleft()
-        if first.sharing is None:
+        if first.search_key is None:
             return [first]
-        mates = [job for job in self.queue if job.sharing == first.sharing]
-        for job in mates:
-            self.queue.remove(job)
+        mates = [trial for trial in self.queue if trial.search_key == first.search_key]
+        for trial in mates:
+            self.queue.remove(trial)
         return [first, *mates]
 
-    def _take(self, job: Job) -> bool:
-        """Whether a job is this coordinator's to run: nobody else has it or has done it."""
-        if not self.claims.take(job.key):
-            self.elsewhere.append(job)
+    def _lock(self, trial: PendingTrial) -> bool:
+        """Whether this run has to make a trial: nobody else is making it or has made it."""
+        if not self.locks.take(trial.key):
+            self.elsewhere.append(trial)
             return False
-        if not self.programs.reuse(job.running, job.spec):
+        if not self.scheduler.reuse(trial.cell, trial.spec):
             return True
-        self.claims.release(job.key)
-        self._go_on(job)
+        self.locks.release(trial.key)
+        self._advance(trial)
         return False
 
-    def _go_on(self, job: Job) -> None:
-        """Ask the cell of a job that has its record what it needs next."""
-        self.queue.extend(self.programs.go_on(job.running))
+    def _advance(self, trial: PendingTrial) -> None:
+        """Queue what the cell of a finished trial needs next."""
+        self.queue.extend(self.scheduler.advance(trial.cell))
 
-    def _submit(self, jobs: list[Job]) -> None:
+    def _submit(self, trials: list[PendingTrial]) -> None:
         if self.pool is None:
-            self.pool = self.open_pool()
-        specs = tuple(job.spec for job in jobs)
-        call = Call(specs, self.surroundings, self.settings.limits, self.settings.raw)
-        for job in jobs:
-            self.progress.trial_started(job.running.cell, job.spec)
-        future = self.pool.submit(call)
-        self.in_flight[future] = jobs
+            self.pool = self.opener(self.options)
+        for trial in trials:
+            self.progress.trial_started(trial.cell.cell, trial.spec)
+        specs = tuple(trial.spec for trial in trials)
+        future = self.pool.submit(Call(specs, self.options.context))
+        self.in_flight[future] = trials
         future.add_done_callback(self.ended.put)
 
     def _wait(self) -> None:
-        """Take in what has ended; look after trials that others have claimed."""
+        """Take in what has ended; look after trials that others have locked."""
         if self.in_flight or self.writing:
             try:
                 future = self.ended.get(timeout=TICK_SECONDS)
             except Empty:
                 self.progress.tick()
             else:
-                self._store(future) if future in self.in_flight else self._collect(future)
+                self._store(future) if future in self.in_flight else self._count(future)
         elif self.elsewhere:
             time.sleep(TICK_SECONDS)
             self.progress.tick()
         if self.elsewhere and not self.stop.requested:
-            self._look_elsewhere()
+            self._check_elsewhere()
 
-    def _look_elsewhere(self) -> None:
+    def _check_elsewhere(self) -> None:
         for _ in range(len(self.elsewhere)):
-            job = self.elsewhere.popleft()
-            if self.programs.reuse(job.running, job.spec, failed_since=self.began):
-                self._go_on(job)
-            elif self.claims.is_free(job.key):
-                self.queue.append(job)
+            trial = self.elsewhere.popleft()
+            if self.scheduler.reuse(trial.cell, trial.spec, failed_since=self.began):
+                self._advance(trial)
+            elif self.locks.is_free(trial.key):
+                self.queue.append(trial)
             else:
-                self.elsewhere.append(job)
+                self.elsewhere.append(trial)
 
     def _store(self, future: Future[Answer]) -> None:
-        """Have written what a worker answered, or the reason why it could not."""
-        jobs = self.in_flight.pop(future)
+        """Have the outcomes of a worker written, or the reason why there are none."""
+        trials = self.in_flight.pop(future)
         error = future.exception()
         if error is None:
-            outcomes = [answered.outcome() for answered in future.result()]
+            outcomes = [packed.unpack() for packed in future.result()]
         else:
             reason = self.pool.died(error) if self.pool is not None else None
             if reason is None:
                 raise error
-            outcomes = [
-                Outcome(failed_record(job.spec, reason, self.settings.threads)) for job in jobs
-            ]
+            threads = self.options.context.threads
+            outcomes = [Outcome(failed_record(trial.spec, reason, threads)) for trial in trials]
         # Disks take their time to flush a file; several at once take hardly more.
         written = self.writers.submit(self._write, outcomes)
-        self.writing[written] = jobs
+        self.writing[written] = trials
         written.add_done_callback(self.ended.put)
 
     def _write(self, outcomes: list[Outcome]) -> list[Record]:
         for outcome in outcomes:
             self.store.put(outcome.record, outcome.predictions, outcome.widths)
-            self.claims.release(outcome.record.key)
+            self.locks.release(outcome.record.key)
         return [outcome.record for outcome in outcomes]
 
-    def _collect(self, written: Future[list[Record]]) -> None:
-        """Count trials whose records are safe, and let their cells go on."""
-        jobs = self.writing.pop(written)
-        for job, record in zip(jobs, written.result(), strict=True):
-            self.programs.count(job.running, record)
-        for job in jobs:
-            self._go_on(job)
+    def _count(self, written: Future[list[Record]]) -> None:
+        """Count trials with written records, and queue what their cells need next."""
+        trials = self.writing.pop(written)
+        for trial, record in zip(trials, written.result(), strict=True):
+            self.scheduler.count(trial.cell, record)
+        for trial in trials:
+            self._advance(trial)

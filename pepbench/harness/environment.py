@@ -1,4 +1,4 @@
-"""Where and on what a trial runs: versions, processor, memory, a yardstick for time."""
+"""The machine that a trial runs on: versions, processor, memory, a yardstick for time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
@@ -25,7 +27,7 @@ from pepbench.records import Environment, OptimizerKind, Precision
 def check_device(
     name: str, optimizer: OptimizerKind = "auto", precision: Precision = "float32"
 ) -> None:
-    """Raise :class:`PlanError` if this machine lacks the device, or it what the plan wants."""
+    """Raise :class:`PlanError` if the device is missing or cannot do what the plan asks for."""
     device = torch.device(name)
     if device.type != "cpu" and optimizer in ("lazy-adam", "row-adagrad"):
         raise PlanError(f"optimizer {optimizer!r} works by the row, on the CPU only; write auto")
@@ -37,10 +39,10 @@ def check_device(
 
 
 def cuda_devices(name: str) -> tuple[str, ...]:
-    """The devices that ``--device`` deals to worker processes, for ``CUDA_VISIBLE_DEVICES``.
+    """Values of ``CUDA_VISIBLE_DEVICES`` for worker processes, which take them in turn.
 
-    ``cuda:0,1`` names them; ``cuda`` alone is all that this process sees. A single device by
-    number, and the CPU, are not dealt.
+    ``cuda:0,1`` names devices; ``cuda`` alone means all that this process sees. For a single
+    device by number, and for the CPU, there are none: workers see what this process sees.
 
     >>> cuda_devices("cpu")
     ()
@@ -62,7 +64,7 @@ def cuda_devices(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def environment(threads: int) -> Environment:
-    """TrialContext of this process."""
+    """Versions and hardware that this process runs with."""
     return Environment(
         python=platform.python_version(),
         torch=torch.__version__,
@@ -86,12 +88,12 @@ def check_memory(n_parameters: int, available: int | None = None) -> None:
     n_parameters
         Of the embedding.
     available
-        Bytes; by default what the kernel says is available, unchecked where it does not tell.
+        Bytes; by default what the system says is available.
     """
     if available is None:
-        available = _available_bytes()
+        available = psutil.virtual_memory().available
     needed = 4 * 4 * n_parameters
-    if available is not None and needed > available:
+    if needed > available:
         raise PepbenchError(
             f"{n_parameters:,} embedding parameters need at least {needed / 2**30:.1f} GiB to "
             f"train, {available / 2**30:.1f} GiB are available; lower dim or the budget"
@@ -104,7 +106,7 @@ def calibration_seconds() -> float:
     A hundred steps of a small dense model on fixed random numbers; the fastest of three rounds of
     a few milliseconds each.
     """
-    # The generator's state is put back: the yardstick must not change the trial.
+    # The generator's state is restored, so that the yardstick does not change the trial.
     state = torch.get_rng_state()
     torch.manual_seed(0)
     layer = nn.Linear(64, 64)
@@ -150,31 +152,18 @@ def _reset_high_water_mark() -> bool:
     return True
 
 
-def _available_bytes() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
 def _git_revision() -> str | None:
-    folder = Path(pepbench.__file__).parent
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(pepbench.__file__).parent), *arguments]
+        options: dict[str, Any] = {"check": True, "capture_output": True, "text": True}
+        return str(subprocess.run(command, timeout=10, **options).stdout).strip()
+
     try:
-        # Tracked: a package that merely lies in somebody else's repository has no revision.
-        subprocess.run(
-            ["git", "-C", str(folder), "ls-files", "--error-unmatch", "__init__.py"],
-            check=True,
-            capture_output=True,
-            timeout=10,
-        )
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+        # A package that merely lies in somebody else's repository is not tracked by it.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
 
 
 def _processor() -> str:
@@ -188,5 +177,5 @@ def _processor() -> str:
 
 
 def _instructions() -> str:
-    # As the two compilers see it, whose code does the sums: numba's, and torch's by its level.
+    # As seen by the two compilers that produce the kernels: numba's and torch's.
     return f"{llvmlite.binding.get_host_cpu_name()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,4 +1,4 @@
-"""What a fitted method must keep to: its size, its count, finite figures, a faithful export."""
+"""Checks of a fitted method: its size, its count, finite figures, a faithful export."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pepbench.method import Embedding, Fitted, Layout, to_numpy
 
 
 class BrokenContract(PepbenchError):
-    """A method whose result is not what it says: over budget, miscounted, not finite."""
+    """A fitted method breaks a rule: over budget, miscounted, not finite."""
 
 
 def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
-    """Hold a method to its word: size within budget and equal to what it stores, finite figures.
+    """Check that a model is within budget, counts what it stores, and has finite figures.
 
     Raises
     ------
     BrokenContract
-        Names what is not as it should be.
+        Says which rule is broken.
     """
     check_scores(fitted)
     check_notes(fitted)
@@ -56,14 +56,14 @@ def check_notes(fitted: Fitted) -> None:
 
 
 def check_size(embedding: Embedding, budget: int) -> None:
-    """Refuse more parameters than are allowed."""
+    """Refuse more parameters than the budget allows."""
     count = embedding.n_parameters()
     if count > budget:
         raise BrokenContract(f"{count} parameters are over the budget of {budget}")
 
 
 def check_count(embedding: Embedding, stored: Layout) -> None:
-    """Refuse a count that is not that of the arrays stored."""
+    """Refuse a count that differs from that of the exported arrays."""
     count = embedding.n_parameters()
     if count != stored.n_parameters:
         raise BrokenContract(
@@ -98,7 +98,7 @@ def check_export(
 
 
 def learnt_widths(stored: Layout, n_features: int, dim: int) -> NDArray[np.unsignedinteger] | None:
-    """Widths of a trained table as they are kept: (N,) in the smallest type that holds ``dim``.
+    """Widths of a trained table as they are stored: (N,) in the smallest type that holds ``dim``.
 
     None where the table has no widths by feature.
     """

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM mean while trials run."""
+"""Ctrl-C and SIGTERM while trials run: an orderly end first, a forced one second."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ GRACE_SECONDS = 10.0
 
 
 @dataclass(eq=False)
-class Stop:
-    """Whether somebody asked for an end."""
+class StopRequest:
+    """Whether an end was asked for."""
 
     requested: bool = False
 
 
 @contextmanager
-def stoppable(tell: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterator[Stop]:
+def stop_on_interrupt(
+    on_request: Callable[[], None], grace: float = GRACE_SECONDS
+) -> Iterator[StopRequest]:
     """Let the first Ctrl-C or SIGTERM ask for an end, and only a second Ctrl-C force it.
+
+    Outside the main thread, where Python delivers no signals, nothing is changed.
 
     Parameters
     ----------
-    tell
+    on_request
         Called once, when an end is asked for.
     grace
         Seconds after which an end that was asked for is forced.
 
     Yields
     ------
-    Stop
-        To look at between trials. What runs when an end is forced gets a KeyboardInterrupt.
+    StopRequest
+        To check between trials. Code that runs when an end is forced gets a KeyboardInterrupt.
     """
-    stop = Stop()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread hears of signals
+        yield stop
         return
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -47,10 +51,10 @@ def stoppable(tell: Callable[[], None], grace: float = GRACE_SECONDS) -> Iterato
                 raise KeyboardInterrupt
             return
         stop.requested = True
-        # The alarm is borrowed only now: tests, for one, have theirs.
+        # The alarm is taken only now, since others may use it, as a test runner's timeout does.
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, force)
         signal.setitimer(signal.ITIMER_REAL, grace)
-        tell()
+        on_request()
 
     def force(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt

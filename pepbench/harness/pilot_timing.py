@@ -1,4 +1,4 @@
-"""A short calibration on this machine: how fast a method works, from a few of its steps."""
+"""Time a few steps of a method on this machine, to estimate how long its trials take."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, Cell, training_spec
+from pepbench.harness.cells import Cell, training_spec
 from pepbench.harness.environment import calibration_seconds
 from pepbench.method import Batch, EpochScore, Fitted, Model, PlainTable
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.task import LAST_PHASE, Pruned, TrialTask
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 20
 PILOT_SECONDS = 15.0
-"""After which a pilot is stopped; its plan is then taken to use all epochs."""
+"""Longest training of a pilot; one that is cut short is taken to use all epochs of the plan."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a method works on a data set with a backbone."""
+    """How long a trial of a method takes on a data set with a backbone."""
 
     search: float
-    """Seconds of what comes before the last training, such as a search; 0 if nothing does."""
+    """Seconds before the last training, such as those of a search."""
     train: float
     """Seconds of the last training."""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """A training of the full table, or the records that stand for it."""
+    """How long a training of the full table takes."""
 
     epochs: float
     step: float
@@ -46,7 +47,7 @@ class Pilot:
 
 
 def overhead_seconds() -> float:
-    """Seconds of a trial outside its phases: most of it goes to the yardstick."""
+    """Seconds of a trial outside its phases, which is the time of the yardstick."""
     with _one_thread():
         calibration_seconds()  # The first in a process takes longer.
         start = time.perf_counter()
@@ -55,14 +56,14 @@ def overhead_seconds() -> float:
 
 
 def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
-    """Train the full table once, or but a little where it is known how long that takes.
+    """Train the full table once, or for a few steps where the number of epochs is known.
 
     Parameters
     ----------
     cell
-        Of the data set and backbone in question.
+        Any of the data set and backbone.
     lengths
-        Epochs of finished trainings on them, as far as there are any.
+        Epochs of finished trainings on them, if there are any.
     """
     with _one_thread():
         task = calibration_task(PilotTask, cell)
@@ -82,10 +83,10 @@ def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
     return Pilot(epochs, step, validation)
 
 
-def rehearsed_pace(cell: Cell, pilot: Pilot) -> Pace:
+def pilot_pace(cell: Cell, pilot: Pilot) -> Pace:
     """Time a few steps of each of the method's phases, at the cell's budget."""
     method, task = cell.default().method, calibration_task(PilotTask, cell)
-    # Of one that fails here, what was not timed is counted like the full table.
+    # Phases that a failing method does not reach are counted like those of the full table.
     with _one_thread(), suppress(Enough, Exception):
         method.fit(task, cell.budget_parameters)
     per_epoch = task.steps_per_epoch
@@ -99,11 +100,11 @@ def rehearsed_pace(cell: Cell, pilot: Pilot) -> Pace:
 
 
 class Enough(Exception):
-    """A search has made the steps that are timed."""
+    """A search has made enough steps to be timed."""
 
 
 class PilotTask(TrialTask):
-    """A task on which every training and search is broken off after a few timed steps."""
+    """A task on which every training and search ends after a few timed steps."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -156,7 +157,7 @@ Kind = TypeVar("Kind", bound=TrialTask)
 
 
 def calibration_task(kind: type[Kind], cell: Cell, **options: Any) -> Kind:
-    """A task on a cell's rows, at its default settings; ``options`` are those of its class."""
+    """A task of a class on a cell's rows, at the cell's default settings."""
     return kind(
         cell.splits.fields,
         cell.plan.dim,
@@ -172,7 +173,7 @@ def calibration_task(kind: type[Kind], cell: Cell, **options: Any) -> Kind:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a worker."""
+    """Use one torch thread, as a worker does."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

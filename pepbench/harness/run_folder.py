@@ -1,71 +1,45 @@
-"""A run's folder: whose it is, and what a killed run left in it."""
+"""A run's folder: lock it, keep its plan, remove what a killed run left in it."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pepbench.errors import PlanError
-from pepbench.harness.cells import Cell, family
+from pepbench.harness.run_options import Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.trial_locks import TrialLocks
-from pepbench.plan import Plan
+from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import write_atomically
 
-PLAN_FILE = "plan.toml"
-CLAIMS_FOLDER = "claims"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of several equal parts of a plan, ``number`` from 1.
-
-    The budgets of a method stay together: they may share searches and start from one another.
-    """
-
-    number: int
-    of: int
-
-    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Its part of a plan's cells, in order."""
-        families = list(dict.fromkeys(family(cell) for cell in cells))
-        mine = set(families[self.number - 1 :: self.of])
-        return [cell for cell in cells if family(cell) in mine]
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``2/8``; raises :class:`PlanError`."""
-        number, _, of = text.partition("/")
-        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
-        raise PlanError(f"--shard: {text!r} is no part of a plan; write 1/8 to 8/8, say")
+LOCKS_FOLDER = "claims"
+"""Of the locks of single trials."""
 
 
 @contextmanager
-def claimed_folder(
+def locked_folder(
     folder: Path, plan: Plan, join: bool = False, shard: Shard | None = None
 ) -> Iterator[TrialLocks]:
-    """Hold the run's folder, made if need be; the plan is in it.
+    """Lock a run's folder, which is created if it is missing, and write the plan into it.
 
     Parameters
     ----------
     folder, plan
-        What is to be held, and for what.
+        The folder, and what is run in it.
     join
-        Share the folder with the coordinator that holds it.
+        Share the folder with the run that holds its lock.
     shard
-        Share the folder with those that work on other shards.
+        Share the folder with runs of other shards.
 
     Yields
     ------
     TrialLocks
-        By which those that share the folder divide its trials.
+        By which runs that share the folder divide its trials.
 
     Raises
     ------
@@ -81,12 +55,12 @@ def claimed_folder(
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
 
     def inherit() -> None:
-        # Whoever joined keeps the folder when the first one leaves.
+        # A run that joined keeps the folder locked when the first one ends.
         if not lock.is_locked:
             with suppress(Timeout, OSError):
                 hold()
 
-    claims = TrialLocks(folder / CLAIMS_FOLDER, inherit)
+    locks = TrialLocks(folder / LOCKS_FOLDER, inherit)
     try:
         try:
             _refuse_foreign(folder, plan)
@@ -97,9 +71,9 @@ def claimed_folder(
             new = not (folder / PLAN_FILE).exists()
             if new or Plan.load(folder / PLAN_FILE, {}) != plan:
                 write_atomically(folder / PLAN_FILE, plan.to_toml().encode())
-            if not (new or join or shard or claims.others()):
+            if not (new or join or shard or locks.others()):
                 _remove_leftovers(folder)
-            claims.__enter__()
+            locks.__enter__()
         except Timeout:
             who = holder.read_text("utf-8") if holder.exists() else "another process"
             raise PlanError(
@@ -112,15 +86,15 @@ def claimed_folder(
                 "choose another with --out"
             ) from None
         try:
-            yield claims
+            yield locks
         finally:
-            claims.__exit__()
+            locks.__exit__()
     finally:
         lock.release()
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run had not finished writing, or had only for the moment."""
+    """Remove unfinished files and progress reports of a killed run."""
     names = ("", "records", "predictions", "widths", "segments", LIVE_FOLDER)
     for place in (folder / name for name in names):
         for path in place.glob(".*.tmp"):

@@ -1,4 +1,4 @@
-"""What the analysis of widths needs beside the records; no method ever sees it."""
+"""Facts about test rows, stored with the records for reports; no method ever sees them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pepbench.records import RecordStore
 
 
 def keep_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
-    """Keep test labels, features and, where known, users and true probabilities beside the records.
+    """Store test labels, features and, where known, users and true probabilities of a split.
 
-    To be called after the last fit. With them, reports need no data cache.
+    Call it after the last fit. With them, reports need no data cache.
     """
     store.put_labels(splits.fingerprint, splits.open_test().labels)
     users = users_of_test_rows(dataset, splits)
@@ -46,7 +46,7 @@ def feature_table(splits: Splits) -> pa.Table:
 
 
 def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
-    """A number for the user of each test row, in test order; None where none is declared."""
+    """User ids of the test rows, in test order; None where the data set declares no users."""
     if dataset.user_field is None:
         return None
     in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
@@ -56,7 +56,7 @@ def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | 
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:
-    """Planted probability of label 1 of each test row, in test order; None where none is known."""
+    """Planted probability of label 1 of each test row, in test order; None where it is unknown."""
     blocks = dataset.probabilities()
     if blocks is None:
         return None

@@ -1,18 +1,18 @@
 """How long a plan will take: from finished records, and from a short calibration on this machine.
 
-A run of a method takes its search, at most as many steps as the method says, and one or two
-trainings. How many epochs a training takes until it stops early is seen from records of the same
-data set and backbone, or from a pilot: one training of the full table, with a limit of time. How
-long a step takes is measured for each method.
+A trial takes its search, at most as many steps as the method says, and one or two trainings. How
+many epochs a training takes until it stops early is taken from records of the same data set and
+backbone, or from a pilot: one training of the full table, with a limit of time. How long a step
+takes is measured for each method.
 
-What is not training counts too, for it is most of a small plan: programs that start, and the report
-that is drawn. Both are told in starts of the program, a time that the caller has just measured.
+The fixed costs are most of a small plan: starting the program and its workers, and drawing the
+report. They are constants, in seconds on a machine that computes the yardstick of a trial in
+``YARDSTICK_SECONDS``, and are scaled by what the yardstick takes here and now.
 """
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,22 +21,23 @@ from statistics import mean
 
 from pydantic import ValidationError
 
+from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, family
-from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, rehearsed_pace
+from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
 from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.records import CellName, Record, parse_record
 
+YARDSTICK_SECONDS = 0.1
+"""Of the machine on which the constants below were measured."""
 START_SECONDS = 3.0
-"""What starting the program is taken to last where nobody has measured it."""
-
-FIRST_STEP_STARTS = 0.4
-"""torch's first optimizer, in starts of the program: it imports a compiler."""
-REPORT_STARTS = 2.0
-"""Drawing the report of no cell, likewise. Measured in CPU time of reports with 2, 7 and 38 cells:
-2.4, 4.1 and 10.7 starts."""
-CELL_STARTS = 0.23
-"""What drawing takes more for each cell."""
+"""Starting the program, or a worker."""
+FIRST_STEP_SECONDS = 1.2
+"""torch's first optimizer, which imports a compiler."""
+REPORT_SECONDS = 6.0
+"""Drawing a report without cells. Reports of 2, 7 and 38 cells took 7, 12 and 32 s."""
+CELL_SECONDS = 0.7
+"""Drawing, for each cell."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class CellEstimate:
         Trials and final runs without a record; with a tuning time, as many as fit into it.
     seconds
         Wall time of all of them, one after the other.
-    chain
-        Wall time of the cell by itself, with as many workers as it can use.
+    shortest
+        Wall time of the cell with as many workers as it can use.
     basis
         ``records``: of this cell; ``neighbours``: of the method at other budgets; ``calibration``.
     """
@@ -60,7 +61,7 @@ class CellEstimate:
     cell: CellName
     runs: int
     seconds: float
-    chain: float
+    shortest: float
     basis: str
 
 
@@ -70,9 +71,14 @@ class Estimate:
 
     cells: tuple[CellEstimate, ...]
     work: float
-    """Wall time of the trials with the workers at hand."""
+    """Wall time of the trials."""
     around: float
-    """Wall time of what comes before and after them: programs start, the report is drawn."""
+    """Wall time of what comes before and after them: starting programs, drawing the report."""
+
+    @property
+    def runs(self) -> int:
+        """Trials and final runs without a record."""
+        return sum(cell.runs for cell in self.cells)
 
     @property
     def seconds(self) -> float:
@@ -80,13 +86,8 @@ class Estimate:
         return self.work + self.around
 
 
-def estimate(
-    cells: Sequence[Cell],
-    records: Iterable[Record],
-    jobs: int,
-    start_seconds: float = START_SECONDS,
-) -> Estimate:
-    """Predict how long the command takes that makes what is missing of ``cells``.
+def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Estimate:
+    """Predict how long ``pepbench run`` takes to make the records that ``cells`` lack.
 
     Parameters
     ----------
@@ -96,58 +97,51 @@ def estimate(
         Of the run's folder so far.
     jobs
         Worker processes; more than there are cores do not help.
-    start_seconds
-        Wall time of starting the program on this machine, as busy as it is.
     """
     by_cell: dict[CellName, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.status != "failed":
-            by_cell[record.spec.cell].append(record)
-    by_block: dict[tuple[str, str], list[int]] = defaultdict(list)
     by_family: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for name, members in by_cell.items():
-        by_block[name[:2]] += [len(one.curve) for one in members if one.status == "ok"]
-        by_family[name[:3]] += members
-    members_of: dict[tuple[str, str, str], int] = defaultdict(int)
-    for cell in cells:
-        members_of[family(cell)] += 1
+    epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for record in records:
+        name = record.spec.cell
+        if record.status != "failed":
+            by_cell[name].append(record)
+            by_family[name[:3]].append(record)
+        if record.status == "ok":
+            epochs[name[:2]].append(len(record.curve))
+    relatives = Counter(map(family, cells))
     pilots: dict[tuple[str, str], Pilot] = {}
     paces: dict[tuple[str, str, str], Pace] = {}
     overhead = overhead_seconds()
     estimates = []
     for cell in cells:
-        own, near = by_cell[cell.name], by_family[family(cell)]
-        seen = own or near
-        if seen:
-            pace = _recorded_pace(seen)
-        else:
-            if cell.name[:2] not in pilots:
-                pilots[cell.name[:2]] = pilot_of(cell, by_block[cell.name[:2]])
-            if family(cell) not in paces:
-                paces[family(cell)] = rehearsed_pace(cell, pilots[cell.name[:2]])
-            pace = paces[family(cell)]
-        basis = "records" if own else "neighbours" if near else "calibration"
-        estimates.append(_of_cell(cell, own, pace, overhead, members_of[family(cell)], basis))
-    workers = max(1, min(jobs, len(os.sched_getaffinity(0))))
+        own, kin, block = by_cell[cell.name], family(cell), cell.name[:2]
+        basis = "records" if own else "neighbours" if by_family[kin] else "calibration"
+        if basis == "calibration" and kin not in paces:
+            if block not in pilots:
+                pilots[block] = pilot_of(cell, epochs[block])
+            paces[kin] = pilot_pace(cell, pilots[block])
+        pace = paces[kin] if basis == "calibration" else _recorded_pace(own or by_family[kin])
+        estimates.append(_of_cell(cell, own, pace, overhead, relatives[kin], basis))
+    workers = max(1, min(jobs, usable_cores()))
     total = sum(one.seconds for one in estimates)
-    longest = max((one.chain for one in estimates), default=0.0)
-    around = start_seconds * _starts(len(cells), workers=jobs if total else 0)
+    longest = max((one.shortest for one in estimates), default=0.0)
+    around = _fixed_seconds(len(cells), jobs if total else 0) * overhead / YARDSTICK_SECONDS
     return Estimate(tuple(estimates), max(total / workers, longest), around)
 
 
-def _starts(cells: int, workers: int) -> float:
-    """Time around the trials of a command, in starts of the program."""
-    begins = 1.0
-    if workers:
-        begins += FIRST_STEP_STARTS
-    if workers > 1:
+def _fixed_seconds(cells: int, jobs: int) -> float:
+    """Time before and after the trials; without jobs nothing is left to run."""
+    seconds = START_SECONDS + REPORT_SECONDS + CELL_SECONDS * cells
+    if jobs:
+        seconds += FIRST_STEP_SECONDS
+    if jobs > 1:
         # Workers start side by side, on as many cores as there are.
-        begins += max(1.0, workers / len(os.sched_getaffinity(0)))
-    return begins + REPORT_STARTS + CELL_STARTS * cells
+        seconds += START_SECONDS * max(1.0, jobs / usable_cores())
+    return seconds
 
 
 def readable_records(folder: Path) -> list[Record]:
-    """The records in a run's folder; what cannot be read is left where it is."""
+    """The records in a run's folder; files that cannot be read are skipped."""
     found = []
     for path in sorted((folder / "records").glob("*.json")):
         with suppress(ValidationError, PepbenchError, OSError):
@@ -168,7 +162,8 @@ def _of_cell(
         # The trial during which the time ends is half over then, on average.
         trials = round(left / (pace.search + pace.train) + 0.5) if left > 0 else 0
     tuned = trials * alone
-    if _shares(cell):
+    shares = cell.default().method.shares_search
+    if shares and plan.pruner == "none" and not plan.warm_start:
         served = min(trials, STARTUP_TRIALS if plan.sampler in ("tpe", "gp") else trials)
         tuned -= served * pace.search * (1 - 1 / relatives)
     side_by_side = min(plan.batch, trials) or 1
@@ -176,15 +171,9 @@ def _of_cell(
         cell=cell.name,
         runs=trials + finals,
         seconds=tuned + finals * alone,
-        chain=tuned / side_by_side + (alone if finals else 0.0),
+        shortest=tuned / side_by_side + (alone if finals else 0.0),
         basis=basis,
     )
-
-
-def _shares(cell: Cell) -> bool:
-    plan = cell.plan
-    shares = cell.default().method.shares_search
-    return shares and plan.pruner == "none" and not plan.warm_start
 
 
 def _recorded_pace(records: list[Record]) -> Pace:

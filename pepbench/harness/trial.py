@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,6 @@ from pepbench.harness.status.live_files import live_file
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, log_loss
 from pepbench.records import (
-    ComponentSpec,
     EpochRecord,
     KeptRecord,
     OptimizerKind,
@@ -39,18 +38,31 @@ from pepbench.records import (
     npy_sha256,
 )
 from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
-from pepbench.training.progress import Progress, ProgressCallback
+from pepbench.training.progress import Progress
 from pepbench.training.task import Pruned, TrialTask
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What a worker must know that does not decide the result."""
+    """What a worker must know besides the spec; it travels as JSON and decides no result."""
 
     plugins: tuple[Path, ...] = ()
+    """Files that define further components."""
     threads: int = 1
+    """Torch threads."""
     live: Path | None = None
-    """Folder in which running trials say where they stand."""
+    """Folder in which running trials report their progress."""
+    max_seconds: float | None = None
+    """A trial that runs longer fails; None: no limit."""
+    max_bytes: int | None = None
+    """A trial fails if its process holds more memory; None: no limit."""
+    raw: dict[str, str] = field(default_factory=dict)
+    """Folders of raw files by data set, for workers whose cache lacks the data set."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether a trial may have to be ended, which takes a process of its own."""
+        return self.max_seconds is not None or self.max_bytes is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,89 +74,107 @@ class Outcome:
     widths: NDArray[np.unsignedinteger] | None = None
 
 
-Keep = Callable[[Fitted, Splits], None]
-"""Called with what a trial has fitted, once it has kept the contract."""
+OnFitted = Callable[[Fitted, Splits], None]
+"""Called with a fitted model that has passed :func:`~pepbench.harness.fit_checks.check_contract`,
+and the rows it was fitted on."""
 
 
-def run_trial(spec: TrialSpec, surroundings: TrialContext, keep: Keep | None = None) -> Outcome:
+_TestArrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | None]
+"""Test probabilities and learnt widths."""
+
+
+def run_trial(spec: TrialSpec, context: TrialContext, on_fitted: OnFitted | None = None) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
     trial; test rows are opened after fitting, and by final runs only.
     """
-    with _sitting([spec], surroundings) as sitting:
-        return _fitted_alone(sitting, spec, surroundings.threads, keep)
+    with _trial_setup([spec], context) as setup:
+        return _fitted_alone(setup, spec, on_fitted)
 
 
-def run_trials(specs: Sequence[TrialSpec], surroundings: TrialContext) -> list[Outcome]:
-    """The outcomes of trials that differ in their budgets alone, in order.
+def run_trials(specs: Sequence[TrialSpec], context: TrialContext) -> list[Outcome]:
+    """The outcomes of trials that differ only in their budgets, in order.
 
-    Of several, those are fitted by one search that it leads to an end; the others each by itself.
+    Several are fitted by one search; those that it cannot serve are then run one by one.
     """
     outcomes: dict[str, Outcome] = {}
     if len(specs) > 1:
         largest_first = sorted(specs, key=lambda spec: -spec.budget_parameters)
-        with _sitting(largest_first, surroundings) as sitting:
-            for outcome in _fitted_together(sitting, largest_first, surroundings.threads):
+        with _trial_setup(largest_first, context) as setup:
+            for outcome in _fitted_together(setup, largest_first):
                 outcomes[outcome.record.key] = outcome
     for spec in specs:
         if spec.key() not in outcomes:
-            with _sitting([spec], surroundings) as sitting:
-                outcomes[spec.key()] = _fitted_alone(sitting, spec, surroundings.threads)
+            outcomes[spec.key()] = run_trial(spec, context)
     return [outcomes[spec.key()] for spec in specs]
 
 
 @dataclass(frozen=True, eq=False)
-class _Sitting:
-    """What trials on the same rows under the same settings are made with."""
+class _TrialSetup:
+    """What trials on the same rows under the same settings have in common."""
 
     splits: Splits
     method: Method
     task: TrialTask
     yardstick: float
     memory: PeakMemory
+    threads: int
 
 
 @contextmanager
-def _sitting(specs: Sequence[TrialSpec], surroundings: TrialContext) -> Iterator[_Sitting]:
+def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[_TrialSetup]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
-        torch.set_num_threads(surroundings.threads)
+        torch.set_num_threads(context.threads)
         keep_freed_memory()
-        catalog = Catalog(surroundings.plugins)
+        catalog = Catalog(context.plugins)
         yardstick, memory = calibration_seconds(), PeakMemory()
         splits = _open(spec, catalog)
-        method = cast(Method, _component(catalog, "method", spec.method))
-        backbone = cast(Backbone, _component(catalog, "backbone", spec.backbone))
-        told = [watchers.enter_context(live_file(surroundings.live, s.key())) for s in specs]
+        load = catalog.load
+        method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
+        kind = load("backbone", spec.backbone.name)
+        backbone = cast(Backbone, kind.from_options(spec.backbone.options))
+        files = [watchers.enter_context(live_file(context.live, s.key())) for s in specs]
 
-        def watch(moment: Progress) -> None:
-            for tell in told:
-                tell(moment)
+        def on_progress(progress: Progress) -> None:
+            for write in files:
+                write(progress)
 
-        task = _task(spec, splits, backbone, watch)
+        task = TrialTask(
+            fields=splits.fields,
+            dim=spec.dim,
+            train=splits.train,
+            validation=splits.validation,
+            backbone=backbone,
+            settings=spec.training,
+            seed=spec.seed,
+            device=torch.device(spec.device),
+            on_progress=on_progress,
+            **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
+        )
         torch.manual_seed(spec.seed)
-        yield _Sitting(splits, method, task, yardstick, memory)
+        yield _TrialSetup(splits, method, task, yardstick, memory, context.threads)
 
 
 def _fitted_alone(
-    sitting: _Sitting, spec: TrialSpec, threads: int, keep: Keep | None = None
+    setup: _TrialSetup, spec: TrialSpec, on_fitted: OnFitted | None = None
 ) -> Outcome:
-    task = sitting.task
+    task = setup.task
     status: Status = "ok"
     reason: str | None = None
     figures: dict[str, Any] = {}
-    arrays: _Arrays = (None, None)
+    arrays: _TestArrays = (None, None)
     try:
         if task.device.type == "cpu":
             check_memory(spec.budget_parameters)
         # What no phase claims, such as building the table, counts as training.
         with task.phase("train"):
-            fitted = sitting.method.fit(task, spec.budget_parameters)
-        figures, arrays = _examined(sitting, spec, fitted)
-        if keep is not None:
-            keep(fitted, sitting.splits)
+            fitted = setup.method.fit(task, spec.budget_parameters)
+        figures, arrays = _examined(setup, spec, fitted)
+        if on_fitted is not None:
+            on_fitted(fitted, setup.splits)
     except Infeasible as error:
         status, reason = "infeasible", str(error)
     except Pruned as stop:
@@ -152,37 +182,33 @@ def _fitted_alone(
         figures = _figures_of_pruned(stop, task.resolved_optimizer)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
-    record = _record(sitting, spec, threads, status=status, reason=reason, **figures)
+    record = _record(setup, spec, status=status, reason=reason, **figures)
     return Outcome(record, *arrays)
 
 
-def _fitted_together(
-    sitting: _Sitting, specs: Sequence[TrialSpec], threads: int
-) -> Iterator[Outcome]:
-    """Outcomes of one search, up to the first budget at which something is wrong."""
-    task = sitting.task
-    fits = sitting.method.fit_many(task, [spec.budget_parameters for spec in specs])
+def _fitted_together(setup: _TrialSetup, specs: Sequence[TrialSpec]) -> Iterator[Outcome]:
+    """Outcomes of one search, up to the first budget that fails."""
+    task = setup.task
+    fits = setup.method.fit_many(task, [spec.budget_parameters for spec in specs])
     for spec in specs:
         try:
             if task.device.type == "cpu":
                 check_memory(spec.budget_parameters)
             with task.phase("train"):
                 fitted = next(fits)
-            figures, arrays = _examined(sitting, spec, fitted)
+            figures, arrays = _examined(setup, spec, fitted)
         except (Exception, SystemExit):
-            # What is wrong is found again, and told, when the trial is run by itself.
+            # The same failure is found and recorded when the trial is run by itself.
             return
-        record = _record(sitting, spec, threads, status="ok", **figures)
+        record = _record(setup, spec, status="ok", **figures)
         yield Outcome(record, *arrays)
 
 
-_Arrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | None]
-"""Test probabilities and learnt widths."""
-
-
-def _examined(sitting: _Sitting, spec: TrialSpec, fitted: Fitted) -> tuple[dict[str, Any], _Arrays]:
-    """Check a fitted model; the figures of its record, and what is kept beside it."""
-    splits, task = sitting.splits, sitting.task
+def _examined(
+    setup: _TrialSetup, spec: TrialSpec, fitted: Fitted
+) -> tuple[dict[str, Any], _TestArrays]:
+    """Check a fitted model; the figures of its record, and the arrays stored with it."""
+    splits, task = setup.splits, setup.task
     check_contract(fitted, spec.budget_parameters, splits.validation)
     figures = _figures(fitted, task.resolved_optimizer)
     if spec.role != "final":
@@ -194,8 +220,8 @@ def _examined(sitting: _Sitting, spec: TrialSpec, fitted: Fitted) -> tuple[dict[
     return figures | scores, (predictions, widths)
 
 
-def _record(sitting: _Sitting, spec: TrialSpec, threads: int, **figures: Any) -> Record:
-    task = sitting.task
+def _record(setup: _TrialSetup, spec: TrialSpec, **figures: Any) -> Record:
+    task = setup.task
     seconds = {name: PhaseSeconds(wall=w, cpu=c) for name, (w, c) in task.clock.seconds.items()}
     wall = sum(phase.wall for phase in seconds.values())
     return Record(
@@ -206,17 +232,17 @@ def _record(sitting: _Sitting, spec: TrialSpec, threads: int, **figures: Any) ->
             KeptRecord(step=step, parameters=parameters)
             for step, parameters in task.pruning_curve.points(figures.get("n_parameters"))
         ],
-        calibration_seconds=sitting.yardstick,
+        calibration_seconds=setup.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
-        peak_memory_mib=sitting.memory.mib(),
-        environment=environment(threads),
+        peak_memory_mib=setup.memory.mib(),
+        environment=environment(setup.threads),
         created=now(),
         **figures,
     )
 
 
 def failed_record(spec: TrialSpec, reason: str, threads: int) -> Record:
-    """The record of a trial that could not even report, such as one whose worker died."""
+    """The record of a trial that could not report itself, such as one whose worker died."""
     return Record(
         key=spec.key(),
         spec=spec,
@@ -248,32 +274,7 @@ def _open(spec: TrialSpec, catalog: Catalog) -> Splits:
     return splits
 
 
-def _component(catalog: Catalog, kind: str, spec: ComponentSpec) -> object:
-    return catalog.load(kind, spec.name).from_options(spec.options)  # type: ignore[arg-type]
-
-
-def _task(
-    spec: TrialSpec, splits: Splits, backbone: Backbone, watch: ProgressCallback
-) -> TrialTask:
-    return TrialTask(
-        fields=splits.fields,
-        dim=spec.dim,
-        train=splits.train,
-        validation=splits.validation,
-        backbone=backbone,
-        settings=spec.training,
-        seed=spec.seed,
-        device=torch.device(spec.device),
-        on_progress=watch,
-        should_stop=_never if spec.pruning is None else _rule(spec.pruning),
-    )
-
-
-def _never(epoch: int, auc: float) -> bool:  # noqa: ARG001
-    return False
-
-
-def _rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
+def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     # Optuna takes as long to import as a small trial; workers without a pruner do without.
     from pepbench.harness.tuning.trial_pruning import should_stop
 

@@ -1,8 +1,8 @@
-"""Who works on which trial, where several coordinators share a folder.
+"""Locks of single trials, by which several coordinators divide the work in a shared folder.
 
-A claim is a file named after the trial's key, with its holder in it. The holder touches it every
-few seconds; a claim that nobody touches any more is taken over. Two coordinators may still run
-the same trial if one wakes from a long sleep: both then write the same record.
+A lock is a file named after the trial's key that names its holder. The holder touches it every few
+seconds; a lock that nobody touches any more is taken over. Two coordinators may still run the same
+trial if one wakes from a long sleep: both then write the same record.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from typing import Self
 import psutil
 
 BEAT_SECONDS = 5.0
+"""Between two touches of a lock."""
 STALE_SECONDS = 30.0
-"""A claim that stayed the same for so long has lost its holder.
+"""A lock that nobody has touched for so long has lost its holder.
 
-Measured by this process's own clock from when it first saw the file so: a clock that jumps, here
-or on a file server, does no harm.
+Measured by this process's monotonic clock from when it first saw the file's time stamp, so that
+clocks that jump or differ, here or on a file server, do no harm.
 """
 
 TORN_SECONDS = 1.0
-"""A claim that cannot be read for so long is not being written: a power failure cut it short."""
+"""A lock that cannot be read for so long is not being written: a power failure cut it short."""
 
 
 class TrialLocks:
-    """The claims of a coordinator in a run's folder.
+    """The locks of a coordinator; use it as a context manager.
 
     Parameters
     ----------
     folder
-        Where claims lie.
+        Of the lock files.
     at_beat
-        Called with every heartbeat.
+        Called whenever locks are touched.
     """
 
     def __init__(self, folder: Path, at_beat: Callable[[], None] = lambda: None) -> None:
@@ -62,10 +63,10 @@ class TrialLocks:
             self.release(key)
 
     def take(self, key: str) -> bool:
-        """Claim a trial; False if somebody else has it."""
+        """Lock a trial; False if somebody else has it."""
         path = self._path(key)
-        if self._lost_its_holder(key):
-            # Of several that see it so, one moves it away.
+        if self._is_abandoned(key):
+            # Of several coordinators that find it abandoned, one moves it away.
             away = path.with_suffix(f".{os.getpid()}.tmp")
             with suppress(FileNotFoundError):
                 path.rename(away)
@@ -79,26 +80,26 @@ class TrialLocks:
         return True
 
     def release(self, key: str) -> None:
-        """Give a claim back, after the trial's record was written."""
+        """Unlock a trial, after its record was written."""
         if key in self._mine:
             self._mine.discard(key)
             with suppress(OSError):
                 self._path(key).unlink()
 
     def is_free(self, key: str) -> bool:
-        """Whether :meth:`take` has a chance."""
-        return not self._path(key).exists() or self._lost_its_holder(key)
+        """Whether :meth:`take` would probably succeed."""
+        return not self._path(key).exists() or self._is_abandoned(key)
 
     def others(self) -> bool:
-        """Whether another coordinator has a claim that it may still be working on."""
+        """Whether another coordinator has a lock and may still be working."""
         keys = {path.stem for path in self._folder.glob("*.claim")} - self._mine
-        held = {key for key in keys if not self._lost_its_holder(key)}
+        held = {key for key in keys if not self._is_abandoned(key)}
         if any(self._holder(key) is None for key in held):
             time.sleep(TORN_SECONDS)
-            held = {key for key in held if not self._lost_its_holder(key)}
+            held = {key for key in held if not self._is_abandoned(key)}
         return bool(held)
 
-    def _lost_its_holder(self, key: str) -> bool:
+    def _is_abandoned(self, key: str) -> bool:
         try:
             touched = self._path(key).stat().st_mtime_ns
         except OSError:
@@ -116,7 +117,7 @@ class TrialLocks:
         return time.monotonic() - since > patience
 
     def _holder(self, key: str) -> dict[str, object] | None:
-        """What a claim says of its holder; None if it is not whole (yet)."""
+        """Process and host in a lock file; None if it is not complete (yet)."""
         try:
             holder = json.loads(self._path(key).read_text("utf-8"))
         except (OSError, ValueError):

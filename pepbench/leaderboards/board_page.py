@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate
 
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
 from pepbench.plan import Plan
 from pepbench.records import Record
-from pepbench.report.markdown import escape
+from pepbench.report.markdown import escape, github_table
 from pepbench.report.phrases import percent, short_count
 from pepbench.units import duration
 
@@ -146,11 +145,7 @@ def cuts(plan: Path) -> list[str]:
 
 def markdown(rows: Sequence[Sequence[str]], headings: Sequence[str], texts: int) -> str:
     """A table whose first ``texts`` columns are text and whose others are figures."""
-    alignment = ["left"] * texts + ["right"] * (len(headings) - texts)
-    table: str = tabulate(
-        rows, headers=headings, tablefmt="github", colalign=alignment, disable_numparse=True
-    )
-    return table
+    return github_table(rows, headings, headings[:texts])
 
 
 def _interval(middle: float, low: float, high: float, form: str) -> str:

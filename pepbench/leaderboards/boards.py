@@ -9,15 +9,13 @@ from pathlib import Path
 import pepbench
 from pepbench.catalog import Catalog
 from pepbench.errors import PlanError, unknown_name
-from pepbench.plan import Plan
+from pepbench.plan import PLAN_FILE, Plan
 
 RESULTS = Path("results")
 """Folder of the leaderboards, in the working directory or the repository."""
 
 WORK = Path("runs/leaderboards")
 """Folder of working records and predictions, in the working directory; not committed."""
-
-PLAN_FILE = "plan.toml"
 
 
 @dataclass(frozen=True)

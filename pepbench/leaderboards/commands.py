@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pepbench import workflow
 from pepbench.catalog import Catalog
-from pepbench.errors import PlanError
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
 from pepbench.harness.cells import expand
-from pepbench.harness.executors import Settings
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
@@ -21,8 +19,7 @@ from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
-
-EXIT_DIFFERS = 1
+from pepbench.workflow import run_and_report
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quie
     worst = 0
     for board in boards:
         code = 0 if tables_only else _run(board, options, quiet)
-        if code == workflow.EXIT_INTERRUPTED:
+        if code == EXIT_INTERRUPTED:
             return code
         publish(board, board.work_folder(options.work, board.plan(Catalog(()))))
         print(f"{board.folder}: published")
@@ -108,7 +105,7 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
     checks += _printed([check_cell(found, catalog, options.jobs)])
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
-    return EXIT_DIFFERS if wrong else 0
+    return EXIT_FAILED if wrong else 0
 
 
 def _run(board: Board, options: BoardOptions, quiet: bool) -> int:
@@ -120,12 +117,14 @@ def _run(board: Board, options: BoardOptions, quiet: bool) -> int:
             f"{board.name}: the plan has changed; {taken} records of earlier ones are reused",
             file=sys.stderr,
         )
-    where = workflow.Where(
-        folder=board.work_folder(options.work, plan),
-        settings=Settings(jobs=options.jobs, threads=options.threads),
+    return run_and_report(
+        plan,
+        board.work_folder(options.work, plan),
+        command=f"pepbench leaderboard {board.name}",
+        quiet=quiet,
+        jobs=options.jobs,
+        threads=options.threads,
     )
-    command = f"pepbench leaderboard {board.name}"
-    return workflow.run(plan, where, as_json=False, quiet=quiet, verbose=False, command=command)
 
 
 def _published(boards: Sequence[Board]) -> dict[str, BoardResults]:

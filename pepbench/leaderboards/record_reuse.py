@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, final_seeds
-from pepbench.leaderboards.boards import PLAN_FILE, Board
-from pepbench.plan import Plan
+from pepbench.leaderboards.boards import Board
+from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import CellName, Record, RecordStore, write_atomically
 
 _MAY_GROW = {

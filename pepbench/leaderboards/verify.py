@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,14 +13,13 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from pepbench import workflow
+from pepbench import api
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
 from pepbench.harness.environment import environment
-from pepbench.harness.executors import Settings
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, worker_seconds
 from pepbench.leaderboards.board_results import BoardResults
@@ -204,16 +201,9 @@ def _from_plan(cell: PublishedCell, jobs: int) -> Iterator[str]:
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     with tempfile.TemporaryDirectory() as folder:
-        where = workflow.Where(
-            folder=Path(folder) / "run",
-            settings=Settings(
-                jobs=jobs,
-                threads=cell.final[0].environment.threads,
-            ),
-        )
-        with redirect_stdout(io.StringIO()):
-            workflow.run(plan, where, as_json=False, quiet=True, verbose=False, command="")
-        again = {record.key: record for record in RecordStore(where.folder)}
+        threads = cell.final[0].environment.threads
+        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads)
+        again = {record.key: record for record in RecordStore(run.folder)}
     for record in cell.records:
         other = again.get(record.key)
         if other is None:

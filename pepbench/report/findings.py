@@ -88,7 +88,7 @@ def load_runs(
         As :func:`pepbench.analysis.runs.open_runs` and :func:`margin_of`.
     """
     runs = open_runs(folders, warn)
-    margin = margin_of(runs.folders) if margin is None else margin
+    margin = margin_of(runs.folders, margin)
     analysis = analyse(
         runs.records,
         runs.load_predictions,
@@ -112,18 +112,20 @@ def load_runs(
     )
 
 
-def margin_of(folders: Sequence[Path]) -> float:
-    """The margin that the plans of all runs agree on.
+def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
+    """The margin of a report: the one given, else the one that the plans of all runs agree on.
 
     A plan that does not set it, is missing or cannot be read has the default.
 
     Raises
     ------
     PlanError
-        If a plan's margin is out of range.
+        If a margin is not above 0 and below 0.5.
     RecordError
         If the plans differ.
     """
+    if given is not None:
+        return _checked(given, "--margin")
     margins = {folder: _margin_of_plan(folder / PLAN_FILE) for folder in folders}
     first, margin = next(iter(margins.items()))
     for folder, other in margins.items():
@@ -140,17 +142,10 @@ def _margin_of_plan(path: Path) -> float:
         margin = tomllib.loads(path.read_text("utf-8")).get("margin", MARGIN)
     except (OSError, ValueError):
         return MARGIN
-    return checked_margin(margin, f"{path}: margin")
+    return _checked(margin, f"{path}: margin")
 
 
-def checked_margin(margin: object, source: str = "--margin") -> float:
-    """The margin, if a plan allows it; ``source`` says where it comes from, for the message.
-
-    Raises
-    ------
-    PlanError
-        If it is no number above 0 and below 0.5.
-    """
+def _checked(margin: object, source: str) -> float:
     try:
         return Plan.load(None, {"margin": margin}).margin
     except PlanError as error:

@@ -84,7 +84,7 @@ def leaderboard_markdown(
     alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> str:
-    """A page: what is shown about parity, the table with all columns, how to read it.
+    """The page of a leaderboard: findings, the table with all columns, how to read it.
 
     Parameters
     ----------

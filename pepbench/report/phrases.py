@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
-"""In the place of a verdict."""
+"""Stands instead of a verdict."""
 
 
 def outcome(cell: Mapping[Any, Any]) -> str:
@@ -78,7 +78,7 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
 
 
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:
-    """What is shown about compression at parity, a sentence for each finding.
+    """Sentences on compression at parity, one for each finding.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def summary(
     leading: Sequence[Lead],
     margin: float = MARGIN,
 ) -> dict[tuple[str, str], list[str]]:
-    """What a run comes to, in sentences, for each data set and backbone.
+    """The results of a run in sentences, for each data set and backbone.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
 
 
 def verdict_note(verdict: str, direction: str, seeds_to_decide: float, basis: str) -> str:
-    """What belongs beside a verdict; empty where there is nothing to add.
+    """A note that goes with a verdict; empty where there is nothing to add.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What ``pepbench report`` and ``pepbench compare`` do."""
+"""The commands ``pepbench report`` and ``pepbench compare``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pepbench.analysis.runs import open_runs
 from pepbench.errors import EXIT_FAILED, RecordError
 from pepbench.report.findings import (
     Findings,
-    checked_margin,
     json_document,
     load_runs,
     margin_of,
@@ -55,7 +54,7 @@ def report(
     wide
         On a terminal, all columns.
     tuning
-        Print what tuning tried and bought instead; nothing is written.
+        Print trials and gains of tuning instead; nothing is written.
     open_page
         Show ``report.html`` in the browser.
     margin
@@ -73,7 +72,7 @@ def report(
     PlanError
         If ``margin`` cannot be one.
     """
-    findings = load_runs(folders, _warn, _asked_for(margin))
+    findings = load_runs(folders, _warn, margin)
     target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
     if tuning:
         _console(wide).print(TuningView(findings.runs.records))
@@ -104,8 +103,8 @@ def compare(
 
     ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
     """
-    runs, asked = open_runs(folders, _warn), _asked_for(margin)
-    within = margin_of(runs.folders) if asked is None else asked
+    runs = open_runs(folders, _warn)
+    within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
     if as_json:
         document = [pair_json(pair, within) for pair in pairs]
@@ -113,10 +112,6 @@ def compare(
     else:
         _console(False).print(*(PairView(pair, margin=within) for pair in pairs))
     return EXIT_FAILED if any(pair.comparison is None for pair in pairs) else 0
-
-
-def _asked_for(margin: float | None) -> float | None:
-    return None if margin is None else checked_margin(margin)
 
 
 def _written(target: Path | None, findings: Findings) -> Path | None:

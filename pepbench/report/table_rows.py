@@ -30,7 +30,7 @@ CHANCES = {
     "bytes_front_probability": "bytes",
     "time_front_probability": "parameters and time",
 }
-"""Columns of the points' frame that say how often a cell is on a front, and of what beside AUC."""
+"""Probability columns of the points' frame, and the costs of the front that each is about."""
 
 
 def chance(share: float) -> str:
@@ -134,7 +134,7 @@ def hypervolume_sentence(row: dict[Any, Any], alpha: float = ALPHA) -> str:
 
 def rank_rows(ranks: RankTables, descriptive: bool) -> list[Row]:
     """Mean ranks over two data sets or more: of the budgets that were tested, or of the others."""
-    kept = ranks.ranks[(ranks.ranks["descriptive"] == descriptive) & (ranks.ranks["blocks"] > 1)]
+    shown = ranks.ranks[(ranks.ranks["descriptive"] == descriptive) & (ranks.ranks["blocks"] > 1)]
     return [
         {
             "budget": row["budget"],
@@ -143,7 +143,7 @@ def rank_rows(ranks: RankTables, descriptive: bool) -> list[Row]:
             "mean AUC": f"{row['mean_auc']:.4f}",
             "data sets": str(row["blocks"]),
         }
-        for row in kept.to_dict("records")
+        for row in shown.to_dict("records")
     ]
 
 

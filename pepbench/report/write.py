@@ -7,14 +7,13 @@ from collections.abc import Container
 from pathlib import Path
 
 import altair as alt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.records import write_atomically
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import svg_and_png, svg_bytes, unchecked
+from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
@@ -61,18 +60,18 @@ def write_reports(
     }
     with unchecked():
         for name, chart in _charts(findings).items():
+            contents[f"{name}.svg"] = svg = svg_bytes(chart)
             if rastered is None or name in rastered:
-                contents[f"{name}.svg"], contents[f"{name}.png"] = svg_and_png(chart)
-            else:
-                contents[f"{name}.svg"] = svg_bytes(chart)
+                contents[f"{name}.png"] = png_of_svg(svg)
     if len(findings.recovery.frame):
         contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
-    if len(findings.analysis.fronts.points):
-        contents["fronts.csv"] = _csv(findings.analysis.fronts.points)
-    if len(findings.comparisons):
-        contents["comparisons.csv"] = _csv(findings.comparisons)
-    if len(findings.analysis.pairs):
-        contents["pairs.csv"] = _csv(findings.analysis.pairs)
+    for name, frame in (
+        ("fronts.csv", findings.analysis.fronts.points),
+        ("comparisons.csv", findings.comparisons),
+        ("pairs.csv", findings.analysis.pairs),
+    ):
+        if len(frame):
+            contents[name] = frame.to_csv(index=False, lineterminator="\n").encode()
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
@@ -86,7 +85,7 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 
 
 def report_markdown(findings: Findings) -> str:
-    """The whole page: the leaderboard, what is behind it, and what is known about widths."""
+    """``leaderboard.md``: the leaderboard, comparisons and fronts in full, learnt widths."""
     page = leaderboard_markdown(
         findings.frame, findings.fronts, findings.leading, margin=findings.margin
     )
@@ -106,8 +105,3 @@ def report_markdown(findings: Findings) -> str:
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
     charts = charts_of(findings, findings.frame)
     return {name: chart.picture() for name, chart in charts.items()} | pictures(findings.recovery)
-
-
-def _csv(frame: pd.DataFrame) -> bytes:
-    text: str = frame.to_csv(index=False, lineterminator="\n")
-    return text.encode()

@@ -74,15 +74,14 @@ class FieldRows(StoredFields):
         """Σ m_i."""
         return int(self.rows.sum())
 
-    def rows_of(self, ids: NDArray[np.integer], number: int = 0) -> NDArray[np.int64]:
-        """Rows of global ids of any shape, by the hash function of that number."""
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows of global ids of any shape."""
         of_id, keys = fields_of(ids, self.cardinalities), np.asarray(ids, dtype=np.int64)
-        # A field without rows has none to divide by; no feature of it is hashed.
-        n_rows = np.maximum(self.rows, 1).astype(np.int64)[of_id]
+        n_rows = self.rows.astype(np.int64)[of_id]
         within = keys % n_rows
         if self.function == "universal":
             is_whole = (self.rows == self.cardinalities)[of_id]
-            within = np.where(is_whole, within, hashed(keys, n_rows, self.seed, number))
+            within = np.where(is_whole, within, hashed(keys, n_rows, self.seed))
         return np.asarray(starts_of(self.rows)[of_id] + within)
 
 
@@ -120,10 +119,14 @@ class OwnOrHashedRows(OwnRows):
 
         Twice the same for a feature with its own.
         """
-        keys = np.asarray(ids, dtype=np.int64)
+        keys, fields = np.asarray(ids, dtype=np.int64), self.hashed
         owns, own = self.flags.at(keys), self.flags.before(keys)
+        of_id = fields_of(keys, fields.cardinalities)
+        # In a field without rows all features own one.
+        n_rows = np.maximum(fields.rows, 1).astype(np.int64)[of_id]
+        start = self.flags.count + starts_of(fields.rows)[of_id]
         columns = [
-            np.where(owns, own, self.flags.count + self.hashed.rows_of(ids, j)) for j in range(2)
+            np.where(owns, own, start + hashed(keys, n_rows, fields.seed, j)) for j in range(2)
         ]
         return np.stack(columns, axis=-1)
 
@@ -206,19 +209,18 @@ class ChunkAddresses(StoredFields):
     seed: int = field(metadata=index("constants"))
 
     def of(self, ids: Ints, arange: Callable[[int], Ints]) -> tuple[Ints, Ints]:
-        """Address and sign of each entry of the vectors of global ids: (M,) → (M, D), (M, D).
+        """Addresses of entries and signs of chunks of global ids: (M,) → (M, D), (M, ⌈D/Z⌉).
 
-        Entry i is in chunk c = ⌊i / Z⌋. Chunk c of feature x starts where x·⌈D/Z⌉ + c is hashed
-        to by function 0, and has its sign by function 1. ``arange`` is numpy's, or torch's.
+        Chunk c of feature x starts where x·⌈D/Z⌉ + c is hashed to by function 0, and has its sign
+        by function 1; entry i is in chunk ⌊i / Z⌋. ``arange`` is numpy's, or torch's.
         """
         n_chunks = -(-self.dim // self.chunk)
         chunks = ids[:, None] * n_chunks + arange(n_chunks)
         starts = hashed(chunks, self.n_floats, self.seed, 0)
-        of_chunk = signs(chunks, self.seed, 1)
-        entry = arange(self.dim)
-        chunk = entry // self.chunk
-        addresses: Ints = (starts[:, chunk] + entry % self.chunk) % self.n_floats
-        return addresses, of_chunk[:, chunk]
+        addresses = (starts[:, :, None] + arange(self.chunk)) % self.n_floats
+        # The last chunk may be too long.
+        entries: Ints = addresses.reshape(len(ids), -1)[:, : self.dim]
+        return entries, signs(chunks, self.seed, 1)
 
 
 @dataclass(frozen=True, eq=False)

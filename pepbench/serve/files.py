@@ -86,12 +86,10 @@ def open_tensors(path: Path, sha256: str | None) -> dict[str, NDArray[np.generic
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
         content = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length)
-    except SafetensorError as error:
-        raise ServeError(f"{path} is damaged: {error}; export the table again") from None
     except OSError as error:
         raise ServeError(f"{path} cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        # An empty file cannot be mapped.
+    except (SafetensorError, ValueError) as error:
+        # A ValueError: an empty file cannot be mapped.
         raise ServeError(f"{path} is damaged: {error}; export the table again") from None
     return {
         name: _tensor(content, entry, f"{path}, tensor {name!r}")

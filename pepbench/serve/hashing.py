@@ -5,6 +5,7 @@ The same for arrays and tensors, on any machine, in any process.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 Ints = TypeVar("Ints", bound=Any)
 """An int64 array, or a tensor: of any shape."""
+Reals = TypeVar("Reals", bound=Any)
+"""An array of floats, or a tensor."""
 
 _WORD = 1 << 64
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -83,6 +86,21 @@ def code_words(ids: Ints, multipliers: Ints) -> Ints:
     """Signed codes of :data:`CODE_BITS` bits by multiply-shift hashing: (M,), (K,) → (M, K)."""
     codes: Ints = (scrambled(ids)[:, None] * multipliers) >> (64 - CODE_BITS)
     return codes
+
+
+def box_muller(codes: Reals, library: Any) -> Reals:
+    """Standard normal numbers (M, K) from uniform ones on (−1, 1), by pairs of halves.
+
+    Box and Muller 1958. An odd last one stays uniform, with variance 1. ``library`` is numpy for
+    arrays, torch for tensors.
+    """
+    half = codes.shape[1] // 2
+    first, second, odd = codes[:, :half], codes[:, half : 2 * half], codes[:, 2 * half :]
+    radius = library.sqrt(-2.0 * library.log((1.0 + first) / 2.0))
+    angle = math.pi * second
+    pairs = (radius * library.cos(angle), radius * library.sin(angle))
+    normal: Reals = library.concatenate([*pairs, odd * math.sqrt(3.0)], axis=1)
+    return normal
 
 
 def _shifted(words: Ints, bits: int) -> Ints:

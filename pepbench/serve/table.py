@@ -16,6 +16,7 @@ from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
 from pepbench.serve.forms import FORMS, Form
 from pepbench.serve.numbers import SCHEMES, Numbers
 from pepbench.serve.parts import Parts
+from pepbench.serve.pooling import EXPONENTS, PADDING, pooled
 from pepbench.serve.vocabulary import FieldVocabulary, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
@@ -53,32 +54,45 @@ class ServedTable:
             A mapping from every field's name to its B raw values; or a two-dimensional array
             (B, F) of text, columns as in :attr:`field_names`; or a two-dimensional array (B, F) of
             whole numbers, which are codes within their fields. What training has not seen has code
-            0, None and NaN are missing values.
+            0, None and NaN are missing values. The raw value of a multi-valued field is a list, or
+            a text with the separator of its column; each such field takes as many columns of codes
+            as it has ``max_values``, with −1 behind the last code of a row.
 
         Raises
         ------
         ServeError
             If a field is missing, columns differ in length, or a code is out of its field's range.
         """
-        return self.lookup_ids(self.global_ids(field_values))
+        ids = self.global_ids(field_values)
+        if not self._has_bags.any():
+            return self.lookup_ids(ids)
+        given = ids != PADDING
+        starts = np.cumsum(self._slots) - self._slots
+        lengths = np.add.reduceat(given, starts, axis=1, dtype=np.int64)
+        exponents = [0.0 if f.bag is None else EXPONENTS[f.bag.pool] for f in self.fields]
+        return pooled(self._vectors(ids[given]), lengths, np.array(exponents))
 
     def codes(self, field_values: FieldValues) -> NDArray[np.int64]:
         """Codes within the fields, 0 for unseen values: (B, F). Takes what :meth:`lookup` does."""
-        return self.global_ids(field_values) - self._offsets
+        ids = self.global_ids(field_values)
+        return np.where(ids == PADDING, PADDING, ids - self._offsets)
 
     def global_ids(self, field_values: FieldValues) -> NDArray[np.int64]:
-        """Rows of the full table, (B, F): the second input of an exported backbone."""
+        """Rows of the full table, (B, F): the second input of an exported backbone.
+
+        A multi-valued field has a column for each of its ``max_values``, −1 for no value.
+        """
         if isinstance(field_values, Mapping):
-            return self._encoded(self._columns(field_values)) + self._offsets
+            return self._ids(self._encoded(self._columns(field_values)))
         array = np.asarray(field_values)
-        if array.ndim != 2 or array.shape[1] != len(self.fields):
+        are_codes = np.issubdtype(array.dtype, np.integer)
+        n_columns = int(self._slots.sum()) if are_codes else len(self.fields)
+        if array.ndim != 2 or array.shape[1] != n_columns:
             raise ServeError(
-                f"values have shape {array.shape}, expected (rows, {len(self.fields)}): "
+                f"values have shape {array.shape}, expected (rows, {n_columns}): "
                 f"{', '.join(self.field_names)}"
             )
-        if np.issubdtype(array.dtype, np.integer):
-            return self._checked(array)
-        return self._encoded(list(array.T)) + self._offsets
+        return self._checked(array) if are_codes else self._ids(self._encoded(list(array.T)))
 
     def lookup_ids(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
         """Vectors of global ids of any shape: (…) → (…, D).
@@ -104,8 +118,24 @@ class ServedTable:
         return np.cumsum([field.cardinality for field in self.fields], dtype=np.int64)
 
     @cached_property
+    def _slots(self) -> NDArray[np.int64]:
+        """Columns of codes of each field, (F,)."""
+        return np.array([field.slots for field in self.fields], dtype=np.int64)
+
+    @cached_property
+    def _has_bags(self) -> NDArray[np.bool_]:
+        """Which columns of codes are of multi-valued fields, (Σ slots,)."""
+        return np.repeat([field.bag is not None for field in self.fields], self._slots)
+
+    @cached_property
     def _offsets(self) -> NDArray[np.int64]:
-        return np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])
+        """First global id of the field of each column of codes, (Σ slots,)."""
+        starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])
+        return np.repeat(starts, self._slots)
+
+    def _ids(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+        ids: NDArray[np.int64] = codes + self._offsets
+        return np.where((codes == PADDING) & self._has_bags, PADDING, ids)
 
     def _columns(self, values: Mapping[str, Iterable[Any]]) -> list[Iterable[Any]]:
         missing = [name for name in self.field_names if name not in values]
@@ -114,21 +144,25 @@ class ServedTable:
         return [values[name] for name in self.field_names]
 
     def _encoded(self, columns: Sequence[Iterable[Any]]) -> NDArray[np.int64]:
-        codes = [field.codes(column) for field, column in zip(self.fields, columns, strict=True)]
+        codes = [
+            field.slot_codes(column) for field, column in zip(self.fields, columns, strict=True)
+        ]
         for field, column in zip(self.fields, codes, strict=True):
             if len(column) != len(codes[0]):
                 raise ServeError(
                     f"field {field.name!r} has {len(column)} values, "
                     f"{self.fields[0].name!r} has {len(codes[0])}"
                 )
-        return np.stack(codes, axis=1)
+        return np.hstack(codes)
 
     def _checked(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
-        ids = codes + self._offsets
-        wrong = (ids < self._offsets) | (ids >= self._ends)
+        ids = self._ids(codes)
+        ends = np.repeat(self._ends, self._slots)
+        wrong = (ids < self._offsets) | (ids >= ends)
+        wrong &= ~((ids == PADDING) & self._has_bags)
         if wrong.any():
             row, column = (int(index) for index in np.argwhere(wrong)[0])
-            field = self.fields[column]
+            field = self.fields[np.repeat(np.arange(len(self.fields)), self._slots)[column]]
             raise ServeError(
                 f"row {row + 1}: code {codes[row, column]} of field {field.name!r} is outside "
                 f"0 to {field.cardinality - 1}; use 0 for what is not known"

@@ -11,10 +11,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench.data.values import KINDS, MISSING, Kind, number, text
 from pepbench.errors import ServeError
+from pepbench.serve.pooling import EXPONENTS, PADDING, Pool
 
 _MANTISSA = np.uint64(2**64 - 2**36)
 """The sign, the exponent and the first 16 binary digits of a double: bins compare no more."""
+
+
+@dataclass(frozen=True)
+class ServedBag:
+    """How the values of a row in a multi-valued field are read and pooled."""
+
+    max_values: int
+    """Values of a row that are kept: the first ones."""
+    pool: Pool
+    separator: str = ""
+    """What is between two values of a text; empty where a text is one value."""
+
+    def values_of(self, cell: Any) -> list[Any]:
+        """The values of one row: a list as it is, a text taken apart, no values if missing."""
+        if isinstance(cell, str):
+            parts = cell.split(self.separator) if self.separator else [cell]
+            return [part.strip() if self.separator else part for part in parts]
+        if isinstance(cell, Iterable) and not isinstance(cell, bytes):
+            return list(cell)
+        return [cell]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +56,10 @@ class FieldVocabulary:
         or above the last in bin ``len(edges) + 1``.
     missing
         Code of a missing number; 0 where training had none.
+    kind
+        What the raw values are: their text depends on it (:mod:`pepbench.data.values`).
+    bag
+        Of a multi-valued field; None for a field with one value a row.
 
     Examples
     --------
@@ -41,6 +67,9 @@ class FieldVocabulary:
     [2, 0]
     >>> FieldVocabulary("age", 4, (), (18.0,), 3).codes([17, "18", None]).tolist()
     [1, 2, 3]
+    >>> tags = FieldVocabulary("tags", 3, ("a", "b"), bag=ServedBag(3, "mean", "|"))
+    >>> tags.slot_codes([["b", "new"], "a|b", None]).tolist()
+    [[2, 0, -1], [1, 2, -1], [-1, -1, -1]]
     """
 
     name: str
@@ -48,6 +77,28 @@ class FieldVocabulary:
     values: tuple[str, ...]
     edges: tuple[float, ...] | None = None
     missing: int = 0
+    kind: Kind = "text"
+    bag: ServedBag | None = None
+
+    @property
+    def slots(self) -> int:
+        """Columns of codes that the field takes."""
+        return 1 if self.bag is None else self.bag.max_values
+
+    def slot_codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
+        """Codes within the field: n raw values, or lists of them, → (n, slots), padded with −1."""
+        if self.bag is None:
+            return self.codes(values)[:, None]
+        rows = [
+            [value for value in self.bag.values_of(cell) if text(value, self.kind) != MISSING]
+            for cell in values
+        ]
+        codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
+        kept = [row[: self.slots] for row in rows]
+        lengths = np.array([len(row) for row in kept], dtype=np.int64)
+        filled = np.arange(self.slots) < lengths[:, None]
+        codes[filled] = self.codes([value for row in kept for value in row])
+        return codes
 
     @cached_property
     def _code_of(self) -> dict[str, int]:
@@ -56,11 +107,16 @@ class FieldVocabulary:
     def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
         """Codes within the field: (n,) raw values → (n,)."""
         if isinstance(values, np.ndarray):
-            values = values.tolist()
+            # Elements as numpy has them: Python would cut times to microseconds.
+            values = list(values) if values.dtype.kind in "mMf" else values.tolist()
         if self.edges is not None:
             return self._bins([number(value) for value in values])
         find = self._code_of.get
-        found = (find(value if type(value) is str else text(value), 0) for value in values)
+        is_text = self.kind == "text"
+        found = (
+            find(value if is_text and type(value) is str else text(value, self.kind), 0)
+            for value in values
+        )
         return np.fromiter(found, dtype=np.int64)
 
     def _bins(self, numbers: list[float | None]) -> NDArray[np.int64]:
@@ -70,37 +126,6 @@ class FieldVocabulary:
         codes = 1 + np.searchsorted(np.array(self.edges), cut, side="right")
         codes = np.where(np.isnan(known), 0, np.minimum(codes, n_bins))
         return np.where([value is None for value in numbers], self.missing, codes)
-
-
-def text(value: object) -> str:
-    """A raw value as the text that the data set's reader makes of it.
-
-    >>> text(5), text(5.0), text(None), text(True), text(np.float32(0.5))
-    ('5', '5', '', 'true', '0.5')
-    """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value)
-
-
-def number(value: object) -> float | None:
-    """A raw value as a number: None for a missing value, NaN for text that is no number.
-
-    >>> number("1.5"), number(""), number("many")
-    (1.5, None, nan)
-    """
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def read_fields(entries: object) -> tuple[FieldVocabulary, ...]:
@@ -126,9 +151,20 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         values=tuple(values),
         edges=None if edges is None else tuple(float(edge) for edge in edges),
         missing=int(entry.get("missing", 0)),
+        kind=entry.get("kind", "text"),
+        bag=_bag(entry["bag"]) if "bag" in entry else None,
     )
+    if field.kind not in KINDS:
+        raise ValueError(f"kind {field.kind!r} of {field.name!r}")
     if not 1 <= field.cardinality < 2**31 or not 0 <= field.missing < field.cardinality:
         raise ValueError(f"cardinality of {field.name!r}")
     if field.edges is None and len(field.values) != field.cardinality - 1:
         raise ValueError(f"{field.name!r} has {len(field.values)} values")
     return field
+
+
+def _bag(entry: Mapping[str, Any]) -> ServedBag:
+    bag = ServedBag(int(entry["max_values"]), entry["pool"], str(entry["separator"]))
+    if bag.pool not in EXPONENTS or not 1 <= bag.max_values < 2**16:
+        raise ValueError(f"bag {dict(entry)}")
+    return bag

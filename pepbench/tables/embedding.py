@@ -77,6 +77,15 @@ def of_fields(numbers: Tensor, ids: Tensor, field_of_feature: Tensor) -> Tensor:
     )
 
 
+def lookup_rows(table: RowTable, ids: Tensor) -> Tensor:
+    """Rows of a row table (N, D) at ``ids`` of any integer shape (…) → (…, D).
+
+    In training, an optimizer that works by rows updates those alone.
+    """
+    view = view_of(table, ids)
+    return lookup(view.table, view.ids)
+
+
 def xavier_uniform(n_rows: int, width: int, fan: int | None = None) -> Tensor:
     """A new (n_rows, width) tensor, Xavier-uniform as if it were a whole (fan, width) table.
 

@@ -92,7 +92,7 @@ class Clock:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Do not account the time within to any phase."""
+        """Account the time within, but forget it afterwards."""
         self._settle()
         held = dict(self.seconds)
         try:
@@ -113,7 +113,7 @@ class Clock:
 
 
 class TrialTask(Task):
-    """One trial's :class:`~pepbench.method.Task`. It is never given test rows.
+    """The :class:`~pepbench.method.Task` of one trial. It never holds test rows.
 
     Parameters
     ----------

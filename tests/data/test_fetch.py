@@ -250,7 +250,8 @@ def test_licence_comes_first_and_movielens_is_fetched_and_added(command, server,
 def test_published_addresses_are_complete():
     datasets = [Catalog().load("dataset", name) for name in Catalog().entries("dataset")]
     downloads = [download for dataset in datasets for download in dataset.downloads]
-    assert {download.folder for download in downloads} == {"ml-100k", "ml-1m", "frappe", "adult"}
+    folders = {download.folder for download in downloads}
+    assert folders == {"ml-100k", "ml-1m", "frappe", "adult", "complete-journey"}
     unknown = [download.name for download in downloads if download.checksum is None]
     assert unknown == ["frappe.train.libfm"]
     for download in downloads:

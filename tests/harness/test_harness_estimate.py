@@ -14,13 +14,14 @@ from pepbench.harness.pilot_timing import (
     Pace,
     PilotTask,
     calibration_task,
-    rehearsed_pace,
+    pilot_pace,
 )
 from pepbench.harness.time_estimate import (
-    CELL_STARTS,
-    FIRST_STEP_STARTS,
-    REPORT_STARTS,
+    CELL_SECONDS,
+    FIRST_STEP_SECONDS,
+    REPORT_SECONDS,
     START_SECONDS,
+    YARDSTICK_SECONDS,
     estimate,
     readable_records,
 )
@@ -36,9 +37,9 @@ def paced(monkeypatch, tiny_cache):  # noqa: ARG001
     """Searches of 2 s, trainings of 1 s, and 0.5 s for the rest of a trial."""
     pace = Pace(search=2.0, train=1.0)
     monkeypatch.setattr(estimating, "pilot_of", lambda *_: None)
-    monkeypatch.setattr(estimating, "rehearsed_pace", lambda *_: pace)
+    monkeypatch.setattr(estimating, "pilot_pace", lambda *_: pace)
     monkeypatch.setattr(estimating, "overhead_seconds", lambda: 0.5)
-    monkeypatch.setattr(estimating.os, "sched_getaffinity", lambda _: range(4))
+    monkeypatch.setattr(estimating, "usable_cores", lambda: 4)
 
 
 def estimated(jobs=1, found=(), **changes):
@@ -58,14 +59,15 @@ def test_work_is_dealt_to_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG
     assert in_batches == pytest.approx(2 * 5 * 3.5 / 4)
 
 
-def test_start_and_report_are_told_in_starts(paced):  # noqa: ARG001
-    report = REPORT_STARTS + 2 * CELL_STARTS
-    serial = 1 + FIRST_STEP_STARTS + report
-    assert estimated().around == pytest.approx(serial * START_SECONDS)
+def test_fixed_costs_grow_with_the_yardstick(paced):  # noqa: ARG001
+    slowness = 0.5 / YARDSTICK_SECONDS
+    report = REPORT_SECONDS + 2 * CELL_SECONDS
+    serial = START_SECONDS + FIRST_STEP_SECONDS + report
+    assert estimated().around == pytest.approx(serial * slowness)
     # Four cores: three workers start at once, eight take turns.
     for jobs, starts in ((3, 1), (8, 2)):
         one = estimated(jobs=jobs)
-        assert one.around == pytest.approx((serial + starts) * START_SECONDS)
+        assert one.around == pytest.approx((serial + starts * START_SECONDS) * slowness)
         assert one.seconds == one.work + one.around
 
 
@@ -87,8 +89,9 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
         record.model_copy(update={"seconds": {"train": PhaseSeconds(wall=7.0, cpu=7.0)}})
         for record in records(tmp_path / "out")
     ]
+    fixed = (START_SECONDS + REPORT_SECONDS + CELL_SECONDS) * 0.5 / YARDSTICK_SECONDS
     whole = estimated(found=made, trials=1, seeds=1, budgets=("50%",))
-    assert (whole.work, whole.around) == (0.0, pytest.approx(3.23 * START_SECONDS))
+    assert (whole.work, whole.around) == (0.0, pytest.approx(fixed))
     large, small = estimated(found=made, trials=3).cells
     assert (large.runs, large.basis, small.runs, small.basis) == (1, "records", 5, "neighbours")
     assert (large.seconds, small.seconds) == pytest.approx((7.5, 5 * 7.5))
@@ -116,7 +119,7 @@ def test_a_few_steps_of_every_phase_are_timed(tiny_cache, method, phases, search
     assert set(task.measured) == phases
     assert (task.search_step is not None) == searches
     pilot = SimpleNamespace(epochs=4.0, step=1.0, validation=0.5)
-    pace = rehearsed_pace(cell, pilot)
+    pace = pilot_pace(cell, pilot)
     assert (pace.search > 0) == (method != "uniform")
     if searches:  # its training is not reached, and is taken to be the full table's
         assert pace.train == pytest.approx(4.0 * (task.steps_per_epoch + 0.5))

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from pepbench.errors import DataError, PlanError
-from pepbench.harness.executors import OPENERS, Call, Limits, Settings, open_pool
+from pepbench.harness.executors import OPENERS, Call, open_pool
 from pepbench.harness.executors.calls import refuse_other_versions, versions
-from pepbench.harness.executors.work import check_rows
-from pepbench.harness.run_folder import Shard
+from pepbench.harness.executors.supervised_worker import check_rows
+from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.trial import TrialContext
 from pepbench.records import DataSpec
 
-NO_LIMITS = Limits()
 PLUGIN = """
 import os
 import time
@@ -71,13 +70,13 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
     """Makes the call of a method's first trial."""
     from pepbench.catalog import Catalog
     from pepbench.harness.cells import expand
-    from pepbench.harness.tuning.study import stand_in
+    from pepbench.harness.tuning.study import cell_failure_spec
     from pepbench.plan import Plan
 
     plugin = tmp_path / "plugin.py"
     plugin.write_text(PLUGIN)
 
-    def call(method: str, limits: Limits = NO_LIMITS) -> Call:
+    def call(method: str, **limits: float) -> Call:
         plan = Plan(
             methods=(method,),
             datasets=("synthetic:rows=2000:features=60:fields=4",),
@@ -86,7 +85,7 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
             epochs=1,
         )
         (cell,) = expand(plan, Catalog((plugin,)))
-        return Call((stand_in(cell, []),), TrialContext((plugin,)), limits)
+        return Call((cell_failure_spec(cell, []),), TrialContext((plugin,), **limits))
 
     return call
 
@@ -102,7 +101,7 @@ def calls(tiny_cache: Path, tmp_path: Path):  # noqa: ARG001
 def pool(request):
     if request.param in ("dask", "ray"):
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[request.param])
-    pool = open_pool(request.param, Settings(jobs=1))
+    pool = open_pool(RunOptions(executor=request.param))
     yield pool
     pool.stop_at_once()
 
@@ -110,14 +109,14 @@ def pool(request):
 @pytest.fixture
 def watched():
     """An executor that can end trials."""
-    pool = open_pool("processes", Settings(jobs=1))
+    pool = open_pool(RunOptions(executor="processes"))
     yield pool
     pool.stop_at_once()
 
 
 def answered(pool, call):
     (answer,) = pool.submit(call).result(120)
-    return answer.outcome().record
+    return answer.unpack().record
 
 
 def test_records_and_failures_come_back(pool, calls):
@@ -133,24 +132,24 @@ def test_rows_that_are_not_the_coordinators_end_the_run(pool, calls):
     data = call.specs[0].data.model_copy(update={"table_fingerprint": "other"})
     spec = call.specs[0].model_copy(update={"data": data})
     with pytest.raises(DataError, match="differs from the coordinator's: table fingerprint"):
-        answered(pool, Call((spec,), call.surroundings))
+        answered(pool, Call((spec,), call.context))
 
 
 def test_versions_that_are_not_the_coordinators_end_the_run(pool, calls):
     call = calls("even")
-    other = Call(call.specs, call.surroundings, versions=versions() | {"torch": "1.0"})
+    other = Call(call.specs, call.context, versions=versions() | {"torch": "1.0"})
     with pytest.raises(PlanError, match=r"torch \S+ \(here 1\.0\); install the same"):
         answered(pool, other)
 
 
 def test_call_is_the_same_after_its_journey_as_json(calls):
-    call = calls("even", Limits(1.5, 1000))
+    call = calls("even", max_seconds=1.5, max_bytes=1000)
     assert Call.from_json(call.to_json()) == call
 
 
 @pytest.mark.slow
 def test_trial_that_runs_too_long_fails_and_the_next_runs(watched, calls):
-    record = answered(watched, calls("sleeps", Limits(seconds=1.0)))
+    record = answered(watched, calls("sleeps", max_seconds=1.0))
     assert (record.status, record.reason) == (
         "failed",
         "ran longer than the --trial-timeout of 1 s",
@@ -160,7 +159,7 @@ def test_trial_that_runs_too_long_fails_and_the_next_runs(watched, calls):
 
 @pytest.mark.slow
 def test_trial_that_takes_too_much_memory_fails_and_the_next_runs(watched, calls):
-    record = answered(watched, calls("leaks", Limits(memory=900_000_000)))
+    record = answered(watched, calls("leaks", max_bytes=900_000_000))
     assert record.status == "failed"
     assert "more than the --memory-limit of 900.0 MB" in record.reason
     assert answered(watched, calls("even")).status == "ok"
@@ -177,22 +176,22 @@ def test_trial_that_kills_its_process_is_given_up(watched, calls):
 def test_missing_library_is_told_with_the_command_that_gets_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(PlanError, match=rf"pip install 'pepbench\[{name}\]'"):
-        open_pool(name, Settings())
+        open_pool(RunOptions(executor=name))
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
+    ("name", "limits", "said"),
     [
-        ("proceses", Settings(), "did you mean 'processes'"),
-        ("dask://", Settings(), "write dask://HOST:PORT"),
-        ("serial://x", Settings(), "takes no address"),
-        ("processes://x", Settings(), "takes no address"),
-        ("serial", Settings(limits=Limits(seconds=1.0)), "write --executor processes"),
+        ("proceses", {}, "did you mean 'processes'"),
+        ("dask://", {}, "write dask://HOST:PORT"),
+        ("serial://x", {}, "takes no address"),
+        ("processes://x", {}, "takes no address"),
+        ("serial", {"max_seconds": 1.0}, "write --executor processes"),
     ],
 )
-def test_executor_that_cannot_be_is_refused(name, settings, said):
+def test_executor_that_cannot_be_is_refused(name, limits, said):
     with pytest.raises(PlanError, match=said):
-        open_pool(name, settings)
+        open_pool(RunOptions(executor=name, context=TrialContext(**limits)))
 
 
 def test_differing_versions_are_listed_in_one_line():

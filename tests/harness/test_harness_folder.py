@@ -13,9 +13,10 @@ import pytest
 from run_helpers import leaderboard, predictions, results
 
 from pepbench.errors import PlanError
-from pepbench.harness import trial_locks as claims_module
-from pepbench.harness.interrupts import stoppable
-from pepbench.harness.run_folder import Shard, claimed_folder
+from pepbench.harness import trial_locks as locks_module
+from pepbench.harness.interrupts import stop_on_interrupt
+from pepbench.harness.run_folder import locked_folder
+from pepbench.harness.run_options import Shard
 from pepbench.harness.trial_locks import STALE_SECONDS, TORN_SECONDS, TrialLocks
 from pepbench.plan import Plan
 
@@ -27,7 +28,7 @@ def moved_clock(monkeypatch):
     """Lets this process's monotonic clock run ahead."""
     ahead = [0.0]
     real = time.monotonic
-    monkeypatch.setattr(claims_module.time, "monotonic", lambda: real() + ahead[0])
+    monkeypatch.setattr(locks_module.time, "monotonic", lambda: real() + ahead[0])
 
     def move(seconds: float) -> None:
         ahead[0] += seconds
@@ -42,7 +43,7 @@ def foreign(folder: Path, pid: int = 1, host: str = "elsewhere") -> Path:
     return path
 
 
-def test_claim_belongs_to_the_first_until_it_is_released(tmp_path):
+def test_lock_belongs_to_the_first_until_it_is_released(tmp_path):
     with TrialLocks(tmp_path) as one, TrialLocks(tmp_path) as two:
         assert one.take(KEY)
         assert not two.take(KEY)
@@ -57,75 +58,75 @@ def test_claim_belongs_to_the_first_until_it_is_released(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_claim_of_a_dead_process_on_this_machine_is_taken_over_at_once(tmp_path):
+def test_lock_of_a_dead_process_on_this_machine_is_taken_over_at_once(tmp_path):
     child = os.fork()
     if not child:
         os._exit(0)
     os.waitpid(child, 0)
     foreign(tmp_path, child, socket.gethostname())
-    with TrialLocks(tmp_path) as claims:
-        assert not claims.others()
-        assert claims.take(KEY)
+    with TrialLocks(tmp_path) as locks:
+        assert not locks.others()
+        assert locks.take(KEY)
 
 
-def test_claim_from_elsewhere_is_taken_over_when_nobody_touches_it(tmp_path, moved_clock):
+def test_lock_from_elsewhere_is_taken_over_when_nobody_touches_it(tmp_path, moved_clock):
     path = foreign(tmp_path)
-    with TrialLocks(tmp_path) as claims:
-        assert not claims.take(KEY)
+    with TrialLocks(tmp_path) as locks:
+        assert not locks.take(KEY)
         moved_clock(STALE_SECONDS - 1)
         os.utime(path)
-        assert not claims.take(KEY)
+        assert not locks.take(KEY)
         moved_clock(STALE_SECONDS - 1)
-        assert not claims.take(KEY)
+        assert not locks.take(KEY)
         moved_clock(2)
-        assert claims.take(KEY)
+        assert locks.take(KEY)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
-def test_claim_cut_short_is_soon_taken_over(tmp_path, moved_clock, content):
+def test_lock_cut_short_is_soon_taken_over(tmp_path, moved_clock, content):
     foreign(tmp_path).write_text(content)
-    with TrialLocks(tmp_path) as claims:
-        assert not claims.take(KEY)  # it may be being written
+    with TrialLocks(tmp_path) as locks:
+        assert not locks.take(KEY)  # it may be being written
         moved_clock(TORN_SECONDS + 0.1)
-        assert claims.take(KEY)
+        assert locks.take(KEY)
 
 
-def test_claim_cut_short_is_no_sign_of_another_coordinator(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims_module, "TORN_SECONDS", 0.01)
+def test_lock_cut_short_is_no_sign_of_another_coordinator(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks_module, "TORN_SECONDS", 0.01)
     torn = foreign(tmp_path)
     torn.write_text('{"pid": 1, "ho')
-    with TrialLocks(tmp_path) as claims:
-        assert not claims.others()
+    with TrialLocks(tmp_path) as locks:
+        assert not locks.others()
         whole = foreign(tmp_path / "b")
         whole.rename(torn)
-        assert claims.others()
+        assert locks.others()
 
 
 @pytest.mark.parametrize("wrong", [-1e9, 1e9])
-def test_wrong_time_of_a_claim_does_no_harm(tmp_path, wrong):
+def test_wrong_time_of_a_lock_does_no_harm(tmp_path, wrong):
     path = foreign(tmp_path)
     os.utime(path, times=(time.time() + wrong, time.time() + wrong))
-    with TrialLocks(tmp_path) as claims:
-        assert not claims.take(KEY)
+    with TrialLocks(tmp_path) as locks:
+        assert not locks.take(KEY)
 
 
 def test_folder_is_held_by_one_unless_work_is_shared(tmp_path):
     plan, shard = Plan(), Shard(1, 2)
-    with claimed_folder(tmp_path, plan):
+    with locked_folder(tmp_path, plan):
         with pytest.raises(PlanError, match=f"process {os.getpid()} on .* --join"):
-            claimed_folder(tmp_path, plan).__enter__()
-        with claimed_folder(tmp_path, plan, join=True), claimed_folder(tmp_path, plan, shard=shard):
+            locked_folder(tmp_path, plan).__enter__()
+        with locked_folder(tmp_path, plan, join=True), locked_folder(tmp_path, plan, shard=shard):
             with pytest.raises(PlanError, match="in use"):
-                claimed_folder(tmp_path, plan, shard=shard).__enter__()
-            with claimed_folder(tmp_path, plan, shard=Shard(2, 2)):
+                locked_folder(tmp_path, plan, shard=shard).__enter__()
+            with locked_folder(tmp_path, plan, shard=Shard(2, 2)):
                 pass
-    with claimed_folder(tmp_path, plan):
+    with locked_folder(tmp_path, plan):
         pass
 
 
 def test_first_signal_asks_and_the_second_forces():
     told = []
-    with stoppable(lambda: told.append(1), grace=60) as stop:
+    with stop_on_interrupt(lambda: told.append(1), grace=60) as stop:
         assert not stop.requested
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
@@ -138,7 +139,7 @@ def test_first_signal_asks_and_the_second_forces():
 
 def test_end_is_forced_when_the_grace_is_over():
     def sleep_on() -> None:
-        with stoppable(lambda: None, grace=0.01):
+        with stop_on_interrupt(lambda: None, grace=0.01):
             signal.raise_signal(signal.SIGINT)
             time.sleep(30)
 

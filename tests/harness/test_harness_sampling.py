@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
-from pepbench.harness.tuning.halton import Drawer, halton
-from pepbench.harness.tuning.space import L2S, LEARNING_RATES, grid, point_of, spaced
-from pepbench.harness.tuning.study import STARTUP_TRIALS, new_study, work_off
+from pepbench.harness.tuning.halton import HaltonTrial, halton
+from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE, grid, params_of, spaced
+from pepbench.harness.tuning.study import STARTUP_TRIALS, new_study, trial_batches
 from pepbench.harness.tuning.trial_pruning import FIRST_EPOCH, pruning_of, should_stop
 from pepbench.plan import Plan
 from pepbench.records import (
@@ -73,7 +73,7 @@ def answer(spec, *, status="ok", cpu=1.0):
 
 def worked_off(cell, reply=answer, warm=None):
     """The batches that a cell asks for."""
-    program = work_off(cell, new_study(cell), warm)
+    program = trial_batches(cell, new_study(cell), warm)
     batches = [next(program)]
     while True:
         try:
@@ -159,9 +159,9 @@ def test_halton_has_one_point_in_every_equal_part_of_a_range(tiny_cache):
         return [math.floor(math.log(p[name] / low) / share * count) for p in points[:count]]
 
     for count in (2, 4, 8, 16):
-        assert sorted(parts("learning_rate", *LEARNING_RATES, count)) == list(range(count))
+        assert sorted(parts("learning_rate", *LEARNING_RATE_RANGE, count)) == list(range(count))
     for count in (3, 9, 27):
-        assert sorted(parts("l2", *L2S, count)) == list(range(count))
+        assert sorted(parts("l2", *L2_RANGE, count)) == list(range(count))
     sizes = [p["batch_size"] for p in points]
     assert sorted(sizes[:5]) == sorted(sizes[5:10]) == [256, 512, 1024, 2048, 4096]
 
@@ -176,10 +176,11 @@ def test_halton_gives_each_step_the_same_share(count, low, step, spare):
     high = low + (count - 1) * step + min(spare, step - 1)
     coordinates = [(i + 0.5) / (3 * count) for i in range(3 * count)]
     expected = [low + i * step for i in range(count) for _ in range(3)]
-    whole = [Drawer([c]).suggest_int("n", low, high, step=step) for c in coordinates]
+    whole = [HaltonTrial([c]).suggest_int("n", low, high, step=step) for c in coordinates]
     assert whole == expected
     tenths = [
-        Drawer([c]).suggest_float("x", low / 10, high / 10, step=step / 10) for c in coordinates
+        HaltonTrial([c]).suggest_float("x", low / 10, high / 10, step=step / 10)
+        for c in coordinates
     ]
     assert tenths == pytest.approx([n / 10 for n in expected])
 
@@ -187,13 +188,13 @@ def test_halton_gives_each_step_the_same_share(count, low, step, spare):
 @given(low=st.integers(1, 50), more=st.integers(0, 200), share=st.floats(0, 1, exclude_max=True))
 def test_halton_stays_in_a_logarithmic_range_of_whole_numbers(low, more, share):
     high = low + more
-    assert low <= Drawer([share]).suggest_int("n", low, high, log=True) <= high
-    ends = [Drawer([s]).suggest_int("n", low, high, log=True) for s in (0.0, 1 - 1e-12)]
+    assert low <= HaltonTrial([share]).suggest_int("n", low, high, log=True) <= high
+    ends = [HaltonTrial([s]).suggest_int("n", low, high, log=True) for s in (0.0, 1 - 1e-12)]
     assert ends == [low, high]
 
 
 def test_halton_says_when_options_are_too_many():
-    drawer = Drawer([0.5])
+    drawer = HaltonTrial([0.5])
     assert drawer.suggest_categorical("a", "xyz") == drawer.suggest_categorical("a", "xyz") == "y"
     with pytest.raises(PlanError, match="1 options at most"):
         drawer.suggest_float("b", 0, 1)
@@ -212,8 +213,8 @@ def test_grid_is_the_product_of_the_ranges(tiny_cache):
     cell = cell_of(tiny_cache, sampler="grid", trials=500, tune_batch_size=(512, 1024))
     (alpha,) = (o for o in cell.method.component.described_options() if o.tuned)
     axes = {
-        "learning_rate": spaced(*LEARNING_RATES, log=True),
-        "l2": spaced(*L2S, log=True),
+        "learning_rate": spaced(*LEARNING_RATE_RANGE, log=True),
+        "l2": spaced(*L2_RANGE, log=True),
         "batch_size": [512, 1024],
         "alpha": spaced(alpha.range.low, alpha.range.high, log=False),
     }
@@ -226,7 +227,7 @@ def test_grid_is_the_product_of_the_ranges(tiny_cache):
     assert found != sorted(found)
     # The default comes first; when the grid is used up, tuning ends.
     *tuning, _ = worked_off(cell)
-    assert len(tuning) == len(expected | {tuple(point_of(cell, cell.default()).items())})
+    assert len(tuning) == len(expected | {tuple(params_of(cell, cell.default()).items())})
 
 
 def test_backbone_and_batch_size_are_tuned_if_asked(tiny_cache):

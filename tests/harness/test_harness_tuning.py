@@ -5,12 +5,12 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from run_helpers import predictions, records, results
 
-import pepbench.harness.executors.work as work
+import pepbench.harness.executors.supervised_worker as worker
 from pepbench.catalog import Catalog
-from pepbench.harness.cells import DEFAULT_L2, DEFAULT_LEARNING_RATE, expand
-from pepbench.harness.tuning.study import new_study, work_off
+from pepbench.harness.cells import expand
+from pepbench.harness.tuning.study import new_study, trial_batches
 from pepbench.plan import Plan
-from pepbench.records import best_trial, tuning_used
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE, best_trial, tuning_used
 
 TINY_PLAN = Plan(
     methods=("pep:max_steps=50", "uniform", "full"),
@@ -29,7 +29,7 @@ def cells(tiny_cache):  # noqa: ARG001
 
 def first_batch(cell):
     """What a cell asks for before it knows anything."""
-    program = work_off(cell, new_study(cell))
+    program = trial_batches(cell, new_study(cell))
     return next(program)
 
 
@@ -181,13 +181,13 @@ def test_tuned_backbone_stays_one_cell_and_time_bounds_tuning(pepbench, tmp_path
 def searched(monkeypatch):
     """Counts how many trials each job has."""
     sizes = []
-    run = work.run_trials
+    run = worker.run_trials
 
     def counted(specs, surroundings):
         sizes.append(len(specs))
         return run(specs, surroundings)
 
-    monkeypatch.setattr(work, "run_trials", counted)
+    monkeypatch.setattr(worker, "run_trials", counted)
     return sizes
 
 

@@ -1,4 +1,4 @@
-"""PEP's own rules: where the search stops, what is kept, what is trained again."""
+"""PEP's own rules: where the search stops, what it keeps, what is trained again."""
 
 import dataclasses
 
@@ -133,7 +133,7 @@ def test_record_notes_say_how_the_search_ended(toy):
     assert fitted.notes["search_steps"] > 0
 
 
-def test_field_thresholds_are_told_by_name_when_shapes_agree():
+def test_field_thresholds_are_chosen_by_name_when_shapes_agree():
     # F = D = 3: the released code takes (F, 1)-shaped and per-dimension thresholds by size.
     fields = Fields(("a", "b", "c"), (2, 4, 3), np.zeros(9, np.int64))
     for kind, by_row in (("field", True), ("dimension", False)):

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from pepbench.analysis.width_profiles import POINT_COLUMNS, PROFILE_COLUMNS
 from pepbench.analysis.width_recovery import (
-    POINT_COLUMNS,
-    PROFILE_COLUMNS,
     RECOVERY_COLUMNS,
     WidthRecovery,
     profiled,

@@ -1,4 +1,4 @@
-"""What a watcher is told, and the file that tells other processes."""
+"""Progress reports of a trial, and the file that shows them to other processes."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
-from pepbench.harness.status.live_files import live_file, live_moment
+from pepbench.harness.status.live_files import live_file, live_progress
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
@@ -27,27 +27,27 @@ def task_of(tell):
     return TrialTask(fields, 4, rows, rows, FM(), settings, 0, on_progress=tell)
 
 
-def test_every_epoch_is_told_with_the_best_score_so_far(monkeypatch):
+def test_every_epoch_is_reported_with_the_best_score_so_far(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN", math.inf)
-    moments = []
-    task = task_of(moments.append)
+    reports = []
+    task = task_of(reports.append)
     fitted = task.train(task.model(PlainTable(11, 4)), phase="first")
-    assert [moment.epoch for moment in moments] == [point.epoch for point in fitted.curve]
-    assert moments[-1].auc == max(point.auc for point in fitted.curve)
-    assert moments[-1].step == len(fitted.curve) * task.steps_per_epoch
-    assert {moment.phase for moment in moments} == {"first"}
-    assert all(moment.samples_per_second > 0 for moment in moments)
+    assert [report.epoch for report in reports] == [point.epoch for point in fitted.curve]
+    assert reports[-1].auc == max(point.auc for point in fitted.curve)
+    assert reports[-1].step == len(fitted.curve) * task.steps_per_epoch
+    assert {report.phase for report in reports} == {"first"}
+    assert all(report.samples_per_second > 0 for report in reports)
 
 
-def test_a_search_is_told_between_epochs(monkeypatch):
+def test_a_search_is_reported_between_epochs(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
-    moments = []
-    task = task_of(moments.append)
+    reports = []
+    task = task_of(reports.append)
     with task.phase("search"):
         stream = task.steps(task.model(PlainTable(11, 4)))
         for _ in range(9):
             next(stream)
-    assert [(m.phase, m.step, m.epoch, m.auc) for m in moments] == [
+    assert [(m.phase, m.step, m.epoch, m.auc) for m in reports] == [
         ("search", step, 1 + (step - 1) // task.steps_per_epoch, None) for step in range(1, 10)
     ]
 
@@ -55,10 +55,10 @@ def test_a_search_is_told_between_epochs(monkeypatch):
 def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
     folder, now = tmp_path / "live", Progress("train", 5, 1, 1e5, 0.75)
     with live_file(folder, "abc") as tell:
-        assert live_moment(folder, "abc") is None
+        assert live_progress(folder, "abc") is None
         tell(Progress("train", 4, 1, 1e5))
         tell(now)
-        assert live_moment(folder, "abc") == now
+        assert live_progress(folder, "abc") == now
     assert list(folder.iterdir()) == []
 
 
@@ -70,7 +70,7 @@ def test_the_file_goes_with_a_trial_that_fails(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert live_moment(tmp_path, "abc") is None
+    assert live_progress(tmp_path, "abc") is None
 
 
 def test_a_folder_that_cannot_be_written_fails_no_trial(tmp_path):
@@ -83,4 +83,4 @@ def test_a_folder_that_cannot_be_written_fails_no_trial(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"phase": "train"}'])
 def test_a_damaged_file_tells_nothing(tmp_path, content):
     (tmp_path / "abc.json").write_text(content)
-    assert live_moment(tmp_path, "abc") is None
+    assert live_progress(tmp_path, "abc") is None

@@ -39,7 +39,7 @@ def test_points_are_few_true_and_evenly_spread(length):
     assert len(set(np.diff(steps).tolist())) <= 1
 
 
-def test_few_steps_are_asked_for_their_count():
+def test_few_steps_are_counted():
     asked = []
     pruning = PruningCurve()
     for step in range(100_000):
@@ -48,7 +48,7 @@ def test_few_steps_are_asked_for_their_count():
 
 
 @given(st.integers(1, 700), st.integers(1, 700))
-def test_a_search_that_goes_on_does_not_change_what_it_said_before(first, more):
+def test_a_search_that_goes_on_does_not_change_earlier_points(first, more):
     alone = curve(range(first), left=3)
     pruning = PruningCurve()
     for step in range(first):
@@ -92,7 +92,7 @@ def fitted(spec, budget):
 
 
 @pytest.mark.parametrize("spec", SHRINKING + OTHERS)
-def test_searches_tell_what_they_keep_and_it_changes_nothing(spec, monkeypatch):
+def test_searches_report_their_size_and_it_changes_nothing(spec, monkeypatch):
     task, result, digest = fitted(spec, 60)
     points = task.pruning_curve.points(result.model.embedding.n_parameters())
     steps, kept = zip(*points, strict=True)

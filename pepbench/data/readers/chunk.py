@@ -14,9 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.columns import as_text, kind_of_type
 from pepbench.data.encoding import log_squared
 from pepbench.errors import DataError
 
+PLAIN = ("text", "exact", "boolean", "float64", "float32")
+"""Kinds of values that Python writes as users do."""
 TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type of a column of text."""
 
@@ -41,23 +44,25 @@ class Chunk:
         return DataError(f"{self.path}, row {self.first_row + index}: {message}")
 
     def distinct(self, column: str) -> tuple[pa.StringArray, NDArray[np.int32]]:
-        """The different values of a column, (k,), and the position of each row's among them, (n,).
+        """The values of a column as text, (k,), and the position of each row's among them, (n,).
 
-        The values of a column that comes as a dictionary are those of the dictionary.
+        Of a column that comes as a dictionary they are those of the dictionary.
         """
-        values = self.columns[column]
+        values = as_text(self.columns[column])
         if not pa.types.is_dictionary(values.type):
             values = values.dictionary_encode()
         return values.dictionary, values.indices.to_numpy()
 
     def refuse(
-        self, column: str, wrong: NDArray[np.bool_], indices: NDArray[np.int32], expected: str
+        self, column: str, wrong: NDArray[np.bool_], indices: NDArray[np.integer], expected: str
     ) -> None:
         """Raise for the first row with one of the distinct values that are ``wrong``, (k,)."""
         if wrong.any():
             index = int(np.argmax(wrong[indices]))
-            value = self.columns[column][index].as_py()
-            raise self.error(index, f"{column} is {value!r}, {expected}")
+            value = self.columns[column][index : index + 1]
+            plain = kind_of_type(value.type) in PLAIN
+            shown = value[0].as_py() if plain else as_text(value)[0].as_py()
+            raise self.error(index, f"{column} is {shown!r}, {expected}")
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
         """A column as whole numbers, (n,); raises :class:`DataError` outside [low, high]."""
@@ -78,7 +83,7 @@ class Chunk:
         expected = f"expected a whole number from {low} to {high}, or nothing"
         self.refuse(column, wrong, indices, expected)
         buckets = pc.if_else(blank, "", log_squared(numbers))
-        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets)
+        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets, safe=False)
 
     def positions(self, column: str, known: pa.Array, where: str) -> NDArray[np.int64]:
         """The position of each value of a column in ``known``, (n,).

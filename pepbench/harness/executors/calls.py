@@ -1,8 +1,13 @@
-"""What goes to a worker and comes back: JSON there, JSON and plain arrays back."""
+"""What executors offer the coordinator, and what travels to a worker and back.
+
+A call goes to its worker as JSON; records come back as JSON, with plain arrays beside them.
+"""
 
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,20 +21,8 @@ from pepbench.errors import PlanError
 from pepbench.harness.trial import Outcome, TrialContext
 from pepbench.records import Record, TrialSpec
 
-TOLD_APART = ("pepbench", "torch", "numpy")
-"""Versions that coordinator and workers must share: they may change results."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a single trial may use; None is no limit."""
-
-    seconds: float | None = None
-    memory: int | None = None
-    """Bytes that its worker process may keep resident."""
-
-    def __bool__(self) -> bool:
-        return self.seconds is not None or self.memory is not None
+MATCHED_VERSIONS = ("pepbench", "torch", "numpy")
+"""Packages that may change results: coordinator and workers must have the same versions."""
 
 
 def versions() -> dict[str, str]:
@@ -44,14 +37,11 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Call:
-    """Trials for a worker, with all that the worker must know."""
+    """Trials for a worker, with everything that the worker must know."""
 
     specs: tuple[TrialSpec, ...]
-    """One; or several that differ in their budgets alone, for one search to serve."""
-    surroundings: TrialContext
-    limits: Limits = Limits()
-    raw: dict[str, str] = field(default_factory=dict)
-    """Folders of raw files by data set, for workers whose cache lacks the data set."""
+    """One, or several that differ only in their budgets, so that one search can serve them."""
+    context: TrialContext
     versions: dict[str, str] = field(default_factory=versions)
     """The coordinator's."""
 
@@ -68,7 +58,7 @@ class Call:
 _CALLS = TypeAdapter(Call)
 
 
-class Answered(NamedTuple):
+class PackedOutcome(NamedTuple):
     """A trial's outcome in a form that crosses between machines."""
 
     record: str
@@ -77,17 +67,42 @@ class Answered(NamedTuple):
     widths: NDArray[np.unsignedinteger] | None
 
     @classmethod
-    def of(cls, outcome: Outcome) -> Answered:
+    def pack(cls, outcome: Outcome) -> PackedOutcome:
         """Make an outcome ready to travel."""
         return cls(outcome.record.model_dump_json(), outcome.predictions, outcome.widths)
 
-    def outcome(self) -> Outcome:
-        """The outcome it was made of."""
+    def unpack(self) -> Outcome:
+        """The outcome that was packed."""
         return Outcome(Record.model_validate_json(self.record), self.predictions, self.widths)
 
 
-Answer = list[Answered]
+Answer = list[PackedOutcome]
 """The outcomes of one call, in the order of its trials."""
+
+
+class Pool(ABC):
+    """Workers somewhere. A trial that kills its worker is retried, then comes back as failed."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many trials can run side by side now, at least one."""
+
+    @abstractmethod
+    def submit(self, call: Call) -> Future[Answer]:
+        """Start the trials of a call as soon as a worker is free."""
+
+    def died(self, error: BaseException) -> str | None:  # noqa: ARG002
+        """The reason, if ``error`` says that a trial's worker died too often."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the workers, which are idle."""
+
+    @abstractmethod
+    def stop_at_once(self) -> None:
+        """Abandon running trials."""
 
 
 def refuse_other_versions(
@@ -106,7 +121,7 @@ def refuse_other_versions(
     differing = [
         f"{worker}: {name} {found.get(name, 'missing')} (here {here[name]})"
         for worker, found in sorted(theirs.items())
-        for name in TOLD_APART
+        for name in MATCHED_VERSIONS
         if found.get(name) != here[name]
     ]
     if differing:

@@ -7,42 +7,47 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from pepbench.errors import PlanError
-from pepbench.harness.executors.calls import Answer, Call, refuse_other_versions, versions
-from pepbench.harness.executors.pool import Pool, Settings
-from pepbench.harness.executors.sit import sit
-from pepbench.harness.executors.supervised_worker import ATTEMPTS
+from pepbench.harness.executors.calls import (
+    Answer,
+    Call,
+    Pool,
+    refuse_other_versions,
+    versions,
+)
+from pepbench.harness.executors.supervised_worker import MAX_ATTEMPTS, run_supervised
+from pepbench.harness.run_options import RunOptions
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 MISSING = "--executor dask needs Dask, which is not installed; run: pip install 'pepbench[dask]'"
-LOOK_SECONDS = 2.0
+SIZE_CHECK_SECONDS = 2.0
 """How often the scheduler is asked for the number of its workers."""
 CONNECT_SECONDS = 20.0
 
 
-def sit_in_dask(text: str) -> Answer:
-    """Run a call in a Dask worker, until nobody wants the answer any more."""
+def run_in_dask(text: str) -> Answer:
+    """Run a call in a Dask worker, until its future is cancelled."""
     from distributed import get_worker
     from distributed.worker import thread_state
 
     tasks, key = get_worker().state.tasks, thread_state.key
 
-    def given_up() -> bool:
+    def abandoned() -> bool:
         task = tasks.get(key)
         return task is None or task.state == "cancelled"
 
-    return sit(text, given_up)
+    return run_supervised(text, abandoned)
 
 
-class DaskPool:
+class DaskPool(Pool):
     """Hands trials to a Dask scheduler, which starts them again elsewhere if a worker dies."""
 
     def __init__(self, client: Client, cluster: LocalCluster | None) -> None:
         self._client = client
         self._cluster = cluster
         self._executor = client.get_executor(pure=False)
-        self._workers, self._looked = 1, -LOOK_SECONDS
+        self._workers, self._checked = 1, -SIZE_CHECK_SECONDS
         try:
             refuse_other_versions(client.run(versions))
         except ModuleNotFoundError as error:
@@ -54,14 +59,14 @@ class DaskPool:
     @property
     def workers(self) -> int:
         """Threads of all workers that the cluster has now; they may come and go."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
+        if time.monotonic() - self._checked > SIZE_CHECK_SECONDS:
             self._workers = max(1, sum(self._client.nthreads().values()))
-            self._looked = time.monotonic()
+            self._checked = time.monotonic()
         return self._workers
 
     def submit(self, call: Call) -> Future[Answer]:
         """Hand a trial to the scheduler."""
-        future: Future[Answer] = self._executor.submit(sit_in_dask, call.to_json())
+        future: Future[Answer] = self._executor.submit(run_in_dask, call.to_json())
         return future
 
     def died(self, error: BaseException) -> str | None:
@@ -89,7 +94,7 @@ class DaskPool:
             self._cluster.close()
 
 
-def open_pool(address: str | None, settings: Settings) -> Pool:
+def open_pool(address: str | None, options: RunOptions) -> Pool:
     """Connect to a scheduler, or start a cluster of as many worker processes as jobs."""
     try:
         import dask
@@ -105,9 +110,9 @@ def open_pool(address: str | None, settings: Settings) -> Pool:
                 "running one, such as dask://localhost:8786"
             ) from None
         return _joined(client, None)
-    dask.config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1})
+    dask.config.set({"distributed.scheduler.allowed-failures": MAX_ATTEMPTS - 1})
     cluster = LocalCluster(
-        n_workers=settings.jobs,
+        n_workers=options.jobs,
         threads_per_worker=1,
         processes=True,
         memory_limit=0,

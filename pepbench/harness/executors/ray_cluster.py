@@ -8,45 +8,49 @@ from concurrent.futures import Future
 from typing import Any
 
 from pepbench.errors import PlanError
-from pepbench.harness.executors.calls import Answer, Call, refuse_other_versions, versions
-from pepbench.harness.executors.pool import Pool, Settings
-from pepbench.harness.executors.sit import sit
-from pepbench.harness.executors.supervised_worker import ATTEMPTS
+from pepbench.harness.executors.calls import (
+    Answer,
+    Call,
+    Pool,
+    refuse_other_versions,
+    versions,
+)
+from pepbench.harness.executors.supervised_worker import MAX_ATTEMPTS, run_supervised
+from pepbench.harness.run_options import RunOptions
 
 MISSING = "--executor ray needs Ray, which is not installed; run: pip install 'pepbench[ray]'"
-LOOK_SECONDS = 2.0
+SIZE_CHECK_SECONDS = 2.0
 """How often the cluster is asked for its size."""
 
 
-class RayPool:
+class RayPool(Pool):
     """Hands trials to Ray, which starts them again elsewhere if a worker dies."""
 
-    def __init__(self, ray: Any, settings: Settings) -> None:
+    def __init__(self, ray: Any, options: RunOptions) -> None:
         self._ray = ray
-        self._cores = settings.threads
-        self._gpus = 1 if settings.cuda else 0
+        self._cores = options.context.threads
+        self._gpus = 1 if options.cuda else 0
         self._running: dict[Future[Answer], Any] = {}
-        self._workers, self._looked = 1, -LOOK_SECONDS
-        self._sit = ray.remote(num_cpus=self._cores, num_gpus=self._gpus, max_retries=ATTEMPTS - 1)(
-            sit
-        )
+        self._workers, self._checked = 1, -SIZE_CHECK_SECONDS
+        remote = ray.remote(num_cpus=self._cores, num_gpus=self._gpus, max_retries=MAX_ATTEMPTS - 1)
+        self._run = remote(run_supervised)
         node = ray.get(ray.remote(num_cpus=self._cores)(versions).remote())
         refuse_other_versions({"Ray worker": node})
 
     @property
     def workers(self) -> int:
         """How many trials fit the cluster's cores, and GPUs if they need them."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
+        if time.monotonic() - self._checked > SIZE_CHECK_SECONDS:
             has = self._ray.cluster_resources()
             room = has.get("CPU", 0) / self._cores
             if self._gpus:
                 room = min(room, has.get("GPU", 0))
-            self._workers, self._looked = max(1, math.floor(room)), time.monotonic()
+            self._workers, self._checked = max(1, math.floor(room)), time.monotonic()
         return self._workers
 
     def submit(self, call: Call) -> Future[Answer]:
         """Hand a trial to Ray."""
-        reference = self._sit.remote(call.to_json())
+        reference = self._run.remote(call.to_json())
         future: Future[Answer] = Future()
         self._running[future] = reference
         future.add_done_callback(self._running.pop)
@@ -58,7 +62,7 @@ class RayPool:
         lost = (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError)
         if not isinstance(error, lost):
             return None
-        return f"its Ray worker died {ATTEMPTS} times, perhaps for lack of memory"
+        return f"its Ray worker died {MAX_ATTEMPTS} times, perhaps for lack of memory"
 
     def close(self) -> None:
         """Leave the cluster; end it if it is our own."""
@@ -80,7 +84,7 @@ def _pass_on(ended: Future[Answer], future: Future[Answer]) -> None:
         future.set_exception(getattr(error, "cause", None) or error)
 
 
-def open_pool(address: str | None, settings: Settings) -> Pool:
+def open_pool(address: str | None, options: RunOptions) -> Pool:
     """Connect to a Ray cluster, or start one with as many workers as jobs."""
     try:
         import ray
@@ -89,7 +93,7 @@ def open_pool(address: str | None, settings: Settings) -> Pool:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
-            cores = settings.jobs * settings.threads
+            cores = options.jobs * options.context.threads
             ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         else:
             ray.init(address=f"ray://{address}", **quiet)
@@ -98,4 +102,4 @@ def open_pool(address: str | None, settings: Settings) -> Pool:
         raise PlanError(
             f"cannot join Ray: {reason}; write ray, or ray://HOST:10001 of a running cluster"
         ) from None
-    return RayPool(ray, settings)
+    return RayPool(ray, options)

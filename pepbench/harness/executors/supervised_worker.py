@@ -1,49 +1,105 @@
-"""One worker process under watch: what it may use is bounded, its death is no harm.
+"""One worker process under supervision: limits of time and memory, and retries if it dies.
 
-Every executor but ``serial`` runs trials in such a slot: here, in a Dask worker, in a Ray worker.
-So time and memory limits and retries are the same everywhere, and the worker of a cluster itself
-stays idle and answers its scheduler.
+Every executor but ``serial`` runs trials in a supervised worker: on this machine, or in a process
+beside the worker of a Dask or Ray cluster. Limits and retries are therefore the same everywhere,
+and a cluster's worker stays idle and answers its scheduler.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, wait
 from contextlib import suppress
+from pathlib import Path
+from typing import cast
 
 import loky
 import psutil
 
-from pepbench.harness.executors.calls import Answer, Answered, Call
-from pepbench.harness.executors.work import work
-from pepbench.harness.trial import Outcome, failed_record
+from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
+from pepbench.data.manage import add, is_added, open_table
+from pepbench.errors import DataError
+from pepbench.harness.executors.calls import (
+    Answer,
+    Call,
+    PackedOutcome,
+    refuse_other_versions,
+    versions,
+)
+from pepbench.harness.trial import Outcome, failed_record, run_trials
+from pepbench.records import DataSpec
 from pepbench.units import byte_size
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """How often a trial is started that kills its worker process."""
 
-WATCH_SECONDS = 1.0
-"""How often a worker looks whether its parent is still there."""
+PARENT_CHECK_SECONDS = 1.0
+"""How often a worker checks that its parent is still there."""
 
 POLL_SECONDS = 0.1
-"""How often a slot looks at its worker's age and memory."""
+"""How often a worker's running time and memory are checked."""
 
 
-class GivenUp(Exception):
+class Abandoned(Exception):
     """Nobody waits for this trial any more."""
 
 
+def run_call(text: str) -> Answer:
+    """Run the trials of a call, in a worker that has the coordinator's versions and rows.
+
+    Raises
+    ------
+    PepbenchError
+        If this worker's versions or rows differ. A trial that merely fails is an answer.
+    """
+    call = Call.from_json(text)
+    refuse_other_versions({socket.gethostname(): versions()}, call.versions)
+    check_rows(call.specs[0].data, Catalog(call.context.plugins), call.context.raw)
+    return [PackedOutcome.pack(outcome) for outcome in run_trials(call.specs, call.context)]
+
+
+def check_rows(data: DataSpec, catalog: Catalog, raw: dict[str, str]) -> None:
+    """Check that this machine's cache has a data set's rows; add them from raw files if it can.
+
+    Raises
+    ------
+    DataError
+        If they are missing and cannot be added, or differ from the coordinator's.
+    """
+    dataset = cast(Dataset, catalog.select("dataset", data.spec).default())
+    if not dataset.generated and not is_added(dataset):
+        source = Path(raw[dataset.name]) if dataset.name in raw else None
+        if source is None or not source.exists():
+            where = "no --raw folder was given" if source is None else f"{source} is not here"
+            raise DataError(
+                f"worker on {socket.gethostname()}: data set {data.spec!r} is not in its cache and "
+                f"{where}; let PEPBENCH_CACHE be a shared folder, or give "
+                f"--raw {dataset.name}=FOLDER that workers can read"
+            )
+        add(dataset, source)
+    found = open_table(dataset).fingerprint
+    if found != data.table_fingerprint:
+        raise DataError(
+            f"worker on {socket.gethostname()}: data set {data.spec!r} differs from the "
+            f"coordinator's: table fingerprint {found}, expected {data.table_fingerprint}; "
+            "add it there from the same raw files"
+        )
+
+
 class SupervisedWorker:
-    """Runs one trial at a time, in a process of its own that lives on for the next.
+    """Runs one call at a time, in a process of its own that is kept for the next.
 
     Parameters
     ----------
     cuda
-        What ``CUDA_VISIBLE_DEVICES`` is in the process; None leaves it as it is.
+        Value of ``CUDA_VISIBLE_DEVICES`` in the process; None leaves it as it is.
     """
 
     def __init__(self, cuda: str | None = None) -> None:
@@ -51,26 +107,28 @@ class SupervisedWorker:
         self._pool: loky.ProcessPoolExecutor | None = None
         self._closed = False
 
-    def run(self, call: Call, given_up: Callable[[], bool] = lambda: False) -> Answer:
-        """Run a trial within its limits; at most :data:`ATTEMPTS` times if its process dies.
+    def run(self, call: Call, abandoned: Callable[[], bool] = lambda: False) -> Answer:
+        """Run trials within their limits; retry them if their process dies.
+
+        After :data:`MAX_ATTEMPTS` deaths they come back as failed.
 
         Parameters
         ----------
         call
-            The trial.
-        given_up
-            Asked now and then whether the answer is still wanted.
+            The trials.
+        abandoned
+            Called now and then: whether nobody waits for the answer any more.
 
         Raises
         ------
-        GivenUp
-            If the answer is not wanted any more, or the slot was killed.
+        Abandoned
+            If nobody waits for the answer any more, or the worker was killed.
         """
         text = call.to_json()
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 pool = self._ready()
-                over = self._watch(pool, future := pool.submit(work, text), call, given_up)
+                over = self._watch(pool, future := pool.submit(run_call, text), call, abandoned)
                 if over is not None:
                     self._end()
                     return _failed(call, over)
@@ -78,14 +136,14 @@ class SupervisedWorker:
                 return answer
             except BrokenExecutor:
                 self._end()
-                if self._closed or given_up():
-                    raise GivenUp from None
+                if self._closed or abandoned():
+                    raise Abandoned from None
         return _failed(
-            call, f"the worker process died {ATTEMPTS} times, perhaps for lack of memory"
+            call, f"the worker process died {MAX_ATTEMPTS} times, perhaps for lack of memory"
         )
 
     def kill(self) -> None:
-        """End the process at once, whatever it does; the slot is of no use afterwards."""
+        """End the process at once, whatever it does; nothing can be run afterwards."""
         self._closed = True
         self._end()
 
@@ -97,9 +155,9 @@ class SupervisedWorker:
             pool.shutdown()
 
     def _ready(self) -> loky.ProcessPoolExecutor:
-        """A process that has all it needs in memory: a trial's time begins when it begins."""
+        """A process that has imported everything, so that only the trial itself is timed."""
         if self._closed:
-            raise GivenUp
+            raise Abandoned
         if self._pool is None:
             self._pool = loky.ProcessPoolExecutor(
                 max_workers=1,
@@ -116,22 +174,22 @@ class SupervisedWorker:
         pool: loky.ProcessPoolExecutor,
         future: Future[Answer],
         call: Call,
-        given_up: Callable[[], bool],
+        abandoned: Callable[[], bool],
     ) -> str | None:
-        """Wait for the end; the reason if a limit was passed."""
-        limits, began = call.limits, time.monotonic()
+        """Wait for the answer; the reason if a limit was passed."""
+        limit, memory, began = call.context.max_seconds, call.context.max_bytes, time.monotonic()
         # Trials that share a search may take as long together as each by itself.
-        seconds = None if limits.seconds is None else limits.seconds * len(call.specs)
+        seconds = None if limit is None else limit * len(call.specs)
         while not wait([future], timeout=POLL_SECONDS).done:
-            if given_up():
+            if abandoned():
                 self._end()
-                raise GivenUp
+                raise Abandoned
             if seconds is not None and time.monotonic() - began > seconds:
-                return f"ran longer than the --trial-timeout of {limits.seconds:g} s"
-            if limits.memory is not None and (used := _resident(pool)) > limits.memory:
+                return f"ran longer than the --trial-timeout of {limit:g} s"
+            if memory is not None and (used := _resident(pool)) > memory:
                 return (
                     f"its process held {byte_size(used)}, more than the --memory-limit of "
-                    f"{byte_size(limits.memory)}"
+                    f"{byte_size(memory)}"
                 )
         return None
 
@@ -142,7 +200,7 @@ class SupervisedWorker:
         for pid in list(pool._processes or {}):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # A pool that is just ending by itself has closed the pipe by which it would be told.
+        # A pool that is just ending by itself has closed the pipe that this writes to.
         with suppress(OSError, RuntimeError):
             pool.shutdown(wait=False)
 
@@ -156,8 +214,8 @@ def _resident(pool: loky.ProcessPoolExecutor) -> int:
 
 
 def _failed(call: Call, reason: str) -> Answer:
-    threads = call.surroundings.threads
-    return [Answered.of(Outcome(failed_record(spec, reason, threads))) for spec in call.specs]
+    threads = call.context.threads
+    return [PackedOutcome.pack(Outcome(failed_record(s, reason, threads))) for s in call.specs]
 
 
 def _become_worker(parent: int) -> None:
@@ -165,11 +223,25 @@ def _become_worker(parent: int) -> None:
     # what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     # A parent that is killed outright cannot stop its workers.
     while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
+        time.sleep(PARENT_CHECK_SECONDS)
     os._exit(1)
+
+
+_OF_THREAD = threading.local()
+
+
+def run_supervised(text: str, abandoned: Callable[[], bool] = lambda: False) -> Answer:
+    """Run a call in a cluster's worker, by a supervised process that each of its threads keeps."""
+    # Dask's nanny marks its workers as daemons, which may not have children. Ours leave when
+    # their parent does.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    if not hasattr(_OF_THREAD, "worker"):
+        _OF_THREAD.worker = SupervisedWorker()
+    worker: SupervisedWorker = _OF_THREAD.worker
+    return worker.run(Call.from_json(text), abandoned)

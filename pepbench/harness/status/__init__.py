@@ -1,1 +1,1 @@
-"""Where a run stands: counts, progress display, status files."""
+"""Progress of a run: counts, display, status files."""

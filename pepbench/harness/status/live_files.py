@@ -1,4 +1,4 @@
-"""Where running trials stand, as small files in the run's folder that anybody may read."""
+"""Progress of running trials, as small files in the run's folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from pepbench.training.progress import Progress, ProgressCallback, ignore_progress
 
 LIVE_FOLDER = "live"
-"""Below the run's folder: one JSON file for each running trial, gone when it ends."""
+"""Below the run's folder: a JSON file for each running trial, removed when the trial ends."""
 
 
 @contextmanager
 def live_file(folder: Path | None, key: str) -> Iterator[ProgressCallback]:
-    """A watcher that keeps the trial's latest moment in ``folder``; none without a folder.
+    """A callback that writes the trial's latest progress to ``folder``, if one is given.
 
-    A folder that cannot be written is no reason to fail a trial: then nobody watches.
+    A folder that cannot be written does not fail the trial; its progress is then unknown.
     """
     if folder is None:
         yield ignore_progress
@@ -39,8 +39,8 @@ def live_file(folder: Path | None, key: str) -> Iterator[ProgressCallback]:
                 left.unlink()
 
 
-def live_moment(folder: Path, key: str) -> Progress | None:
-    """Where a trial stands; None if it has not said, or has ended."""
+def live_progress(folder: Path, key: str) -> Progress | None:
+    """A trial's latest progress; None if it has not reported any, or has ended."""
     try:
         return Progress(**json.loads(_path(folder, key).read_text("utf-8")))
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""What a person sees while a plan runs: a live display on terminals, lines elsewhere."""
+"""What a run reports while it works: a live display on terminals, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
 from pepbench.harness.cells import Cell
-from pepbench.harness.status.events import Progress
 from pepbench.harness.status.run_counts import CellCount, RunCounts
 from pepbench.harness.status.run_display import counts_text, snapshot_view
 from pepbench.harness.status.status_file import StatusFile
@@ -22,168 +21,132 @@ from pepbench.units import duration
 REFRESHES_PER_SECOND = 2
 
 
-def progress_on(console: Console, quiet: bool, verbose: bool, live: Path) -> Progress:
-    """The reporter that suits ``console``, usually standard error.
+class Progress(Protocol):
+    """What a coordinator tells of its work."""
 
-    Parameters
-    ----------
-    console
-        Where to report.
-    quiet
-        Report nothing but failures and warnings.
-    verbose
-        On a terminal too, print a line for each finished trial.
-    live
-        Folder in which running trials say where they stand; the run itself does, too.
-    """
-    overview = RunCounts()
-    if quiet:
-        view: View = Lines(console, cells=False, trials=False)
-    elif console.is_terminal:
-        view = Display(console, overview, live, verbose)
-    else:
-        view = Lines(console, cells=True, trials=True)
-    return Reporter(overview, view, StatusFile(live, overview))
+    def start(self, cells: Sequence[Cell]) -> None:
+        """Work on ``cells`` begins."""
 
+    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
+        """A trial was sent to a worker."""
 
-class View(Protocol):
-    """One way of showing what happens."""
+    def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
+        """A trial has its record, new or reused."""
 
-    def open(self) -> None:
-        """Work begins."""
+    def cell_done(self, cell: Cell) -> None:
+        """A cell has all its records."""
 
-    def line(self, text: str, of_trial: bool) -> None:
-        """Say something, about a trial or about a cell."""
+    def tick(self) -> None:
+        """Nothing has happened for a moment; work goes on."""
 
-    def warn(self, text: str) -> None:
-        """Say something that must not be missed."""
+    def warn(self, message: str) -> None:
+        """Something that the user should know, in one line."""
 
-    def close(self) -> None:
-        """Work ended."""
+    def stop(self) -> None:
+        """Work ended, or was interrupted."""
 
 
 class Reporter(Progress):
-    """Counts what happens, and passes it on to a view and to the run's status file."""
+    """Counts what happens, keeps the run's status file up to date, and prints.
 
-    def __init__(self, overview: RunCounts, view: View, status: StatusFile) -> None:
-        self._overview = overview
-        self._view = view
-        self._status = status
+    Parameters
+    ----------
+    live
+        Folder in which running trials report their progress; the run itself does, too.
+    console
+        Where to print; None: nowhere, and warnings are only collected.
+    quiet
+        Print nothing but failures and warnings.
+    verbose
+        On a terminal too, print a line for each finished trial.
+
+    Attributes
+    ----------
+    warnings
+        All warnings so far, failed trials among them.
+    """
+
+    def __init__(
+        self, live: Path, console: Console | None, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        self.warnings: list[str] = []
+        self._counts = RunCounts()
+        self._status = StatusFile(live, self._counts)
+        self._console = console
+        terminal = console is not None and console.is_terminal
+        self._cells = console is not None and not quiet
+        self._trials = self._cells and (verbose or not terminal)
+        self._timed = not terminal
+        """Whether lines have a time stamp: in files and pipes."""
+        self._display: Live | None = None
+        if console is not None and terminal and not quiet:
+            self._display = Live(
+                console=console,
+                get_renderable=lambda: snapshot_view(self._counts.snapshot(), live, console),
+                refresh_per_second=REFRESHES_PER_SECOND,
+                transient=True,
+            )
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Begin to report."""
-        self._overview.start(cells)
+        self._counts.start(cells)
         self._status.write(at_once=True)
-        self._view.open()
+        if self._display is not None:
+            self._display.start()
 
     def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
         """Add a running trial."""
-        self._overview.trial_started(cell, spec)
+        self._counts.trial_started(cell, spec)
         self._status.write()
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
-        """Count a trial; say how it came out."""
-        self._overview.trial_done(cell, record, reused)
+        """Count a trial, and print how it ended."""
+        self._counts.trial_done(cell, record, reused)
         self._status.write()
         if record.status == "failed":
-            self._view.warn(f"{cell.name}: failed: {record.reason}")
-        elif not reused:
+            self.warn(f"{cell.name}: failed: {record.reason}")
+        elif self._trials and not reused:
             auc = "-" if record.validation is None else f"{record.validation.auc:.4f}"
-            count = self._overview.count(cell)
+            count = self._counts.count(cell)
             speed = record.samples_per_second
-            self._view.line(
+            self._line(
                 f"{cell.name}: {record.spec.role} {count.done}/{count.total} "
                 f"{record.status}, validation AUC {auc}"
                 f"{'' if speed is None else f', {speed / 1000:,.0f}k rows/s'}"
-                f" ({counts_text(self._overview.snapshot())})",
-                of_trial=True,
+                f" ({counts_text(self._counts.snapshot())})"
             )
 
     def cell_done(self, cell: Cell) -> None:
-        """Say what a cell came to."""
-        count = self._overview.cell_done(cell)
+        """Print a summary of the cell."""
+        count = self._counts.cell_done(cell)
         self._status.write()
-        number = f"[{self._overview.cells_done}/{self._overview.cells}]"
-        self._view.line(f"{number} {_summary(cell, count)}", of_trial=False)
+        if self._cells:
+            number = f"[{self._counts.now.cells_done}/{self._counts.now.cells}]"
+            self._line(f"{number} {_summary(cell, count)}")
 
     def tick(self) -> None:
-        """Give a sign of life to those who read the status file."""
+        """Keep the status file fresh."""
         self._status.write()
 
     def warn(self, message: str) -> None:
-        """Say it at once."""
-        self._view.warn(message)
+        """Print it, quiet or not."""
+        self.warnings.append(message)
+        if self._console is not None and self._display is not None:
+            self._console.print(f"[yellow]{escape(message)}[/yellow]", highlight=False)
+        elif self._console is not None:
+            self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """End the report."""
-        done = self._overview.cells_done == self._overview.cells
-        self._overview.state = "finished" if done else "interrupted"
-        self._overview.running.clear()
+        self._counts.stop()
         self._status.write(at_once=True)
-        self._view.close()
+        if self._display is not None:
+            self._display.stop()
 
-
-class Display(View):
-    """A bar for the whole run and a row for each running trial, below the lines."""
-
-    def __init__(self, console: Console, overview: RunCounts, live: Path, trials: bool) -> None:
-        self._console = console
-        self._overview = overview
-        self._folder = live
-        self._trials = trials
-        self._live = Live(
-            console=console,
-            get_renderable=self._look,
-            refresh_per_second=REFRESHES_PER_SECOND,
-            transient=True,
-        )
-
-    def open(self) -> None:
-        """Show the display."""
-        self._live.start()
-
-    def line(self, text: str, of_trial: bool) -> None:
-        """Print above the display; trials if wanted."""
-        if self._trials or not of_trial:
-            self._console.print(text, markup=False, highlight=False)
-
-    def warn(self, text: str) -> None:
-        """Print above the display."""
-        self._console.print(f"[yellow]{escape(text)}[/yellow]", highlight=False)
-
-    def close(self) -> None:
-        """Take the display away."""
-        self._live.stop()
-
-    def _look(self) -> RenderableType:
-        return snapshot_view(self._overview.snapshot(), self._folder, self._console)
-
-
-class Lines(View):
-    """Lines with a time stamp, for files and pipes."""
-
-    def __init__(self, console: Console, cells: bool, trials: bool) -> None:
-        self._console = console
-        self._cells = cells
-        self._trials = trials
-
-    def open(self) -> None:
-        """Nothing to show yet."""
-
-    def line(self, text: str, of_trial: bool) -> None:
-        """Print a line, if it is wanted."""
-        if self._trials if of_trial else self._cells:
-            self._print(f"{time.strftime('%H:%M:%S')} {text}")
-
-    def warn(self, text: str) -> None:
-        """Print a line, quiet or not."""
-        self._print(text)
-
-    def close(self) -> None:
-        """Nothing to take away."""
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _line(self, text: str) -> None:
+        assert self._console is not None  # else nothing is printed
+        stamp = f"{time.strftime('%H:%M:%S')} " if self._timed else ""
+        self._console.print(stamp + text, markup=False, highlight=False, soft_wrap=self._timed)
 
 
 def _summary(cell: Cell, count: CellCount) -> str:

@@ -1,4 +1,4 @@
-"""Where a run stands, kept as trials begin and end."""
+"""Counts of a run's trials and cells, updated as trials begin and end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pepbench.harness.cells import Cell
@@ -19,7 +19,7 @@ FAILURES_KEPT = 20
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that a worker has."""
+    """A trial that a worker is running."""
 
     key: str
     cell: str
@@ -29,33 +29,33 @@ class RunningTrial:
     """Seconds since the epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Snapshot:
-    """Where a run stands at a moment, ready for JSON."""
+    """The state of a run at one moment, ready for JSON."""
 
     pid: int
     host: str
-    state: State
-    began: float
+    state: State = "running"
+    began: float = 0.0
     """Seconds since the epoch."""
-    updated: float
+    updated: float = 0.0
     """Likewise."""
-    cells: int
-    cells_done: int
-    trials: int
-    done: int
-    """Trials with a record, reused ones included."""
-    reused: int
-    failed: int
-    seconds_left: float | None
-    """From the pace of the trials that were run; None before the first has ended."""
+    cells: int = 0
+    cells_done: int = 0
+    trials: int = 0
+    done: int = 0
+    """Trials with a record, including reused ones."""
+    reused: int = 0
+    failed: int = 0
+    seconds_left: float | None = None
+    """By the mean time of the trials so far; None before the first has ended."""
     running: list[RunningTrial] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """The latest, a line each."""
+    """The latest ones, one line each."""
 
 
 class CellCount:
-    """What is counted of one cell."""
+    """Counts of one cell."""
 
     def __init__(self, cell: Cell) -> None:
         self.totals = {"tuning": cell.plan.trials, "final": cell.plan.seeds}
@@ -80,80 +80,62 @@ class CellCount:
 
 
 class RunCounts:
-    """Counts of a whole run."""
+    """Counts of a whole run; ``now`` is its current state."""
 
     def __init__(self) -> None:
-        self.state: State = "running"
-        self.began = time.time()
-        self.cells = self.cells_done = self.trials = self.done = self.reused = self.failed = 0
-        self.running: dict[str, RunningTrial] = {}
-        self.failures: list[str] = []
+        self.now = Snapshot(os.getpid(), socket.gethostname(), began=time.time())
         self._counts: dict[Cell, CellCount] = {}
+        self._running: dict[str, RunningTrial] = {}
         self._clock = time.monotonic()
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Note how much there is to do."""
-        self.cells = len(cells)
-        self.trials = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
+        """Count the cells, and the trials that they need at most."""
+        self.now.cells = len(cells)
+        self.now.trials = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
 
-    def trial_started(self, cell: Cell, spec: TrialSpec) -> RunningTrial:
-        """Count a trial that a worker was given."""
+    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
+        """Add a running trial."""
         count = self.count(cell)
         count.begun[spec.role] += 1
         number = f"{spec.role} {count.begun[spec.role]}/{count.totals[spec.role]}"
-        trial = RunningTrial(spec.key(), str(cell.name), number, time.time())
-        self.running[trial.key] = trial
-        return trial
+        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), number, time.time())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""
-        self.running.pop(record.key, None)
+        self._running.pop(record.key, None)
         self.count(cell).add(record, reused)
-        self.done += 1
-        self.reused += reused
+        self.now.done += 1
+        self.now.reused += reused
         if record.status == "failed":
-            self.failed += 1
-            self.failures = [
-                *self.failures[1 - FAILURES_KEPT :],
-                f"{cell.name!s}: failed: {record.reason}",
-            ]
+            self.now.failed += 1
+            failure = f"{cell.name!s}: failed: {record.reason}"
+            self.now.failures = [*self.now.failures[1 - FAILURES_KEPT :], failure]
 
     def cell_done(self, cell: Cell) -> CellCount:
-        """Count a cell, and forget its details."""
+        """Count a cell, and drop its details."""
         count = self.count(cell)
-        self.cells_done += 1
+        self.now.cells_done += 1
         # Cells without a usable trial have no final runs.
-        self.trials -= max(0, count.total - count.done)
+        self.now.trials -= max(0, count.total - count.done)
         return self._counts.pop(cell)
 
+    def stop(self) -> None:
+        """Work ended, or was interrupted."""
+        done = self.now.cells_done == self.now.cells
+        self.now.state = "finished" if done else "interrupted"
+        self._running.clear()
+
     def count(self, cell: Cell) -> CellCount:
-        """What is counted of a cell that is under way."""
+        """Counts of a cell in progress."""
         if cell not in self._counts:
             self._counts[cell] = CellCount(cell)
         return self._counts[cell]
 
-    def seconds_left(self) -> float | None:
-        """From the pace so far."""
-        made = self.done - self.reused
-        if not made:
-            return None
-        return (self.trials - self.done) * (time.monotonic() - self._clock) / made
-
     def snapshot(self) -> Snapshot:
-        """The counts as they are now."""
-        return Snapshot(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            state=self.state,
-            began=self.began,
-            updated=time.time(),
-            cells=self.cells,
-            cells_done=self.cells_done,
-            trials=self.trials,
-            done=self.done,
-            reused=self.reused,
-            failed=self.failed,
-            seconds_left=self.seconds_left(),
-            running=list(self.running.values()),
-            failures=self.failures,
-        )
+        """A copy of the current state."""
+        now = self.now
+        made = now.done - now.reused
+        seconds = (time.monotonic() - self._clock) / made if made else None
+        left = None if seconds is None else (now.trials - now.done) * seconds
+        running = list(self._running.values())
+        return replace(now, updated=time.time(), seconds_left=left, running=running)

@@ -1,4 +1,4 @@
-"""How a run looks on a terminal: a bar for the whole, a row for each running trial."""
+"""A run on a terminal: a bar for the whole, a row for each running trial."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pepbench.harness.status.live_files import live_moment
+from pepbench.harness.status.live_files import live_progress
 from pepbench.harness.status.run_counts import RunningTrial, Snapshot
 from pepbench.units import duration
 
 BAR_WIDTH = 40
 FIGURES_WIDTH = 56
-"""Columns of a terminal that a trial's row needs beside its name."""
+"""Columns of a terminal that a trial's row needs besides its name."""
 MIN_NAME_WIDTH = 12
 LINES_BESIDE = 7
-"""Lines of a terminal that are not for running trials."""
+"""Lines of a terminal that running trials must leave free."""
 
 
 def counts_text(snapshot: Snapshot) -> str:
@@ -34,16 +34,16 @@ def counts_text(snapshot: Snapshot) -> str:
 
 
 def snapshot_view(snapshot: Snapshot, live: Path, console: Console) -> RenderableType:
-    """A run's bar, and what its trials say of themselves.
+    """A run's progress bar, and a table of its running trials.
 
     Parameters
     ----------
     snapshot
-        Where the run stands.
+        State of the run.
     live
-        Folder in which running trials say where they stand.
+        Folder in which running trials report their progress.
     console
-        By whose height rows are left out.
+        Where it is shown; rows that do not fit its height are left out.
     """
     share = snapshot.done / max(snapshot.trials, 1)
     left = "" if snapshot.seconds_left is None else f" · {duration(snapshot.seconds_left)} left"
@@ -63,8 +63,8 @@ def snapshot_view(snapshot: Snapshot, live: Path, console: Console) -> Renderabl
 
 def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-    # Long names are cut, so that budgets and figures always have their room. Methods come first:
-    # rows of one plan differ in them more than in data sets.
+    # Long names are cut, so that budgets and figures always fit. Methods come first: rows of a
+    # plan differ in them more than in data sets.
     room = max(MIN_NAME_WIDTH, width - FIGURES_WIDTH)
     table.add_column("cell", no_wrap=True, overflow="ellipsis", max_width=room)
     for name in ("budget", "trial", "phase"):
@@ -72,7 +72,7 @@ def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
     for name in ("epoch", "AUC", "rows/s", "for"):
         table.add_column(name, no_wrap=True, justify="right")
     for trial in running:
-        moment = live_moment(live, trial.key)
+        moment = live_progress(live, trial.key)
         auc = None if moment is None else moment.auc
         *data, method, budget = trial.cell.split(" ")
         table.add_row(

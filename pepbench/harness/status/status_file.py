@@ -1,4 +1,4 @@
-"""Where a run stands, for another terminal: files that its coordinators keep up to date."""
+"""State of a run for other terminals: files that its coordinators keep up to date."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from pepbench.errors import RecordError
-from pepbench.harness.run_folder import PLAN_FILE
-from pepbench.harness.status.live_files import LIVE_FOLDER, live_moment
+from pepbench.harness.status.live_files import LIVE_FOLDER, live_progress
 from pepbench.harness.status.run_counts import RunCounts, Snapshot
 from pepbench.harness.status.run_display import snapshot_view
+from pepbench.plan import PLAN_FILE
 from pepbench.units import duration
 
-BETWEEN_SECONDS = 1.0
-"""Between two writings of a file."""
+WRITE_SECONDS = 1.0
+"""Between two updates of a file."""
 
 PREFIX = "coordinator-"
 _SNAPSHOTS = TypeAdapter(Snapshot)
 
 
 class StatusFile:
-    """Keeps a run's snapshot in a file below its folder; a folder that is full does no harm."""
+    """Writes a run's snapshot to a file below its folder; a full disk does no harm."""
 
-    def __init__(self, live: Path, overview: RunCounts) -> None:
-        snapshot = overview.snapshot()
+    def __init__(self, live: Path, counts: RunCounts) -> None:
+        snapshot = counts.snapshot()
         self._path = live / f"{PREFIX}{snapshot.host}-{snapshot.pid}.json"
-        self._overview = overview
-        self._written = -BETWEEN_SECONDS
+        self._counts = counts
+        self._written = -WRITE_SECONDS
 
     def write(self, at_once: bool = False) -> None:
-        """Write the snapshot, unless that was done a moment ago."""
-        if not at_once and time.monotonic() - self._written < BETWEEN_SECONDS:
+        """Write the snapshot, unless that was done less than :data:`WRITE_SECONDS` ago."""
+        if not at_once and time.monotonic() - self._written < WRITE_SECONDS:
             return
         self._written = time.monotonic()
-        content = _SNAPSHOTS.dump_json(self._overview.snapshot())
+        content = _SNAPSHOTS.dump_json(self._counts.snapshot())
         unfinished = self._path.with_name(f".{self._path.name}.tmp")
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,9 @@ class StatusFile:
 
 
 def snapshots(folder: Path) -> list[Snapshot]:
-    """Of all coordinators that work, or last worked, in a run's folder.
+    """States of all coordinators that work, or last worked, in a run's folder.
 
-    One whose process is gone without a word is told as interrupted.
+    One that was killed is shown as interrupted.
 
     Raises
     ------
@@ -74,19 +74,19 @@ def snapshots(folder: Path) -> list[Snapshot]:
 
 
 def status_document(folder: Path) -> dict[str, Any]:
-    """What ``pepbench status --json`` prints."""
+    """States of a run's coordinators, as ``pepbench status --json`` prints them."""
     coordinators = []
     for snapshot in snapshots(folder):
         document = asdict(snapshot)
         for trial in document["running"]:
-            moment = live_moment(folder / LIVE_FOLDER, trial["key"])
+            moment = live_progress(folder / LIVE_FOLDER, trial["key"])
             trial["moment"] = None if moment is None else asdict(moment)
         coordinators.append(document)
     return {"folder": str(folder), "coordinators": coordinators}
 
 
 def status_view(folder: Path, console: Console) -> Group:
-    """A run's status for people."""
+    """States of a run's coordinators, for a terminal."""
     parts: list[Any] = []
     for snapshot in snapshots(folder):
         ago = duration(max(0.0, time.time() - snapshot.updated))
@@ -98,10 +98,10 @@ def status_view(folder: Path, console: Console) -> Group:
 
 
 def watch_status(folder: Path, console: Console) -> None:
-    """Show a run's status until no coordinator is at work, or Ctrl-C."""
+    """Show a run's status until no coordinator is working, or Ctrl-C."""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(status_view(folder, console), refresh=True)
             if all(snapshot.state != "running" for snapshot in snapshots(folder)):
                 return
-            time.sleep(BETWEEN_SECONDS)
+            time.sleep(WRITE_SECONDS)

@@ -1,4 +1,4 @@
-"""Points of Halton's sequence: evenly spread, and the same common settings for every method."""
+"""Trials from Halton's sequence: evenly spread, with the same common settings for every method."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy.stats import qmc
 
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
-from pepbench.harness.tuning.space import Point, suggested
+from pepbench.harness.tuning.space import Params, suggest_settings
 
 MOST_OPTIONS = 100
-"""Dimensions of the sequence; one is used for each option that is tuned."""
+"""Dimensions of the sequence, one for each option that is tuned."""
 
 
-def halton(cell: Cell) -> Iterator[Point]:
-    """Points without end; the n-th has the same learning rate and L2 in all cells of a data set.
+def halton(cell: Cell) -> Iterator[Params]:
+    """Trials without end; the n-th has the same learning rate and L2 in all cells of a data set.
 
     Options take the dimensions in the order in which they are suggested: learning rate, L2, batch
     size, then those of the method and the backbone. The digits are permuted by the cell's
@@ -33,68 +33,68 @@ def halton(cell: Cell) -> Iterator[Point]:
     """
     sequence = qmc.Halton(MOST_OPTIONS, scramble=True, seed=cell.common_seed)
     while True:
-        drawer = Drawer(sequence.random(1)[0].tolist())
-        suggested(cell, drawer)
-        yield drawer.point
+        trial = HaltonTrial(sequence.random(1)[0].tolist())
+        suggest_settings(cell, trial)
+        yield trial.params
 
 
 @dataclass
-class Drawer:
-    """A trial that chooses by the coordinates of a point in the unit cube, one for each name."""
+class HaltonTrial:
+    """A trial that maps coordinates of a point in the unit cube to values, one for each name."""
 
-    place: Sequence[float]
-    point: Point = field(default_factory=dict)
+    point: Sequence[float]
+    params: Params = field(default_factory=dict)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
     ) -> float:
         """A real number from [low, high]."""
-        if name not in self.point:
+        if name not in self.params:
             share = self._coordinate()
             if step is not None:
-                self.point[name] = low + _nth(share, _count(low, high, step)) * step
+                self.params[name] = low + _nth(share, _count(low, high, step)) * step
             elif log:
                 value = math.exp(math.log(low) + share * math.log(high / low))
-                self.point[name] = min(max(value, low), high)
+                self.params[name] = min(max(value, low), high)
             else:
-                self.point[name] = low + share * (high - low)
-        return cast(float, self.point[name])
+                self.params[name] = low + share * (high - low)
+        return cast(float, self.params[name])
 
     def suggest_int(
         self, name: str, low: int, high: int, *, log: bool = False, step: int = 1
     ) -> int:
         """A whole number from [low, high]."""
-        if name not in self.point:
+        if name not in self.params:
             share = self._coordinate()
             if log:
-                # As wide on this scale as what is rounded to it, both ends included.
+                # Every whole number gets the width of what is rounded to it, both ends included.
                 least, most = math.log(low - 0.5), math.log(high + 0.5)
                 value = round(math.exp(least + share * (most - least)))
-                self.point[name] = min(max(value, low), high)
+                self.params[name] = min(max(value, low), high)
             else:
-                self.point[name] = low + _nth(share, _count(low, high, step)) * step
-        return cast(int, self.point[name])
+                self.params[name] = low + _nth(share, _count(low, high, step)) * step
+        return cast(int, self.params[name])
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of the choices."""
-        if name not in self.point:
-            self.point[name] = choices[_nth(self._coordinate(), len(choices))]
-        return self.point[name]
+        if name not in self.params:
+            self.params[name] = choices[_nth(self._coordinate(), len(choices))]
+        return self.params[name]
 
     def _coordinate(self) -> float:
-        if len(self.point) == len(self.place):
+        if len(self.params) == len(self.point):
             raise PlanError(
-                f"sampler halton tunes {len(self.place)} options at most; fix some "
+                f"sampler halton tunes {len(self.point)} options at most; fix some "
                 "(name:option=value), or take sampler random"
             )
-        return self.place[len(self.point)]
+        return self.point[len(self.params)]
 
 
 def _count(low: float, high: float, step: float) -> int:
-    """Of the points from ``low`` to ``high``."""
+    """How many steps fit from ``low`` to ``high``, both ends included."""
     return math.floor((high - low) / step + 1e-9) + 1
 
 
 def _nth(share: float, count: int) -> int:
-    """Which of ``count`` equal parts of [0, 1) holds ``share``."""
+    """Index of the one of ``count`` equal parts of [0, 1) that holds ``share``."""
     return min(int(share * count), count - 1)

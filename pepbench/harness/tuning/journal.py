@@ -1,7 +1,7 @@
 """An Optuna journal of a run, for ``optuna-dashboard``.
 
-The records decide what a study knows; the journal is a copy for people to look at, made anew by
-each run as it replays its records. Nothing is ever read back from it, so it cannot do harm.
+It is a copy for people to look at, written again by each run as it replays its records. Nothing is
+ever read back from it: studies are built from the records.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from pepbench.harness.cells import Cell
 
+JOURNAL_FILE = "optuna-journal.log"
+"""In a run's folder."""
+
 MOST_TRIALS = 20_000
-"""Optuna keeps all of a journal in memory, about 4 kB a trial; later trials are left out."""
+"""Later trials are left out: Optuna keeps a whole journal in memory, about 4 kB a trial."""
 
 
 class Journal:
@@ -37,13 +40,13 @@ class Journal:
         self._room = MOST_TRIALS
 
     def copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:
-        """Add finished trials to the cell's study, soon."""
+        """Add finished trials to the cell's study, in the background."""
         if trials and self._room > 0:
             self._room -= len(trials)
             self._thread.submit(self._copy, cell, trials)
 
     def close(self) -> None:
-        """Wait for what is not copied yet."""
+        """Wait until everything is copied."""
         self._thread.shutdown()
 
     def _copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:

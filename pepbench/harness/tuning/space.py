@@ -1,10 +1,11 @@
-"""What tuning chooses from: the common settings, then the method's options, then the backbone's."""
+"""The search space of a cell: common settings, the method's options, the backbone's options."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,33 +13,33 @@ import numpy as np
 from pepbench.backbones.backbone import Backbone
 from pepbench.component import Trial, Value
 from pepbench.errors import PlanError
-from pepbench.harness.cells import Cell, Choice
+from pepbench.harness.cells import Cell, TrialSettings
 from pepbench.method import Method
 from pepbench.records import TrialSpec
 
-LEARNING_RATES = (3e-4, 1e-2)
-"""Range of the common learning rate, searched on a logarithmic scale for every method."""
+LEARNING_RATE_RANGE = (3e-4, 1e-2)
+"""Searched on a logarithmic scale, for every method."""
 
-L2S = (1e-7, 1e-3)
-"""Range of the common L2, likewise."""
+L2_RANGE = (1e-7, 1e-3)
+"""Likewise."""
 
 GRID_POINTS = 3
-"""Of each numeric range, both ends among them; of categories all."""
+"""Points of each numeric range in a grid, both ends among them."""
 
 MOST_GRID_POINTS = 100_000
 
 BACKBONE = "backbone."
-"""Before the names of the backbone's options, which a method may have too."""
+"""Prefix of the backbone's options, since a method may have options of the same name."""
 
-Point = dict[str, Value]
-"""A choice as Optuna writes it: values by name."""
+Params = dict[str, Value]
+"""Settings as Optuna writes them: values by name."""
 
 
-def suggested(cell: Cell, trial: Trial) -> Choice:
-    """The point that ``trial`` chooses."""
+def suggest_settings(cell: Cell, trial: Trial) -> TrialSettings:
+    """The settings that ``trial`` chooses."""
     plan = cell.plan
-    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATES, log=True)
-    l2 = trial.suggest_float("l2", *L2S, log=True)
+    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATE_RANGE, log=True)
+    l2 = trial.suggest_float("l2", *L2_RANGE, log=True)
     batch_size = plan.batch_size
     if plan.tune_batch_size:
         batch_size = trial.suggest_categorical("batch_size", list(plan.tune_batch_size))
@@ -46,28 +47,28 @@ def suggested(cell: Cell, trial: Trial) -> Choice:
     backbone = cast(Backbone, cell.backbone.default())
     if plan.tune_backbone:
         kind = cast(type[Backbone], cell.backbone.component)
-        backbone = kind.suggest(_Prefixed(trial, BACKBONE), cell.backbone.fixed)
-    return Choice(method, backbone, learning_rate, l2, batch_size)
+        backbone = kind.suggest(_prefixed(trial, BACKBONE), cell.backbone.fixed)
+    return TrialSettings(method, backbone, learning_rate, l2, batch_size)
 
 
-def point_of(cell: Cell, choice: Choice) -> Point:
-    """What Optuna must choose so that :func:`suggested` gives ``choice``."""
-    point: Point = {
-        "learning_rate": choice.learning_rate,
-        "l2": choice.l2,
-        **choice.method.tuned_options(cell.method.fixed),
+def params_of(cell: Cell, settings: TrialSettings) -> Params:
+    """What Optuna must choose so that :func:`suggest_settings` gives ``settings``."""
+    params: Params = {
+        "learning_rate": settings.learning_rate,
+        "l2": settings.l2,
+        **settings.method.tuned_options(cell.method.fixed),
     }
     if cell.plan.tune_batch_size:
-        point["batch_size"] = choice.batch_size
+        params["batch_size"] = settings.batch_size
     if cell.plan.tune_backbone:
-        tuned = choice.backbone.tuned_options(cell.backbone.fixed)
-        point |= {BACKBONE + name: value for name, value in tuned.items()}
-    return point
+        tuned = settings.backbone.tuned_options(cell.backbone.fixed)
+        params |= {BACKBONE + name: value for name, value in tuned.items()}
+    return params
 
 
-def choice_of(cell: Cell, spec: TrialSpec) -> Choice:
-    """The choice by which a trial was made, of this cell or of one with the same space."""
-    return Choice(
+def settings_of(cell: Cell, spec: TrialSpec) -> TrialSettings:
+    """The settings of a trial of this cell, or of one with the same search space."""
+    return TrialSettings(
         method=cast(Method, cell.method.component.from_options(spec.method.options)),
         backbone=cast(Backbone, cell.backbone.component.from_options(spec.backbone.options)),
         learning_rate=spec.training.learning_rate,
@@ -76,17 +77,18 @@ def choice_of(cell: Cell, spec: TrialSpec) -> Choice:
     )
 
 
-def grid(cell: Cell) -> list[Point]:
-    """All combinations of a few points of each range, in an order drawn by the cell's seed.
+def grid(cell: Cell) -> list[Params]:
+    """All combinations of ``GRID_POINTS`` points of each range.
 
-    Spaces in which one option depends on another are walked branch by branch.
+    Their order is drawn by the cell's seed. Where one option depends on another, each branch has
+    its own combinations.
 
     Raises
     ------
     PlanError
         If there are more than ``MOST_GRID_POINTS``.
     """
-    points = list(itertools.islice(_walk(cell), MOST_GRID_POINTS + 1))
+    points = list(itertools.islice(_grid_in_order(cell), MOST_GRID_POINTS + 1))
     if len(points) > MOST_GRID_POINTS:
         raise PlanError(
             f"the grid of {' '.join(cell.name)} has more than {MOST_GRID_POINTS:,} points; fix "
@@ -96,15 +98,15 @@ def grid(cell: Cell) -> list[Point]:
     return [points[i] for i in order]
 
 
-def _walk(cell: Cell) -> Iterator[Point]:
-    """The grid like an odometer: the last suggestion that has points left moves on."""
+def _grid_in_order(cell: Cell) -> Iterator[Params]:
+    """Count through the grid like an odometer: the last suggestion with points left moves on."""
     turns: list[int] = []
     while True:
-        walker = _Walker(turns)
-        suggested(cell, walker)
-        yield walker.point
-        turns = walker.turns
-        while turns and turns[-1] + 1 == walker.sizes[len(turns) - 1]:
+        trial = _GridTrial(turns)
+        suggest_settings(cell, trial)
+        yield trial.params
+        turns = trial.turns
+        while turns and turns[-1] + 1 == trial.sizes[len(turns) - 1]:
             turns.pop()
         if not turns:
             return
@@ -112,12 +114,12 @@ def _walk(cell: Cell) -> Iterator[Point]:
 
 
 @dataclass
-class _Walker:
-    """A trial that chooses the grid point of given numbers, and the first where none is given."""
+class _GridTrial:
+    """A trial that chooses grid points by their numbers, and the first where none is given."""
 
     turns: list[int]
     sizes: list[int] = field(default_factory=list)
-    point: Point = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
@@ -137,15 +139,15 @@ class _Walker:
         return self._choose(name, choices)
 
     def _choose(self, name: str, values: Sequence[Any]) -> Any:
-        if name in self.point:  # as with Optuna, the same name is the same choice
-            return self.point[name]
+        if name in self.params:  # as with Optuna, the same name is the same choice
+            return self.params[name]
         distinct = list(dict.fromkeys(values))
         place = len(self.sizes)
         self.sizes.append(len(distinct))
         if place == len(self.turns):
             self.turns.append(0)
-        self.point[name] = distinct[self.turns[place]]
-        return self.point[name]
+        self.params[name] = distinct[self.turns[place]]
+        return self.params[name]
 
 
 def spaced(low: float, high: float, log: bool) -> list[float]:
@@ -158,21 +160,11 @@ def spaced(low: float, high: float, log: bool) -> list[float]:
     return [low, *(float(f"{value:.12g}") for value in inner), high]
 
 
-class _Prefixed:
-    """A trial whose names begin with a prefix."""
+def _prefixed(trial: Trial, prefix: str) -> Trial:
+    """The same trial under names with a prefix."""
 
-    def __init__(self, trial: Trial, prefix: str) -> None:
-        self.trial, self.prefix = trial, prefix
+    def rename(suggest: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda name, *arguments, **options: suggest(prefix + name, *arguments, **options)
 
-    def suggest_float(
-        self, name: str, low: float, high: float, *, log: bool = False, step: float | None = None
-    ) -> float:
-        return self.trial.suggest_float(self.prefix + name, low, high, log=log, step=step)
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, log: bool = False, step: int = 1
-    ) -> int:
-        return self.trial.suggest_int(self.prefix + name, low, high, log=log, step=step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.trial.suggest_categorical(self.prefix + name, choices)
+    names = ("suggest_float", "suggest_int", "suggest_categorical")
+    return cast(Trial, SimpleNamespace(**{name: rename(getattr(trial, name)) for name in names}))

@@ -1,4 +1,4 @@
-"""How one cell is worked off: tune on validation rows, then train the best with fresh seeds."""
+"""The trials of one cell: tune on validation rows, then train the best with fresh seeds."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ import optuna
 from pepbench.component import Trial, Value
 from pepbench.harness.cells import Cell, final_seeds, tuning_seed
 from pepbench.harness.tuning.halton import halton
-from pepbench.harness.tuning.space import Point, choice_of, grid, point_of, suggested
+from pepbench.harness.tuning.space import Params, grid, params_of, settings_of, suggest_settings
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import Method
 from pepbench.records import Record, TrialSpec, best_trial
 
-CellProgram = Generator[list[TrialSpec], list[Record], None]
-"""Asks for trials in batches and is sent their records."""
+TrialBatches = Generator[list[TrialSpec], list[Record], None]
+"""Yields trials in batches and is sent their records."""
 
 STARTUP_TRIALS = 10
-"""Before ``tpe`` and ``gp`` have seen so many, they do not choose; ``halton`` does."""
+"""The first trials of ``tpe`` and ``gp``, which ``halton`` chooses."""
 
 UNSUCCESSFUL_SHARE = 1 / 20
-"""Of a tuning time, what a trial without a result counts as at least, so that a method that fails
-at once does not fail for ever."""
+"""Least share of a tuning time that a trial without a result uses up, so that a method that fails
+at once is not tried for ever."""
 
 
-def work_off(cell: Cell, study: optuna.Study, neighbour_best: Record | None = None) -> CellProgram:
-    """Tune a cell and make its final runs.
+def trial_batches(
+    cell: Cell, study: optuna.Study, neighbour_best: Record | None = None
+) -> TrialBatches:
+    """Ask for the tuning trials of a cell, then for its final runs.
 
-    The study is told outcomes in a fixed order and its sampler is seeded by the cell, so the
-    trials depend on nothing but the plan: replayed from stored records, it asks the same again.
+    The study gets outcomes in a fixed order and its sampler is seeded by the cell, so the
+    trials depend on nothing but the plan: replayed from stored records, the same are asked for.
 
     Parameters
     ----------
     cell
-        What is asked.
+        To be tuned.
     study
-        A new study with a sampler of :func:`sampler`.
+        As :func:`new_study` makes it.
     neighbour_best
         The best trial of the cell's neighbour, to be tried second.
 
@@ -64,14 +66,14 @@ def _tune(
         trials: list[optuna.Trial] = []
         specs: list[TrialSpec] = []
         for _ in range(wanted):
-            point = next(prescribed, None)
-            if point is not None:
-                study.enqueue_trial(point)
+            params = next(prescribed, None)
+            if params is not None:
+                study.enqueue_trial(params)
             elif cell.plan.sampler == "grid":
                 break
             trials.append(study.ask())
-            choice = suggested(cell, cast(Trial, trials[-1]))
-            specs.append(cell.trial(choice, tuning_seed(cell.plan), "tuning", pruning))
+            settings = suggest_settings(cell, cast(Trial, trials[-1]))
+            specs.append(cell.trial(settings, tuning_seed(cell.plan), "tuning", pruning))
         if not specs:
             break
         answers = yield specs
@@ -81,25 +83,25 @@ def _tune(
     return records
 
 
-def _prescribed(cell: Cell, neighbour_best: Record | None) -> Iterator[Point]:
+def _prescribed(cell: Cell, neighbour_best: Record | None) -> Iterator[Params]:
     """Trials not chosen by Optuna: default, neighbour's best, grid or sequence; each once."""
-    first = [point_of(cell, cell.default())]
+    first = [params_of(cell, cell.default())]
     if neighbour_best is not None:
-        first.append(point_of(cell, choice_of(cell, neighbour_best.spec)))
+        first.append(params_of(cell, settings_of(cell, neighbour_best.spec)))
     yield first[0]
     if first[-1] != first[0]:
         yield first[-1]
-    yield from (point for point in _sequence(cell) if point not in first)
+    yield from (params for params in _sequence(cell) if params not in first)
 
 
-def _sequence(cell: Cell) -> Iterable[Point]:
+def _sequence(cell: Cell) -> Iterable[Params]:
     match cell.plan.sampler:
         case "grid":
             return grid(cell)
         case "halton":
             return halton(cell)
         case "tpe" | "gp":
-            # As with halton, so that no method starts from luckier points than another.
+            # As with halton, so that no method starts from luckier trials than another.
             return itertools.islice(halton(cell), STARTUP_TRIALS - 1)
         case "random":
             return ()
@@ -119,7 +121,7 @@ def _counted_seconds(record: Record, time: float) -> float:
     return max(record.cpu_seconds(), least)
 
 
-def stand_in(cell: Cell, records: Iterable[Record]) -> TrialSpec:
+def cell_failure_spec(cell: Cell, records: Iterable[Record]) -> TrialSpec:
     """The trial under which the failure of a whole cell is recorded.
 
     It is the first final run of the best trial so far, or the default trial where there is none.
@@ -134,11 +136,11 @@ def _final(best: Record, seed: int) -> TrialSpec:
     return best.spec.model_copy(update={"seed": seed, "role": "final", "pruning": None})
 
 
-def sharing_key(cell: Cell, spec: TrialSpec) -> str | None:
-    """What trials have in common that one search serves: all but the budget.
+def search_key(cell: Cell, spec: TrialSpec) -> str | None:
+    """A key that is equal for trials that one search can serve: those that differ in budget only.
 
-    None for trials that each need a search of their own: because of the method, or because a
-    pruner holds them against trials at their own budget.
+    None for trials that need a search of their own, because of the method, or because a pruner
+    compares them with trials at their own budget.
     """
     method = cast(Method, cell.method.component.from_options(spec.method.options))
     if not method.shares_search or spec.pruning is not None:
@@ -146,13 +148,13 @@ def sharing_key(cell: Cell, spec: TrialSpec) -> str | None:
     return spec.model_copy(update={"budget": "", "budget_parameters": 0}).key()
 
 
-def sampler(cell: Cell) -> optuna.samplers.BaseSampler:
+def seeded_sampler(cell: Cell) -> optuna.samplers.BaseSampler:
     """The plan's sampler, seeded by the cell alone."""
     seed = cell.sampler_seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if cell.plan.sampler == "tpe":
-            # The liar matters within a batch only: elsewhere no other trial is under way.
+            # The constant liar matters within a batch only: else no other trial is running.
             return optuna.samplers.TPESampler(
                 seed=seed,
                 n_startup_trials=STARTUP_TRIALS,
@@ -166,7 +168,7 @@ def sampler(cell: Cell) -> optuna.samplers.BaseSampler:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
-    """Pass an outcome on to Optuna: validation AUC, by epoch too, or that there is none."""
+    """Report an outcome to Optuna: validation AUC, also by epoch, or that there is none."""
     attributes: dict[str, Value | None] = {
         "record": record.key,
         "status": record.status,
@@ -192,7 +194,7 @@ def new_study(cell: Cell) -> optuna.Study:
     # Whether a trial is stopped is decided by the worker.
     return optuna.create_study(
         study_name=" | ".join(cell.name),
-        sampler=sampler(cell),
+        sampler=seeded_sampler(cell),
         pruner=optuna.pruners.NopPruner(),
         direction="maximize",
     )

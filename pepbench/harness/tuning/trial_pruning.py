@@ -1,4 +1,4 @@
-"""Stopping a tuning trial early, by Optuna's pruners, in a worker that knows no study."""
+"""Stop tuning trials early by Optuna's pruners, in a worker that has no study."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import optuna
 from pepbench.records import PrunerKind, PruningSpec, Record
 
 STARTUP_TRIALS = 3
-"""Complete trials that ``median`` wants to see first."""
+"""Complete trials that ``median`` needs before it stops any."""
 
 FIRST_EPOCH = 2
 """Before it no trial is stopped."""
 
 REDUCTION = 3
-"""``halving`` lets the best one in so many go on, at epochs 2, 6, 18, 54, …"""
+"""``halving`` keeps one trial in so many, at epochs 2, 6, 18, 54, …"""
 
 ShouldStop = Callable[[int, float], bool]
-"""Asked after each epoch of the last training, with its number and its validation AUC."""
+"""Called after each epoch of the last training, with its number and its validation AUC."""
 
 
 def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
-    """What a trial asked for now is held against: the cell's tuning records so far."""
+    """The next trial's pruning rule, with the earlier trials that it is compared with."""
     complete = tuple(_curve(record) for record in records if record.status == "ok")
     if pruner == "none" or not complete:
         return None
@@ -31,10 +31,10 @@ def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
 
 
 def should_stop(spec: PruningSpec) -> ShouldStop:
-    """The rule of a trial, made of the curves in its spec alone.
+    """The pruning rule of a trial, from the curves in its spec alone.
 
     A study in memory is filled with the earlier trials, as if they had just run, and Optuna's own
-    pruner decides about one trial more.
+    pruner decides about one more trial.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -59,7 +59,7 @@ def _replayed(study: optuna.Study, curve: tuple[float, ...]) -> optuna.Trial:
     trial = study.ask()
     for epoch, auc in enumerate(curve, 1):
         trial.report(auc, epoch)
-        # What is answered does not matter here: asking makes ``halving`` note the trial's rungs.
+        # The answer does not matter here: asking makes ``halving`` note the trial's rungs.
         trial.should_prune()
     return trial
 

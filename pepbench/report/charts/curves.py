@@ -292,14 +292,14 @@ def _hung(ends: pd.DataFrame, most: float) -> pd.DataFrame:
 
 
 def _thinned(block: pd.DataFrame) -> pd.DataFrame:
-    """Lines without points that change nothing one can see; ``at``: what a logarithm can show."""
-    kept = []
+    """Lines without points too close to be seen apart; ``at``: parameters, at least 1."""
+    drawn_rows = []
     for _, line in block.groupby(["method", "seed"], sort=False):
         last = len(line) - 1
         drawn = 0.0
         for place, row in enumerate(line.to_dict("records")):
             at = max(float(row["parameters"]), 1.0)
             if place in (0, last) or abs(at / drawn - 1) > _LEAST_CHANGE:
-                kept.append({**row, "at": at})
+                drawn_rows.append({**row, "at": at})
                 drawn = at
-    return pd.DataFrame(kept)
+    return pd.DataFrame(drawn_rows)

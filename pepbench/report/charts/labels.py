@@ -56,7 +56,7 @@ _BESIDE = 10
 
 @dataclass(frozen=True)
 class Place:
-    """Where a label goes: beside the point ``index``, on one of its sides."""
+    """The place of a label: on a side of the point ``index``."""
 
     index: int
     side: str

@@ -55,7 +55,7 @@ class Cost:
     ticks: str
     """Format of the axis, as D3 writes it."""
     least: float
-    """What is less is drawn there: a logarithm needs it."""
+    """Smaller costs are drawn there: a logarithm needs a positive number."""
     budgeted: bool
     """Whether methods meet at the same places: then they are set side by side and joined."""
 
@@ -153,7 +153,7 @@ def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.D
     wide = here.pivot_table("auc", "parameters", "percentile").sort_index().ffill().dropna()
     if wide.empty:
         return pd.DataFrame(columns=columns)
-    # What is reached in few draws is the upper edge, what is reached in most the lower one.
+    # Reached in few draws: the upper edge; reached in most: the lower one.
     high, low = wide.iloc[:, 0], wide.iloc[:, -1]
     return pd.DataFrame({"drawn_at": np.maximum(wide.index, 1.0), "low": low, "high": high})
 
@@ -221,7 +221,7 @@ def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark])
 
 
 def _has_bar(block: pd.DataFrame) -> pd.Series[bool]:
-    """Cells whose interval is drawn: all, or those of the front and the reference."""
+    """Whether a cell's interval is drawn: always, or on the front and for the reference only."""
     return _stands_out(block) | (not _crowded(block))
 
 

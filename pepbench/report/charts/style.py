@@ -23,7 +23,7 @@ _PNG_SCALE = 2.5
 """Pixels of a PNG to the chart's one."""
 
 CHOSEN = "chosen"
-"""Signal of every chart: the methods that are picked out; none picks all."""
+"""Signal of every chart: the highlighted methods; an empty list shows all."""
 NAMED = "named"
 """Signal of every chart: whether names are written beside points; a page turns it off if narrow."""
 _FAINT = 0.13
@@ -311,28 +311,19 @@ def unchecked() -> Iterator[None]:
 
 def svg_bytes(chart: alt.VConcatChart) -> bytes:
     """The chart as SVG."""
-    return _svg(chart).encode()
+    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=version)
+    return svg.encode()
 
 
 def png_bytes(chart: alt.VConcatChart) -> bytes:
     """The chart as PNG."""
-    return _png(_svg(chart))
+    return png_of_svg(svg_bytes(chart))
 
 
-def svg_and_png(chart: alt.VConcatChart) -> tuple[bytes, bytes]:
-    """The chart as SVG and as PNG, drawn once."""
-    svg = _svg(chart)
-    return svg.encode(), _png(svg)
-
-
-def _svg(chart: alt.VConcatChart) -> str:
-    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=version)
-    return svg
-
-
-def _png(svg: str) -> bytes:
-    png: bytes = vl_convert.svg_to_png(svg, scale=_PNG_SCALE)
+def png_of_svg(svg: bytes) -> bytes:
+    """A picture as PNG."""
+    png: bytes = vl_convert.svg_to_png(svg.decode(), scale=_PNG_SCALE)
     return png
 
 

@@ -23,7 +23,7 @@ _TICKS = [0, *(2**power for power in range(13))]
 
 
 def pictures(recovery: WidthRecovery) -> dict[str, alt.VConcatChart]:
-    """A chart for each method whose features have widths of their own, by file name.
+    """A chart for each method that gives features widths of their own, by file name.
 
     A column for each budget; for each data set and backbone one row of learnt widths against
     planted widths, if there are any, and one against training frequencies.
@@ -138,7 +138,7 @@ def _line(profile: pd.DataFrame, x: alt.X, top: float) -> list[alt.Chart]:
 
 
 def _y(column: str, top: float) -> alt.Y:
-    """Widths, whose differences matter less the larger they are, on a scale that shows 0."""
+    """Widths on a logarithmic scale that shows 0."""
     ticks = [tick for tick in _TICKS if tick <= top]
     return alt.Y(
         f"{column}:Q",

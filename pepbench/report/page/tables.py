@@ -1,4 +1,4 @@
-"""What the page's tables hold: plain dictionaries of words, for a template to lay out."""
+"""Contents of the page's tables: dictionaries of text, for a template to lay out."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a report prints on a terminal."""
+"""Reports on a terminal."""

@@ -45,7 +45,7 @@ class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
     A table for each data set and backbone, its rows grouped by budget, best AUC first; below it
-    what did not work and why, and what is shown about compression at parity.
+    the cells without figures, with reasons, and compression at parity.
 
     Parameters
     ----------

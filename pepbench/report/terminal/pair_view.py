@@ -36,7 +36,7 @@ class PairView:
     margin: float = MARGIN
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A heading, the figures seed by seed, and what is shown."""
+        """A heading, the figures seed by seed, tests and verdict."""
         symbols = symbols_for(options)
         pair = self.pair
         heading = (

@@ -1,4 +1,4 @@
-"""What tuning tried and bought, on a terminal."""
+"""Trials and gains of tuning, on a terminal."""
 
 from __future__ import annotations
 

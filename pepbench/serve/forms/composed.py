@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pepbench.serve.addresses import Codebooks, Partition, fields_of, starts_of
 from pepbench.serve.forms.form import Form
-from pepbench.serve.hashing import CODE_BITS, code_words, odd_multipliers
+from pepbench.serve.hashing import CODE_BITS, box_muller, code_words, odd_multipliers
 from pepbench.serve.numbers import Floats
 from pepbench.serve.packing import Flags, bits_needed, unpacked_at
 from pepbench.serve.parts import Parts, require
@@ -235,21 +235,7 @@ def hash_codes(
     # The upper bits with their sign: whole numbers from −2²³ to 2²³ − 1.
     words = code_words(ids, multipliers)
     codes: Floats = (words.astype(dtype) + dtype.type(0.5)) / dtype.type(2 ** (CODE_BITS - 1))
-    return box_muller(codes) if gaussian else codes
-
-
-def box_muller(codes: Floats) -> Floats:
-    """Standard normal numbers (M, K) from uniform ones on (−1, 1), by pairs of halves.
-
-    Box and Muller 1958. An odd last one is left uniform, with variance 1.
-    """
-    half = codes.shape[1] // 2
-    kind = codes.dtype.type
-    first, second, odd = codes[:, :half], codes[:, half : 2 * half], codes[:, 2 * half :]
-    radius = np.sqrt(kind(-2) * np.log((kind(1) + first) / kind(2)))
-    angle = kind(math.pi) * second
-    pairs = (radius * np.cos(angle), radius * np.sin(angle))
-    return np.concatenate([*pairs, odd * kind(math.sqrt(3.0))], axis=1)
+    return box_muller(codes, np) if gaussian else codes
 
 
 def mish(x: Floats) -> Floats:

@@ -204,5 +204,6 @@ class CircularArrayForm(Form):
         """Vectors of global ids: (M,) → (M, D)."""
         addresses, signs = self._addresses.of(ids, np.arange)
         floats = self._array.at(addresses)
-        vectors: Floats = floats * signs.astype(floats.dtype)
+        of_entry = np.repeat(signs.astype(floats.dtype), self._addresses.chunk, axis=1)
+        vectors: Floats = floats * of_entry[:, : self.dim]
         return vectors

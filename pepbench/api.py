@@ -1,0 +1,280 @@
+"""Run plans and read their results from Python.
+
+>>> import pepbench
+>>> results = pepbench.run(methods=["full", "mde"], budgets=["10%"])  # doctest: +SKIP
+>>> results.leaderboard  # doctest: +SKIP
+
+``pepbench run`` calls :func:`run`, too, and adds a progress display and a report.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import optuna
+import pandas as pd
+import torch
+from rich.console import Console
+
+from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
+from pepbench.errors import PlanError, unknown_name
+from pepbench.harness.cell_scheduler import Tally
+from pepbench.harness.cells import expand
+from pepbench.harness.coordinator import run_cells
+from pepbench.harness.environment import check_device, cuda_devices
+from pepbench.harness.run_folder import locked_folder
+from pepbench.harness.run_options import RunOptions, Shard
+from pepbench.harness.status.live_files import LIVE_FOLDER
+from pepbench.harness.status.progress import Reporter
+from pepbench.harness.test_facts import keep_facts
+from pepbench.harness.trial import TrialContext
+from pepbench.plan import Plan
+from pepbench.records import RecordStore
+from pepbench.report.findings import Findings, load_runs
+from pepbench.units import parse_bytes, parse_seconds
+
+RUNS = Path("runs")
+"""Default parent of runs' folders, below the working directory."""
+
+PathLike = str | os.PathLike[str]
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What is known about a run, read from its folder.
+
+    Its records are analysed once, when a table is first asked for.
+
+    Attributes
+    ----------
+    folder
+        Of the run: plan, records, predictions. ``pepbench report FOLDER`` draws its report.
+    warnings
+        What went wrong without ending the run, a line each: failed trials, damaged files.
+    trials_run, trials_reused
+        Trials that :func:`run` made, and those that had a record already.
+    """
+
+    folder: Path
+    warnings: list[str] = field(default_factory=list, repr=False)
+    trials_run: int = 0
+    trials_reused: int = 0
+
+    @cached_property
+    def findings(self) -> Findings:
+        """The whole analysis, of which the tables below are parts."""
+        return load_runs([self.folder], self.warnings.append)
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """A row for each cell, best AUC first within a budget; columns as in leaderboard.csv."""
+        return self.findings.frame
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """A row for each comparison with the full table; columns as in comparisons.csv."""
+        return self.findings.comparisons
+
+    @property
+    def fronts(self) -> pd.DataFrame:
+        """A row for each cell, with the fronts that it is on; columns as in fronts.csv."""
+        return self.findings.analysis.fronts.points
+
+
+def load(folder: PathLike) -> Results:
+    """Read the results of an earlier run.
+
+    Raises
+    ------
+    RecordError
+        If the folder holds no records, or they cannot be read.
+    """
+    results = Results(Path(folder))
+    _ = results.findings  # raises here what is wrong with the folder
+    return results
+
+
+def run(
+    plan: Plan | Mapping[str, Any] | PathLike | None = None,
+    *,
+    out: PathLike | None = None,
+    jobs: int = 1,
+    progress: bool | Literal["warnings", "verbose"] = False,
+    plugins: Sequence[PathLike] = (),
+    threads: int = 1,
+    executor: str | None = None,
+    trial_timeout: float | str | None = None,
+    memory_limit: int | str | None = None,
+    raw: Mapping[str, PathLike] | None = None,
+    join: bool = False,
+    shard: str | None = None,
+    retry_failed: bool = True,
+    **keys: Any,
+) -> Results:
+    """Run every trial of a plan that has no record yet; nothing is printed.
+
+    Ctrl-C raises KeyboardInterrupt after running trials have ended, or after 10 seconds. Finished
+    trials are kept, and the same call continues from them. Torch's threads and random state are
+    left as they were.
+
+    Parameters
+    ----------
+    plan
+        A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``.
+        None: the default plan.
+    out
+        Folder of the results. None: a folder for each plan, below ``runs`` in the working
+        directory.
+    jobs
+        Worker processes. With one, trials run in this process.
+    progress
+        Report on standard error: True shows a display on terminals, lines elsewhere; ``"verbose"``
+        prints a line for each trial there, too; ``"warnings"`` prints nothing else.
+    plugins
+        Python files that define further methods, data sets or backbones.
+    threads
+        Torch threads of each worker.
+    executor
+        ``"serial"``, ``"processes"``, ``"dask"``, ``"dask://HOST:PORT"``, ``"ray"`` or
+        ``"ray://HOST:PORT"``. None: processes, or serial for one job without limits.
+    trial_timeout
+        Seconds, or text such as ``"10m"``, after which a trial fails.
+    memory_limit
+        Bytes, or text such as ``"4GB"``, that a trial's process may hold.
+    raw
+        Folders of raw files by data set, for workers whose cache lacks the data set.
+    join
+        Share the work of a run that uses the folder already.
+    shard
+        Work on a part of the cells: ``"2/8"`` is the second eighth.
+    retry_failed
+        Run trials again that failed in an earlier run.
+    keys
+        Keys of the plan that replace those of ``plan``, such as ``methods=["pep", "full"]``.
+
+    Raises
+    ------
+    PepbenchError
+        If the plan cannot be run. Trials that fail do not raise: the leaderboard has their status,
+        :attr:`Results.warnings` the reasons.
+    KeyboardInterrupt
+        After Ctrl-C or, in the main thread, SIGTERM.
+
+    Examples
+    --------
+    >>> results = run("plan.toml", jobs=2, seeds=5)  # doctest: +SKIP
+    """
+    files = tuple(Path(path).resolve() for path in plugins)
+    whole, cuda = resolve_plan(plan, files, keys)
+    folder = default_folder(whole) if out is None else Path(out)
+    live = folder / LIVE_FOLDER
+    options = RunOptions(
+        jobs=jobs,
+        executor=executor,
+        cuda=cuda,
+        context=TrialContext(
+            plugins=files,
+            threads=threads,
+            live=live,
+            max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
+            max_bytes=_limit("--memory-limit", parse_bytes, memory_limit),
+            raw={name: str(Path(path).resolve()) for name, path in (raw or {}).items()},
+        ),
+        join=join,
+        shard=None if shard is None else Shard.parse(shard),
+        retry_failed=retry_failed,
+    )
+    reporter = Reporter(
+        live,
+        Console(stderr=True) if progress else None,
+        quiet=progress == "warnings",
+        verbose=progress == "verbose",
+    )
+    with _torch_and_optuna_restored():
+        tally = _run_missing(whole, folder, options, reporter)
+    return Results(folder, reporter.warnings, tally.made, tally.reused)
+
+
+def default_folder(plan: Plan) -> Path:
+    """One folder for each plan, so that the same plan finds its records again."""
+    first = plan.datasets[0].replace(":", "-").replace("=", "-")
+    return RUNS / f"{first}-{plan.digest()}"
+
+
+def resolve_plan(
+    plan: Plan | Mapping[str, Any] | PathLike | None,
+    plugins: Sequence[Path],
+    keys: Mapping[str, Any],
+) -> tuple[Plan, tuple[str, ...]]:
+    """A validated plan with families of methods spelt out, and the CUDA devices of its workers.
+
+    The parameters are as in :func:`run`.
+    """
+    path, values = None, dict[str, Any]()
+    if isinstance(plan, Plan):
+        values = plan.model_dump(by_alias=True, exclude_unset=True)
+    elif isinstance(plan, Mapping):
+        values = dict(plan)
+    elif plan is not None:
+        path = Path(plan)
+    for bound, other in (("trials", "tuning_time"), ("tuning_time", "trials")):
+        if bound in keys:
+            values.pop(other, None)
+    values |= keys
+    if "exceptions" in values:  # "except" is no name in Python
+        values["except"] = values.pop("exceptions")
+    for key in values:
+        if key not in Plan.keys():  # noqa: SIM118
+            raise PlanError(unknown_name("key", key, Plan.keys()))
+    device = values.get("device")
+    if isinstance(device, str) and "," in device:
+        values["device"] = device.partition(":")[0]
+    whole = Plan.load(path, values)
+    methods = Catalog(tuple(plugins)).ungrouped("method", whole.methods)
+    return whole.model_copy(update={"methods": methods}), cuda_devices(device or whole.device)
+
+
+def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:
+    try:
+        return None if value is None else parse(str(value))
+    except PlanError as error:
+        raise PlanError(f"{option}: {error}") from None
+
+
+@contextmanager
+def _torch_and_optuna_restored() -> Iterator[None]:
+    """Undo what trials in this process change for others: threads, random state, log level."""
+    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Reporter) -> Tally:
+    """Make the records that are missing, and store with them what reports need."""
+    check_device(plan.device, plan.optimizer, plan.precision)
+    catalog = Catalog(options.context.plugins)
+    cells = expand(plan, catalog)
+    if options.shard is not None:
+        cells = options.shard.cells(cells)
+    with locked_folder(folder, plan, options.join, options.shard) as locks:
+        store = RecordStore(folder, progress.warn)
+        tally = run_cells(cells, store, progress, options, locks)
+        # After the last fit, since these are facts about test rows.
+        for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
+            dataset = catalog.select("dataset", cell.data.spec).default()
+            keep_facts(store, cast(Dataset, dataset), cell.splits)
+        if not options.shared:
+            store.pack()
+    return tally
