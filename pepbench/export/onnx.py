@@ -93,7 +93,8 @@ def write_onnx(model: Model, splits: Splits, folder: Path) -> float:
 
     Inputs are ``vectors`` (B, F, D) float32, as :meth:`pepbench.serve.ServedTable.lookup` gives
     them, and ``ids`` (B, F) int64, as its ``global_ids`` does, for the first-order weights, which
-    are in the file. Multi-valued fields take ``max_values`` columns of ids each. The output is ``probabilities`` (B,).
+    are in the file. A multi-valued field has ``max_values`` columns of ids. The output is
+    ``probabilities`` (B,).
 
     Raises
     ------
