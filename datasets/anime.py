@@ -45,6 +45,7 @@ class Anime(WithGenres):
     url = "https://www.kaggle.com/datasets/CooperUnion/anime-recommendations-database"
     files = ("anime_ratings.dat", "anime_info.dat")
     user_field = "user"
+    separator = ","
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all ratings in the order of the file."""
@@ -53,7 +54,7 @@ class Anime(WithGenres):
         info.check_unique("anime_ids")
         order = np.argsort(info.integers("anime_ids", 0, LARGEST_ID))
         features = {name: info[column] for name, column in FEATURES.items()}
-        features["genres"] = self.genres_of(features["genres"], ",")
+        features["genres"] = self.genres_of(features["genres"])
         ranks = pa.array([str(rank) for rank in range(1, len(order) + 1)])
         path = source / "anime_ratings.dat"
         for chunk in read_chunks(path, RATING_COLUMNS, separator="\t", header=True):

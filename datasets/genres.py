@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 
@@ -20,6 +20,9 @@ MOST_GENRES = 16
 class WithGenres(Dataset):
     """Base of data sets with a field of genres."""
 
+    separator: ClassVar[str] = "|"
+    """What is between two genres of a film."""
+
     genres: Annotated[
         str,
         OneOf("combination", "multi", tuned=False),
@@ -30,8 +33,8 @@ class WithGenres(Dataset):
         """Genres as several values, if so chosen."""
         if field != FIELD or self.genres != "multi":
             return None
-        return BagOptions(max_values=MOST_GENRES)
+        return BagOptions(max_values=MOST_GENRES, separator=self.separator)
 
-    def genres_of(self, texts: pa.Array, separator: str) -> pa.Array:
+    def genres_of(self, texts: pa.Array) -> pa.Array:
         """The genres of films, (n,): texts as they are, or taken apart at the separator."""
-        return split_texts(texts, separator) if self.genres == "multi" else texts
+        return split_texts(texts, self.separator) if self.genres == "multi" else texts

@@ -124,7 +124,7 @@ class MovieLens100KIds(WithGenres, WithIds, _MovieLens100K):
         of_films = {
             "film": films["film"],
             "year": release_years(films),
-            "genres": self.genres_of(genre_combinations(films), "|"),
+            "genres": self.genres_of(genre_combinations(films)),
         }
         for chunk, columns in join(_ratings(source), users, of_users, films, of_films):
             yield without_neutral(chunk, columns, self.split)

@@ -160,7 +160,7 @@ def _joined(
     source: Path,
     *,
     ids: bool,
-    genres_of: Callable[[pa.Array, str], pa.Array] = lambda texts, _: texts,
+    genres_of: Callable[[pa.Array], pa.Array] = lambda texts: texts,
 ) -> Iterator[tuple[Chunk, Columns]]:
     """Yield chunks of ratings with the columns of their users and films, with or without ids."""
     users = _read(source / "users.dat", USER_COLUMNS)
@@ -170,7 +170,7 @@ def _joined(
     of_films = {
         "film": films["film"],
         "year": release_years(films),
-        "genres": genres_of(films["genres"], "|"),
+        "genres": genres_of(films["genres"]),
     }
     of_users = dict(users.columns)
     if not ids:
