@@ -30,6 +30,7 @@ from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
+from pepbench.serve.dense import Transform
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},
@@ -112,6 +113,10 @@ class Own(Dataset):
         """From the description."""
         return self.description.bag(field)
 
+    def dense_transform(self, name: str) -> Transform:
+        """From the description."""
+        return self.description.dense[name]
+
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in the order of the file."""
         assert source is not None
@@ -126,7 +131,8 @@ class Own(Dataset):
                 for name, separator in about.multi.items()
             }
             key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
-            yield Block(columns, labels.codes(chunk), key)
+            dense = {name: dense_numbers(chunk, name) for name in about.dense}
+            yield Block(columns, labels.codes(chunk), key, dense)
 
 
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
@@ -155,6 +161,20 @@ def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.L
 
 def binned(chunk: Chunk, column: str) -> pa.Array:
     """A column of numbers truncated to 16 binary digits, as text; missing values are empty."""
+    numbers, indices = finite_numbers(chunk, column)
+    names = _number_texts(numbers)
+    return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
+
+
+def dense_numbers(chunk: Chunk, column: str) -> NDArray[np.float64]:
+    """A column of numbers, (n,), NaN where missing."""
+    numbers, indices = finite_numbers(chunk, column)
+    given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
+    return np.asarray(given if indices is None else given[indices], dtype=np.float64)
+
+
+def finite_numbers(chunk: Chunk, column: str) -> tuple[pa.DoubleArray, NDArray[np.int32] | None]:
+    """A column's numbers, null where missing, and where to find each row's, None if in order."""
     values = chunk[column]
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         indices, numbers = None, values.cast(pa.float64(), safe=False)
@@ -168,8 +188,7 @@ def binned(chunk: Chunk, column: str) -> pa.Array:
     infinite = pc.fill_null(pc.is_inf(numbers), False).to_numpy(zero_copy_only=False)
     rows = np.arange(len(numbers)) if indices is None else indices
     chunk.refuse(column, infinite, rows, "expected a finite number, or nothing")
-    names = _number_texts(numbers)
-    return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
+    return numbers, indices
 
 
 def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:

@@ -72,6 +72,13 @@ def data_add(
         int | None,
         typer.Option(help="Own file: most values of a row that are kept; default: 8."),
     ] = None,
+    dense: Annotated[
+        str | None,
+        typer.Option(
+            help="Own file: columns of numbers that backbones read as they are, standardised, or "
+            "by log1p, such as age,price:log1p."
+        ),
+    ] = None,
     bins: Annotated[
         int | None, typer.Option(help="Own file: bins of each column of numbers; default: 32.")
     ] = None,
@@ -112,6 +119,7 @@ def data_add(
         multi=multi,
         pool=pool,
         max_values=max_values,
+        dense=dense,
         bins=bins,
         min_count=min_count,
         top=top,

@@ -25,6 +25,7 @@ from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
+from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"
 LISTS = ("fields", "numeric", "log")
@@ -58,6 +59,8 @@ def own_options(**given: str | int | None) -> dict[str, Any]:
         options["hash"] = dict(_hashed(part) for part in options["hash"].split(","))
     if "multi" in options:
         options["multi"] = separators(options["multi"])
+    if "dense" in options:
+        options["dense"] = dict(_transformed(part) for part in options["dense"].split(","))
     if "pool" in options:
         options["pool"] = dict(_pooled(part) for part in options["pool"].split(","))
     return options
@@ -128,6 +131,13 @@ def _hashed(part: str) -> tuple[str, int]:
     return column.strip(), int(size)
 
 
+def _transformed(part: str) -> tuple[str, str]:
+    column, _, transform = part.partition(":")
+    if not column.strip():
+        raise DataError(f"--dense {part!r}: write column, or column:log1p")
+    return column.strip(), transform.strip() or TRANSFORMS[0]
+
+
 def _pooled(part: str) -> tuple[str, str]:
     column, _, pool = part.rpartition(":")
     if not column:
@@ -170,6 +180,7 @@ def _print_columns(path: Path, description: FileDescription) -> None:
         **dict.fromkeys(description.fields, "categories"),
         **dict.fromkeys(description.numeric, f"{description.bins} bins of equal frequency"),
         **dict.fromkeys(description.log, "logarithmic buckets"),
+        **{name: f"dense ({way})" for name, way in description.dense.items()},
         description.label: "label",
     }
     for column in description.multi:

@@ -74,6 +74,8 @@ def write_table(
         labels = files.enter_context(ArrayWriter(folder / "labels.npy", "|u1"))
         codes: ArrayWriter | None = None
         keys: ArrayWriter | None = None
+        dense: ArrayWriter | None = None
+        names: tuple[str, ...] = ()
         if scheme != "random":
             keys = files.enter_context(ArrayWriter(folder / "split.npy", "<i8"))
         for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
@@ -84,10 +86,16 @@ def write_table(
                         bags[field] = BagWriter(options, folder / f"values-{field}.npy")
                         files.enter_context(bags[field].writer)
                 kinds = {name: kind_of_values(c.type) for name, c in block.columns.items()}
+                names = tuple(block.dense)
+                if names:
+                    dense_path = folder / "dense.npy"
+                    dense = files.enter_context(ArrayWriter(dense_path, "<f8", (len(names),)))
                 shape = (len(vocabularies),)
                 path = folder / ("counted.npy" if bags else "codes.npy")
                 codes = files.enter_context(ArrayWriter(path, "<i4", shape))
-            check_block(dataset, block, list(vocabularies), labels.n_rows)
+            check_block(dataset, block, list(vocabularies), labels.n_rows, names)
+            if dense is not None:
+                dense.append(np.stack([block.dense[name] for name in names], axis=1))
             codes.append(_encode(block, list(vocabularies.values()), bags, pool))
             if keys is not None:
                 keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
@@ -110,9 +118,12 @@ def write_table(
         "labels": labels.digest,
         "vocabularies": vocabulary_digest(v.slices() for v in vocabularies.values()),
     }
+    if dense is not None:
+        digests["dense"] = dense.digest
+    transforms = {name: dataset.dense_transform(name) for name in names}
     fields = tuple(vocabularies)
     of_bags = {fields[field]: bag.meta() for field, bag in bags.items()}
-    fingerprint = table_fingerprint(fields, digests, of_bags)
+    fingerprint = table_fingerprint(fields, digests, of_bags, transforms)
     truth = dataset.truth()
     if truth is not None:
         digests["widths"] = write_array(folder / "widths.npy", _planted_widths(truth, vocabularies))
@@ -143,6 +154,7 @@ def write_table(
         kinds={name: kind for name, kind in kinds.items() if kind not in (None, "text")},
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
         bags=of_bags,
+        dense=transforms,
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     mark_checked(folder / "codes.npy")
@@ -176,7 +188,8 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
         mask = pa.array(of_block)
         columns = {name: column.filter(mask) for name, column in block.columns.items()}
         key = block.split_key.filter(mask) if block.split_key is not None else None
-        yield Block(columns, block.labels[of_block], key)
+        dense = {name: numbers[of_block] for name, numbers in block.dense.items()}
+        yield Block(columns, block.labels[of_block], key, dense)
 
 
 def _encode(

@@ -16,6 +16,7 @@ import numpy as np
 from pepbench.data.arrays import map_array, read_rows, row_blocks
 from pepbench.data.bags import BagMeta, is_list
 from pepbench.data.dataset import Block, Dataset
+from pepbench.data.dense import LARGEST
 from pepbench.data.kernels import first_outside
 from pepbench.data.split_schemes import TEST, TRAIN, parts_of
 from pepbench.data.table import Table
@@ -24,10 +25,17 @@ from pepbench.errors import DataError
 NAMED_LIKE_USERS = re.compile(r"(user|uid|customer|member|visitor|session)[ _-]?(id)?", re.I)
 
 
-def check_block(dataset: Dataset, block: Block, fields: list[str], first_row: int) -> None:
+def check_block(
+    dataset: Dataset,
+    block: Block,
+    fields: list[str],
+    first_row: int,
+    dense: tuple[str, ...] = (),
+) -> None:
     """Raise :class:`DataError` for a block that does not continue a table of these fields.
 
-    Its columns must be the fields, of one length, and its labels 0 or 1. Rows are counted from 1.
+    Its columns must be the fields, of one length, its dense numbers finite or missing, and its
+    labels 0 or 1. Rows are counted from 1.
     """
     where = f"data set {dataset.spec!r}"
     if not fields or list(block.columns) != fields:
@@ -38,7 +46,17 @@ def check_block(dataset: Dataset, block: Block, fields: list[str], first_row: in
                 f"{where}: field {name!r} holds {column.type}, expected "
                 + ("one value a row" if dataset.bag(name) is None else "lists of values")
             )
+    if tuple(block.dense) != dense:
+        raise DataError(f"{where}: block with dense fields {list(block.dense)}, expected {dense}")
+    for name, numbers in block.dense.items():
+        too_large = np.flatnonzero(np.abs(numbers) > LARGEST)
+        if len(too_large):
+            raise DataError(
+                f"{where}, row {first_row + int(too_large[0]) + 1}: {name} is "
+                f"{numbers[too_large[0]]:g}, expected a number of at most {LARGEST:g} in size"
+            )
     lengths = {len(column) for column in block.columns.values()} | {len(block.labels)}
+    lengths |= {len(numbers) for numbers in block.dense.values()}
     if len(lengths) != 1:
         raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
     wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))

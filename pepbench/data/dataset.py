@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from pepbench.component import Between, Component
 from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
+from pepbench.serve.dense import Transform
 
 SplitScheme = Literal["random", "time", "group", "file"]
 
@@ -41,6 +43,8 @@ class Block(NamedTuple):
     """What the rows are split by, (n,); only if :meth:`Dataset.split_scheme` is not ``random``.
     ``time``: whole numbers, larger is later. ``group``: the user, of any type that can be cast to
     text. ``file``: 0 for training, 1 validation, 2 test."""
+    dense: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+    """The n numbers of each dense field, NaN where missing."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,10 @@ class Dataset(Component, ABC):
     def bag(self, field: str) -> BagOptions | None:  # noqa: ARG002
         """How the values of a multi-valued field are kept and pooled; None for other fields."""
         return None
+
+    def dense_transform(self, name: str) -> Transform:  # noqa: ARG002
+        """How the numbers of a dense field are scaled."""
+        return "standard"
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The raw files by name; their checksums are recorded under these names.

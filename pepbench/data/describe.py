@@ -5,6 +5,7 @@ Uneven features say much about how well a table can be compressed, before any tr
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,8 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
             }
             for name, bag in table.meta.bags.items()
         }
+    if meta.dense:
+        described["dense"] = {name: asdict(scale) for name, scale in meta.dense.items()}
     users = user_column(dataset, meta.fields)
     if users is not None:
         described["test_rows_of_known_users"] = known_share(table, users, split_seed)

@@ -22,8 +22,8 @@ def export(splits: Splits, path: Path) -> int:
     """Write all rows of a table, in its order.
 
     Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and the raw value
-    of each field as text, or a list of texts for multi-valued fields. The file is written
-    completely or not at all.
+    of each field as text, or a list of texts for multi-valued fields, and the numbers of dense
+    fields. The file is written completely or not at all.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def export(splits: Splits, path: Path) -> int:
         If a field has the name of one of the other columns, or the file cannot be written.
     """
     table = splits.table
-    taken = {"row", "split", "label"} & set(table.meta.fields)
+    taken = {"row", "split", "label"} & {*table.meta.fields, *table.meta.dense}
     if taken:
         raise DataError(f"field {min(taken)!r} has the name of a column of the export; rename it")
     parts = parts_of(table, splits.meta.seed)
@@ -46,6 +46,7 @@ def export(splits: Splits, path: Path) -> int:
     schema = pa.schema(
         {"row": pa.int64(), "split": kind, "label": pa.uint8()}
         | {n: pa.list_(kind) if n in table.meta.bags else kind for n in table.meta.fields}
+        | dict.fromkeys(table.meta.dense, pa.float64())
     )
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
@@ -65,6 +66,10 @@ def export(splits: Splits, path: Path) -> int:
                                 is_bag=name in table.meta.bags,
                             )
                             for field, (name, values) in enumerate(named)
+                        ),
+                        *(
+                            pa.array(table.dense[block, k], from_pandas=True)
+                            for k in range(len(table.meta.dense))
                         ),
                     ]
                     writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -22,6 +22,7 @@ from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
+from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
 
 SCHEMES: dict[str, SplitScheme] = {
@@ -55,6 +56,8 @@ class FileDescription(BaseModel):
     """How the vectors of a row's values become one: ``mean``, if not given."""
     max_values: int = Field(default=BagOptions().max_values, ge=1, le=MOST_VALUES)
     """Most values of a row that are kept in a column of several categories."""
+    dense: dict[str, Transform] = {}
+    """Columns of numbers that backbones read as they are: ``standard`` or ``log1p``."""
     bins: int = Field(default=32, ge=2)
     """Number of bins of each column of numbers."""
     min_count: int = Field(default=1, ge=1)
@@ -104,7 +107,7 @@ class FileDescription(BaseModel):
     @property
     def used_columns(self) -> list[str]:
         """Label and fields; a column to split by may be among the fields, too."""
-        return [self.label, *self.fields, *self.numeric, *self.log, *self.multi]
+        return [self.label, *self.fields, *self.numeric, *self.log, *self.multi, *self.dense]
 
     @property
     def columns(self) -> list[str]:
@@ -129,12 +132,12 @@ class FileDescription(BaseModel):
         )
 
     def identity(self) -> dict[str, Any]:
-        """All entries, without those of multi-valued columns where there are none."""
+        """All entries, without those of multi-valued and dense columns where there are none."""
         content = self.model_dump(mode="json")
-        return content if self.multi else {k: v for k, v in content.items() if k not in _OF_BAGS}
-
-
-_OF_BAGS = ("multi", "pool", "max_values")
+        unused = () if self.multi else ("multi", "pool", "max_values")
+        if not self.dense:
+            unused = (*unused, "dense")
+        return {name: value for name, value in content.items() if name not in unused}
 
 
 def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileDescription]:
@@ -176,7 +179,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if not description.fields:
         rest = tuple(name for name in known if name not in description.columns)
         description = validated({**given, "fields": rest}, str(source))
-    if len(description.used_columns) == 1:
+    if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")
     return source, description
 

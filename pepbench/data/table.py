@@ -6,6 +6,7 @@ A table's folder holds
   vocabulary. A field has one column, a multi-valued one several *slots*, which hold −1 behind the
   row's last value;
 * ``labels.npy`` (rows,) uint8: 0 or 1;
+* ``dense.npy`` (rows, dense fields) float64, only if there are any: numbers, NaN where missing;
 * ``vocabularies.parquet``: the raw values of all fields in order of first appearance;
 * ``split.npy`` (rows,) int64, only where rows are not split at random: time, number of the group,
   or part of each row;
@@ -37,6 +38,7 @@ from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.values import Kind
 from pepbench.errors import DataError
+from pepbench.serve.dense import Transform
 
 
 class TableMeta(BaseModel):
@@ -77,6 +79,8 @@ class TableMeta(BaseModel):
 
     bags: dict[str, BagMeta] = {}
     """The multi-valued fields."""
+    dense: dict[str, Transform] = {}
+    """How the numbers of each dense field are scaled."""
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -118,6 +122,11 @@ class Table:
     def codes(self) -> NDArray[np.int32]:
         """Shape (rows, Σ slots): positions in the vocabularies; memory-mapped."""
         return map_array(self.folder / "codes.npy")
+
+    @cached_property
+    def dense(self) -> NDArray[np.float64]:
+        """Shape (rows, dense fields): numbers, NaN where missing; memory-mapped."""
+        return map_array(self.folder / "dense.npy")
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
@@ -201,6 +210,8 @@ def verify_table(table: Table) -> list[str]:
         }
         if "split" in table.meta.digests:
             digests["split"] = array_digest(table.split_keys)
+        if table.meta.dense:
+            digests["dense"] = array_digest(table.dense)
         if table.widths is not None:
             digests["widths"] = array_digest(table.widths)
     except (ValueError, KeyError, pa.ArrowException) as error:
@@ -211,18 +222,23 @@ def verify_table(table: Table) -> list[str]:
         if digests.get(name) != digest
     ]
     meta = table.meta
-    if table_fingerprint(meta.fields, meta.digests, meta.bags) != table.fingerprint:
+    if table_fingerprint(meta.fields, meta.digests, meta.bags, meta.dense) != table.fingerprint:
         problems.append(f"{table.folder / 'meta.json'}: the fingerprint does not match")
     return problems
 
 
 def table_fingerprint(
-    fields: tuple[str, ...], digests: dict[str, str], bags: Mapping[str, BagMeta]
+    fields: tuple[str, ...],
+    digests: dict[str, str],
+    bags: Mapping[str, BagMeta],
+    dense: Mapping[str, Transform],
 ) -> str:
-    """16 hex digits of SHA-256 over field names, codes, labels, vocabularies and bags."""
+    """16 hex digits of SHA-256 over fields, codes, labels, vocabularies, bags and numbers."""
     content: list[object] = [fields, digests["codes"], digests["labels"], digests["vocabularies"]]
     if bags:
         content.append({name: (bag.slots, bag.pool) for name, bag in bags.items()})
+    if dense:
+        content += [list(dense.items()), digests["dense"]]
     return json_digest(content)
 
 

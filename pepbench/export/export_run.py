@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ def export_run(
         raise ExportError(_difference(record, again))
     (fitted, splits) = kept[0]
     about = described(record, again, same)
+    if splits.meta.dense:
+        about["dense"] = [{"name": n, **asdict(scale)} for n, scale in splits.meta.dense.items()]
     notes: dict[str, Any] = {}
 
     def further(folder: Path) -> None:

@@ -38,7 +38,7 @@ class Predictor(nn.Module):
     backbone
         Vectors (B, F, D) and global ids (B, F) → logits (B,).
     fields
-        Needed for multi-valued fields only, with as many slots as ids have columns for them.
+        Needed for multi-valued and dense fields only; with as many slots as ids have columns.
     """
 
     exponents: Tensor
@@ -47,22 +47,22 @@ class Predictor(nn.Module):
     def __init__(self, backbone: nn.Module, fields: Fields | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.has_bags = fields is not None and bool(fields.bags)
-        if fields is not None and fields.bags:
+        self.has_bags = fields is not None and bool(fields.bags or fields.dense)
+        if fields is not None and self.has_bags:
             of_slot = torch.from_numpy(np.repeat(np.arange(fields.n_fields), fields.slots))
             one_hot = nn.functional.one_hot(of_slot, fields.n_fields).float()
             self.register_buffer("slot_is_of", one_hot)
             self.register_buffer("exponents", torch.from_numpy(fields.pool_exponents).float())
 
-    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
-        """Vectors (B, F, D), pooled, and global ids (B, Σ slots) → probabilities (B,)."""
+    def forward(self, vectors: Tensor, ids: Tensor, dense: Tensor | None = None) -> Tensor:
+        """Vectors (B, F, D), pooled, ids (B, Σ slots), dense inputs (B, M) → probabilities (B,)."""
         if not self.has_bags:
             return torch.sigmoid(self.backbone(vectors, ids))
         given = (ids >= 0).to(vectors.dtype)
         lengths = (given @ self.slot_is_of).clamp(min=1.0)
         factors = (lengths**-self.exponents) @ self.slot_is_of.mT * given
         bags = PaddedBags(
-            ids.clamp(min=0).view(-1, 1), ids, factors, (vectors.shape[0], vectors.shape[1])
+            ids.clamp(min=0).view(-1, 1), ids, factors, (vectors.shape[0], vectors.shape[1]), dense
         )
         return torch.sigmoid(self.backbone(vectors, bags))
 
@@ -93,7 +93,8 @@ def write_onnx(model: Model, splits: Splits, folder: Path) -> float:
 
     Inputs are ``vectors`` (B, F, D) float32, as :meth:`pepbench.serve.ServedTable.lookup` gives
     them, and ``ids`` (B, F) int64, as its ``global_ids`` does, for the first-order weights, which
-    are in the file. A multi-valued field has ``max_values`` columns of ids. The output is
+    are in the file. A multi-valued field has ``max_values`` columns of ids. Where there are dense
+    fields, ``dense`` (B, M) float32 is a third input, as ``dense_inputs`` gives it. The output is
     ``probabilities`` (B,).
 
     Raises
@@ -102,21 +103,24 @@ def write_onnx(model: Model, splits: Splits, folder: Path) -> float:
         If torch cannot export the backbone, or the probabilities differ.
     """
     fields = served_fields(splits)
-    padded = in_slots(splits.validation.ids[:CHECKED_ROWS], splits.fields, fields)
+    rows = splits.validation
+    padded = in_slots(rows.ids[:CHECKED_ROWS], splits.fields, fields)
     ids = torch.from_numpy(padded)
+    dense = None if rows.dense is None else np.array(rows.dense[:CHECKED_ROWS])
     predictor = Predictor(model.backbone, fields).cpu().eval()
     embedding = model.embedding.cpu()
     with torch.no_grad():
-        if fields.bags:
-            bags = bags_of(padded, fields)
+        if predictor.has_bags:
+            bags = bags_of(padded, fields, dense=dense)
             vectors = bags.pooled(embedding(bags.ids)).float().contiguous()
             expected = torch.sigmoid(model.backbone.cpu()(vectors, bags)).numpy()
         else:
             vectors = embedding(ids).float().contiguous()
             expected = predictor(vectors, ids).numpy()
     path = folder / ONNX_FILE
-    export_predictor(predictor, vectors, ids, path)
-    found = run_onnx(path, vectors.numpy(), ids.numpy())
+    inputs = None if dense is None else torch.from_numpy(dense)
+    export_predictor(predictor, vectors, ids, path, inputs)
+    found = run_onnx(path, vectors.numpy(), padded, dense)
     difference = float(np.abs(found - expected).max(initial=0.0))
     if not difference <= TOLERANCE:
         raise ExportError(
@@ -143,7 +147,9 @@ def in_slots(ids: NDArray[np.int32], given: Fields, wanted: Fields) -> NDArray[n
     return padded
 
 
-def export_predictor(predictor: Predictor, vectors: Tensor, ids: Tensor, path: Path) -> None:
+def export_predictor(
+    predictor: Predictor, vectors: Tensor, ids: Tensor, path: Path, dense: Tensor | None = None
+) -> None:
     """Write a predictor as ONNX, for batches of any size.
 
     Raises
@@ -152,15 +158,16 @@ def export_predictor(predictor: Predictor, vectors: Tensor, ids: Tensor, path: P
         If torch cannot export it: names the backbone.
     """
     batch = torch.export.Dim("batch", min=1)
+    inputs = {"vectors": vectors, "ids": ids} | ({} if dense is None else {"dense": dense})
     try:
         with torch.no_grad(), _quiet("torch.onnx"):
             program = torch.onnx.export(
                 predictor,
-                (vectors[:2], ids[:2]),
+                tuple(tensor[:2] for tensor in inputs.values()),
                 dynamo=True,
-                input_names=["vectors", "ids"],
+                input_names=list(inputs),
                 output_names=["probabilities"],
-                dynamic_shapes={"vectors": {0: batch}, "ids": {0: batch}},
+                dynamic_shapes={name: {0: batch} for name in inputs},
                 verbose=False,
             )
             assert program is not None
@@ -190,11 +197,15 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def run_onnx(
-    path: Path, vectors: NDArray[np.float32], ids: NDArray[np.int64]
+    path: Path,
+    vectors: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    dense: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities (B,) by onnxruntime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(["probabilities"], {"vectors": vectors, "ids": ids})
+    inputs = {"vectors": vectors, "ids": ids} | ({} if dense is None else {"dense": dense})
+    (probabilities,) = session.run(["probabilities"], inputs)
     return cast(NDArray[np.float32], probabilities)

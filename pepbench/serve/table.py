@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
+from pepbench.serve.dense import DenseScale, dense_inputs, read_scales
 from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
 from pepbench.serve.forms import FORMS, Form
 from pepbench.serve.numbers import SCHEMES, Numbers
 from pepbench.serve.parts import Parts
 from pepbench.serve.pooling import EXPONENTS, PADDING, pooled
-from pepbench.serve.vocabulary import FieldVocabulary, read_fields
+from pepbench.serve.vocabulary import FieldVocabulary, finite_numbers, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
 
@@ -34,6 +35,8 @@ class ServedTable:
     """How the table is stored."""
     stored_bytes: int
     """Bytes of all tensors, which stay in the file until a lookup needs them."""
+    dense_fields: Mapping[str, DenseScale] = field(default_factory=dict)
+    """How the numbers of dense fields become inputs of the backbone; none of them is looked up."""
 
     @property
     def dim(self) -> int:
@@ -93,6 +96,31 @@ class ServedTable:
                 f"{', '.join(self.field_names)}"
             )
         return self._checked(array) if are_codes else self._ids(self._encoded(list(array.T)))
+
+    def dense_inputs(self, field_values: Mapping[str, Iterable[Any]]) -> NDArray[np.float32]:
+        """Inputs of the backbone from the numbers of the dense fields: (B, M) float32.
+
+        Parameters
+        ----------
+        field_values
+            A mapping from every dense field's name to its B numbers, or texts of them. None, NaN
+            and empty texts are missing.
+
+        Raises
+        ------
+        ServeError
+            If a field is missing, columns differ in length, or a value is no number.
+        """
+        columns = []
+        for name in self.dense_fields:
+            if name not in field_values:
+                raise ServeError(f"no values for dense field {name!r}")
+            columns.append(finite_numbers(name, field_values[name]))
+        if not columns:
+            raise ServeError("the table has no dense fields")
+        if len({len(column) for column in columns}) > 1:
+            raise ServeError("dense fields differ in their numbers of values")
+        return dense_inputs(np.stack(columns, axis=1), self.dense_fields)
 
     def lookup_ids(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
         """Vectors of global ids of any shape: (…) → (…, D).
@@ -194,6 +222,7 @@ def load(folder: Path | str, *, verify: bool = True) -> ServedTable:
         name, dim, arrays = str(meta["form"]), meta["dim"], dict(meta["arrays"])
         constants = dict(meta["constants"])
         fields = read_fields(meta["fields"])
+        dense = read_scales(meta.get("dense", ()))
     except (KeyError, TypeError, ValueError) as error:
         raise ServeError(f"{folder / META_FILE} is not complete: {error}") from None
     if name not in FORMS:
@@ -208,7 +237,8 @@ def load(folder: Path | str, *, verify: bool = True) -> ServedTable:
         raise ServeError(f"{folder}: {error}") from None
     except (IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ServeError(f"{folder} is damaged: {error}; export the table again") from None
-    return ServedTable(meta, fields, form, sum(tensor.nbytes for tensor in tensors.values()))
+    stored_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    return ServedTable(meta, fields, form, stored_bytes, dense)
 
 
 def _parts(

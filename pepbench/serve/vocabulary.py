@@ -128,6 +128,23 @@ class FieldVocabulary:
         return np.where([value is None for value in numbers], self.missing, codes)
 
 
+def finite_numbers(name: str, values: Iterable[Any]) -> NDArray[np.float64]:
+    """Raw values of a dense field as numbers, (n,), NaN where missing.
+
+    Raises
+    ------
+    ServeError
+        If a value is no number, or infinite.
+    """
+    numbers = []
+    for row, value in enumerate(values):
+        found = number(value)
+        if found is not None and not math.isfinite(found):
+            raise ServeError(f"row {row + 1}: {name} is {value!r}, expected a number")
+        numbers.append(math.nan if found is None else found)
+    return np.array(numbers, dtype=np.float64)
+
+
 def read_fields(entries: object) -> tuple[FieldVocabulary, ...]:
     """The fields that ``meta.json`` describes.
 

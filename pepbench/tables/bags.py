@@ -1,4 +1,4 @@
-"""Bags: the ids of a batch with multi-valued fields, and how their vectors are pooled.
+"""Bags: the ids of a batch with multi-valued or dense fields, and how vectors are pooled.
 
 An embedding maps ids to vectors and knows nothing of bags. :class:`Bags` holds the values of all
 rows one after another, so that lookup and pooling cost in proportion to values, as with the offsets
@@ -45,6 +45,8 @@ class Bags:
     """Shape (V,): factor of each value's vector in the sum of its bag."""
     shape: tuple[int, int]
     """(B, F)."""
+    dense: Tensor | None = None
+    """Shape (B, M): the dense inputs; None if there are no dense fields."""
 
     @property
     def device(self) -> torch.device:
@@ -58,6 +60,7 @@ class Bags:
             self.places.to(device, non_blocking=True),
             self.factors.to(device, dtype, non_blocking=True),
             self.shape,
+            None if self.dense is None else self.dense.to(device, dtype, non_blocking=True),
         )
 
     def pooled(self, vectors: Tensor) -> Tensor:
@@ -92,7 +95,10 @@ Ids = Tensor | Bags
 
 
 def bags_of(
-    ids: NDArray[np.integer], fields: Fields, order: NDArray[np.int64] | None = None
+    ids: NDArray[np.integer],
+    fields: Fields,
+    order: NDArray[np.int64] | None = None,
+    dense: NDArray[np.float32] | None = None,
 ) -> Bags:
     """The bags of rows that are stored in slots.
 
@@ -104,6 +110,8 @@ def bags_of(
         Which columns belong to which field.
     order
         Shape (B,): the rows to take; all if not given.
+    dense
+        Shape (n, M): the dense inputs, if any.
     """
     if order is None:
         order = np.arange(len(ids))
@@ -119,6 +127,7 @@ def bags_of(
         torch.from_numpy(np.repeat(np.arange(flat.size), flat)),
         torch.from_numpy(np.repeat(factors, flat)),
         (len(order), fields.n_fields),
+        None if dense is None else torch.from_numpy(dense[order]),
     )
 
 

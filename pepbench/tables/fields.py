@@ -38,6 +38,8 @@ class Fields:
     bags
         The multi-valued fields by name. The ids of such a field take several columns, its *slots*;
         those of a field with one value a row take one.
+    dense
+        Names of the M numbers of each row that a backbone reads as they are.
 
     Examples
     --------
@@ -52,11 +54,17 @@ class Fields:
     cardinalities: tuple[int, ...]
     frequencies: NDArray[np.int64]
     bags: Mapping[str, BagField] = field(default_factory=dict)
+    dense: tuple[str, ...] = ()
 
     @property
     def n_fields(self) -> int:
         """F, the number of fields."""
         return len(self.cardinalities)
+
+    @property
+    def n_dense(self) -> int:
+        """M, the number of dense inputs."""
+        return len(self.dense)
 
     @property
     def n_features(self) -> int:

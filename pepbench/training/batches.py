@@ -39,7 +39,7 @@ class BatchMaker:
     device: torch.device
     dtype: torch.dtype
     fields: Fields | None = None
-    """Needed for multi-valued fields only."""
+    """Needed for multi-valued and dense fields only."""
 
     def shuffled(self, rows: Rows, seed: tuple[int, ...]) -> Iterator[Batch]:
         """One pass in an order that only ``seed`` decides; the last batch may be smaller."""
@@ -62,11 +62,11 @@ class BatchMaker:
 
     @property
     def _has_bags(self) -> bool:
-        return self.fields is not None and bool(self.fields.bags)
+        return self.fields is not None and bool(self.fields.bags or self.fields.dense)
 
     def _chosen(self, rows: Rows, order: NDArray[np.int64]) -> Batch:
-        if self.fields is not None and self.fields.bags:
-            bags = bags_of(np.asarray(rows.ids), self.fields, order)
+        if self.fields is not None and self._has_bags:
+            bags = bags_of(np.asarray(rows.ids), self.fields, order, rows.dense)
             labels = torch.from_numpy(rows.labels[order]).to(self.device, self.dtype)
             return Batch(bags.to(self.device, self.dtype), labels)
         ids = np.empty((len(order), rows.ids.shape[1]), dtype=np.int64)

@@ -340,4 +340,5 @@ class TrialTask(Task):
 
 def _chosen(rows: Rows, order: NDArray[np.int64]) -> Rows:
     in_order = np.sort(order)
-    return Rows(rows.ids[in_order], rows.labels[in_order])
+    dense = None if rows.dense is None else rows.dense[in_order]
+    return Rows(rows.ids[in_order], rows.labels[in_order], dense)

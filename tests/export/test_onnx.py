@@ -1,5 +1,7 @@
 """Backbones as ONNX: the same probabilities by onnxruntime."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,9 +56,34 @@ def test_bags_come_as_padded_ids(name, tmp_path):
         vectors, expected = bags.pooled(model.embedding(bags.ids)), torch.sigmoid(model(bags))
     path = tmp_path / "model.onnx"
     padded = torch.from_numpy(ids.astype(np.int64))
-    exporting.export_predictor(exporting.Predictor(model.backbone, fields), vectors, padded, path)
+    predictor = exporting.Predictor(model.backbone, fields).eval()
+    exporting.export_predictor(predictor, vectors, padded, path)
     for rows in (1, 3, 50):
         found = exporting.run_onnx(path, vectors[:rows].numpy(), padded[:rows].numpy())
+        np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_dense_inputs_are_a_third_input(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    fields, ids = random_bags()
+    fields = replace(fields, dense=("x", "y"))
+    dense = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    torch.manual_seed(1)
+    model = Model(PlainTable(13, DIM), Catalog().load("backbone", name)().build(fields, DIM)).eval()
+    bags = bags_of(ids, fields, dense=dense)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        vectors, expected = bags.pooled(model.embedding(bags.ids)), torch.sigmoid(model(bags))
+    path = tmp_path / "model.onnx"
+    padded = torch.from_numpy(ids.astype(np.int64))
+    predictor = exporting.Predictor(model.backbone, fields).eval()
+    exporting.export_predictor(predictor, vectors, padded, path, torch.from_numpy(dense))
+    for rows in (1, 50):
+        inputs = vectors[:rows].numpy(), padded[:rows].numpy(), dense[:rows]
+        found = exporting.run_onnx(path, *inputs)
         np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
 
 

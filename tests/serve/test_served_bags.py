@@ -1,6 +1,6 @@
 """Served multi-valued fields: lists of raw values in, the vectors of training out."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from pepbench.errors import ServeError
 from pepbench.export.folder import write_export
 from pepbench.method import PlainTable
 from pepbench.serve import load
+from pepbench.serve.dense import DenseScale
 from pepbench.serve.pooling import EXPONENTS
 from pepbench.tables.bags import bags_of
 from pepbench.tables.fields import BagField
@@ -86,3 +87,19 @@ def test_codes_that_cannot_be_are_named(served):
         table.lookup(codes)
     with pytest.raises(ServeError, match=r"expected \(rows, 7\)"):
         table.lookup(codes[:, :3])
+
+
+def test_dense_inputs_are_scaled_as_in_training(tmp_path):
+    scales = {"age": DenseScale("standard", 40.0, 10.0, True), "price": DenseScale("log1p")}
+    dense = [{"name": name, **asdict(scale)} for name, scale in scales.items()]
+    fields = [{"name": "a", "cardinality": 13, "values": [str(k) for k in range(12)]}]
+    write_export(tmp_path / "out", PlainTable(13, 5).export(), fields, 5, {"dense": dense})
+    table = load(tmp_path / "out")
+    found = table.dense_inputs({"age": [50, "30", None], "price": ["", -3, 1]})
+    np.testing.assert_allclose(found, [[1, 0, 0], [-1, 0, 0], [0, 1, np.log(2)]], rtol=1e-6)
+    with pytest.raises(ServeError, match="no values for dense field 'price'"):
+        table.dense_inputs({"age": [1]})
+    with pytest.raises(ServeError, match="row 2: price is 'many'"):
+        table.dense_inputs({"age": [1, 2], "price": [1, "many"]})
+    with pytest.raises(ServeError, match="differ in their numbers"):
+        table.dense_inputs({"age": [1, 2], "price": [1]})
