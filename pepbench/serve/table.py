@@ -173,12 +173,13 @@ class ServedTable:
 
     def _encoded(self, columns: Sequence[Iterable[Any]]) -> NDArray[np.int64]:
         codes = [
-            field.slot_codes(column) for field, column in zip(self.fields, columns, strict=True)
+            vocabulary.slot_codes(column)
+            for vocabulary, column in zip(self.fields, columns, strict=True)
         ]
-        for field, column in zip(self.fields, codes, strict=True):
+        for name, column in zip(self.field_names, codes, strict=True):
             if len(column) != len(codes[0]):
                 raise ServeError(
-                    f"field {field.name!r} has {len(column)} values, "
+                    f"field {name!r} has {len(column)} values, "
                     f"{self.fields[0].name!r} has {len(codes[0])}"
                 )
         return np.hstack(codes)
@@ -190,10 +191,10 @@ class ServedTable:
         wrong &= ~((ids == PADDING) & self._has_bags)
         if wrong.any():
             row, column = (int(index) for index in np.argwhere(wrong)[0])
-            field = self.fields[np.repeat(np.arange(len(self.fields)), self._slots)[column]]
+            wanted = self.fields[np.repeat(np.arange(len(self.fields)), self._slots)[column]]
             raise ServeError(
-                f"row {row + 1}: code {codes[row, column]} of field {field.name!r} is outside "
-                f"0 to {field.cardinality - 1}; use 0 for what is not known"
+                f"row {row + 1}: code {codes[row, column]} of field {wanted.name!r} is outside "
+                f"0 to {wanted.cardinality - 1}; use 0 for what is not known"
             )
         return ids
 
