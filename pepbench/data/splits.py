@@ -2,8 +2,8 @@
 
 A split's folder holds ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy`` (n,) uint8
 for each part, ``features.npy`` (global id of each raw value of the table, int32),
-``frequencies.npy`` (N,) int64 and ``meta.json``. Where there are dense fields, ``<part>-dense.npy``
-(n, M) float32 holds their inputs.
+``frequencies.npy`` (N,) int64 and ``meta.json``. ``<part>-dense.npy`` (n, M) float32 holds the
+inputs of dense fields.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from pepbench.data.cache import (
 )
 from pepbench.data.checks import check_ranges, mark_checked
 from pepbench.data.dense import input_names, scales_of
-from pepbench.data.encoding import group, interval_names
+from pepbench.data.encoding import interval_names
+from pepbench.data.features import global_ids
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
 from pepbench.data.split_schemes import PARTS, parts_of
@@ -258,7 +259,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     read = ordered_map(lambda bounds: read_rows(table.codes, *bounds), blocks)
     for codes, bounds in zip(read, blocks, strict=True):
         count_training(codes, parts[slice(*bounds)], offsets, counts)
-    features, cardinalities = _global_ids(table, counts)
+    features, cardinalities = global_ids(table, counts)
     sizes = np.asarray(cardinalities, dtype=np.int64)
     unseen = (np.cumsum(sizes) - sizes)[of_slot]
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
@@ -334,31 +335,6 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     for part in PARTS:
         mark_checked(folder / f"{part}-ids.npy")
-
-
-def _global_ids(table: Table, counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], list[int]]:
-    """Global id of each raw value (Σ raw cardinalities,), and the fields' cardinalities.
-
-    ``counts`` (Σ raw cardinalities,) are the training rows with each raw value. Code 0 of a field
-    is for values that do not become a feature.
-    """
-    ids = np.zeros(len(counts), dtype=np.int64)
-    cardinalities = []
-    offset = 0
-    for field, name in enumerate(table.meta.fields):
-        part = table.slice_of(field)
-        encoding = table.meta.encoding(name)
-        values = table.values_of(field) if encoding.bins is not None else None
-        grouping = group(encoding, counts[part], values)
-        ids[part] = offset + grouping.codes
-        cardinalities.append(grouping.cardinality)
-        offset += grouping.cardinality
-    if offset > np.iinfo(np.int32).max:
-        raise DataError(
-            f"data set {table.meta.spec!r}: {offset} features are more than 2^31 - 1; "
-            "raise the minimum count or hash fields of many values"
-        )
-    return ids.astype(np.int32), cardinalities
 
 
 def _fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
