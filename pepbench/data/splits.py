@@ -264,9 +264,8 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     unseen = (np.cumsum(sizes) - sizes)[of_slot]
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
-    scales: dict[str, DenseScale] = {}
-    if table.meta.dense:
-        scales = scales_of(table.dense, table.meta.dense, parts, blocks)
+    transforms = table.meta.dense
+    scales = scales_of(table.dense, transforms, parts, blocks) if transforms else {}
 
     def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
         """The encoded rows of a block and their number of unseen values, for each part."""
