@@ -239,6 +239,8 @@ class MixtureTable(Embedding):
         The penalty on α.
     """
 
+    field_of_feature: Tensor
+
     def __init__(
         self, fields: Fields, choices: tuple[int, ...], dim: int, pull: BudgetPenalty
     ) -> None:
@@ -249,6 +251,8 @@ class MixtureTable(Embedding):
         self.temperature = 1.0
         n_fields = fields.n_fields
         self.table = RowTable(xavier_uniform(fields.n_features, dim))
+        of_feature = torch.from_numpy(fields.field_of_feature)
+        self.register_buffer("field_of_feature", of_feature, persistent=False)
         self.logits = nn.Parameter(torch.zeros(n_fields, len(choices)))
         self.projections = nn.ParameterList(
             torch.stack([xavier_uniform(width, dim) for _ in range(n_fields)])
@@ -269,17 +273,33 @@ class MixtureTable(Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch."""
-        by_field = lookup_rows(self.table, ids).transpose(0, 1)
+        vectors, shares = lookup_rows(self.table, ids), self.shares()
+        if ids.shape[1] == len(shares):
+            return self._mixed(vectors.transpose(0, 1), shares, slice(None)).transpose(0, 1)
+        # Values of multi-valued fields, in one column: normalised over those of each field.
+        field_of_value = self.field_of_feature[ids[:, 0]]
+        places = [(field_of_value == field).nonzero()[:, 0] for field in range(len(shares))]
+        mixtures = [
+            self._mixed(vectors[chosen].transpose(0, 1), shares, slice(field, field + 1))[0]
+            for field, chosen in enumerate(places)
+            if len(chosen)
+        ]
+        return torch.zeros_like(vectors[:, 0]).index_add(0, torch.cat(places), torch.cat(mixtures))[
+            :, None
+        ]
+
+    def _mixed(self, by_field: Tensor, shares: Tensor, fields: slice) -> Tensor:
+        """The mixtures of some fields' vectors: (F', n, D) → (F', n, D)."""
         mixture = by_field.new_zeros(by_field.shape)
         # A candidate of width 0 adds nothing.
         widths = [width for width in self.choices if width > 0]
-        shares = self.shares()[:, -len(widths) :]
+        shares = shares[fields, -len(widths) :]
         for c, (width, projection) in enumerate(zip(widths, self.projections, strict=True)):
-            wide = by_field[:, :, :width] @ projection
+            wide = by_field[:, :, :width] @ projection[fields]
             variance, mean = torch.var_mean(wide, dim=1, keepdim=True, correction=0)
             factor = shares[:, c, None, None] * torch.rsqrt(variance + self.epsilon)
             mixture = mixture + (wide - mean) * factor
-        return self.scale * mixture.transpose(0, 1)
+        return self.scale * mixture
 
     def penalty(self) -> Tensor | None:
         """The pull towards the budget, in steps of α."""

@@ -247,7 +247,10 @@ class StraightThroughTable(Embedding):
             return quantised
         own = lookup(view.table, view.ids)
         pull = (own.detach() - quantised).square() + (own - quantised.detach()).square() / 4
-        self._penalty = self.commitment * pull.sum() / len(ids)
+        # Rows of F lookups; those of multi-valued fields come in one column.
+        n_fields = len(self.books.cardinalities)
+        n_rows = len(ids) if ids.shape[1] == n_fields else len(ids) / n_fields
+        self._penalty = self.commitment * pull.sum() / n_rows
         # Straight through: the value is the centroids', the gradient also the table's.
         return quantised + (own - own.detach())
 

@@ -23,6 +23,7 @@ from pepbench.method import (
     Task,
     largest_entries,
     lookup_rows,
+    of_fields,
     to_numpy,
     xavier_uniform,
 )
@@ -302,11 +303,11 @@ class Supernet(Embedding):
         self.prefixes.copy_(prefix_mask(widths, self.dim))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
+        """Vectors of global ids: (B, F) → (B, F, D)."""
         vectors = lookup_rows(self.table, ids)
-        margins = vectors.abs().sum(dim=2) - self.thresholds
-        gates: Tensor = LongTailStep.apply(margins)  # type: ignore[no-untyped-call]
-        return vectors * gates[..., None] * self.prefixes
+        thresholds = of_fields(self.thresholds, ids, self.field_of_feature)
+        gates: Tensor = LongTailStep.apply(vectors.abs().sum(dim=2) - thresholds)  # type: ignore[no-untyped-call]
+        return vectors * gates[..., None] * of_fields(self.prefixes, ids, self.field_of_feature)
 
     def penalty(self) -> Tensor:
         """α Σ_f exp(−t_f)."""

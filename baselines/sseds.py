@@ -20,6 +20,7 @@ from pepbench.method import (
     PlainTable,
     Task,
     lookup,
+    of_fields,
     to_numpy,
 )
 from pepbench.tables.layout import Dense
@@ -95,7 +96,7 @@ class SSEDS(Method):
     def saliency(self, task: Task, dense: Model) -> NDArray[np.float64]:
         """|∂L/∂α| of every column, shape (F, D), in one pass without dropout."""
         assert isinstance(dense.embedding, PlainTable)
-        scaled = ScaledColumns(dense.embedding.table.detach(), task.fields.n_fields)
+        scaled = ScaledColumns(dense.embedding.table.detach(), task.fields)
         model = Model(scaled, dense.backbone).to(task.device)
         model.eval()
         total = torch.zeros_like(scaled.alpha, dtype=torch.float64)
@@ -138,21 +139,24 @@ class ScaledColumns(Embedding):
     ----------
     values
         Shape (N, D): V, held.
-    n_fields
-        F.
+    fields
+        Which feature belongs to which field.
     """
 
     values: Tensor
+    field_of_feature: Tensor
 
-    def __init__(self, values: Tensor, n_fields: int) -> None:
+    def __init__(self, values: Tensor, fields: Fields) -> None:
         super().__init__()
         self.dim = values.shape[1]
         self.register_buffer("values", values)
-        self.alpha = nn.Parameter(torch.ones(n_fields, self.dim, dtype=values.dtype))
+        of_feature = torch.from_numpy(fields.field_of_feature)
+        self.register_buffer("field_of_feature", of_feature, persistent=False)
+        self.alpha = nn.Parameter(torch.ones(fields.n_fields, self.dim, dtype=values.dtype))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids, one column of ids per field: (B, F) → (B, F, D)."""
-        return lookup(self.values, ids) * self.alpha
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        return lookup(self.values, ids) * of_fields(self.alpha, ids, self.field_of_feature)
 
     def export(self) -> Dense:
         """The table V: α exists for one pass only, with all entries 1."""

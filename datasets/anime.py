@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pepbench.data.dataset import Block, Dataset
+from pepbench.data.dataset import Block
 from pepbench.data.readers.delimited import read_chunks, read_whole
+
+from .genres import WithGenres
 
 RATING_COLUMNS = ("User_ID", "Anime_ID", "Feedback")
 INFO_COLUMNS = ("anime_ids", "name", "genre", "type", "episodes", "rating", "members")
@@ -23,8 +25,10 @@ LIKED = 8
 
 
 @dataclass(frozen=True)
-class Anime(Dataset):
+class Anime(WithGenres):
     """Five fields: user, title, combination of genres, type, episodes. Positive: Feedback ≥ 8.
+
+    With ``genres=multi`` each of a title's genres, as a multi-valued field.
 
     ``Anime_ID`` of a rating is the rank, from 1, of the title's ``anime_ids``, smallest first. The
     columns ``rating`` and ``members`` are computed from ratings such as these and are not used.
@@ -41,6 +45,7 @@ class Anime(Dataset):
     url = "https://www.kaggle.com/datasets/CooperUnion/anime-recommendations-database"
     files = ("anime_ratings.dat", "anime_info.dat")
     user_field = "user"
+    separator = ","
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all ratings in the order of the file."""
@@ -48,6 +53,8 @@ class Anime(Dataset):
         info = read_whole(source / "anime_info.dat", INFO_COLUMNS, separator="\t", header=True)
         info.check_unique("anime_ids")
         order = np.argsort(info.integers("anime_ids", 0, LARGEST_ID))
+        features = {name: info[column] for name, column in FEATURES.items()}
+        features["genres"] = self.genres_of(features["genres"])
         ranks = pa.array([str(rank) for rank in range(1, len(order) + 1)])
         path = source / "anime_ratings.dat"
         for chunk in read_chunks(path, RATING_COLUMNS, separator="\t", header=True):
@@ -55,5 +62,5 @@ class Anime(Dataset):
             chunk.integers("User_ID", 1, LARGEST_ID)
             rank = chunk.positions("Anime_ID", ranks, "anime_info.dat (as the rank of a title)")
             rows = pa.array(order[rank])
-            columns = {name: pc.take(info[column], rows) for name, column in FEATURES.items()}
+            columns = {name: pc.take(column, rows) for name, column in features.items()}
             yield Block({"user": chunk["User_ID"], **columns}, labels)

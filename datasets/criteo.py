@@ -16,6 +16,7 @@ from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import read_chunks
 from pepbench.data.readers.raw_files import first_line, one_file
+from pepbench.serve.dense import Transform
 
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
@@ -31,10 +32,11 @@ class Criteo(SampledDataset):
     """Criteo Display Advertising (2014): 13 counts and 26 categories; positive: a click.
 
     Counts v > 2 become ⌊(ln v)²⌋, smaller ones are unchanged, blanks are a value of their own, as
-    in the winning code of the challenge. Categories in fewer than ``min_count`` training rows share
-    one feature. Reads ``train.txt`` (45.8 million rows, tab separated, without
-    header; also as .gz or .zst) or the sample ``train.tiny.csv`` (comma separated, with a header
-    and an Id, which is dropped).
+    in the winning code of the challenge. With ``numeric=dense`` the counts are dense fields,
+    ln(1 + v) with those below zero as zero, as in DLRM's code; blanks are missing. Categories in
+    fewer than ``min_count`` training rows share one feature. Reads ``train.txt`` (45.8 million
+    rows, tab separated, without header; also as .gz or .zst) or the sample ``train.tiny.csv``
+    (comma separated, with a header and an Id, which is dropped).
     """
 
     name = "criteo"
@@ -50,6 +52,14 @@ class Criteo(SampledDataset):
     split: Annotated[
         str, OneOf("random", "time", tuned=False), "time: in the order of the file"
     ] = "random"
+
+    numeric: Annotated[
+        str, OneOf("bins", "dense", tuned=False), "counts as categories, or as numbers"
+    ] = "bins"
+
+    def dense_transform(self, name: str) -> Transform:  # noqa: ARG002
+        """The logarithm of all counts."""
+        return "log1p"
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The one file."""
@@ -69,10 +79,14 @@ class Criteo(SampledDataset):
         assert source is not None
         for chunk in read_rows(one_file(source, FILES)):
             labels = chunk.integers("Label", 0, 1)
-            columns = {n: chunk.log_squared(n, -LARGEST, LARGEST) for n in NUMBERS}
+            columns, dense = {}, {}
+            if self.numeric == "dense":
+                dense = {n: chunk.counts(n, -LARGEST, LARGEST) for n in NUMBERS}
+            else:
+                columns = {n: chunk.log_squared(n, -LARGEST, LARGEST) for n in NUMBERS}
             columns |= {name: chunk[name] for name in CATEGORIES}
             order = pa.array(np.arange(len(chunk)) + chunk.first_row)
-            yield Block(columns, labels, order)
+            yield Block(columns, labels, order, dense)
 
 
 def read_rows(path: Path) -> Iterator[Chunk]:

@@ -17,6 +17,8 @@ from pepbench.data.dataset import Block, Dataset, Download, SplitScheme
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import read_chunks, read_whole
 
+from .genres import WithGenres
+
 RATING_COLUMNS = ("user", "film", "rating", "timestamp")
 USER_COLUMNS = ("user", "age", "gender", "occupation", "zip")
 GENRES = (
@@ -103,12 +105,12 @@ class MovieLens100K(_MovieLens100K):
 
 
 @dataclass(frozen=True)
-class MovieLens100KIds(WithIds, _MovieLens100K):
+class MovieLens100KIds(WithGenres, WithIds, _MovieLens100K):
     """MovieLens 100K with the ids of users and films, 8 fields. Not the paper's encoding.
 
     Ratings of 3 are dropped, higher ones are positive, so the rows are those of ``ml-100k``.
     Fields: user, age in seven bands, gender, occupation, zip code, film, year of release, and the
-    combination of genres.
+    combination of genres; with ``genres=multi`` each of a film's genres, as a multi-valued field.
     """
 
     name = "ml-100k-ids"
@@ -122,7 +124,7 @@ class MovieLens100KIds(WithIds, _MovieLens100K):
         of_films = {
             "film": films["film"],
             "year": release_years(films),
-            "genres": genre_combinations(films),
+            "genres": self.genres_of(genre_combinations(films)),
         }
         for chunk, columns in join(_ratings(source), users, of_users, films, of_films):
             yield without_neutral(chunk, columns, self.split)

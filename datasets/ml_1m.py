@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import files_in, first_line
 from pepbench.errors import DataError
 
+from .genres import WithGenres
 from .ml_100k import (
     CITATION,
     ENCODING,
@@ -119,12 +120,13 @@ class MovieLens1M(_MovieLens1M):
 
 
 @dataclass(frozen=True)
-class MovieLens1MIds(WithIds, _MovieLens1M):
+class MovieLens1MIds(WithGenres, WithIds, _MovieLens1M):
     """MovieLens 1M with the ids of users and films, 8 fields. Not the paper's encoding.
 
     Ratings of 3 are dropped, higher ones are positive, so the rows are those of ``ml-1m``. Fields:
-    user, gender, age, occupation, zip code, film, year of release, and the combination of genres.
-    Reads the same files as ``ml-1m``; only ``split=time`` needs the times.
+    user, gender, age, occupation, zip code, film, year of release, and the combination of genres;
+    with ``genres=multi`` each of a film's genres, as a multi-valued field. Reads the same files as
+    ``ml-1m``; only ``split=time`` needs the times.
     """
 
     name = "ml-1m-ids"
@@ -138,7 +140,7 @@ class MovieLens1MIds(WithIds, _MovieLens1M):
                 f"{_ratings_file(source)}: {unknown:,} ratings have no time, so they cannot be "
                 "split by it; use split=random or split=user"
             )
-        for chunk, columns in _joined(source, ids=True):
+        for chunk, columns in _joined(source, ids=True, genres_of=self.genres_of):
             yield without_neutral(chunk, columns, self.split)
 
 
@@ -154,13 +156,22 @@ def release_years(films: Chunk) -> pa.Array:
     return pa.array(years)
 
 
-def _joined(source: Path, *, ids: bool) -> Iterator[tuple[Chunk, Columns]]:
+def _joined(
+    source: Path,
+    *,
+    ids: bool,
+    genres_of: Callable[[pa.Array], pa.Array] = lambda texts: texts,
+) -> Iterator[tuple[Chunk, Columns]]:
     """Yield chunks of ratings with the columns of their users and films, with or without ids."""
     users = _read(source / "users.dat", USER_COLUMNS)
     users.check_unique("user")
     films = _read(source / "movies.dat", FILM_COLUMNS)
     films.check_unique("film")
-    of_films = {"film": films["film"], "year": release_years(films), "genres": films["genres"]}
+    of_films = {
+        "film": films["film"],
+        "year": release_years(films),
+        "genres": genres_of(films["genres"]),
+    }
     of_users = dict(users.columns)
     if not ids:
         del of_users["user"], of_films["film"]

@@ -13,6 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.bags import (
+    BagOptions,
+    is_list,
+    lengths_of,
+    lists_of,
+    split_texts,
+    without_missing,
+)
+from pepbench.data.columns import as_text
 from pepbench.data.dataset import Block, Dataset, SplitScheme
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
@@ -21,6 +30,7 @@ from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
+from pepbench.serve.dense import Transform
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},
@@ -78,7 +88,7 @@ class Own(Dataset):
         """The description as well as the name."""
         if not self.data:
             return {}
-        return {"data": self.data, **self.description.model_dump(mode="json")}
+        return {"data": self.data, **self.description.identity()}
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The file itself."""
@@ -99,17 +109,30 @@ class Own(Dataset):
         """From the description."""
         return self.description.encoding(field)
 
+    def bag(self, field: str) -> BagOptions | None:
+        """From the description."""
+        return self.description.bag(field)
+
+    def dense_transform(self, name: str) -> Transform:
+        """From the description."""
+        return self.description.dense[name]
+
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in the order of the file."""
         assert source is not None
         about = self.description
         labels = LabelReader(about.label, about.positive)
-        for chunk in FORMATS[about.format].chunks(source, about.columns):
+        for chunk in FORMATS[about.format].chunks(source, about.columns, tuple(about.multi)):
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
             columns |= {name: chunk.log_squared(name, -LARGEST, LARGEST) for name in about.log}
+            columns |= {
+                name: bags(chunk, name, separator, about.hash.get(name))
+                for name, separator in about.multi.items()
+            }
             key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
-            yield Block(columns, labels.codes(chunk), key)
+            dense = {name: dense_numbers(chunk, name) for name in about.dense}
+            yield Block(columns, labels.codes(chunk), key, dense)
 
 
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
@@ -117,8 +140,41 @@ def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
     return chunk[column] if buckets is None else hashed(chunk[column], buckets)
 
 
+def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.ListArray:
+    """Lists of values, or texts taken apart at a separator, (n,); perhaps hashed."""
+    where = f"{chunk.path}, column {column!r}: holds"
+    values = chunk[column]
+    if is_list(values.type):
+        if separator:
+            raise DataError(f"{where} lists, which need no separator: write --multi {column}")
+        lists = without_missing(values)
+    elif separator:
+        lists = split_texts(as_text(values), separator)
+    else:
+        raise DataError(
+            f"{where} no lists; say what is between two values, as in --multi '{column}:|'"
+        )
+    if buckets is None:
+        return lists
+    return lists_of(lengths_of(lists), hashed(lists.flatten(), buckets))
+
+
 def binned(chunk: Chunk, column: str) -> pa.Array:
     """A column of numbers truncated to 16 binary digits, as text; missing values are empty."""
+    numbers, indices = finite_numbers(chunk, column)
+    names = _number_texts(numbers)
+    return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
+
+
+def dense_numbers(chunk: Chunk, column: str) -> NDArray[np.float64]:
+    """A column of numbers, (n,), NaN where missing."""
+    numbers, indices = finite_numbers(chunk, column)
+    given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
+    return np.asarray(given if indices is None else given[indices], dtype=np.float64)
+
+
+def finite_numbers(chunk: Chunk, column: str) -> tuple[pa.DoubleArray, NDArray[np.int32] | None]:
+    """A column's numbers, null where missing, and where to find each row's, None if in order."""
     values = chunk[column]
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         indices, numbers = None, values.cast(pa.float64(), safe=False)
@@ -132,8 +188,7 @@ def binned(chunk: Chunk, column: str) -> pa.Array:
     infinite = pc.fill_null(pc.is_inf(numbers), False).to_numpy(zero_copy_only=False)
     rows = np.arange(len(numbers)) if indices is None else indices
     chunk.refuse(column, infinite, rows, "expected a finite number, or nothing")
-    names = _number_texts(numbers)
-    return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
+    return numbers, indices
 
 
 def _number_texts(numbers: pa.DoubleArray) -> pa.StringArray:

@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from pepbench.component import Between, Component, OneOf, Value
 from pepbench.errors import Infeasible
 from pepbench.records import OptimizerKind
+from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.embedding import (
     ComposedVectors,
     Embedding,
@@ -50,6 +51,7 @@ from pepbench.tables.embedding import (
     largest_entries,
     lookup,
     lookup_rows,
+    of_fields,
     to_numpy,
     xavier_uniform,
 )
@@ -58,6 +60,7 @@ from pepbench.tables.layout import Layout
 from pepbench.tables.rows import RowTable, View, distinct, view_of
 
 __all__ = [
+    "Bags",
     "Batch",
     "Between",
     "ComposedVectors",
@@ -66,6 +69,7 @@ __all__ = [
     "Factors",
     "Fields",
     "Fitted",
+    "Ids",
     "Infeasible",
     "Layout",
     "MaskedTable",
@@ -86,6 +90,7 @@ __all__ = [
     "largest_entries",
     "lookup",
     "lookup_rows",
+    "of_fields",
     "to_numpy",
     "view_of",
     "xavier_uniform",
@@ -102,8 +107,8 @@ There is no name for the test rows here."""
 class Batch(NamedTuple):
     """Some rows and their labels."""
 
-    ids: Tensor
-    """Shape (B, F), integer: global ids."""
+    ids: Ids
+    """Shape (B, F), integer: global ids; :class:`Bags` if fields have several values a row."""
     labels: Tensor
     """Shape (B,), floating point: 0 or 1."""
 
@@ -144,15 +149,21 @@ class FromTable(Protocol):
 
 
 class Model(nn.Module):
-    """An embedding and a backbone: ids (B, F) → logits (B,)."""
+    """An embedding and a backbone: ids (B, F) → logits (B,).
+
+    The vectors of a multi-valued field are pooled between the two, so that neither knows of it.
+    """
 
     def __init__(self, embedding: Embedding, backbone: nn.Module) -> None:
         super().__init__()
         self.embedding = embedding
         self.backbone = backbone
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Ids) -> Tensor:
         """Logits (B,) of rows of global ids (B, F)."""
+        if isinstance(ids, Bags):
+            pooled: Tensor = self.backbone(ids.pooled(self.embedding(ids.ids)), ids)
+            return pooled
         if isinstance(self.backbone, FromTable) and ids.device.type == "cpu":
             view = self.embedding.as_table(ids)
             if view is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import tower, weighted_sum
 from pepbench.component import Between, OneOf
 from pepbench.tables.fields import Fields
@@ -24,7 +24,8 @@ class AutoInt(Backbone):
 
     As in the paper, but not the released code, queries, keys and values are linear, the
     products are not scaled, and there is no layer normalisation. The paper has no first-order
-    weights; here every backbone has them.
+    weights; here every backbone has them. Dense fields have a linear term, and go to the deep
+    network if there is one, not to the interacting layers.
     """
 
     name = "autoint"
@@ -60,10 +61,12 @@ class AutoInt(Backbone):
                 for layer in range(self.layers)
             )
         )
-        inputs = fields.n_fields * dim
+        inputs = fields.n_fields * dim + fields.n_dense
         deep = tower(inputs, [self.units] * self.deep_layers, self.dropout) if self.deep else None
         output = weighted_sum(fields.n_fields * size)
-        return AutoIntModule(FirstOrder(fields.n_features), interacting, output, deep)
+        return AutoIntModule(
+            FirstOrder(fields.n_features, fields.n_dense), interacting, output, deep
+        )
 
 
 class AutoIntModule(nn.Module):
@@ -86,7 +89,9 @@ class AutoIntModule(nn.Module):
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         attended = self.interacting(vectors).flatten(1)
         logits: Tensor = self.first_order(ids) + self.output(attended)
-        return logits if self.deep is None else logits + self.deep(vectors.flatten(1))
+        return (
+            logits if self.deep is None else logits + self.deep(with_dense(vectors.flatten(1), ids))
+        )
 
 
 class Interacting(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.component import Component
+from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable, View, view_of
 
@@ -23,7 +24,12 @@ class Backbone(Component, ABC):
 
     @abstractmethod
     def build(self, fields: Fields, dim: int) -> nn.Module:
-        """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
+        """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,).
+
+        Where fields have several values a row, the vectors are pooled already, and the ids are
+        :class:`~pepbench.tables.bags.Bags`, which :class:`FirstOrder` takes. So they are where
+        ``fields.n_dense`` numbers of each row are to be read: see :func:`with_dense`.
+        """
 
 
 class _WeightSum(torch.autograd.Function):
@@ -43,22 +49,36 @@ class _WeightSum(torch.autograd.Function):
 
 
 class FirstOrder(nn.Module):
-    """Bias plus one weight per feature: ids (B, F) → (B,). Starts at zero.
+    """Bias plus one weight per feature and dense input: ids (B, F) → (B,). Starts at zero.
 
     It is the same for every method, so it belongs to the backbone. PEP's released code starts it at
     N(0, 1); zero converges faster and to a better AUC.
     """
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, n_features: int, n_dense: int = 0) -> None:
         super().__init__()
         self.weights = RowTable(torch.zeros(n_features))
         self.bias = nn.Parameter(torch.zeros(1))
+        self.dense = nn.Parameter(torch.zeros(n_dense)) if n_dense else None
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Σ_f w[ids_f] + bias: (B, F) → (B,)."""
+    def forward(self, ids: Ids) -> Tensor:
+        """Σ_f w[ids_f] + bias: (B, F) → (B,). Weights of a bag are pooled like vectors."""
+        if isinstance(ids, Bags):
+            view = view_of(self.weights, ids.ids)
+            total = ids.summed(view.table.index_select(0, view.ids.squeeze(1))) + self.bias
+            if self.dense is not None and ids.dense is not None:
+                total = total + ids.dense.to(total.dtype) @ self.dense
+            return total
         return self.of_view(view_of(self.weights, ids))
 
     def of_view(self, view: View) -> Tensor:
         """Compute :meth:`forward` from a view of the weights."""
         total: Tensor = _WeightSum.apply(view.table, view.ids)  # type: ignore[no-untyped-call]
         return total + self.bias
+
+
+def with_dense(inputs: Tensor, ids: Ids) -> Tensor:
+    """Inputs of a deep network, and behind them the rows' dense ones: (B, n) → (B, n + M)."""
+    if not isinstance(ids, Bags) or ids.dense is None:
+        return inputs
+    return torch.cat([inputs, ids.dense.to(inputs.dtype)], dim=1)

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import linear, mlp, weighted_sum
 from pepbench.component import Between, OneOf
 from pepbench.tables.fields import Fields
@@ -57,10 +57,10 @@ class DCNv2(Backbone):
 
     def build(self, fields: Fields, dim: int) -> nn.Module:
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
-        width = fields.n_fields * dim
+        width = fields.n_fields * dim + fields.n_dense
         cross = Crossing([self._cross_layer(width) for _ in range(self.cross_layers)])
         deep = mlp(width, [self.units] * self.layers, self.dropout)
-        first_order = FirstOrder(fields.n_features)
+        first_order = FirstOrder(fields.n_features, fields.n_dense)
         stacked = self.structure == "stacked"
         output = weighted_sum(self.units if stacked else width + self.units)
         return DCNv2Module(first_order, cross, deep, output, stacked)
@@ -143,7 +143,7 @@ class DCNv2Module(nn.Module):
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
-        inputs = vectors.flatten(1)
+        inputs = with_dense(vectors.flatten(1), ids)
         crossed = self.cross(inputs)
         if self.stacked:
             outputs = self.deep(crossed)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
 from pepbench.backbones.fm import pairwise_products
 from pepbench.backbones.mlp import tower
 from pepbench.component import Between
@@ -36,8 +36,9 @@ class DeepFM(Backbone):
 
     def build(self, fields: Fields, dim: int) -> nn.Module:
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
-        deep = tower(fields.n_fields * dim, [self.units] * self.layers, self.dropout)
-        return DeepFMModule(FirstOrder(fields.n_features), deep)
+        inputs = fields.n_fields * dim + fields.n_dense
+        deep = tower(inputs, [self.units] * self.layers, self.dropout)
+        return DeepFMModule(FirstOrder(fields.n_features, fields.n_dense), deep)
 
 
 class DeepFMModule(nn.Module):
@@ -51,5 +52,5 @@ class DeepFMModule(nn.Module):
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         machine = self.first_order(ids) + pairwise_products(vectors)
-        logits: Tensor = machine + self.deep(vectors.flatten(1))
+        logits: Tensor = machine + self.deep(with_dense(vectors.flatten(1), ids))
         return logits

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.lr import LRModule
-from pepbench.backbones.mlp import halving, tower
+from pepbench.backbones.mlp import halving, mlp, tower
 from pepbench.component import Between, OneOf
+from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 
 
@@ -20,10 +21,11 @@ class DLRM(Backbone):
     """DLRM: a deep network on the dot products of all pairs of vectors.
 
     Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation
-    Systems", 2019, arXiv 1906.00091, §2.2; a top MLP of 512 and 256 as in §5. The
-    suite's data have no dense features, so there is no bottom MLP, and the top one reads the dot
-    products only. With ``vectors=true`` it reads the vectors too, as the paper's reads the bottom
-    MLP's output. The paper has no first-order weights; here every backbone has them.
+    Systems", 2019, arXiv 1906.00091, §2.2; a top MLP of 512 and 256 as in §5. Dense fields go
+    through a bottom MLP, of the top one's widths and then D, to one more vector; the top MLP
+    reads that vector and the dot products of all. Without dense fields it reads the dot products
+    only; with ``vectors=true`` the vectors of the fields too. The paper has no first-order weights;
+    here every backbone has them.
     """
 
     name = "dlrm"
@@ -46,34 +48,48 @@ class DLRM(Backbone):
 
     def build(self, fields: Fields, dim: int) -> nn.Module:
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
-        n_fields = fields.n_fields
-        inputs = n_fields * (n_fields - 1) // 2 + self.vectors * n_fields * dim
+        widths = halving(self.units, self.layers)
+        bottom = mlp(fields.n_dense, [*widths, dim], self.dropout) if fields.n_dense else None
+        n_vectors = fields.n_fields + (bottom is not None)
+        inputs = n_vectors * (n_vectors - 1) // 2 + self.vectors * fields.n_fields * dim
         if inputs == 0:  # a single field has no pairs
             return LRModule(fields.n_features)
-        top = tower(inputs, halving(self.units, self.layers), self.dropout)
-        return DLRMModule(FirstOrder(fields.n_features), top, n_fields, self.vectors)
+        top = tower(inputs + (dim if bottom is not None else 0), widths, self.dropout)
+        first_order = FirstOrder(fields.n_features, fields.n_dense)
+        return DLRMModule(first_order, top, n_vectors, self.vectors, bottom)
 
 
 class DLRMModule(nn.Module):
-    """ŷ = MLP(⟨v_f, v_g⟩ for f < g), plus the first-order part."""
+    """ŷ = MLP(v₀, ⟨v_f, v_g⟩ for f < g), plus the first-order part; v₀ from the dense fields."""
 
     pairs: Tensor
 
     def __init__(
-        self, first_order: FirstOrder, top: nn.Module, n_fields: int, vectors: bool
+        self,
+        first_order: FirstOrder,
+        top: nn.Module,
+        n_vectors: int,
+        vectors: bool,
+        bottom: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.first_order = first_order
         self.top = top
         self.vectors = vectors
-        left, right = torch.triu_indices(n_fields, n_fields, offset=1)
-        self.register_buffer("pairs", left * n_fields + right, persistent=False)
+        self.bottom = bottom
+        left, right = torch.triu_indices(n_vectors, n_vectors, offset=1)
+        self.register_buffer("pairs", left * n_vectors + right, persistent=False)
 
-    def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, ids: Ids) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
+        further = [vectors.flatten(1)] if self.vectors else []
+        if self.bottom is not None and isinstance(ids, Bags) and ids.dense is not None:
+            below = self.bottom(ids.dense.to(vectors.dtype))
+            vectors = torch.cat([below[:, None], vectors], dim=1)
+            further.insert(0, below)
         products = torch.bmm(vectors, vectors.mT).flatten(1)
         inputs = products.index_select(1, self.pairs)
-        if self.vectors:
-            inputs = torch.cat([vectors.flatten(1), inputs], dim=1)
+        if further:
+            inputs = torch.cat([*further, inputs], dim=1)
         logits: Tensor = self.first_order(ids) + self.top(inputs)
         return logits

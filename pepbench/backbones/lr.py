@@ -27,15 +27,15 @@ class LR(Backbone):
 
     def build(self, fields: Fields, dim: int) -> nn.Module:  # noqa: ARG002
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
-        return LRModule(fields.n_features)
+        return LRModule(fields.n_features, fields.n_dense)
 
 
 class LRModule(nn.Module):
     """ŷ = w₀ + Σ_f w[x_f]."""
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, n_features: int, n_dense: int = 0) -> None:
         super().__init__()
-        self.first_order = FirstOrder(n_features)
+        self.first_order = FirstOrder(n_features, n_dense)
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""

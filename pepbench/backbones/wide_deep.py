@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import halving, tower
 from pepbench.component import Between
 from pepbench.tables.fields import Fields
@@ -40,8 +40,9 @@ class WideDeep(Backbone):
 
     def build(self, fields: Fields, dim: int) -> nn.Module:
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""
-        deep = tower(fields.n_fields * dim, halving(self.units, self.layers), self.dropout)
-        return WideDeepModule(FirstOrder(fields.n_features), deep)
+        inputs = fields.n_fields * dim + fields.n_dense
+        deep = tower(inputs, halving(self.units, self.layers), self.dropout)
+        return WideDeepModule(FirstOrder(fields.n_features, fields.n_dense), deep)
 
 
 class WideDeepModule(nn.Module):
@@ -54,5 +55,5 @@ class WideDeepModule(nn.Module):
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
-        logits: Tensor = self.wide(ids) + self.deep(vectors.flatten(1))
+        logits: Tensor = self.wide(ids) + self.deep(with_dense(vectors.flatten(1), ids))
         return logits

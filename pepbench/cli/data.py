@@ -54,6 +54,31 @@ def data_add(
     log: Annotated[
         str | None, typer.Option(help="Own file: columns of counts to bucket by ⌊(ln v)²⌋.")
     ] = None,
+    multi: Annotated[
+        str | None,
+        typer.Option(
+            help="Own file: columns of several values a row, with their separator, such as "
+            "'genres:|,tags:;'; just the name for a column of lists."
+        ),
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="Own file: how the vectors of several values become one: mean (default), sum or "
+            "sqrtn, such as genres:sum."
+        ),
+    ] = None,
+    max_values: Annotated[
+        int | None,
+        typer.Option(help="Own file: most values of a row that are kept; default: 8."),
+    ] = None,
+    dense: Annotated[
+        str | None,
+        typer.Option(
+            help="Own file: columns of numbers that backbones read as they are, standardised, or "
+            "by log1p, such as age,price:log1p."
+        ),
+    ] = None,
     bins: Annotated[
         int | None, typer.Option(help="Own file: bins of each column of numbers; default: 32.")
     ] = None,
@@ -91,6 +116,10 @@ def data_add(
         fields=fields,
         numeric=numeric,
         log=log,
+        multi=multi,
+        pool=pool,
+        max_values=max_values,
+        dense=dense,
         bins=bins,
         min_count=min_count,
         top=top,

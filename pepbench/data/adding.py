@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from pepbench.component import split_spec
+from pepbench.data.bags import BagOptions
 from pepbench.data.checks import warnings_of
 from pepbench.data.dataset import Dataset
 from pepbench.data.file_description import (
@@ -24,6 +25,7 @@ from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
+from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"
 LISTS = ("fields", "numeric", "log")
@@ -55,7 +57,25 @@ def own_options(**given: str | int | None) -> dict[str, Any]:
             options[name] = tuple(part.strip() for part in options[name].split(",") if part.strip())
     if "hash" in options:
         options["hash"] = dict(_hashed(part) for part in options["hash"].split(","))
+    if "multi" in options:
+        options["multi"] = separators(options["multi"])
+    if "dense" in options:
+        options["dense"] = dict(_transformed(part) for part in options["dense"].split(","))
+    if "pool" in options:
+        options["pool"] = dict(_pooled(part) for part in options["pool"].split(","))
     return options
+
+
+def separators(text: str) -> dict[str, str]:
+    """Columns of several values and what is between two of them; empty for columns of lists.
+
+    >>> separators("genres:|,tags:;,history,keys:,,words: ")
+    {'genres': '|', 'tags': ';', 'history': '', 'keys': ',', 'words': ' '}
+    """
+    found = re.findall(r"([^:,]+)(?::(,|[^,]*))?(?:,|$)", text)
+    if "".join(name for name, _ in found) == "":
+        raise DataError(f"--multi {text!r}: write column:separator, such as 'genres:|'")
+    return {name.strip(): separator for name, separator in found}
 
 
 def add_named(
@@ -111,6 +131,20 @@ def _hashed(part: str) -> tuple[str, int]:
     return column.strip(), int(size)
 
 
+def _transformed(part: str) -> tuple[str, str]:
+    column, _, transform = part.partition(":")
+    if not column.strip():
+        raise DataError(f"--dense {part!r}: write column, or column:log1p")
+    return column.strip(), transform.strip() or TRANSFORMS[0]
+
+
+def _pooled(part: str) -> tuple[str, str]:
+    column, _, pool = part.rpartition(":")
+    if not column:
+        raise DataError(f"--pool {part!r}: write column:mean, column:sum or column:sqrtn")
+    return column.strip(), pool.strip()
+
+
 def _add_own(
     catalog: Datasets,
     name: str,
@@ -146,10 +180,16 @@ def _print_columns(path: Path, description: FileDescription) -> None:
         **dict.fromkeys(description.fields, "categories"),
         **dict.fromkeys(description.numeric, f"{description.bins} bins of equal frequency"),
         **dict.fromkeys(description.log, "logarithmic buckets"),
+        **{name: f"dense ({way})" for name, way in description.dense.items()},
         description.label: "label",
     }
+    for column in description.multi:
+        pool = description.pool.get(column, BagOptions().pool)
+        uses[column] = f"up to {description.max_values} categories a row, pooled by {pool}"
     for column, size in description.hash.items():
-        uses[column] = f"categories, hashed into {size}"
+        uses[column] = f"{uses[column] if column in description.multi else 'categories'}, " + (
+            f"hashed into {size}"
+        )
     if description.split_column:
         use = f"splits rows by {description.split_by.partition(':')[0]}"
         before = uses[description.split_column]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
+from pepbench.data.bags import BagWriter, kind_of_values, write_slots
 from pepbench.data.cache import file_sizes
 from pepbench.data.checks import check_block, mark_checked
-from pepbench.data.columns import kind_of_type
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
@@ -69,20 +69,34 @@ def write_table(
     scheme = dataset.split_scheme(source)
     groups = Vocabulary("group")
     n_positive = 0
+    bags: dict[int, BagWriter] = {}
     with ExitStack() as files, ThreadPoolExecutor(usable_threads()) as pool:
         labels = files.enter_context(ArrayWriter(folder / "labels.npy", "|u1"))
         codes: ArrayWriter | None = None
         keys: ArrayWriter | None = None
+        dense: ArrayWriter | None = None
+        names: tuple[str, ...] = ()
         if scheme != "random":
             keys = files.enter_context(ArrayWriter(folder / "split.npy", "<i8"))
         for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
             if codes is None:
                 vocabularies = {name: Vocabulary(name) for name in block.columns}
-                kinds = {name: kind_of_type(column.type) for name, column in block.columns.items()}
+                for field, name in enumerate(vocabularies):
+                    if (options := dataset.bag(name)) is not None:
+                        bags[field] = BagWriter(options, folder / f"values-{field}.npy")
+                        files.enter_context(bags[field].writer)
+                kinds = {name: kind_of_values(c.type) for name, c in block.columns.items()}
+                names = tuple(block.dense)
+                if names:
+                    dense_path = folder / "dense.npy"
+                    dense = files.enter_context(ArrayWriter(dense_path, "<f8", (len(names),)))
                 shape = (len(vocabularies),)
-                codes = files.enter_context(ArrayWriter(folder / "codes.npy", "<i4", shape))
-            check_block(dataset, block, list(vocabularies), labels.n_rows)
-            codes.append(_encode(block, list(vocabularies.values()), pool))
+                path = folder / ("counted.npy" if bags else "codes.npy")
+                codes = files.enter_context(ArrayWriter(path, "<i4", shape))
+            check_block(dataset, block, list(vocabularies), labels.n_rows, names)
+            if dense is not None:
+                dense.append(np.stack([block.dense[name] for name in names], axis=1))
+            codes.append(_encode(block, list(vocabularies.values()), bags, pool))
             if keys is not None:
                 keys.append(_split_keys(dataset, block, scheme, groups, labels.n_rows))
             labels.append(block.labels)
@@ -100,12 +114,16 @@ def write_table(
 
     _write_vocabularies(folder / "vocabularies.parquet", vocabularies)
     digests = {
-        "codes": codes.digest,
+        "codes": write_slots(path, bags, folder / "codes.npy") if bags else codes.digest,
         "labels": labels.digest,
         "vocabularies": vocabulary_digest(v.slices() for v in vocabularies.values()),
     }
+    if dense is not None:
+        digests["dense"] = dense.digest
+    transforms = {name: dataset.dense_transform(name) for name in names}
     fields = tuple(vocabularies)
-    fingerprint = table_fingerprint(fields, digests)
+    of_bags = {fields[field]: bag.meta() for field, bag in bags.items()}
+    fingerprint = table_fingerprint(fields, digests, of_bags, transforms)
     truth = dataset.truth()
     if truth is not None:
         digests["widths"] = write_array(folder / "widths.npy", _planted_widths(truth, vocabularies))
@@ -135,6 +153,8 @@ def write_table(
         split_scheme=scheme,
         kinds={name: kind for name, kind in kinds.items() if kind not in (None, "text")},
         encodings={name: e for name, e in encodings.items() if e != FieldEncoding()},
+        bags=of_bags,
+        dense=transforms,
     )
     write_atomically(folder / "meta.json", meta.model_dump_json(indent=1).encode() + b"\n")
     mark_checked(folder / "codes.npy")
@@ -168,13 +188,17 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
         mask = pa.array(of_block)
         columns = {name: column.filter(mask) for name, column in block.columns.items()}
         key = block.split_key.filter(mask) if block.split_key is not None else None
-        yield Block(columns, block.labels[of_block], key)
+        dense = {name: numbers[of_block] for name, numbers in block.dense.items()}
+        yield Block(columns, block.labels[of_block], key, dense)
 
 
 def _encode(
-    block: Block, vocabularies: list[Vocabulary], pool: ThreadPoolExecutor
+    block: Block,
+    vocabularies: list[Vocabulary],
+    bags: dict[int, BagWriter],
+    pool: ThreadPoolExecutor,
 ) -> NDArray[np.int32]:
-    """Codes of a block's rows, (n, F); each field is encoded by one thread."""
+    """Codes of a block's rows, (n, F), numbers of values for bags; one thread encodes a field."""
     columns = list(block.columns.values())
     # Field by field first: threads that write to the same cache lines slow each other down.
     by_field = np.empty((len(columns), len(block.labels)), dtype=np.int32)
@@ -183,7 +207,10 @@ def _encode(
 
     def encode_some(_: int) -> None:
         for field in fields:
-            vocabularies[field].encode(columns[field], by_field[field])
+            if field in bags:
+                bags[field].encode(columns[field], vocabularies[field], by_field[field])
+            else:
+                vocabularies[field].encode(columns[field], by_field[field])
 
     list(pool.map(encode_some, range(usable_threads())))
     return by_field.T

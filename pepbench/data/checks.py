@@ -7,14 +7,16 @@ array then holds the array's size and time of change, so that an unchanged one o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from pepbench.data.arrays import map_array, read_rows, row_blocks
+from pepbench.data.bags import BagMeta, is_list
 from pepbench.data.dataset import Block, Dataset
+from pepbench.data.dense import LARGEST
 from pepbench.data.kernels import first_outside
 from pepbench.data.split_schemes import TEST, TRAIN, parts_of
 from pepbench.data.table import Table
@@ -23,15 +25,38 @@ from pepbench.errors import DataError
 NAMED_LIKE_USERS = re.compile(r"(user|uid|customer|member|visitor|session)[ _-]?(id)?", re.I)
 
 
-def check_block(dataset: Dataset, block: Block, fields: list[str], first_row: int) -> None:
+def check_block(
+    dataset: Dataset,
+    block: Block,
+    fields: list[str],
+    first_row: int,
+    dense: tuple[str, ...] = (),
+) -> None:
     """Raise :class:`DataError` for a block that does not continue a table of these fields.
 
-    Its columns must be the fields, of one length, and its labels 0 or 1. Rows are counted from 1.
+    Its columns must be the fields, of one length, its dense numbers finite or missing, and its
+    labels 0 or 1. Rows are counted from 1.
     """
     where = f"data set {dataset.spec!r}"
     if not fields or list(block.columns) != fields:
         raise DataError(f"{where}: block with fields {list(block.columns)}, expected {fields}")
+    for name, column in block.columns.items():
+        if is_list(column.type) != (dataset.bag(name) is not None):
+            raise DataError(
+                f"{where}: field {name!r} holds {column.type}, expected "
+                + ("one value a row" if dataset.bag(name) is None else "lists of values")
+            )
+    if tuple(block.dense) != dense:
+        raise DataError(f"{where}: block with dense fields {list(block.dense)}, expected {dense}")
+    for name, numbers in block.dense.items():
+        too_large = np.flatnonzero(np.abs(numbers) > LARGEST)
+        if len(too_large):
+            raise DataError(
+                f"{where}, row {first_row + int(too_large[0]) + 1}: {name} is "
+                f"{numbers[too_large[0]]:g}, expected a number of at most {LARGEST:g} in size"
+            )
     lengths = {len(column) for column in block.columns.values()} | {len(block.labels)}
+    lengths |= {len(numbers) for numbers in block.dense.values()}
     if len(lengths) != 1:
         raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
     wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))
@@ -49,6 +74,7 @@ def check_ranges(
     *,
     global_ids: bool,
     remedy: str,
+    bags: Mapping[str, BagMeta] | None = None,
 ) -> None:
     """Check that all ids or codes of an array (n, F) are within their field's range.
 
@@ -62,6 +88,8 @@ def check_ranges(
         Whether each field begins where the one before ends; else each begins at 0.
     remedy
         What to do if one is not; ends the message.
+    bags
+        The multi-valued fields, which have further columns, and may hold −1 for no value.
 
     Raises
     ------
@@ -71,20 +99,24 @@ def check_ranges(
     if _is_marked(path):
         return
     array = map_array(path)
-    if array.ndim != 2 or array.shape[1] != len(fields) or array.dtype != np.int32:
+    bags = bags or {}
+    slots = [bags[name].slots if name in bags else 1 for name in fields]
+    of_slot = np.repeat(np.arange(len(fields)), slots)
+    if array.ndim != 2 or array.shape[1] != len(of_slot) or array.dtype != np.int32:
         raise DataError(
             f"{path} has shape {array.shape} of {array.dtype}, expected int32 "
-            f"(rows, {len(fields)}); {remedy}"
+            f"(rows, {len(of_slot)}); {remedy}"
         )
     ends = np.cumsum(np.asarray(cardinalities, dtype=np.int64))
-    low = ends - cardinalities if global_ids else np.zeros_like(ends)
-    high = low + cardinalities
+    low = (ends - cardinalities if global_ids else np.zeros_like(ends))[of_slot]
+    high = low + np.asarray(cardinalities, dtype=np.int64)[of_slot]
+    padded = np.array([name in bags for name in fields])[of_slot]
     for start, stop in row_blocks(len(array), max(1, array[:1].nbytes)):
-        row, field = first_outside(read_rows(array, start, stop), low, high)
+        row, slot = first_outside(read_rows(array, start, stop), low, high, padded)
         if row >= 0:
             raise DataError(
-                f"{path}, row {start + row + 1}: {array[start + row, field]} in field "
-                f"{fields[field]!r} is outside {low[field]} to {high[field] - 1}; {remedy}"
+                f"{path}, row {start + row + 1}: {array[start + row, slot]} in field "
+                f"{fields[of_slot[slot]]!r} is outside {low[slot]} to {high[slot] - 1}; {remedy}"
             )
     mark_checked(path)
 
@@ -117,8 +149,15 @@ def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str
     for name, size in zip(table.meta.fields, table.meta.cardinalities, strict=True):
         if size == 1:
             warnings.append(f"field {name!r} has the same value in all rows; it cannot help")
-        if size == table.meta.n_rows and table.meta.encoding(name).bins is None:
+        unique = size == table.meta.n_rows and name not in table.meta.bags
+        if unique and table.meta.encoding(name).bins is None:
             warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
+    for name, bag in table.meta.bags.items():
+        if bag.n_cut:
+            warnings.append(
+                f"field {name!r}: {bag.n_cut:,} rows have more than {bag.max_values} values, of "
+                "which the first ones are kept; --max-values keeps more"
+            )
     leakage = leakage_warning(dataset, table, split_seed)
     return [*warnings, leakage] if leakage else warnings
 
@@ -148,7 +187,8 @@ def user_column(dataset: Dataset, fields: tuple[str, ...]) -> str | None:
     """
     if dataset.user_field in fields:
         return dataset.user_field
-    return next((name for name in fields if NAMED_LIKE_USERS.fullmatch(name)), None)
+    plain = (name for name in fields if dataset.bag(name) is None)
+    return next((name for name in plain if NAMED_LIKE_USERS.fullmatch(name)), None)
 
 
 def known_share(table: Table, column: str, split_seed: int) -> float:
@@ -157,14 +197,15 @@ def known_share(table: Table, column: str, split_seed: int) -> float:
     Reads the table's codes and needs no split on disk.
     """
     field = table.meta.fields.index(column)
+    place = table.meta.columns_of(field).start
     parts = parts_of(table, split_seed)
     in_training = np.zeros(table.meta.cardinalities[field], dtype=np.bool_)
     blocks = row_blocks(table.meta.n_rows, max(1, table.codes[:1].nbytes))
     for start, stop in blocks:
-        codes = read_rows(table.codes, start, stop)[:, field]
+        codes = read_rows(table.codes, start, stop)[:, place]
         in_training[codes[parts[start:stop] == TRAIN]] = True
     n_known = 0
     for start, stop in blocks:
-        codes = read_rows(table.codes, start, stop)[:, field]
+        codes = read_rows(table.codes, start, stop)[:, place]
         n_known += int(in_training[codes[parts[start:stop] == TEST]].sum())
     return n_known / max(1, int(np.count_nonzero(parts == TEST)))

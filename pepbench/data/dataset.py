@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pepbench.component import Between, Component
+from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
+from pepbench.serve.dense import Transform
 
 SplitScheme = Literal["random", "time", "group", "file"]
 
@@ -32,13 +35,16 @@ class Block(NamedTuple):
     """
 
     columns: dict[str, pa.Array]
-    """The n raw values of each field: text, or any type that Arrow can cast to text."""
+    """The n raw values of each field: text, or any type that Arrow can cast to text. Lists of such
+    values where :meth:`Dataset.bag` says that the field is multi-valued."""
     labels: NDArray[Any]
     """Shape (n,): 0 or 1."""
     split_key: pa.Array | None = None
     """What the rows are split by, (n,); only if :meth:`Dataset.split_scheme` is not ``random``.
     ``time``: whole numbers, larger is later. ``group``: the user, of any type that can be cast to
     text. ``file``: 0 for training, 1 validation, 2 test."""
+    dense: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+    """The n numbers of each dense field, NaN where missing."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,14 @@ class Dataset(Component, ABC):
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
         """Which raw values of a field become features; fitted on training rows."""
         return FieldEncoding()
+
+    def bag(self, field: str) -> BagOptions | None:  # noqa: ARG002
+        """How the values of a multi-valued field are kept and pooled; None for other fields."""
+        return None
+
+    def dense_transform(self, name: str) -> Transform:  # noqa: ARG002
+        """How the numbers of a dense field are scaled."""
+        return "standard"
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The raw files by name; their checksums are recorded under these names.

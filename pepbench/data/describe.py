@@ -5,6 +5,7 @@ Uneven features say much about how well a table can be compressed, before any tr
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         "split_seed": split_seed,
         "split_rows": meta.n_rows,
         "unseen_share": {
-            part: meta.n_unseen[part] / (meta.n_rows[part] * len(meta.fields))
+            part: meta.n_unseen[part]
+            / max(1, meta.n_values.get(part, meta.n_rows[part] * len(meta.fields)))
             for part in ("validation", "test")
         },
         "coverage": {
@@ -68,6 +70,20 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         "table_fingerprint": table.fingerprint,
         "split_fingerprint": splits.fingerprint,
     }
+    if table.meta.bags:
+        described["multi_valued"] = {
+            name: {
+                "pool": bag.pool,
+                "values_a_row": bag.n_values / table.meta.n_rows,
+                "longest_row": bag.slots,
+                "empty_rows": bag.n_empty,
+                "cut_rows": bag.n_cut,
+                "max_values": bag.max_values,
+            }
+            for name, bag in table.meta.bags.items()
+        }
+    if meta.dense:
+        described["dense"] = {name: asdict(scale) for name, scale in meta.dense.items()}
     users = user_column(dataset, meta.fields)
     if users is not None:
         described["test_rows_of_known_users"] = known_share(table, users, split_seed)

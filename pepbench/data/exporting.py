@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from pepbench.data.bags import lists_of
 from pepbench.data.split_schemes import PARTS, parts_of
 from pepbench.data.splits import Splits
 from pepbench.errors import DataError
@@ -20,7 +22,8 @@ def export(splits: Splits, path: Path) -> int:
     """Write all rows of a table, in its order.
 
     Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and the raw value
-    of each field as text. The file is written completely or not at all.
+    of each field as text, or a list of texts for multi-valued fields, and the numbers of dense
+    fields. The file is written completely or not at all.
 
     Returns
     -------
@@ -32,16 +35,18 @@ def export(splits: Splits, path: Path) -> int:
         If a field has the name of one of the other columns, or the file cannot be written.
     """
     table = splits.table
-    taken = {"row", "split", "label"} & set(table.meta.fields)
+    taken = {"row", "split", "label"} & {*table.meta.fields, *table.meta.dense}
     if taken:
         raise DataError(f"field {min(taken)!r} has the name of a column of the export; rename it")
     parts = parts_of(table, splits.meta.seed)
     vocabularies = [pa.array(values, pa.string()) for values in table.vocabularies]
+    named = list(zip(table.meta.fields, vocabularies, strict=True))
     names = pa.array(PARTS)
     kind = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema(
         {"row": pa.int64(), "split": kind, "label": pa.uint8()}
-        | dict.fromkeys(table.meta.fields, kind)
+        | {n: pa.list_(kind) if n in table.meta.bags else kind for n in table.meta.fields}
+        | dict.fromkeys(table.meta.dense, pa.float64())
     )
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
@@ -55,10 +60,16 @@ def export(splits: Splits, path: Path) -> int:
                         pa.DictionaryArray.from_arrays(parts[block].astype(np.int32), names),
                         pa.array(table.labels[block]),
                         *(
-                            pa.DictionaryArray.from_arrays(
-                                np.ascontiguousarray(codes[:, field]), values
+                            _raw_values(
+                                codes[:, table.meta.columns_of(field)],
+                                values,
+                                is_bag=name in table.meta.bags,
                             )
-                            for field, values in enumerate(vocabularies)
+                            for field, (name, values) in enumerate(named)
+                        ),
+                        *(
+                            pa.array(table.dense[block, k], from_pandas=True)
+                            for k in range(len(table.meta.dense))
                         ),
                     ]
                     writer.write_table(pa.Table.from_arrays(columns, schema=schema))
@@ -66,3 +77,11 @@ def export(splits: Splits, path: Path) -> int:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
     return table.meta.n_rows
+
+
+def _raw_values(codes: NDArray[np.int32], values: pa.Array, *, is_bag: bool) -> pa.Array:
+    """The raw values of one field's codes (n, slots): text (n,), or lists of texts."""
+    given = codes >= 0
+    flat = np.ascontiguousarray(codes[given])
+    texts = pa.DictionaryArray.from_arrays(flat, values)
+    return lists_of(given.sum(axis=1), texts) if is_bag else texts

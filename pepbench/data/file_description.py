@@ -15,12 +15,15 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pepbench.data.bags import MOST_VALUES, BagOptions
 from pepbench.data.cache import cache_root
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
+from pepbench.serve.dense import Transform
+from pepbench.serve.pooling import Pool
 
 SCHEMES: dict[str, SplitScheme] = {
     "random": "random",
@@ -47,6 +50,14 @@ class FileDescription(BaseModel):
     """Columns of numbers, cut into bins."""
     log: tuple[str, ...] = ()
     """Columns of counts v, replaced by ⌊(ln v)²⌋."""
+    multi: dict[str, str] = {}
+    """Columns of several categories a row, with the separator of their texts; empty for lists."""
+    pool: dict[str, Pool] = {}
+    """How the vectors of a row's values become one: ``mean``, if not given."""
+    max_values: int = Field(default=BagOptions().max_values, ge=1, le=MOST_VALUES)
+    """Most values of a row that are kept in a column of several categories."""
+    dense: dict[str, Transform] = {}
+    """Columns of numbers that backbones read as they are: ``standard`` or ``log1p``."""
     bins: int = Field(default=32, ge=2)
     """Number of bins of each column of numbers."""
     min_count: int = Field(default=1, ge=1)
@@ -68,7 +79,12 @@ class FileDescription(BaseModel):
         for name in used:
             if used.count(name) > 1:
                 raise ValueError(f"column {name!r} has two uses")
-        unhashed = set(self.hash) - set(self.fields)
+        for name in self.pool:
+            if name not in self.multi:
+                raise ValueError(f"column {name!r} has nothing to pool; name it in multi, too")
+        if self.split_column in self.multi:
+            raise ValueError(f"rows cannot be split by column {self.split_column!r} of many values")
+        unhashed = set(self.hash) - {*self.fields, *self.multi}
         if self.fields and unhashed:
             raise ValueError(
                 f"column {min(unhashed)!r} is to be hashed but is not among the fields"
@@ -91,7 +107,7 @@ class FileDescription(BaseModel):
     @property
     def used_columns(self) -> list[str]:
         """Label and fields; a column to split by may be among the fields, too."""
-        return [self.label, *self.fields, *self.numeric, *self.log]
+        return [self.label, *self.fields, *self.numeric, *self.log, *self.multi, *self.dense]
 
     @property
     def columns(self) -> list[str]:
@@ -104,6 +120,24 @@ class FileDescription(BaseModel):
         if field in self.numeric:
             return FieldEncoding(bins=self.bins)
         return FieldEncoding(min_count=self.min_count, top=self.top)
+
+    def bag(self, field: str) -> BagOptions | None:
+        """How a column of several categories is kept and pooled; None for other columns."""
+        if field not in self.multi:
+            return None
+        return BagOptions(
+            separator=self.multi[field],
+            pool=self.pool.get(field, BagOptions().pool),
+            max_values=self.max_values,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """All entries, without those of multi-valued and dense columns where there are none."""
+        content = self.model_dump(mode="json")
+        unused = () if self.multi else ("multi", "pool", "max_values")
+        if not self.dense:
+            unused = (*unused, "dense")
+        return {name: value for name, value in content.items() if name not in unused}
 
 
 def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileDescription]:
@@ -145,7 +179,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if not description.fields:
         rest = tuple(name for name in known if name not in description.columns)
         description = validated({**given, "fields": rest}, str(source))
-    if not (description.fields or description.numeric or description.log):
+    if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")
     return source, description
 

@@ -41,11 +41,15 @@ def count_training(
     offsets: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Count the raw values in training rows of codes (n, F), into ``counts`` (Σ cardinalities,)."""
+    """Count the raw values in training rows of codes (n, S), into ``counts`` (Σ cardinalities,).
+
+    ``offsets`` (S,) are those of the fields of the columns. Codes below zero are no values.
+    """
     for row in range(codes.shape[0]):
         if parts[row] == 0:
-            for field in range(codes.shape[1]):
-                counts[offsets[field] + codes[row, field]] += 1
+            for slot in range(codes.shape[1]):
+                if codes[row, slot] >= 0:
+                    counts[offsets[slot] + codes[row, slot]] += 1
 
 
 @compiled
@@ -58,25 +62,39 @@ def encode_part(
     unseen: NDArray[np.int64],
     out: NDArray[np.int32],
 ) -> int:
-    """Write the global ids of one part's rows to ``out``; returns how many are ``unseen``."""
+    """Write the global ids of one part's rows to ``out``; returns how many are ``unseen``.
+
+    ``offsets`` and ``unseen`` (S,) are those of the fields of the columns. Codes below zero stay.
+    """
     n, n_unseen = 0, 0
     for row in range(codes.shape[0]):
         if parts[row] == part:
-            for field in range(codes.shape[1]):
-                feature = features[offsets[field] + codes[row, field]]
-                out[n, field] = feature
-                n_unseen += feature == unseen[field]
+            for slot in range(codes.shape[1]):
+                if codes[row, slot] < 0:
+                    out[n, slot] = codes[row, slot]
+                    continue
+                feature = features[offsets[slot] + codes[row, slot]]
+                out[n, slot] = feature
+                n_unseen += feature == unseen[slot]
             n += 1
     return n_unseen
 
 
 @compiled
 def first_outside(
-    ids: NDArray[np.int32], low: NDArray[np.int64], high: NDArray[np.int64]
+    ids: NDArray[np.int32],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    padded: NDArray[np.bool_],
 ) -> tuple[int, int]:
-    """Row and field of the first id (n, F) outside its field's [low, high); (-1, -1) if none."""
+    """Row and column of the first id (n, S) outside its column's [low, high); (-1, -1) if none.
+
+    Columns that are ``padded`` (S,) may hold −1, too.
+    """
     for row in range(ids.shape[0]):
-        for field in range(ids.shape[1]):
-            if ids[row, field] < low[field] or ids[row, field] >= high[field]:
-                return row, field
+        for slot in range(ids.shape[1]):
+            if ids[row, slot] < low[slot] or ids[row, slot] >= high[slot]:
+                if padded[slot] and ids[row, slot] == -1:
+                    continue
+                return row, slot
     return -1, -1

@@ -117,6 +117,7 @@ def _checked(dataset: Dataset, table: Table) -> Table:
         table.meta.cardinalities,
         global_ids=False,
         remedy=f"remove {table.folder}" if dataset.generated else _how_to_add(dataset),
+        bags=table.meta.bags,
     )
     return table
 

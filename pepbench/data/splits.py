@@ -1,8 +1,9 @@
 """Splits: training, validation and test rows, encoded with the features of the training rows.
 
-A split's folder holds ``<part>-ids.npy`` (n, F) int32 and ``<part>-labels.npy`` (n,) uint8 for each
-part, ``features.npy`` (global id of each raw value of the table, int32), ``frequencies.npy`` (N,)
-int64 and ``meta.json``.
+A split's folder holds ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy`` (n,) uint8
+for each part, ``features.npy`` (global id of each raw value of the table, int32),
+``frequencies.npy`` (N,) int64 and ``meta.json``. Where there are dense fields, ``<part>-dense.npy``
+(n, M) float32 holds their inputs.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from pepbench.data.cache import (
     wrong_sizes,
 )
 from pepbench.data.checks import check_ranges, mark_checked
+from pepbench.data.dense import input_names, scales_of
 from pepbench.data.encoding import group, interval_names
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
@@ -42,7 +44,8 @@ from pepbench.data.split_schemes import PARTS, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
-from pepbench.tables.fields import Fields
+from pepbench.serve.dense import DenseScale, dense_inputs
+from pepbench.tables.fields import BagField, Fields
 from pepbench.units import byte_size
 
 FEWEST_ROWS = 10
@@ -64,7 +67,11 @@ class SplitMeta(BaseModel):
     """Rows of each part."""
     n_positive: dict[str, int]
     n_unseen: dict[str, int]
-    """For each part, how many of its n·F values are unseen, or too rare, in training."""
+    """For each part, how many of its values are unseen, or too rare, in training."""
+    n_values: dict[str, int] = {}
+    """Values of each part, where rows have different numbers of them; else they are n·F."""
+    dense: dict[str, DenseScale] = {}
+    """How the numbers of the dense fields become inputs, fitted on training rows."""
     fingerprint: str
     """First 16 hex digits of the SHA-256 over ``digests``, seed and table fingerprint."""
     digests: dict[str, str]
@@ -77,9 +84,11 @@ class Rows(NamedTuple):
     """Encoded rows of one part, in the table's order; memory-mapped."""
 
     ids: NDArray[np.int32]
-    """Shape (n, F): global ids."""
+    """Shape (n, Σ slots): global ids, −1 behind the last value of a multi-valued field."""
     labels: NDArray[np.uint8]
     """Shape (n,): 0 or 1."""
+    dense: NDArray[np.float32] | None = None
+    """Shape (n, M): inputs of the dense fields; None if there are none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +108,9 @@ class Splits:
     def fields(self) -> Fields:
         """Names, cardinalities and training frequencies."""
         frequencies = np.load(self.folder / "frequencies.npy", allow_pickle=False)
-        return Fields(self.meta.fields, self.meta.cardinalities, frequencies)
+        bags = {name: BagField(b.slots, b.pool) for name, b in self.table.meta.bags.items()}
+        dense = input_names(self.meta.dense)
+        return Fields(self.meta.fields, self.meta.cardinalities, frequencies, bags, dense)
 
     @cached_property
     def train(self) -> Rows:
@@ -149,7 +160,8 @@ class Splits:
 
     def _open(self, part: str) -> Rows:
         ids = map_array(self.folder / f"{part}-ids.npy")
-        return Rows(ids, map_array(self.folder / f"{part}-labels.npy"))
+        dense = map_array(self.folder / f"{part}-dense.npy") if self.meta.dense else None
+        return Rows(ids, map_array(self.folder / f"{part}-labels.npy"), dense)
 
 
 def open_splits(table: Table, seed: int) -> Splits:
@@ -201,6 +213,7 @@ def _checked(splits: Splits) -> Splits:
             splits.meta.cardinalities,
             global_ids=True,
             remedy=f"remove {splits.folder}, which is then made anew",
+            bags=splits.table.meta.bags,
         )
     return splits
 
@@ -232,47 +245,63 @@ def cached_splits(table: Table) -> list[Splits]:
 
 def write_splits(table: Table, seed: int, folder: Path) -> None:
     """Split and encode a table into an empty folder, block by block."""
-    n_rows, n_fields = table.codes.shape
+    n_rows, n_slots = table.codes.shape
     if n_rows < FEWEST_ROWS:
         raise DataError(
             f"data set {table.meta.spec!r} has {n_rows} rows; a split needs {FEWEST_ROWS}"
         )
     parts = parts_of(table, seed)
-    blocks = row_blocks(n_rows, n_fields * 16)
+    blocks = row_blocks(n_rows, n_slots * 16)
+    of_slot = table.meta.slot_fields
+    offsets = table.offsets[of_slot]
     counts = np.zeros(sum(table.meta.cardinalities), dtype=np.int64)
     read = ordered_map(lambda bounds: read_rows(table.codes, *bounds), blocks)
     for codes, bounds in zip(read, blocks, strict=True):
-        count_training(codes, parts[slice(*bounds)], table.offsets, counts)
+        count_training(codes, parts[slice(*bounds)], offsets, counts)
     features, cardinalities = _global_ids(table, counts)
     sizes = np.asarray(cardinalities, dtype=np.int64)
-    unseen = np.cumsum(sizes) - sizes
+    unseen = (np.cumsum(sizes) - sizes)[of_slot]
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
+
+    scales: dict[str, DenseScale] = {}
+    if table.meta.dense:
+        scales = scales_of(table.dense, table.meta.dense, parts, blocks)
 
     def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
         """The encoded rows of a block and their number of unseen values, for each part."""
         of_rows = parts[slice(*bounds)]
         codes, labels = read_rows(table.codes, *bounds), read_rows(table.labels, *bounds)
+        inputs = dense_inputs(read_rows(table.dense, *bounds), scales) if scales else None
         encoded = []
         for number in range(len(PARTS)):
-            ids = np.empty((np.count_nonzero(of_rows == number), n_fields), dtype=np.int32)
-            new = encode_part(codes, of_rows, number, table.offsets, features, unseen, ids)
-            encoded.append((Rows(ids, labels[of_rows == number]), new))
+            ids = np.empty((np.count_nonzero(of_rows == number), n_slots), dtype=np.int32)
+            new = encode_part(codes, of_rows, number, offsets, features, unseen, ids)
+            dense = None if inputs is None else inputs[of_rows == number]
+            encoded.append((Rows(ids, labels[of_rows == number], dense), new))
         return encoded
 
     n_positive = dict.fromkeys(PARTS, 0)
     n_unseen = dict.fromkeys(PARTS, 0)
+    n_values = dict.fromkeys(PARTS, 0) if table.meta.bags else {}
     with ExitStack() as files:
-        ids_of, labels_of = {}, {}
+        ids_of, labels_of, dense_of = {}, {}, {}
         for part in PARTS:
             ids_file, labels_file = folder / f"{part}-ids.npy", folder / f"{part}-labels.npy"
-            ids_of[part] = files.enter_context(ArrayWriter(ids_file, "<i4", (n_fields,)))
+            ids_of[part] = files.enter_context(ArrayWriter(ids_file, "<i4", (n_slots,)))
             labels_of[part] = files.enter_context(ArrayWriter(labels_file, "|u1"))
+            if scales:
+                dense_file, shape = folder / f"{part}-dense.npy", (len(input_names(scales)),)
+                dense_of[part] = files.enter_context(ArrayWriter(dense_file, "<f4", shape))
         for encoded in ordered_map(encode, blocks):
             for part, (rows, new) in zip(PARTS, encoded, strict=True):
                 ids_of[part].append(rows.ids)
                 labels_of[part].append(rows.labels)
+                if rows.dense is not None:
+                    dense_of[part].append(rows.dense)
                 n_positive[part] += int(rows.labels.sum())
                 n_unseen[part] += int(new)
+                if n_values:
+                    n_values[part] += int(np.count_nonzero(rows.ids >= 0))
 
     n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
     for part in PARTS:
@@ -286,6 +315,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         "frequencies": write_array(folder / "frequencies.npy", frequencies),
         **{f"{part}-ids": writer.digest for part, writer in ids_of.items()},
         **{f"{part}-labels": writer.digest for part, writer in labels_of.items()},
+        **{f"{part}-dense": writer.digest for part, writer in dense_of.items()},
     }
     meta = SplitMeta(
         table_fingerprint=table.fingerprint,
@@ -295,6 +325,8 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         n_rows=n_rows_of,
         n_positive=n_positive,
         n_unseen=n_unseen,
+        n_values=n_values,
+        dense=scales,
         fingerprint=_fingerprint(table.fingerprint, seed, digests),
         digests=digests,
         sizes=file_sizes(folder),

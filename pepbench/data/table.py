@@ -2,8 +2,11 @@
 
 A table's folder holds
 
-* ``codes.npy`` (rows, F) int32: for each field the position of the raw value in its vocabulary;
+* ``codes.npy`` (rows, Σ slots) int32: for each field the position of the raw value in its
+  vocabulary. A field has one column, a multi-valued one several *slots*, which hold −1 behind the
+  row's last value;
 * ``labels.npy`` (rows,) uint8: 0 or 1;
+* ``dense.npy`` (rows, dense fields) float64, only if there are any: numbers, NaN where missing;
 * ``vocabularies.parquet``: the raw values of all fields in order of first appearance;
 * ``split.npy`` (rows,) int64, only where rows are not split at random: time, number of the group,
   or part of each row;
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +32,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pepbench.component import Value
 from pepbench.data.arrays import array_digest, json_digest, map_array
+from pepbench.data.bags import BagMeta
 from pepbench.data.cache import wrong_sizes
 from pepbench.data.dataset import SplitScheme
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.values import Kind
 from pepbench.errors import DataError
+from pepbench.serve.dense import Transform
 
 
 class TableMeta(BaseModel):
@@ -72,6 +77,26 @@ class TableMeta(BaseModel):
     encodings: dict[str, FieldEncoding] = {}
     """Encodings of fields, where features are not simply all values of the training rows."""
 
+    bags: dict[str, BagMeta] = {}
+    """The multi-valued fields."""
+    dense: dict[str, Transform] = {}
+    """How the numbers of each dense field are scaled."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Columns of codes that each field takes."""
+        return tuple(self.bags[name].slots if name in self.bags else 1 for name in self.fields)
+
+    @property
+    def slot_fields(self) -> NDArray[np.int64]:
+        """Shape (Σ slots,): the field of each column of codes."""
+        return np.repeat(np.arange(len(self.fields)), self.slots)
+
+    def columns_of(self, field: int) -> slice:
+        """The columns of codes that a field takes."""
+        start = sum(self.slots[:field])
+        return slice(start, start + self.slots[field])
+
     def kind(self, field: str) -> Kind:
         """What a field's raw values are, before they become text."""
         return self.kinds.get(field, "text")
@@ -95,8 +120,13 @@ class Table:
 
     @cached_property
     def codes(self) -> NDArray[np.int32]:
-        """Shape (rows, F): positions in the vocabularies; memory-mapped."""
+        """Shape (rows, Σ slots): positions in the vocabularies; memory-mapped."""
         return map_array(self.folder / "codes.npy")
+
+    @cached_property
+    def dense(self) -> NDArray[np.float64]:
+        """Shape (rows, dense fields): numbers, NaN where missing; memory-mapped."""
+        return map_array(self.folder / "dense.npy")
 
     @cached_property
     def labels(self) -> NDArray[np.uint8]:
@@ -180,6 +210,8 @@ def verify_table(table: Table) -> list[str]:
         }
         if "split" in table.meta.digests:
             digests["split"] = array_digest(table.split_keys)
+        if table.meta.dense:
+            digests["dense"] = array_digest(table.dense)
         if table.widths is not None:
             digests["widths"] = array_digest(table.widths)
     except (ValueError, KeyError, pa.ArrowException) as error:
@@ -189,14 +221,25 @@ def verify_table(table: Table) -> list[str]:
         for name, digest in table.meta.digests.items()
         if digests.get(name) != digest
     ]
-    if table_fingerprint(table.meta.fields, table.meta.digests) != table.fingerprint:
+    meta = table.meta
+    if table_fingerprint(meta.fields, meta.digests, meta.bags, meta.dense) != table.fingerprint:
         problems.append(f"{table.folder / 'meta.json'}: the fingerprint does not match")
     return problems
 
 
-def table_fingerprint(fields: tuple[str, ...], digests: dict[str, str]) -> str:
-    """16 hex digits of SHA-256 over field names, codes, labels and vocabularies."""
-    return json_digest([fields, digests["codes"], digests["labels"], digests["vocabularies"]])
+def table_fingerprint(
+    fields: tuple[str, ...],
+    digests: dict[str, str],
+    bags: Mapping[str, BagMeta],
+    dense: Mapping[str, Transform],
+) -> str:
+    """16 hex digits of SHA-256 over fields, codes, labels, vocabularies, bags and numbers."""
+    content: list[object] = [fields, digests["codes"], digests["labels"], digests["vocabularies"]]
+    if bags:
+        content.append({name: (bag.slots, bag.pool) for name, bag in bags.items()})
+    if dense:
+        content += [list(dense.items()), digests["dense"]]
+    return json_digest(content)
 
 
 def vocabulary_digest(fields: Iterable[Iterable[pa.Array]]) -> str:

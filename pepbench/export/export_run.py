@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from pepbench.data.splits import Splits
 from pepbench.errors import PlanError, RecordError, unknown_name
 from pepbench.export.folder import ExportError, described_fields, refuse_occupied, write_export
-from pepbench.harness.fit_checks import vectors_of
+from pepbench.harness.fit_checks import single_lookups, vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
 from pepbench.records import CellName, Record, RecordStore, final_runs
@@ -86,6 +86,8 @@ def export_run(
         raise ExportError(_difference(record, again))
     (fitted, splits) = kept[0]
     about = described(record, again, same)
+    if splits.meta.dense:
+        about["dense"] = [{"name": n, **asdict(scale)} for n, scale in splits.meta.dense.items()]
     notes: dict[str, Any] = {}
 
     def further(folder: Path) -> None:
@@ -133,7 +135,7 @@ def served_difference(folder: Path, fitted: Fitted, splits: Splits) -> float:
     ExportError
         If it is not a matter of rounding.
     """
-    ids = splits.validation.ids[:CHECKED_ROWS].astype(np.int64)
+    ids = single_lookups(splits.validation.ids[:CHECKED_ROWS])
     served, trained = load(folder).lookup_ids(ids), vectors_of(fitted, ids)
     difference = float(np.abs(served - trained).max(initial=0.0))
     if not np.allclose(served, trained, rtol=1e-5, atol=1e-6):

@@ -135,6 +135,9 @@ def described_fields(splits: Splits) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": name, "cardinality": splits.fields.cardinalities[field]}
         if table.meta.kind(name) != "text":
             entry["kind"] = table.meta.kind(name)
+        if name in table.meta.bags:
+            bag = table.meta.bags[name]
+            entry["bag"] = bag.model_dump(include={"max_values", "pool", "separator"})
         values = table.values_of(field)
         if table.meta.encoding(name).bins is None:
             order = np.argsort(codes, kind="stable")

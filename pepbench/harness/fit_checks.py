@@ -29,10 +29,16 @@ def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
     stored = embedding.export()
     check_size(embedding, budget)
     check_count(embedding, stored)
-    ids = rows.ids[:64].astype(np.int64)
+    ids = single_lookups(rows.ids[:64])
     vectors = vectors_of(fitted, ids)
     check_vectors(vectors, (*ids.shape, embedding.dim))
     check_export(vectors, stored.lookup(ids))
+
+
+def single_lookups(ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Ids (n, Σ slots) of rows as lookups: the same, or (V, 1) without padding if there is any."""
+    lookups = ids.astype(np.int64)
+    return lookups if (lookups >= 0).all() else lookups[lookups >= 0][:, None]
 
 
 def check_scores(fitted: Fitted) -> None:

@@ -51,7 +51,8 @@ def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | 
         return None
     in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
     field = splits.meta.fields.index(dataset.user_field)
-    return np.ascontiguousarray(splits.table.codes[:, field][in_test])
+    column = splits.table.meta.columns_of(field).start
+    return np.ascontiguousarray(splits.table.codes[:, column][in_test])
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
+from pepbench.serve.dense import DenseScale, dense_inputs, read_scales
 from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
 from pepbench.serve.forms import FORMS, Form
 from pepbench.serve.numbers import SCHEMES, Numbers
 from pepbench.serve.parts import Parts
-from pepbench.serve.vocabulary import FieldVocabulary, read_fields
+from pepbench.serve.pooling import EXPONENTS, PADDING, pooled
+from pepbench.serve.vocabulary import FieldVocabulary, finite_numbers, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
 
@@ -33,6 +35,8 @@ class ServedTable:
     """How the table is stored."""
     stored_bytes: int
     """Bytes of all tensors, which stay in the file until a lookup needs them."""
+    dense_fields: Mapping[str, DenseScale] = field(default_factory=dict)
+    """How the numbers of dense fields become inputs of the backbone; none of them is looked up."""
 
     @property
     def dim(self) -> int:
@@ -53,32 +57,70 @@ class ServedTable:
             A mapping from every field's name to its B raw values; or a two-dimensional array
             (B, F) of text, columns as in :attr:`field_names`; or a two-dimensional array (B, F) of
             whole numbers, which are codes within their fields. What training has not seen has code
-            0, None and NaN are missing values.
+            0, None and NaN are missing values. The raw value of a multi-valued field is a list, or
+            a text with the separator of its column; each such field takes as many columns of codes
+            as it has ``max_values``, with −1 behind the last code of a row.
 
         Raises
         ------
         ServeError
             If a field is missing, columns differ in length, or a code is out of its field's range.
         """
-        return self.lookup_ids(self.global_ids(field_values))
+        ids = self.global_ids(field_values)
+        if not self._has_bags.any():
+            return self.lookup_ids(ids)
+        given = ids != PADDING
+        starts = np.cumsum(self._slots) - self._slots
+        lengths = np.add.reduceat(given, starts, axis=1, dtype=np.int64)
+        exponents = [0.0 if f.bag is None else EXPONENTS[f.bag.pool] for f in self.fields]
+        return pooled(self._vectors(ids[given]), lengths, np.array(exponents))
 
     def codes(self, field_values: FieldValues) -> NDArray[np.int64]:
         """Codes within the fields, 0 for unseen values: (B, F). Takes what :meth:`lookup` does."""
-        return self.global_ids(field_values) - self._offsets
+        ids = self.global_ids(field_values)
+        return np.where(ids == PADDING, PADDING, ids - self._offsets)
 
     def global_ids(self, field_values: FieldValues) -> NDArray[np.int64]:
-        """Rows of the full table, (B, F): the second input of an exported backbone."""
+        """Rows of the full table, (B, F): the second input of an exported backbone.
+
+        A multi-valued field has a column for each of its ``max_values``, −1 for no value.
+        """
         if isinstance(field_values, Mapping):
-            return self._encoded(self._columns(field_values)) + self._offsets
+            return self._ids(self._encoded(self._columns(field_values)))
         array = np.asarray(field_values)
-        if array.ndim != 2 or array.shape[1] != len(self.fields):
+        are_codes = np.issubdtype(array.dtype, np.integer)
+        n_columns = int(self._slots.sum()) if are_codes else len(self.fields)
+        if array.ndim != 2 or array.shape[1] != n_columns:
             raise ServeError(
-                f"values have shape {array.shape}, expected (rows, {len(self.fields)}): "
+                f"values have shape {array.shape}, expected (rows, {n_columns}): "
                 f"{', '.join(self.field_names)}"
             )
-        if np.issubdtype(array.dtype, np.integer):
-            return self._checked(array)
-        return self._encoded(list(array.T)) + self._offsets
+        return self._checked(array) if are_codes else self._ids(self._encoded(list(array.T)))
+
+    def dense_inputs(self, field_values: Mapping[str, Iterable[Any]]) -> NDArray[np.float32]:
+        """Inputs of the backbone from the numbers of the dense fields: (B, M) float32.
+
+        Parameters
+        ----------
+        field_values
+            A mapping from every dense field's name to its B numbers, or texts of them. None, NaN
+            and empty texts are missing.
+
+        Raises
+        ------
+        ServeError
+            If a field is missing, columns differ in length, or a value is no number.
+        """
+        columns = []
+        for name in self.dense_fields:
+            if name not in field_values:
+                raise ServeError(f"no values for dense field {name!r}")
+            columns.append(finite_numbers(name, field_values[name]))
+        if not columns:
+            raise ServeError("the table has no dense fields")
+        if len({len(column) for column in columns}) > 1:
+            raise ServeError("dense fields differ in their numbers of values")
+        return dense_inputs(np.stack(columns, axis=1), self.dense_fields)
 
     def lookup_ids(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
         """Vectors of global ids of any shape: (…) → (…, D).
@@ -104,8 +146,24 @@ class ServedTable:
         return np.cumsum([field.cardinality for field in self.fields], dtype=np.int64)
 
     @cached_property
+    def _slots(self) -> NDArray[np.int64]:
+        """Columns of codes of each field, (F,)."""
+        return np.array([field.slots for field in self.fields], dtype=np.int64)
+
+    @cached_property
+    def _has_bags(self) -> NDArray[np.bool_]:
+        """Which columns of codes are of multi-valued fields, (Σ slots,)."""
+        return np.repeat([field.bag is not None for field in self.fields], self._slots)
+
+    @cached_property
     def _offsets(self) -> NDArray[np.int64]:
-        return np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])
+        """First global id of the field of each column of codes, (Σ slots,)."""
+        starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]])
+        return np.repeat(starts, self._slots)
+
+    def _ids(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+        ids: NDArray[np.int64] = codes + self._offsets
+        return np.where((codes == PADDING) & self._has_bags, PADDING, ids)
 
     def _columns(self, values: Mapping[str, Iterable[Any]]) -> list[Iterable[Any]]:
         missing = [name for name in self.field_names if name not in values]
@@ -114,24 +172,29 @@ class ServedTable:
         return [values[name] for name in self.field_names]
 
     def _encoded(self, columns: Sequence[Iterable[Any]]) -> NDArray[np.int64]:
-        codes = [field.codes(column) for field, column in zip(self.fields, columns, strict=True)]
-        for field, column in zip(self.fields, codes, strict=True):
+        codes = [
+            vocabulary.slot_codes(column)
+            for vocabulary, column in zip(self.fields, columns, strict=True)
+        ]
+        for name, column in zip(self.field_names, codes, strict=True):
             if len(column) != len(codes[0]):
                 raise ServeError(
-                    f"field {field.name!r} has {len(column)} values, "
+                    f"field {name!r} has {len(column)} values, "
                     f"{self.fields[0].name!r} has {len(codes[0])}"
                 )
-        return np.stack(codes, axis=1)
+        return np.hstack(codes)
 
     def _checked(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
-        ids = codes + self._offsets
-        wrong = (ids < self._offsets) | (ids >= self._ends)
+        ids = self._ids(codes)
+        ends = np.repeat(self._ends, self._slots)
+        wrong = (ids < self._offsets) | (ids >= ends)
+        wrong &= ~((ids == PADDING) & self._has_bags)
         if wrong.any():
             row, column = (int(index) for index in np.argwhere(wrong)[0])
-            field = self.fields[column]
+            wanted = self.fields[np.repeat(np.arange(len(self.fields)), self._slots)[column]]
             raise ServeError(
-                f"row {row + 1}: code {codes[row, column]} of field {field.name!r} is outside "
-                f"0 to {field.cardinality - 1}; use 0 for what is not known"
+                f"row {row + 1}: code {codes[row, column]} of field {wanted.name!r} is outside "
+                f"0 to {wanted.cardinality - 1}; use 0 for what is not known"
             )
         return ids
 
@@ -160,6 +223,7 @@ def load(folder: Path | str, *, verify: bool = True) -> ServedTable:
         name, dim, arrays = str(meta["form"]), meta["dim"], dict(meta["arrays"])
         constants = dict(meta["constants"])
         fields = read_fields(meta["fields"])
+        dense = read_scales(meta.get("dense", ()))
     except (KeyError, TypeError, ValueError) as error:
         raise ServeError(f"{folder / META_FILE} is not complete: {error}") from None
     if name not in FORMS:
@@ -174,7 +238,8 @@ def load(folder: Path | str, *, verify: bool = True) -> ServedTable:
         raise ServeError(f"{folder}: {error}") from None
     except (IndexError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ServeError(f"{folder} is damaged: {error}; export the table again") from None
-    return ServedTable(meta, fields, form, sum(tensor.nbytes for tensor in tensors.values()))
+    stored_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    return ServedTable(meta, fields, form, stored_bytes, dense)
 
 
 def _parts(

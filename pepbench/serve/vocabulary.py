@@ -11,11 +11,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.data.values import KINDS, Kind, number, text
+from pepbench.data.values import KINDS, MISSING, Kind, number, text
 from pepbench.errors import ServeError
+from pepbench.serve.pooling import EXPONENTS, PADDING, Pool
 
 _MANTISSA = np.uint64(2**64 - 2**36)
 """The sign, the exponent and the first 16 binary digits of a double: bins compare no more."""
+
+
+@dataclass(frozen=True)
+class ServedBag:
+    """How the values of a row in a multi-valued field are read and pooled."""
+
+    max_values: int
+    """Values of a row that are kept: the first ones."""
+    pool: Pool
+    separator: str = ""
+    """What is between two values of a text; empty where a text is one value."""
+
+    def values_of(self, cell: Any) -> list[Any]:
+        """The values of one row: a list as it is, a text taken apart, no values if missing."""
+        if isinstance(cell, str):
+            parts = cell.split(self.separator) if self.separator else [cell]
+            return [part.strip() if self.separator else part for part in parts]
+        if isinstance(cell, Iterable) and not isinstance(cell, bytes):
+            return list(cell)
+        return [cell]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +58,8 @@ class FieldVocabulary:
         Code of a missing number; 0 where training had none.
     kind
         What the raw values are: their text depends on it (:mod:`pepbench.data.values`).
+    bag
+        Of a multi-valued field; None for a field with one value a row.
 
     Examples
     --------
@@ -44,6 +67,9 @@ class FieldVocabulary:
     [2, 0]
     >>> FieldVocabulary("age", 4, (), (18.0,), 3).codes([17, "18", None]).tolist()
     [1, 2, 3]
+    >>> tags = FieldVocabulary("tags", 3, ("a", "b"), bag=ServedBag(3, "mean", "|"))
+    >>> tags.slot_codes([["b", "new"], "a|b", None]).tolist()
+    [[2, 0, -1], [1, 2, -1], [-1, -1, -1]]
     """
 
     name: str
@@ -52,6 +78,27 @@ class FieldVocabulary:
     edges: tuple[float, ...] | None = None
     missing: int = 0
     kind: Kind = "text"
+    bag: ServedBag | None = None
+
+    @property
+    def slots(self) -> int:
+        """Columns of codes that the field takes."""
+        return 1 if self.bag is None else self.bag.max_values
+
+    def slot_codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
+        """Codes within the field: n raw values, or lists of them, → (n, slots), padded with −1."""
+        if self.bag is None:
+            return self.codes(values)[:, None]
+        rows = [
+            [value for value in self.bag.values_of(cell) if text(value, self.kind) != MISSING]
+            for cell in values
+        ]
+        codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
+        kept = [row[: self.slots] for row in rows]
+        lengths = np.array([len(row) for row in kept], dtype=np.int64)
+        filled = np.arange(self.slots) < lengths[:, None]
+        codes[filled] = self.codes([value for row in kept for value in row])
+        return codes
 
     @cached_property
     def _code_of(self) -> dict[str, int]:
@@ -81,6 +128,23 @@ class FieldVocabulary:
         return np.where([value is None for value in numbers], self.missing, codes)
 
 
+def finite_numbers(name: str, values: Iterable[Any]) -> NDArray[np.float64]:
+    """Raw values of a dense field as numbers, (n,), NaN where missing.
+
+    Raises
+    ------
+    ServeError
+        If a value is no number, or infinite.
+    """
+    numbers = []
+    for row, value in enumerate(values):
+        found = number(value)
+        if found is not None and not math.isfinite(found):
+            raise ServeError(f"row {row + 1}: {name} is {value!r}, expected a number")
+        numbers.append(math.nan if found is None else found)
+    return np.array(numbers, dtype=np.float64)
+
+
 def read_fields(entries: object) -> tuple[FieldVocabulary, ...]:
     """The fields that ``meta.json`` describes.
 
@@ -105,6 +169,7 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         edges=None if edges is None else tuple(float(edge) for edge in edges),
         missing=int(entry.get("missing", 0)),
         kind=entry.get("kind", "text"),
+        bag=_bag(entry["bag"]) if "bag" in entry else None,
     )
     if field.kind not in KINDS:
         raise ValueError(f"kind {field.kind!r} of {field.name!r}")
@@ -113,3 +178,10 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
     if field.edges is None and len(field.values) != field.cardinality - 1:
         raise ValueError(f"{field.name!r} has {len(field.values)} values")
     return field
+
+
+def _bag(entry: Mapping[str, Any]) -> ServedBag:
+    bag = ServedBag(int(entry["max_values"]), entry["pool"], str(entry["separator"]))
+    if bag.pool not in EXPONENTS or not 1 <= bag.max_values < 2**16:
+        raise ValueError(f"bag {dict(entry)}")
+    return bag

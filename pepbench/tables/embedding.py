@@ -61,6 +61,22 @@ def lookup(table: Tensor, ids: Tensor) -> Tensor:
     return result
 
 
+def of_fields(numbers: Tensor, ids: Tensor, field_of_feature: Tensor) -> Tensor:
+    """Numbers of the field that each id belongs to: (F, …), ids (B, F) → broadcasts with (B, F, …).
+
+    Ids of one column per field need no lookup. Those of multi-valued fields are (V, 1).
+
+    >>> of_fields(torch.tensor([5.0, 7.0]), torch.tensor([[2], [0]]), torch.tensor([0, 0, 1]))
+    tensor([[7.],
+            [5.]])
+    """
+    if ids.shape[1] == len(numbers):
+        return numbers
+    return numbers.index_select(0, field_of_feature[ids].flatten()).view(
+        *ids.shape, *numbers.shape[1:]
+    )
+
+
 def lookup_rows(table: RowTable, ids: Tensor) -> Tensor:
     """Rows of a row table (N, D) at ``ids`` of any integer shape (…) → (…, D).
 

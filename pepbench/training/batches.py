@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pepbench.data.kernels import chosen_rows
 from pepbench.data.splits import Rows
 from pepbench.method import Batch
+from pepbench.tables.bags import bags_of
+from pepbench.tables.fields import Fields
 
 WINDOW = 1 << 22
 """Rows that are shuffled at once. Up to this number an epoch is one permutation of all rows. Beyond
@@ -36,6 +38,8 @@ class BatchMaker:
     size: int
     device: torch.device
     dtype: torch.dtype
+    fields: Fields | None = None
+    """Needed for multi-valued and dense fields only."""
 
     def shuffled(self, rows: Rows, seed: tuple[int, ...]) -> Iterator[Batch]:
         """One pass in an order that only ``seed`` decides; the last batch may be smaller."""
@@ -51,9 +55,20 @@ class BatchMaker:
         size = size or self.size
         for start in range(0, len(rows.labels), size):
             of_batch = slice(start, start + size)
+            if self._has_bags:
+                yield self._chosen(rows, np.arange(start, min(start + size, len(rows.labels))))
+                continue
             yield self._batch(rows.ids[of_batch].astype(np.int64), rows.labels[of_batch].copy())
 
+    @property
+    def _has_bags(self) -> bool:
+        return self.fields is not None and bool(self.fields.bags or self.fields.dense)
+
     def _chosen(self, rows: Rows, order: NDArray[np.int64]) -> Batch:
+        if self.fields is not None and self._has_bags:
+            bags = bags_of(np.asarray(rows.ids), self.fields, order, rows.dense)
+            labels = torch.from_numpy(rows.labels[order]).to(self.device, self.dtype)
+            return Batch(bags.to(self.device, self.dtype), labels)
         ids = np.empty((len(order), rows.ids.shape[1]), dtype=np.int64)
         chosen_rows(np.asarray(rows.ids), order, ids)
         return self._batch(ids, rows.labels[order])

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from pepbench.errors import Diverged
-from pepbench.method import Batch, Model
+from pepbench.method import Batch, Ids, Model
 from pepbench.records import Precision
 from pepbench.training.optimizers import gradients_of
 
 
-def batch_logits(model: Model, ids: Tensor, precision: Precision) -> Tensor:
+def batch_logits(model: Model, ids: Ids, precision: Precision) -> Tensor:
     """Logits (B,) in the type of the parameters, with products computed in ``precision``."""
     if precision == "float32":
         logits: Tensor = model(ids)

@@ -167,7 +167,9 @@ class TrialTask(Task):
         self._reporter = ProgressReporter(on_progress)
         self._should_stop = should_stop
         self._streams = _TRAIN_ORDER
-        self._maker = BatchMaker(settings.batch_size, self.device, torch.get_default_dtype())
+        self._maker = BatchMaker(
+            settings.batch_size, self.device, torch.get_default_dtype(), fields
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -188,7 +190,7 @@ class TrialTask(Task):
     ) -> torch.optim.Optimizer:
         """The plan's optimizer, with the trial's learning rate and L2, on every parameter."""
         settings = self.settings
-        lookups = settings.batch_size * self.fields.n_fields
+        lookups = settings.batch_size * int(self.fields.slots.sum())
         resolved = resolve_optimizer(kind or settings.optimizer, model, lookups)
         self.resolved_optimizer = resolved
         return make_optimizer(resolved, model, settings.learning_rate, settings.l2, rates, decays)
@@ -338,4 +340,5 @@ class TrialTask(Task):
 
 def _chosen(rows: Rows, order: NDArray[np.int64]) -> Rows:
     in_order = np.sort(order)
-    return Rows(rows.ids[in_order], rows.labels[in_order])
+    dense = None if rows.dense is None else rows.dense[in_order]
+    return Rows(rows.ids[in_order], rows.labels[in_order], dense)

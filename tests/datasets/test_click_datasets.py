@@ -239,3 +239,17 @@ def test_damaged_movielens_1m_is_named(million, name, content, message):
     (million[0] / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         add(MovieLens1M(), million[0])
+
+
+def test_criteo_has_its_counts_as_numbers(raw):
+    bins, dense = add(Criteo(), raw("criteo")), add(Criteo(numeric="dense"), raw("criteo"))
+    assert tuple(dense.meta.dense) == tuple(f"I{i}" for i in range(1, 14))
+    assert dense.meta.fields == CATEGORIES
+    np.testing.assert_array_equal(dense.codes, bins.codes[:, 13:])
+    lines = (raw("criteo") / "train.tiny.csv").read_text().splitlines()[1:]
+    expected = [[float(v) if v else np.nan for v in line.split(",")[2:15]] for line in lines]
+    np.testing.assert_array_equal(dense.dense, expected)
+    splits = open_splits(dense, 0)
+    assert np.isfinite(splits.train.dense).all()
+    assert splits.train.dense.min() == 0.0
+    assert splits.fields.n_dense > 13

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from pepbench.datasets.anime import Anime
+from pepbench.datasets.ml_1m import MovieLens1MIds
 from pepbench.datasets.ml_100k import MovieLens100K, MovieLens100KIds, log_buckets
 
 from pepbench.data.manage import add
@@ -35,6 +38,37 @@ def test_anime_has_the_known_rows_and_does_not_leak(raw):
     assert meta.n_positive / meta.n_rows == pytest.approx(0.606, abs=5e-4)
     assert meta.fields == ("user", "title", "genres", "type", "episodes")
     assert sum(meta.cardinalities) * 16 == 234_944
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "longest"),
+    [
+        (MovieLens100KIds(), "ml-100k", 6),
+        (MovieLens1MIds(), "ml-1m", 6),
+        (Anime(), "anime", 13),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_genres_as_several_values_are_those_of_the_combinations(dataset, folder, longest, raw):
+    single = add(dataset, raw(folder))
+    multi = add(replace(dataset, genres="multi"), raw(folder))
+    field = single.meta.fields.index("genres")
+    assert multi.meta.fields == single.meta.fields
+    assert (multi.labels == single.labels).all()
+    assert multi.meta.bags["genres"].slots == longest
+    separator = multi.meta.bags["genres"].separator
+    names, combinations = multi.values_of(field), single.values_of(field)
+    counts = np.array([len([p for p in c.split(separator) if p]) for c in combinations])
+    assert multi.meta.bags["genres"].n_values == counts[single.codes[:, field]].sum()
+    assert multi.meta.bags["genres"].n_cut == 0
+    codes = multi.codes[:, multi.meta.columns_of(field)]
+    for row in range(0, len(codes), 997):
+        expected = [
+            part.strip() for part in combinations[single.codes[row, field]].split(separator)
+        ]
+        assert [names[code] for code in codes[row] if code >= 0] == [e for e in expected if e]
+    others = np.delete(np.array(multi.codes), np.s_[multi.meta.columns_of(field)], axis=1)
+    np.testing.assert_array_equal(others, np.delete(np.array(single.codes), field, axis=1))
 
 
 FILMS = [

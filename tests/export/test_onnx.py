@@ -1,8 +1,11 @@
 """Backbones as ONNX: the same probabilities by onnxruntime."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from bag_helpers import random_bags
 
 from pepbench.catalog import Catalog
 from pepbench.contract.toy import DIM, make_toy
@@ -10,8 +13,10 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.errors import PepbenchError
 from pepbench.export import onnx as exporting
+from pepbench.method import Model, PlainTable
 from pepbench.records import RecordStore
 from pepbench.serve import load
+from pepbench.tables.bags import bags_of
 
 pytestmark = pytest.mark.slow
 BACKBONES = sorted(Catalog().entries("backbone"))
@@ -35,6 +40,51 @@ def test_onnxruntime_predicts_what_torch_does(name, tmp_path):
     for rows in (1, 3, 500):
         found = exporting.run_onnx(path, vectors[:rows].numpy(), ids[:rows].numpy())
         np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bags_come_as_padded_ids(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    fields, ids = random_bags(pool="sqrtn")
+    torch.manual_seed(1)
+    model = Model(PlainTable(13, DIM), Catalog().load("backbone", name)().build(fields, DIM)).eval()
+    bags = bags_of(ids, fields)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        vectors, expected = bags.pooled(model.embedding(bags.ids)), torch.sigmoid(model(bags))
+    path = tmp_path / "model.onnx"
+    padded = torch.from_numpy(ids.astype(np.int64))
+    predictor = exporting.Predictor(model.backbone, fields).eval()
+    exporting.export_predictor(predictor, vectors, padded, path)
+    for rows in (1, 3, 50):
+        found = exporting.run_onnx(path, vectors[:rows].numpy(), padded[:rows].numpy())
+        np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_dense_inputs_are_a_third_input(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    fields, ids = random_bags()
+    fields = replace(fields, dense=("x", "y"))
+    dense = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    torch.manual_seed(1)
+    model = Model(PlainTable(13, DIM), Catalog().load("backbone", name)().build(fields, DIM)).eval()
+    bags = bags_of(ids, fields, dense=dense)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        vectors, expected = bags.pooled(model.embedding(bags.ids)), torch.sigmoid(model(bags))
+    path = tmp_path / "model.onnx"
+    padded = torch.from_numpy(ids.astype(np.int64))
+    predictor = exporting.Predictor(model.backbone, fields).eval()
+    exporting.export_predictor(predictor, vectors, padded, path, torch.from_numpy(dense))
+    for rows in (1, 50):
+        inputs = vectors[:rows].numpy(), padded[:rows].numpy(), dense[:rows]
+        found = exporting.run_onnx(path, *inputs)
+        np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
 
 
 def test_export_with_onnx_writes_a_model_for_served_vectors(tiny_run, pepbench, tmp_path):

@@ -308,7 +308,7 @@ def test_saliency_by_batch_is_never_below_that_of_the_pass(toy):
 def test_columns_scaled_by_one_are_the_trained_ones(toy):
     values = xavier_uniform(toy.fields.n_features, DIM)
     ids = ids_of(toy, 20)
-    scaled = ScaledColumns(values, 4)
+    scaled = ScaledColumns(values, toy.fields)
     assert torch.equal(scaled(ids), values[ids])
     np.testing.assert_array_equal(scaled.export().lookup(ids.numpy()), values[ids].numpy())
 

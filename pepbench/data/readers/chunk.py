@@ -76,14 +76,28 @@ class Chunk:
 
         Raises :class:`DataError` outside [low, high].
         """
+        numbers, blank, indices = self._numbers_or_blanks(column, low, high)
+        buckets = pc.if_else(pa.array(blank), "", log_squared(numbers))
+        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets, safe=False)
+
+    def counts(self, column: str, low: int, high: int) -> NDArray[np.float64]:
+        """A column of whole numbers, (n,), NaN for blanks.
+
+        Raises :class:`DataError` outside [low, high].
+        """
+        numbers, blank, indices = self._numbers_or_blanks(column, low, high)
+        return np.where(blank, np.nan, numbers)[indices]
+
+    def _numbers_or_blanks(
+        self, column: str, low: int, high: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int32]]:
+        """The different numbers of a column, which of them are blank, and each row's place."""
         texts, indices = self.distinct(column)
         numbers, legal = whole_numbers(texts, low, high)
-        blank = pc.equal(texts, "")
-        wrong = ~legal & ~blank.to_numpy(zero_copy_only=False)
+        blank = pc.equal(texts, "").to_numpy(zero_copy_only=False)
         expected = f"expected a whole number from {low} to {high}, or nothing"
-        self.refuse(column, wrong, indices, expected)
-        buckets = pc.if_else(blank, "", log_squared(numbers))
-        return pa.DictionaryArray.from_arrays(pa.array(indices), buckets, safe=False)
+        self.refuse(column, ~legal & ~blank, indices, expected)
+        return numbers, blank, indices
 
     def positions(self, column: str, known: pa.Array, where: str) -> NDArray[np.int64]:
         """The position of each value of a column in ``known``, (n,).

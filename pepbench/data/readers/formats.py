@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pepbench.data.bags import is_list
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import Dialect, read_chunks, read_header
 from pepbench.data.readers.raw_files import COMPRESSIONS, PARQUET_SUFFIXES, first_line, readable
@@ -28,8 +29,8 @@ class Format:
     suffixes: tuple[str, ...]
     columns: Callable[[Path], dict[str, str]]
     """Names of all columns, and the kind of their values in words, judged by the file's start."""
-    chunks: Callable[[Path, Sequence[str]], Iterator[Chunk]]
-    """All rows, of the wanted columns."""
+    chunks: Callable[..., Iterator[Chunk]]
+    """All rows: takes the path, the wanted columns, and those of them that may hold lists."""
 
 
 def format_of(path: Path) -> str:
@@ -59,7 +60,11 @@ def entry_ids(chunk: Chunk, column: str) -> pa.DictionaryArray:
 def _text_format(suffixes: tuple[str, ...], separator: str, *, quotes: bool) -> Format:
     dialect = Dialect(separator, quotes=quotes)
 
-    def chunks(path: Path, wanted: Sequence[str] | None = None) -> Iterator[Chunk]:
+    def chunks(
+        path: Path,
+        wanted: Sequence[str] | None = None,
+        lists: Sequence[str] = (),  # noqa: ARG001
+    ) -> Iterator[Chunk]:
         names = read_header(path, dialect)
         return read_chunks(
             path, names, separator=separator, header=True, quotes=quotes, wanted=wanted
@@ -100,17 +105,22 @@ def _kind_of_type(kind: pa.DataType) -> str:
         return "whole numbers"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "numbers"
+    if is_list(kind):
+        return f"lists of {_kind_of_type(kind.value_type)}"
     return str(kind)
 
 
-def _parquet_chunks(path: Path, wanted: Sequence[str]) -> Iterator[Chunk]:
+def _parquet_chunks(
+    path: Path, wanted: Sequence[str], lists: Sequence[str] = ()
+) -> Iterator[Chunk]:
     file = _parquet(path)
     for name in wanted:
         kind = file.schema_arrow.field(name).type
-        if pa.types.is_nested(kind):
+        if pa.types.is_nested(kind) and not (name in lists and is_list(kind)):
+            remedy = f"read it with --multi {name}" if is_list(kind) else "take it apart"
             raise DataError(
                 f"{path}, column {name!r}: holds {kind}, expected one value a row; "
-                "leave it out or take it apart"
+                f"leave it out or {remedy}"
             )
     first_row = 1
     batches = file.iter_batches(batch_size=ROWS_AT_A_TIME, columns=list(wanted))
@@ -128,7 +138,11 @@ def _entry_columns(path: Path) -> dict[str, str]:
     return {"label": "whole numbers"} | {f"f{i}": "entries" for i in range(n_entries)}
 
 
-def _entry_chunks(path: Path, wanted: Sequence[str]) -> Iterator[Chunk]:
+def _entry_chunks(
+    path: Path,
+    wanted: Sequence[str],
+    lists: Sequence[str] = (),  # noqa: ARG001
+) -> Iterator[Chunk]:
     names = list(_entry_columns(path))
     for chunk in read_chunks(path, names, separator=" ", wanted=wanted):
         entries = {name: entry_ids(chunk, name) for name in wanted if name != "label"}
