@@ -26,9 +26,6 @@ from pepbench.errors import PlanError, unknown_name
 from pepbench.records import OptimizerKind, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
 
-PLAN_FILE = "plan.toml"
-"""The plan in a run's folder, and in a leaderboard's."""
-
 if TYPE_CHECKING:
     from pepbench.catalog import Catalog
 

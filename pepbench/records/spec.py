@@ -19,12 +19,6 @@ DEFAULT_LEARNING_RATE = 1e-3
 DEFAULT_L2 = 1e-5
 """Likewise."""
 
-DEFAULT_LEARNING_RATE = 1e-3
-"""Of the first trial of every study."""
-
-DEFAULT_L2 = 1e-5
-"""Likewise."""
-
 Role = Literal["tuning", "final"]
 
 PrunerKind = Literal["none", "median", "halving"]
