@@ -11,7 +11,7 @@
   cell; no model is trained.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
   once more with every step's forward and backward pass made longer by a share, by a loop of fixed
-  length (what that comes to is told as ``ratio``). Checks are resampled from these processes: so
+  length (reported as ``ratio``). Checks are resampled from these processes: so
   many for the baseline, others for now. Only one figure of ten is slower. ``--keep FILE`` appends
   each process to a file, and takes what is there, too; ``--processes 0`` adds none.
 * **spread**: the same test on log-normal figures of a given spread between processes, for machines
@@ -152,7 +152,7 @@ def _verdict(labels: NDArray[np.integer], before: Scores, after: Scores) -> str:
 
 
 def idle(rounds: int) -> None:
-    """Go round a loop so many times."""
+    """Run a loop this many times."""
     for _ in range(rounds):
         pass
 

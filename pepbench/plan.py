@@ -189,7 +189,7 @@ class Plan(_Model):
     tune_batch_size: tuple[int, ...] = ()
     """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
     tune_backbone: bool = False
-    """Tune the backbone's options too, in the ranges that `pepbench show backbone` tells."""
+    """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
     seeds: int = Field(3, ge=1)
     """Final runs of each cell, with the best trial's hyper-parameters."""
     epochs: int = Field(60, ge=1)

@@ -37,7 +37,7 @@ COLUMNS = (
     "tuning_trials",
     "tuning_seconds",
 )
-"""Of the leaderboard, in this order."""
+"""Columns of the leaderboard."""
 
 _AUC_FIGURES = (
     "difference",
@@ -98,7 +98,7 @@ COMPARISON_COLUMNS = (
     "basis",
     "note",
 )
-"""Of the comparisons' frame, in this order: a row for each cell that was compared with the
+"""Columns of the comparisons' frame: a row for each cell that was compared with the
 reference, or should have been.
 
 ``difference`` is method minus reference in AUC, with ``standard_error``, Satterthwaite's
@@ -124,7 +124,7 @@ PAIR_COLUMNS = (
     "paired",
     "basis",
 )
-"""Of the frame of all pairs, in this order: a row for every two methods that are ok at the same
+"""Columns of the frame of all pairs: a row for every two methods that are ok at the same
 data set, backbone and budget. ``difference`` is ``method`` minus ``other``; Holm's family is all
 pairs of the budget; ``verdict`` is about ``method``. Else as ``COMPARISON_COLUMNS``."""
 

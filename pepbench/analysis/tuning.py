@@ -35,7 +35,7 @@ TRIAL_COLUMNS = (
     "settings",
     "key",
 )
-"""Of the trials' frame, in this order."""
+"""Columns of the trials' frame."""
 
 GAIN_COLUMNS = (
     *CELL_COLUMNS,
@@ -47,7 +47,7 @@ GAIN_COLUMNS = (
     "best_trial",
     "settings",
 )
-"""Of the gains' frame, in this order."""
+"""Columns of the gains' frame."""
 
 CURVE_COLUMNS = (
     *CELL_COLUMNS,
@@ -57,7 +57,7 @@ CURVE_COLUMNS = (
     "log_loss",
     "train_loss",
 )
-"""Of the learning curves' frame, in this order."""
+"""Columns of the learning curves' frame."""
 
 ENOUGH = 10
 """Finished trials of a cell below which no importance is estimated."""

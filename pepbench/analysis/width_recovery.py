@@ -52,7 +52,7 @@ RECOVERY_COLUMNS = (
     "bayes_gap",
     "gap_spread",
 )
-"""Of the frame of :func:`recover`, in this order."""
+"""Columns of :func:`recover`."""
 
 FEATURE_COLUMNS = ("field", "frequency", "planted_width")
 """What must be known about each feature."""

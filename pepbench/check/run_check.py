@@ -35,7 +35,7 @@ TimePart = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """CheckOptions to measure; decides no verdict but by noise."""
+    """How a check measures; affects verdicts only through noise."""
 
     plugins: tuple[Path, ...] = ()
     jobs: int = 1

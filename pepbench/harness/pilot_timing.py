@@ -73,11 +73,11 @@ def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
         if lengths:
             return Pilot(mean(lengths), step, validation)
         deadline = time.perf_counter() + PILOT_SECONDS
-        whole = calibration_task(
+        full_task = calibration_task(
             TrialTask, cell, should_stop=lambda _epoch, _auc: time.perf_counter() > deadline
         )
         try:
-            epochs = len(whole.train(whole.model(table)).curve)
+            epochs = len(full_task.train(full_task.model(table)).curve)
         except Pruned:
             epochs = cell.plan.epochs
     return Pilot(epochs, step, validation)

@@ -14,10 +14,10 @@ PROTOCOL_VERSION = 1
 """Version of everything that influences results and has no version of its own."""
 
 DEFAULT_LEARNING_RATE = 1e-3
-"""Of the first trial of every study."""
+"""Learning rate of the first trial of every study."""
 
 DEFAULT_L2 = 1e-5
-"""Likewise."""
+"""L2 of the first trial of every study."""
 
 Role = Literal["tuning", "final"]
 

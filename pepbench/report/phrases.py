@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
-"""Stands instead of a verdict."""
+"""Written in place of a verdict."""
 
 
 def outcome(cell: Mapping[Any, Any]) -> str:

@@ -67,7 +67,7 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
 
 
 def units(block: pd.DataFrame) -> str:
-    """Over what the statements about some comparisons hold, as in ``users and seeds``."""
+    """What statements about some comparisons generalise over, as in ``users and seeds``."""
     return ", ".join(dict.fromkeys(basis for basis in block["basis"] if basis))
 
 

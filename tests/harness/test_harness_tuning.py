@@ -183,9 +183,9 @@ def searched(monkeypatch):
     sizes = []
     run = worker.run_trials
 
-    def counted(specs, surroundings):
+    def counted(specs, context):
         sizes.append(len(specs))
-        return run(specs, surroundings)
+        return run(specs, context)
 
     monkeypatch.setattr(worker, "run_trials", counted)
     return sizes

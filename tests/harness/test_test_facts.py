@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.harness.fit_checks import BrokenContract, learnt_widths
-from pepbench.harness.test_facts import feature_table, keep_facts, true_test_probabilities
+from pepbench.harness.test_facts import feature_table, store_facts, true_test_probabilities
 from pepbench.metrics import auc
 from pepbench.records import Record, RecordStore
 from pepbench.report.findings import load_run
@@ -74,9 +74,9 @@ def test_facts_are_written_once_and_read_back(splits, tmp_path):
     store = RecordStore(tmp_path)
     assert store.load_truth(splits.fingerprint) is None
     assert store.load_features(splits.fingerprint) is None
-    keep_facts(store, Synthetic(**SPEC), splits)
+    store_facts(store, Synthetic(**SPEC), splits)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    keep_facts(store, Synthetic(**SPEC), splits)
+    store_facts(store, Synthetic(**SPEC), splits)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     assert store.load_features(splits.fingerprint).equals(feature_table(splits))
     assert len(store.load_truth(splits.fingerprint)) == len(store.load_labels(splits.fingerprint))

@@ -50,11 +50,11 @@ class RayPool(Pool):
 
     def submit(self, call: Call) -> Future[Answer]:
         """Hand a trial to Ray."""
-        reference = self._run.remote(call.to_json())
+        object_ref = self._run.remote(call.to_json())
         future: Future[Answer] = Future()
-        self._running[future] = reference
+        self._running[future] = object_ref
         future.add_done_callback(self._running.pop)
-        reference.future().add_done_callback(lambda ended: _pass_on(ended, future))
+        object_ref.future().add_done_callback(lambda ended: _pass_on(ended, future))
         return future
 
     def died(self, error: BaseException) -> str | None:
@@ -70,8 +70,8 @@ class RayPool(Pool):
 
     def stop_at_once(self) -> None:
         """Kill the workers of unfinished trials and leave."""
-        for reference in list(self._running.values()):
-            self._ray.cancel(reference, force=True)
+        for object_ref in list(self._running.values()):
+            self._ray.cancel(object_ref, force=True)
         self._ray.shutdown()
 
 

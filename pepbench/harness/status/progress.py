@@ -22,7 +22,7 @@ REFRESHES_PER_SECOND = 2
 
 
 class Progress(Protocol):
-    """What a coordinator tells of its work."""
+    """Receiver of a coordinator's events."""
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Work on ``cells`` begins."""

@@ -30,7 +30,7 @@ from pepbench.report.charts.style import (
 )
 
 PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
-"""Of the pruning curves' frame, in this order."""
+"""Columns of :func:`pruning_frame`."""
 
 _WIDTH, _HEIGHT = 330, 220
 _CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
@@ -130,7 +130,7 @@ def _panels(rows: pd.DataFrame, frame: pd.DataFrame, draw: _Draw) -> dict[tuple[
 def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
     base = alt.Chart(means).encode(
-        x=alt.X("epoch:Q", axis=_whole(means["epoch"])),
+        x=alt.X("epoch:Q", axis=_integer_axis(means["epoch"])),
         y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
         color=colour(all_marks),
         opacity=opacity(),
@@ -149,7 +149,7 @@ def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
 def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
     base = alt.Chart(block[shown]).encode(
-        x=alt.X("trial:Q", axis=_whole(block["trial"])), color=colour(all_marks)
+        x=alt.X("trial:Q", axis=_integer_axis(block["trial"])), color=colour(all_marks)
     )
     scale = _room(block["auc"])
     last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
@@ -185,7 +185,7 @@ def _end_names(ends: pd.DataFrame, across: str) -> alt.Chart:
     return layer
 
 
-def _whole(numbers: pd.Series[int]) -> alt.Axis:
+def _integer_axis(numbers: pd.Series[int]) -> alt.Axis:
     """An axis with ticks at whole numbers only."""
     low, high = int(numbers.min()), int(numbers.max())
     values = list(range(low, high + 1, max(1, (high - low) // 8)))

@@ -150,7 +150,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
 
 
 def gain_rows(gains: pd.DataFrame) -> list[Row]:
-    """What tuning bought in each cell, in words."""
+    """Gain of tuning in each cell, in words."""
     return [
         {
             **{key: row[key] for key in (*CELL_COLUMNS, "settings")},
@@ -212,7 +212,7 @@ def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def summaries(findings: Findings) -> dict[tuple[str, str], list[str]]:
-    """The summary's sentences, the hypervolume with its interval, and over what it all holds."""
+    """The summary's sentences, the hypervolume with its interval, and what they generalise over."""
     sentences = summary(findings.frame, findings.fronts, findings.leading, findings.margin)
     for row in findings.analysis.fronts.summary.to_dict("records"):
         sentences[row["dataset"], row["backbone"]].append(hypervolume_sentence(row))
