@@ -29,7 +29,7 @@ from pepbench.harness.environment import environment
 from pepbench.harness.executors.calls import Answer, Call, PackedOutcome, Pool
 from pepbench.harness.run_folder import LOCKS_FOLDER
 from pepbench.harness.run_options import RunOptions
-from pepbench.harness.status.progress import Reporter
+from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import Outcome
 from pepbench.harness.trial_locks import TrialLocks
 from pepbench.harness.tuning.study import cell_failure_spec

@@ -32,7 +32,7 @@ from pepbench.harness.environment import check_device, cuda_devices
 from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
-from pepbench.harness.status.progress import Reporter
+from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import store_facts
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
@@ -237,9 +237,8 @@ def resolve_plan(
     device = values.get("device")
     if isinstance(device, str) and "," in device:
         values["device"] = device.partition(":")[0]
-    resolved = Plan.load(path, values)
-    methods = Catalog(tuple(plugins)).ungrouped("method", resolved.methods)
-    return resolved.model_copy(update={"methods": methods}), cuda_devices(device or resolved.device)
+    resolved = Plan.load(path, values).with_families_expanded(Catalog(tuple(plugins)))
+    return resolved, cuda_devices(device or resolved.device)
 
 
 def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimizerKind, Precision, PrunerKind
+from pepbench.records import MARGIN, OptimizerKind, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Plan(_Model):
     """Of tuning and of the final runs' seeds."""
     device: Annotated[str, AfterValidator(_device)] = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
-    margin: float = Field(0.001, gt=0, lt=0.5)
+    margin: float = Field(MARGIN, gt=0, lt=0.5)
     """Differences of test AUC below this are of no practical importance: reports test against it.
     Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")

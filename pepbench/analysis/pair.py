@@ -14,13 +14,13 @@ from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.significance import (
     ALPHA,
-    MARGIN,
     Comparison,
     compare,
     direction,
     verdict,
 )
 from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
+from pepbench.records import MARGIN
 
 
 @dataclass(frozen=True)

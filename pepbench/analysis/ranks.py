@@ -26,7 +26,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from pepbench.analysis.delong import Floats
-from pepbench.analysis.significance import ALPHA, MARGIN, holm
+from pepbench.analysis.significance import ALPHA, holm
+from pepbench.records import MARGIN
 
 FEWEST_BLOCKS = 5
 """Below this many data sets ranks are descriptive and nothing is tested."""

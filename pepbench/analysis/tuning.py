@@ -59,7 +59,7 @@ CURVE_COLUMNS = (
 )
 """Columns of the learning curves' frame."""
 
-ENOUGH = 10
+LEAST_TRIALS = 10
 """Finished trials of a cell below which no importance is estimated."""
 
 
@@ -170,8 +170,8 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
     Returns
     -------
     dict
-        By setting, most important first, summing to one; empty with fewer than ``ENOUGH`` finished
-        trials, or where nothing was varied.
+        By setting, most important first, summing to one; empty with fewer than ``LEAST_TRIALS``
+        finished trials, or where nothing was varied.
 
     References
     ----------
@@ -183,7 +183,7 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
 
     trials = [trial for trial in _in_order(records) if not math.isnan(_auc(trial))]
     varied = _varied(trials)
-    if len(trials) < ENOUGH or not varied:
+    if len(trials) < LEAST_TRIALS or not varied:
         return {}
     space = {name: _distribution([_settings(trial)[name] for trial in trials]) for name in varied}
     verbosity = optuna.logging.get_verbosity()

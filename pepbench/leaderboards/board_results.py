@@ -19,10 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import analyse, fronts
-from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
-from pepbench.records import CELL_COLUMNS, Record
+from pepbench.records import CELL_COLUMNS, MARGIN, Record
 from pepbench.report.findings import margin_of
 from pepbench.report.markdown import (
     leaderboard_csv,

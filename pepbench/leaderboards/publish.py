@@ -12,7 +12,7 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.widths import PICTURES, picture_names
-from pepbench.report.findings import load_run, margin_of
+from pepbench.report.findings import load_runs, margin_of
 from pepbench.report.write import write_reports
 
 README = "README.md"
@@ -53,7 +53,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
-    findings = load_run(work, margin=margin)
+    findings = load_runs([work], margin=margin)
     results = BoardResults(
         records,
         findings.frame,

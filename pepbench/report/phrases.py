@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pepbench.analysis.frames import by_block
-from pepbench.analysis.significance import MARGIN
+from pepbench.records import MARGIN
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead

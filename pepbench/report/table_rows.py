@@ -121,12 +121,12 @@ def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Ro
     ]
 
 
-def hypervolume_sentence(row: dict[Any, Any], alpha: float = ALPHA) -> str:
+def hypervolume_sentence(row: dict[Any, Any]) -> str:
     """A row of the summary of fronts, in words."""
     volume = with_interval(row["hypervolume"], row["low"], row["high"]).split(" ")[0]
     digits = len(volume.partition(".")[2])
     return (
-        f"Hypervolume of the front: {volume} ({100 * (1 - alpha):g}% interval "
+        f"Hypervolume of the front: {volume} ({100 * (1 - ALPHA):g}% interval "
         f"{row['low']:.{digits}f} to {row['high']:.{digits}f}) decades of parameters × AUC, from "
         f"{row['reference_parameters']:,} parameters and an AUC of {row['reference_auc']:g}."
     )

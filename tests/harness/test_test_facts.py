@@ -19,7 +19,7 @@ from pepbench.harness.fit_checks import BrokenContract, learnt_widths
 from pepbench.harness.test_facts import feature_table, store_facts, true_test_probabilities
 from pepbench.metrics import auc
 from pepbench.records import Record, RecordStore
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.tables.layout import Dense, Masked
 
 METHODS = "--methods=random-mask,popularity-mask,hash,full"
@@ -138,7 +138,7 @@ def test_a_report_lives_with_damaged_and_missing_files(ran, pepbench):
     ran_again = pepbench("report", folder)
     assert ran_again.code == 0
     assert "nothing is said about widths" in ran_again.err
-    assert load_run(folder).recovery.frame.empty
+    assert load_runs([folder]).recovery.frame.empty
 
 
 def test_records_made_before_widths_were_kept_are_still_read(ran):
@@ -150,7 +150,7 @@ def test_records_made_before_widths_were_kept_are_still_read(ran):
     shutil.rmtree(folder / "widths")
     store = RecordStore(folder, warn=pytest.fail)
     assert len(list(store)) == 4 * 4
-    figures = load_run(folder, pytest.fail).recovery.frame
+    figures = load_runs([folder], pytest.fail).recovery.frame
     assert figures["bayes_gap"].notna().all()
     assert figures["planted_correlation"].isna().all()
 

@@ -90,7 +90,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
     rows = []
     for cell in frame.to_dict("records"):
-        name = CellName(*(cell[column] for column in CELL_COLUMNS))
+        name = CellName.of_row(cell)
         known = not pd.isna(cell["parameters"])
         seconds = cell["search_seconds"] + cell["train_seconds"]
         numbers = {
