@@ -1,4 +1,4 @@
-"""What each method costs beside ``uniform`` at the same budget: time of a step, or of a whole fit.
+"""Cost of each method, compared with ``uniform`` at the same budget: of a step, or of a whole fit.
 
 ``python -m benchmarks.methods --json``. Methods whose shape is fixed before training are compared
 by their training step on rows drawn from Zipf's law (factorisation machine, D = 16, F = 39, batch
@@ -71,7 +71,7 @@ def steps_of(name: str, problem: Problem) -> Iterator[int]:
 
 
 def step_times(features: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """A line for each method of fixed shape: its step beside that of ``uniform``, in turns."""
+    """A line for each method of fixed shape: its step and that of ``uniform``, in turns."""
     problem = zipf_problem(Size(features, DIM, FIELDS, BATCH))
     lines = []
     for name in fixed_shapes():
@@ -111,7 +111,7 @@ def memory_here(name: str, features: int) -> float:
 
 
 def fit_times(epochs: int) -> list[dict[str, Any]]:
-    """A line for each method that searches: its whole fit beside that of ``uniform``."""
+    """A line for each method that searches: its whole fit and that of ``uniform``."""
     splits, plan = open_dataset(DATASET), Plan(epochs=epochs, patience=epochs)
     catalog = Catalog()
     searching = [name for name in catalog.entries("method") if name not in fixed_shapes()]

@@ -97,7 +97,7 @@ def record_of(spec: TrialSpec) -> Record:
 
 
 def cells_of(count: int) -> list[Cell]:
-    """So many cells of one method, which differ in their budgets."""
+    """``count`` cells of one method, which differ in their budgets."""
     plan = Plan(
         methods=("uniform",),
         datasets=("synthetic:rows=2000:features=60:fields=4",),

@@ -214,7 +214,7 @@ def resolve_plan(
     plugins: Sequence[Path],
     keys: Mapping[str, Any],
 ) -> tuple[Plan, tuple[str, ...]]:
-    """A validated plan with families of methods spelt out, and the CUDA devices of its workers.
+    """A validated plan with families of methods expanded, and the CUDA devices of its workers.
 
     The parameters are as in :func:`run`.
     """

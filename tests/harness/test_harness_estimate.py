@@ -47,7 +47,7 @@ def estimated(jobs=1, found=(), **changes):
     return estimate(expand(plan, Catalog()), found, jobs)
 
 
-def test_work_is_dealt_to_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
+def test_work_is_divided_among_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
     alone = estimated(trials=3)
     assert [cell.runs for cell in alone.cells] == [5, 5]
     assert alone.work == pytest.approx(2 * 5 * 3.5)

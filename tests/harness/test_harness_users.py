@@ -29,7 +29,7 @@ def owned(tiny_cache):  # noqa: ARG001
     return dataset, open_splits(open_table(dataset), seed=0)
 
 
-def test_users_of_test_rows_are_told_apart_as_their_raw_values_are(owned):
+def test_users_of_test_rows_are_distinct_as_their_raw_values_are(owned):
     dataset, splits = owned
     users = users_of_test_rows(dataset, splits)
     test = splits.open_test()

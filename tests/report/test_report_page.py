@@ -132,7 +132,7 @@ def test_verdicts_come_with_units_notes_and_chances(folder, page):
     assert f"Hypervolume of the front: {volume:.3f}"[:-1] in text
 
 
-def test_plan_and_the_command_that_repeats_it_are_told(folder, page):
+def test_plan_and_the_command_that_repeats_it_are_shown(folder, page):
     assert f"pepbench run {folder.name}/plan.toml" in page
     assert html.escape('methods = ["pep"]', quote=True).replace("&quot;", "&#34;") in page
 

@@ -166,7 +166,7 @@ def test_importance_is_not_estimated_from_few_trials_or_without_variation():
     assert importances(tuned([0.7]) * 12) == {}
 
 
-def test_tuning_is_told_cell_by_cell_and_over_all():
+def test_tuning_is_shown_cell_by_cell_and_over_all():
     text = printed(TuningView(tuned([0.7, 0.68, 0.75])))
     assert "3 of 3 trials ok; best so far: 0.7000, 0.7500" in text
     assert "bought +0.0500 over the default by trial 2" in text

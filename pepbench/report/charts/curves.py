@@ -100,7 +100,7 @@ def pruning_chart(pruning: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
 
 
 def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Pruning curves of final runs: parameters kept after so many steps of the search.
+    """Pruning curves of final runs: parameters kept at each step of the search.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def _pruning_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt
 
 
 def _hung_names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> list[alt.Chart]:
-    """Names below the ends of lines, each on a thread."""
+    """Names below the ends of lines, each joined to its end by a thin line."""
     under = alt.Y("under:Q", scale=scale, title="parameters kept (log scale)")
     thread = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
     layers = [thread.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]

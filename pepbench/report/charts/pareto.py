@@ -57,7 +57,7 @@ class Cost:
     least: float
     """Smaller costs are drawn there: a logarithm needs a positive number."""
     budgeted: bool
-    """Whether methods meet at the same places: then they are set side by side and joined."""
+    """Whether methods share costs, as at equal budgets: they are set side by side and joined."""
 
 
 COSTS = {

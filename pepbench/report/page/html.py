@@ -132,7 +132,7 @@ def _library() -> str:
 
 
 def _packed(text: str) -> str:
-    """Compressed, in letters that may stand in a page."""
+    """Compressed, in characters that are safe in HTML."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
