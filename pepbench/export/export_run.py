@@ -11,7 +11,13 @@ import numpy as np
 
 from pepbench.data.splits import Splits
 from pepbench.errors import PlanError, RecordError, unknown_name
-from pepbench.export.folder import ExportError, described_fields, refuse_occupied, write_export
+from pepbench.export.folder import (
+    CHECKED_ROWS,
+    ExportError,
+    described_fields,
+    refuse_occupied,
+    write_export,
+)
 from pepbench.harness.fit_checks import vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
@@ -19,9 +25,6 @@ from pepbench.records import CellName, Record, RecordStore, final_runs
 from pepbench.serve import load
 
 Say = Callable[[str], None]
-
-CHECKED_ROWS = 4096
-"""Rows of the validation set that are looked up in the written files."""
 
 
 @dataclass(frozen=True)

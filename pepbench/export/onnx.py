@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.data.splits import Splits
-from pepbench.export.folder import ExportError
+from pepbench.export.folder import CHECKED_ROWS, ExportError
 from pepbench.method import Model
 
 ONNX_FILE = "model.onnx"
 TOLERANCE = 1e-5
 """Largest difference of probabilities between torch and onnxruntime."""
-
-CHECKED_ROWS = 4096
 
 
 class Predictor(nn.Module):

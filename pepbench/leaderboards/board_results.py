@@ -24,6 +24,9 @@ from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record
 from pepbench.report.findings import margin_of
 from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    WIDTHS_CSV,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
@@ -74,11 +77,11 @@ class BoardResults:
         page = leaderboard_markdown(self.frame, self.fronts(), margin=self.margin)
         section = recovery_markdown(self.widths, self.pictures)
         contents = {
-            "leaderboard.csv": leaderboard_csv(self.frame),
-            "leaderboard.md": f"{page}\n{section}" if section else page,
+            LEADERBOARD_CSV: leaderboard_csv(self.frame),
+            LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
         if len(self.widths):
-            contents["widths.csv"] = recovery_csv(self.widths)
+            contents[WIDTHS_CSV] = recovery_csv(self.widths)
         return {name: text.encode() for name, text in contents.items()}
 
     def files(self) -> dict[str, bytes]:

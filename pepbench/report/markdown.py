@@ -20,7 +20,7 @@ from pepbench.records import MARGIN
 from pepbench.report.phrases import decimals, percent, summary
 from pepbench.report.table_rows import (
     CHANCES,
-    Block,
+    BlockName,
     chance,
     comparison_rows,
     hypervolume_sentence,
@@ -36,6 +36,11 @@ from pepbench.report.table_rows import (
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
+
+LEADERBOARD_CSV = "leaderboard.csv"
+LEADERBOARD_MD = "leaderboard.md"
+WIDTHS_CSV = "widths.csv"
+"""File names of a report and of a published leaderboard."""
 
 _BY_INTERVAL = {
     "auc": ("auc_low", "auc_high", ""),
@@ -309,7 +314,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
         yield _table(others, ("budget", "method"))
 
 
-def _heading(name: Block) -> str:
+def _heading(name: BlockName) -> str:
     return f"**{escape(name[0])} · {escape(name[1])}**"
 
 

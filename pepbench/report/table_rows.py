@@ -13,7 +13,7 @@ from pepbench.analysis.significance import ALPHA
 from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
 
 Row = dict[str, str]
-Block = tuple[str, str]
+BlockName = tuple[str, str]
 
 _WIDTH_COLUMNS = (
     ("width", "mean_width", "", ".1f"),
@@ -87,7 +87,7 @@ def units_sentences(words: str) -> list[str]:
     return [f"Intervals and tests hold over {words}: {independent}."]
 
 
-def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Row]:
+def size_rows(tables: FrontTables, parity: pd.DataFrame, name: BlockName) -> list[Row]:
     """AUC at given sizes, and compression at parity, of each method of a data set and backbone.
 
     Parameters
@@ -218,7 +218,7 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±") -> str:
     return " ".join(words)
 
 
-def of_block(frame: pd.DataFrame, name: Block) -> pd.DataFrame:
+def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:
     """The rows of a data set and backbone."""
     return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]
 

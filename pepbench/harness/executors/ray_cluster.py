@@ -9,6 +9,7 @@ from typing import Any
 
 from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import (
+    SIZE_CHECK_SECONDS,
     Answer,
     Call,
     Pool,
@@ -19,8 +20,6 @@ from pepbench.harness.executors.supervised_worker import MAX_ATTEMPTS, run_super
 from pepbench.harness.run_options import RunOptions
 
 MISSING = "--executor ray needs Ray, which is not installed; run: pip install 'pepbench[ray]'"
-SIZE_CHECK_SECONDS = 2.0
-"""How often the cluster is asked for its size."""
 
 
 class RayPool(Pool):

@@ -62,7 +62,7 @@ Panel = alt.LayerChart | alt.Chart
 
 # Okabe & Ito's palette, distinct under every common colour vision deficiency; its yellow is
 # darkened so that a thin line shows on white. Shapes carry the same information in greyscale.
-_COLOURS = (
+PALETTE = (
     "#0072B2",  # blue
     "#D55E00",  # vermilion
     "#009E73",  # green
@@ -127,7 +127,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
         In alphabetical order.
     """
     names = sorted(set(methods))
-    places = len(_COLOURS)
+    places = len(PALETTE)
     taken: set[int] = set()
     assigned: dict[str, Mark] = {}
     for number, name in enumerate(names):
@@ -139,7 +139,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
             place = (place + 1) % places
         taken.add(place)
         # From the ninth method on, colours come back with another shape.
-        assigned[name] = Mark(_COLOURS[place], _SHAPES[(place + turn) % len(_SHAPES)])
+        assigned[name] = Mark(PALETTE[place], _SHAPES[(place + turn) % len(_SHAPES)])
     return assigned
 
 
