@@ -269,7 +269,7 @@ def aa_rows(folder: Path, draws: int) -> Iterator[dict[str, Any]]:
                 rejected.append(auc.p < ALPHA)
                 equivalent.append(auc.p_equivalent < ALPHA)
             yield {
-                "cell": " ".join((cell.dataset, cell.backbone, cell.method, cell.budget)),
+                "cell": str(cell.name),
                 "runs": len(loaders),
                 "unit": found.auc.unit,
                 "K": seeds,

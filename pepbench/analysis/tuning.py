@@ -66,11 +66,7 @@ LEAST_TRIALS = 10
 def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
     """Records of each cell, named and ordered as in the leaderboard; protocols apart."""
     records = list(records)
-    names: dict[tuple[CellName, str], CellName] = {}
-    for cell in cells_of(records):
-        names[cell.spec.cell, cell.protocol] = CellName(
-            cell.dataset, cell.backbone, cell.method, cell.budget
-        )
+    names = {(cell.spec.cell, cell.protocol): cell.name for cell in cells_of(records)}
     grouped: dict[CellName, list[Record]] = {name: [] for name in names.values()}
     for record in records:
         grouped[names[record.spec.cell, protocol_digest(record.spec)]].append(record)
