@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import analyse, fronts
 from pepbench.errors import RecordError
-from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
+from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record
 from pepbench.report.findings import margin_of
 from pepbench.report.markdown import (
@@ -148,17 +148,8 @@ def _parquet(frame: pd.DataFrame, notes: dict[str, Any] | None = None) -> bytes:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    try:
+    with reading(path, "cannot be read"):
         table = pq.read_table(path)
         notes: dict[str, Any] = json.loads(table.schema.metadata[b"pepbench"])
         frame: pd.DataFrame = table.to_pandas()
-    except FileNotFoundError:
-        raise RecordError(
-            f"{path}: no such file; publish the leaderboard again: pepbench leaderboard"
-        ) from None
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise RecordError(
-            f"{path}: cannot be read ({first_line}); restore it from the repository"
-        ) from None
     return frame, notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
@@ -167,30 +168,24 @@ def gain_rows(gains: pd.DataFrame) -> list[Row]:
 def protocol_rows(records: Sequence[Record]) -> list[Row]:
     """What was held the same for each data set and backbone, under each protocol."""
     rows = []
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for (dataset, backbone, _, _), members in by_cell(records).items():
-        groups.setdefault((dataset, backbone), []).extend(members)
-    trials: dict[tuple[str, str], set[int]] = {}
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for (dataset, backbone, _, _), members in by_cell(records).items():
-        tuned = sum(record.spec.role == "tuning" for record in members)
-        trials.setdefault((dataset, backbone), set()).add(tuned)
-        final = sum(record.spec.role == "final" for record in members)
-        seeds.setdefault((dataset, backbone), set()).add(final)
-    for name, members in groups.items():
-        specs = [record.spec for record in members]
+    groups: dict[tuple[str, str], list[list[Record]]] = {}
+    for name, members in by_cell(records).items():
+        groups.setdefault(name[:2], []).append(members)
+    for (dataset, backbone), cells in groups.items():
+        specs = [record.spec for members in cells for record in members]
         data = specs[0].data
+        roles = [Counter(record.spec.role for record in members) for members in cells]
         rows.append(
             {
-                "dataset": name[0],
-                "backbone": name[1],
+                "dataset": dataset,
+                "backbone": backbone,
                 "facts": {
                     "width D": str(specs[0].dim),
                     "full table": f"{specs[0].full_parameters:,} parameters",
                     "table fingerprint": data.table_fingerprint,
                     "split": f"{data.split_fingerprint} (seed {data.split_seed})",
-                    "trials a cell": _range(trials[name]),
-                    "final runs a cell": _range(seeds[name] - {0} or {0}),
+                    "trials a cell": _range({count["tuning"] for count in roles}),
+                    "final runs a cell": _range({count["final"] for count in roles} - {0} or {0}),
                     "most epochs": _range({spec.training.epochs for spec in specs}),
                     "batch size": _range({spec.training.batch_size for spec in specs}),
                     "device": ", ".join(sorted({spec.device for spec in specs})),
