@@ -23,11 +23,8 @@ from pydantic import (
 )
 
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimizerKind, Precision, PrunerKind
+from pepbench.records import MARGIN, OptimizerKind, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
-
-PLAN_FILE = "plan.toml"
-"""The plan in a run's folder, and in a leaderboard's."""
 
 if TYPE_CHECKING:
     from pepbench.catalog import Catalog
@@ -192,7 +189,7 @@ class Plan(_Model):
     tune_batch_size: tuple[int, ...] = ()
     """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
     tune_backbone: bool = False
-    """Tune the backbone's options too, in the ranges that `pepbench show backbone` tells."""
+    """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
     seeds: int = Field(3, ge=1)
     """Final runs of each cell, with the best trial's hyper-parameters."""
     epochs: int = Field(60, ge=1)
@@ -214,7 +211,7 @@ class Plan(_Model):
     """Of tuning and of the final runs' seeds."""
     device: Annotated[str, AfterValidator(_device)] = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
-    margin: float = Field(0.001, gt=0, lt=0.5)
+    margin: float = Field(MARGIN, gt=0, lt=0.5)
     """Differences of test AUC below this are of no practical importance: reports test against it.
     Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")

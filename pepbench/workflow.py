@@ -15,7 +15,7 @@ from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import expand
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
-from pepbench.harness.time_estimate import Estimate, estimate, readable_records
+from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.plan import Plan
 from pepbench.report.show import report
 from pepbench.units import duration
@@ -132,7 +132,7 @@ def print_estimate(
     return 0
 
 
-def _seconds(expected: Estimate) -> dict[str, Any]:
+def _seconds(expected: RunEstimate) -> dict[str, Any]:
     return {
         "seconds": round(expected.seconds, 1),
         "work_seconds": round(expected.work, 1),
@@ -140,7 +140,7 @@ def _seconds(expected: Estimate) -> dict[str, Any]:
     }
 
 
-def _in_words(expected: Estimate, jobs: int) -> str:
+def _in_words(expected: RunEstimate, jobs: int) -> str:
     return (
         f"{expected.runs} runs to do; about {duration(expected.seconds)} on {jobs} worker(s), "
         f"{duration(expected.around)} of it to start and to draw the report"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pepbench.catalog import Catalog
+from pepbench.check import REPETITIONS
 from pepbench.check.accuracy import measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
 from pepbench.check.findings import Tolerance, check_comparable, find_all
@@ -35,11 +36,11 @@ TimePart = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """CheckOptions to measure; decides no verdict but by noise."""
+    """How a check measures; affects verdicts only through noise."""
 
     plugins: tuple[Path, ...] = ()
     jobs: int = 1
-    repetitions: int = 7
+    repetitions: int = REPETITIONS
     """Worker processes that time the cells."""
     time: TimePart = "auto"
     """When a slowdown fails the check: on the same kind of machine, or always; or not timed."""

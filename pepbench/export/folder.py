@@ -21,6 +21,9 @@ from pepbench.records import write_atomically
 from pepbench.serve.files import FORMAT, META_FILE, TABLE_FILE, VERSION
 from pepbench.tables.layout import Layout
 
+CHECKED_ROWS = 4096
+"""Rows of the validation set on which the written files are checked."""
+
 
 class ExportError(PepbenchError):
     """A run or method that cannot be exported, or a folder that cannot be written."""

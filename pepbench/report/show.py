@@ -118,7 +118,8 @@ def _written(target: Path | None, findings: Findings) -> Path | None:
     if target is None:
         return None
     # Drawing libraries take a second to import.
-    from pepbench.report.write import PAGE, write_reports
+    from pepbench.report.page.html import PAGE
+    from pepbench.report.write import write_reports
 
     write_reports(target, findings)
     return target / PAGE
