@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,5 +66,6 @@ def console() -> Any:
 
 
 def print_json(document: object) -> None:
-    """Print the JSON document of ``--json``."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print the JSON document of ``--json``; escaped where the terminal lacks characters."""
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(document, indent=2, ensure_ascii=not is_unicode, allow_nan=False))
