@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app, console, print_json
+from pepbench.cli.program import AsJson, Plugins, app, console
 from pepbench.errors import EXIT_FAILED
+from pepbench.printing import print_json
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset

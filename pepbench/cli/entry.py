@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from pepbench.cli.program import app
@@ -28,6 +29,8 @@ def main() -> NoReturn:
         # The reader of the pipe is gone, as with `pepbench list methods | head -1`.
         _discard_output()
         sys.exit(EXIT_FAILED)
+    except MemoryError as error:
+        _fail(f"not enough memory: {error or 'take fewer rows, features or columns'}")
     except OSError as error:
         # Such as a full disk, or a file that may not be read.
         if error.filename is None:
@@ -56,9 +59,10 @@ def _usable_streams() -> None:
         except OSError:
             # The lowest free number, which is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    null = Path(os.devnull)
+    sys.stdin = sys.stdin or null.open(encoding="utf-8")
+    sys.stdout = sys.stdout or null.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or null.open("w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -10,7 +10,8 @@ from typing import Any, Protocol, cast
 
 from pepbench.component import split_spec
 from pepbench.data.checks import warnings_of
-from pepbench.data.dataset import Dataset
+from pepbench.data.dataset import MOST_ROWS, Dataset
+from pepbench.data.encoding import MOST_VALUES
 from pepbench.data.file_description import (
     FileDescription,
     check_name,
@@ -98,16 +99,21 @@ def number_of_rows(text: str) -> int:
     1500000
     """
     match = re.fullmatch(r"([0-9_]+(?:\.[0-9]+)?)([kmg]?)", text.strip().lower())
-    n_rows = round(float(match[1]) * UNITS[match[2]]) if match else 0
-    if n_rows < 1:
-        raise DataError(f"--rows {text}: write a number of rows, such as 1M, 250k or 5000")
-    return n_rows
+    n_rows = float(match[1]) * UNITS[match[2]] if match else 0
+    if not 0.5 < n_rows <= MOST_ROWS:
+        raise DataError(
+            f"--rows {text}: write a number of rows up to 1024G, such as 1M, 250k or 5000"
+        )
+    return round(n_rows)
 
 
 def _hashed(part: str) -> tuple[str, int]:
     column, _, size = part.rpartition("=")
-    if not column or not size.isdigit():
-        raise DataError(f"--hash {part!r}: write column=number of values, such as url=100000")
+    if not column or not re.fullmatch("[0-9]{1,10}", size.strip()):
+        raise DataError(
+            f"--hash {part!r}: write column=number of values up to {MOST_VALUES}, such as "
+            "url=100000"
+        )
     return column.strip(), int(size)
 
 

@@ -16,8 +16,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pepbench.data.cache import cache_root
-from pepbench.data.dataset import SplitScheme
-from pepbench.data.encoding import FieldEncoding
+from pepbench.data.dataset import MOST_ROWS, SplitScheme
+from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
@@ -47,17 +47,17 @@ class FileDescription(BaseModel):
     """Columns of numbers, cut into bins."""
     log: tuple[str, ...] = ()
     """Columns of counts v, replaced by ⌊(ln v)²⌋."""
-    bins: int = Field(default=32, ge=2)
+    bins: int = Field(default=32, ge=2, le=MOST_BINS)
     """Number of bins of each column of numbers."""
-    min_count: int = Field(default=1, ge=1)
+    min_count: int = Field(default=1, ge=1, le=MOST_VALUES)
     """Fewest training rows of a category with a feature of its own."""
-    top: int | None = Field(default=None, ge=1)
+    top: int | None = Field(default=None, ge=1, le=MOST_VALUES)
     """Most categories of a field; the most frequent ones are taken."""
     hash: dict[str, int] = {}
     """Columns to hash, with their numbers of hash values."""
     split_by: str = "random"
     """``random``, ``time``, ``user`` or ``file``, with another column's name as in ``time:day``."""
-    rows: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0, le=MOST_ROWS)
     """Rows to take at random; 0 for all."""
 
     @model_validator(mode="after")
@@ -73,8 +73,9 @@ class FileDescription(BaseModel):
             raise ValueError(
                 f"column {min(unhashed)!r} is to be hashed but is not among the fields"
             )
-        if any(n < 1 for n in self.hash.values()):
-            raise ValueError("hash a column into 1 value at least")
+        for name, size in self.hash.items():
+            if not 1 <= size <= MOST_VALUES:
+                raise ValueError(f"hash column {name!r} into 1 to {MOST_VALUES} values, not {size}")
         return self
 
     @property
