@@ -13,17 +13,17 @@ from numba.core.caching import FunctionCache
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """A cache that may fail: its folder may turn unwritable or full, and a file may be damaged."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         with suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         with suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def compiled(**flags: Any) -> Callable[[Function], Function]:
@@ -42,7 +42,7 @@ def compiled(**flags: Any) -> Callable[[Function], Function]:
         dispatcher: Any = numba.njit(nogil=True, **flags)(function)
         # As ``cache=True`` does, which raises where there is no folder to write to.
         with suppress(RuntimeError, OSError):
-            dispatcher._cache = _Cache(function)
+            dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
         result: Function = dispatcher
         return result
 

@@ -79,7 +79,7 @@ def _legal_budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", text):
         raise ValueError(f"{text!r} is not a device; write cpu, cuda or, say, cuda:1")
     return text
 

@@ -13,6 +13,7 @@ from pepbench.data.checks import warnings_of
 from pepbench.data.dataset import MOST_ROWS, Dataset
 from pepbench.data.encoding import MOST_VALUES
 from pepbench.data.file_description import (
+    ROW_NUMBERS,
     FileDescription,
     check_name,
     describe_file,
@@ -27,7 +28,7 @@ from pepbench.data.table import Table
 from pepbench.errors import DataError
 
 OWN = "own"
-LISTS = ("fields", "numeric", "log")
+LISTS = ("fields", "numeric", "log", "missing")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -102,7 +103,7 @@ def number_of_rows(text: str) -> int:
     n_rows = float(match[1]) * UNITS[match[2]] if match else 0
     if not 0.5 < n_rows <= MOST_ROWS:
         raise DataError(
-            f"--rows {text}: write a number of rows up to 1024G, such as 1M, 250k or 5000"
+            f"--rows {text}: write a number of rows, such as 1M, 250k or 5000, up to 1024G"
         )
     return round(n_rows)
 
@@ -163,7 +164,10 @@ def _print_columns(path: Path, description: FileDescription) -> None:
     _print(f"{path} ({description.format}):")
     width = max(map(len, kinds))
     for column, kind in kinds.items():
-        _print(f"  {column:<{width}}  {kind:<13}  {uses[column]}")
+        use = uses[column]
+        if use == "not used" and ROW_NUMBERS.fullmatch(column):
+            use = "not used: it has no name of its own; to use it, name it in --fields"
+        _print(f"  {column:<{width}}  {kind:<13}  {use}")
     for column in description.fields:
         if kinds[column] == "numbers" and column not in description.hash:
             _print(

@@ -37,6 +37,8 @@ class FieldEncoding(BaseModel):
     """Most values with a feature of their own; the most frequent ones are taken."""
     bins: int | None = Field(default=None, ge=2, le=MOST_BINS)
     """For numbers: number of intervals with about equally many training rows."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value, besides null, NaN and nothing."""
 
 
 @dataclass(frozen=True)

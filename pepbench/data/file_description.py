@@ -22,6 +22,8 @@ from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
 
+ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""Names that pandas gives to columns without one: no field unless asked for."""
 SCHEMES: dict[str, SplitScheme] = {
     "random": "random",
     "time": "time",
@@ -59,6 +61,8 @@ class FileDescription(BaseModel):
     """``random``, ``time``, ``user`` or ``file``, with another column's name as in ``time:day``."""
     rows: int = Field(default=0, ge=0, le=MOST_ROWS)
     """Rows to take at random; 0 for all."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value in every column, such as ``NA``."""
 
     @model_validator(mode="after")
     def _consistent(self) -> FileDescription:
@@ -103,8 +107,8 @@ class FileDescription(BaseModel):
     def encoding(self, field: str) -> FieldEncoding:
         """How a field's raw values become features."""
         if field in self.numeric:
-            return FieldEncoding(bins=self.bins)
-        return FieldEncoding(min_count=self.min_count, top=self.top)
+            return FieldEncoding(bins=self.bins, missing=self.missing)
+        return FieldEncoding(min_count=self.min_count, top=self.top, missing=self.missing)
 
 
 def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileDescription]:
@@ -132,19 +136,27 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         if "from" not in written:
             raise DataError(f'{source}: add from = "FILE", the file that it describes')
         given = {**written, **given}
-        source = source.parent / Path(given.pop("from")).expanduser()
+        path = given.pop("from")
+        if not isinstance(path, str) or "\0" in path:
+            raise DataError(f"{source}: from is {path!r}, expected the name of a file")
+        source = source.parent / path
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
     if not source.is_file():
         raise DataError(f"{source} is not a file; give the file of rows")
-    given.setdefault("format", format_of(source))
+    if "format" not in given:
+        given["format"] = format_of(source)
     description = validated(given, str(source))
     known = FORMATS[description.format].columns(source)
     for name in [*description.columns, *description.hash]:
         if name not in known:
             raise DataError(f"{source}: {unknown_name('column', name, known)}")
     if not description.fields:
-        rest = tuple(name for name in known if name not in description.columns)
+        rest = tuple(
+            name
+            for name in known
+            if name not in description.columns and not ROW_NUMBERS.fullmatch(name)
+        )
         description = validated({**given, "fields": rest}, str(source))
     if not (description.fields or description.numeric or description.log):
         raise DataError(f"{source}: has no column beside the label to predict from")

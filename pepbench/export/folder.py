@@ -135,8 +135,11 @@ def described_fields(splits: Splits) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": name, "cardinality": splits.fields.cardinalities[field]}
         if table.meta.kind(name) != "text":
             entry["kind"] = table.meta.kind(name)
+        encoding = table.meta.encoding(name)
+        if encoding.missing:
+            entry["missing_words"] = list(encoding.missing)
         values = table.values_of(field)
-        if table.meta.encoding(name).bins is None:
+        if encoding.bins is None:
             order = np.argsort(codes, kind="stable")
             kept = order[np.count_nonzero(codes == 0) :]
             entry["values"] = [values[index] for index in kept.tolist()]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.data.values import KINDS, Kind, number, text
+from pepbench.data.values import KINDS, MISSING, Kind, number, text
 from pepbench.errors import ServeError
 
 _MANTISSA = np.uint64(2**64 - 2**36)
@@ -37,6 +37,8 @@ class FieldVocabulary:
         Code of a missing number; 0 where training had none.
     kind
         What the raw values are: their text depends on it (:mod:`pepbench.data.values`).
+    missing_words
+        Words that stand for a missing value.
 
     Examples
     --------
@@ -52,10 +54,16 @@ class FieldVocabulary:
     edges: tuple[float, ...] | None = None
     missing: int = 0
     kind: Kind = "text"
+    missing_words: tuple[str, ...] = ()
 
     @cached_property
     def _code_of(self) -> dict[str, int]:
-        return dict(zip(self.values, range(1, self.cardinality), strict=False))
+        code_of = dict(zip(self.values, range(1, self.cardinality), strict=False))
+        return code_of | dict.fromkeys(self._missing_texts, code_of.get(MISSING, 0))
+
+    @cached_property
+    def _missing_texts(self) -> frozenset[str]:
+        return frozenset(text(word, self.kind) for word in self.missing_words)
 
     def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
         """Codes within the field: (n,) raw values → (n,)."""
@@ -63,7 +71,12 @@ class FieldVocabulary:
             # Elements as numpy has them: Python would cut times to microseconds.
             values = list(values) if values.dtype.kind in "mMf" else values.tolist()
         if self.edges is not None:
-            return self._bins([number(value) for value in values])
+            words = self._missing_texts
+            numbers = (
+                None if words and text(value, self.kind) in words else number(value)
+                for value in values
+            )
+            return self._bins(list(numbers))
         find = self._code_of.get
         is_text = self.kind == "text"
         found = (
@@ -105,6 +118,7 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         edges=None if edges is None else tuple(float(edge) for edge in edges),
         missing=int(entry.get("missing", 0)),
         kind=entry.get("kind", "text"),
+        missing_words=tuple(map(str, entry.get("missing_words", ()))),
     )
     if field.kind not in KINDS:
         raise ValueError(f"kind {field.kind!r} of {field.name!r}")
