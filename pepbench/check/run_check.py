@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
+from pepbench.printing import print_json
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.style import png_bytes, svg_bytes
 
@@ -141,7 +141,7 @@ def run_check(
     if history is not None:
         append_history(history, now(), checked.environment, checked.findings)
     if json_wanted:
-        print(json.dumps(as_json(checked), indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(as_json(checked))
     else:
         Console().print(as_table(checked))
     return EXIT_FAILED if checked.failed else 0

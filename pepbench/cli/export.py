@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app, print_json
+from pepbench.cli.program import AsJson, Plugins, app
+from pepbench.printing import print_json
 
 
 @app.command(

@@ -104,9 +104,12 @@ def run(
     ] = None,
     margin: Margin = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Worker processes. Default: one for each core."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=1024, help="Torch threads of each worker.")
+    ] = 1,
     executor: Annotated[
         str | None,
         typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pepbench.contract.toy import make_toy
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
 from pepbench.method import Method
+from pepbench.printing import print_json
 
 Verdict = Literal["passed", "failed", "not applicable"]
 
@@ -115,7 +115,7 @@ def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> i
         failed += _count(outcomes, "failed")
     if as_json:
         document = {"failed": failed, "methods": documents}
-        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(document)
     return EXIT_FAILED if failed else 0
 
 
