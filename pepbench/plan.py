@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.toml"
 """Name of a plan in the folder of a run or a leaderboard."""
-MOST = 100_000
+MOST = 1_000_000
 """Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
 LARGEST_BATCH = 2**24
 LARGEST_SEED = 2**63 - 1
