@@ -1,1 +1,1 @@
-"""Speed, side by side in one process with what a user would pick instead."""
+"""Speed, compared in one process with what a user would pick instead."""

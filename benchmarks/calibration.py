@@ -1,4 +1,4 @@
-"""Whether the tests and intervals hold what they promise: simulation with known truth.
+"""Whether the tests and intervals hold their levels: simulation with known truth.
 
 Scores of method m, seed k, row i of user u are
 
@@ -236,7 +236,7 @@ def tost_rows(repetitions: int) -> Iterator[dict[str, Any]]:
 
 
 def power_rows(repetitions: int) -> Iterator[dict[str, Any]]:
-    """Rejections as the true difference grows, beside what the planning formula expects."""
+    """Rejections as the true difference grows, and what the planning formula expects."""
     for gap in (0.0, 0.01, 0.02, 0.03, 0.04, 0.06):
         row: dict[str, Any] = {"true Δ": gap}
         for seeds in (3, 5, 10):
@@ -269,7 +269,7 @@ def aa_rows(folder: Path, draws: int) -> Iterator[dict[str, Any]]:
                 rejected.append(auc.p < ALPHA)
                 equivalent.append(auc.p_equivalent < ALPHA)
             yield {
-                "cell": " ".join((cell.dataset, cell.backbone, cell.method, cell.budget)),
+                "cell": str(cell.name),
                 "runs": len(loaders),
                 "unit": found.auc.unit,
                 "K": seeds,

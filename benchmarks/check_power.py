@@ -1,4 +1,4 @@
-"""Does ``pepbench check`` cry wolf, and does it find what has got worse?
+"""False alarms of ``pepbench check``, and its power to find what has got worse.
 
 ``python -m benchmarks.check_power --json``. Four parts, each also alone (``--part``):
 
@@ -11,11 +11,11 @@
   cell; no model is trained.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
   once more with every step's forward and backward pass made longer by a share, by a loop of fixed
-  length (what that comes to is told as ``ratio``). Checks are resampled from these processes: so
+  length (reported as ``ratio``). Checks are resampled from these processes: so
   many for the baseline, others for now. Only one figure of ten is slower. ``--keep FILE`` appends
   each process to a file, and takes what is there, too; ``--processes 0`` adds none.
 * **spread**: the same test on log-normal figures of a given spread between processes, for machines
-  that are calmer or wilder than this one.
+  that are calmer or noisier than this one.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ Scores = NDArray[np.float64]
 
 
 def logits_of(cell: Cell, seeds: int, l2_factor: float) -> Scores:
-    """Test logits of so many runs: (seeds, n)."""
+    """Test logits of several runs: (seeds, n)."""
     lines = []
     first = trials_of(cell)[0]
     training = first.training.model_copy(update={"l2": first.training.l2 * l2_factor})
@@ -152,7 +152,7 @@ def _verdict(labels: NDArray[np.integer], before: Scores, after: Scores) -> str:
 
 
 def idle(rounds: int) -> None:
-    """Go round a loop so many times."""
+    """Run a loop this many times."""
     for _ in range(rounds):
         pass
 

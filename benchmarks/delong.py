@@ -1,4 +1,4 @@
-"""DeLong's covariances of many score vectors at once, beside a vector-by-vector transcription.
+"""DeLong's covariances of many score vectors at once, compared with a transcription of the paper.
 
 ``python -m benchmarks.delong`` measures 25 methods × 5 seeds on 10M rows from files: every vector
 is sorted once, then all covariances come from one pass. The alternative does what a user of the

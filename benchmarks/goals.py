@@ -1,4 +1,4 @@
-"""What the suite's speed is held to, and what a run of the benchmark says about it."""
+"""Goals for the suite's speed, and whether a run of the benchmark meets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL, MIDDLE, LARGE, LARGEST = 10_000, 100_000, 1_000_000, 10_000_000
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure and the bound that it should keep."""
+    """A figure and its bound."""
 
     question: str
     setting: str
@@ -27,7 +27,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the figure keeps the bound."""
+        """Whether the figure is within the bound."""
         return self.figure >= self.limit if self.at_least else self.figure <= self.limit
 
 

@@ -1,4 +1,4 @@
-"""What each method costs beside ``uniform`` at the same budget: time of a step, or of a whole fit.
+"""Cost of each method, compared with ``uniform`` at the same budget: of a step, or of a whole fit.
 
 ``python -m benchmarks.methods --json``. Methods whose shape is fixed before training are compared
 by their training step on rows drawn from Zipf's law (factorisation machine, D = 16, F = 39, batch
@@ -36,7 +36,7 @@ from pepbench.training.cpu_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 
 SHARE = 0.1
-REFERENCE = "uniform"
+CONTROL = "uniform"
 DIM, FIELDS, BATCH = 16, 39, 4096
 STEPS_FOR_MEMORY = 12
 DATASET = "synthetic"
@@ -71,14 +71,14 @@ def steps_of(name: str, problem: Problem) -> Iterator[int]:
 
 
 def step_times(features: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """A line for each method of fixed shape: its step beside that of ``uniform``, in turns."""
+    """A line for each method of fixed shape: its step and that of ``uniform``, in turns."""
     problem = zipf_problem(Size(features, DIM, FIELDS, BATCH))
     lines = []
     for name in fixed_shapes():
         print(f"N = {features:,}: {name}", file=sys.stderr)
         line: dict[str, Any] = {"method": name, "features": features}
         try:
-            streams = {REFERENCE: steps_of(REFERENCE, problem), name: steps_of(name, problem)}
+            streams = {CONTROL: steps_of(CONTROL, problem), name: steps_of(name, problem)}
             for stream in streams.values():
                 next(stream)
         except Infeasible as error:
@@ -87,7 +87,7 @@ def step_times(features: int, rounds: int, seconds: float) -> list[dict[str, Any
         pieces = {key: piece(stream, seconds) for key, stream in streams.items()}
         speeds = interleaved(pieces, rounds)
         line["samples_per_second"] = round(speeds[name])
-        line["time_over_uniform"] = round(speeds[REFERENCE] / speeds[name], 3)
+        line["time_over_uniform"] = round(speeds[CONTROL] / speeds[name], 3)
         line["peak_memory_mib"] = round(peak_memory(name, features))
         lines.append(line)
     return lines
@@ -111,13 +111,13 @@ def memory_here(name: str, features: int) -> float:
 
 
 def fit_times(epochs: int) -> list[dict[str, Any]]:
-    """A line for each method that searches: its whole fit beside that of ``uniform``."""
+    """A line for each method that searches: its whole fit and that of ``uniform``."""
     splits, plan = open_dataset(DATASET), Plan(epochs=epochs, patience=epochs)
     catalog = Catalog()
     searching = [name for name in catalog.entries("method") if name not in fixed_shapes()]
     lines: list[dict[str, Any]] = []
     of_uniform = 0.0
-    for name in (REFERENCE, *searching):
+    for name in (CONTROL, *searching):
         print(f"fit: {name}", file=sys.stderr)
         task = new_task(splits, plan, seed=0)
         start = time.perf_counter()

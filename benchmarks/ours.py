@@ -24,7 +24,7 @@ from pepbench.training.task import TrialTask
 
 INIT = -15.0
 MASKED_SHARE = 0.1
-"""Of the entries, what a mask keeps."""
+"""Share of the entries that a mask keeps."""
 
 UNIFORM, MASK, PEP_DENSE, PEP_FAST = "uniform", "mask", "pep", "pep fast"
 VALIDATION = "validation"
@@ -34,7 +34,7 @@ MOST = 1_000_000
 
 BEGINNING = 1000
 """Steps that an optimizer by the row is taken to have made before it is timed. In its first 128 it
-makes the decay of untouched rows good one step at a time, which a training soon has behind it."""
+applies the decay of untouched rows one step at a time, which does not last in a real training."""
 AGEING_STEPS, AGEING_ROWS = 220, 64
 """Steps on a few rows that follow, in which every row of the table is swept once, so that rows are
 as stale as they stay."""

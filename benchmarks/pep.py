@@ -1,4 +1,4 @@
-"""PEP's search step beside a plain transcription of it, FM on MovieLens-100K, one thread.
+"""PEP's search step against a plain transcription of it, FM on MovieLens-100K, one thread.
 
 ``python -m benchmarks.pep --json``. Both sides train on the same shuffled batches from memory:
 ours through the suite's task, dense and by the row, the transcription by what the paper's equations

@@ -3,7 +3,7 @@
     python -m benchmarks.scaling --trials 100000 --workers 200 --records 1000000 --json
 
 The trials are stand-ins that sleep for 10 ms in a thread and answer with a record; everything else
-is what a run does: studies, claims, records on disk, counts, the status file. The store holds
+is what a run does: studies, locks, records on disk, counts, the status file. The store holds
 records of real size in segments, as runs pack them.
 """
 
@@ -27,8 +27,9 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import environment
 from pepbench.harness.executors.calls import Answer, Call, PackedOutcome, Pool
+from pepbench.harness.run_folder import LOCKS_FOLDER
 from pepbench.harness.run_options import RunOptions
-from pepbench.harness.status.progress import Reporter
+from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import Outcome
 from pepbench.harness.trial_locks import TrialLocks
 from pepbench.harness.tuning.study import cell_failure_spec
@@ -96,7 +97,7 @@ def record_of(spec: TrialSpec) -> Record:
 
 
 def cells_of(count: int) -> list[Cell]:
-    """So many cells of one method, told apart by their budgets."""
+    """``count`` cells of one method, which differ in their budgets."""
     plan = Plan(
         methods=("uniform",),
         datasets=("synthetic:rows=2000:features=60:fields=4",),
@@ -134,7 +135,7 @@ def coordinate(trials: int, workers: int) -> dict[str, float]:
             done(cell, record, reused)
 
         progress.trial_done = counted  # type: ignore[method-assign]
-        with TrialLocks(folder / "claims") as locks:
+        with TrialLocks(folder / LOCKS_FOLDER) as locks:
             wall, cpu = time.perf_counter(), time.process_time()
             tally = run_cells(
                 cells,
@@ -180,7 +181,7 @@ def fill(store: RecordStore, count: int) -> None:
         (store.segments / f"{start:09d}.parquet").write_bytes(segment_bytes(rows))
 
 
-def keep(count: int) -> dict[str, float]:
+def measure_segments(count: int) -> dict[str, float]:
     """Open a store of many records, aggregate it, and read some of them."""
     with tempfile.TemporaryDirectory() as name:
         fill(RecordStore(Path(name)), count)
@@ -208,7 +209,7 @@ def keep(count: int) -> dict[str, float]:
     }
 
 
-def loose(count: int) -> dict[str, float]:
+def measure_single_files(count: int) -> dict[str, float]:
     """The same with a file for each record, which is what segments are for."""
     (cell,) = cells_of(1)
     spec = cell_failure_spec(cell, [])
@@ -238,8 +239,8 @@ def main() -> None:
     if arguments.trials:
         result["coordinator"] = coordinate(arguments.trials, arguments.workers)
     if arguments.records:
-        result["segments"] = keep(arguments.records)
-        result["single_files"] = loose(min(LOOSE_RECORDS, arguments.records))
+        result["segments"] = measure_segments(arguments.records)
+        result["single_files"] = measure_single_files(min(LOOSE_RECORDS, arguments.records))
     result["load_average_after"] = psutil.getloadavg()[0]
     if arguments.json:
         print(json.dumps(result, indent=2))

@@ -35,20 +35,20 @@ def one_start() -> dict[str, float]:
     dataset = Catalog().select("dataset", DATASET).default()
     plan = Plan()
     settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
-    moments = [time.perf_counter()]
+    times = [time.perf_counter()]
     splits = open_splits(open_table(dataset), plan.split_seed)  # type: ignore[arg-type]
     fields, train, validation = splits.fields, splits.train, splits.validation
-    moments.append(time.perf_counter())
+    times.append(time.perf_counter())
     task = TrialTask(fields, plan.dim, train, validation, FM(), settings, seed=0)
     model = task.model(PlainTable(fields.n_features, plan.dim))
-    moments.append(time.perf_counter())
+    times.append(time.perf_counter())
     next(task.steps(model))
-    moments.append(time.perf_counter())
+    times.append(time.perf_counter())
     return {
-        "open": moments[1] - moments[0],
-        "build": moments[2] - moments[1],
-        "first_step": moments[3] - moments[2],
-        "total": moments[3] - moments[0],
+        "open": times[1] - times[0],
+        "build": times[2] - times[1],
+        "first_step": times[3] - times[2],
+        "total": times[3] - times[0],
     }
 
 

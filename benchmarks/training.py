@@ -1,4 +1,4 @@
-"""A training step beside what a user would write or install instead, over the size of the table.
+"""A training step against what a user would write or install instead, over the size of the table.
 
 ``python -m benchmarks.training --json``. Factorisation machine and DeepFM on ids drawn from Zipf's
 law, the same rows for all, from memory. Contenders take turns in one process, pieces of equal time;

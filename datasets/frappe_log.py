@@ -33,7 +33,7 @@ class FrappeLog(Dataset):
 
     Each of the 96,203 rows of the log is positive; two apps that its user has never used are
     sampled for it, uniformly, in the same circumstances: 288,609 rows. A user's app is therefore
-    positive in all of its rows or in none, and pairs that recur are easily told.
+    positive in all of its rows or in none, and pairs that recur are easy to predict.
 
     Differs from NFM's files (data set ``frappe``) in one field: ``cost`` is an attribute of the
     app, so a sampled app has its own. NFM's files copy it from the row of the log, where 12 % of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
+from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
 from pepbench.serve.dense import Transform
@@ -43,6 +44,16 @@ PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
     ("1", "validation", "valid", "val"), 1
 )
 LARGEST = 2**53
+LARGEST_TIME = 2**63 - 1
+WHOLE, LOCAL, ZONED = "a whole number", "2024-12-31 23:59:59", "2024-12-31 23:59:59Z"
+_STAMP = "[0-9]{4}-[01][0-9]-[0-3][0-9]"
+_CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?"
+TIMES = {
+    WHOLE: "^-?[0-9]{1,18}$",
+    LOCAL: f"^{_STAMP}({_CLOCK})?$",
+    ZONED: f"^{_STAMP}{_CLOCK}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$",
+}
+"""Forms of times as text; a column keeps to that of its first row."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +133,19 @@ class Own(Dataset):
         assert source is not None
         about = self.description
         labels = LabelReader(about.label, about.positive)
+        key_of = KEYS[about.scheme](about.split_column) if about.split_column else None
         for chunk in FORMATS[about.format].chunks(source, about.columns, tuple(about.multi)):
+            if about.missing:
+                chunk = chunk.with_missing(about.missing)
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
             columns |= {name: chunk.log_squared(name, -LARGEST, LARGEST) for name in about.log}
             columns |= {
-                name: bags(chunk, name, separator, about.hash.get(name))
+                name: bags(chunk, name, separator, about.missing, about.hash.get(name))
                 for name, separator in about.multi.items()
             }
-            key = KEYS[about.scheme](chunk, about.split_column) if about.split_column else None
             dense = {name: dense_numbers(chunk, name) for name in about.dense}
+            key = key_of(chunk) if key_of else None
             yield Block(columns, labels.codes(chunk), key, dense)
 
 
@@ -140,20 +154,23 @@ def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
     return chunk[column] if buckets is None else hashed(chunk[column], buckets)
 
 
-def bags(chunk: Chunk, column: str, separator: str, buckets: int | None) -> pa.ListArray:
+def bags(
+    chunk: Chunk, column: str, separator: str, missing: Sequence[str], buckets: int | None
+) -> pa.ListArray:
     """Lists of values, or texts taken apart at a separator, (n,); perhaps hashed."""
     where = f"{chunk.path}, column {column!r}: holds"
     values = chunk[column]
     if is_list(values.type):
         if separator:
             raise DataError(f"{where} lists, which need no separator: write --multi {column}")
-        lists = without_missing(values)
+        lists = values
     elif separator:
         lists = split_texts(as_text(values), separator)
     else:
         raise DataError(
             f"{where} no lists; say what is between two values, as in --multi '{column}:|'"
         )
+    lists = without_missing(lists, missing)
     if buckets is None:
         return lists
     return lists_of(lengths_of(lists), hashed(lists.flatten(), buckets))
@@ -220,19 +237,20 @@ class LabelReader:
         if self.positive is not None:
             blank = pc.equal(texts, "").to_numpy(zero_copy_only=False)
             chunk.refuse(self.column, blank, indices, "expected a label")
-            chosen = np.array([text == self.positive for text in texts.to_pylist()], dtype=np.uint8)
+            positive = text(self.positive, chunk.kind(self.column))
+            chosen = np.array([word == positive for word in texts.to_pylist()], dtype=np.uint8)
             return chosen[indices]
         present, first = np.unique(indices, return_index=True)
-        words = [text.lower() for text in texts.to_pylist()]
+        words = [word.lower() for word in texts.to_pylist()]
         for code, index in sorted(zip(present, first, strict=True), key=lambda pair: pair[1]):
-            self._check(chunk, int(index), words[code])
+            self._check(chunk, int(index), words[code], texts[code].as_py())
         return np.array([word in POSITIVE for word in words], dtype=np.uint8)[indices]
 
-    def _check(self, chunk: Chunk, index: int, word: str) -> None:
+    def _check(self, chunk: Chunk, index: int, word: str, shown: str) -> None:
         remedy = "name the value that counts as 1 with --positive"
         self._seen.setdefault(word, chunk.first_row + index)
         if not any(word in convention for convention in CONVENTIONS):
-            raise chunk.error(index, f"{self.column} is {word!r}, expected 0 or 1; {remedy}")
+            raise chunk.error(index, f"{self.column} is {shown!r}, expected 0 or 1; {remedy}")
         if not any(self._seen.keys() <= convention for convention in CONVENTIONS):
             others = ", ".join(f"{w!r} in row {row}" for w, row in self._seen.items() if w != word)
             raise chunk.error(
@@ -242,52 +260,63 @@ class LabelReader:
             )
 
 
-def time_key(chunk: Chunk, column: str) -> pa.Array:
-    """Times as whole numbers, (n,), in the unit of the column or the file's own numbers."""
-    values = chunk[column]
-    if pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type):
-        return values.view(pa.int64())
-    if pa.types.is_date32(values.type):
-        return values.view(pa.int32()).cast(pa.int64())
-    if pa.types.is_unsigned_integer(values.type):
-        large = pc.fill_null(pc.greater(values, 2**63 - 1), False)
-        wrong = large.to_numpy(zero_copy_only=False)
-        chunk.refuse(column, wrong, np.arange(len(values)), "expected a number below 2^63")
-    if pa.types.is_integer(values.type):
-        return values.cast(pa.int64())
-    texts, indices = chunk.distinct(column)
-    whole = pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")
-    if pc.all(whole).as_py():
-        return texts.cast(pa.int64()).take(pa.array(indices))
-    stamps = pc.match_substring_regex(
-        texts,
-        r"^[0-9]{4}-[01][0-9]-[0-3][0-9]([ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?)?$",
-    )
-    wrong = ~stamps.to_numpy(zero_copy_only=False)
-    chunk.refuse(column, wrong, indices, "expected a whole number or 2024-12-31 23:59:59")
-    try:
-        times = texts.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{chunk.path}, column {column!r}: {error}") from None
-    return times.cast(pa.int64()).take(pa.array(indices))
+@dataclass(frozen=True)
+class TimeReader:
+    """Times of a column as whole numbers, in one unit in all chunks."""
 
+    column: str
+    _texts: list[str] = field(default_factory=list)
+    """What the texts of the column are, once it is known."""
 
-def user_key(chunk: Chunk, column: str) -> pa.Array:
-    """Users, unchanged."""
-    return chunk[column]
+    def __call__(self, chunk: Chunk) -> pa.Array:
+        """Times of a chunk, (n,); raises :class:`DataError` for the first that is none."""
+        values = chunk[self.column]
+        if pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type):
+            return values.view(pa.int64())
+        if pa.types.is_date32(values.type):
+            return values.view(pa.int32()).cast(pa.int64())
+        if pa.types.is_unsigned_integer(values.type):
+            large = np.asarray(pc.fill_null(values, 0)) > LARGEST_TIME
+            chunk.refuse(self.column, large, np.arange(len(values)), "expected a number below 2^63")
+        if pa.types.is_integer(values.type):
+            return values.cast(pa.int64())
+        return self._of_texts(chunk)
+
+    def _of_texts(self, chunk: Chunk) -> pa.Array:
+        texts, indices = chunk.distinct(self.column)
+        forms = {
+            name: pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+            for name, pattern in TIMES.items()
+        }
+        if not self._texts:
+            self._texts.extend(name for name, legal in forms.items() if legal[indices[:1]].all())
+        form = self._texts[0] if self._texts else "a whole number or 2024-12-31 23:59:59"
+        legal = forms.get(form, np.zeros(len(texts), dtype=np.bool_))
+        chunk.refuse(self.column, ~legal, indices, f"expected {form}")
+        # Texts that no row has, as of a dictionary of the whole file, need not be times.
+        texts = pc.if_else(pa.array(legal), texts, None)
+        if form == WHOLE:
+            return texts.cast(pa.int64()).take(pa.array(indices))
+        kind = pa.timestamp("us", "UTC" if form == ZONED else None)
+        try:
+            times = texts.cast(kind)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{chunk.path}, column {self.column!r}: {error}") from None
+        return times.cast(pa.int64()).take(pa.array(indices))
 
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:
     """Parts 0, 1, 2 from their numbers or names, (n,)."""
     texts, indices = chunk.distinct(column)
-    found = [PARTS.get(text.lower()) for text in texts.to_pylist()]
+    found = [PARTS.get(word.lower()) for word in texts.to_pylist()]
     wrong = np.array([part is None for part in found], dtype=np.bool_)
     chunk.refuse(column, wrong, indices, "expected train, validation or test")
     return pa.array(np.array(found, dtype=np.int64)[indices])
 
 
-KEYS: dict[SplitScheme, Callable[[Chunk, str], pa.Array]] = {
-    "time": time_key,
-    "group": user_key,
-    "file": part_key,
+KEYS: dict[SplitScheme, Callable[[str], Callable[[Chunk], pa.Array]]] = {
+    "time": TimeReader,
+    "group": lambda column: lambda chunk: chunk[column],
+    "file": lambda column: lambda chunk: part_key(chunk, column),
 }
+"""For each scheme, what makes the key to split a chunk's rows by, given the column."""

@@ -27,6 +27,9 @@ FIELD_GROWTH = 1.5
 AUC_ROWS = 2**20
 """The Bayes AUC is computed on at most this many rows, which bounds the memory."""
 
+LARGEST = {("rows", "fields"): 10**11, ("features", "dim"): 2**30, ("fields", "dim"): 2**16}
+"""Bounds of products: values on disk, true vectors, and vectors of one row, both in memory."""
+
 MODEL_STREAM, ROW_STREAM = 0, 1
 
 
@@ -229,13 +232,20 @@ class Synthetic(Dataset):
     seed: Annotated[int, Between(0, 2**32 - 1, tuned=False), "seed of truth and rows"] = 0
 
     def __post_init__(self) -> None:
-        """Refuse fewer than two features in a field."""
+        """Refuse fewer than two features in a field, and sizes that no machine holds."""
         super().__post_init__()
         if self.features < 2 * self.fields:
             raise PlanError(
                 f"dataset synthetic: features={self.features} is too few for fields={self.fields}; "
                 f"at least {2 * self.fields}"
             )
+        for pair, most in LARGEST.items():
+            size = getattr(self, pair[0]) * getattr(self, pair[1])
+            if size > most:
+                raise PlanError(
+                    f"dataset synthetic: {pair[0]} times {pair[1]} is {size:,}, at most {most:,} "
+                    "is allowed; lower one of them"
+                )
 
     @cached_property
     def model(self) -> Model:

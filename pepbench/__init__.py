@@ -9,6 +9,7 @@ The folders are the rooms that data walk through: ``data`` → ``training`` and 
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,10 @@ def __getattr__(name: str) -> Any:
     """Import the Python interface when it is first used: torch alone takes seconds."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    with warnings.catch_warnings():
+        # Of Optuna's progress bar, which is not used, in notebooks without ipywidgets.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return getattr(import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

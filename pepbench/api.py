@@ -32,8 +32,8 @@ from pepbench.harness.environment import check_device, cuda_devices
 from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
-from pepbench.harness.status.progress import Reporter
-from pepbench.harness.test_facts import keep_facts
+from pepbench.harness.status.reporter import Reporter
+from pepbench.harness.test_facts import store_facts
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
 from pepbench.records import RecordStore
@@ -173,8 +173,8 @@ def run(
     >>> results = run("plan.toml", jobs=2, seeds=5)  # doctest: +SKIP
     """
     files = tuple(Path(path).resolve() for path in plugins)
-    whole, cuda = resolve_plan(plan, files, keys)
-    folder = default_folder(whole) if out is None else Path(out)
+    resolved, cuda = resolve_plan(plan, files, keys)
+    folder = default_folder(resolved) if out is None else Path(out)
     live = folder / LIVE_FOLDER
     options = RunOptions(
         jobs=jobs,
@@ -199,7 +199,7 @@ def run(
         verbose=progress == "verbose",
     )
     with _torch_and_optuna_restored():
-        tally = _run_missing(whole, folder, options, reporter)
+        tally = _run_missing(resolved, folder, options, reporter)
     return Results(folder, reporter.warnings, tally.made, tally.reused)
 
 
@@ -214,7 +214,7 @@ def resolve_plan(
     plugins: Sequence[Path],
     keys: Mapping[str, Any],
 ) -> tuple[Plan, tuple[str, ...]]:
-    """A validated plan with families of methods spelt out, and the CUDA devices of its workers.
+    """A validated plan with families of methods expanded, and the CUDA devices of its workers.
 
     The parameters are as in :func:`run`.
     """
@@ -237,9 +237,8 @@ def resolve_plan(
     device = values.get("device")
     if isinstance(device, str) and "," in device:
         values["device"] = device.partition(":")[0]
-    whole = Plan.load(path, values)
-    methods = Catalog(tuple(plugins)).ungrouped("method", whole.methods)
-    return whole.model_copy(update={"methods": methods}), cuda_devices(device or whole.device)
+    resolved = Plan.load(path, values).with_families_expanded(Catalog(tuple(plugins)))
+    return resolved, cuda_devices(device or resolved.device)
 
 
 def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:
@@ -274,7 +273,7 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
         # After the last fit, since these are facts about test rows.
         for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
             dataset = catalog.select("dataset", cell.data.spec).default()
-            keep_facts(store, cast(Dataset, dataset), cell.splits)
+            store_facts(store, cast(Dataset, dataset), cell.splits)
         if not options.shared:
             store.pack()
     return tally

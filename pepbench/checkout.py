@@ -17,7 +17,7 @@ _MAPPED = ("pepbench.baselines", "pepbench.datasets")
 
 
 class CheckoutFinder:
-    """Finds the two packages beside ``pepbench/``, and nothing else that is there."""
+    """Finds the two packages next to ``pepbench/``, and no other modules there."""
 
     def find_spec(
         self, name: str, _path: Sequence[str] | None, target: ModuleType | None = None, /

@@ -24,6 +24,8 @@ A method is a frozen dataclass, and its fields are its hyper-parameters (see
   :meth:`Task.validate`.
 
 Each phase is wrapped in ``with task.phase("search"):`` so that its time is accounted for.
+
+This module is long because it is the one interface that method authors read.
 """
 
 from __future__ import annotations

@@ -37,7 +37,13 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.pep_search import DenseSearch, Outcome, RowCounts, RowSearch, fast_soft_threshold
+from pepbench.pep_search import (
+    DenseSearch,
+    RowCounts,
+    RowSearch,
+    SearchOutcome,
+    fast_soft_threshold,
+)
 from pepbench.tables.layout import Masked
 
 
@@ -255,7 +261,9 @@ class PEP(Method):
             outcome = next(self.search(task, initial, [budget]))
         return self.retrained(task, initial, outcome)
 
-    def search(self, task: Task, initial: Tensor, budgets: Sequence[int]) -> Iterator[Outcome]:
+    def search(
+        self, task: Task, initial: Tensor, budgets: Sequence[int]
+    ) -> Iterator[SearchOutcome]:
         """Train values and thresholds together; stop for each budget when V̂ is within it.
 
         Parameters
@@ -269,7 +277,7 @@ class PEP(Method):
 
         Yields
         ------
-        Outcome
+        SearchOutcome
             For each budget what a search for it alone would find.
 
         Raises
@@ -288,7 +296,7 @@ class PEP(Method):
         for _ in search.steps():
             task.report_size(search.updates, search.recent_count)
             while waiting and search.is_within(waiting[0]):
-                yield Outcome(search.refilled_mask(waiting.popleft()), search.updates, False)
+                yield SearchOutcome(search.refilled_mask(waiting.popleft()), search.updates, False)
             if not waiting:
                 return
             if search.updates >= self.max_steps:
@@ -300,9 +308,9 @@ class PEP(Method):
                     f"{self.max_steps} steps, {budget} allowed; raise init, threshold_rate or "
                     "max_steps, or set at_limit=trim"
                 )
-            yield Outcome(search.trimmed_mask(budget), search.updates, True)
+            yield SearchOutcome(search.trimmed_mask(budget), search.updates, True)
 
-    def retrained(self, task: Task, initial: Tensor, outcome: Outcome) -> Fitted:
+    def retrained(self, task: Task, initial: Tensor, outcome: SearchOutcome) -> Fitted:
         """Train the entries that a search has left, from initial values (§3.3) or new ones."""
         start = initial if self.retrain == "initial" else xavier_uniform(*initial.shape)
         fitted = task.train(task.model(MaskedTable(start, outcome.mask)))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
 
 
-class Outcome(NamedTuple):
+class SearchOutcome(NamedTuple):
     """What a search found for one budget."""
 
     mask: Tensor

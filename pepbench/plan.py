@@ -23,17 +23,19 @@ from pydantic import (
 )
 
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import OptimizerKind, Precision, PrunerKind
+from pepbench.records import MARGIN, OptimizerKind, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
-
-PLAN_FILE = "plan.toml"
-"""The plan in a run's folder, and in a leaderboard's."""
 
 if TYPE_CHECKING:
     from pepbench.catalog import Catalog
 
 PLAN_FILE = "plan.toml"
-"""The plan in a run's folder, and in a leaderboard's."""
+"""Name of a plan in the folder of a run or a leaderboard."""
+MOST = 1_000_000
+"""Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
+LARGEST_BATCH = 2**24
+LARGEST_SEED = 2**63 - 1
+"""What TOML and torch can hold."""
 
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Sampler of the trials after the first."""
@@ -76,7 +78,7 @@ def _legal_budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", text):
         raise ValueError(f"{text!r} is not a device; write cpu, cuda or, say, cuda:1")
     return text
 
@@ -104,15 +106,15 @@ class PlanException(_Model):
     """Why; reports show it."""
     skip: bool = False
     """Leave these cells out."""
-    trials: int | None = Field(None, ge=1)
+    trials: int | None = Field(None, ge=1, le=MOST)
     """Instead of the plan's."""
     tuning_time: Time | None = None
     """Instead of the plan's."""
-    seeds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1, le=MOST)
     """Instead of the plan's."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=MOST)
     """Instead of the plan's."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(None, ge=1, le=MOST)
     """Instead of the plan's."""
 
     @model_validator(mode="after")
@@ -173,7 +175,7 @@ class Plan(_Model):
     """Shares of the full table (`5%`), numbers of parameters (`50k`) or sizes (`2MB`)."""
     dim: int = Field(32, ge=1, le=4096)
     """D, the width of the full table."""
-    trials: int = Field(5, ge=1)
+    trials: int = Field(5, ge=1, le=MOST)
     """Tuning trials of each cell; the first is the method's default. Not with `tuning_time`."""
     tuning_time: Time | None = None
     """Instead of `trials`: CPU time of each cell's tuning trials, such as `10m`. New trials are
@@ -182,7 +184,7 @@ class Plan(_Model):
     """Who chooses the other trials: `tpe`, `random`, `gp` (a Gaussian process), `halton` (evenly
     spread, and the same learning rates and L2 for every method), or `grid` (3 points of each range,
     all their combinations, in an order drawn by the seed)."""
-    batch: int = Field(1, ge=1)
+    batch: int = Field(1, ge=1, le=MOST)
     """Trials of a cell that are asked for at once, so that they can run side by side; the sampler
     learns from a batch when all of it is done."""
     pruner: PrunerKind = "none"
@@ -192,14 +194,14 @@ class Plan(_Model):
     tune_batch_size: tuple[int, ...] = ()
     """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
     tune_backbone: bool = False
-    """Tune the backbone's options too, in the ranges that `pepbench show backbone` tells."""
-    seeds: int = Field(3, ge=1)
+    """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
+    seeds: int = Field(3, ge=1, le=MOST)
     """Final runs of each cell, with the best trial's hyper-parameters."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1, le=MOST)
     """At most this many passes over the training rows."""
-    patience: int = Field(5, ge=1)
+    patience: int = Field(5, ge=1, le=MOST)
     """Stop after this many epochs without a better validation AUC."""
-    batch_size: int = Field(1024, ge=1)
+    batch_size: int = Field(1024, ge=1, le=LARGEST_BATCH)
     """Rows of a training step."""
     clip: float = Field(100.0, gt=0)
     """Largest Euclidean norm of a gradient."""
@@ -208,13 +210,13 @@ class Plan(_Model):
     tables."""
     precision: Precision = "float32"
     """`bfloat16`: mixed precision, with `device = "cuda"`."""
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of the random 80/10/10 split."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of tuning and of the final runs' seeds."""
     device: Annotated[str, AfterValidator(_device)] = "cpu"
     """`cpu`, or `cuda`, `cuda:1`, …"""
-    margin: float = Field(0.001, gt=0, lt=0.5)
+    margin: float = Field(MARGIN, gt=0, lt=0.5)
     """Differences of test AUC below this are of no practical importance: reports test against it.
     Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
@@ -238,9 +240,11 @@ class Plan(_Model):
         if self.tuning_time is not None and "trials" in self.model_fields_set:
             raise ValueError("trials and tuning_time exclude each other; give one of them")
         sizes = self.tune_batch_size
-        if any(size < 1 for size in sizes) or (sizes and self.batch_size not in sizes):
+        legal = all(1 <= size <= LARGEST_BATCH for size in sizes)
+        if not legal or (sizes and self.batch_size not in sizes):
             raise ValueError(
-                f"tune_batch_size = {list(sizes)} must hold sizes above zero, and batch_size = "
+                f"tune_batch_size = {list(sizes)} must hold sizes from 1 to {LARGEST_BATCH}, and "
+                "batch_size = "
                 f"{self.batch_size} among them, with which the first trial is made"
             )
         unused = "trials" if self.tuning_time is not None else "tuning_time"

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from pepbench.check import LOSS_MARGIN, TIME_MARGIN
+
 if TYPE_CHECKING:
     from pepbench.check.output import Checked
 
@@ -44,10 +46,10 @@ class PepbenchCheck:
         *,
         plan: str | Path | None = None,
         plugins: Sequence[str | Path] = (),
-        margin: float = 0.001,
+        margin: float = LOSS_MARGIN,
         strict: bool = False,
         time: Literal["auto", "always", "never"] = "never",
-        time_margin: float = 0.10,
+        time_margin: float = TIME_MARGIN,
     ) -> Checked | None:
         """Compare with a baseline, or record it with ``--pepbench-record``.
 

@@ -14,9 +14,12 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 """Units of a size; a number alone is bytes."""
+LONGEST = 3650 * 86400.0
+LARGEST = 2.0**50
 
 _BUDGET = re.compile(
-    r"(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<unit>%|k|m|kb|mb|gb)?", re.IGNORECASE | re.ASCII
+    r"(?P<number>\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?P<unit>%|k|m|kb|mb|gb)?",
+    re.IGNORECASE | re.ASCII,
 )
 _PARAMETERS = {"": 1, "k": 10**3, "m": 10**6, "kb": 250, "mb": 250_000, "gb": 250_000_000}
 """Parameters in a unit; a parameter takes 4 bytes."""
@@ -85,7 +88,7 @@ def parse_seconds(text: str) -> float:
     >>> [parse_seconds(text) for text in ("90", "90s", "10m", "10 min", "1.5h", "2d")]
     [90.0, 90.0, 600.0, 600.0, 5400.0, 172800.0]
     """
-    return _parse(text, SECONDS, "time; write, say, 90s, 10m, 1.5h or 2d")
+    return _parse(text, SECONDS, LONGEST, "time; write, say, 90s, 10m, 1.5h or 2d, at most 3650d")
 
 
 def parse_bytes(text: str) -> int:
@@ -99,7 +102,7 @@ def parse_bytes(text: str) -> int:
     >>> [parse_bytes(text) for text in ("4096", "1.5GB", "1 GiB")]
     [4096, 1500000000, 1073741824]
     """
-    return round(_parse(text, BYTES, "size; write, say, 500MB or 4GiB"))
+    return round(_parse(text, BYTES, LARGEST, "size; write, say, 500MB or 4GiB, at most 1024TiB"))
 
 
 def duration(seconds: float) -> str:
@@ -131,8 +134,8 @@ def byte_size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} GB"
 
 
-def _parse(text: str, units: Mapping[str, float], no_what: str) -> float:
+def _parse(text: str, units: Mapping[str, float], most: float, no_what: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
-    if match and match[2] in units and float(match[1]) > 0:
-        return float(match[1]) * units[match[2]]
+    if match and match[2] in units and 0 < (found := float(match[1]) * units[match[2]]) <= most:
+        return found
     raise PlanError(f"{text!r} is no {no_what}")

@@ -15,8 +15,9 @@ from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import expand
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
-from pepbench.harness.time_estimate import Estimate, estimate, readable_records
+from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.plan import Plan
+from pepbench.printing import print_json
 from pepbench.report.show import report
 from pepbench.units import duration
 
@@ -74,7 +75,7 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
     """Print the state of a run; with ``watch`` again and again until it ends."""
     console = Console()
     if as_json:
-        print(json.dumps(status_document(folder), indent=2, ensure_ascii=False))
+        print_json(status_document(folder))
     elif watch:
         watch_status(folder, console)
     else:
@@ -104,7 +105,7 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
         ]
         document = {"folder": str(folder), "cells": rows, "trials": expected.runs}
         document |= _seconds(expected) | {"exceptions": exceptions}
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
         return 0
     for cell, left in zip(cells, expected.cells, strict=True):
         print(
@@ -132,7 +133,7 @@ def print_estimate(
     return 0
 
 
-def _seconds(expected: Estimate) -> dict[str, Any]:
+def _seconds(expected: RunEstimate) -> dict[str, Any]:
     return {
         "seconds": round(expected.seconds, 1),
         "work_seconds": round(expected.work, 1),
@@ -140,7 +141,7 @@ def _seconds(expected: Estimate) -> dict[str, Any]:
     }
 
 
-def _in_words(expected: Estimate, jobs: int) -> str:
+def _in_words(expected: RunEstimate, jobs: int) -> str:
     return (
         f"{expected.runs} runs to do; about {duration(expected.seconds)} on {jobs} worker(s), "
         f"{duration(expected.around)} of it to start and to draw the report"

@@ -5,6 +5,7 @@ import importlib
 import json
 import pkgutil
 import re
+from operator import attrgetter
 
 import pytest
 from doc_blocks import PAGES, ROOT, blocks, command_of, commands, options_of
@@ -38,6 +39,26 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
+
+
+def located():
+    rows = re.findall(
+        r"^\| ([^|]+) \| `([^`|]+)\.py` \| ([^|]+) \|$",
+        (ROOT / "CONTRIBUTING.md").read_text(),
+        re.MULTILINE,
+    )
+    for concept, file, symbols in rows:
+        yield pytest.param(file, re.findall(r"`([^`]+)`", symbols), id=concept)
+
+
+@pytest.mark.parametrize(("file", "symbols"), list(located()))
+def test_concepts_are_where_contributing_says(file, symbols):
+    assert (ROOT / file).with_suffix(".py").exists()
+    module = file.replace("/", ".").removeprefix("tests.")
+    if module.startswith(("baselines.", "datasets.")):
+        module = f"pepbench.{module}"
+    for symbol in symbols:
+        assert attrgetter(symbol)(importlib.import_module(module)) is not None
 
 
 def called():

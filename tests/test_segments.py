@@ -30,14 +30,14 @@ def test_packed_store_holds_what_the_loose_one_held(store):
     for record in records_of(7):
         store.put(record)
     kept = final(store, seed=50)
-    before, whole = list(store), list(store.whole())
+    before, whole = list(store), list(store.with_incomplete())
     assert store.pack(at_least=9) == 0
     assert store.pack(at_least=1) == 8
     assert not list(store.records.glob("*.json"))
     assert len(list(store.segments.iterdir())) == 1
     for opened in (store, RecordStore(store.folder)):
         assert list(opened) == before
-        assert list(opened.whole()) == whole
+        assert list(opened.with_incomplete()) == whole
         assert opened.get(kept.key) == kept
         assert opened.get("0" * 64) is None
 
@@ -76,7 +76,7 @@ def test_packed_final_run_without_its_predictions_has_to_run_again(store, said):
     store.pack(at_least=1)
     store.prediction_path(kept.key).unlink()
     assert store.get(kept.key) is None
-    assert list(store.whole()) == [kept]
+    assert list(store.with_incomplete()) == [kept]
     assert "predictions are missing" in said[0]
 
 

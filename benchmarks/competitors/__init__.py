@@ -35,7 +35,7 @@ class Competitor:
     package: str | None = None
     """What brings the module."""
     does_pep: bool = False
-    """Whether it is to be set beside our search, not beside our training of a full table."""
+    """Whether it is compared with our search, not with our training of a full table."""
 
 
 ANY_SIZE = 10**9

@@ -51,6 +51,11 @@ class Cell:
     tuning_seconds: float
 
     @property
+    def name(self) -> CellName:
+        """As frames name it."""
+        return CellName(self.dataset, self.backbone, self.method, self.budget)
+
+    @property
     def block(self) -> tuple[str, str]:
         """Cells that may be compared and share a front: data set (under a protocol), backbone."""
         return self.dataset, self.backbone

@@ -11,13 +11,13 @@ from pepbench.analysis.blocks import Block
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
     ALPHA,
-    MARGIN,
     Comparison,
     compare_runs,
     direction,
     holm,
     verdict,
 )
+from pepbench.records import MARGIN
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-r"""A mean over seeds, or a difference of two, with the variance that rows and seeds give it.
+r"""A mean over seeds, or a difference of two, with its variance over rows and seeds.
 
 Let y_k be the figure of seed k on the given rows (an AUC, or a difference of two), K seeds.
 Inference is for other rows and other seeds; rows × seeds is a two-way layout with random effects,

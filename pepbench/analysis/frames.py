@@ -37,7 +37,7 @@ COLUMNS = (
     "tuning_trials",
     "tuning_seconds",
 )
-"""Of the leaderboard, in this order."""
+"""Columns of the leaderboard."""
 
 _AUC_FIGURES = (
     "difference",
@@ -98,7 +98,7 @@ COMPARISON_COLUMNS = (
     "basis",
     "note",
 )
-"""Of the comparisons' frame, in this order: a row for each cell that was compared with the
+"""Columns of the comparisons' frame: a row for each cell that was compared with the
 reference, or should have been.
 
 ``difference`` is method minus reference in AUC, with ``standard_error``, Satterthwaite's
@@ -124,7 +124,7 @@ PAIR_COLUMNS = (
     "paired",
     "basis",
 )
-"""Of the frame of all pairs, in this order: a row for every two methods that are ok at the same
+"""Columns of the frame of all pairs: a row for every two methods that are ok at the same
 data set, backbone and budget. ``difference`` is ``method`` minus ``other``; Holm's family is all
 pairs of the budget; ``verdict`` is about ``method``. Else as ``COMPARISON_COLUMNS``."""
 
@@ -161,7 +161,7 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
     """A row of the leaderboard; columns that are not known are left out."""
     cell, interval = block.cells[compared.cell], block.interval(compared.cell, alpha)
     row: dict[str, object] = {
-        **_name(cell),
+        **cell.name._asdict(),
         "status": cell.status,
         "reason": cell.reason,
         "full_parameters": cell.spec.full_parameters,
@@ -182,10 +182,6 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
             "delta_high": compared.auc.high,
         }
     return row
-
-
-def _name(cell: Cell) -> dict[str, object]:
-    return {column: getattr(cell, column) for column in CELL_COLUMNS}
 
 
 def _figures(cell: Cell) -> dict[str, object]:
@@ -215,7 +211,7 @@ def comparison_row(block: Block, compared: CellComparison) -> dict[str, object]:
     cell = block.cells[compared.cell]
     reference = None if compared.other is None else block.cells[compared.other]
     return {
-        **_name(cell),
+        **cell.name._asdict(),
         "reference": "" if reference is None else reference.method,
         "reference_budget": "" if reference is None else reference.budget,
         "full_parameters": cell.spec.full_parameters,
@@ -231,7 +227,7 @@ def pair_row(block: Block, compared: CellComparison) -> dict[str, object]:
     """A row of all pairs."""
     cell, other = block.cells[compared.cell], block.cells[compared.other or 0]
     return {
-        **_name(cell),
+        **cell.name._asdict(),
         "other": other.method,
         "seeds": len(cell.runs),
         "other_seeds": len(other.runs),

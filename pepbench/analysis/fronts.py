@@ -32,7 +32,7 @@ POINT_COLUMNS = (
     "on_time_front",
     "time_front_probability",
 )
-"""Of the points' frame, in this order: a row for each cell that is ok and has its
+"""Columns of the points' frame: a row for each cell that is ok and has its
 predictions. ``fit_seconds``: search and training, mean over seeds. ``on_front``: not dominated in
 (parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in (parameters, AUC,
 fit_seconds). ``…_probability``: share of the bootstrap's draws in which it is on that front."""
@@ -47,16 +47,16 @@ SUMMARY_COLUMNS = (
     "reference_auc",
     "draws",
 )
-"""Of the frame of hypervolumes, in this order: a row for each data set and backbone, with its
+"""Columns of the frame of hypervolumes: a row for each data set and backbone, with its
 interval and the reference point."""
 
 ATTAINMENT_COLUMNS = ("dataset", "backbone", "percentile", "parameters", "auc")
-"""Of the attainment bands, in this order: corners of step functions, by parameters. A size and AUC
+"""Columns of the attainment bands: corners of step functions, by parameters. A size and AUC
 are attained in a draw if some cell has no more parameters and at least the AUC; at a corner of
 ``percentile`` p, that is so in p % of the draws."""
 
 AT_SIZE_COLUMNS = ("dataset", "backbone", "method", "share", "parameters", "auc", "low", "high")
-"""Of the frame of interpolated AUCs, in this order: a row for each method and each of ``SHARES``
+"""Columns of the frame of interpolated AUCs: a row for each method and each of ``SHARES``
 within its range. AUC is linear in the logarithm of parameters between the method's cells."""
 
 CROSSING_COLUMNS = (
@@ -68,7 +68,7 @@ CROSSING_COLUMNS = (
     "compression_high",
     "at_smallest",
 )
-"""Of the frame of crossings, in this order: a row for each method that was compared with one
+"""Columns of the frame of crossings: a row for each method that was compared with one
 reference. ``compression_estimate``: N·D by the parameters at which the interpolated AUC first falls
 the margin below the reference's, coming from it; ``at_smallest``: it does not down to the method's
 smallest cell, so the true factor may be larger."""

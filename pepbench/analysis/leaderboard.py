@@ -25,8 +25,8 @@ from pepbench.analysis.frames import (
 from pepbench.analysis.fronts import FrontTables, front_tables
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
 from pepbench.analysis.ranks import RankTables, rank_tables
-from pepbench.analysis.significance import ALPHA, MARGIN
-from pepbench.records import Record
+from pepbench.analysis.significance import ALPHA
+from pepbench.records import MARGIN, Record
 
 REFERENCE = "full"
 """Default method that the others are compared with: the full table."""
@@ -116,18 +116,17 @@ def analyse(
     )
 
 
-def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
+def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     """How far each method can compress and still be shown to hold the reference's AUC.
+
+    A method's budgets are tested one-sided, by the margin of :func:`analyse`, from the largest down
+    until one is not shown to be non-inferior. In that fixed order each is tested at the full level,
+    and the chance that any is passed wrongly is still at most ``ALPHA``.
 
     Parameters
     ----------
     comparisons
         Of :func:`analyse`.
-    alpha
-        Level of the one-sided test of non-inferiority (its margin is that of :func:`analyse`).
-        A method's budgets are tested from the largest down until one is not shown to be
-        non-inferior. In that fixed order each is tested at the full level, and the chance that any
-        is passed wrongly is still at most ``alpha``.
 
     Returns
     -------
@@ -140,7 +139,7 @@ def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd
     rows = []
     for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
         falling = group.sort_values("parameters", ascending=False, kind="stable")
-        passed = (falling["p_noninferior"] < alpha).cummin()
+        passed = (falling["p_noninferior"] < ALPHA).cummin()
         shown = falling[passed]
         parameters, compression = math.nan, math.nan
         if len(shown):
@@ -152,17 +151,13 @@ def compression_at_parity(comparisons: pd.DataFrame, alpha: float = ALPHA) -> pd
     )
 
 
-def fronts(
-    frame: pd.DataFrame, comparisons: pd.DataFrame, alpha: float = ALPHA
-) -> list[dict[str, Any]]:
+def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:
     """The front of each data set and backbone, ready for JSON.
 
     Parameters
     ----------
     frame, comparisons
         Of :func:`analyse`.
-    alpha
-        As :func:`compression_at_parity`.
 
     Returns
     -------
@@ -172,7 +167,7 @@ def fronts(
         :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
         and compression, the highest compression first, None where parity is not shown.
     """
-    parity = compression_at_parity(comparisons, alpha)
+    parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
     for (dataset, backbone), group in frame.groupby(["dataset", "backbone"]):
         front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])

@@ -14,13 +14,13 @@ from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.significance import (
     ALPHA,
-    MARGIN,
     Comparison,
     compare,
     direction,
     verdict,
 )
 from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
+from pepbench.records import MARGIN
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ def _in_block(
 ) -> list[tuple[Cell, Cell]]:
     ones, others = ([cell for cell in block if cell.method == method] for method in methods)
     found: dict[tuple[str, str], tuple[Cell, Cell]] = {}
-    for wanted in dict.fromkeys(cell.budget for cell in (*ones, *others)):
-        one, other = (_at(cells, wanted) for cells in (ones, others))
-        if budget in (None, wanted) and one is not None and other is not None:
+    for size in dict.fromkeys(cell.budget for cell in (*ones, *others)):
+        one, other = (_at(cells, size) for cells in (ones, others))
+        if budget in (None, size) and one is not None and other is not None:
             found[one.budget, other.budget] = (one, other)
     return list(found.values())
 

@@ -8,8 +8,6 @@ indicator", CEC 2006; as implemented in moocore.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,52 +16,33 @@ CHANCE_AUC = 0.5
 """AUC of the hypervolume's reference point: what guessing reaches."""
 
 
-def nondominated(points: ArrayLike, maximise: Sequence[bool]) -> NDArray[np.bool_]:
-    """Which points no other point beats: at least as good in all respects and better in one.
-
-    Parameters
-    ----------
-    points
-        (n, d) without NaN; n may be 0.
-    maximise
-        (d,): whether more is better.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) booleans. Equal points do not beat each other: both stay.
-
-    Examples
-    --------
-    >>> nondominated([[10, 0.8], [5, 0.8], [2, 0.7]], maximise=[False, True])
-    array([False,  True,  True])
-    """
-    values = np.asarray(points, dtype=np.float64)
-    if not len(values):
-        return np.zeros(0, dtype=np.bool_)
-    mask: NDArray[np.bool_] = moocore.is_nondominated(
-        values, maximise=list(maximise), keep_weakly=True
-    )
-    return mask
-
-
 def on_front(costs: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
     """Which cells are on the front of low costs and high AUC.
 
     Parameters
     ----------
     costs
-        (n,), such as parameters, or (n, c) where several costs count.
+        (n,), such as parameters, or (n, c) where several costs count; without NaN, n may be 0.
     auc
-        (n,).
+        (n,), without NaN.
 
     Returns
     -------
     numpy.ndarray
-        (n,) booleans.
+        (n,) booleans: no other cell is at least as good in all respects and better in one. Equal
+        cells do not beat each other: both stay.
+
+    Examples
+    --------
+    >>> on_front([10, 5, 2], [0.8, 0.8, 0.7])
+    array([False,  True,  True])
     """
-    points = np.column_stack([costs, auc])
-    return nondominated(points, maximise=[False] * (points.shape[1] - 1) + [True])
+    points = np.column_stack([costs, auc]).astype(np.float64)
+    if not len(points):
+        return np.zeros(0, dtype=np.bool_)
+    maximise = [False] * (points.shape[1] - 1) + [True]
+    mask: NDArray[np.bool_] = moocore.is_nondominated(points, maximise=maximise, keep_weakly=True)
+    return mask
 
 
 def hypervolume(parameters: ArrayLike, auc: ArrayLike, full_parameters: int) -> float:

@@ -21,9 +21,7 @@ MOST_SEEDS = 1000
 _NODES = 64
 
 
-def seeds_to_decide(
-    estimate: Estimate, margin: float, alpha: float, family: int = 1, power: float = POWER
-) -> float:
+def seeds_to_decide(estimate: Estimate, margin: float, alpha: float, family: int = 1) -> float:
     """Fewest seeds of each method with which a decision is likely.
 
     A decision is a two-sided rejection of no difference, or equivalence. The estimated difference
@@ -38,8 +36,6 @@ def seeds_to_decide(
         Of equivalence.
     alpha, family
         Level, and number of comparisons in the family.
-    power
-        Chance of a decision that is asked for.
 
     Returns
     -------
@@ -52,7 +48,7 @@ def seeds_to_decide(
     level = alpha / family
 
     def decides(seeds: int) -> bool:
-        return decision_power(with_seeds(estimate, seeds), margin, level) >= power
+        return decision_power(with_seeds(estimate, seeds), margin, level) >= POWER
 
     if not decides(MOST_SEEDS):
         return math.inf

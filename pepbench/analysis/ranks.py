@@ -26,18 +26,19 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from pepbench.analysis.delong import Floats
-from pepbench.analysis.significance import ALPHA, MARGIN, holm
+from pepbench.analysis.significance import ALPHA, holm
+from pepbench.records import MARGIN
 
 FEWEST_BLOCKS = 5
 """Below this many data sets ranks are descriptive and nothing is tested."""
 
 RANK_COLUMNS = ("budget", "method", "mean_rank", "mean_auc", "blocks", "descriptive")
-"""Of the ranks' frame, in this order: a row for each method that is ok on every data set at a
+"""Columns of the ranks' frame: a row for each method that is ok on every data set at a
 budget, best mean rank first (1 is the best; ties share the mean). ``descriptive``: too few data
 sets for a test."""
 
 TEST_COLUMNS = ("budget", "methods", "blocks", "friedman", "p", "critical_difference")
-"""Of the tests' frame, in this order: a row for each budget with at least ``FEWEST_BLOCKS`` data
+"""Columns of the tests' frame: a row for each budget with at least ``FEWEST_BLOCKS`` data
 sets and three methods. ``friedman``: chi-square statistic of no difference among all methods.
 ``critical_difference``: Nemenyi's, of two mean ranks."""
 
@@ -53,12 +54,12 @@ RANK_PAIR_COLUMNS = (
     "chance_equivalent",
     "chance_better",
 )
-"""Of the frame of pairs of methods, in this order, for the budgets of the tests' frame. The last
+"""Columns of the frame of pairs of methods, for the budgets of the tests' frame. The last
 three: posterior probabilities of the Bayesian signed-rank test that on another data set ``method``
 is worse than ``other``, within the margin, or better, is the likeliest."""
 
 CLIQUE_COLUMNS = ("budget", "from_rank", "to_rank", "methods")
-"""Of the bars of the critical-difference diagram, in this order: largest groups of methods whose
+"""Columns of the bars of the critical-difference diagram: largest groups of methods whose
 mean ranks lie within the critical difference; names joined by commas, best first."""
 
 _DRAWS = 10_000

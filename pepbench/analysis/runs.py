@@ -100,7 +100,7 @@ def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
     for folder, store in stores.items():
         if not folder.is_dir():
             raise RecordError(f"{folder}: no such folder; give the folder of a run")
-        found = list(store.whole())
+        found = list(store.with_incomplete())
         if not found:
             raise RecordError(f"no records in {folder}; run: pepbench run --out {folder}")
         for record in found:
@@ -122,7 +122,7 @@ def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
 
 
 def _refuse_other_data(runs: Runs) -> None:
-    """Folders may hold the same data set only in the same state."""
+    """Refuse folders that hold one data set in different states."""
     seen: dict[str, tuple[str, int, str, Path]] = {}
     for record in runs.records:
         data, folder = record.spec.data, runs.folder_of[record.key]
@@ -135,12 +135,12 @@ def _refuse_other_data(runs: Runs) -> None:
             if one != other:
                 raise RecordError(
                     f"{there[3]} and {folder} cannot be merged: their {name} of {data.spec} "
-                    f"differs ({one} and {other}); report them apart"
+                    f"differs ({one} and {other}); report them separately"
                 )
 
 
 def _refuse_other_labels(runs: Runs) -> None:
-    """A split's fingerprint vouches for its labels; a folder that disagrees was tampered with."""
+    """Refuse folders with different labels for one split: its fingerprint covers them."""
     splits = sorted({record.spec.data.split_fingerprint for record in runs.records})
     for split in splits:
         first: tuple[str, Path] | None = None

@@ -24,14 +24,12 @@ from numpy.typing import ArrayLike, NDArray
 from pepbench.analysis.contrasts import Estimate, difference_estimate, mean_estimate
 from pepbench.analysis.covariance import RunFigures, measure
 from pepbench.errors import PepbenchError
+from pepbench.records import MARGIN
 
 Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 """Level of tests; intervals cover 1 − ALPHA."""
-
-MARGIN = 0.001
-"""Differences of AUC below this are of no practical importance."""
 
 Verdict = Literal["better", "worse", "equivalent", "non-inferior", "undecided"]
 

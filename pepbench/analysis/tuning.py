@@ -35,7 +35,7 @@ TRIAL_COLUMNS = (
     "settings",
     "key",
 )
-"""Of the trials' frame, in this order."""
+"""Columns of the trials' frame."""
 
 GAIN_COLUMNS = (
     *CELL_COLUMNS,
@@ -47,7 +47,7 @@ GAIN_COLUMNS = (
     "best_trial",
     "settings",
 )
-"""Of the gains' frame, in this order."""
+"""Columns of the gains' frame."""
 
 CURVE_COLUMNS = (
     *CELL_COLUMNS,
@@ -57,20 +57,16 @@ CURVE_COLUMNS = (
     "log_loss",
     "train_loss",
 )
-"""Of the learning curves' frame, in this order."""
+"""Columns of the learning curves' frame."""
 
-ENOUGH = 10
+LEAST_TRIALS = 10
 """Finished trials of a cell below which no importance is estimated."""
 
 
 def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
     """Records of each cell, named and ordered as in the leaderboard; protocols apart."""
     records = list(records)
-    names: dict[tuple[CellName, str], CellName] = {}
-    for cell in cells_of(records):
-        names[cell.spec.cell, cell.protocol] = CellName(
-            cell.dataset, cell.backbone, cell.method, cell.budget
-        )
+    names = {(cell.spec.cell, cell.protocol): cell.name for cell in cells_of(records)}
     grouped: dict[CellName, list[Record]] = {name: [] for name in names.values()}
     for record in records:
         grouped[names[record.spec.cell, protocol_digest(record.spec)]].append(record)
@@ -170,8 +166,8 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
     Returns
     -------
     dict
-        By setting, most important first, summing to one; empty with fewer than ``ENOUGH`` finished
-        trials, or where nothing was varied.
+        By setting, most important first, summing to one; empty with fewer than ``LEAST_TRIALS``
+        finished trials, or where nothing was varied.
 
     References
     ----------
@@ -183,7 +179,7 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
 
     trials = [trial for trial in _in_order(records) if not math.isnan(_auc(trial))]
     varied = _varied(trials)
-    if len(trials) < ENOUGH or not varied:
+    if len(trials) < LEAST_TRIALS or not varied:
         return {}
     space = {name: _distribution([_settings(trial)[name] for trial in trials]) for name in varied}
     verbosity = optuna.logging.get_verbosity()

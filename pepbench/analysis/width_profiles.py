@@ -17,13 +17,13 @@ POINT_COLUMNS = (
     "frequency",
     "learnt",
 )
-"""Of the sample of features, in this order."""
+"""Columns of the sample of features."""
 
 PROFILE_COLUMNS = (*CELL_COLUMNS, "by", "at", "mean", "low", "high")
-"""Of the profiles, in this order."""
+"""Columns of the profiles."""
 
 MOST_FEATURES = 300_000
-"""Points and profiles are made from at most so many features, evenly spaced by global id."""
+"""Points and profiles are made from at most this many features, evenly spaced by global id."""
 MOST_POINTS = 120
 """Features of each planted width that pictures show at most."""
 BAND = (0.1, 0.9)

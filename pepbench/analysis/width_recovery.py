@@ -52,7 +52,7 @@ RECOVERY_COLUMNS = (
     "bayes_gap",
     "gap_spread",
 )
-"""Of the frame of :func:`recover`, in this order."""
+"""Columns of :func:`recover`."""
 
 FEATURE_COLUMNS = ("field", "frequency", "planted_width")
 """What must be known about each feature."""
@@ -199,12 +199,12 @@ def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
         learnt = _learnt_widths(cell, known[split], files)
         row = _row(cell, known[split], learnt)
         if cell.runs and not (math.isnan(row["bayes_gap"]) and math.isnan(row["mean_width"])):
-            rows.append(_name(cell) | {"seeds": len(cell.runs)} | row)
+            rows.append(cell.name._asdict() | {"seeds": len(cell.runs)} | row)
         if learnt.size:
             thin = slice(None, None, -(-learnt.shape[1] // MOST_FEATURES))
             features, widths = known[split].seen[thin], learnt[:, thin]
-            points.append(sampled(features, widths[0]).assign(**_name(cell)))
-            profiles.append(profiled(features, widths).assign(**_name(cell)))
+            points.append(sampled(features, widths[0]).assign(**cell.name._asdict()))
+            profiles.append(profiled(features, widths).assign(**cell.name._asdict()))
     frame = pd.DataFrame(rows, columns=list(RECOVERY_COLUMNS))
     kinds = {
         column: "int64" if column.endswith("seeds") else "float64"
@@ -288,10 +288,6 @@ def _mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
     known = [value for value in values if not math.isnan(value)]
     mean = float(np.mean(known)) if known else math.nan
     return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
-
-
-def _name(cell: Cell) -> dict[str, Any]:
-    return {column: getattr(cell, column) for column in CELL_COLUMNS}
 
 
 def _joined(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:

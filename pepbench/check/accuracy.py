@@ -56,7 +56,7 @@ class Loss:
 
 def measure_accuracy(
     cells: Sequence[Cell],
-    surroundings: TrialContext,
+    context: TrialContext,
     jobs: int,
     progress: Callable[[int, int], None],
 ) -> list[CellFigures]:
@@ -70,13 +70,13 @@ def measure_accuracy(
     If the worker process of a run dies, the run is ``failed``, with the reason.
     """
     specs = [trials_of(cell) for cell in cells]
-    outcomes = _run_all([spec for row in specs for spec in row], surroundings, jobs, progress)
+    outcomes = _run_all([spec for row in specs for spec in row], context, jobs, progress)
     return [_figures(row[0], [outcomes[spec.key()] for spec in row]) for row in specs]
 
 
 def _run_all(
     specs: Sequence[TrialSpec],
-    surroundings: TrialContext,
+    context: TrialContext,
     jobs: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Outcome]:
@@ -88,11 +88,11 @@ def _run_all(
 
     if jobs == 1:
         for spec in specs:
-            collect(run_trial(spec, surroundings))
+            collect(run_trial(spec, context))
         return outcomes
-    pool = open_pool(RunOptions(jobs=jobs, executor="processes", context=surroundings))
+    pool = open_pool(RunOptions(jobs=jobs, executor="processes", context=context))
     try:
-        futures = [pool.submit(Call((spec,), surroundings)) for spec in specs]
+        futures = [pool.submit(Call((spec,), context)) for spec in specs]
         for future in as_completed(futures):
             for packed in future.result():
                 collect(packed.unpack())

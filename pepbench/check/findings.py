@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench.check import LOSS_MARGIN, TIME_MARGIN
 from pepbench.check.accuracy import Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
 from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
@@ -73,8 +74,8 @@ class Tolerance:
         Whether a slowdown fails the check, or is only reported.
     """
 
-    margin: float = 0.001
-    time_margin: float = 0.10
+    margin: float = LOSS_MARGIN
+    time_margin: float = TIME_MARGIN
     strict: bool = False
     time_counts: bool = True
 

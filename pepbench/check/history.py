@@ -17,7 +17,7 @@ from pepbench.check.findings import Finding
 from pepbench.check.output import common_start
 from pepbench.errors import RecordError
 from pepbench.records import Environment
-from pepbench.report.charts.style import GREY, styled
+from pepbench.report.charts.style import GREY, PALETTE, styled
 
 _OF_CHECK = ("created", "git", "failed")
 _OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")
@@ -27,8 +27,8 @@ COLUMNS = (*_OF_CHECK, *_OF_FINDING, "alarm")
 BAD = ("worse", "slower", "larger")
 """Verdicts that are marked in the chart even if they did not fail the check."""
 
-ALARM = "#D55E00"
-PHASES = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9")
+ALARM = PALETTE[1]
+PHASES = (PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[6])
 WIDTH, HEIGHT = 400, 110
 
 _WHEN = alt.Axis(format="%Y-%m-%d", tickCount=4, labelOverlap=True, title=None)

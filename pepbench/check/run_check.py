@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pepbench.catalog import Catalog
+from pepbench.check import REPETITIONS
 from pepbench.check.accuracy import measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
 from pepbench.check.findings import Tolerance, check_comparable, find_all
@@ -27,6 +27,7 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
+from pepbench.printing import print_json
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.style import png_bytes, svg_bytes
 
@@ -35,11 +36,11 @@ TimePart = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """CheckOptions to measure; decides no verdict but by noise."""
+    """How a check measures; affects verdicts only through noise."""
 
     plugins: tuple[Path, ...] = ()
     jobs: int = 1
-    repetitions: int = 7
+    repetitions: int = REPETITIONS
     """Worker processes that time the cells."""
     time: TimePart = "auto"
     """When a slowdown fails the check: on the same kind of machine, or always; or not timed."""
@@ -140,7 +141,7 @@ def run_check(
     if history is not None:
         append_history(history, now(), checked.environment, checked.findings)
     if json_wanted:
-        print(json.dumps(as_json(checked), indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(as_json(checked))
     else:
         Console().print(as_table(checked))
     return EXIT_FAILED if checked.failed else 0

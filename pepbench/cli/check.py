@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pepbench.check import LOSS_MARGIN, REPETITIONS, TIME_MARGIN
 from pepbench.cli.program import AsJson, Jobs, Plugins, Quiet, app
 from pepbench.cores import usable_cores
 
@@ -30,7 +31,9 @@ def check(
         Path | None,
         typer.Option(help="With --record: the plan to run. Default: a small built-in plan."),
     ] = None,
-    margin: Annotated[float, typer.Option(min=0, max=1, help="Tolerated loss of AUC.")] = 0.001,
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Tolerated loss of AUC.")
+    ] = LOSS_MARGIN,
     strict: Annotated[
         bool,
         typer.Option(
@@ -48,10 +51,10 @@ def check(
     ] = "auto",
     time_margin: Annotated[
         float, typer.Option(min=0, help="Tolerated growth of time and memory; 0.1 is 10 %.")
-    ] = 0.1,
+    ] = TIME_MARGIN,
     repetitions: Annotated[
         int, typer.Option(help="Number of timing processes; twice as many with --record.")
-    ] = 7,
+    ] = REPETITIONS,
     jobs: Jobs = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     summary: Annotated[

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app, console, print_json
+from pepbench.cli.program import AsJson, Plugins, app, console
+from pepbench.printing import print_json
 
 
 @app.command(

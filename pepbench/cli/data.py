@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app, console, print_json
+from pepbench.cli.program import AsJson, Plugins, app, console
 from pepbench.errors import EXIT_FAILED
+from pepbench.printing import print_json
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
@@ -96,6 +97,10 @@ def data_add(
         str | None,
         typer.Option(help="Own file: random, time, user or file; with a column: time:sold_at."),
     ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(help=r"Own file: words that stand for a missing value, such as NA,NULL,\N."),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option("--format", help="Own file: csv, tsv, parquet or libfm; default: by suffix."),
@@ -125,6 +130,7 @@ def data_add(
         top=top,
         hash=hashes,
         split_by=split_by,
+        missing=missing,
         format=form,
     )
     dataset = add_named(catalog, name, source, rows, options)

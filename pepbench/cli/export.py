@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pepbench.cli.program import AsJson, Plugins, app, print_json
+from pepbench.cli.program import AsJson, Plugins, app
+from pepbench.printing import print_json
 
 
 @app.command(
@@ -53,9 +54,9 @@ def export(
     """
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 
-    wanted = CellFilter(dataset, backbone, method, budget, seed)
+    cell_filter = CellFilter(dataset, backbone, method, budget, seed)
     options = ExportOptions(tuple(plugin or ()), onnx, allow_different)
-    said = export_run(folder, out, wanted, options, lambda text: print(text, file=sys.stderr))
+    said = export_run(folder, out, cell_filter, options, lambda text: print(text, file=sys.stderr))
     if as_json:
         print_json(said)
         return

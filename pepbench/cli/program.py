@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,9 +20,10 @@ app = typer.Typer(
 )
 
 Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes. Default: the available cores.")
+    int | None,
+    typer.Option(min=1, max=1024, help="Worker processes. Default: the available cores."),
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Torch threads of each worker.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Margin = Annotated[
@@ -62,8 +62,3 @@ def console() -> Any:
     from rich.console import Console
 
     return Console()
-
-
-def print_json(document: object) -> None:
-    """Print the JSON document of ``--json``."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

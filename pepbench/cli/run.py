@@ -104,9 +104,12 @@ def run(
     ] = None,
     margin: Margin = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one for each core.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Worker processes. Default: one for each core."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Torch threads of each worker.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, max=1024, help="Torch threads of each worker.")
+    ] = 1,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -188,9 +191,9 @@ def run(
     plugins = tuple(path.resolve() for path in plugin or ())
     jobs = jobs or usable_cores()
     if dry_run or estimate:
-        whole, _ = resolve_plan(plan_file, plugins, keys)
+        resolved, _ = resolve_plan(plan_file, plugins, keys)
         show = workflow.dry_run if dry_run else workflow.print_estimate
-        return show(whole, out or default_folder(whole), plugins, jobs, as_json)
+        return show(resolved, out or default_folder(resolved), plugins, jobs, as_json)
     return workflow.run_and_report(
         plan_file,
         out,

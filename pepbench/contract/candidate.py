@@ -40,7 +40,7 @@ class FitSpec:
     epochs: int = 1
     seed: int = 0
     repetition: int = 0
-    """Without effect: fits that differ only in this must be equal."""
+    """Has no effect: fits that differ only in this must be equal."""
 
 
 @dataclass(frozen=True, eq=False)

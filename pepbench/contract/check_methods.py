@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pepbench.contract.toy import make_toy
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
 from pepbench.method import Method
+from pepbench.printing import print_json
 
 Verdict = Literal["passed", "failed", "not applicable"]
 
@@ -31,7 +31,7 @@ _WORDS: dict[Verdict, str] = {"passed": "passed", "failed": "FAILED", "not appli
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """The outcome of one check."""
 
     check: str
@@ -52,7 +52,7 @@ def rule_of(check: Check) -> str:
     return (check.__doc__ or "").strip().splitlines()[0]
 
 
-def examine(candidate: Candidate, checks: Iterable[Check] = CHECKS) -> Iterator[Outcome]:
+def examine(candidate: Candidate, checks: Iterable[Check] = CHECKS) -> Iterator[CheckOutcome]:
     """Run checks in order and yield their outcomes.
 
     If the candidate does not train, the check ``trains`` fails, and later checks that need a fit
@@ -76,7 +76,7 @@ def examine(candidate: Candidate, checks: Iterable[Check] = CHECKS) -> Iterator[
         except (Exception, SystemExit) as error:
             verdict, reason = "failed", describe_failure(error)
         seconds = time.perf_counter() - started
-        yield Outcome(title_of(check), rule_of(check), verdict, reason, seconds)
+        yield CheckOutcome(title_of(check), rule_of(check), verdict, reason, seconds)
 
 
 def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> int:
@@ -115,7 +115,7 @@ def check_methods(file: Path | None, specs: tuple[str, ...], as_json: bool) -> i
         failed += _count(outcomes, "failed")
     if as_json:
         document = {"failed": failed, "methods": documents}
-        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(document)
     return EXIT_FAILED if failed else 0
 
 
@@ -139,9 +139,9 @@ def _candidates(file: Path | None, specs: tuple[str, ...]) -> dict[str, Candidat
     }
 
 
-def _show_live(console: Console, name: str, outcomes: Iterable[Outcome]) -> list[Outcome]:
+def _show_live(console: Console, name: str, outcomes: Iterable[CheckOutcome]) -> list[CheckOutcome]:
     """Show outcomes as they come, or all at the end if output is not a terminal; return them."""
-    seen: list[Outcome] = []
+    seen: list[CheckOutcome] = []
     with Live(_view(name, seen, console.encoding), console=console, auto_refresh=False) as live:
         for outcome in outcomes:
             seen.append(outcome)
@@ -149,7 +149,7 @@ def _show_live(console: Console, name: str, outcomes: Iterable[Outcome]) -> list
     return seen
 
 
-def _view(name: str, outcomes: Sequence[Outcome], encoding: str) -> RenderableType:
+def _view(name: str, outcomes: Sequence[CheckOutcome], encoding: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -160,7 +160,7 @@ def _view(name: str, outcomes: Sequence[Outcome], encoding: str) -> RenderableTy
     return Group(Text(f"method {name}", "bold"), table, Text(_last_line(outcomes)), Text())
 
 
-def _last_line(outcomes: Sequence[Outcome]) -> str:
+def _last_line(outcomes: Sequence[CheckOutcome]) -> str:
     if len(outcomes) < len(CHECKS):
         return f"... {title_of(CHECKS[len(outcomes)])}"
     seconds = sum(outcome.seconds for outcome in outcomes)
@@ -170,12 +170,12 @@ def _last_line(outcomes: Sequence[Outcome]) -> str:
     return f"{', '.join(counts)} ({seconds:.0f} s)"
 
 
-def _count(outcomes: Iterable[Outcome], verdict: Verdict) -> int:
+def _count(outcomes: Iterable[CheckOutcome], verdict: Verdict) -> int:
     """Number of outcomes with a verdict."""
     return sum(outcome.verdict == verdict for outcome in outcomes)
 
 
-def _as_data(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _as_data(name: str, outcomes: Sequence[CheckOutcome]) -> dict[str, Any]:
     """The outcomes of a method as JSON data."""
     return {
         "method": name,

@@ -11,8 +11,10 @@ from typing import Any, Protocol, cast
 from pepbench.component import split_spec
 from pepbench.data.bags import BagOptions
 from pepbench.data.checks import warnings_of
-from pepbench.data.dataset import Dataset
+from pepbench.data.dataset import MOST_ROWS, Dataset
+from pepbench.data.encoding import MOST_VALUES
 from pepbench.data.file_description import (
+    ROW_NUMBERS,
     FileDescription,
     check_name,
     describe_file,
@@ -28,7 +30,7 @@ from pepbench.errors import DataError
 from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"
-LISTS = ("fields", "numeric", "log")
+LISTS = ("fields", "numeric", "log", "missing")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -118,16 +120,21 @@ def number_of_rows(text: str) -> int:
     1500000
     """
     match = re.fullmatch(r"([0-9_]+(?:\.[0-9]+)?)([kmg]?)", text.strip().lower())
-    n_rows = round(float(match[1]) * UNITS[match[2]]) if match else 0
-    if n_rows < 1:
-        raise DataError(f"--rows {text}: write a number of rows, such as 1M, 250k or 5000")
-    return n_rows
+    n_rows = float(match[1]) * UNITS[match[2]] if match else 0
+    if not 0.5 < n_rows <= MOST_ROWS:
+        raise DataError(
+            f"--rows {text}: write a number of rows, such as 1M, 250k or 5000, up to 1024G"
+        )
+    return round(n_rows)
 
 
 def _hashed(part: str) -> tuple[str, int]:
     column, _, size = part.rpartition("=")
-    if not column or not size.isdigit():
-        raise DataError(f"--hash {part!r}: write column=number of values, such as url=100000")
+    if not column or not re.fullmatch("[0-9]{1,10}", size.strip()):
+        raise DataError(
+            f"--hash {part!r}: write column=number of values up to {MOST_VALUES}, such as "
+            "url=100000"
+        )
     return column.strip(), int(size)
 
 
@@ -197,7 +204,10 @@ def _print_columns(path: Path, description: FileDescription) -> None:
     _print(f"{path} ({description.format}):")
     width = max(map(len, kinds))
     for column, kind in kinds.items():
-        _print(f"  {column:<{width}}  {kind:<13}  {uses[column]}")
+        use = uses[column]
+        if use == "not used" and ROW_NUMBERS.fullmatch(column):
+            use = "not used: it has no name of its own; to use it, name it in --fields"
+        _print(f"  {column:<{width}}  {kind:<13}  {use}")
     for column in description.fields:
         if kinds[column] == "numbers" and column not in description.hash:
             _print(

@@ -7,6 +7,7 @@ needs; those behind its last value hold :data:`~pepbench.serve.pooling.PADDING`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pepbench.data.arrays import ArrayWriter, read_rows, row_blocks
 from pepbench.data.columns import as_text, kind_of_type
-from pepbench.data.values import Kind
+from pepbench.data.values import MISSING, Kind, text
 from pepbench.data.vocabulary import Vocabulary
 from pepbench.serve.pooling import PADDING, Pool
 
-MOST_VALUES = 1024
+LONGEST_BAG = 1024
 """Largest number of values of a row that may be kept."""
 
 
@@ -33,7 +34,7 @@ class BagOptions(BaseModel):
 
     pool: Pool = "mean"
     """How the vectors of a row's values become one."""
-    max_values: int = Field(default=8, ge=1, le=MOST_VALUES)
+    max_values: int = Field(default=8, ge=1, le=LONGEST_BAG)
     """Most values of a row that are kept: the first ones."""
     separator: str = ""
     """What is between two values of a text; empty where the raw values are lists."""
@@ -162,8 +163,8 @@ def lists_of(lengths: NDArray[np.integer], values: pa.Array) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
-def without_missing(lists: pa.Array) -> pa.ListArray:
-    """Lists without what is missing, (n,): null, NaN and empty texts are no values of a bag.
+def without_missing(lists: pa.Array, words: Sequence[str] = ()) -> pa.ListArray:
+    """Lists without what is missing, (n,): null, NaN, empty texts and ``words`` are no values.
 
     >>> without_missing(pa.array([["a", ""], None, ["", "b"]])).to_pylist()
     [['a'], [], ['b']]
@@ -171,7 +172,10 @@ def without_missing(lists: pa.Array) -> pa.ListArray:
     [[1.0], [], [2.5]]
     """
     values, lengths = lists.flatten(), lengths_of(lists)
-    given = pc.not_equal(as_text(values).cast(pa.string()), "").to_numpy(zero_copy_only=False)
+    kind = kind_of_type(values.type) or "text"
+    missing = pa.array([MISSING, *(text(word, kind) for word in words)], pa.string())
+    texts = as_text(values).cast(pa.string())
+    given = pc.invert(pc.is_in(texts, value_set=missing)).to_numpy(zero_copy_only=False)
     before = np.concatenate([[0], np.cumsum(given)])
     ends = np.cumsum(lengths)
     return lists_of(before[ends] - before[ends - lengths], values.filter(pa.array(given)))

@@ -22,6 +22,8 @@ from pepbench.data.split_schemes import TEST, TRAIN, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 
+FEW_KNOWN = 0.05
+"""Below this share of test rows, users in training rows as well are not worth a warning."""
 NAMED_LIKE_USERS = re.compile(r"(user|uid|customer|member|visitor|session)[ _-]?(id)?", re.I)
 
 
@@ -171,7 +173,7 @@ def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str 
     if column is None or table.meta.split_scheme not in ("random", "file"):
         return None
     share = known_share(table, column, split_seed)
-    if share == 0:
+    if share < FEW_KNOWN:
         return None
     return (
         f"{share:.0%} of the test rows are of a {column!r} that training rows have, too; if the "

@@ -25,6 +25,7 @@ from pepbench.data.readers.raw_files import files_in
 from pepbench.serve.dense import Transform
 
 SplitScheme = Literal["random", "time", "group", "file"]
+MOST_ROWS = 2**40
 
 
 class Block(NamedTuple):
@@ -190,7 +191,9 @@ class Dataset(Component, ABC):
 class SampledDataset(Dataset):
     """Base of large data sets: with an option to take only some rows."""
 
-    rows: Annotated[int, Between(0, 2**40, tuned=False), "rows to take at random; 0 for all"] = 0
+    rows: Annotated[
+        int, Between(0, MOST_ROWS, tuned=False), "rows to take at random; 0 for all"
+    ] = 0
 
     @property
     def sample(self) -> int | None:

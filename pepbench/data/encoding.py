@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_VALUES = 2**31 - 1
+"""Values of a field, and most counts of rows."""
+MOST_BINS = 2**16
 MANTISSA_BITS = 16
 """Numbers to be binned are rounded to this relative precision (1.5e-5), so that a column of real
 numbers has a bounded vocabulary. Whole numbers up to 131,072 are exact."""
@@ -28,12 +31,14 @@ class FieldEncoding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_count: int = Field(default=1, ge=1)
+    min_count: int = Field(default=1, ge=1, le=MOST_VALUES)
     """Fewest training rows of a value with a feature of its own."""
-    top: int | None = Field(default=None, ge=1)
+    top: int | None = Field(default=None, ge=1, le=MOST_VALUES)
     """Most values with a feature of their own; the most frequent ones are taken."""
-    bins: int | None = Field(default=None, ge=2)
+    bins: int | None = Field(default=None, ge=2, le=MOST_BINS)
     """For numbers: number of intervals with about equally many training rows."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value, besides null, NaN and nothing."""
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,18 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pepbench.data.bags import MOST_VALUES, BagOptions
+from pepbench.data.bags import LONGEST_BAG, BagOptions
 from pepbench.data.cache import cache_root
-from pepbench.data.dataset import SplitScheme
-from pepbench.data.encoding import FieldEncoding
+from pepbench.data.dataset import MOST_ROWS, SplitScheme
+from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
 from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
 
+ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
+"""Names that pandas gives to columns without one: no field unless asked for."""
 SCHEMES: dict[str, SplitScheme] = {
     "random": "random",
     "time": "time",
@@ -54,22 +56,24 @@ class FileDescription(BaseModel):
     """Columns of several categories a row, with the separator of their texts; empty for lists."""
     pool: dict[str, Pool] = {}
     """How the vectors of a row's values become one: ``mean``, if not given."""
-    max_values: int = Field(default=BagOptions().max_values, ge=1, le=MOST_VALUES)
+    max_values: int = Field(default=BagOptions().max_values, ge=1, le=LONGEST_BAG)
     """Most values of a row that are kept in a column of several categories."""
     dense: dict[str, Transform] = {}
     """Columns of numbers that backbones read as they are: ``standard`` or ``log1p``."""
-    bins: int = Field(default=32, ge=2)
+    bins: int = Field(default=32, ge=2, le=MOST_BINS)
     """Number of bins of each column of numbers."""
-    min_count: int = Field(default=1, ge=1)
+    min_count: int = Field(default=1, ge=1, le=MOST_VALUES)
     """Fewest training rows of a category with a feature of its own."""
-    top: int | None = Field(default=None, ge=1)
+    top: int | None = Field(default=None, ge=1, le=MOST_VALUES)
     """Most categories of a field; the most frequent ones are taken."""
     hash: dict[str, int] = {}
     """Columns to hash, with their numbers of hash values."""
     split_by: str = "random"
     """``random``, ``time``, ``user`` or ``file``, with another column's name as in ``time:day``."""
-    rows: int = Field(default=0, ge=0)
+    rows: int = Field(default=0, ge=0, le=MOST_ROWS)
     """Rows to take at random; 0 for all."""
+    missing: tuple[str, ...] = ()
+    """Words that stand for a missing value in every column, such as ``NA``."""
 
     @model_validator(mode="after")
     def _consistent(self) -> FileDescription:
@@ -89,8 +93,9 @@ class FileDescription(BaseModel):
             raise ValueError(
                 f"column {min(unhashed)!r} is to be hashed but is not among the fields"
             )
-        if any(n < 1 for n in self.hash.values()):
-            raise ValueError("hash a column into 1 value at least")
+        for name, size in self.hash.items():
+            if not 1 <= size <= MOST_VALUES:
+                raise ValueError(f"hash column {name!r} into 1 to {MOST_VALUES} values, not {size}")
         return self
 
     @property
@@ -118,8 +123,8 @@ class FileDescription(BaseModel):
     def encoding(self, field: str) -> FieldEncoding:
         """How a field's raw values become features."""
         if field in self.numeric:
-            return FieldEncoding(bins=self.bins)
-        return FieldEncoding(min_count=self.min_count, top=self.top)
+            return FieldEncoding(bins=self.bins, missing=self.missing)
+        return FieldEncoding(min_count=self.min_count, top=self.top, missing=self.missing)
 
     def bag(self, field: str) -> BagOptions | None:
         """How a column of several categories is kept and pooled; None for other columns."""
@@ -132,11 +137,10 @@ class FileDescription(BaseModel):
         )
 
     def identity(self) -> dict[str, Any]:
-        """All entries, without those of multi-valued and dense columns where there are none."""
+        """What decides the table: all entries but those of features that the file does not use."""
         content = self.model_dump(mode="json")
-        unused = () if self.multi else ("multi", "pool", "max_values")
-        if not self.dense:
-            unused = (*unused, "dense")
+        unused: tuple[str, ...] = () if self.multi else ("multi", "pool", "max_values")
+        unused += tuple(name for name in ("dense", "missing") if not getattr(self, name))
         return {name: value for name, value in content.items() if name not in unused}
 
 
@@ -165,19 +169,27 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         if "from" not in written:
             raise DataError(f'{source}: add from = "FILE", the file that it describes')
         given = {**written, **given}
-        source = source.parent / Path(given.pop("from")).expanduser()
+        path = given.pop("from")
+        if not isinstance(path, str) or "\0" in path:
+            raise DataError(f"{source}: from is {path!r}, expected the name of a file")
+        source = source.parent / path
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
     if not source.is_file():
         raise DataError(f"{source} is not a file; give the file of rows")
-    given.setdefault("format", format_of(source))
+    if "format" not in given:
+        given["format"] = format_of(source)
     description = validated(given, str(source))
     known = FORMATS[description.format].columns(source)
     for name in [*description.columns, *description.hash]:
         if name not in known:
             raise DataError(f"{source}: {unknown_name('column', name, known)}")
     if not description.fields:
-        rest = tuple(name for name in known if name not in description.columns)
+        rest = tuple(
+            name
+            for name in known
+            if name not in description.columns and not ROW_NUMBERS.fullmatch(name)
+        )
         description = validated({**given, "fields": rest}, str(source))
     if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")

@@ -9,11 +9,10 @@ room for a text, the loop stops, and the caller makes room.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-compiled = numba.njit(cache=True, nogil=True)
+from pepbench.compiling import compiled
 
 WORD = 8
 """Bytes of text in a key; texts of no more are their own key."""
@@ -25,14 +24,14 @@ CODE = np.uint64(0xFFFFFFFF)
 EMPTY, ONE = np.uint64(0), np.uint64(1)
 
 
-@compiled
+@compiled()
 def _mixed(state: np.uint64, word: np.uint64) -> np.uint64:
     """The state after eight bytes more."""
     state = (state ^ word) * PRIME
     return state ^ (state >> np.uint64(29))
 
 
-@compiled
+@compiled()
 def _word(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """Up to eight bytes as a number, the first one lowest."""
     word = np.uint64(0)
@@ -42,7 +41,7 @@ def _word(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     return word
 
 
-@compiled
+@compiled()
 def hash_bytes(data: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     """64-bit hash of ``data[start:stop]``: FNV-1a by words of eight bytes, then a final mix."""
     state = np.uint64(0xCBF29CE484222325) ^ np.uint64(stop - start)
@@ -53,14 +52,14 @@ def hash_bytes(data: NDArray[np.uint8], start: int, stop: int) -> np.uint64:
     return _mixed(state ^ (state >> np.uint64(32)), np.uint64(0))
 
 
-@compiled
+@compiled()
 def hash_each(data: NDArray[np.uint8], offsets: NDArray[np.int32], out: NDArray[np.uint64]) -> None:
     """:func:`hash_bytes` of the texts that begin at ``offsets`` (n + 1,), into ``out`` (n,)."""
     for i in range(len(out)):
         out[i] = hash_bytes(data, offsets[i], offsets[i + 1])
 
 
-@compiled
+@compiled()
 def key_of(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """A number for a text: its own bytes where they are at most eight, else their hash.
 
@@ -71,7 +70,7 @@ def key_of(data: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     return _word(data, start, length)
 
 
-@compiled
+@compiled()
 def scattered(key: np.uint64, length: int) -> np.uint64:
     """32 bits, evenly spread, from which the search for a text's slot starts."""
     mixed = key ^ np.uint64(length)
@@ -79,7 +78,7 @@ def scattered(key: np.uint64, length: int) -> np.uint64:
     return mixed >> np.uint64(32)
 
 
-@compiled
+@compiled()
 def _find(
     key: np.uint64,
     data: NDArray[np.uint8],
@@ -110,7 +109,7 @@ def _find(
         slot = (slot + ONE) & mask
 
 
-@compiled
+@compiled()
 def _put(slots: NDArray[np.uint64], key: np.uint64, entry: np.uint64) -> None:
     """Take the first empty slot."""
     mask = np.uint64(len(slots) - 1)
@@ -121,7 +120,7 @@ def _put(slots: NDArray[np.uint64], key: np.uint64, entry: np.uint64) -> None:
     slots[slot, 1] = entry
 
 
-@compiled
+@compiled()
 def encode_indices(
     indices: NDArray[np.int32],
     data: NDArray[np.uint8],
@@ -162,7 +161,7 @@ def encode_indices(
     return len(out)
 
 
-@compiled
+@compiled()
 def refill(slots: NDArray[np.uint64], old: NDArray[np.uint64]) -> None:
     """Put all entries of ``old`` into empty, larger ``slots``."""
     for slot in range(len(old)):

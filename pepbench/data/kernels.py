@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench.compiling import compiled
 from pepbench.tables.prefetch import prefetch
-
-compiled = numba.njit(cache=True, nogil=True)
 
 PREFETCHED_ROWS = 8
 """Distance in rows between the prefetch of a row and its use."""
@@ -16,7 +14,7 @@ CACHE_LINE = 64
 """Bytes of a cache line."""
 
 
-@compiled
+@compiled()
 def chosen_rows(ids: NDArray[np.int32], order: NDArray[np.int64], out: NDArray[np.int64]) -> None:
     """Rows ``order`` (k,) of ``ids`` (n, F) into ``out`` (k, F).
 
@@ -34,7 +32,7 @@ def chosen_rows(ids: NDArray[np.int32], order: NDArray[np.int64], out: NDArray[n
             out[k, field] = ids[row, field]
 
 
-@compiled
+@compiled()
 def count_training(
     codes: NDArray[np.int32],
     parts: NDArray[np.uint8],
@@ -52,7 +50,7 @@ def count_training(
                     counts[offsets[slot] + codes[row, slot]] += 1
 
 
-@compiled
+@compiled()
 def encode_part(
     codes: NDArray[np.int32],
     parts: NDArray[np.uint8],
@@ -80,7 +78,7 @@ def encode_part(
     return n_unseen
 
 
-@compiled
+@compiled()
 def first_outside(
     ids: NDArray[np.int32],
     low: NDArray[np.int64],

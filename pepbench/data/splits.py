@@ -50,6 +50,7 @@ from pepbench.tables.fields import BagField, Fields
 from pepbench.units import byte_size
 
 FEWEST_ROWS = 10
+LARGEST_SEED = 2**63 - 1
 
 
 class SplitMeta(BaseModel):
@@ -181,8 +182,8 @@ def open_splits(table: Table, seed: int) -> Splits:
         If the table has fewer than ten rows, a part has labels of one kind only, an id is out of
         its field's range, or the cache cannot be written.
     """
-    if seed < 0:
-        raise DataError(f"the seed of a split must not be negative, however: {seed=}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise DataError(f"the seed of a split is from 0 to {LARGEST_SEED}, however: {seed=}")
     folder = table.folder / "splits" / f"seed-{seed}"
     splits = _read_splits(table, folder)
     if splits is not None:

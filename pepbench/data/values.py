@@ -46,6 +46,7 @@ _DIGITS = 80
 """Whole numbers of more digits keep their exponent: ``1e999999999`` must not fill the memory."""
 _CONTEXT = Context(prec=_DIGITS)
 _DAY = re.compile(r"^[+-]?\d{4,}-\d\d-\d\d")
+_CLOCK = re.compile(r"^\d\d:\d\d(:\d\d(\.\d+)?)?$")
 _ZONE = re.compile(r"(Z|[+-]\d{2}(:?\d{2})?)$")
 _NANOSECONDS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
@@ -232,6 +233,8 @@ def _date(value: Any) -> str:
 
 def _time(value: Any) -> str:
     if isinstance(value, str):
+        if not _CLOCK.match(value):
+            raise ValueError(f"{value!r} is no time of the day")
         value = np.timedelta64(np.datetime64(f"1970-01-01T{value}", "ns") - np.datetime64(0, "ns"))
     if isinstance(value, datetime.time):
         return _without_zeros(value.replace(tzinfo=None).isoformat())

@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.data.columns import as_text
+from pepbench.data.encoding import MOST_VALUES
 from pepbench.data.hash_table import encode_indices, hash_each, refill
 from pepbench.errors import DataError
 
 T = TypeVar("T", bound=np.generic)
 
 SMALLEST_TABLE = 256
-MOST_VALUES = 2**31 - 1
 SLICE_VALUES = 1 << 16
 """Values per slice."""
 

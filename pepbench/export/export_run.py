@@ -11,7 +11,13 @@ import numpy as np
 
 from pepbench.data.splits import Splits
 from pepbench.errors import PlanError, RecordError, unknown_name
-from pepbench.export.folder import ExportError, described_fields, refuse_occupied, write_export
+from pepbench.export.folder import (
+    CHECKED_ROWS,
+    ExportError,
+    described_fields,
+    refuse_occupied,
+    write_export,
+)
 from pepbench.harness.fit_checks import single_lookups, vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
@@ -19,9 +25,6 @@ from pepbench.records import CellName, Record, RecordStore, final_runs
 from pepbench.serve import load
 
 Say = Callable[[str], None]
-
-CHECKED_ROWS = 4096
-"""Rows of the validation set that are looked up in the written files."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,11 @@ class ExportOptions:
     onnx: bool = False
     """Whether to write the backbone too."""
     allow_different: bool = False
-    """Whether to write a table whose predictions are not those of the record."""
+    """Whether to write a table whose predictions differ from the record's."""
 
 
 def export_run(
-    run: Path, out: Path, wanted: CellFilter, options: ExportOptions, say: Say
+    run: Path, out: Path, cell_filter: CellFilter, options: ExportOptions, say: Say
 ) -> dict[str, Any]:
     """Export one final run of a folder; returns what the command reports.
 
@@ -66,25 +69,25 @@ def export_run(
     refuse_occupied(out)
     if not (run / "records").is_dir():
         raise RecordError(f"{run}: no records in this folder; give the folder of a run")
-    record, n_candidates = choose(RecordStore(run, say), wanted)
+    record, n_candidates = choose(RecordStore(run, say), cell_filter)
     if options.onnx:
         from pepbench.export.onnx import check_available
 
         check_available()
     say(_announced(record, n_candidates))
-    kept: list[tuple[Fitted, Splits]] = []
+    fits: list[tuple[Fitted, Splits]] = []
 
-    def keep(fitted: Fitted, splits: Splits) -> None:
-        kept.append((fitted, splits))
+    def remember(fitted: Fitted, splits: Splits) -> None:
+        fits.append((fitted, splits))
 
     context = TrialContext(options.plugins, record.environment.threads)
-    again = run_trial(record.spec, context, keep).record
-    if not kept:
+    again = run_trial(record.spec, context, remember).record
+    if not fits:
         raise ExportError(f"training again did not succeed: {again.reason}")
     same = again.predictions_sha256 == record.predictions_sha256
     if not same and not options.allow_different:
         raise ExportError(_difference(record, again))
-    (fitted, splits) = kept[0]
+    (fitted, splits) = fits[0]
     about = described(record, again, same)
     if splits.meta.dense:
         about["dense"] = [{"name": n, **asdict(scale)} for n, scale in splits.meta.dense.items()]
@@ -170,8 +173,8 @@ def _difference(record: Record, again: Record) -> str:
     )
 
 
-def choose(records: Iterable[Record], wanted: CellFilter) -> tuple[Record, int]:
-    """The final run that fits ``wanted``, and the number of seeds to choose from.
+def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, int]:
+    """The final run that ``cell_filter`` matches, and the number of seeds to choose from.
 
     The seed of the best validation AUC is chosen, never by the test AUC: the rows that judge a
     table must not choose it.
@@ -183,7 +186,7 @@ def choose(records: Iterable[Record], wanted: CellFilter) -> tuple[Record, int]:
     ExportError
         If the cell has no final run that came out well.
     """
-    cells = _matching_cells(list(records), wanted)
+    cells = _matching_cells(list(records), cell_filter)
     if len(cells) > 1:
         raise PlanError(_ambiguous(list(cells)))
     (name, of_cell) = next(iter(cells.items()))
@@ -196,23 +199,23 @@ def choose(records: Iterable[Record], wanted: CellFilter) -> tuple[Record, int]:
     if not good:
         reasons = [run.reason or run.status for run in finals or of_cell]
         raise ExportError(f"{' '.join(name)}: no final run to export ({reasons[0]})")
-    if wanted.seed is not None:
-        good = [found for found in good if found[-1].spec.seed == wanted.seed]
+    if cell_filter.seed is not None:
+        good = [found for found in good if found[-1].spec.seed == cell_filter.seed]
         if not good:
             seeds = ", ".join(str(run.spec.seed) for run in finals)
-            raise PlanError(f"--seed {wanted.seed}: no such final run; there are {seeds}")
+            raise PlanError(f"--seed {cell_filter.seed}: no such final run; there are {seeds}")
     best = max(good, key=lambda found: found[:2])
     return best[-1], len(good)
 
 
-def _matching_cells(records: list[Record], wanted: CellFilter) -> dict[CellName, list[Record]]:
+def _matching_cells(records: list[Record], cell_filter: CellFilter) -> dict[CellName, list[Record]]:
     cells: dict[CellName, list[Record]] = {}
     for record in records:
         cells.setdefault(record.spec.cell, []).append(record)
     if not cells:
         raise ExportError("the run has no records; give a folder that pepbench run has filled")
     for position, option in enumerate(CellName._fields):
-        value = getattr(wanted, option)
+        value = getattr(cell_filter, option)
         if value is None:
             continue
         known = {name[position] for name in cells}
@@ -223,7 +226,7 @@ def _matching_cells(records: list[Record], wanted: CellFilter) -> dict[CellName,
 
 
 def _ambiguous(names: list[CellName]) -> str:
-    """The message that names an option which tells the cells apart."""
+    """The message that names an option that distinguishes the cells."""
     for position, option in enumerate(CellName._fields):
         values = sorted({name[position] for name in names})
         if len(values) > 1:

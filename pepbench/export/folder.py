@@ -21,6 +21,9 @@ from pepbench.records import write_atomically
 from pepbench.serve.files import FORMAT, META_FILE, TABLE_FILE, VERSION
 from pepbench.tables.layout import Layout
 
+CHECKED_ROWS = 4096
+"""Rows of the validation set on which the written files are checked."""
+
 
 class ExportError(PepbenchError):
     """A run or method that cannot be exported, or a folder that cannot be written."""
@@ -138,8 +141,11 @@ def described_fields(splits: Splits) -> list[dict[str, Any]]:
         if name in table.meta.bags:
             bag = table.meta.bags[name]
             entry["bag"] = bag.model_dump(include={"max_values", "pool", "separator"})
+        encoding = table.meta.encoding(name)
+        if encoding.missing:
+            entry["missing_words"] = list(encoding.missing)
         values = table.values_of(field)
-        if table.meta.encoding(name).bins is None:
+        if encoding.bins is None:
             order = np.argsort(codes, kind="stable")
             kept = order[np.count_nonzero(codes == 0) :]
             entry["values"] = [values[index] for index in kept.tolist()]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.data.splits import Splits
-from pepbench.export.folder import ExportError
+from pepbench.export.folder import CHECKED_ROWS, ExportError
 from pepbench.method import Bags, Fields, Model
 from pepbench.serve.pooling import PADDING
 from pepbench.tables.bags import bags_of
@@ -26,8 +26,6 @@ from pepbench.tables.fields import BagField
 ONNX_FILE = "model.onnx"
 TOLERANCE = 1e-5
 """Largest difference of probabilities between torch and onnxruntime."""
-
-CHECKED_ROWS = 4096
 
 
 class Predictor(nn.Module):

@@ -10,7 +10,7 @@ import optuna
 
 from pepbench.harness.cells import Cell
 from pepbench.harness.run_options import RunOptions
-from pepbench.harness.status.progress import Progress
+from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import describe_failure, failed_record
 from pepbench.harness.tuning.journal import Journal
 from pepbench.harness.tuning.study import (
@@ -65,7 +65,7 @@ class CellScheduler:
 
     Parameters
     ----------
-    store, progress
+    store, reporter
         Where records are, and what reports them.
     options
         How the plan is run.
@@ -76,12 +76,12 @@ class CellScheduler:
     def __init__(
         self,
         store: RecordStore,
-        progress: Progress,
+        reporter: Reporter,
         options: RunOptions,
         journal: Journal | None,
     ) -> None:
         self._store = store
-        self._progress = progress
+        self._reporter = reporter
         # A run that joins another leaves its failed trials alone.
         self._retry_failed = options.retry_failed and not options.join
         self._threads = options.context.threads
@@ -126,14 +126,14 @@ class CellScheduler:
             return False
         self._reused += 1
         active.records[record.key] = record
-        self._progress.trial_done(active.cell, record, reused=True)
+        self._reporter.trial_done(active.cell, record, reused=True)
         return True
 
     def count(self, active: ActiveCell, record: Record) -> None:
         """Take a record that was made now."""
         self._made += 1
         active.records[record.key] = record
-        self._progress.trial_done(active.cell, record, reused=False)
+        self._reporter.trial_done(active.cell, record, reused=False)
 
     def _next_missing(self, active: ActiveCell) -> Iterator[PendingTrial]:
         """Send a cell its records, batch by batch, until one of its trials has to run."""
@@ -167,7 +167,7 @@ class CellScheduler:
 
     def _done(self, active: ActiveCell) -> None:
         self._best[active.cell.name] = best_trial(active.records.values())
-        self._progress.cell_done(active.cell)
+        self._reporter.cell_done(active.cell)
 
     def _copy_trials(self, active: ActiveCell) -> None:
         if self._journal is None:

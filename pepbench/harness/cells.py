@@ -45,7 +45,7 @@ class TrialSettings:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One question of a plan: data set × backbone × method × budget."""
+    """A cell of a plan: data set × backbone × method × budget."""
 
     data: DataSpec
     backbone: Selection

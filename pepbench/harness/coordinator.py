@@ -20,7 +20,7 @@ from pepbench.harness.executors import Call, Pool, open_pool
 from pepbench.harness.executors.calls import Answer
 from pepbench.harness.interrupts import GRACE_SECONDS, StopRequest, stop_on_interrupt
 from pepbench.harness.run_options import RunOptions
-from pepbench.harness.status.progress import Progress
+from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import Outcome, failed_record
 from pepbench.harness.trial_locks import TrialLocks
 from pepbench.harness.tuning.journal import JOURNAL_FILE, Journal
@@ -40,7 +40,7 @@ STOPPING = (
 def run_cells(
     cells: Sequence[Cell],
     store: RecordStore,
-    progress: Progress,
+    reporter: Reporter,
     options: RunOptions,
     locks: TrialLocks,
     opener: Callable[[RunOptions], Pool] = open_pool,
@@ -56,7 +56,7 @@ def run_cells(
         Of a plan.
     store
         Where records are found and written.
-    progress
+    reporter
         Reports what happens.
     options
         How to run.
@@ -71,19 +71,19 @@ def run_cells(
         After an orderly end that Ctrl-C or SIGTERM asked for.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    progress.start(cells)
+    reporter.start(cells)
     journal = None
     try:
-        with stop_on_interrupt(lambda: progress.warn(STOPPING)) as stop:
+        with stop_on_interrupt(lambda: reporter.warn(STOPPING)) as stop:
             # A journal has one writer, so runs that share the folder write none.
             journal = None if options.shared else Journal(store.folder / JOURNAL_FILE)
-            scheduler = CellScheduler(store, progress, options, journal)
-            Coordinator(store, progress, scheduler, options, opener, locks, stop).run(cells)
+            scheduler = CellScheduler(store, reporter, options, journal)
+            Coordinator(store, reporter, scheduler, options, opener, locks, stop).run(cells)
             return scheduler.tally()
     finally:
         if journal is not None:
             journal.close()
-        progress.stop()
+        reporter.stop()
 
 
 @dataclass(eq=False)
@@ -91,7 +91,7 @@ class Coordinator:
     """Takes trials from the scheduler to the workers, and their outcomes to the store."""
 
     store: RecordStore
-    progress: Progress
+    reporter: Reporter
     scheduler: CellScheduler
     options: RunOptions
     opener: Callable[[RunOptions], Pool]
@@ -187,7 +187,7 @@ class Coordinator:
         if self.pool is None:
             self.pool = self.opener(self.options)
         for trial in trials:
-            self.progress.trial_started(trial.cell.cell, trial.spec)
+            self.reporter.trial_started(trial.cell.cell, trial.spec)
         specs = tuple(trial.spec for trial in trials)
         future = self.pool.submit(Call(specs, self.options.context))
         self.in_flight[future] = trials
@@ -199,12 +199,12 @@ class Coordinator:
             try:
                 future = self.ended.get(timeout=TICK_SECONDS)
             except Empty:
-                self.progress.tick()
+                self.reporter.tick()
             else:
                 self._store(future) if future in self.in_flight else self._count(future)
         elif self.elsewhere:
             time.sleep(TICK_SECONDS)
-            self.progress.tick()
+            self.reporter.tick()
         if self.elsewhere and not self.stop.requested:
             self._check_elsewhere()
 

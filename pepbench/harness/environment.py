@@ -1,4 +1,4 @@
-"""The machine that a trial runs on: versions, processor, memory, a yardstick for time."""
+"""The machine that a trial runs on: versions, processor, memory, a fixed workload as yardstick."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ GRACE_SECONDS = 10.0
 
 @dataclass(eq=False)
 class StopRequest:
-    """Whether an end was asked for."""
+    """Whether the user has asked the run to stop."""
 
     requested: bool = False
 
@@ -24,7 +24,7 @@ class StopRequest:
 def stop_on_interrupt(
     on_request: Callable[[], None], grace: float = GRACE_SECONDS
 ) -> Iterator[StopRequest]:
-    """Let the first Ctrl-C or SIGTERM ask for an end, and only a second Ctrl-C force it.
+    """Stop in an orderly way at the first Ctrl-C or SIGTERM, and at once at a second Ctrl-C.
 
     Outside the main thread, where Python delivers no signals, nothing is changed.
 

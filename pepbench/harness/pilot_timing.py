@@ -73,11 +73,11 @@ def pilot_of(cell: Cell, lengths: Sequence[int]) -> Pilot:
         if lengths:
             return Pilot(mean(lengths), step, validation)
         deadline = time.perf_counter() + PILOT_SECONDS
-        whole = calibration_task(
+        full_task = calibration_task(
             TrialTask, cell, should_stop=lambda _epoch, _auc: time.perf_counter() > deadline
         )
         try:
-            epochs = len(whole.train(whole.model(table)).curve)
+            epochs = len(full_task.train(full_task.model(table)).curve)
         except Pruned:
             epochs = cell.plan.epochs
     return Pilot(epochs, step, validation)
@@ -87,7 +87,7 @@ def pilot_pace(cell: Cell, pilot: Pilot) -> Pace:
     """Time a few steps of each of the method's phases, at the cell's budget."""
     method, task = cell.default().method, calibration_task(PilotTask, cell)
     # Phases that a failing method does not reach are counted like those of the full table.
-    with _one_thread(), suppress(Enough, Exception):
+    with _one_thread(), suppress(PilotDone, Exception):
         method.fit(task, cell.budget_parameters)
     per_epoch = task.steps_per_epoch
     search_steps = method.most_steps(per_epoch, 0)
@@ -99,7 +99,7 @@ def pilot_pace(cell: Cell, pilot: Pilot) -> Pace:
     return Pace(search=search_steps * step + sum(before), train=last)
 
 
-class Enough(Exception):
+class PilotDone(Exception):
     """A search has made enough steps to be timed."""
 
 
@@ -149,7 +149,7 @@ class PilotTask(TrialTask):
                 self._began = time.perf_counter()
             if self._steps_made > WARM_UP_STEPS + TIMED_STEPS:
                 self.search_step = (time.perf_counter() - self._began) / TIMED_STEPS
-                raise Enough
+                raise PilotDone
         return super()._update(model, batch, optimizer)
 
 

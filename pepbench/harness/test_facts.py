@@ -13,7 +13,7 @@ from pepbench.errors import DataError
 from pepbench.records import RecordStore
 
 
-def keep_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
+def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     """Store test labels, features and, where known, users and true probabilities of a split.
 
     Call it after the last fit. With them, reports need no data cache.

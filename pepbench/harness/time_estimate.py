@@ -66,7 +66,7 @@ class CellEstimate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """What is left to do for a plan."""
 
     cells: tuple[CellEstimate, ...]
@@ -86,7 +86,7 @@ class Estimate:
         return self.work + self.around
 
 
-def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Estimate:
+def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> RunEstimate:
     """Predict how long ``pepbench run`` takes to make the records that ``cells`` lack.
 
     Parameters
@@ -126,7 +126,7 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Est
     total = sum(one.seconds for one in estimates)
     longest = max((one.shortest for one in estimates), default=0.0)
     around = _fixed_seconds(len(cells), jobs if total else 0) * overhead / YARDSTICK_SECONDS
-    return Estimate(tuple(estimates), max(total / workers, longest), around)
+    return RunEstimate(tuple(estimates), max(total / workers, longest), around)
 
 
 def _fixed_seconds(cells: int, jobs: int) -> float:

@@ -1,4 +1,4 @@
-"""One trial: a spec in, a record out. The only place where a model meets test rows."""
+"""One trial: a spec in, a record out. The only place where a model is scored on test rows."""
 
 from __future__ import annotations
 

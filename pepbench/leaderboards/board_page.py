@@ -10,9 +10,11 @@ import pandas as pd
 
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import Plan
 from pepbench.records import Record
-from pepbench.report.markdown import escape, github_table
+from pepbench.report.markdown import LEADERBOARD_CSV, LEADERBOARD_MD, escape, github_table
+from pepbench.report.page.html import PAGE
 from pepbench.report.phrases import percent, short_count
 from pepbench.units import duration
 
@@ -40,11 +42,11 @@ def board_summary(board: Board, results: BoardResults) -> str:
 
 
 def _files(board: Board) -> Iterator[tuple[str, str]]:
-    yield "leaderboard.md", "All cells"
-    yield "leaderboard.csv", "in full precision"
-    yield "records.parquet", "every trial with its learning curve"
-    if (board.folder / "report.html").is_file():
-        yield "report.html", "interactive, for download"
+    yield LEADERBOARD_MD, "All cells"
+    yield LEADERBOARD_CSV, "in full precision"
+    yield RECORDS_FILE, "every trial with its learning curve"
+    if (board.folder / PAGE).is_file():
+        yield PAGE, "interactive, for download"
 
 
 def best_table(frame: pd.DataFrame) -> str:
@@ -131,7 +133,7 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
     yield f"Trials made from {made[0]:%Y-%m-%d} to {made[-1]:%Y-%m-%d}"
     yield (
         f"Test predictions are not committed; the checksums of their {predicted:,} files "
-        "are in records.parquet (`predictions_sha256`)"
+        f"are in {RECORDS_FILE} (`predictions_sha256`)"
     )
 
 

@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import analyse, fronts
-from pepbench.analysis.significance import MARGIN
 from pepbench.errors import RecordError
-from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
-from pepbench.records import CELL_COLUMNS, Record
+from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
+from pepbench.records import CELL_COLUMNS, MARGIN, Record
 from pepbench.report.findings import margin_of
 from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    WIDTHS_CSV,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
@@ -75,11 +77,11 @@ class BoardResults:
         page = leaderboard_markdown(self.frame, self.fronts(), margin=self.margin)
         section = recovery_markdown(self.widths, self.pictures)
         contents = {
-            "leaderboard.csv": leaderboard_csv(self.frame),
-            "leaderboard.md": f"{page}\n{section}" if section else page,
+            LEADERBOARD_CSV: leaderboard_csv(self.frame),
+            LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
         if len(self.widths):
-            contents["widths.csv"] = recovery_csv(self.widths)
+            contents[WIDTHS_CSV] = recovery_csv(self.widths)
         return {name: text.encode() for name, text in contents.items()}
 
     def files(self) -> dict[str, bytes]:
@@ -146,17 +148,8 @@ def _parquet(frame: pd.DataFrame, notes: dict[str, Any] | None = None) -> bytes:
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    try:
+    with reading(path, "cannot be read"):
         table = pq.read_table(path)
         notes: dict[str, Any] = json.loads(table.schema.metadata[b"pepbench"])
         frame: pd.DataFrame = table.to_pandas()
-    except FileNotFoundError:
-        raise RecordError(
-            f"{path}: no such file; publish the leaderboard again: pepbench leaderboard"
-        ) from None
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise RecordError(
-            f"{path}: cannot be read ({first_line}); restore it from the repository"
-        ) from None
     return frame, notes

@@ -12,12 +12,12 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.widths import PICTURES, picture_names
-from pepbench.report.findings import load_run, margin_of
+from pepbench.report.findings import load_runs, margin_of
+from pepbench.report.page.html import PAGE
 from pepbench.report.write import write_reports
 
 README = "README.md"
 
-REPORT = "report.html"
 
 BEGIN = "<!-- pepbench leaderboard: begin -->"
 END = "<!-- pepbench leaderboard: end -->"
@@ -53,7 +53,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
-    findings = load_run(work, margin=margin)
+    findings = load_runs([work], margin=margin)
     results = BoardResults(
         records,
         findings.frame,
@@ -66,7 +66,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
     _remove_old_charts(board.folder, write_reports(board.folder, findings, {FRONT}))
-    report = board.folder / REPORT
+    report = board.folder / PAGE
     if report.is_file():
         write_atomically(report, relinked(report.read_text("utf-8")).encode())
     again = load_results(board.folder)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,18 @@ def unpacked(path: Path) -> list[Record]:
     RecordError
         If the file is missing, damaged, of another kind, or holds records of another version.
     """
-    try:
+    with reading(path, "is no whole file of records"):
         # Older files lack ``kept``; missing columns are skipped.
         table = pq.ParquetFile(path).read(columns=["key", "curve", "kept", "record"])
-        return [_record(row, path) for row in table.to_pylist()]
+        records = [_record(row, path) for row in table.to_pylist()]
+    return records
+
+
+@contextmanager
+def reading(path: Path, damaged: str) -> Iterator[None]:
+    """Turn errors of reading a published Parquet file into :class:`RecordError` with the remedy."""
+    try:
+        yield
     except FileNotFoundError:
         raise RecordError(
             f"{path}: no such file; run: pepbench leaderboard {path.parent.name}"
@@ -73,7 +82,7 @@ def unpacked(path: Path) -> list[Record]:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         first_line = str(error).strip().split("\n")[0]
         raise RecordError(
-            f"{path}: is no whole file of records ({first_line}); restore it from the repository"
+            f"{path}: {damaged} ({first_line}); restore it from the repository"
         ) from None
 
 

@@ -44,7 +44,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     folder = board.work_folder(work, plan)
     if folder.exists():
         return 0
-    wanted = {cell.name: cell for cell in cells}
+    cells_by_name = {cell.name: cell for cell in cells}
     unfinished = work / f".{folder.name}.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     target, taken = RecordStore(unfinished), 0
@@ -52,7 +52,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
         if not _grew_into(earlier, plan):
             continue
         source = RecordStore(earlier)
-        for record in _fitting(source, wanted):
+        for record in _fitting(source, cells_by_name):
             if target.get(record.key) is None:
                 _copy(record, source, target)
                 taken += 1
@@ -71,14 +71,14 @@ def _grew_into(folder: Path, plan: Plan) -> bool:
     return earlier.model_dump(exclude=_MAY_GROW) == plan.model_dump(exclude=_MAY_GROW)
 
 
-def _fitting(store: RecordStore, wanted: dict[CellName, Cell]) -> Iterator[Record]:
+def _fitting(store: RecordStore, cells_by_name: dict[CellName, Cell]) -> Iterator[Record]:
     groups: dict[CellName, list[Record]] = defaultdict(list)
     for record in store:
-        cell = wanted.get(record.spec.cell)
+        cell = cells_by_name.get(record.spec.cell)
         if cell is not None and record.status != "failed" and record.spec.data == cell.data:
             groups[record.spec.cell].append(record)
     for name, records in groups.items():
-        plan = wanted[name].plan
+        plan = cells_by_name[name].plan
         # Final runs of a trial that is no longer the best are harmless: tables ignore them.
         seeds = set(final_seeds(plan))
         if sum(record.spec.role == "tuning" for record in records) <= plan.trials:

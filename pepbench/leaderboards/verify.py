@@ -98,10 +98,10 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
 def _wrong_difference(results: BoardResults) -> str:
     aucs = results.frame.set_index(CELL_COLUMNS)["auc"]
     for row in results.comparisons.dropna(subset=["difference"]).to_dict("records"):
-        own = aucs[row["dataset"], row["backbone"], row["method"], row["budget"]]
+        own = aucs[CellName.of_row(row)]
         base = aucs[row["dataset"], row["backbone"], row["reference"], row["reference_budget"]]
         if abs(own - base - row["difference"]) > ROUNDING:
-            name = ", ".join(row[column] for column in CELL_COLUMNS)
+            name = CellName.of_row(row).listed()
             return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {own - base:+.6f}"
     return ""
 

@@ -25,6 +25,7 @@ from pepbench.records.spec import (
     CELL_COLUMNS,
     DEFAULT_L2,
     DEFAULT_LEARNING_RATE,
+    MARGIN,
     PROTOCOL_VERSION,
     CellName,
     ComponentSpec,
@@ -37,16 +38,15 @@ from pepbench.records.spec import (
     TrainingSpec,
     TrialSpec,
 )
-from pepbench.records.store import PACK_FROM, SEGMENT_ROWS, RecordStore
+from pepbench.records.store import RecordStore
 
 __all__ = [
     "CELL_COLUMNS",
     "DEFAULT_L2",
     "DEFAULT_LEARNING_RATE",
-    "PACK_FROM",
+    "MARGIN",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
-    "SEGMENT_ROWS",
     "CellName",
     "ComponentSpec",
     "DataSpec",

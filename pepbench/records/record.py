@@ -139,13 +139,9 @@ def parse_record(text: bytes, path: Path) -> Record:
 
 def figures_of(record: Record) -> dict[str, Any]:
     """A record's row in a segment, without its text."""
-    dataset, backbone, method, budget = record.spec.cell
     return {
         "key": record.key,
-        "dataset": dataset,
-        "backbone": backbone,
-        "method": method,
-        "budget": budget,
+        **record.spec.cell._asdict(),
         "role": record.spec.role,
         "seed": record.spec.seed,
         "status": record.status,

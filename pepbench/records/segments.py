@@ -100,11 +100,11 @@ class Segment:
         RecordError
             If it cannot be read.
         """
-        wanted = np.bytes_(key.encode())
-        place = int(np.searchsorted(self.keys, wanted))
-        if place == len(self.keys) or self.keys[place] != wanted:
+        sought = np.bytes_(key.encode())
+        position = int(np.searchsorted(self.keys, sought))
+        if position == len(self.keys) or self.keys[position] != sought:
             return None
-        group, row = divmod(place, ROWS_AT_ONCE)
+        group, row = divmod(position, ROWS_AT_ONCE)
         if group != self._group:
             try:
                 self._texts = self._file.read_row_group(group, ["record"]).column("record")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,16 +15,13 @@ PROTOCOL_VERSION = 1
 """Version of everything that influences results and has no version of its own."""
 
 DEFAULT_LEARNING_RATE = 1e-3
-"""Of the first trial of every study."""
+"""Learning rate of the first trial of every study."""
 
 DEFAULT_L2 = 1e-5
-"""Likewise."""
+"""L2 of the first trial of every study."""
 
-DEFAULT_LEARNING_RATE = 1e-3
-"""Of the first trial of every study."""
-
-DEFAULT_L2 = 1e-5
-"""Likewise."""
+MARGIN = 0.001
+"""Default margin of plans and reports: smaller differences of AUC do not matter in practice."""
 
 Role = Literal["tuning", "final"]
 
@@ -109,6 +107,11 @@ class CellName(NamedTuple):
     backbone: str
     method: str
     budget: str
+
+    @classmethod
+    def of_row(cls, row: Mapping[Any, Any]) -> Self:
+        """The name in a row of a frame with the columns :data:`CELL_COLUMNS`."""
+        return cls(*(row[column] for column in cls._fields))
 
     def __str__(self) -> str:
         """The name as shown in progress messages."""

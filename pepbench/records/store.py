@@ -107,7 +107,7 @@ class RecordStore(SplitFacts):
             if record is not None:
                 yield record
 
-    def whole(self) -> Iterator[Record]:
+    def with_incomplete(self) -> Iterator[Record]:
         """All readable records, also those without their predictions or widths."""
         for key in self.keys():
             record = self.get(key)

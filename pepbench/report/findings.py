@@ -15,10 +15,10 @@ from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
 from pepbench.analysis.runs import Runs, open_runs
-from pepbench.analysis.significance import MARGIN
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
+from pepbench.records import MARGIN
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,6 @@ class Findings:
     def comparisons(self) -> pd.DataFrame:
         """Each cell against the reference."""
         return self.analysis.comparisons
-
-
-def load_run(
-    folder: Path, warn: Callable[[str], None] = lambda _: None, margin: float | None = None
-) -> Findings:
-    """As :func:`load_runs`, of one folder."""
-    return load_runs([folder], warn, margin)
 
 
 def load_runs(

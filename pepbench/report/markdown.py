@@ -14,12 +14,13 @@ from tabulate import tabulate
 from pepbench.analysis.frames import COLUMNS, by_block
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.ranks import RankTables
-from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
+from pepbench.records import MARGIN
 from pepbench.report.phrases import decimals, percent, summary
 from pepbench.report.table_rows import (
     CHANCES,
-    Block,
+    BlockName,
     chance,
     comparison_rows,
     hypervolume_sentence,
@@ -35,6 +36,11 @@ from pepbench.report.table_rows import (
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
+
+LEADERBOARD_CSV = "leaderboard.csv"
+LEADERBOARD_MD = "leaderboard.md"
+WIDTHS_CSV = "widths.csv"
+"""File names of a report and of a published leaderboard."""
 
 _BY_INTERVAL = {
     "auc": ("auc_low", "auc_high", ""),
@@ -81,7 +87,6 @@ def leaderboard_markdown(
     frame: pd.DataFrame,
     fronts: list[dict[str, Any]],
     leading: Sequence[Lead] = (),
-    alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> str:
     """The page of a leaderboard: findings, the table with all columns, how to read it.
@@ -92,8 +97,8 @@ def leaderboard_markdown(
         As :mod:`pepbench.analysis.leaderboard` returns them.
     leading
         Of :func:`pepbench.analysis.leaders.leads`.
-    alpha, margin
-        Those that they were computed with.
+    margin
+        That they were computed with.
     """
     parts = [
         "# Leaderboard",
@@ -102,7 +107,7 @@ def leaderboard_markdown(
         "## All cells",
         markdown_table(frame),
         "## How to read it",
-        _reading(alpha, margin),
+        _reading(margin),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -214,8 +219,8 @@ def _findings(
     return findings
 
 
-def _reading(alpha: float, margin: float) -> str:
-    level = f"{100 * (1 - alpha):g}%"
+def _reading(margin: float) -> str:
+    level = f"{100 * (1 - ALPHA):g}%"
     return f"""\
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
   validation AUC, with as many trials and epochs for every method; the best are trained again with
@@ -231,14 +236,14 @@ def _reading(alpha: float, margin: float) -> str:
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
   tests), even where it is also shown not to be zero; else *better* or *worse* if
-  p_holm < {alpha:g}; else *non-inferior* if the AUC is shown to be less than {margin:g} below the
+  p_holm < {ALPHA:g}; else *non-inferior* if the AUC is shown to be less than {margin:g} below the
   full table's (one-sided); else *undecided*, which means that the data do not tell, not that the
   methods are the same. Each kind of test is adjusted (Holm) over the methods of one data set,
   backbone and budget.
 * **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
   set, backbone and budget.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided at {alpha:g}, from the largest budget down until one is not).
+  full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
 * **on_front**: no other cell of the data set and backbone is at least as good in both
   parameters and AUC, and better in one.
 * **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
@@ -309,7 +314,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
         yield _table(others, ("budget", "method"))
 
 
-def _heading(name: Block) -> str:
+def _heading(name: BlockName) -> str:
     return f"**{escape(name[0])} · {escape(name[1])}**"
 
 

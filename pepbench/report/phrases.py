@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pepbench.analysis.frames import by_block
-from pepbench.analysis.significance import MARGIN
+from pepbench.records import MARGIN
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
-"""Stands instead of a verdict."""
+"""Written in place of a verdict."""
 
 
 def outcome(cell: Mapping[Any, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from rich.console import Console
 from pepbench.analysis.pair import chosen_pairs
 from pepbench.analysis.runs import open_runs
 from pepbench.errors import EXIT_FAILED, RecordError
+from pepbench.printing import print_json
 from pepbench.report.findings import (
     Findings,
     json_document,
@@ -108,7 +108,7 @@ def compare(
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
     if as_json:
         document = [pair_json(pair, within) for pair in pairs]
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json(document)
     else:
         _console(False).print(*(PairView(pair, margin=within) for pair in pairs))
     return EXIT_FAILED if any(pair.comparison is None for pair in pairs) else 0
@@ -118,7 +118,8 @@ def _written(target: Path | None, findings: Findings) -> Path | None:
     if target is None:
         return None
     # Drawing libraries take a second to import.
-    from pepbench.report.write import PAGE, write_reports
+    from pepbench.report.page.html import PAGE
+    from pepbench.report.write import write_reports
 
     write_reports(target, findings)
     return target / PAGE
@@ -127,7 +128,7 @@ def _written(target: Path | None, findings: Findings) -> Path | None:
 def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
     if form == "json":
         document = json_document(folder, findings)
-        print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(document)
     elif form == "csv":
         print(leaderboard_csv(findings.frame), end="")
     elif form == "latex":

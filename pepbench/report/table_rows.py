@@ -13,7 +13,7 @@ from pepbench.analysis.significance import ALPHA
 from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
 
 Row = dict[str, str]
-Block = tuple[str, str]
+BlockName = tuple[str, str]
 
 _WIDTH_COLUMNS = (
     ("width", "mean_width", "", ".1f"),
@@ -67,7 +67,7 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
 
 
 def units(block: pd.DataFrame) -> str:
-    """Over what the statements about some comparisons hold, as in ``users and seeds``."""
+    """What statements about some comparisons generalise over, as in ``users and seeds``."""
     return ", ".join(dict.fromkeys(basis for basis in block["basis"] if basis))
 
 
@@ -87,7 +87,7 @@ def units_sentences(words: str) -> list[str]:
     return [f"Intervals and tests hold over {words}: {independent}."]
 
 
-def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Row]:
+def size_rows(tables: FrontTables, parity: pd.DataFrame, name: BlockName) -> list[Row]:
     """AUC at given sizes, and compression at parity, of each method of a data set and backbone.
 
     Parameters
@@ -121,12 +121,12 @@ def size_rows(tables: FrontTables, parity: pd.DataFrame, name: Block) -> list[Ro
     ]
 
 
-def hypervolume_sentence(row: dict[Any, Any], alpha: float = ALPHA) -> str:
+def hypervolume_sentence(row: dict[Any, Any]) -> str:
     """A row of the summary of fronts, in words."""
     volume = with_interval(row["hypervolume"], row["low"], row["high"]).split(" ")[0]
     digits = len(volume.partition(".")[2])
     return (
-        f"Hypervolume of the front: {volume} ({100 * (1 - alpha):g}% interval "
+        f"Hypervolume of the front: {volume} ({100 * (1 - ALPHA):g}% interval "
         f"{row['low']:.{digits}f} to {row['high']:.{digits}f}) decades of parameters × AUC, from "
         f"{row['reference_parameters']:,} parameters and an AUC of {row['reference_auc']:g}."
     )
@@ -218,7 +218,7 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±") -> str:
     return " ".join(words)
 
 
-def of_block(frame: pd.DataFrame, name: Block) -> pd.DataFrame:
+def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:
     """The rows of a data set and backbone."""
     return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]
 

@@ -18,15 +18,16 @@ from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    WIDTHS_CSV,
     detail_markdown,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
     recovery_markdown,
 )
-from pepbench.report.page.html import report_html
-
-PAGE = "report.html"
+from pepbench.report.page.html import PAGE, report_html
 
 
 def write_reports(
@@ -53,8 +54,8 @@ def write_reports(
     """
     contents = {
         PAGE: report_html(findings, folder).encode(),
-        "leaderboard.csv": leaderboard_csv(findings.frame).encode(),
-        "leaderboard.md": report_markdown(findings).encode(),
+        LEADERBOARD_CSV: leaderboard_csv(findings.frame).encode(),
+        LEADERBOARD_MD: report_markdown(findings).encode(),
         "leaderboard.tex": leaderboard_latex(findings.frame).encode(),
         "leaderboard.parquet": leaderboard_parquet(findings),
     }
@@ -64,7 +65,7 @@ def write_reports(
             if rastered is None or name in rastered:
                 contents[f"{name}.png"] = png_of_svg(svg)
     if len(findings.recovery.frame):
-        contents["widths.csv"] = recovery_csv(findings.recovery.frame).encode()
+        contents[WIDTHS_CSV] = recovery_csv(findings.recovery.frame).encode()
     for name, frame in (
         ("fronts.csv", findings.analysis.fronts.points),
         ("comparisons.csv", findings.comparisons),

@@ -60,6 +60,8 @@ class FieldVocabulary:
         What the raw values are: their text depends on it (:mod:`pepbench.data.values`).
     bag
         Of a multi-valued field; None for a field with one value a row.
+    missing_words
+        Words that stand for a missing value.
 
     Examples
     --------
@@ -78,6 +80,7 @@ class FieldVocabulary:
     edges: tuple[float, ...] | None = None
     missing: int = 0
     kind: Kind = "text"
+    missing_words: tuple[str, ...] = ()
     bag: ServedBag | None = None
 
     @property
@@ -89,8 +92,9 @@ class FieldVocabulary:
         """Codes within the field: n raw values, or lists of them, → (n, slots), padded with −1."""
         if self.bag is None:
             return self.codes(values)[:, None]
+        missing = {MISSING, *self._missing_texts}
         rows = [
-            [value for value in self.bag.values_of(cell) if text(value, self.kind) != MISSING]
+            [value for value in self.bag.values_of(cell) if text(value, self.kind) not in missing]
             for cell in values
         ]
         codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
@@ -102,7 +106,12 @@ class FieldVocabulary:
 
     @cached_property
     def _code_of(self) -> dict[str, int]:
-        return dict(zip(self.values, range(1, self.cardinality), strict=False))
+        code_of = dict(zip(self.values, range(1, self.cardinality), strict=False))
+        return code_of | dict.fromkeys(self._missing_texts, code_of.get(MISSING, 0))
+
+    @cached_property
+    def _missing_texts(self) -> frozenset[str]:
+        return frozenset(text(word, self.kind) for word in self.missing_words)
 
     def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
         """Codes within the field: (n,) raw values → (n,)."""
@@ -110,7 +119,12 @@ class FieldVocabulary:
             # Elements as numpy has them: Python would cut times to microseconds.
             values = list(values) if values.dtype.kind in "mMf" else values.tolist()
         if self.edges is not None:
-            return self._bins([number(value) for value in values])
+            words = self._missing_texts
+            numbers = (
+                None if words and text(value, self.kind) in words else number(value)
+                for value in values
+            )
+            return self._bins(list(numbers))
         find = self._code_of.get
         is_text = self.kind == "text"
         found = (
@@ -170,6 +184,7 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         missing=int(entry.get("missing", 0)),
         kind=entry.get("kind", "text"),
         bag=_bag(entry["bag"]) if "bag" in entry else None,
+        missing_words=tuple(map(str, entry.get("missing_words", ()))),
     )
     if field.kind not in KINDS:
         raise ValueError(f"kind {field.kind!r} of {field.name!r}")

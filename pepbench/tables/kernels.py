@@ -2,22 +2,22 @@
 
 Each function has a torch formulation elsewhere that it agrees with up to rounding, and a test that
 compares the two. Those of optimizers are in :mod:`pepbench.training.optimizer_kernels`. Compiled
-code is cached beside this file, or in the user's cache folder.
+code is cached on disk (:mod:`pepbench.compiling`).
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench import compiling
 from pepbench.tables.prefetch import PREFETCH_ROWS, prefetch_row
 
 Floats = NDArray[np.floating]
 Ids = NDArray[np.integer]
 Flags = NDArray[np.bool_]
 
-compiled = numba.njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+compiled = compiling.compiled(fastmath=True, error_model="numpy")
 """Decorator of a kernel. Divisions follow IEEE 754: Python's error model would branch at each of
 them, which keeps loops from being vectorised."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pepbench.compiling import compiled
 
 PREFETCH_ROWS = 8
 """How many rows ahead of its present one a loop prefetches."""
@@ -34,7 +35,7 @@ def prefetch(_typing: Any, address: types.Type) -> tuple[Any, Any]:  # noqa: ARG
     return types.void(types.uintp), generate
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def prefetch_row(table: NDArray[Any], row: int) -> None:
     """Prefetch all cache lines of ``table[row]``; ``table`` is C-contiguous."""
     stride = table.strides[0]

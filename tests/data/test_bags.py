@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pepbench.datasets.own import Own
 from small_dataset import Small
 
 from pepbench.catalog import Catalog
@@ -15,6 +16,7 @@ from pepbench.data.checks import warnings_of
 from pepbench.data.describe import describe
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.exporting import export
+from pepbench.data.file_description import FileDescription
 from pepbench.data.manage import add, open_table, verify
 from pepbench.data.splits import open_splits
 from pepbench.data.table import verify_table
@@ -205,3 +207,16 @@ def test_separators_of_the_command_line():
 def test_texts_are_taken_apart_once_and_trimmed():
     column = pa.array(["a , b", "", "b,,a , b"]).dictionary_encode()
     assert split_texts(column, ",").to_pylist() == [["a", "b"], [], ["b", "a", "b"]]
+
+
+@pytest.mark.parametrize("as_lists", [True, False])
+def test_declared_missing_words_are_no_values_of_a_bag(tmp_path, as_lists):
+    rows = [["a", "NA"], ["NA"], ["b", "a"], ["a"]] * 25
+    tags = rows if as_lists else ["|".join(row) for row in rows]
+    path = tmp_path / "tags.parquet"
+    pq.write_table(pa.table({"y": [0, 1, 1, 0] * 25, "tags": tags}), path)
+    multi = {"tags": "" if as_lists else "|"}
+    about = FileDescription(format="parquet", label="y", multi=multi, missing=("NA",))
+    table = add(Own.described("words", about), path)
+    assert sorted(table.vocabularies[0]) == ["a", "b"]
+    assert (table.codes[:4] >= 0).sum(axis=1).tolist() == [1, 0, 2, 1]

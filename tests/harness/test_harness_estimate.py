@@ -10,8 +10,8 @@ from pepbench.catalog import Catalog
 from pepbench.harness import time_estimate as estimating
 from pepbench.harness.cells import expand
 from pepbench.harness.pilot_timing import (
-    Enough,
     Pace,
+    PilotDone,
     PilotTask,
     calibration_task,
     pilot_pace,
@@ -47,7 +47,7 @@ def estimated(jobs=1, found=(), **changes):
     return estimate(expand(plan, Catalog()), found, jobs)
 
 
-def test_work_is_dealt_to_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
+def test_work_is_divided_among_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
     alone = estimated(trials=3)
     assert [cell.runs for cell in alone.cells] == [5, 5]
     assert alone.work == pytest.approx(2 * 5 * 3.5)
@@ -114,7 +114,7 @@ def test_a_few_steps_of_every_phase_are_timed(tiny_cache, method, phases, search
     task = calibration_task(PilotTask, cell)
     try:
         cell.default().method.fit(task, cell.budget_parameters)
-    except Enough:
+    except PilotDone:
         assert searches
     assert set(task.measured) == phases
     assert (task.search_step is not None) == searches

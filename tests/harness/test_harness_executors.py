@@ -173,7 +173,7 @@ def test_trial_that_kills_its_process_is_given_up(watched, calls):
 
 
 @pytest.mark.parametrize("name", ["dask", "ray"])
-def test_missing_library_is_told_with_the_command_that_gets_it(name, monkeypatch):
+def test_missing_library_is_named_with_the_command_that_gets_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(PlanError, match=rf"pip install 'pepbench\[{name}\]'"):
         open_pool(RunOptions(executor=name))

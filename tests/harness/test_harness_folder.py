@@ -253,7 +253,7 @@ def test_finished_run_is_packed_when_there_are_many_records(tiny_run, whole, tmp
         (("--executor=serial", "--trial-timeout=1m"), "write --executor processes"),
     ],
 )
-def test_option_that_cannot_be_is_told_in_one_line(tiny_run, options, said):
+def test_illegal_option_is_refused_in_one_line(tiny_run, options, said):
     ran = tiny_run(*METHODS, *options, "--out=out")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert said in ran.err

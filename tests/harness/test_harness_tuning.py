@@ -183,9 +183,9 @@ def searched(monkeypatch):
     sizes = []
     run = worker.run_trials
 
-    def counted(specs, surroundings):
+    def counted(specs, context):
         sizes.append(len(specs))
-        return run(specs, surroundings)
+        return run(specs, context)
 
     monkeypatch.setattr(worker, "run_trials", counted)
     return sizes
@@ -209,7 +209,7 @@ def test_one_search_serves_all_budgets_and_changes_nothing(tiny_run, tmp_path, m
     assert predictions(tmp_path / "together") == kept[0] | kept[1] | kept[2]
 
 
-def test_budgets_at_which_a_shared_search_fails_are_told_why(tiny_run, tmp_path):
+def test_budgets_at_which_a_shared_search_fails_say_why(tiny_run, tmp_path):
     method = "--methods=pep:max_steps=40:at_limit=infeasible"
     assert tiny_run(method, "--budgets=100%,1%", "--trials=1", "--out=out").code == 0
     tuning = {r.spec.budget: r for r in records(tmp_path / "out") if r.spec.role == "tuning"}

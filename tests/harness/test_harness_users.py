@@ -11,7 +11,7 @@ import pytest
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.harness.test_facts import keep_facts, users_of_test_rows
+from pepbench.harness.test_facts import store_facts, users_of_test_rows
 from pepbench.records import RecordStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -29,7 +29,7 @@ def owned(tiny_cache):  # noqa: ARG001
     return dataset, open_splits(open_table(dataset), seed=0)
 
 
-def test_users_of_test_rows_are_told_apart_as_their_raw_values_are(owned):
+def test_users_of_test_rows_are_distinct_as_their_raw_values_are(owned):
     dataset, splits = owned
     users = users_of_test_rows(dataset, splits)
     test = splits.open_test()
@@ -42,7 +42,7 @@ def test_users_are_kept_and_read_back(owned, tmp_path):
     dataset, splits = owned
     store = RecordStore(tmp_path)
     assert store.load_users(splits.fingerprint) is None
-    keep_facts(store, dataset, splits)
+    store_facts(store, dataset, splits)
     np.testing.assert_array_equal(
         store.load_users(splits.fingerprint), users_of_test_rows(dataset, splits)
     )

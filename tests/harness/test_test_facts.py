@@ -16,10 +16,10 @@ from scipy.stats import spearmanr
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.harness.fit_checks import BrokenContract, learnt_widths
-from pepbench.harness.test_facts import feature_table, keep_facts, true_test_probabilities
+from pepbench.harness.test_facts import feature_table, store_facts, true_test_probabilities
 from pepbench.metrics import auc
 from pepbench.records import Record, RecordStore
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.tables.layout import Dense, Masked
 
 METHODS = "--methods=random-mask,popularity-mask,hash,full"
@@ -74,9 +74,9 @@ def test_facts_are_written_once_and_read_back(splits, tmp_path):
     store = RecordStore(tmp_path)
     assert store.load_truth(splits.fingerprint) is None
     assert store.load_features(splits.fingerprint) is None
-    keep_facts(store, Synthetic(**SPEC), splits)
+    store_facts(store, Synthetic(**SPEC), splits)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
-    keep_facts(store, Synthetic(**SPEC), splits)
+    store_facts(store, Synthetic(**SPEC), splits)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     assert store.load_features(splits.fingerprint).equals(feature_table(splits))
     assert len(store.load_truth(splits.fingerprint)) == len(store.load_labels(splits.fingerprint))
@@ -138,7 +138,7 @@ def test_a_report_lives_with_damaged_and_missing_files(ran, pepbench):
     ran_again = pepbench("report", folder)
     assert ran_again.code == 0
     assert "nothing is said about widths" in ran_again.err
-    assert load_run(folder).recovery.frame.empty
+    assert load_runs([folder]).recovery.frame.empty
 
 
 def test_records_made_before_widths_were_kept_are_still_read(ran):
@@ -150,7 +150,7 @@ def test_records_made_before_widths_were_kept_are_still_read(ran):
     shutil.rmtree(folder / "widths")
     store = RecordStore(folder, warn=pytest.fail)
     assert len(list(store)) == 4 * 4
-    figures = load_run(folder, pytest.fail).recovery.frame
+    figures = load_runs([folder], pytest.fail).recovery.frame
     assert figures["bayes_gap"].notna().all()
     assert figures["planted_correlation"].isna().all()
 

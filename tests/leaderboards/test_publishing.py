@@ -11,7 +11,7 @@ from run_helpers import records
 from pepbench.leaderboards.publish import BEGIN, END
 from pepbench.leaderboards.record_packing import unpacked
 from pepbench.records import RecordStore
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.report.write import write_reports
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def test_packed_records_name_the_checksum_of_each_prediction_file(board, tmp_pat
 
 
 def test_published_tables_are_those_that_a_report_of_the_run_gives(board, tmp_path):
-    write_reports(tmp_path / "report", load_run(work(tmp_path)))
+    write_reports(tmp_path / "report", load_runs([work(tmp_path)]))
     given = {path.name: path for path in (tmp_path / "report").iterdir()}
     assert {"leaderboard.csv", "leaderboard.md", "widths.csv", "pareto.png"} <= set(given)
     for name in given:

@@ -6,7 +6,7 @@ import pytest
 from record_factory import typical_run
 from run_folders import stored
 
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
@@ -40,7 +40,7 @@ def browser():
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     stored(typical_run(), folder)
-    (folder / "report.html").write_text(report_html(load_run(folder), folder))
+    (folder / "report.html").write_text(report_html(load_runs([folder]), folder))
     return (folder / "report.html").as_uri()
 
 

@@ -19,7 +19,7 @@ from pepbench.errors import RecordError
 from pepbench.report.charts.labels import key
 from pepbench.report.charts.pareto import pareto_chart
 from pepbench.report.charts.style import marks, svg_bytes
-from pepbench.report.findings import json_document, load_run
+from pepbench.report.findings import json_document, load_runs
 from pepbench.report.write import write_reports
 
 
@@ -32,8 +32,8 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
-    first = write_reports(tmp_path / "a", load_run(folder))
-    second = write_reports(tmp_path / "b", load_run(folder))
+    first = write_reports(tmp_path / "a", load_runs([folder]))
+    second = write_reports(tmp_path / "b", load_runs([folder]))
     names = ["report.html", *(f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "parquet"))]
     for chart in ("pareto", "pareto-bytes", "pareto-time", "forest", "learning-curves", "tuning"):
         names += [f"{chart}.svg", f"{chart}.png"]
@@ -48,12 +48,12 @@ def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
 
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(folder, tmp_path):
-    here = write_reports(tmp_path / "a", load_run(folder))
+    here = write_reports(tmp_path / "a", load_runs([folder]))
     program = (
         "import sys, pathlib\n"
-        "from pepbench.report.findings import load_run\n"
+        "from pepbench.report.findings import load_runs\n"
         "from pepbench.report.write import write_reports\n"
-        "write_reports(pathlib.Path(sys.argv[2]), load_run(pathlib.Path(sys.argv[1])))\n"
+        "write_reports(pathlib.Path(sys.argv[2]), load_runs([pathlib.Path(sys.argv[1])]))\n"
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run(
@@ -72,7 +72,7 @@ def test_five_data_sets_bring_a_critical_difference_diagram(tmp_path):
         for noise, method in enumerate(("pep", "mde", "hash")):
             run.add(0.4 * noise, 2, dataset=dataset, method=method, budget="10%")
     stored(run, tmp_path)
-    names = {path.name for path in write_reports(tmp_path, load_run(tmp_path))}
+    names = {path.name for path in write_reports(tmp_path, load_runs([tmp_path]))}
     assert {"critical-difference.svg", "critical-difference.png"} <= names
     page = (tmp_path / "report.html").read_text()
     assert "At 10%, 3 methods on 5 data sets: Friedman&#39;s p = " in page
@@ -80,7 +80,7 @@ def test_five_data_sets_bring_a_critical_difference_diagram(tmp_path):
 
 
 def test_json_document_is_strict_json_with_the_contracts_keys(folder):
-    findings = load_run(folder)
+    findings = load_runs([folder])
     document = json_document(folder, findings)
     assert list(document) == ["folder", "margin", "cells", "fronts", "widths", "failed"]
     assert document["widths"] == []
@@ -95,12 +95,12 @@ def test_json_document_is_strict_json_with_the_contracts_keys(folder):
 
 def test_an_empty_folder_is_refused_with_the_command_that_fills_it(tmp_path):
     with pytest.raises(RecordError, match=r"no records in .*; run: pepbench run --out "):
-        load_run(tmp_path)
+        load_runs([tmp_path])
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(RecordError, match="nothing: no such folder; give the folder of a run"):
-        load_run(tmp_path / "nothing")
+        load_runs([tmp_path / "nothing"])
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
@@ -113,7 +113,7 @@ def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage)
     if damage == "damaged":
         path.write_bytes(b"nonsense")
     warnings: list[str] = []
-    frame = load_run(tmp_path, warnings.append).frame
+    frame = load_runs([tmp_path], warnings.append).frame
     assert frame["delta_auc"].notna().sum() == 7
     assert frame["auc"].notna().sum() == 10
     assert any("no comparison: the predictions of run" in line for line in warnings)
@@ -123,7 +123,7 @@ def test_lost_predictions_cost_one_comparison_and_are_reported(tmp_path, damage)
 def test_lost_labels_leave_the_recorded_figures(tmp_path):
     store = stored(typical_run(), tmp_path)
     store.labels_path(SPLIT).unlink()
-    findings = load_run(tmp_path)
+    findings = load_runs([tmp_path])
     assert findings.frame["auc"].notna().sum() == 10
     assert findings.frame["delta_auc"].isna().all()
     write_reports(tmp_path, findings)

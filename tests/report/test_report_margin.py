@@ -6,10 +6,10 @@ import pytest
 from record_factory import run_of
 from run_folders import stored
 
-from pepbench.analysis.significance import MARGIN
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import Plan
-from pepbench.report.findings import json_document, load_run, load_runs, margin_of
+from pepbench.records import MARGIN
+from pepbench.report.findings import json_document, load_runs, margin_of
 from pepbench.report.page.html import report_html
 from pepbench.report.write import report_markdown
 
@@ -37,8 +37,8 @@ def test_plan_and_reports_agree_on_the_default(tmp_path):
 
 
 def test_the_plans_margin_decides_and_is_said_everywhere(tmp_path):
-    narrow = load_run(folder_of(tmp_path / "narrow"))
-    wide = load_run(folder_of(tmp_path / "wide", f"margin = {WIDE}\n"))
+    narrow = load_runs([folder_of(tmp_path / "narrow")])
+    wide = load_runs([folder_of(tmp_path / "wide", f"margin = {WIDE}\n")])
     assert (verdict(narrow), verdict(wide)) == ("worse", "equivalent")
     assert wide.frame["auc_low"].equals(narrow.frame["auc_low"])
     (front,) = wide.fronts
@@ -52,7 +52,7 @@ def test_the_plans_margin_decides_and_is_said_everywhere(tmp_path):
 
 def test_the_command_line_prevails(tmp_path):
     folder = folder_of(tmp_path / "run", f"margin = {WIDE}\n")
-    assert verdict(load_run(folder, margin=0.001)) == "worse"
+    assert verdict(load_runs([folder], margin=0.001)) == "worse"
 
 
 def test_runs_with_different_margins_want_one_to_be_chosen(tmp_path):
@@ -66,13 +66,13 @@ def test_runs_with_different_margins_want_one_to_be_chosen(tmp_path):
 def test_what_cannot_be_a_margin_is_refused(tmp_path, text):
     folder = folder_of(tmp_path / "run", f"margin = {text}\n")
     with pytest.raises(PlanError, match=r"plan.toml: margin"):
-        load_run(folder)
+        load_runs([folder])
     with pytest.raises(PlanError, match="margin"):
         Plan.load(folder / "plan.toml", {})
 
 
 def test_a_plan_that_cannot_be_read_does_not_spoil_a_report(tmp_path):
-    assert load_run(folder_of(tmp_path, "margin = = 3\n")).margin == MARGIN
+    assert load_runs([folder_of(tmp_path, "margin = = 3\n")]).margin == MARGIN
 
 
 @pytest.mark.parametrize("margin", ["0.7", "0", "-1"])

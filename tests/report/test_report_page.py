@@ -14,7 +14,7 @@ from run_folders import stored
 
 from pepbench.records import RecordStore
 from pepbench.report.charts.style import DARK, marks
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 from pepbench.report.page.tables import with_detail
 from pepbench.report.table_rows import chance
@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return report_html(load_run(folder), folder)
+    return report_html(load_runs([folder]), folder)
 
 
 def test_page_is_one_whole_file_below_three_megabytes(page):
@@ -83,7 +83,7 @@ def test_page_is_one_whole_file_below_three_megabytes(page):
 
 @pytest.mark.slow
 def test_page_is_the_same_for_the_same_records(folder, page):
-    assert report_html(load_run(folder), folder) == page
+    assert report_html(load_runs([folder]), folder) == page
 
 
 def test_summary_comes_first_and_in_words(page):
@@ -97,7 +97,7 @@ def test_summary_comes_first_and_in_words(page):
 
 def test_every_cell_has_a_row_and_every_final_run_a_link(folder, page):
     parsed = checked(page)
-    cells = load_run(folder).frame
+    cells = load_runs([folder]).frame
     board = page.split('<table id="board">')[1].split("</table>")[0]
     assert board.count("<tr data-method=") == len(cells)
     linked = [link for link in parsed.links if link.startswith("records/")]
@@ -114,7 +114,7 @@ def test_reasons_are_texts_that_can_be_opened_and_not_only_hovered(page):
 
 
 def test_verdicts_come_with_units_notes_and_chances(folder, page):
-    findings = load_run(folder)
+    findings = load_runs([folder])
     text = " ".join(" ".join(checked(page).text).split())
     assert "toy · fm, over rows and seeds" in text
     undecided = findings.comparisons[findings.comparisons["verdict"] == "undecided"]
@@ -132,7 +132,7 @@ def test_verdicts_come_with_units_notes_and_chances(folder, page):
     assert f"Hypervolume of the front: {volume:.3f}"[:-1] in text
 
 
-def test_plan_and_the_command_that_repeats_it_are_told(folder, page):
+def test_plan_and_the_command_that_repeats_it_are_shown(folder, page):
     assert f"pepbench run {folder.name}/plan.toml" in page
     assert html.escape('methods = ["pep"]', quote=True).replace("&quot;", "&#34;") in page
 
@@ -144,7 +144,7 @@ def test_names_from_outside_are_shown_and_never_run(tmp_path):
     trial = spec(dataset=HOSTILE, method="</script><b>", budget="10%", role="tuning")
     run.records.append(record(trial, "failed", reason=HOSTILE))
     stored(run, tmp_path)
-    page = report_html(load_run(tmp_path), tmp_path)
+    page = report_html(load_runs([tmp_path]), tmp_path)
     parsed = checked(page)
     assert "<script>alert" not in page
     assert parsed.tags.count("script") == 4
@@ -158,7 +158,7 @@ def test_charts_have_all_cells_and_choose_by_method(page, folder):
     assert page.count('class="chart"') == len(specs)
     assert all({"chosen", "named"} <= {p["name"] for p in spec["params"]} for spec in specs)
     fronts = [spec for spec in specs if "embedding parameters" in json.dumps(spec)]
-    assert len(fronts) == load_run(folder).frame["dataset"].nunique()
+    assert len(fronts) == load_runs([folder]).frame["dataset"].nunique()
 
 
 def test_every_colour_of_a_method_has_one_for_dark_pages():
@@ -179,7 +179,7 @@ def test_ten_thousand_records_are_a_page_below_three_megabytes(tmp_path):
     assert len(run.records) == 10_000
     for made in run.records:
         (store.records / f"{made.key}.json").write_text(made.model_dump_json())
-    page = report_html(load_run(tmp_path), tmp_path)
+    page = report_html(load_runs([tmp_path]), tmp_path)
     assert len(page.encode()) < 3e6
     assert page.count("<tr data-method=") >= 2000
     # There are no predictions: no matrix of them, and the reason once for each data set.

@@ -22,7 +22,7 @@ from pepbench.analysis.tuning import curves_frame, gains_frame, importances, tri
 from pepbench.errors import PlanError, RecordError
 from pepbench.records import ScoresRecord
 from pepbench.report.charts.labels import lines_of, places
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.report.latex import escape, leaderboard_latex
 from pepbench.report.terminal.pair_view import PairView, pair_json
 from pepbench.report.terminal.text_plot import front_plot
@@ -166,7 +166,7 @@ def test_importance_is_not_estimated_from_few_trials_or_without_variation():
     assert importances(tuned([0.7]) * 12) == {}
 
 
-def test_tuning_is_told_cell_by_cell_and_over_all():
+def test_tuning_is_shown_cell_by_cell_and_over_all():
     text = printed(TuningView(tuned([0.7, 0.68, 0.75])))
     assert "3 of 3 trials ok; best so far: 0.7000, 0.7500" in text
     assert "bought +0.0500 over the default by trial 2" in text
@@ -196,7 +196,7 @@ def test_figures_are_rounded_by_their_intervals(analysed):
 
 
 def test_parquet_reads_back(folder):
-    findings = load_run(folder)
+    findings = load_runs([folder])
     table = pq.read_table(io.BytesIO(leaderboard_parquet(findings)))
     assert table.column_names == list(findings.frame.columns)
     assert table.column("auc").to_numpy().tolist()[0] == findings.frame["auc"].iloc[0]
@@ -285,4 +285,4 @@ def test_reports_of_ties_do_not_depend_on_the_order_of_records(tmp_path):
     stored(run, tmp_path / "x")
     run.records.reverse()
     stored(run, tmp_path / "y")
-    assert load_run(tmp_path / "x").frame.equals(load_run(tmp_path / "y").frame)
+    assert load_runs([tmp_path / "x"]).frame.equals(load_runs([tmp_path / "y"]).frame)

@@ -12,7 +12,7 @@ from pepbench.records import KeptRecord
 from pepbench.report.charts.curves import PRUNING_COLUMNS, pruning_chart, pruning_frame
 from pepbench.report.charts.pareto import pareto_chart
 from pepbench.report.charts.style import svg_bytes
-from pepbench.report.findings import load_run
+from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 
 
@@ -68,7 +68,9 @@ def test_a_search_that_keeps_nothing_or_ends_at_once_is_drawn(drawn):
 def test_page_shows_pruning_curves_where_there_are_any(tmp_path):
     stored(pruned_run(), tmp_path / "some")
     stored(typical_run(), tmp_path / "none")
-    pages = [report_html(load_run(tmp_path / name), tmp_path / name) for name in ("some", "none")]
+    pages = [
+        report_html(load_runs([tmp_path / name]), tmp_path / name) for name in ("some", "none")
+    ]
     assert ["Pruning curves" in page for page in pages] == [True, False]
 
 

@@ -9,7 +9,7 @@ from run_folders import stored
 
 from pepbench.analysis.runs import open_runs
 from pepbench.errors import RecordError
-from pepbench.report.findings import load_run, load_runs
+from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 
 
@@ -30,7 +30,7 @@ def test_two_runs_of_the_same_data_say_what_one_run_of_both_would(tmp_path):
     stored(run_with(FULL, PEP), tmp_path / "one")
     stored(run_with(MDE), tmp_path / "other")
     merged = load_runs([tmp_path / "one", tmp_path / "other"])
-    alone = load_run(together.folder)
+    alone = load_runs([together.folder])
     assert merged.frame.equals(alone.frame)
     assert merged.comparisons.equals(alone.comparisons)
     assert set(merged.runs.folder_of.values()) == {tmp_path / "one", tmp_path / "other"}
@@ -82,7 +82,7 @@ def test_records_of_two_protocols_are_listed_and_kept_apart(tmp_path):
     run.add(0.5, method="pep", budget="10%", dim=8)
     stored(run, tmp_path)
     warnings = []
-    findings = load_run(tmp_path, warnings.append)
+    findings = load_runs([tmp_path], warnings.append)
     assert len(findings.frame) == 4
     assert findings.frame["seeds"].tolist() == [3] * 4
     assert len(set(findings.frame["dataset"])) == 2
@@ -105,7 +105,7 @@ def test_constant_scores_are_an_auc_of_one_half_without_failing(tmp_path):
         for made in run.records
     ]
     stored(run, tmp_path)
-    findings = load_run(tmp_path)
+    findings = load_runs([tmp_path])
     constant = findings.frame.set_index("method").loc["mde"]
     assert (constant["auc"], constant["verdict"]) == (0.5, "worse")
     report_html(findings, tmp_path)
@@ -124,7 +124,7 @@ def test_predictions_that_cannot_be_ranked_leave_the_recorded_figures(tmp_path, 
     spoil(run)
     stored(run, tmp_path)
     warnings = []
-    findings = load_run(tmp_path, warnings.append)
+    findings = load_runs([tmp_path], warnings.append)
     assert findings.frame["auc"].notna().all()
     assert findings.frame["delta_auc"].isna().all()
     assert any("no comparison" in line and reason in line for line in warnings)
@@ -134,7 +134,7 @@ def test_predictions_that_cannot_be_ranked_leave_the_recorded_figures(tmp_path, 
 
 def test_a_single_method_is_reported_without_verdicts(tmp_path):
     stored(run_with(PEP), tmp_path)
-    findings = load_run(tmp_path)
+    findings = load_runs([tmp_path])
     assert findings.frame["verdict"].tolist() == [""]
     assert findings.leading == []
     report_html(findings, tmp_path)
@@ -146,7 +146,7 @@ def test_lost_predictions_cost_the_lead_but_not_the_report(tmp_path):
     for made in run.records:
         if made.spec.method.name == "mde" and made.key in run.predictions:
             store.prediction_path(made.key).unlink()
-    findings = load_run(tmp_path)
+    findings = load_runs([tmp_path])
     assert {lead.verdict for lead in findings.leading} == {""}
     assert all("missing or damaged" in lead.note for lead in findings.leading)
 
@@ -156,5 +156,5 @@ def test_only_infeasible_cells_can_be_reported(tmp_path):
     trial = spec(method="uniform", budget="1%", role="tuning")
     run.records.append(record(trial, "infeasible", reason="smallest possible is 625"))
     stored(run, tmp_path)
-    page = report_html(load_run(tmp_path), tmp_path)
+    page = report_html(load_runs([tmp_path]), tmp_path)
     assert "Not feasible: uniform at 1%." in page

@@ -6,7 +6,8 @@ different value once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,9 @@ from numpy.typing import NDArray
 
 from pepbench.data.columns import as_text, kind_of_type
 from pepbench.data.encoding import log_squared
+from pepbench.data.values import Kind, text
 from pepbench.errors import DataError
 
-PLAIN = ("text", "exact", "boolean", "float64", "float32")
-"""Kinds of values that Python writes as users do."""
 TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type of a column of text."""
 
@@ -43,6 +43,24 @@ class Chunk:
         """The error for the row at a position in this chunk."""
         return DataError(f"{self.path}, row {self.first_row + index}: {message}")
 
+    def kind(self, column: str) -> Kind:
+        """What a column holds; text if it holds several values a row."""
+        return kind_of_type(self.columns[column].type) or "text"
+
+    def with_missing(self, words: Sequence[str]) -> Chunk:
+        """The same rows with null for values that one of the words stands for."""
+        columns = {}
+        for name, column in self.columns.items():
+            if pa.types.is_nested(column.type):  # Its values are compared one by one later.
+                columns[name] = column
+                continue
+            texts, indices = self.distinct(name)
+            meant = pa.array({text(word, self.kind(name)) for word in words}, pa.string())
+            mask = pc.is_in(texts, value_set=meant).to_numpy(zero_copy_only=False)[indices]
+            rows = np.arange(len(column))
+            columns[name] = column.take(pa.array(rows, mask=mask)) if mask.any() else column
+        return replace(self, columns=columns)
+
     def distinct(self, column: str) -> tuple[pa.StringArray, NDArray[np.int32]]:
         """The values of a column as text, (k,), and the position of each row's among them, (n,).
 
@@ -59,9 +77,7 @@ class Chunk:
         """Raise for the first row with one of the distinct values that are ``wrong``, (k,)."""
         if wrong.any():
             index = int(np.argmax(wrong[indices]))
-            value = self.columns[column][index : index + 1]
-            plain = kind_of_type(value.type) in PLAIN
-            shown = value[0].as_py() if plain else as_text(value)[0].as_py()
+            shown = as_text(self.columns[column][index : index + 1])[0].as_py()
             raise self.error(index, f"{column} is {shown!r}, {expected}")
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:

@@ -41,12 +41,16 @@ class Dialect:
     encoding: str = "utf-8"
     quotes: bool = False
     """Whether values may stand in double quotes, two of them for one; never over several lines."""
+    spaces: bool = False
+    """Whether any spaces and tabs separate values, and none at the ends of a line."""
 
     def columns(
         self, block: bytes, names: Sequence[str], wanted: Sequence[str]
     ) -> dict[str, pa.DictionaryArray] | BadRow:
         """The ``wanted`` ones of the columns ``names`` of a block of lines."""
         error = None
+        if self.spaces:
+            block = squeezed(block)
         suspicious = (
             not block.endswith(b"\n")
             or b"\0" in block
@@ -146,6 +150,7 @@ def read_chunks(
     encoding: str = "utf-8",
     header: bool = False,
     quotes: bool = False,
+    spaces: bool = False,
     wanted: Sequence[str] | None = None,
     chunk_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Chunk]:
@@ -157,7 +162,7 @@ def read_chunks(
         The file; its last line must end in a newline, else it counts as cut.
     columns
         Names of all columns.
-    separator, encoding, quotes
+    separator, encoding, quotes, spaces
         See :class:`Dialect`.
     header
         Whether the first line must be ``columns``.
@@ -172,7 +177,7 @@ def read_chunks(
         If the file is empty or cut, its header differs, a row has too few or too many columns, an
         open quote or a NUL byte, or text cannot be decoded.
     """
-    dialect = Dialect(separator, encoding, quotes)
+    dialect = Dialect(separator, encoding, quotes, spaces)
     blocks: Iterator[bytes] = line_blocks(path, chunk_bytes)
     first_row = 1
     if header:
@@ -195,23 +200,43 @@ def chunk_of(path: Path, first_row: int, parsed: dict[str, pa.Array] | BadRow) -
 
 
 def read_header(path: Path, dialect: Dialect) -> list[str]:
-    """Names in the first line of a file.
+    """Names in the first line of a file; see :func:`named`.
 
     Raises
     ------
     DataError
-        If two are equal, one is empty, or the line cannot be decoded.
+        If two are equal, one in the middle is empty, or the line cannot be decoded.
     """
+    line = first_line(path)
+    if not line:
+        raise DataError(f"{path}, row 1: is blank, expected the names of the columns; remove it")
+    if dialect.quotes and _has_open_quote(line):
+        raise DataError(f"{path}, row 1: a quote is opened and not closed on the same line")
     try:
-        names = dialect.values(first_line(path))
+        names = named(dialect.values(line))
     except UnicodeDecodeError:
         raise DataError(f"{path}, row 1: not {dialect.encoding} text; convert the file") from None
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}, row 1: cannot be read: {error}; is it a text file?") from None
     for name in names:
         if not name:
             raise DataError(f"{path}, row 1: column {names.index(name) + 1} has no name; add one")
         if names.count(name) > 1:
             raise DataError(f"{path}, row 1: column {name!r} occurs twice; rename one")
     return names
+
+
+def named(names: list[str]) -> list[str]:
+    """Names of columns, where a first or last one without a name gets that of pandas.
+
+    The first holds row numbers in files that pandas or R wrote; the last is empty where lines end
+    in a separator.
+
+    >>> named(["", "user", "item", ""])
+    ['Unnamed: 0', 'user', 'item', 'Unnamed: 3']
+    """
+    ends = (0, len(names) - 1)
+    return [name or (f"Unnamed: {i}" if i in ends else "") for i, name in enumerate(names)]
 
 
 def check_header(
@@ -224,7 +249,7 @@ def check_header(
         raise DataError(
             f"{path}, row 1: the file ends without a newline, so it was cut; get it again"
         )
-    if not _decodes(line, dialect.encoding) or dialect.values(line) != list(columns):
+    if not _decodes(line, dialect.encoding) or named(dialect.values(line)) != list(columns):
         found = line.decode(dialect.encoding, errors="replace")[:200]
         expected = dialect.separator.join(columns)
         raise DataError(f"{path}, row 1: header {found!r}, expected {expected!r}")
@@ -245,6 +270,18 @@ def read_whole(
         raise DataError(f"{path} holds no rows")
     whole = {name: pa.concat_arrays([chunk[name] for chunk in chunks]) for name in columns}
     return Chunk(path, chunks[0].first_row, whole)
+
+
+def squeezed(block: bytes) -> bytes:
+    r"""Lines with single spaces in place of all spaces and tabs, and none at their ends.
+
+    >>> squeezed(b" 1  3:1\t4:1 \n0 3:1 \r\n")
+    b'1 3:1 4:1\n0 3:1\r\n'
+    """
+    if any(odd in block for odd in (b"\t", b"  ", b" \n", b" \r", b"\n ")) or block[:1] == b" ":
+        block = re.sub(rb"[ \t]+", b" ", block)
+        block = re.sub(rb" ?(\r?\n) ?", rb"\1", block)
+    return block.strip(b" ")
 
 
 def _has_open_quote(line: bytes) -> bool:

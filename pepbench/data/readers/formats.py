@@ -12,9 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pepbench.data.bags import is_list
+from pepbench.data.columns import kind_of_type
 from pepbench.data.readers.chunk import Chunk
-from pepbench.data.readers.delimited import Dialect, read_chunks, read_header
-from pepbench.data.readers.raw_files import COMPRESSIONS, PARQUET_SUFFIXES, first_line, readable
+from pepbench.data.readers.delimited import Dialect, read_chunks, read_header, squeezed
+from pepbench.data.readers.raw_files import (
+    COMPRESSED_SUFFIXES,
+    PARQUET_SUFFIXES,
+    first_line,
+    readable,
+)
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 16
@@ -41,9 +47,11 @@ def format_of(path: Path) -> str:
     DataError
         For unknown suffixes.
     """
-    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSIONS]
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+        suffixes.pop()
     for name, form in FORMATS.items():
-        if suffixes and suffixes[-1].lower() in form.suffixes:
+        if suffixes and suffixes[-1] in form.suffixes:
             return name
     raise DataError(f"{path}: unknown format; say which with --format: {', '.join(FORMATS)}")
 
@@ -116,7 +124,7 @@ def _parquet_chunks(
     file = _parquet(path)
     for name in wanted:
         kind = file.schema_arrow.field(name).type
-        if pa.types.is_nested(kind) and not (name in lists and is_list(kind)):
+        if kind_of_type(kind) is None and not (name in lists and is_list(kind)):
             remedy = f"read it with --multi {name}" if is_list(kind) else "take it apart"
             raise DataError(
                 f"{path}, column {name!r}: holds {kind}, expected one value a row; "
@@ -134,7 +142,7 @@ def _parquet_chunks(
 
 
 def _entry_columns(path: Path) -> dict[str, str]:
-    n_entries = first_line(path).count(b" ")
+    n_entries = squeezed(first_line(path)).count(b" ")
     return {"label": "whole numbers"} | {f"f{i}": "entries" for i in range(n_entries)}
 
 
@@ -144,7 +152,7 @@ def _entry_chunks(
     lists: Sequence[str] = (),  # noqa: ARG001
 ) -> Iterator[Chunk]:
     names = list(_entry_columns(path))
-    for chunk in read_chunks(path, names, separator=" ", wanted=wanted):
+    for chunk in read_chunks(path, names, separator=" ", spaces=True, wanted=wanted):
         entries = {name: entry_ids(chunk, name) for name in wanted if name != "label"}
         yield Chunk(path, chunk.first_row, chunk.columns | entries)
 

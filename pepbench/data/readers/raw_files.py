@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +18,13 @@ from pepbench.errors import DataError
 BLOCK_BYTES = 1 << 22
 """Larger blocks parse more slowly: they do not fit in the processor's cache."""
 LONGEST_LINE = 1 << 26
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+"""By the first bytes of a file: names are not to be relied on."""
+COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+BLANK_LINES = (b"\n", b"\r\n")
 
 
 def files_in(folder: Path, files: Sequence[str]) -> dict[str, Path]:
@@ -91,22 +98,32 @@ def estimated_rows(files: Mapping[str, Path]) -> int:
     """
     path = max(files.values(), key=lambda path: path.stat().st_size)
     with readable(path):
-        if path.suffix in PARQUET_SUFFIXES:
+        if path.suffix.lower() in PARQUET_SUFFIXES:
             return int(pq.ParquetFile(path).metadata.num_rows)
         with path.open("rb") as file:
-            compression = COMPRESSIONS.get(path.suffix)
-            stream = pa.CompressedInputStream(file, compression) if compression else file
+            stream = decompressed(file)  # It closes the file once it is forgotten.
             lines: int = stream.read(BLOCK_BYTES).count(b"\n")
             read = max(1, file.tell())
     return max(1, round(lines * path.stat().st_size / read))
 
 
+def decompressed(file: BinaryIO) -> Any:
+    """A file's content as a stream to read from, decompressed if it is gzip, zstd or bz2."""
+    start = file.read(4)
+    file.seek(0)
+    kind = next((kind for magic, kind in COMPRESSIONS.items() if start.startswith(magic)), None)
+    if kind == "gzip":
+        # Arrow takes zeros at the end, as tapes and block devices pad with, for damage.
+        return gzip.GzipFile(fileobj=file)
+    return pa.CompressedInputStream(file, kind) if kind else file
+
+
 def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Generator[bytes]:
     """Yield a file's content in blocks of about ``block_bytes`` that end with a newline.
 
-    Files named ``*.gz``, ``*.zst`` or ``*.bz2`` are decompressed. A byte order mark at the start is
-    dropped. Lines that end in a carriage return alone are given a newline instead. If the last line
-    has no newline, it is yielded by itself, as the last block.
+    Compressed files are decompressed. A byte order mark at the start is dropped, and so are blank
+    lines at the end. Lines that end in a carriage return alone are given a newline instead. If the
+    last line has no newline, it is yielded by itself, as the last block.
 
     Raises
     ------
@@ -114,10 +131,29 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Generator[bytes]:
         If the file cannot be read, its compression is damaged, it is empty, or a line is longer
         than 64 MiB.
     """
+    blank, is_empty = b"", True
+    for block in _line_blocks(path, block_bytes):
+        block = blank + block
+        blank = b""
+        if block.endswith((b"\n\n", b"\n\r\n")) or block in BLANK_LINES:
+            body = len(block.rstrip(b"\r\n"))
+            end = block.index(b"\n", body) + 1 if body else 0
+            block, blank = block[:end], block[end:]
+        if block:
+            is_empty = False
+            yield block
+    if is_empty:
+        raise DataError(f"{path} is empty; get it again")
+
+
+def _line_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
     rest, newline = None, b"\n"
-    with readable(path), pa.input_stream(str(path), compression="detect") as stream:
+    with readable(path), path.open("rb") as file:
+        stream = decompressed(file)
         while block := stream.read(block_bytes):
             if rest is None:
+                if block.startswith(UTF_16_MARKS):
+                    raise DataError(f"{path} is UTF-16 text; save it as UTF-8")
                 rest, block = b"", block.removeprefix(BYTE_ORDER_MARK)
                 if b"\n" not in block and b"\r" in block[:-1]:
                     newline = b"\r"
@@ -131,8 +167,6 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Generator[bytes]:
                 rest += block
             if len(rest) > LONGEST_LINE:
                 raise DataError(f"{path}: a line is longer than 64 MiB; is it a text file?")
-    if rest is None:
-        raise DataError(f"{path} is empty; get it again")
     if rest:
         yield rest
 
@@ -140,7 +174,7 @@ def line_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Generator[bytes]:
 def first_line(path: Path) -> bytes:
     """The first line of a file, without its end."""
     with closing(line_blocks(path)) as blocks:
-        return next(blocks).split(b"\n", 1)[0].rstrip(b"\r")
+        return next(blocks, b"").split(b"\n", 1)[0].rstrip(b"\r")
 
 
 @contextmanager
@@ -150,6 +184,6 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or str(error).split(". Detail:")[0]
         raise DataError(f"{path} cannot be read: {reason}; get it again") from None

@@ -1,4 +1,4 @@
-"""Where trials run: in this process, in processes beside it, on a Dask or a Ray cluster."""
+"""Where trials run: in this process, in local processes, on a Dask or a Ray cluster."""
 
 from __future__ import annotations
 

@@ -24,6 +24,9 @@ from pepbench.records import Record, TrialSpec
 MATCHED_VERSIONS = ("pepbench", "torch", "numpy")
 """Packages that may change results: coordinator and workers must have the same versions."""
 
+SIZE_CHECK_SECONDS = 2.0
+"""How often a cluster is asked for the number of its workers."""
+
 
 def versions() -> dict[str, str]:
     """Versions that this process runs with."""

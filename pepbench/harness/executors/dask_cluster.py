@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import (
+    SIZE_CHECK_SECONDS,
     Answer,
     Call,
     Pool,
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 MISSING = "--executor dask needs Dask, which is not installed; run: pip install 'pepbench[dask]'"
-SIZE_CHECK_SECONDS = 2.0
-"""How often the scheduler is asked for the number of its workers."""
 CONNECT_SECONDS = 20.0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pepbench.errors import PlanError
 from pepbench.harness.executors.calls import (
+    SIZE_CHECK_SECONDS,
     Answer,
     Call,
     Pool,
@@ -19,8 +20,6 @@ from pepbench.harness.executors.supervised_worker import MAX_ATTEMPTS, run_super
 from pepbench.harness.run_options import RunOptions
 
 MISSING = "--executor ray needs Ray, which is not installed; run: pip install 'pepbench[ray]'"
-SIZE_CHECK_SECONDS = 2.0
-"""How often the cluster is asked for its size."""
 
 
 class RayPool(Pool):
@@ -50,11 +49,11 @@ class RayPool(Pool):
 
     def submit(self, call: Call) -> Future[Answer]:
         """Hand a trial to Ray."""
-        reference = self._run.remote(call.to_json())
+        object_ref = self._run.remote(call.to_json())
         future: Future[Answer] = Future()
-        self._running[future] = reference
+        self._running[future] = object_ref
         future.add_done_callback(self._running.pop)
-        reference.future().add_done_callback(lambda ended: _pass_on(ended, future))
+        object_ref.future().add_done_callback(lambda ended: _pass_on(ended, future))
         return future
 
     def died(self, error: BaseException) -> str | None:
@@ -70,8 +69,8 @@ class RayPool(Pool):
 
     def stop_at_once(self) -> None:
         """Kill the workers of unfinished trials and leave."""
-        for reference in list(self._running.values()):
-            self._ray.cancel(reference, force=True)
+        for object_ref in list(self._running.values()):
+            self._ray.cancel(object_ref, force=True)
         self._ray.shutdown()
 
 

@@ -23,20 +23,21 @@ def live_file(folder: Path | None, key: str) -> Iterator[ProgressCallback]:
     if folder is None:
         yield ignore_progress
         return
-    path, unfinished = _path(folder, key), folder / f".{key}.tmp"
-
-    def watch(moment: Progress) -> None:
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(json.dumps(asdict(moment)), "utf-8")
-            unfinished.replace(path)
-
+    path = _path(folder, key)
     try:
-        yield watch
+        yield lambda moment: write_live(path, json.dumps(asdict(moment)).encode())
     finally:
-        for left in (unfinished, path):
+        for left in (_unfinished(path), path):
             with suppress(OSError):
                 left.unlink()
+
+
+def write_live(path: Path, content: bytes) -> None:
+    """Replace a file without waiting for the disk; skip one that cannot be written."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _unfinished(path).write_bytes(content)
+        _unfinished(path).replace(path)
 
 
 def live_progress(folder: Path, key: str) -> Progress | None:
@@ -45,6 +46,10 @@ def live_progress(folder: Path, key: str) -> Progress | None:
         return Progress(**json.loads(_path(folder, key).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.tmp")
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from pepbench.errors import RecordError
-from pepbench.harness.status.live_files import LIVE_FOLDER, live_progress
+from pepbench.harness.status.live_files import LIVE_FOLDER, live_progress, write_live
 from pepbench.harness.status.run_counts import RunCounts, Snapshot
 from pepbench.harness.status.run_display import snapshot_view
 from pepbench.plan import PLAN_FILE
@@ -42,12 +42,7 @@ class StatusFile:
         if not at_once and time.monotonic() - self._written < WRITE_SECONDS:
             return
         self._written = time.monotonic()
-        content = _SNAPSHOTS.dump_json(self._counts.snapshot())
-        unfinished = self._path.with_name(f".{self._path.name}.tmp")
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(content)
-            unfinished.replace(self._path)
+        write_live(self._path, _SNAPSHOTS.dump_json(self._counts.snapshot()))
 
 
 def snapshots(folder: Path) -> list[Snapshot]:

@@ -21,7 +21,7 @@ LEARNING_RATE_RANGE = (3e-4, 1e-2)
 """Searched on a logarithmic scale, for every method."""
 
 L2_RANGE = (1e-7, 1e-3)
-"""Likewise."""
+"""Searched on a logarithmic scale, for every method."""
 
 GRID_POINTS = 3
 """Points of each numeric range in a grid, both ends among them."""

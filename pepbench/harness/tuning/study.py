@@ -61,11 +61,11 @@ def _tune(
 ) -> Generator[list[TrialSpec], list[Record], list[Record]]:
     prescribed = _prescribed(cell, neighbour_best)
     records: list[Record] = []
-    while wanted := min(cell.plan.batch, _trials_left(cell, records)):
+    while n_trials := min(cell.plan.batch, _trials_left(cell, records)):
         pruning = pruning_of(cell.plan.pruner, records)
         trials: list[optuna.Trial] = []
         specs: list[TrialSpec] = []
-        for _ in range(wanted):
+        for _ in range(n_trials):
             params = next(prescribed, None)
             if params is not None:
                 study.enqueue_trial(params)

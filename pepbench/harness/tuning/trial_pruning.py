@@ -15,7 +15,7 @@ FIRST_EPOCH = 2
 """Before it no trial is stopped."""
 
 REDUCTION = 3
-"""``halving`` keeps one trial in so many, at epochs 2, 6, 18, 54, …"""
+"""``halving`` continues one trial in this many, at epochs 2, 6, 18, 54, …"""
 
 ShouldStop = Callable[[int, float], bool]
 """Called after each epoch of the last training, with its number and its validation AUC."""

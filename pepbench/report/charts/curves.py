@@ -30,7 +30,7 @@ from pepbench.report.charts.style import (
 )
 
 PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
-"""Of the pruning curves' frame, in this order."""
+"""Columns of :func:`pruning_frame`."""
 
 _WIDTH, _HEIGHT = 330, 220
 _CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
@@ -100,7 +100,7 @@ def pruning_chart(pruning: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
 
 
 def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Pruning curves of final runs: parameters kept after so many steps of the search.
+    """Pruning curves of final runs: parameters kept at each step of the search.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def _panels(rows: pd.DataFrame, frame: pd.DataFrame, draw: _Draw) -> dict[tuple[
 def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
     base = alt.Chart(means).encode(
-        x=alt.X("epoch:Q", axis=_whole(means["epoch"])),
+        x=alt.X("epoch:Q", axis=_integer_axis(means["epoch"])),
         y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
         color=colour(all_marks),
         opacity=opacity(),
@@ -149,7 +149,7 @@ def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
 def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
     shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
     base = alt.Chart(block[shown]).encode(
-        x=alt.X("trial:Q", axis=_whole(block["trial"])), color=colour(all_marks)
+        x=alt.X("trial:Q", axis=_integer_axis(block["trial"])), color=colour(all_marks)
     )
     scale = _room(block["auc"])
     last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
@@ -185,7 +185,7 @@ def _end_names(ends: pd.DataFrame, across: str) -> alt.Chart:
     return layer
 
 
-def _whole(numbers: pd.Series[int]) -> alt.Axis:
+def _integer_axis(numbers: pd.Series[int]) -> alt.Axis:
     """An axis with ticks at whole numbers only."""
     low, high = int(numbers.min()), int(numbers.max())
     values = list(range(low, high + 1, max(1, (high - low) // 8)))
@@ -244,7 +244,7 @@ def _pruning_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt
 
 
 def _hung_names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> list[alt.Chart]:
-    """Names below the ends of lines, each on a thread."""
+    """Names below the ends of lines, each joined to its end by a thin line."""
     under = alt.Y("under:Q", scale=scale, title="parameters kept (log scale)")
     thread = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
     layers = [thread.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from pepbench.analysis.frames import by_block
-from pepbench.analysis.significance import MARGIN
+from pepbench.records import MARGIN
 from pepbench.report.charts.style import (
     GREY,
     LIGHT,

@@ -32,7 +32,7 @@ _SIZE = (400, 280)
 _CROWDED = 12
 """With more methods than this, a panel is larger, and bars are drawn of the front alone."""
 _CROWDED_SIZE = (620, 440)
-_WORDY = 110
+_MANY_CHARACTERS = 110
 """With more characters of names than this, too, a panel is larger, and names are written beside the
 front's points alone; a key has all."""
 _NEAR = 0.035
@@ -57,7 +57,7 @@ class Cost:
     least: float
     """Smaller costs are drawn there: a logarithm needs a positive number."""
     budgeted: bool
-    """Whether methods meet at the same places: then they are set side by side and joined."""
+    """Whether methods share costs, as at equal budgets: they are set side by side and joined."""
 
 
 COSTS = {
@@ -110,7 +110,7 @@ def pareto_chart(
         seconds=frame["search_seconds"] + frame["train_seconds"]
     )
     blocks = dict(by_block(drawn[drawn[cost.column].notna() & drawn["auc"].notna()]))
-    keyed = any(map(_wordy, blocks.values()))
+    keyed = any(map(_has_long_names, blocks.values()))
     crowded = any(_crowded(block) for _, block in by_block(frame))
     band = attainment is not None and len(attainment) > 0
     return PanelChart(
@@ -140,8 +140,8 @@ def _crowded(block: pd.DataFrame) -> bool:
     return block["method"].nunique() > _CROWDED
 
 
-def _wordy(block: pd.DataFrame) -> bool:
-    return _crowded(block) or sum(map(len, block["method"].unique())) > _WORDY
+def _has_long_names(block: pd.DataFrame) -> bool:
+    return _crowded(block) or sum(map(len, block["method"].unique())) > _MANY_CHARACTERS
 
 
 def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def _panel(
         auc_low=block["auc_low"].fillna(block["auc"]),
         auc_high=block["auc_high"].fillna(block["auc"]),
     )
-    size = _CROWDED_SIZE if _wordy(block) else _SIZE
+    size = _CROWDED_SIZE if _has_long_names(block) else _SIZE
     low, high = _domain(block["at"])
     moved = _moved(block, low, high) if cost.budgeted else 0.0
     block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
@@ -237,7 +237,7 @@ def _labels(
     x: alt.X,
     y: alt.Y,
 ) -> list[alt.Chart]:
-    """Each method's name beside one of its points, on a white ground; the front's where wordy."""
+    """Each method's name beside one of its points, on white; only the front's if names are long."""
     (width, height), (low, high) = panel, sizes
 
     def across(values: pd.Series[float]) -> NDArray[np.float64]:
@@ -258,7 +258,7 @@ def _labels(
     flats = np.column_stack([starts, steps - 1, ends, steps + 1])
     level = down(block.loc[block["verdict"] == "reference", "auc"])
     dashed = np.column_stack([0 * level, level - 1, 0 * level + width, level + 1])
-    named = _stands_out(block) | (not _wordy(block))
+    named = _stands_out(block) | (not _has_long_names(block))
     obstacles = np.vstack([bars, flats, dashed])
     names = [
         str(name) if shown else None for name, shown in zip(block["method"], named, strict=True)

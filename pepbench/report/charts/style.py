@@ -20,12 +20,12 @@ FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 LABEL_SIZE = 12
 
 _PNG_SCALE = 2.5
-"""Pixels of a PNG to the chart's one."""
+"""Pixels of a PNG for each pixel of the chart."""
 
 CHOSEN = "chosen"
 """Signal of every chart: the highlighted methods; an empty list shows all."""
 NAMED = "named"
-"""Signal of every chart: whether names are written beside points; a page turns it off if narrow."""
+"""Signal of every chart: whether names are written beside points; a narrow page turns it off."""
 _FAINT = 0.13
 _IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
 
@@ -54,15 +54,15 @@ TOOLTIPS = {
     "train_seconds": ("training, s", ".1f"),
     "peak_memory_mib": ("peak memory, MiB", ".0f"),
 }
-"""Title and format of what hovering tells, by column of the leaderboard, or of what
+"""Title and format of the lines of a tooltip, by column of the leaderboard, or of those that
 :func:`pepbench.report.page.tables.with_detail` adds to it."""
 
 Panel = alt.LayerChart | alt.Chart
 
 
-# Okabe & Ito's palette, told apart with every common colour vision deficiency; its yellow is
+# Okabe & Ito's palette, distinct under every common colour vision deficiency; its yellow is
 # darkened so that a thin line shows on white. Shapes carry the same information in greyscale.
-_COLOURS = (
+PALETTE = (
     "#0072B2",  # blue
     "#D55E00",  # vermilion
     "#009E73",  # green
@@ -127,7 +127,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
         In alphabetical order.
     """
     names = sorted(set(methods))
-    places = len(_COLOURS)
+    places = len(PALETTE)
     taken: set[int] = set()
     assigned: dict[str, Mark] = {}
     for number, name in enumerate(names):
@@ -139,7 +139,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
             place = (place + 1) % places
         taken.add(place)
         # From the ninth method on, colours come back with another shape.
-        assigned[name] = Mark(_COLOURS[place], _SHAPES[(place + turn) % len(_SHAPES)])
+        assigned[name] = Mark(PALETTE[place], _SHAPES[(place + turn) % len(_SHAPES)])
     return assigned
 
 
@@ -154,7 +154,7 @@ def named_opacity() -> alt.OpacityValue:
 
 
 def colour(all_marks: Mapping[str, Mark]) -> alt.Color:
-    """The colour of ``method``, without a legend: labels stand beside the marks."""
+    """The colour of ``method``, without a legend: names are written beside the marks."""
     names = list(all_marks)
     scale = alt.Scale(domain=names, range=[all_marks[name].colour for name in names])
     return alt.Color("method:N", scale=scale, legend=None)
@@ -180,7 +180,7 @@ def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
 
 
 def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
-    """What hovering over a cell tells: all of its figures."""
+    """Tooltip of a cell: all of its figures."""
     shown = []
     for column, (title, form) in TOOLTIPS.items():
         more: dict[str, Any] = {"format": form} if form else {}

@@ -35,6 +35,9 @@ from pepbench.report.page.tables import (
 )
 from pepbench.report.phrases import percent
 
+PAGE = "report.html"
+"""Name of the page's file, and of its template."""
+
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
 _SYMBOLS = {
     "circle": "●",
@@ -66,7 +69,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
     specs: list[dict[str, Any]] = []
     charts = {name: _numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
-    template = _environment().get_template("report.html")
+    template = _environment().get_template(PAGE)
     return template.render(
         style=_asset("report.css"),
         script=_asset("report.js"),
@@ -132,7 +135,7 @@ def _library() -> str:
 
 
 def _packed(text: str) -> str:
-    """Compressed, in letters that may stand in a page."""
+    """Compressed, in characters that are safe in HTML."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
@@ -90,7 +91,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
     rows = []
     for cell in frame.to_dict("records"):
-        name = CellName(*(cell[column] for column in CELL_COLUMNS))
+        name = CellName.of_row(cell)
         known = not pd.isna(cell["parameters"])
         seconds = cell["search_seconds"] + cell["train_seconds"]
         numbers = {
@@ -150,7 +151,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
 
 
 def gain_rows(gains: pd.DataFrame) -> list[Row]:
-    """What tuning bought in each cell, in words."""
+    """Gain of tuning in each cell, in words."""
     return [
         {
             **{key: row[key] for key in (*CELL_COLUMNS, "settings")},
@@ -167,30 +168,24 @@ def gain_rows(gains: pd.DataFrame) -> list[Row]:
 def protocol_rows(records: Sequence[Record]) -> list[Row]:
     """What was held the same for each data set and backbone, under each protocol."""
     rows = []
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for (dataset, backbone, _, _), members in by_cell(records).items():
-        groups.setdefault((dataset, backbone), []).extend(members)
-    trials: dict[tuple[str, str], set[int]] = {}
-    seeds: dict[tuple[str, str], set[int]] = {}
-    for (dataset, backbone, _, _), members in by_cell(records).items():
-        tuned = sum(record.spec.role == "tuning" for record in members)
-        trials.setdefault((dataset, backbone), set()).add(tuned)
-        final = sum(record.spec.role == "final" for record in members)
-        seeds.setdefault((dataset, backbone), set()).add(final)
-    for name, members in groups.items():
-        specs = [record.spec for record in members]
+    groups: dict[tuple[str, str], list[list[Record]]] = {}
+    for name, members in by_cell(records).items():
+        groups.setdefault(name[:2], []).append(members)
+    for (dataset, backbone), cells in groups.items():
+        specs = [record.spec for members in cells for record in members]
         data = specs[0].data
+        roles = [Counter(record.spec.role for record in members) for members in cells]
         rows.append(
             {
-                "dataset": name[0],
-                "backbone": name[1],
+                "dataset": dataset,
+                "backbone": backbone,
                 "facts": {
                     "width D": str(specs[0].dim),
                     "full table": f"{specs[0].full_parameters:,} parameters",
                     "table fingerprint": data.table_fingerprint,
                     "split": f"{data.split_fingerprint} (seed {data.split_seed})",
-                    "trials a cell": _range(trials[name]),
-                    "final runs a cell": _range(seeds[name] - {0} or {0}),
+                    "trials a cell": _range({count["tuning"] for count in roles}),
+                    "final runs a cell": _range({count["final"] for count in roles} - {0} or {0}),
                     "most epochs": _range({spec.training.epochs for spec in specs}),
                     "batch size": _range({spec.training.batch_size for spec in specs}),
                     "device": ", ".join(sorted({spec.device for spec in specs})),
@@ -212,7 +207,7 @@ def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def summaries(findings: Findings) -> dict[tuple[str, str], list[str]]:
-    """The summary's sentences, the hypervolume with its interval, and over what it all holds."""
+    """The summary's sentences, the hypervolume with its interval, and what they generalise over."""
     sentences = summary(findings.frame, findings.fronts, findings.leading, findings.margin)
     for row in findings.analysis.fronts.summary.to_dict("records"):
         sentences[row["dataset"], row["backbone"]].append(hypervolume_sentence(row))

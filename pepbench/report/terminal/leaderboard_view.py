@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pepbench.analysis.frames import by_block
-from pepbench.analysis.significance import MARGIN
+from pepbench.records import MARGIN
 from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
 from pepbench.report.table_rows import width_reading, width_rows
 from pepbench.report.terminal.text_plot import front_plot

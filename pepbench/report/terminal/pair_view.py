@@ -14,7 +14,8 @@ from rich.text import Text
 
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.pair import MethodPair, seed_aucs
-from pepbench.analysis.significance import ALPHA, MARGIN
+from pepbench.analysis.significance import ALPHA
+from pepbench.records import MARGIN
 from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 

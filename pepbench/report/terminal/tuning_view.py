@@ -11,8 +11,8 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pepbench.analysis.tuning import ENOUGH, by_cell, gains_frame, importances, trials_frame
-from pepbench.records import CELL_COLUMNS, CellName, Record
+from pepbench.analysis.tuning import LEAST_TRIALS, by_cell, gains_frame, importances, trials_frame
+from pepbench.records import CellName, Record
 from pepbench.report.terminal.leaderboard_view import symbols_for
 
 _STRIP = 40
@@ -41,7 +41,7 @@ class TuningView:
         groups = by_cell(self.records)
         tried_in = dict(iter(trials.groupby(list(trials.columns[:4]), sort=False)))
         for gain in gains.to_dict("records"):
-            name = CellName(*(gain[column] for column in CELL_COLUMNS))
+            name = CellName.of_row(gain)
             heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
             yield Text(symbols.text(heading), "bold")
             tried = tried_in[name]
@@ -94,5 +94,5 @@ def _bought(gain: Mapping[Any, Any]) -> str:
 def _mattered(members: Sequence[Record]) -> str:
     found = importances(members)
     if not found:
-        return f"importance: not estimated with fewer than {ENOUGH} finished trials"
+        return f"importance: not estimated with fewer than {LEAST_TRIALS} finished trials"
     return "importance: " + ", ".join(f"{name} {100 * share:.0f}%" for name, share in found.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -21,32 +20,7 @@ from pepbench.units import duration
 REFRESHES_PER_SECOND = 2
 
 
-class Progress(Protocol):
-    """What a coordinator tells of its work."""
-
-    def start(self, cells: Sequence[Cell]) -> None:
-        """Work on ``cells`` begins."""
-
-    def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
-        """A trial was sent to a worker."""
-
-    def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
-        """A trial has its record, new or reused."""
-
-    def cell_done(self, cell: Cell) -> None:
-        """A cell has all its records."""
-
-    def tick(self) -> None:
-        """Nothing has happened for a moment; work goes on."""
-
-    def warn(self, message: str) -> None:
-        """Something that the user should know, in one line."""
-
-    def stop(self) -> None:
-        """Work ended, or was interrupted."""
-
-
-class Reporter(Progress):
+class Reporter:
     """Counts what happens, keeps the run's status file up to date, and prints.
 
     Parameters
@@ -88,7 +62,7 @@ class Reporter(Progress):
             )
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Begin to report."""
+        """Begin to report on these cells."""
         self._counts.start(cells)
         self._status.write(at_once=True)
         if self._display is not None:
@@ -125,11 +99,11 @@ class Reporter(Progress):
             self._line(f"{number} {_summary(cell, count)}")
 
     def tick(self) -> None:
-        """Keep the status file fresh."""
+        """Keep the status file fresh while nothing happens."""
         self._status.write()
 
     def warn(self, message: str) -> None:
-        """Print it, quiet or not."""
+        """Print something that the user should know, quiet or not."""
         self.warnings.append(message)
         if self._console is not None and self._display is not None:
             self._console.print(f"[yellow]{escape(message)}[/yellow]", highlight=False)
@@ -137,7 +111,7 @@ class Reporter(Progress):
             self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """End the report."""
+        """End the report: work ended, or was interrupted."""
         self._counts.stop()
         self._status.write(at_once=True)
         if self._display is not None:
