@@ -11,12 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from pepbench.component import Between, OneOf
-from pepbench.data.dataset import Block, SampledDataset
+from pepbench.data.dataset import Block, SampledDataset, Transform
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import read_chunks
 from pepbench.data.readers.raw_files import first_line, one_file
-from pepbench.serve.dense import Transform
 
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))

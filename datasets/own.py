@@ -22,7 +22,7 @@ from pepbench.data.bags import (
     without_missing,
 )
 from pepbench.data.columns import as_text
-from pepbench.data.dataset import Block, Dataset, SplitScheme
+from pepbench.data.dataset import Block, Dataset, SplitScheme, Transform
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
@@ -31,7 +31,6 @@ from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
-from pepbench.serve.dense import Transform
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},

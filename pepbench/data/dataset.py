@@ -22,7 +22,7 @@ from pepbench.component import Between, Component
 from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
-from pepbench.serve.dense import Transform
+from pepbench.serve.dense import Transform as Transform
 
 SplitScheme = Literal["random", "time", "group", "file"]
 MOST_ROWS = 2**40

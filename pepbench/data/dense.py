@@ -7,41 +7,40 @@ from numpy.typing import NDArray
 
 from pepbench.data.arrays import read_rows
 from pepbench.data.split_schemes import TRAIN
-from pepbench.serve.dense import DenseScale, Transform
+from pepbench.data.table import Table
+from pepbench.serve.dense import DenseScale
 
 LARGEST = 1e150
 """Largest size of a number: squares of larger ones are no longer finite."""
 
 
 def scales_of(
-    numbers: NDArray[np.float64],
-    transforms: dict[str, Transform],
-    parts: NDArray[np.uint8],
-    blocks: list[tuple[int, int]],
+    table: Table, parts: NDArray[np.uint8], blocks: list[tuple[int, int]]
 ) -> dict[str, DenseScale]:
-    """The scales of dense fields, from the training rows alone.
+    """The scales of a table's dense fields, if any, from the training rows alone.
 
     Parameters
     ----------
-    numbers
-        Shape (n, fields), NaN where missing; read block by block.
-    transforms
-        Of each field.
+    table
+        Read block by block.
     parts
         Shape (n,): the part of each row.
     blocks
         Bounds of the blocks to read.
     """
+    transforms = table.meta.dense
+    if not transforms:
+        return {}
     n_missing, total, squares = (np.zeros(len(transforms)) for _ in range(3))
     n_train = int(np.count_nonzero(parts == TRAIN))
     for start, stop in blocks:
-        of_block = read_rows(numbers, start, stop)[parts[start:stop] == TRAIN]
+        of_block = read_rows(table.dense, start, stop)[parts[start:stop] == TRAIN]
         n_missing += np.isnan(of_block).sum(axis=0)
         total += np.nansum(of_block, axis=0)
     counts = np.maximum(n_train - n_missing, 1)
     means = total / counts
     for start, stop in blocks:
-        of_block = read_rows(numbers, start, stop)[parts[start:stop] == TRAIN]
+        of_block = read_rows(table.dense, start, stop)[parts[start:stop] == TRAIN]
         squares += np.nansum((of_block - means) ** 2, axis=0)
     deviations = np.sqrt(squares / counts)
     return {

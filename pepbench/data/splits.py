@@ -2,8 +2,7 @@
 
 A split's folder holds ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy`` (n,) uint8
 for each part, ``features.npy`` (global id of each raw value of the table, int32),
-``frequencies.npy`` (N,) int64 and ``meta.json``. ``<part>-dense.npy`` (n, M) float32 holds the
-inputs of dense fields.
+``frequencies.npy`` (N,) int64 and ``meta.json``; ``<part>-dense.npy`` (n, M) float32, if any.
 """
 
 from __future__ import annotations
@@ -265,8 +264,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     unseen = (np.cumsum(sizes) - sizes)[of_slot]
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)
 
-    transforms = table.meta.dense
-    scales = scales_of(table.dense, transforms, parts, blocks) if transforms else {}
+    scales = scales_of(table, parts, blocks)
 
     def encode(bounds: tuple[int, int]) -> list[tuple[Rows, int]]:
         """The encoded rows of a block and their number of unseen values, for each part."""
