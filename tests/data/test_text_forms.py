@@ -161,7 +161,6 @@ def test_missing_words_of_a_description_hold_in_every_use(command, tmp_path):
     assert (len(city), city[1], n[1]) == (2, "", "")
     own = ("--from", tmp_path / "c.csv", "--missing=NA,-", "--fields=n")
     for option in (
-        ("--label=city",),
         ("--label=city", "--positive=Ulm"),
         ("--label=y", "--split-by=time:n"),
         ("--label=y", "--split-by=file:n"),
