@@ -177,7 +177,7 @@ def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str 
         return None
     return (
         f"{share:.0%} of the test rows are of a {column!r} that training rows have, too; if the "
-        "model is to serve new ones, scores will be too good: split by user"
+        "model is to serve new ones, the scores of these rows are too good: split by user"
     )
 
 

@@ -62,7 +62,10 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     except OSError as error:
         if error.errno in FULL_DISK:
             raise DataError(_no_room(dataset, source, files)) from error
-        raise DataError(f"cannot add data set {dataset.name!r}: {error}") from error
+        raise DataError(
+            f"cannot add data set {dataset.name!r}: {error}; the cache is {cache_root()}, unless "
+            "PEPBENCH_CACHE names another folder"
+        ) from error
 
 
 def open_table(dataset: Dataset) -> Table:

@@ -78,7 +78,9 @@ def text(value: object, kind: Kind = "text") -> str:
     >>> text(b"Rome"), text(b"\x00\xff"), text(-0.0)
     ('Rome', '0x00ff', '0')
     """
-    if value is None or type(value).__name__ == "NAType":  # As pandas writes it.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # As pandas writes them.
+        return MISSING
+    if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
         return MISSING
     if isinstance(value, str):
         value = str(value)
@@ -244,8 +246,6 @@ def _time(value: Any) -> str:
 def _duration(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, np.timedelta64) and np.isnat(value):
-        return MISSING
     return f"PT{_exact(Decimal(_nanoseconds(value)).scaleb(-9))}S"
 
 

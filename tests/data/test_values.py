@@ -189,6 +189,7 @@ def test_missing_is_one_value(kind, value):
     [
         ([math.nan, np.float32("nan"), Decimal("NaN")], "text exact float64 float32 float16"),
         ([pd.NaT, np.datetime64("NaT")], "text date timestamp instant"),
+        ([pd.NaT, np.timedelta64("NaT")], "text time duration"),
     ],
 )
 def test_not_a_number_and_not_a_time_are_missing(values, kinds):
