@@ -32,7 +32,7 @@ PLAN_FILE = "plan.toml"
 if TYPE_CHECKING:
     from pepbench.catalog import Catalog
 
-MOST = 100_000
+MOST = 1_000_000
 """Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
 LARGEST_BATCH = 2**24
 LARGEST_SEED = 2**63 - 1
