@@ -14,7 +14,7 @@ SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 """Units of a size; a number alone is bytes."""
-LONGEST = 3650 * 86400.0
+LONGEST = 10**6 * 86400.0
 LARGEST = 2.0**50
 
 _BUDGET = re.compile(
@@ -88,7 +88,9 @@ def parse_seconds(text: str) -> float:
     >>> [parse_seconds(text) for text in ("90", "90s", "10m", "10 min", "1.5h", "2d")]
     [90.0, 90.0, 600.0, 600.0, 5400.0, 172800.0]
     """
-    return _parse(text, SECONDS, LONGEST, "time; write, say, 90s, 10m, 1.5h or 2d, at most 3650d")
+    return _parse(
+        text, SECONDS, LONGEST, "time; write, say, 90s, 10m, 1.5h or 2d, at most 1000000d"
+    )
 
 
 def parse_bytes(text: str) -> int:

@@ -24,7 +24,6 @@ from filelock import FileLock
 
 from pepbench.data.arrays import json_digest
 from pepbench.data.dataset import Dataset
-from pepbench.errors import DataError
 
 LAYOUT_VERSION = 1
 """Version of the files in the cache. Raise it when they change: older folders are then ignored."""
@@ -46,25 +45,10 @@ def table_folder(dataset: Dataset) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder that may not exist yet; waits for other processes.
-
-    Raises
-    ------
-    DataError
-        If the folder above cannot be made.
-    """
-    reason: str | None = "this user has no home folder"
-    try:
-        if not str(folder).startswith("~"):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            reason = None
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason is not None:
-        raise DataError(
-            f"the cache folder {folder.parent} cannot be made: {reason}; "
-            "name another one in the environment variable PEPBENCH_CACHE"
-        )
+    """Hold the lock of a folder that may not exist yet; waits for other processes."""
+    if str(folder).startswith("~"):
+        raise FileNotFoundError("this user has no home folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
         yield
 

@@ -63,8 +63,8 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
         if error.errno in FULL_DISK:
             raise DataError(_no_room(dataset, source, files)) from error
         raise DataError(
-            f"cannot add data set {dataset.name!r}: {error}; the cache is {cache_root()}, unless "
-            "PEPBENCH_CACHE names another folder"
+            f"cannot add data set {dataset.name!r}: {error}; name a writable folder for "
+            "the cache in the environment variable PEPBENCH_CACHE"
         ) from error
 
 

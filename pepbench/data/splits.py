@@ -200,7 +200,10 @@ def open_splits(table: Table, seed: int) -> Splits:
             raise DataError(
                 f"cannot write the split: no room in {table.folder}; about {needed} are needed"
             ) from error
-        raise DataError(f"cannot write the split to the cache: {error}") from error
+        raise DataError(
+            f"cannot write the split to the cache: {error}; name a writable folder for the cache "
+            "in the environment variable PEPBENCH_CACHE"
+        ) from error
     if splits is None:
         raise DataError(f"{folder} was changed while it was opened; try again")
     return _checked(splits)

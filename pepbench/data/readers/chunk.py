@@ -20,6 +20,7 @@ from pepbench.data.encoding import log_squared
 from pepbench.data.values import Kind, text
 from pepbench.errors import DataError
 
+NUMBERS = ("exact", "float64", "float32", "float16")
 TEXT = pa.dictionary(pa.int32(), pa.string())
 """Type of a column of text."""
 
@@ -77,8 +78,9 @@ class Chunk:
         """Raise for the first row with one of the distinct values that are ``wrong``, (k,)."""
         if wrong.any():
             index = int(np.argmax(wrong[indices]))
-            shown = as_text(self.columns[column][index : index + 1])[0].as_py()
-            raise self.error(index, f"{column} is {shown!r}, {expected}")
+            written = as_text(self.columns[column][index : index + 1])[0].as_py()
+            shown = written if written and self.kind(column) in NUMBERS else repr(written)
+            raise self.error(index, f"{column} is {shown}, {expected}")
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
         """A column as whole numbers, (n,); raises :class:`DataError` outside [low, high]."""
