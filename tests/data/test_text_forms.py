@@ -15,6 +15,11 @@ PLAIN = "\n".join(["y,city,item", *ROWS]) + "\n"
 EXPECTED = {"city": ["Ulm", "Bonn"], "item": ["1", "2"]}
 
 
+def packed(content):
+    """The same bytes at any time: they are in the names of tests."""
+    return gzip.compress(content, mtime=0)
+
+
 @pytest.fixture
 def values_of(command, tmp_path):
     """Add a file; the vocabularies by field."""
@@ -48,10 +53,10 @@ def values_of(command, tmp_path):
         ("c.data.old", PLAIN.replace(",", "\t"), ("--format=tsv",)),
         ("C.CSV", PLAIN, ()),
         ("C.TSV", PLAIN.replace(",", "\t"), ()),
-        ("C.CSV.GZ", gzip.compress(PLAIN.encode()), ()),
-        ("c.csv.gz", gzip.compress(PLAIN.encode()) + bytes(512), ()),
-        ("c.csv.gz", gzip.compress(PLAIN[:99].encode()) + gzip.compress(PLAIN[99:].encode()), ()),
-        ("c.csv", gzip.compress(PLAIN.encode()), ()),
+        ("C.CSV.GZ", packed(PLAIN.encode()), ()),
+        ("c.csv.gz", packed(PLAIN.encode()) + bytes(512), ()),
+        ("c.csv.gz", packed(PLAIN[:99].encode()) + packed(PLAIN[99:].encode()), ()),
+        ("c.csv", packed(PLAIN.encode()), ()),
         ("c.csv.gz", PLAIN, ()),
     ],
 )  # fmt: skip
@@ -95,9 +100,9 @@ def test_libsvm_lines_may_end_in_spaces(values_of, separator, end):
         (PLAIN + "0,Ulm,1,\n", "row 82: 4 columns, expected 3"),
         ("y,,city\n0,1,2\n", "row 1: column 2 has no name; add one"),
         (PLAIN.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
-        (gzip.compress(PLAIN.encode())[:-9], "cannot be read"),
-        (gzip.compress(PLAIN.encode())[:-6] + b"abcdef", "cannot be read"),
-        (gzip.compress(PLAIN.encode()) + b"more", "cannot be read"),
+        (packed(PLAIN.encode())[:-9], "cannot be read"),
+        (packed(PLAIN.encode())[:-6] + b"abcdef", "cannot be read"),
+        (packed(PLAIN.encode()) + b"more", "cannot be read"),
         (b"\n\r\n\n", "is empty"),
         (b"\0\0\0\0\n", "holds no rows"),
         (PLAIN.replace("1,Bonn", "-1,Bonn"), "y is '-1' after '0' in row 2"),
