@@ -1,4 +1,7 @@
-"""The plan of a run: read from TOML and flags, validated, and stored with the results."""
+"""The plan of a run: read from TOML and flags, validated, and stored with the results.
+
+Long because each key of a plan stands here once, with its bounds and the text of docs/plan.md.
+"""
 
 from __future__ import annotations
 

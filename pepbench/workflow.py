@@ -13,7 +13,8 @@ from rich.console import Console
 from pepbench import api
 from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
-from pepbench.harness.cells import expand
+from pepbench.harness.cells import Cell, expand
+from pepbench.harness.environment import check_device
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.plan import Plan
@@ -85,8 +86,7 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
 
 def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool) -> int:
     """Print the cells of a plan and how long it would take; runs and writes nothing."""
-    cells = expand(plan, Catalog(tuple(plugins)))
-    expected = estimate(cells, readable_records(folder), jobs)
+    cells, expected = _expected(plan, folder, plugins, jobs)
     exceptions = [exception.describe() for exception in plan.exceptions]
     if as_json:
         rows = [
@@ -125,12 +125,21 @@ def print_estimate(
     plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool
 ) -> int:
     """Print how long it takes to run what is missing of a plan."""
-    expected = estimate(expand(plan, Catalog(tuple(plugins))), readable_records(folder), jobs)
+    _, expected = _expected(plan, folder, plugins, jobs)
     if as_json:
         print(json.dumps({"runs": expected.runs, **_seconds(expected)}))
     else:
         print(_in_words(expected, jobs))
     return 0
+
+
+def _expected(
+    plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int
+) -> tuple[list[Cell], RunEstimate]:
+    # Where nothing is recorded yet, a few steps are timed on the plan's device.
+    check_device(plan.device, plan.optimizer, plan.precision)
+    cells = expand(plan, Catalog(tuple(plugins)))
+    return cells, estimate(cells, readable_records(folder), jobs)
 
 
 def _seconds(expected: RunEstimate) -> dict[str, Any]:

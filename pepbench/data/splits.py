@@ -3,6 +3,7 @@
 A split's folder holds ``<part>-ids.npy`` (n, Σ slots) int32 and ``<part>-labels.npy`` (n,) uint8
 for each part, ``features.npy`` (global id of each raw value of the table, int32),
 ``frequencies.npy`` (N,) int64 and ``meta.json``; ``<part>-dense.npy`` (n, M) float32, if any.
+Long because writing, opening and verifying these files belong together.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ def assert_refused(ran, *words: str) -> None:
         (["--jobs=0"], ["--jobs"]),
         (["--device=tpu"], ["'tpu'", "cuda"]),
         (["--device=cuda:99"], ["'cuda:99'", "--device cpu"]),
+        (["--device=cuda:99", "--dry-run"], ["'cuda:99'", "--device cpu"]),
+        (["--device=cuda:99", "--estimate"], ["'cuda:99'", "--device cpu"]),
         (["--methds=pep"], ["--methds", "--methods"]),
         (["--datasets=anime"], ["not in the cache", "pepbench data add anime --from FOLDER"]),
         (["nowhere.toml"], ["nowhere.toml", "No such file"]),
