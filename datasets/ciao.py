@@ -19,8 +19,4 @@ class Ciao(ProductRatings):
 
     name = "ciao"
     title = "Ciao product ratings"
-    citation = (
-        "J. Tang, H. Gao, H. Liu: mTrust: Discerning Multi-Faceted Trust in a Connected World. "
-        "WSDM 2012. doi:10.1145/2124295.2124309"
-    )
     lowest_rating = 0

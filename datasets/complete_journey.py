@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.component import OneOf
-from pepbench.data.dataset import Block, Download, SampledDataset, SplitScheme
+from pepbench.data.dataset import SCHEMES, Block, Download, SampledDataset, SplitScheme
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import files_in
 from pepbench.errors import DataError
 
-SPLITS: dict[str, SplitScheme] = {"time": "time", "random": "random", "user": "group"}
 PURCHASE = {"household": "household_id", "store": "store_id", "product": "product_id"}
 """Fields and their columns in ``transactions.parquet``."""
 PRODUCT = {
@@ -73,11 +72,13 @@ class CompleteJourney(SampledDataset):
         ),
     )
 
-    split: Annotated[str, OneOf(*SPLITS, tuned=False), "user: no household in two parts"] = "time"
+    split: Annotated[
+        str, OneOf("time", "random", "user", tuned=False), "user: no household in two parts"
+    ] = "time"
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """As the option says."""
-        return SPLITS[self.split]
+        return SCHEMES[self.split]
 
     def raw_files(self, source: Path) -> dict[str, Path]:
         """The purchases, and the products where the purchases do not tell about them."""

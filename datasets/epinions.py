@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from pepbench.component import OneOf
-from pepbench.data.dataset import Block, Dataset, SplitScheme
+from pepbench.data.dataset import SCHEMES, Block, Dataset, SplitScheme
 from pepbench.data.readers.formats import FORMATS
 
 FIELDS = ("user", "item", "category")
-SPLITS: dict[str, SplitScheme] = {"random": "random", "user": "group"}
 LIKED = 4
 """Lowest rating that counts as positive."""
 LARGEST_ID = 2**32 - 1
@@ -30,16 +29,22 @@ class ProductRatings(Dataset):
     """
 
     licence = "research use; cite the paper"
+    citation = (
+        "J. Tang, H. Gao, H. Liu: mTrust: Discerning Multi-Faceted Trust in a Connected World. "
+        "WSDM 2012. doi:10.1145/2124295.2124309"
+    )
     url = "https://www.cse.msu.edu/~tangjili/datasetcode/truststudy.htm"
     files = ("ratings.parquet",)
     user_field = "user"
     lowest_rating: ClassVar[int]
 
-    split: Annotated[str, OneOf(*SPLITS, tuned=False), "user: no user in two parts"] = "random"
+    split: Annotated[str, OneOf("random", "user", tuned=False), "user: no user in two parts"] = (
+        "random"
+    )
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """As the option says."""
-        return SPLITS[self.split]
+        return SCHEMES[self.split]
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield the first rating of each user and item, in the order of the file."""
@@ -72,8 +77,4 @@ class Epinions(ProductRatings):
 
     name = "epinions"
     title = "Epinions product ratings"
-    citation = (
-        "J. Tang, H. Gao, H. Liu: mTrust: Discerning Multi-Faceted Trust in a Connected World. "
-        "WSDM 2012. doi:10.1145/2124295.2124309"
-    )
     lowest_rating = 1

@@ -12,11 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pepbench.component import Between, OneOf
-from pepbench.data.dataset import Block, Dataset, SplitScheme
+from pepbench.data.dataset import SCHEMES, Block, Dataset, SplitScheme
 from pepbench.data.readers.formats import FORMATS
 from pepbench.errors import DataError
 
-from .epinions import SPLITS
 from .frappe import FIELDS, Frappe
 
 FILE = "frappe-log.parquet"
@@ -49,12 +48,14 @@ class FrappeLog(Dataset):
     files = (FILE,)
     user_field = "user"
 
-    split: Annotated[str, OneOf(*SPLITS, tuned=False), "user: no user in two parts"] = "random"
+    split: Annotated[str, OneOf("random", "user", tuned=False), "user: no user in two parts"] = (
+        "random"
+    )
     apps_seed: Annotated[int, Between(0, 2**31 - 1, tuned=False), "seed of the sampled apps"] = 0
 
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """As the option says."""
-        return SPLITS[self.split]
+        return SCHEMES[self.split]
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield the log, each row with its sampled apps after it, in one block."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pepbench.component import OneOf
-from pepbench.data.dataset import Block, Dataset, Download, SplitScheme
+from pepbench.data.dataset import SCHEMES, Block, Dataset, Download, SplitScheme
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import read_chunks, read_whole
 
@@ -40,8 +40,6 @@ AGE_BANDS = (17, 24, 34, 44, 49, 55, 100)
 NEUTRAL = 3
 """Ratings of 3 are neither positive nor negative and are dropped."""
 LATEST = 2**40
-
-SCHEMES: dict[str, SplitScheme] = {"random": "random", "time": "time", "user": "group"}
 
 Columns = dict[str, pa.Array]
 

@@ -25,6 +25,13 @@ from pepbench.data.readers.raw_files import files_in
 from pepbench.serve.dense import Transform as Transform
 
 SplitScheme = Literal["random", "time", "group", "file"]
+SCHEMES: dict[str, SplitScheme] = {
+    "random": "random",
+    "time": "time",
+    "user": "group",
+    "file": "file",
+}
+"""Split schemes by the names that users write."""
 MOST_ROWS = 2**40
 
 

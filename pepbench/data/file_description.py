@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pepbench.data.bags import LONGEST_BAG, BagOptions
 from pepbench.data.cache import cache_root
-from pepbench.data.dataset import MOST_ROWS, SplitScheme
+from pepbench.data.dataset import MOST_ROWS, SCHEMES, SplitScheme
 from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.errors import DataError, unknown_name
@@ -27,12 +27,6 @@ from pepbench.serve.pooling import Pool
 
 ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 """Names that pandas gives to columns without one: no field unless asked for."""
-SCHEMES: dict[str, SplitScheme] = {
-    "random": "random",
-    "time": "time",
-    "user": "group",
-    "file": "file",
-}
 
 
 class FileDescription(BaseModel):
