@@ -27,6 +27,7 @@ from pepbench.harness.cells import Cell, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
 from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.records import CellName, Record, parse_record
+from pepbench.records.segments import Segment
 
 YARDSTICK_SECONDS = 0.1
 """Of the machine on which the constants below were measured."""
@@ -141,11 +142,26 @@ def _fixed_seconds(cells: int, jobs: int) -> float:
 
 
 def readable_records(folder: Path) -> list[Record]:
-    """The records in a run's folder; files that cannot be read are skipped."""
-    found = []
+    """The records in a run's folder, packed ones included; what cannot be read is skipped.
+
+    Changes no file, unlike a :class:`~pepbench.records.RecordStore`, which sets damaged ones aside.
+    """
+    found: dict[str, Record] = {}
+    for path in sorted((folder / "segments").glob("*.parquet")):
+        with suppress(PepbenchError):
+            found |= _parsed(Segment(path).texts(), path)
     for path in sorted((folder / "records").glob("*.json")):
-        with suppress(ValidationError, PepbenchError, OSError):
-            found.append(parse_record(path.read_bytes(), path))
+        with suppress(OSError):
+            found |= _parsed([path.read_bytes()], path)
+    return list(found.values())
+
+
+def _parsed(texts: Iterable[bytes], path: Path) -> dict[str, Record]:
+    found = {}
+    for text in texts:
+        with suppress(ValidationError, PepbenchError):
+            record = parse_record(text, path)
+            found[record.key] = record
     return found
 
 

@@ -7,7 +7,7 @@ open. A segment holds the same JSON texts, sorted by key, and their figures as c
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,19 @@ class Segment:
             self._group = group
         text: bytes = self._texts[row].as_py()
         return text
+
+    def texts(self) -> Iterator[bytes]:
+        """The JSON texts of all records, by key.
+
+        Raises
+        ------
+        RecordError
+            If one cannot be read.
+        """
+        for key in self.keys.tolist():
+            text = self.text(key.decode())
+            assert text is not None
+            yield text
 
     def figures(self) -> pa.Table:
         """All columns but the text."""

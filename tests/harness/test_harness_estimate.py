@@ -26,7 +26,7 @@ from pepbench.harness.time_estimate import (
     readable_records,
 )
 from pepbench.plan import Plan
-from pepbench.records import PhaseSeconds
+from pepbench.records import PhaseSeconds, RecordStore
 
 DATA = "synthetic:rows=2000:features=60:fields=4"
 SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "seeds": 2, "batch_size": 256}
@@ -98,6 +98,19 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
     (tmp_path / "out/records/torn.json").write_text("{")
     assert len(readable_records(tmp_path / "out")) == len(made)
     assert (tmp_path / "out/records/torn.json").exists()
+
+
+def test_packed_records_count_as_run(tiny_run, tmp_path):
+    options = ("--methods=mde", "--budgets=50%", "--out=out")
+    assert tiny_run(*options).code == 0
+    store = RecordStore(tmp_path / "out")
+    n_runs = len(store.keys())
+    assert store.pack(at_least=1) == n_runs
+    (tmp_path / "out/segments/torn.parquet").write_bytes(b"PAR1")
+    for asked in ("--dry-run", "--estimate"):
+        document = json.loads(tiny_run(*options, asked, "--json").out)
+        assert document["trials" if asked == "--dry-run" else "runs"] == 0
+    assert (tmp_path / "out/segments/torn.parquet").exists()
 
 
 @pytest.mark.parametrize(
