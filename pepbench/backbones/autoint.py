@@ -8,9 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
+from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.mlp import tower, weighted_sum
 from pepbench.component import Between, OneOf
+from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 
 
@@ -24,8 +25,8 @@ class AutoInt(Backbone):
 
     As in the paper, but not the released code, queries, keys and values are linear, the
     products are not scaled, and there is no layer normalisation. The paper has no first-order
-    weights; here every backbone has them. Dense fields have a linear term, and go to the deep
-    network if there is one, not to the interacting layers.
+    weights; here every backbone has them. A dense field with value x is one more vector, x · v
+    (eq. 4), in the interacting layers and in the deep network; v belongs to the backbone.
     """
 
     name = "autoint"
@@ -61,11 +62,15 @@ class AutoInt(Backbone):
                 for layer in range(self.layers)
             )
         )
-        inputs = fields.n_fields * dim + fields.n_dense
-        deep = tower(inputs, [self.units] * self.deep_layers, self.dropout) if self.deep else None
-        output = weighted_sum(fields.n_fields * size)
+        n_vectors = fields.n_fields + fields.n_dense
+        widths = [self.units] * self.deep_layers
+        deep = tower(n_vectors * dim, widths, self.dropout) if self.deep else None
         return AutoIntModule(
-            FirstOrder(fields.n_features, fields.n_dense), interacting, output, deep
+            FirstOrder(fields.n_features, fields.n_dense),
+            DenseVectors(fields.n_dense, dim) if fields.n_dense else None,
+            interacting,
+            weighted_sum(n_vectors * size),
+            deep,
         )
 
 
@@ -75,23 +80,40 @@ class AutoIntModule(nn.Module):
     def __init__(
         self,
         first_order: FirstOrder,
+        dense_vectors: DenseVectors | None,
         interacting: nn.Module,
         output: nn.Module,
         deep: nn.Module | None,
     ) -> None:
         super().__init__()
         self.first_order = first_order
+        self.dense_vectors = dense_vectors
         self.interacting = interacting
         self.output = output
         self.deep = deep
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
+        if self.dense_vectors is not None:
+            vectors = self.dense_vectors(vectors, ids)
         attended = self.interacting(vectors).flatten(1)
         logits: Tensor = self.first_order(ids) + self.output(attended)
-        return (
-            logits if self.deep is None else logits + self.deep(with_dense(vectors.flatten(1), ids))
-        )
+        return logits if self.deep is None else logits + self.deep(vectors.flatten(1))
+
+
+class DenseVectors(nn.Module):
+    """Vectors x_m v_m of M dense inputs (eq. 4), behind those of the fields."""
+
+    def __init__(self, n_dense: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_dense, dim)))
+
+    def forward(self, vectors: Tensor, ids: Ids) -> Tensor:
+        """Vectors (B, F, D) and the rows' dense inputs (B, M) → (B, F + M, D)."""
+        assert isinstance(ids, Bags)
+        assert ids.dense is not None
+        dense = ids.dense.to(vectors.dtype)
+        return torch.cat([vectors, dense[:, :, None] * self.table], dim=1)
 
 
 class Interacting(nn.Module):

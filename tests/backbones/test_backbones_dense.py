@@ -78,7 +78,9 @@ def test_gradients_with_dense_inputs_are_exact(name):
     assert torch.autograd.gradcheck(lambda v, *_: backbone(v, batch), inputs, fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["deepfm", "wide_deep", "dcnv2", "dlrm", "autoint:deep=true"])
+@pytest.mark.parametrize(
+    "name", ["deepfm", "wide_deep", "dcnv2", "dlrm", "autoint", "autoint:deep=true"]
+)
 def test_deep_networks_read_dense_inputs(name):
     base, _, option = name.partition(":")
     options = dict([option.split("=")]) if option else {}
@@ -90,6 +92,41 @@ def test_deep_networks_read_dense_inputs(name):
     vectors = torch.randn(20, 2, 4, dtype=torch.float64)
     other.dense.add_(1.0)
     assert not torch.allclose(backbone(vectors, one), backbone(vectors, other))
+
+
+def test_autoint_attends_to_dense_fields_as_the_paper_says():
+    torch.manual_seed(0)
+    options = {"layers": 1, "heads": 2, "attention_size": 8}
+    backbone = Catalog().load("backbone", "autoint")(**options).build(FIELDS, 4).double()
+    batch, vectors = bags(rows_of(5)), torch.randn(5, 2, 4, dtype=torch.float64)
+    logits = backbone(vectors, batch)
+    layer = backbone.interacting[0]
+    query, key, value, residual = layer.project.weight.chunk(4)
+    for row in range(5):
+        # eq. 4: x v for a dense field.
+        dense = [batch.dense[row, m] * backbone.dense_vectors.table[m] for m in range(2)]
+        e = torch.stack([*vectors[row], *dense])
+        heads = []
+        for head in (slice(0, 4), slice(4, 8)):
+            scores = (e @ query[head].T) @ (e @ key[head].T).T
+            heads.append(scores.softmax(1) @ (e @ value[head].T))
+        out = (torch.cat(heads, dim=1) + e @ residual.T).relu()
+        expected = backbone.first_order(batch)[row] + backbone.output(out.flatten())
+        torch.testing.assert_close(logits[row], expected.squeeze())
+
+
+def test_order_of_dense_fields_makes_no_difference_to_attention():
+    backbone = built("autoint")
+    batch, vectors = bags(rows_of(20)), torch.randn(20, 2, 4, dtype=torch.float64)
+    inputs = backbone.dense_vectors(vectors, batch)
+    swapped = bags(rows_of(20))
+    swapped.dense.copy_(batch.dense.flip(1))
+    with torch.no_grad():
+        backbone.dense_vectors.table.copy_(backbone.dense_vectors.table.flip(0).clone())
+    other = backbone.dense_vectors(vectors, swapped)
+    order = [0, 1, 3, 2]
+    torch.testing.assert_close(other, inputs[:, order])
+    torch.testing.assert_close(backbone.interacting(other), backbone.interacting(inputs)[:, order])
 
 
 def test_dlrm_is_its_definition():
