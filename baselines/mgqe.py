@@ -247,10 +247,11 @@ class StraightThroughTable(Embedding):
             return quantised
         own = lookup(view.table, view.ids)
         pull = (own.detach() - quantised).square() + (own - quantised.detach()).square() / 4
-        # Rows of F lookups; those of multi-valued fields come in one column.
-        n_fields = len(self.books.cardinalities)
-        n_rows = len(ids) if ids.shape[1] == n_fields else len(ids) / n_fields
-        self._penalty = self.commitment * pull.sum() / n_rows
+        # The mean over each field's values: a row may have several, or none.
+        field = self.first_centroid[ids]
+        self._penalty = (
+            self.commitment * (pull.sum(2) / torch.bincount(field.flatten())[field]).sum()
+        )
         # Straight through: the value is the centroids', the gradient also the table's.
         return quantised + (own - own.detach())
 

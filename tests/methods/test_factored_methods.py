@@ -304,6 +304,14 @@ class TestMultiGranular:
         table(ids)
         assert table.penalty() is None
 
+    def test_penalty_is_a_mean_over_the_values_of_each_field(self):
+        # Two rows: four values of the first field, which may hold several a row, one of the second.
+        table = made("mgqe", fields_of(50, 9), 8, 200, commitment=1.0)
+        ids = torch.tensor([[3], [4], [5], [6], [52]])
+        distance = (table(ids) - table.table[ids]).square().sum((1, 2))
+        expected = 1.25 * (distance[:4].mean() + distance[4])
+        torch.testing.assert_close(table.penalty(), expected)
+
     def test_serving_takes_centroids_and_packed_codes_only(self, toy):
         fitted = self.fitted(toy, 200, n_groups=4, tail_divisor=2)
         embedding = fitted.model.embedding
