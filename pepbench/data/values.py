@@ -45,9 +45,10 @@ _WHOLE = 2.0**64
 _DIGITS = 80
 """Whole numbers of more digits keep their exponent: ``1e999999999`` must not fill the memory."""
 _CONTEXT = Context(prec=_DIGITS)
-_DAY = re.compile(r"^[+-]?\d{4,}-\d\d-\d\d")
+_MOMENT = re.compile(
+    r"([+-]?\d{4,}-\d\d-\d\d(?:[ T]\d\d[\d:]*)?)(?:\.(\d*))?\s*(Z|[+-]\d{2}(?::?\d{2})?)?"
+)
 _CLOCK = re.compile(r"^\d\d:\d\d(:\d\d(\.\d+)?)?$")
-_ZONE = re.compile(r"(Z|[+-]\d{2}(:?\d{2})?)$")
 _NANOSECONDS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -195,19 +196,7 @@ def _boolean(value: Any) -> str:
 
 
 def _moment(value: Any) -> np.datetime64:
-    """A date or time as numpy has it, in UTC where a zone is given."""
-    if isinstance(value, str):
-        if not _DAY.match(value):
-            raise ValueError(f"{value!r} is no date")
-        zone = _ZONE.search(value[10:])
-        if zone is None:
-            return np.datetime64(value.replace(" ", "T"))
-        moment = np.datetime64(value[: len(value) - len(zone[1])].rstrip().replace(" ", "T"))
-        if zone[1] != "Z":
-            digits = zone[1][1:].replace(":", "").ljust(4, "0")
-            minutes = int(digits[:2]) * 60 + int(digits[2:])
-            moment -= np.timedelta64(minutes if zone[1][0] == "+" else -minutes, "m")
-        return moment
+    """A date or time that is no text as numpy has it, in UTC where it has a zone."""
     if hasattr(value, "to_datetime64"):  # pandas keeps nanoseconds, which datetime lacks.
         return np.datetime64(value.to_datetime64())
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
@@ -216,12 +205,29 @@ def _moment(value: Any) -> np.datetime64:
 
 
 def _timestamp(value: Any) -> str:
+    if isinstance(value, str):
+        return _timestamp_of_text(value)
     moment = _moment(value)
     if np.isnat(moment):
         return MISSING
     if np.datetime_data(moment.dtype)[0] in (*_CALENDAR, "h", "m"):
         moment = moment.astype("datetime64[s]")
     return _without_zeros(str(moment))
+
+
+def _timestamp_of_text(value: str) -> str:
+    """In UTC where a zone is given; digits below the nanosecond are cut off."""
+    found = _MOMENT.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is no date")
+    whole, fraction, zone = found.groups(default="")
+    # In seconds, since numpy wraps around where a year and a fraction do not fit into 64 bits.
+    moment = np.datetime64(whole.replace(" ", "T")).astype("datetime64[s]")
+    if zone not in ("", "Z"):
+        digits = zone[1:].replace(":", "").ljust(4, "0")
+        minutes = int(digits[:2]) * 60 + int(digits[2:])
+        moment -= np.timedelta64(minutes if zone[0] == "+" else -minutes, "m")
+    return _without_zeros(f"{moment}.{fraction[:9]}")
 
 
 def _instant(value: Any) -> str:
