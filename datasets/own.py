@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pepbench.data.arrays import json_digest
 from pepbench.data.bags import (
     BagOptions,
     is_list,
@@ -21,6 +23,7 @@ from pepbench.data.bags import (
     split_texts,
     without_missing,
 )
+from pepbench.data.cache import table_folder
 from pepbench.data.columns import as_text
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Transform
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
@@ -28,6 +31,7 @@ from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
+from pepbench.data.table import read_table
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
@@ -44,9 +48,11 @@ PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
 )
 LARGEST = 2**53
 LARGEST_TIME = 2**63 - 1
+FAR = 8_500_000_000
+"""Seconds before or after 1970 from which on times are in seconds."""
 WHOLE, LOCAL, ZONED = "a whole number", "2024-12-31 23:59:59", "2024-12-31 23:59:59Z"
 _STAMP = "[0-9]{4}-[01][0-9]-[0-3][0-9]"
-_CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?"
+_CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
 TIMES = {
     WHOLE: "^-?[0-9]{1,18}$",
     LOCAL: f"^{_STAMP}({_CLOCK})?$",
@@ -88,6 +94,14 @@ class Own(Dataset):
                 f"add it with: pepbench data add {self.data or 'NAME'} --from FILE --label COLUMN"
             )
         return description
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        """The files, by their content: added twice, under two names, they are one source."""
+        with suppress(DataError):
+            digests = sorted(read_table(table_folder(self)).meta.sources.values())
+            return f"{self.name}:{json_digest(digests, 12)}"
+        return f"{self.name}:{self.data}"
 
     @property
     def sample(self) -> int | None:
@@ -296,12 +310,30 @@ class TimeReader:
         texts = pc.if_else(pa.array(legal), texts, None)
         if form == WHOLE:
             return texts.cast(pa.int64()).take(pa.array(indices))
-        kind = pa.timestamp("us", "UTC" if form == ZONED else None)
         try:
-            times = texts.cast(kind)
+            times = nanoseconds(texts, "UTC" if form == ZONED else None)
         except pa.ArrowInvalid as error:
             raise DataError(f"{chunk.path}, column {self.column!r}: {error}") from None
-        return times.cast(pa.int64()).take(pa.array(indices))
+        return times.take(pa.array(indices))
+
+
+def nanoseconds(texts: pa.StringArray, zone: str | None) -> pa.Int64Array:
+    """Dates or times as numbers in their order, (k,): nanoseconds since 1970; further digits are cut.
+
+    Where these do not fit into 64 bits, before 1700 and after 2239, the numbers count seconds.
+
+    >>> times = ["1970-01-01 00:00:00.0000000019", "2239-05-09 15:06:40", "2239-05-09 15:06:41"]
+    >>> nanoseconds(pa.array(times), None).to_pylist()
+    [1, 8500000000000000000, 8500000000000000001]
+    """
+    whole = pc.replace_substring_regex(texts, "[.][0-9]+", "")
+    fraction = pc.replace_substring_regex(pc.fill_null(texts, ""), "^[^.]*[.]?|[^0-9.].*$", "")
+    seconds = pc.fill_null(whole.cast(pa.timestamp("s", zone)).cast(pa.int64()), 0).to_numpy()
+    digits = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 9, "0"), 0, 9)
+    below = digits.cast(pa.int64()).to_numpy()
+    beyond = np.abs(seconds) - FAR
+    far = np.sign(seconds) * (FAR * 10**9 + beyond)
+    return pa.array(np.where(beyond >= 0, far, seconds * 10**9 + below))
 
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:

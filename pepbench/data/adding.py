@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from pepbench.data.manage import add
 from pepbench.data.progress import progress_line
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
+from pepbench.data.splits import open_splits
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.serve.dense import TRANSFORMS
@@ -94,7 +96,8 @@ def add_named(
     Raises
     ------
     PepbenchError
-        If there is no such data set, an option does not apply to it, or its rows cannot be read.
+        If there is no such data set, an option does not apply to it, or its rows cannot be read or
+        split; an own file is not added then.
     """
     known = frozenset(catalog.entries("dataset"))
     is_new = split_spec(name)[0] not in known
@@ -166,6 +169,11 @@ def _add_own(
     _print_columns(path, description)
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
+    try:
+        open_splits(table, 0)
+    except DataError:
+        shutil.rmtree(table.folder, ignore_errors=True)
+        raise
     save_description(name, description)
     _warn(dataset, table)
     _print(f"Use it as: pepbench run --datasets {name}")

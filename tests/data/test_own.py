@@ -96,6 +96,32 @@ def test_its_name_alone_is_a_data_set_of_a_plan(command, tmp_path):
     assert Catalog().select("dataset", "mine").spec == "own:data=mine"
 
 
+@pytest.mark.parametrize("n", [8, 100])
+def test_a_file_that_cannot_be_split_is_not_added(command, tmp_path, n):
+    table = clicks(n).set_column(5, "time", pa.array([7] * n))
+    path = write(table, tmp_path / "c.parquet")
+    ran = command("data", "add", "mine", "--from", path, *OPTIONS, "--split-by=time")
+    assert ran.code == 2
+    assert "Use it as" not in ran.err
+    assert ("has 8 rows" if n == 8 else "too many rows have the same time") in ran.err
+    assert "mine" not in command("data", "list").out
+    assert not list(Path(os.environ["PEPBENCH_CACHE"]).glob("tables/own-*"))
+
+
+def test_files_of_another_content_are_another_source(command, tmp_path):
+    paths = [write(clicks(seed=seed), tmp_path / f"{seed}.csv") for seed in (0, 1)]
+    command("data", "add", "mine", "--from", paths[0], *OPTIONS)
+    command("data", "add", "again", "--from", paths[0], *OPTIONS, "--top=3")
+    command("data", "add", "other", "--from", paths[1], *OPTIONS)
+    mine, again, other = (
+        json.loads(command("data", "info", name, "--json").out)["source"]
+        for name in ("mine", "again", "other")
+    )
+    assert mine == again != other
+    assert own("mine").source == mine
+    assert own("absent").source == "own:absent"
+
+
 def test_splits_by_time_user_and_the_files_own_column(command, tmp_path):
     table = clicks()
     times = table["time"].to_numpy()

@@ -275,5 +275,24 @@ def test_times_of_two_forms_in_one_column_are_refused_wherever_they_stand(add):
 def test_times_with_zones_as_text_are_one_order(add):
     stamps = [f"2024-01-01T{12 + i % 3:02}:{i % 60:02}:00+0{i % 3}:00" for i in range(N)]
     assert add(pa.array(stamps), *ROLES["time"]).code == 0
-    minutes = (own_table().split_keys - own_table().split_keys[0]) // 60_000_000
+    minutes = (own_table().split_keys - own_table().split_keys[0]) // 60_000_000_000
     assert minutes.tolist() == [i % 60 for i in range(N)]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_times_of_nanoseconds_are_those_of_parquet(add, zone):
+    counts = [10**18 + (i * 77) % 1009 for i in range(N)]
+    add(pa.array(counts).view(pa.timestamp("ns", zone)), *ROLES["time"])
+    expected = own_table().split_keys.tolist()
+    ends = ["", "00", "999999"] if zone is None else ["Z", "00Z", "999+00:00"]
+    texts = [f"2001-09-09 01:46:40.{c - 10**18:09}{ends[c % 3]}" for c in counts]
+    assert add(pa.array(texts), *ROLES["time"]).code == 0
+    assert own_table().split_keys.tolist() == expected == counts
+
+
+def test_times_of_any_year_are_in_order(add):
+    texts = [f"{1 + 50 * i:04}-12-31 23:59:59.{i % 3}" for i in range(N)]
+    assert add(pa.array(texts), *ROLES["time"]).code == 0
+    keys = own_table().split_keys
+    assert (np.diff(keys) > 0).all()
+    assert keys[40] == np.datetime64(texts[40], "ns").astype(int)
