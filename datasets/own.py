@@ -318,11 +318,11 @@ class TimeReader:
 
 
 def nanoseconds(texts: pa.StringArray, zone: str | None) -> pa.Int64Array:
-    """Dates or times as numbers in their order, (k,): nanoseconds since 1970; further digits are cut.
+    """Dates or times as whole numbers in their order, (k,): nanoseconds since 1970, cut off there.
 
     Where these do not fit into 64 bits, before 1700 and after 2239, the numbers count seconds.
 
-    >>> times = ["1970-01-01 00:00:00.0000000019", "2239-05-09 15:06:40", "2239-05-09 15:06:41"]
+    >>> times = ["1970-01-01 00:00:00.0000000019", "2239-05-10 15:06:40", "2239-05-10 15:06:41"]
     >>> nanoseconds(pa.array(times), None).to_pylist()
     [1, 8500000000000000000, 8500000000000000001]
     """
