@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -26,7 +26,8 @@ from pepbench.data.manage import add
 from pepbench.data.progress import progress_line
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
-from pepbench.data.splits import open_splits
+from pepbench.data.split_schemes import parts_of
+from pepbench.data.splits import FEWEST_ROWS, open_splits
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.serve.dense import TRANSFORMS
@@ -59,14 +60,11 @@ def own_options(**given: str | int | None) -> dict[str, Any]:
     for name in LISTS:
         if name in options:
             options[name] = tuple(part.strip() for part in options[name].split(",") if part.strip())
-    if "hash" in options:
-        options["hash"] = dict(_hashed(part) for part in options["hash"].split(","))
+    for name, parsed in (("hash", _hashed), ("dense", _transformed), ("pool", _pooled)):
+        if name in options:
+            options[name] = _each_once(name, map(parsed, options[name].split(",")))
     if "multi" in options:
         options["multi"] = separators(options["multi"])
-    if "dense" in options:
-        options["dense"] = dict(_transformed(part) for part in options["dense"].split(","))
-    if "pool" in options:
-        options["pool"] = dict(_pooled(part) for part in options["pool"].split(","))
     return options
 
 
@@ -79,7 +77,7 @@ def separators(text: str) -> dict[str, str]:
     found = re.findall(r"([^:,]+)(?::(,|[^,]*))?(?:,|$)", text)
     if "".join(name for name, _ in found) == "":
         raise DataError(f"--multi {text!r}: write column:separator, such as 'genres:|'")
-    return {name.strip(): separator for name, separator in found}
+    return _each_once("multi", ((name.strip(), separator) for name, separator in found))
 
 
 def add_named(
@@ -131,6 +129,16 @@ def number_of_rows(text: str) -> int:
     return round(n_rows)
 
 
+def _each_once(option: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What an option says of each column; raises :class:`DataError` for a column named twice."""
+    found: dict[str, Any] = {}
+    for column, value in pairs:
+        if column in found:
+            raise DataError(f"--{option} names column {column!r} twice")
+        found[column] = value
+    return found
+
+
 def _hashed(part: str) -> tuple[str, int]:
     column, _, size = part.rpartition("=")
     if not column or not re.fullmatch("[0-9]{1,10}", size.strip()):
@@ -170,7 +178,8 @@ def _add_own(
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
     try:
-        open_splits(table, 0)
+        # Equal labels in a part are no reason to refuse: with another seed they may differ.
+        (open_splits if table.meta.n_rows < FEWEST_ROWS else parts_of)(table, 0)
     except DataError:
         shutil.rmtree(table.folder, ignore_errors=True)
         raise
@@ -219,7 +228,7 @@ def _print_columns(path: Path, description: FileDescription) -> None:
     for column in description.fields:
         if kinds[column] == "numbers" and column not in description.hash:
             _print(
-                f"warning: column {column!r} holds numbers with fractions and is taken as "
+                f"warning: column {column!r} holds numbers that may have fractions and is taken as "
                 f"categories; --numeric {column} would cut it into bins"
             )
 

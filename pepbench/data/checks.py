@@ -155,6 +155,8 @@ def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str
         if unique and table.meta.encoding(name).bins is None:
             warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
     for name, bag in table.meta.bags.items():
+        if bag.separator and bag.slots == 1 < bag.max_values:
+            warnings.append(f"field {name!r}: no row has two values; is the separator right?")
         if bag.n_cut:
             warnings.append(
                 f"field {name!r}: {bag.n_cut:,} rows have more than {bag.max_values} values, of "

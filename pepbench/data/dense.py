@@ -32,13 +32,17 @@ def scales_of(
     if not transforms:
         return {}
     n_missing, total, squares = (np.zeros(len(transforms)) for _ in range(3))
+    least, most = np.full(len(transforms), np.inf), np.full(len(transforms), -np.inf)
     n_train = int(np.count_nonzero(parts == TRAIN))
     for start, stop in blocks:
         of_block = read_rows(table.dense, start, stop)[parts[start:stop] == TRAIN]
         n_missing += np.isnan(of_block).sum(axis=0)
         total += np.nansum(of_block, axis=0)
+        least = np.fmin(least, np.fmin.reduce(of_block, axis=0, initial=np.inf))
+        most = np.fmax(most, np.fmax.reduce(of_block, axis=0, initial=-np.inf))
     counts = np.maximum(n_train - n_missing, 1)
-    means = total / counts
+    # The mean of equal numbers need not be equal to them: a deviation of rounding errors would do.
+    means = np.where(least == most, least, total / counts)
     for start, stop in blocks:
         of_block = read_rows(table.dense, start, stop)[parts[start:stop] == TRAIN]
         squares += np.nansum((of_block - means) ** 2, axis=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from pepbench.data.build_table import Progress, write_table
@@ -49,6 +51,7 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
         )
     folder = table_folder(dataset)
     files = dataset.raw_files(source) if source is not None else {}
+    before = _states(files)
     try:
         with locked(folder), ThreadPoolExecutor(1) as pool:
             # Checksums are computed while rows are read: the file is read from disk once.
@@ -58,6 +61,10 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
                 return table
             with building(folder) as new:
                 write_table(dataset, source, new, sources=digests.result, progress=progress)
+                if _states(files) != before:
+                    raise DataError(
+                        f"{source} was changed while it was read; add it when it is complete"
+                    )
             return read_table(folder)
     except OSError as error:
         if error.errno in FULL_DISK:
@@ -66,6 +73,16 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
             f"cannot add data set {dataset.name!r}: {error}; name a writable folder for "
             "the cache in the environment variable PEPBENCH_CACHE"
         ) from error
+
+
+def _states(files: Mapping[str, Path]) -> dict[str, tuple[int, int] | None]:
+    """Size and time of change of each file; None for one that is gone."""
+    states: dict[str, tuple[int, int] | None] = dict.fromkeys(files)
+    for name, path in files.items():
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            states[name] = status.st_size, status.st_mtime_ns
+    return states
 
 
 def open_table(dataset: Dataset) -> Table:

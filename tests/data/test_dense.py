@@ -88,11 +88,14 @@ def test_numbers_and_transforms_are_part_of_the_fingerprint():
     assert len(prints) == 3
 
 
-def test_a_constant_and_an_always_missing_number_are_zero():
-    numbers = {"age": np.full(400, 7.0), "price": np.full(400, np.nan)}
+@pytest.mark.parametrize("constant", [7.0, 0.1, -1 / 3, 1e-300, 1e149])
+def test_a_constant_and_an_always_missing_number_are_zero(constant):
+    numbers = {"age": np.full(400, constant), "price": np.full(400, np.nan)}
     dataset = with_dense(numbers=numbers, dense_transform=lambda *_: "standard")
-    dense = open_splits(open_table(dataset), 0).train.dense
+    splits = open_splits(open_table(dataset), 0)
+    dense = splits.train.dense
     np.testing.assert_array_equal(dense, np.tile([0.0, 0.0, 1.0], (len(dense), 1)))
+    assert splits.meta.dense["age"].std == 1.0
 
 
 def test_export_writes_numbers(tmp_path):

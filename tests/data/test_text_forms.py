@@ -1,8 +1,16 @@
 """Text as tools write it: each oddity gives the right values, or one line with the remedy."""
 
 import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from decimal import Decimal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pepbench.datasets.own import LabelReader
 
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
@@ -18,6 +26,20 @@ EXPECTED = {"city": ["Ulm", "Bonn"], "item": ["1", "2"]}
 def packed(content):
     """The same bytes at any time: they are in the names of tests."""
     return gzip.compress(content, mtime=0)
+
+
+def archive(content, kind):
+    """An archive with one file, the same bytes at any time."""
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as to:
+            to.writestr(zipfile.ZipInfo("c.csv"), content)
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as to:
+            entry = tarfile.TarInfo("c.csv")
+            entry.size = len(content)
+            to.addfile(entry, io.BytesIO(content.encode()))
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -104,7 +126,13 @@ def test_libsvm_lines_may_end_in_spaces(values_of, separator, end):
         (packed(PLAIN.encode())[:-6] + b"abcdef", "cannot be read"),
         (packed(PLAIN.encode()) + b"more", "cannot be read"),
         (b"\n\r\n\n", "is empty"),
-        (b"\0\0\0\0\n", "holds no rows"),
+        (b"\0\0\0\0\n", "row 1: has a NUL byte"),
+        (PLAIN.replace("city", "ci\0ty"), "row 1: has a NUL byte"),
+        (packed(packed(PLAIN.encode())), "is compressed twice; unpack it once"),
+        (lzma.compress(PLAIN.encode()), "is compressed with xz"),
+        (archive(PLAIN, "zip"), "is an archive or a workbook"),
+        (packed(archive(PLAIN, "tar")), "is a tar archive"),
+        (b"PAR1" + bytes(80) + b"PAR1", "is a Parquet file; say so with --format parquet"),
         (PLAIN.replace("1,Bonn", "-1,Bonn"), "y is '-1' after '0' in row 2"),
     ],
 )
@@ -120,6 +148,68 @@ def test_what_cannot_be_read_is_named(refused, tmp_path, content, message):
 def test_blank_lines_are_dropped_at_the_end_alone(tmp_path, size):
     (tmp_path / "c").write_bytes(b"a\n\nb\n\r\n\nc\r\n\r\n\n\n")
     assert b"".join(line_blocks(tmp_path / "c", size)) == b"a\n\nb\n\r\n\nc\r\n"
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.list_(pa.string())])
+def test_parquet_text_that_is_not_utf_8_is_named(refused, tmp_path, kind):
+    values = [[b"a"], [b"\xff"]] if pa.types.is_list(kind) else [b"a", b"\xff"]
+    binary = pa.array(values, pa.list_(pa.binary()) if pa.types.is_list(kind) else None)
+    if pa.types.is_list(kind):
+        column = pa.ListArray.from_arrays(binary.offsets, binary.values.view(pa.string()))
+    else:
+        column = binary.view(pa.string()).cast(kind)
+    pq.write_table(pa.table({"y": [0, 1], "x": column, "z": [1, 2]}), tmp_path / "c.parquet")
+    use = "--multi=x" if pa.types.is_list(kind) else "--fields=x"
+    error = refused("data", "add", "mine", "--from", tmp_path / "c.parquet", "--label=y", use)
+    assert "c.parquet, column 'x': rows 1 to 2 hold text that is not UTF-8" in error
+
+
+@pytest.mark.parametrize("change", ["grows", "vanishes"])
+def test_a_file_that_changes_while_it_is_read_is_not_added(refused, tmp_path, monkeypatch, change):
+    path = tmp_path / "c.csv"
+    path.write_text(PLAIN)
+    read = LabelReader.codes
+
+    def codes(self, chunk):
+        if change == "vanishes":
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(PLAIN + PLAIN[PLAIN.index("\n") + 1 :])
+        return read(self, chunk)
+
+    monkeypatch.setattr(LabelReader, "codes", codes)
+    error = refused("data", "add", "mine", "--from", path, "--label=y")
+    assert f"{path} was changed while it was read" in error or "does not exist" in error
+
+
+@pytest.mark.parametrize(
+    "option", ["--multi=city:|,city:;", "--hash=city=2,city=3", "--dense=item,item:log1p"]
+)
+def test_a_column_named_twice_in_an_option_is_refused(refused, tmp_path, option):
+    (tmp_path / "c.csv").write_text(PLAIN)
+    error = refused("data", "add", "mine", "--from", tmp_path / "c.csv", "--label=y", option)
+    assert f"{option.partition('=')[0]} names column" in error
+    assert error.endswith("twice")
+
+
+def test_a_separator_that_no_row_has_is_warned_of(command, tmp_path):
+    (tmp_path / "c.csv").write_text(PLAIN)
+    options = ("--from", tmp_path / "c.csv", "--label=y")
+    ran = command("data", "add", "mine", *options, "--multi=city:\\t")
+    assert "field 'city': no row has two values; is the separator right?" in ran.err
+
+
+def test_whole_numbers_of_any_size_are_not_said_to_have_fractions(command, tmp_path):
+    ids = [10**30 + i for i in range(80)]
+    decimals = pa.array([Decimal(i) for i in ids], pa.decimal128(38, 0))
+    table = pa.table({"y": [0, 1] * 40, "a": decimals, "b": pa.array(map(str, ids))})
+    pq.write_table(table, tmp_path / "c.parquet")
+    lines = [f"{i % 2},{number}" for i, number in enumerate(ids)]
+    (tmp_path / "c.csv").write_text("\n".join(["y,a", *lines]) + "\n")
+    for name in ("c.parquet", "c.csv"):
+        ran = command("data", "add", "mine", "--from", tmp_path / name, "--label=y")
+        assert ran.code == 0
+        assert "fractions" not in ran.err
 
 
 BIG = ("100000000000000000000", "1" + "0" * 400, "1" + "0" * 5000, "-1", "0", "nan", "²")

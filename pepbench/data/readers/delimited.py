@@ -22,6 +22,7 @@ from pepbench.errors import DataError
 
 UNIT_SEPARATOR = "\x1f"
 """Replaces separators of more than one character, which Arrow does not support."""
+NUL_BYTE = "has a NUL byte; is it a text file?"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Dialect:
 
     def _problem(self, line: bytes, names: Sequence[str]) -> str | None:
         if b"\0" in line:
-            return "has a NUL byte; is it a text file?"
+            return NUL_BYTE
         if self.quotes and _has_open_quote(line):
             return (
                 "a quote is opened and not closed on the same line; close it, or take line "
@@ -210,6 +211,8 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
     line = first_line(path)
     if not line:
         raise DataError(f"{path}, row 1: is blank, expected the names of the columns; remove it")
+    if b"\0" in line:
+        raise DataError(f"{path}, row 1: {NUL_BYTE}")
     if dialect.quotes and _has_open_quote(line):
         raise DataError(f"{path}, row 1: a quote is opened and not closed on the same line")
     try:

@@ -24,7 +24,7 @@ from pepbench.data.readers.raw_files import (
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 16
-WHOLE_NUMBER = r"^[+-]?[0-9]{1,18}$"
+WHOLE_NUMBER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
 
 
@@ -109,7 +109,7 @@ def _parquet_columns(path: Path) -> dict[str, str]:
 
 
 def _kind_of_type(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0):
         return "whole numbers"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "numbers"
@@ -137,8 +137,23 @@ def _parquet_chunks(
             batch = next(batches, None)
         if batch is None:
             return
-        yield Chunk(path, first_row, {name: batch[name] for name in wanted})
+        chunk = Chunk(path, first_row, {name: batch[name] for name in wanted})
+        for name in wanted:
+            if not _is_utf_8(chunk[name]):
+                raise DataError(
+                    f"{path}, column {name!r}: rows {first_row} to {first_row + len(chunk) - 1} "
+                    "hold text that is not UTF-8; store it as binary"
+                )
+        yield chunk
         first_row += len(batch)
+
+
+def _is_utf_8(column: pa.Array) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        return "UTF8" not in str(error)
+    return True
 
 
 def _entry_columns(path: Path) -> dict[str, str]:

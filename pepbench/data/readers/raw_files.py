@@ -24,7 +24,18 @@ COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+TAR_MARK = b"ustar"
+"""From byte 257 on."""
 BLANK_LINES = (b"\n", b"\r\n")
+FOREIGN = {
+    UTF_16_MARKS: "UTF-16 text; save it as UTF-8",
+    (b"PAR1",): "a Parquet file; say so with --format parquet",
+    (b"ARROW1",): "an Arrow file; write it as Parquet",
+    (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c"): "an archive or a workbook; take the rows out of it",
+    (b"\xfd7zXZ\x00",): "compressed with xz; unpack it, or compress it with gzip",
+    tuple(COMPRESSIONS): "compressed twice; unpack it once",
+}
+"""What a file is that begins like this once it is unpacked, if it is no text of ours."""
 
 
 def files_in(folder: Path, files: Sequence[str]) -> dict[str, Path]:
@@ -152,8 +163,13 @@ def _line_blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
         stream = decompressed(file)
         while block := stream.read(block_bytes):
             if rest is None:
-                if block.startswith(UTF_16_MARKS):
-                    raise DataError(f"{path} is UTF-16 text; save it as UTF-8")
+                found = next(
+                    (what for start, what in FOREIGN.items() if block.startswith(start)), ""
+                )
+                if found or block[257:262] == TAR_MARK:
+                    raise DataError(
+                        f"{path} is {found or 'a tar archive; take the rows out of it'}"
+                    )
                 rest, block = b"", block.removeprefix(BYTE_ORDER_MARK)
                 if b"\n" not in block and b"\r" in block[:-1]:
                     newline = b"\r"
