@@ -32,6 +32,7 @@ from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.table import read_table
+from pepbench.data.times import nanoseconds
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
@@ -48,8 +49,6 @@ PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
 )
 LARGEST = 2**53
 LARGEST_TIME = 2**63 - 1
-FAR = 8_500_000_000
-"""Seconds before or after 1970 from which on times are in seconds."""
 WHOLE, LOCAL, ZONED = "a whole number", "2024-12-31 23:59:59", "2024-12-31 23:59:59Z"
 _STAMP = "[0-9]{4}-[01][0-9]-[0-3][0-9]"
 _CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
@@ -315,25 +314,6 @@ class TimeReader:
         except pa.ArrowInvalid as error:
             raise DataError(f"{chunk.path}, column {self.column!r}: {error}") from None
         return times.take(pa.array(indices))
-
-
-def nanoseconds(texts: pa.StringArray, zone: str | None) -> pa.Int64Array:
-    """Dates or times as whole numbers in their order, (k,): nanoseconds since 1970, cut off there.
-
-    Where these do not fit into 64 bits, before 1700 and after 2239, the numbers count seconds.
-
-    >>> times = ["1970-01-01 00:00:00.0000000019", "2239-05-10 15:06:40", "2239-05-10 15:06:41"]
-    >>> nanoseconds(pa.array(times), None).to_pylist()
-    [1, 8500000000000000000, 8500000000000000001]
-    """
-    whole = pc.replace_substring_regex(texts, "[.][0-9]+", "")
-    fraction = pc.replace_substring_regex(pc.fill_null(texts, ""), "^[^.]*[.]?|[^0-9.].*$", "")
-    seconds = pc.fill_null(whole.cast(pa.timestamp("s", zone)).cast(pa.int64()), 0).to_numpy()
-    digits = pc.utf8_slice_codeunits(pc.utf8_rpad(fraction, 9, "0"), 0, 9)
-    below = digits.cast(pa.int64()).to_numpy()
-    beyond = np.abs(seconds) - FAR
-    far = np.sign(seconds) * (FAR * 10**9 + beyond)
-    return pa.array(np.where(beyond >= 0, far, seconds * 10**9 + below))
 
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:
