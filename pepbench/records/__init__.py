@@ -6,6 +6,7 @@ A :class:`TrialSpec` holds everything that determines a result, a :class:`Record
 
 from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
 from pepbench.records.record import (
+    FINALIST_REACH,
     SCHEMA_VERSION,
     Environment,
     EpochRecord,
@@ -17,6 +18,7 @@ from pepbench.records.record import (
     best_trial,
     figures_of,
     final_runs,
+    finalists,
     now,
     parse_record,
     tuning_used,
@@ -26,6 +28,7 @@ from pepbench.records.spec import (
     DEFAULT_L2,
     DEFAULT_LEARNING_RATE,
     MARGIN,
+    MOST_FOLDS,
     PROTOCOL_VERSION,
     CellName,
     ComponentSpec,
@@ -44,7 +47,9 @@ __all__ = [
     "CELL_COLUMNS",
     "DEFAULT_L2",
     "DEFAULT_LEARNING_RATE",
+    "FINALIST_REACH",
     "MARGIN",
+    "MOST_FOLDS",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
     "CellName",
@@ -68,6 +73,7 @@ __all__ = [
     "best_trial",
     "figures_of",
     "final_runs",
+    "finalists",
     "now",
     "npy_bytes",
     "npy_sha256",
