@@ -22,6 +22,7 @@ from pepbench.plan import Plan
 from pepbench.records import (
     DEFAULT_L2,
     DEFAULT_LEARNING_RATE,
+    DRAWN,
     CellName,
     ComponentSpec,
     DataSpec,
@@ -190,7 +191,8 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     _refuse_unknown_names(plan, catalog)
     cells: list[Cell] = []
     for dataset in datasets:
-        table = open_table(cast(Dataset, dataset.default()))
+        known = cast(Dataset, dataset.default())
+        table = open_table(known)
         for fold in range(plan.folds):
             splits = split_facts(table, plan.split_seed, Fold(fold, plan.folds))
             data = DataSpec(
@@ -200,6 +202,7 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
                 split_fingerprint=splits.fingerprint,
                 fold=fold,
                 folds=plan.folds,
+                source=DRAWN if known.generated else known.source or known.name,
             )
             for backbone, method in itertools.product(backbones, methods):
                 cells += _of_method(plan, data, splits, backbone, method)

@@ -36,7 +36,12 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     if counted:
         frame = pd.concat([results.frame for results in counted], ignore_index=True)
         compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
-        parts += ["## Mean ranks", *_ranks(rank_tables(frame))]
+        sources = sources_of(
+            (record.spec.data.spec, record.spec.data)
+            for results in counted
+            for record in results.records
+        )
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)

@@ -25,6 +25,9 @@ MARGIN = 0.001
 
 MOST_FOLDS = 100
 
+DRAWN = "drawn"
+"""Source of data sets that a random number generator made."""
+
 Role = Literal["tuning", "finalist", "final"]
 """A trial of a setting; a further training of one of the best settings, with another seed, among
 which validation rows choose; a training of the chosen one, scored on test rows."""
@@ -67,12 +70,13 @@ class DataSpec(Frozen):
     fold: int = 0
     """From 0; which part of the rows is for test."""
     folds: int = 1
+    source: str = ""
+    """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
 
     def without_fold(self) -> DataSpec:
-        """What the folds of one data set and seed have in common; itself if there is one fold."""
-        if self.folds == 1:
-            return self
-        return self.model_copy(update={"fold": 0, "split_fingerprint": ""})
+        """What the folds of one data set and seed have in common."""
+        fold = {} if self.folds == 1 else {"fold": 0, "split_fingerprint": ""}
+        return self.model_copy(update={"source": "", **fold})
 
 
 OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
@@ -181,6 +185,7 @@ class TrialSpec(Frozen):
             del component["tuned"]
         if self.pruning is None:
             del content["pruning"]
+        del content["data"]["source"]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -23,6 +23,8 @@ from pepbench.report.table_rows import (
     BlockName,
     chance,
     comparison_rows,
+    contrast_sentence,
+    contrast_table,
     hypervolume_sentence,
     of_block,
     rank_pair_rows,
@@ -88,8 +90,9 @@ def leaderboard_markdown(
     fronts: list[dict[str, Any]],
     leading: Sequence[Lead] = (),
     margin: float = MARGIN,
+    contrasts: pd.DataFrame | None = None,
 ) -> str:
-    """The page of a leaderboard: findings, the table with all columns, how to read it.
+    """The page of a leaderboard: contrasts, findings, all cells, how to read it.
 
     Parameters
     ----------
@@ -99,9 +102,12 @@ def leaderboard_markdown(
         Of :func:`pepbench.analysis.leaders.leads`.
     margin
         That they were computed with.
+    contrasts
+        Of :class:`pepbench.analysis.leaderboard.Analysis`.
     """
     parts = [
         "# Leaderboard",
+        *(() if contrasts is None else _contrast_parts(contrasts)),
         *_findings(frame, fronts, leading, margin),
         "![AUC against parameters](pareto.svg)",
         "## All cells",
@@ -248,6 +254,15 @@ def _reading(margin: float) -> str:
   parameters and AUC, and better in one.
 * **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
   **peak_memory_mib**: the largest over seeds."""
+
+
+def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+    for name, block in by_block(contrasts):
+        rows = contrast_table(block)
+        if rows:
+            yield _heading(name)
+            yield _table(rows, ("contrast", "budget", "verdict", "variance mostly from"))
+            yield contrast_sentence(block)
 
 
 def _comparison_parts(comparisons: pd.DataFrame) -> Iterator[str]:
