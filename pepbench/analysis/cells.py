@@ -77,6 +77,11 @@ class Cell:
         """Number of folds of its protocol."""
         return self.spec.data.folds
 
+    def by_fold(self) -> list[Cell]:
+        """The cell with the runs of each fold that has any."""
+        parts = map(self.in_fold, range(self.folds))
+        return [part for part in parts if part.runs]
+
     def in_fold(self, fold: int) -> Cell:
         """The cell with the runs of one fold."""
         return replace(self, runs=tuple(r for r in self.runs if r.spec.data.fold == fold))

@@ -35,7 +35,8 @@ POINT_COLUMNS = (
 """Columns of the points' frame: a row for each cell that is ok and has its
 predictions. ``fit_seconds``: CPU seconds of search and training, mean over runs. ``on_front``: not
 dominated in (parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in
-(parameters, AUC, fit_seconds). ``…_probability``: share of the bootstrap's draws in which it is on that front."""
+(parameters, AUC, fit_seconds). ``…_probability``: share of the draws in which it is on
+that front."""
 
 SUMMARY_COLUMNS = (
     "dataset",

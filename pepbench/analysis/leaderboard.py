@@ -113,6 +113,7 @@ def analyse(
         comparison_row(block, one) for block, one in compared if one.auc is not None or one.note
     ]
     pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
+    sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
     rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, criteria))
     frame = _sorted(_with_fronts(frame), cells)
     return Analysis(
@@ -120,9 +121,7 @@ def analyse(
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
         front_tables(blocks, criteria),
-        rank_tables(
-            frame, sources_of((cell.dataset, cell.spec.data) for cell in cells), alpha, margin
-        ),
+        rank_tables(frame, sources, alpha, margin),
         frame_of(rows, CONTRAST_COLUMNS),
     )
 

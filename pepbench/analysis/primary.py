@@ -8,7 +8,8 @@ been looked at because of the results.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
@@ -113,7 +114,7 @@ def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict
     }
 
 
-def widest_source(row: dict[str, float]) -> str:
+def widest_source(row: Mapping[Any, Any]) -> str:
     """What most of the variance between folds is due to: ``rows``, ``seeds``, …; empty if unknown.
 
     >>> widest_source({"share_rows": 0.2, "share_seeds": 0.1, "share_tuning_and_split": 0.7})

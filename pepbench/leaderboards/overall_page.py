@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
-from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
+from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
 from pepbench.leaderboards.board_page import markdown, worker_seconds
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board

@@ -170,9 +170,9 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``folder``; ``margin``; ``contrasts`` and ``cells``: an object with the leaderboard's columns for each row,
-        missing figures None; ``fronts``; ``widths``: likewise, with the recovery's columns;
-        ``failed``: the number of cells with that status.
+        ``folder``; ``margin``; ``cells`` and ``contrasts``: an object for each row, with columns as
+        in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``; ``widths``: likewise,
+        with the recovery's columns; ``failed``: the number of cells with that status.
     """
     return {
         "folder": str(folder),

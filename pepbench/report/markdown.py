@@ -55,7 +55,11 @@ _BY_INTERVAL = {
 }
 """Columns that are rounded, with the interval that says how far, and their sign."""
 _DECIMALS = {
+    "calibration": ".3f",
+    "gauc": ".4f",
+    "ndcg10": ".4f",
     "p_holm": ".2g",
+    "cpu_seconds": ".1f",
     "search_seconds": ".1f",
     "train_seconds": ".1f",
     "peak_memory_mib": ".0f",
@@ -235,9 +239,11 @@ def _reading(margin: float) -> str:
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
-* **auc**, **log_loss**: test figures, mean over **seeds**. **auc_low** to **auc_high** and
-  **delta_low** to **delta_high** are {level} intervals over test rows (DeLong), or over users
-  where the data set has them, and seeds; with one seed, over rows or users only.
+* **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
+  **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
+  where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
+  {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
+  data set has them, and seeds; with one seed, over rows or users only.
 * **delta_auc** is the method's AUC minus the full table's, on the same test rows. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
@@ -250,10 +256,10 @@ def _reading(margin: float) -> str:
   set, backbone and budget.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
   full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
-* **on_front**: no other cell of the data set and backbone is at least as good in both
-  parameters and AUC, and better in one.
-* **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
-  **peak_memory_mib**: the largest over seeds."""
+* **on_front**: no other cell of the data set and backbone is at least as good in both parameters
+  and AUC, and better in one; sizes within 2% of each other count as equal.
+* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
+  wall time; **peak_memory_mib**: the largest over seeds."""
 
 
 def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:

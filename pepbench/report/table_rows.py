@@ -91,14 +91,12 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     if shown.empty:
         return ""
     basis = shown["basis"].iloc[0]
-    family = (
-        "Primary contrasts, named before the run; p-values are adjusted (Holm) over all of them."
-    )
+    family = "Primary contrasts, named beforehand; p-values are adjusted (Holm) over all of them."
     if basis == BASIS:
         folds = int(shown["folds"].max())
         return (
-            f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, each "
-            "tuned anew."
+            f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, "
+            "each tuned anew."
         )
     return (
         f"{family} Intervals hold over {basis} of this one split and tuning draw, not over others; "

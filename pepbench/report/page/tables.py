@@ -245,7 +245,7 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
 
 
 def contrast_tables(findings: Findings) -> list[dict[str, Any]]:
-    """For each data set and backbone with primary contrasts: their rows, and what they hold over."""
+    """For each data set and backbone with primary contrasts: rows, and what they hold over."""
     return [
         {"title": " · ".join(name), "rows": rows, "words": contrast_sentence(block)}
         for name, block in by_block(findings.contrasts)

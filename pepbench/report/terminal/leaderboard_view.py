@@ -56,8 +56,9 @@ _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=
 class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
-    For each data set and backbone its primary contrasts, if there are any, and a table, its rows grouped by budget, best AUC first; below it
-    the cells without figures, with reasons, and compression at parity.
+    For each data set and backbone its primary contrasts, if there are any, and a table, its rows
+    grouped by budget, best AUC first; below it the cells without figures, with reasons, and
+    compression at parity.
 
     Parameters
     ----------
