@@ -186,8 +186,8 @@ def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
         over them. Seeds in which all features have the same width have no correlation and are left
         out of it; ``ranked_seeds`` says how many are left.
         Where there are several folds, these are means over folds of each fold's figures, and points
-        and profiles are those of the first. ``bayes_gap`` is ``bayes_auc``, the AUC of the true probabilities on the test rows, minus
-        the test AUC. Unknown figures are NaN.
+        and profiles are those of the first. ``bayes_gap`` is ``bayes_auc``, the AUC of the true
+        probabilities on the test rows, minus the test AUC. Unknown figures are NaN.
     """
     rows: list[dict[str, object]] = []
     points: list[pd.DataFrame] = []

@@ -233,8 +233,9 @@ def _reading(margin: float) -> str:
     level = f"{100 * (1 - ALPHA):g}%"
     return f"""\
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
-  validation AUC, with as many trials and epochs for every method; the best are trained again with
-  fresh seeds, stopping early on validation. Test rows are read once per final run. Only results on
+  validation AUC, with as many trials and epochs for every method; the best few are trained with
+  further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
+  validation. Test rows are read once per final run. Only results on
   the same split, dimension and backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
