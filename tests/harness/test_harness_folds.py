@@ -152,7 +152,6 @@ def test_infeasible_trials_are_replaced_with_the_same_rates(tmp_path):
 PICKY = '''
 from dataclasses import dataclass
 from typing import Annotated
-import torch
 from pepbench.method import Between, Infeasible, Method, PlainTable
 
 
@@ -166,7 +165,7 @@ class Picky(Method):
     def embedding(self, fields, dim, budget):
         if self.wide > 0.5:
             raise Infeasible("does not fit")
-        return PlainTable(torch.randn(fields.n_features, 1) * 0.1)
+        return PlainTable(fields.n_features, 1)
 '''
 
 
@@ -201,7 +200,9 @@ def test_more_folds_than_rows_allow_name_the_most(tmp_path, monkeypatch):
     few.write_text("a,b,label\n" + "".join(f"{i % 3},{i % 4},{i % 2}\n" for i in range(30)))
     from pepbench.cli import main
 
-    monkeypatch.setattr("sys.argv", ["pepbench", "data", "add", "few", "--from", str(few)])
+    monkeypatch.setattr(
+        "sys.argv", ["pepbench", "data", "add", "few", "--from", str(few), "--label", "label"]
+    )
     with pytest.raises(SystemExit):
         main()
     with pytest.raises(DataError, match="allow 15 folds at most, not 20"):
