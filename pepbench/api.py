@@ -24,6 +24,7 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
+from pepbench.data.splits import open_splits
 from pepbench.errors import PlanError, unknown_name
 from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
@@ -272,8 +273,10 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
         tally = run_cells(cells, store, progress, options, locks)
         # After the last fit, since these are facts about test rows.
         for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
-            dataset = catalog.select("dataset", cell.data.spec).default()
-            store_facts(store, cast(Dataset, dataset), cell.splits)
+            if not store.labels_path(cell.splits.fingerprint).exists():
+                dataset = catalog.select("dataset", cell.data.spec).default()
+                splits = open_splits(cell.splits.table, plan.split_seed, cell.splits.fold)
+                store_facts(store, cast(Dataset, dataset), splits)
         if not options.shared:
             store.pack()
     return tally

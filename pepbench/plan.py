@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 import tomli_w
 from pydantic import (
@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import MARGIN, OptimizerKind, Precision, PrunerKind
+from pepbench.records import MARGIN, MOST_FOLDS, OptimizerKind, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.toml"
 """Name of a plan in the folder of a run or a leaderboard."""
+MOST_CONTRASTS = 6
+MOST_CONTRAST_BUDGETS = 3
+"""More primary contrasts would leave little power to each."""
+FINALISTS = 3
+"""Default number of finalists."""
+MANY_FOLDS = 5
+"""From this many folds on, one final run in each is the default."""
 MOST = 1_000_000
 """Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
 LARGEST_BATCH = 2**24
@@ -161,6 +168,23 @@ class PlanException(_Model):
 _CHANGEABLE = ("trials", "tuning_time", "seeds", "epochs", "patience")
 
 
+class Contrast(_Model):
+    """A primary contrast: a comparison that the plan names before there are results."""
+
+    methods: Names
+    """Two of the plan's methods; the difference is the first minus the second."""
+    budgets: Names
+    """At most three of the plan's budgets."""
+
+    @model_validator(mode="after")
+    def _is_a_pair(self) -> Self:
+        if len(set(self.methods)) != 2 or len(self.methods) != 2:
+            raise ValueError("methods: name two different methods")
+        if len(self.budgets) > MOST_CONTRAST_BUDGETS:
+            raise ValueError(f"budgets: name {MOST_CONTRAST_BUDGETS} at most")
+        return self
+
+
 class Plan(_Model):
     """Everything that determines the results of a run; the same for every method.
 
@@ -198,8 +222,15 @@ class Plan(_Model):
     """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
     tune_backbone: bool = False
     """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
-    seeds: int = Field(3, ge=1, le=MOST)
-    """Final runs of each cell, with the best trial's hyper-parameters."""
+    finalists: int = Field(cast(int, None), ge=1, le=MOST)
+    """The best trials of a cell that are trained with further seeds before one of them is chosen by
+    its mean validation AUC; 1: the best trial is chosen. Default: 3, or all trials if there are
+    fewer."""
+    finalist_seeds: int = Field(2, ge=1, le=MOST)
+    """Further seeds of each finalist."""
+    seeds: int = Field(cast(int, None), ge=1, le=MOST)
+    """Final runs of each cell in each fold, with the chosen trial's hyper-parameters. Default: 5;
+    3 with 2 folds or more; 1 with 5 folds or more."""
     epochs: int = Field(60, ge=1, le=MOST)
     """At most this many passes over the training rows."""
     patience: int = Field(5, ge=1, le=MOST)
@@ -213,8 +244,11 @@ class Plan(_Model):
     tables."""
     precision: Precision = "float32"
     """`bfloat16`: mixed precision, with `device = "cuda"`."""
+    folds: int = Field(1, ge=1, le=MOST_FOLDS)
+    """Each fold tests another part of the rows, with everything tuned and drawn anew. 1: a single
+    80/10/10 split, whose verdicts do not hold over splits."""
     split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
-    """Of the random 80/10/10 split."""
+    """Of the random split, or of the folds."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of tuning and of the final runs' seeds."""
     device: Annotated[str, AfterValidator(_device)] = "cpu"
@@ -222,10 +256,13 @@ class Plan(_Model):
     margin: float = Field(MARGIN, gt=0, lt=0.5)
     """Differences of test AUC below this are of no practical importance: reports test against it.
     Decides no trial's result."""
+    contrasts: tuple[Contrast, ...] = Field((), alias="contrast", max_length=MOST_CONTRASTS)
+    """Tables `[[contrast]]` with two `methods` and their `budgets`: the primary contrasts, which
+    reports judge together and show first. Decides no trial's result."""
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
-    @field_validator("tune_batch_size", "exceptions", mode="before")
+    @field_validator("tune_batch_size", "exceptions", "contrasts", mode="before")
     @classmethod
     def _list(cls, values: object) -> object:
         return tuple(values) if isinstance(values, list) else values
@@ -250,6 +287,16 @@ class Plan(_Model):
                 "batch_size = "
                 f"{self.batch_size} among them, with which the first trial is made"
             )
+        known = self.finalists is not None, self.seeds is not None
+        trials = self.trials if self.tuning_time is None else MOST
+        if known[0] and self.finalists > trials:
+            raise ValueError(f"finalists = {self.finalists} are more than trials = {trials}")
+        # The model is frozen; these are defaults that depend on other keys.
+        if not known[0]:
+            object.__setattr__(self, "finalists", min(FINALISTS, trials))
+        if not known[1]:
+            seeds = 5 if self.folds == 1 else 3 if self.folds < MANY_FOLDS else 1
+            object.__setattr__(self, "seeds", seeds)
         unused = "trials" if self.tuning_time is not None else "tuning_time"
         for exception in self.exceptions:
             if getattr(exception, unused) is not None:
@@ -263,12 +310,15 @@ class Plan(_Model):
 
     def decides_as(self, other: Plan) -> bool:
         """Whether another plan makes the same records; only its reports may differ."""
-        return self.model_copy(update={"margin": other.margin}) == other
+        return self._without_judgement() == other._without_judgement()
 
     def digest(self) -> str:
         """Eight hexadecimal digits that identify the plan's records."""
-        judged_alike = self.model_copy(update={"margin": _DEFAULT_MARGIN})
-        return hashlib.sha256(judged_alike.to_toml().encode()).hexdigest()[:8]
+        return hashlib.sha256(self._without_judgement().to_toml().encode()).hexdigest()[:8]
+
+    def _without_judgement(self) -> Self:
+        """The plan with defaults for what only reports use."""
+        return self.model_copy(update={"margin": _DEFAULT_MARGIN, "contrasts": ()})
 
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
         """The plan of one cell, with exceptions applied; None if the cell is left out."""
@@ -281,8 +331,23 @@ class Plan(_Model):
         return plan
 
     def with_families_expanded(self, catalog: Catalog) -> Self:
-        """The plan with families of methods, such as ``hashing``, replaced by their members."""
-        return self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
+        """The plan with families of methods, such as ``hashing``, replaced by their members.
+
+        Raises
+        ------
+        PlanError
+            For unknown names, and contrasts of methods or budgets that the plan lacks.
+        """
+        plan = self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
+        for number, contrast in enumerate(plan.contrasts, 1):
+            for kind, names, known in (
+                ("method", contrast.methods, plan.methods),
+                ("budget", contrast.budgets, plan.budgets),
+            ):
+                for name in names:
+                    if name not in known:
+                        raise PlanError(f"contrast {number}: {unknown_name(kind, name, known)}")
+        return plan
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -310,6 +375,11 @@ class Plan(_Model):
         # They exclude each other in a file or among flags, but a flag replaces either.
         for bound in {"trials", "tuning_time"} & overrides.keys():
             values.pop("tuning_time" if bound == "trials" else "trials", None)
+        if "trials" in overrides and "finalists" not in overrides:
+            values.pop("finalists", None)
+        if {"methods", "budgets"} & overrides.keys():
+            # Flags that take a part of a plan leave only the contrasts within it.
+            values["contrast"] = _within(values, overrides)
         values.update(overrides)
         try:
             return cls.model_validate(values)
@@ -324,8 +394,9 @@ class Plan(_Model):
         for exception in values["except"]:
             for key in [k for k, v in exception.items() if v in (["*"], False)]:
                 del exception[key]
-        if not values["except"]:
-            del values["except"]
+        for tables in ("except", "contrast"):
+            if not values[tables]:
+                del values[tables]
         # So that plans with the default have the digest from before this key existed.
         if self.margin == _DEFAULT_MARGIN:
             del values["margin"]
@@ -335,16 +406,28 @@ class Plan(_Model):
 _DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
 
 
+def _within(values: dict[str, Any], overrides: dict[str, Any]) -> list[Any]:
+    """The contrasts of a plan file between methods that flags name, at budgets that they name."""
+    kept = []
+    for contrast in values.get("contrast", ()):
+        methods, budgets = contrast.get("methods", ()), contrast.get("budgets", ())
+        named = [name for name in budgets if name in overrides.get("budgets", budgets)]
+        if named and all(name in overrides.get("methods", methods) for name in methods):
+            kept.append({**contrast, "budgets": named})
+    return kept
+
+
 def _refuse_unknown(values: dict[str, Any], path: Path) -> None:
     for key in values:
         if key not in Plan.keys():  # noqa: SIM118
             raise PlanError(f"{path}: {unknown_name('key', key, Plan.keys())}")
-    exceptions = values.get("except")
-    for exception in exceptions if isinstance(exceptions, list) else ():
-        for key in exception if isinstance(exception, dict) else ():
-            if key not in PlanException.model_fields:
-                known = PlanException.model_fields
-                raise PlanError(f"{path}: {unknown_name('key of except', key, known)}")
+    for name, model in (("except", PlanException), ("contrast", Contrast)):
+        tables = values.get(name)
+        for table in tables if isinstance(tables, list) else ():
+            for key in table if isinstance(table, dict) else ():
+                if key not in model.model_fields:
+                    what = unknown_name(f"key of {name}", key, model.model_fields)
+                    raise PlanError(f"{path}: {what}")
 
 
 def _one_line(error: ValidationError, path: Path | None, overrides: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ _BUDGET = re.compile(
 _PARAMETERS = {"": 1, "k": 10**3, "m": 10**6, "kb": 250, "mb": 250_000, "gb": 250_000_000}
 """Parameters in a unit; a parameter takes 4 bytes."""
 
+_PART = re.compile(r"(?P<number>[1-9]\d{0,5})/(?P<of>[1-9]\d{0,5})", re.ASCII)
+
 FULL = "100%"
 """The budget of methods that have a single size."""
 
@@ -141,3 +143,20 @@ def _parse(text: str, units: Mapping[str, float], most: float, no_what: str) -> 
     if match and match[2] in units and 0 < (found := float(match[1]) * units[match[2]]) <= most:
         return found
     raise PlanError(f"{text!r} is no {no_what}")
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """One of several parts, counted from 1.
+
+    >>> parse_part("3/10")
+    (3, 10)
+
+    Raises
+    ------
+    PlanError
+        If it is none.
+    """
+    found = _PART.fullmatch(text)
+    if found and int(found["number"]) <= int(found["of"]):
+        return int(found["number"]), int(found["of"])
+    raise PlanError(f"{text!r} is no part; write 1/8 to 8/8, say")

@@ -15,6 +15,7 @@ TINY = (
     "--dim=4",
     "--epochs=2",
     "--trials=2",
+    "--finalists=1",
     "--seeds=2",
     "--batch-size=256",
 )

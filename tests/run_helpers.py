@@ -20,7 +20,13 @@ CHEAP_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """Searches cut short, by method."""
 
-MACHINE_COLUMNS = ["search_seconds", "train_seconds", "peak_memory_mib", "tuning_seconds"]
+MACHINE_COLUMNS = [
+    "cpu_seconds",
+    "search_seconds",
+    "train_seconds",
+    "peak_memory_mib",
+    "tuning_seconds",
+]
 MACHINE_FIELDS = {
     "created",
     "environment",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.errors import PlanError
-from pepbench.plan import Plan, PlanException
+from pepbench.plan import Contrast, Plan, PlanException
 
 names = st.lists(st.text(min_size=1), min_size=1, max_size=3, unique=True).map(tuple)
 exceptions = st.builds(
@@ -153,7 +153,7 @@ def rows(model):
         yield f"| `{field.alias or name}` | {default} | {meaning} |"
 
 
-@pytest.mark.parametrize("model", [Plan, PlanException])
+@pytest.mark.parametrize("model", [Plan, PlanException, Contrast])
 def test_every_key_is_described_in_the_docs_as_in_the_model(model):
     page = Path(__file__).parents[1] / "docs/plan.md"
     table = ["| key | default | meaning |", "|---|---|---|", *rows(model)]

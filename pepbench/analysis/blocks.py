@@ -1,18 +1,28 @@
-"""The cells of one data set and backbone, measured on their common test rows."""
+"""The cells of one data set and backbone, measured on their common test rows, or fold by fold."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import chain, groupby
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.covariance import Measurements, measure
-from pepbench.analysis.significance import ALPHA, Interval, mean_interval
+from pepbench.analysis.folds import FoldFigures, overlap
+from pepbench.analysis.significance import (
+    ALPHA,
+    Comparison,
+    Interval,
+    compare_folds,
+    compare_runs,
+    fold_interval,
+    mean_interval,
+)
 from pepbench.errors import PepbenchError
 
 LoadArray = Callable[[str], NDArray[Any]]
@@ -20,6 +30,9 @@ LoadArray = Callable[[str], NDArray[Any]]
 
 LoadUsers = Callable[[str], NDArray[Any] | None]
 """From a split's fingerprint to the user of each test row; None where no user is declared."""
+
+Figure = Literal["auc", "log_loss", "gauc", "ndcg10", "calibration"]
+"""Figures of test rows, as records name them."""
 
 _UNREADABLE = (OSError, ValueError, KeyError, PepbenchError)
 
@@ -42,29 +55,116 @@ class Block:
     notes
         For each cell, why it has no usable runs although it has runs; else empty.
     measured
-        AUC and log loss of all runs; None if no cell has usable runs.
+        AUC and log loss of all runs on the rows of a single split; None if no cell has usable runs,
+        and where there are several folds.
+    folds
+        The same cells with the runs of one fold, fold by fold; empty for a single split.
     """
 
     cells: tuple[Cell, ...]
     runs: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     measured: Measurements | None
+    folds: tuple[Block, ...] = ()
 
     def problem(self, cell: int) -> str:
         """Why nothing can be said about a cell that has runs; else empty."""
+        if self.folds:
+            return ""
         if self.runs[cell] and self.measured is not None:
             return self.measured.auc.problem
         return self.notes[cell]
 
     def usable(self, cell: int) -> bool:
         """Whether a cell has runs about which something can be said."""
+        if self.folds:
+            return self.cells[cell].status == "ok"
         return bool(self.runs[cell]) and not self.problem(cell)
 
     def interval(self, cell: int, alpha: float = ALPHA) -> Interval | None:
         """Of a usable cell's AUC; else None."""
+        if self.folds:
+            if not self.usable(cell):
+                return None
+            return fold_interval(self.fold_figures(cell), len(self.cells[cell].runs), alpha)
         if self.measured is None or not self.usable(cell):
             return None
         return mean_interval(self.measured.auc, self.runs[cell], alpha)
+
+    def compare(
+        self, a: int, b: int, alpha: float, margin: float
+    ) -> tuple[Comparison, Comparison | None]:
+        """Difference of two usable cells in AUC and, where it is known, in log loss."""
+        counts = len(self.cells[a].runs), len(self.cells[b].runs)
+        if self.folds:
+            losses = self.fold_figures(a, b, "log_loss")
+            return (
+                compare_folds(self.fold_figures(a, b), counts, alpha, margin),
+                compare_folds(losses, counts, alpha),
+            )
+        assert self.measured is not None  # both are usable
+        runs = self.runs[a], self.runs[b]
+        paired = self.cells[a].seeds == self.cells[b].seeds
+        auc = compare_runs(self.measured.auc, *runs, alpha, margin, paired)
+        means = self.measured.log_loss.means
+        if any(math.isnan(means[run]) for run in chain(*runs)):
+            return auc, None
+        return auc, compare_runs(self.measured.log_loss, *runs, alpha, paired=paired)
+
+    def mean_auc(self, cell: int) -> float:
+        """Of a usable cell, over seeds and folds."""
+        if self.folds:
+            return self.fold_figures(cell).mean
+        assert self.measured is not None  # it is usable
+        return float(self.measured.auc.means[list(self.runs[cell])].mean())
+
+    def fold_figures(
+        self, cell: int, other: int | None = None, figure: Figure = "auc"
+    ) -> FoldFigures:
+        """A figure of a usable cell, or its difference from another's, in each fold."""
+        members = (cell,) if other is None else (cell, other)
+        means = [fold_means(self.cells[member], figure) for member in members]
+        values = means[0] if other is None else means[0] - means[1]
+        runs = [_runs_in_folds(self.cells[member]) for member in members]
+        seeds = np.sum(
+            [
+                np.array(self.cells[member].seed_variances) / count
+                for member, count in zip(members, runs, strict=True)
+            ],
+            axis=0,
+        )
+        rows = np.array([fold.row_variance(*members) for fold in self.folds])
+        known = figure == "auc"
+        unknown = np.full(len(values), math.nan)
+        return FoldFigures(
+            values, rows if known else unknown, seeds if known else unknown, overlap(len(values))
+        )
+
+    def row_variance(self, *cells: int) -> float:
+        """Variance over rows of a cell's mean AUC, or of the difference of two; NaN if unknown."""
+        if self.measured is None or not all(self.runs[cell] for cell in cells):
+            return math.nan
+        auc = self.measured.auc
+        if auc.problem:
+            return math.nan
+        weights = np.zeros(len(auc.means))
+        for cell, sign in zip(cells, (1.0, -1.0), strict=False):
+            weights[list(self.runs[cell])] = sign / len(self.runs[cell])
+        return float(sum(weights @ part.covariance @ weights for part in auc.parts))
+
+
+def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
+    """Mean of a test figure over the runs of each fold, (J,), from the records alone."""
+    values: list[list[float]] = [[] for _ in range(cell.folds)]
+    for run in cell.runs:
+        value = None if run.test is None else getattr(run.test, figure)
+        values[run.spec.data.fold].append(math.nan if value is None else value)
+    return np.array([np.mean(of_fold) if of_fold else math.nan for of_fold in values])
+
+
+def _runs_in_folds(cell: Cell) -> NDArray[np.int64]:
+    folds = [run.spec.data.fold for run in cell.runs]
+    return np.maximum(np.bincount(folds, minlength=cell.folds), 1)
 
 
 def blocks_of(
@@ -78,8 +178,17 @@ def blocks_of(
     Each score vector is loaded and sorted once. A file that cannot be loaded costs the cells that
     need it, nothing else.
     """
-    for _, members in groupby(cells, key=lambda cell: cell.block):
-        yield _measured(tuple(members), load_predictions, load_labels, load_users)
+    for _, grouped in groupby(cells, key=lambda cell: cell.block):
+        members = tuple(grouped)
+        loaders = load_predictions, load_labels, load_users
+        if members[0].folds == 1:
+            yield _measured(members, *loaders)
+            continue
+        folds = tuple(
+            _measured(tuple(cell.in_fold(fold) for cell in members), *loaders)
+            for fold in range(members[0].folds)
+        )
+        yield Block(members, ((),) * len(members), ("",) * len(members), None, folds)
 
 
 def _measured(
@@ -96,7 +205,7 @@ def _measured(
     ]
     measured, problems = None, [""] * len(keys)
     if keys:
-        split = cells[0].spec.data.split_fingerprint
+        split = next(cell.runs[0] for cell in cells if cell.runs).spec.data.split_fingerprint
         try:
             labels, users = _facts(split, load_labels, load_users)
             measured = measure(labels, [_loader(key, load_predictions) for key in keys], users)

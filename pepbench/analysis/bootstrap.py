@@ -1,4 +1,4 @@
-"""Bootstrap of the AUCs of a block's cells, over seeds and over rows."""
+"""AUCs of a block's cells drawn anew: bootstrap over seeds and rows, or t over folds."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
       multipliers: a normal vector whose covariance is DeLong's (Obuchowski's) between different
       seeds, for all cells at once. What seeds and rows do jointly comes with the seeds alone.
 
+    Where there are several folds, they take the place of both: see
+    :mod:`pepbench.analysis.folds`.
+
     Parameters
     ----------
     block
@@ -38,9 +41,13 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     numpy.ndarray
         (B, C); the expectation of each column is the cell's mean AUC.
     """
-    if block.measured is None or not cells:
+    if not cells:
         return np.zeros((draws, 0))
     rng = np.random.default_rng(SEED)
+    if block.folds:
+        return _drawn_over_folds(block, cells, draws, rng)
+    if block.measured is None:
+        return np.zeros((draws, 0))
     means = block.measured.auc.means
     total = np.empty((draws, len(cells)))
     chosen: dict[tuple[int, ...], Floats] = {}
@@ -57,6 +64,20 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     scaled = vectors * np.sqrt(np.maximum(values, 0.0))
     drawn: Floats = total + rng.standard_normal(total.shape) @ scaled.T
     return drawn
+
+
+def _drawn_over_folds(
+    block: Block, cells: Sequence[int], draws: int, rng: np.random.Generator
+) -> Floats:
+    """Draws from the multivariate t distribution that tests over folds refer to, (B, C)."""
+    figures = [block.fold_figures(cell) for cell in cells]
+    values = np.stack([one.values for one in figures], axis=1)
+    freedom = len(values) - 1
+    centred = (values - values.mean(0)) / np.sqrt(freedom)
+    scale = np.sqrt((1 / len(values) + figures[0].shared) * freedom / rng.chisquare(freedom, draws))
+    drawn: Floats = rng.standard_normal((draws, len(values))) @ centred
+    around: Floats = values.mean(0) + scale[:, None] * drawn
+    return around
 
 
 def row_covariance(block: Block, cells: Sequence[int]) -> Floats:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from pepbench.records import CellName, Record, TrialSpec, final_runs, tuning_used
 
@@ -33,7 +36,10 @@ class Cell:
     reason
         Of the first record that is not ok, on one line; empty for ``ok``.
     runs
-        The final runs that are ok, by seed.
+        The final runs that are ok, by fold and seed.
+    seed_variances
+        For each fold, the variance between seeds of the validation AUC of one setting, from
+        finalists; NaN where there are none.
     tuning_trials, tuning_seconds
         Tuning trials and the CPU seconds they took: what tuning really used.
     """
@@ -47,6 +53,7 @@ class Cell:
     status: CellStatus
     reason: str
     runs: tuple[Record, ...]
+    seed_variances: tuple[float, ...]
     tuning_trials: int
     tuning_seconds: float
 
@@ -62,8 +69,22 @@ class Cell:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of its runs, ascending."""
+        """Seeds of its runs, in their order."""
         return tuple(run.spec.seed for run in self.runs)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds of its protocol."""
+        return self.spec.data.folds
+
+    def by_fold(self) -> list[Cell]:
+        """The cell with the runs of each fold that has any."""
+        parts = map(self.in_fold, range(self.folds))
+        return [part for part in parts if part.runs]
+
+    def in_fold(self, fold: int) -> Cell:
+        """The cell with the runs of one fold."""
+        return replace(self, runs=tuple(r for r in self.runs if r.spec.data.fold == fold))
 
 
 def cells_of(records: Iterable[Record]) -> list[Cell]:
@@ -76,7 +97,8 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
     """
     groups: dict[tuple[CellName, str], list[Record]] = defaultdict(list)
     protocols: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for record in sorted(records, key=lambda record: (record.spec.seed, record.key)):
+    ordered = sorted(records, key=lambda r: (r.spec.data.fold, r.spec.seed, r.key))
+    for record in ordered:
         protocol = protocol_digest(record.spec)
         groups[record.spec.cell, protocol].append(record)
         protocols[record.spec.data.spec, record.spec.backbone.spec].add(protocol)
@@ -84,7 +106,11 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
     for ((dataset, backbone, method, budget), protocol), members in groups.items():
         spec = members[0].spec
         mixed = len(protocols[dataset, backbone]) > 1
-        status, reason, runs = _outcome(members)
+        folds = [
+            [record for record in members if record.spec.data.fold == fold]
+            for fold in range(spec.data.folds)
+        ]
+        status, reason, runs = _over_folds(folds)
         tuning_trials, tuning_seconds = tuning_used(members)
         cells.append(
             Cell(
@@ -97,6 +123,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
                 status=status,
                 reason=reason,
                 runs=runs,
+                seed_variances=tuple(map(_seed_variance, folds)),
                 tuning_trials=tuning_trials,
                 tuning_seconds=tuning_seconds,
             )
@@ -115,13 +142,42 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
 def protocol_digest(spec: TrialSpec) -> str:
     """SHA-256 (hex) of what two records must share to be compared."""
     backbone = spec.backbone.untuned().model_dump_json()
-    shared = (spec.data.model_dump_json(), backbone, spec.dim, spec.protocol)
+    data = spec.data.without_fold().model_dump_json()
+    shared = (data, backbone, spec.dim, spec.protocol)
     return hashlib.sha256(repr(shared).encode()).hexdigest()
 
 
 def _apart(spec: TrialSpec, protocol: str) -> str:
-    split = spec.data.split_fingerprint[:8]
-    return f"[D={spec.dim}, split {split}, protocol {protocol[:8]}]"
+    data = spec.data
+    split = f"{data.folds} folds" if data.folds > 1 else f"split {data.split_fingerprint[:8]}"
+    return f"[D={spec.dim}, {split}, protocol {protocol[:8]}]"
+
+
+def _over_folds(folds: Sequence[Sequence[Record]]) -> tuple[CellStatus, str, tuple[Record, ...]]:
+    """The worst outcome of any fold, with the first reason for it, and the runs of all folds."""
+    outcomes = [_outcome(members) for members in folds]
+    runs = tuple(run for _, _, of_fold in outcomes for run in of_fold)
+    for status in ("failed", "infeasible", "incomplete"):
+        for number, (of_fold, reason, _) in enumerate(outcomes, 1):
+            if of_fold == status:
+                where = f"fold {number}: " if len(folds) > 1 else ""
+                return status, where + reason, runs
+    return "ok", "", runs
+
+
+def _seed_variance(members: Sequence[Record]) -> float:
+    """Variance of the validation AUC between the seeds of one setting, pooled over settings."""
+    finalists = {record.spec.settings() for record in members if record.spec.role == "finalist"}
+    groups: dict[str, list[float]] = defaultdict(list)
+    for record in members:
+        settings = record.spec.settings() if finalists else ""
+        if record.spec.role != "final" and settings in finalists and record.validation:
+            groups[settings].append(record.validation.auc)
+    several = [aucs for aucs in groups.values() if len(aucs) > 1]
+    if not several:
+        return math.nan
+    freedoms = [len(aucs) - 1 for aucs in several]
+    return float(np.average([np.var(aucs, ddof=1) for aucs in several], weights=freedoms))
 
 
 def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, ...]]:
@@ -129,6 +185,8 @@ def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, 
     runs = tuple(run for run in finals if run.status == "ok" and run.test is not None)
     if finals and len(runs) == len(finals):
         return "ok", "", runs
+    if not members:
+        return "incomplete", "none of its trials has run; run the same command again", ()
     ended = finals or [record for record in members if record.spec.role == "tuning"]
     unsuccessful = [record for record in ended if record.status != "ok"]
     if not unsuccessful or (not finals and len(unsuccessful) < len(ended)):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from itertools import combinations
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
     ALPHA,
     Comparison,
-    compare_runs,
     direction,
     holm,
     verdict,
@@ -95,21 +94,23 @@ def against_reference(block: Block, reference: str, criteria: Criteria) -> list[
             pairs.append(CellComparison(position, position, verdict=itself))
         else:
             other = _reference_for(block, position, references)
-            pairs.append(_compared(block, position, other, criteria))
+            pairs.append(compared(block, position, other, criteria))
     return _adjusted_by_family(block, pairs, criteria)
 
 
-def all_pairs(block: Block, criteria: Criteria) -> list[CellComparison]:
-    """Compare every two cells of the same budget that are ``ok`` and usable."""
+def all_pairs(
+    block: Block, criteria: Criteria, without: Container[frozenset[int | None]] = ()
+) -> list[CellComparison]:
+    """Compare every two cells of the same budget that are ``ok`` and usable, but some."""
     usable = [
         position
         for position, cell in enumerate(block.cells)
         if cell.status == "ok" and block.usable(position)
     ]
     pairs = [
-        _compared(block, a, b, criteria)
+        compared(block, a, b, criteria)
         for a, b in combinations(usable, 2)
-        if block.cells[a].budget == block.cells[b].budget
+        if block.cells[a].budget == block.cells[b].budget and frozenset((a, b)) not in without
     ]
     return _adjusted_by_family(block, pairs, criteria)
 
@@ -121,19 +122,14 @@ def _reference_for(block: Block, position: int, references: Sequence[int]) -> in
     return next(iter(same_budget or by_size), None)
 
 
-def _compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:
+def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:
+    """Compare two cells of a block, not adjusted yet; with a note where that is not possible."""
     if b is None or block.cells[a].status != "ok":
         return CellComparison(a, b, note=block.problem(a))
     note = block.problem(a) or _why_not(block, b)
-    if note or block.measured is None or not block.runs[a]:
+    if note or not block.usable(a):
         return CellComparison(a, b, note=note)
-    runs = block.runs[a], block.runs[b]
-    paired = block.cells[a].seeds == block.cells[b].seeds
-    auc = compare_runs(block.measured.auc, *runs, criteria.alpha, criteria.margin, paired)
-    losses = block.measured.log_loss
-    known = not any(math.isnan(losses.means[run]) for run in chain(*runs))
-    log_loss = compare_runs(losses, *runs, criteria.alpha, paired=paired) if known else None
-    return CellComparison(a, b, auc, log_loss)
+    return CellComparison(a, b, *block.compare(a, b, criteria.alpha, criteria.margin))
 
 
 def _why_not(block: Block, reference: int) -> str:
@@ -151,23 +147,24 @@ def _adjusted_by_family(
     families: dict[str, list[int]] = {}
     for position, pair in enumerate(pairs):
         families.setdefault(block.cells[pair.cell].budget, []).append(position)
-    adjusted = list(pairs)
+    result = list(pairs)
     for members in families.values():
-        family = _adjusted([pairs[position] for position in members], criteria)
+        family = adjusted([pairs[position] for position in members], criteria)
         for position, pair in zip(members, family, strict=True):
-            adjusted[position] = pair
-    return adjusted
+            result[position] = pair
+    return result
 
 
-def _adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[CellComparison]:
-    compared = [pair.auc for pair in family if pair.auc is not None]
+def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[CellComparison]:
+    """The comparisons of one family with adjusted p-values and verdicts."""
+    tested = [pair.auc for pair in family if pair.auc is not None]
     losses = [pair.log_loss for pair in family if pair.log_loss is not None]
     p_holm, p_noninferior, p_equivalent, p_log_loss = (
         iter(holm(values).tolist())
         for values in (
-            [one.p for one in compared],
-            [one.p_noninferior for one in compared],
-            [one.p_equivalent for one in compared],
+            [one.p for one in tested],
+            [one.p_noninferior for one in tested],
+            [one.p_equivalent for one in tested],
             [one.p for one in losses],
         )
     )
@@ -187,8 +184,8 @@ def _adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[
             verdict=words,
             direction=direction(found.difference, p, criteria.alpha),
             seeds_to_decide=seeds_to_decide(
-                found.estimate, criteria.margin, criteria.alpha, len(compared)
+                found.estimate, criteria.margin, criteria.alpha, len(tested)
             )
-            if words == "undecided"
+            if words == "undecided" and found.estimate is not None
             else math.nan,
         )

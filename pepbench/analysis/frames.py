@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -20,17 +21,22 @@ COLUMNS = (
     "parameters",
     "share",
     "bytes",
+    "folds",
     "seeds",
     "auc",
     "auc_low",
     "auc_high",
     "log_loss",
+    "calibration",
+    "gauc",
+    "ndcg10",
     "delta_auc",
     "delta_low",
     "delta_high",
     "p_holm",
     "verdict",
     "on_front",
+    "cpu_seconds",
     "search_seconds",
     "train_seconds",
     "peak_memory_mib",
@@ -50,6 +56,9 @@ _AUC_FIGURES = (
     "p_equivalent",
 )
 """Of a :class:`~pepbench.analysis.significance.Comparison` of AUCs, under their own names."""
+
+_BESIDE_AUC = ("log_loss", "calibration", "gauc", "ndcg10")
+"""Further figures of test rows, as records name them."""
 
 _LOG_LOSS_FIGURES = {
     "log_loss_difference": "difference",
@@ -132,6 +141,7 @@ _WHOLE_NUMBERS = (
     "full_parameters",
     "parameters",
     "bytes",
+    "folds",
     "seeds",
     "reference_seeds",
     "other_seeds",
@@ -152,7 +162,7 @@ _TEXTS = (
 _KINDS = {
     **dict.fromkeys(_WHOLE_NUMBERS, "Int64"),
     **dict.fromkeys(_TEXTS, "object"),
-    **dict.fromkeys(("on_front", "paired"), "bool"),
+    **dict.fromkeys(("on_front", "paired", "primary"), "bool"),
 }
 """Type of each column that is not a float."""
 
@@ -165,6 +175,7 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
         "status": cell.status,
         "reason": cell.reason,
         "full_parameters": cell.spec.full_parameters,
+        "folds": cell.folds,
         "seeds": len(cell.runs),
         "p_holm": compared.p_holm,
         "verdict": compared.verdict,
@@ -189,17 +200,24 @@ def _figures(cell: Cell) -> dict[str, object]:
         return {}
     tests = [run.test for run in cell.runs if run.test is not None]
     parameters = _largest(run.n_parameters for run in cell.runs)
-    share = None if parameters is None else parameters / cell.spec.full_parameters
+    shares = [run.n_parameters / run.spec.full_parameters for run in cell.runs if run.n_parameters]
+    share = None if parameters is None else float(np.mean(shares)) if shares else 0.0
     return {
         "parameters": parameters,
         "share": share,
         "bytes": _largest(run.n_bytes for run in cell.runs),
         "auc": float(np.mean([test.auc for test in tests])),
-        "log_loss": float(np.mean([test.log_loss for test in tests])),
+        **{name: _mean(getattr(test, name) for test in tests) for name in _BESIDE_AUC},
+        "cpu_seconds": _mean(run.cpu_seconds() for run in cell.runs),
         "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
         "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
         "peak_memory_mib": _largest(run.peak_memory_mib for run in cell.runs),
     }
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """NaN if one of the values is not known."""
+    return float(np.mean([math.nan if value is None else value for value in values]))
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -33,9 +33,10 @@ POINT_COLUMNS = (
     "time_front_probability",
 )
 """Columns of the points' frame: a row for each cell that is ok and has its
-predictions. ``fit_seconds``: search and training, mean over seeds. ``on_front``: not dominated in
-(parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in (parameters, AUC,
-fit_seconds). ``…_probability``: share of the bootstrap's draws in which it is on that front."""
+predictions. ``fit_seconds``: CPU seconds of search and training, mean over runs. ``on_front``: not
+dominated in (parameters, AUC); ``on_bytes_front``: in (bytes, AUC); ``on_time_front``: in
+(parameters, AUC, fit_seconds). ``…_probability``: share of the draws in which it is on
+that front."""
 
 SUMMARY_COLUMNS = (
     "dataset",
@@ -133,20 +134,17 @@ def points_of(block: Block, draws: int = DRAWS) -> Points | None:
         and block.usable(position)
         and all(run.n_parameters is not None for run in cell.runs)
     )
-    if not cells or block.measured is None:
+    if not cells:
         return None
     members = [block.cells[cell] for cell in cells]
-    seconds = [
-        np.mean([run.search_seconds() + run.train_seconds() for run in cell.runs])
-        for cell in members
-    ]
+    seconds = [np.mean([run.cpu_seconds() for run in cell.runs]) for cell in members]
     return Points(
         block=block,
         cells=cells,
         parameters=np.array([max(run.n_parameters or 0 for run in c.runs) for c in members], float),
         n_bytes=np.array([max(run.n_bytes or 0 for run in c.runs) for c in members], float),
         seconds=np.array(seconds),
-        aucs=np.array([block.measured.auc.means[list(block.runs[cell])].mean() for cell in cells]),
+        aucs=np.array([block.mean_auc(cell) for cell in cells]),
         draws=drawn_aucs(block, cells, draws),
         full=members[0].spec.full_parameters,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from pepbench.analysis.frames import (
 )
 from pepbench.analysis.fronts import FrontTables, front_tables
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
-from pepbench.analysis.ranks import RankTables, rank_tables
+from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
+from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN, Record
 
@@ -48,6 +49,8 @@ class Analysis:
         See :mod:`pepbench.analysis.fronts`.
     ranks
         See :mod:`pepbench.analysis.ranks`.
+    contrasts
+        See :mod:`pepbench.analysis.primary`.
     """
 
     frame: pd.DataFrame
@@ -55,6 +58,7 @@ class Analysis:
     pairs: pd.DataFrame
     fronts: FrontTables
     ranks: RankTables
+    contrasts: pd.DataFrame
 
 
 def analyse(
@@ -65,6 +69,7 @@ def analyse(
     alpha: float = ALPHA,
     margin: float = MARGIN,
     load_users: LoadUsers = no_users,
+    contrasts: Sequence[Contrast] = (),
 ) -> Analysis:
     """Summarise a run's records and compare its methods with the reference and with each other.
 
@@ -84,6 +89,8 @@ def analyse(
     load_users
         From a split's fingerprint to the user of each test row, or None where no user is declared;
         where there are users, they and not their rows are taken to be independent.
+    contrasts
+        The primary ones, as the plan names them.
 
     Returns
     -------
@@ -106,13 +113,16 @@ def analyse(
         comparison_row(block, one) for block, one in compared if one.auc is not None or one.note
     ]
     pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
+    sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
+    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, criteria))
     frame = _sorted(_with_fronts(frame), cells)
     return Analysis(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
         front_tables(blocks, criteria),
-        rank_tables(frame, alpha, margin),
+        rank_tables(frame, sources, alpha, margin),
+        frame_of(rows, CONTRAST_COLUMNS),
     )
 
 

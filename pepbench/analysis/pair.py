@@ -1,4 +1,4 @@
-"""One pair of methods in full: the same test rows, seed by seed."""
+"""One pair of methods in full: the same test rows, seed by seed and fold by fold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.runs import Runs
@@ -67,6 +68,8 @@ def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> Metho
         if cell.status != "ok":
             note = f"{cell.method} at {cell.budget} is {cell.status}: {cell.reason}"
             return MethodPair(a, b, note=note)
+    if a.folds > 1:
+        return _over_folds(runs, a, b, margin)
     pair, split = MethodPair(a, b), a.spec.data.split_fingerprint
     try:
         labels, users = np.asarray(runs.load_labels(split)), runs.load_users(split)
@@ -86,8 +89,23 @@ def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> Metho
         comparison=found,
         verdict=words,
         direction=direction(found.difference, found.p),
-        seeds_to_decide=seeds_to_decide(found.estimate, margin, ALPHA) if undecided else math.nan,
+        seeds_to_decide=seeds_to_decide(found.estimate, margin, ALPHA)
+        if undecided and found.estimate is not None
+        else math.nan,
     )
+
+
+def _over_folds(runs: Runs, a: Cell, b: Cell, margin: float) -> MethodPair:
+    (block,) = blocks_of([a, b], runs.load_predictions, runs.load_labels, runs.load_users)
+    found, _ = block.compare(0, 1, ALPHA, margin)
+    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior)
+    pair = MethodPair(a, b, found, words, direction=direction(found.difference, found.p))
+    splits = {run.spec.data.split_fingerprint for run in a.runs}
+    try:
+        labels = [np.asarray(runs.load_labels(split)) for split in sorted(splits)]
+    except OSError:
+        return pair
+    return replace(pair, rows=sum(map(len, labels)), positives=int(sum(x.sum() for x in labels)))
 
 
 def chosen_pairs(

@@ -12,6 +12,9 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+TOLERANCE = 0.02
+"""Costs that differ by at most this share are taken as equal on a front."""
+
 CHANCE_AUC = 0.5
 """AUC of the hypervolume's reference point: what guessing reaches."""
 
@@ -29,19 +32,26 @@ def on_front(costs: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
     Returns
     -------
     numpy.ndarray
-        (n,) booleans: no other cell is at least as good in all respects and better in one. Equal
-        cells do not beat each other: both stay.
+        (n,) booleans: no other cell is at least as good in all respects and better in one, and none
+        of higher AUC is at most ``TOLERANCE`` more costly. Equal cells do not beat each other: both
+        stay.
 
     Examples
     --------
     >>> on_front([10, 5, 2], [0.8, 0.8, 0.7])
     array([False,  True,  True])
+    >>> on_front([1000, 1010], [0.79, 0.8])
+    array([False,  True])
     """
     points = np.column_stack([costs, auc]).astype(np.float64)
     if not len(points):
         return np.zeros(0, dtype=np.bool_)
     maximise = [False] * (points.shape[1] - 1) + [True]
     mask: NDArray[np.bool_] = moocore.is_nondominated(points, maximise=maximise, keep_weakly=True)
+    chosen = np.flatnonzero(mask)
+    cost, quality = points[chosen, :-1], points[chosen, -1]
+    cheap = (cost[:, None] <= (1 + TOLERANCE) * cost[None, :]).all(axis=-1)
+    mask[chosen[(cheap & (quality[:, None] > quality)).any(axis=0)]] = False
     return mask
 
 

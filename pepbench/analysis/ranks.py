@@ -1,7 +1,8 @@
 """Methods across data sets: ranks, and tests where there are enough data sets for them.
 
-A block is a data set. Its figure for a method is the mean test AUC over the backbones for which all
-methods have one, so that a data set counts once, whatever number of backbones it was run with.
+A block is a source of data. Its figure for a method is the mean test AUC over its data sets and the
+backbones for which all methods have one, so that a source counts once, whatever number of encodings
+and backbones it was run with.
 
 References
 ----------
@@ -15,7 +16,7 @@ Zaffalon & Ruggeri, "A Bayesian Wilcoxon signed-rank test based on the Dirichlet
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -27,7 +28,7 @@ from scipy import stats
 
 from pepbench.analysis.delong import Floats
 from pepbench.analysis.significance import ALPHA, holm
-from pepbench.records import MARGIN
+from pepbench.records import DRAWN, MARGIN, DataSpec
 
 FEWEST_BLOCKS = 5
 """Below this many data sets ranks are descriptive and nothing is tested."""
@@ -76,20 +77,37 @@ class RankTables:
     cliques: pd.DataFrame
 
 
-def rank_tables(frame: pd.DataFrame, alpha: float = ALPHA, margin: float = MARGIN) -> RankTables:
-    """Rank methods across the data sets of a leaderboard, budget by budget.
+def sources_of(datasets: Iterable[tuple[str, DataSpec]]) -> dict[str, str]:
+    """The source of each data set that counts across data sets, by its name in the leaderboard.
+
+    Drawn data are not among them. Records without a source count by the name of their data set.
+    """
+    sources = {name: data.source or name for name, data in datasets}
+    return {dataset: source for dataset, source in sources.items() if source != DRAWN}
+
+
+def rank_tables(
+    frame: pd.DataFrame,
+    sources: Mapping[str, str],
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+) -> RankTables:
+    """Rank methods across the sources of a leaderboard's data sets, budget by budget.
 
     Parameters
     ----------
     frame
         The leaderboard (dataset, backbone, method, budget, status, auc).
+    sources
+        Of :func:`sources_of`: data sets of one source count once, others not at all.
     alpha
         Level of the critical difference.
     margin
         Of practical equivalence, in AUC.
     """
     ranks, tests, pairs, cliques = [], [], [], []
-    ok = frame[frame["status"] == "ok"]
+    counted = (frame["status"] == "ok") & frame["dataset"].isin(list(sources))
+    ok = frame[counted].assign(source=frame["dataset"].map(dict(sources)))
     for budget in dict.fromkeys(ok["budget"]):
         aucs = block_aucs(ok[ok["budget"] == budget])
         n_blocks, n_methods = aucs.shape
@@ -124,16 +142,16 @@ def rank_tables(frame: pd.DataFrame, alpha: float = ALPHA, margin: float = MARGI
 
 
 def block_aucs(cells: pd.DataFrame) -> pd.DataFrame:
-    """AUC by data set (rows) and method (columns) of the cells of one budget.
+    """AUC by source of data (rows) and method (columns) of the cells of one budget.
 
-    Methods are those that are there for every data set with some backbone in common; a data set
-    that has no backbone for which all of them are there is left out.
+    Methods are those that are there for every source with some data set and backbone in common; a
+    source that has none for which all of them are there is left out.
     """
-    datasets = cells["dataset"].nunique()
-    everywhere = cells.groupby("method")["dataset"].nunique() == datasets
+    sources = cells["source"].nunique()
+    everywhere = cells.groupby("method")["source"].nunique() == sources
     complete = cells[cells["method"].isin(everywhere.index[everywhere])]
-    wide = complete.pivot_table("auc", ["dataset", "backbone"], "method").dropna()
-    return wide.groupby(level="dataset").mean()
+    wide = complete.pivot_table("auc", ["source", "dataset", "backbone"], "method").dropna()
+    return wide.groupby(level="source").mean()
 
 
 def critical_difference(n_methods: int, n_blocks: int, alpha: float = ALPHA) -> float:

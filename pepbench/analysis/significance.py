@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pepbench.analysis.contrasts import Estimate, difference_estimate, mean_estimate
 from pepbench.analysis.covariance import RunFigures, measure
+from pepbench.analysis.folds import BASIS, FoldFigures
 from pepbench.errors import PepbenchError
 from pepbench.records import MARGIN
 
@@ -69,11 +70,13 @@ class Comparison:
     paired
         Whether seeds were compared pairwise.
     basis
-        What the statement holds over: ``rows and seeds``, ``users and seeds``, ``rows only`` or
-        ``users only``. With a single seed of each it is about these two trained models, not about
-        the methods.
+        What the statement holds over: ``folds``, which is other splits, tuning and seeds; or, of a
+        single split, ``rows and seeds``, ``users and seeds``, ``rows only`` or ``users only``. With
+        a single seed of each it is about these two trained models, not about the methods.
     estimate
-        The parts behind it.
+        The parts behind it, of a single split.
+    folds
+        Its value in each fold, of several.
     """
 
     difference: float
@@ -88,7 +91,8 @@ class Comparison:
     seeds_b: int
     paired: bool
     basis: str
-    estimate: Estimate
+    estimate: Estimate | None = None
+    folds: FoldFigures | None = None
 
 
 def compare(
@@ -167,6 +171,54 @@ def compare_runs(
         paired=pairs,
         basis=_basis(measured, max(len(a), len(b))),
         estimate=estimate,
+    )
+
+
+def compare_folds(
+    figures: FoldFigures, runs: tuple[int, int], alpha: float = ALPHA, margin: float = math.nan
+) -> Comparison:
+    """A comparison over folds, of the differences in ``figures``.
+
+    Parameters
+    ----------
+    figures
+        Differences of two methods, fold by fold.
+    runs
+        How many runs of each method entered.
+    alpha, margin
+        As of :func:`compare`.
+    """
+    difference, half = figures.mean, figures.quantile(alpha)
+    below, above = (figures.tail(margin + side * difference) for side in (1, -1))
+    known = not math.isnan(margin)
+    return Comparison(
+        difference=difference,
+        standard_error=figures.standard_error,
+        degrees_of_freedom=figures.freedom,
+        low=difference - half,
+        high=difference + half,
+        p=min(1.0, 2 * figures.tail(abs(difference))),
+        p_noninferior=below if known else math.nan,
+        p_equivalent=max(below, above) if known else math.nan,
+        seeds_a=runs[0],
+        seeds_b=runs[1],
+        paired=True,
+        basis=BASIS,
+        folds=figures,
+    )
+
+
+def fold_interval(figures: FoldFigures, runs: int, alpha: float = ALPHA) -> Interval:
+    """The mean over folds of an AUC with its interval, cut to [0, 1]."""
+    half = figures.quantile(alpha)
+    return Interval(
+        mean=figures.mean,
+        standard_error=figures.standard_error,
+        degrees_of_freedom=figures.freedom,
+        low=max(0.0, figures.mean - half),
+        high=min(1.0, figures.mean + half),
+        seeds=runs,
+        basis=BASIS,
     )
 
 

@@ -185,24 +185,33 @@ def recover(records: Iterable[Record], files: WidthFiles) -> WidthRecovery:
         ``mean_width`` are means over the seeds' runs, ``…_spread`` the standard deviation (n − 1)
         over them. Seeds in which all features have the same width have no correlation and are left
         out of it; ``ranked_seeds`` says how many are left.
-        ``bayes_gap`` is ``bayes_auc``, the AUC of the true probabilities on the test rows, minus
-        the test AUC. Unknown figures are NaN.
+        Where there are several folds, these are means over folds of each fold's figures, and points
+        and profiles are those of the first. ``bayes_gap`` is ``bayes_auc``, the AUC of the true
+        probabilities on the test rows, minus the test AUC. Unknown figures are NaN.
     """
     rows: list[dict[str, object]] = []
     points: list[pd.DataFrame] = []
     profiles: list[pd.DataFrame] = []
     known: dict[str, _Split] = {}
     for cell in cells_of(records):
-        split = cell.spec.data.split_fingerprint
-        if split not in known:
-            known[split] = _split_of(split, files)
-        learnt = _learnt_widths(cell, known[split], files)
-        row = _row(cell, known[split], learnt)
-        if cell.runs and not (math.isnan(row["bayes_gap"]) and math.isnan(row["mean_width"])):
+        of_folds: list[dict[str, Any]] = []
+        shown: tuple[_Split, NDArray[Any]] | None = None
+        for runs in cell.by_fold():
+            split = runs.runs[0].spec.data.split_fingerprint
+            if split not in known:
+                known[split] = _split_of(split, files)
+            learnt = _learnt_widths(runs, known[split], files)
+            of_folds.append(_row(runs, known[split], learnt))
+            shown = shown or ((known[split], learnt) if learnt.size else None)
+        if not of_folds:
+            continue
+        row = _mean_of_rows(of_folds)
+        if not (math.isnan(row["bayes_gap"]) and math.isnan(row["mean_width"])):
             rows.append(cell.name._asdict() | {"seeds": len(cell.runs)} | row)
-        if learnt.size:
+        if shown is not None:
+            seen, learnt = shown[0].seen, shown[1]
             thin = slice(None, None, -(-learnt.shape[1] // MOST_FEATURES))
-            features, widths = known[split].seen[thin], learnt[:, thin]
+            features, widths = seen[thin], learnt[:, thin]
             points.append(sampled(features, widths[0]).assign(**cell.name._asdict()))
             profiles.append(profiled(features, widths).assign(**cell.name._asdict()))
     frame = pd.DataFrame(rows, columns=list(RECOVERY_COLUMNS))
@@ -281,6 +290,14 @@ def _row(cell: Cell, split: _Split, learnt: NDArray[Any]) -> dict[str, Any]:
     for names, values in by_seed.items():
         figures |= dict(zip(names, _mean_and_spread(values), strict=True))
     return figures
+
+
+def _mean_of_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each figure's mean over the folds in which it is known; counts are added."""
+    if len(rows) == 1:
+        return rows[0]
+    means = {name: _mean_and_spread(row[name] for row in rows)[0] for name in rows[0]}
+    return means | {"ranked_seeds": sum(row["ranked_seeds"] for row in rows)}
 
 
 def _mean_and_spread(values: Iterable[float]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pepbench.catalog import Catalog
-from pepbench.harness.cells import Cell, final_seeds
+from pepbench.harness.cells import Cell
 from pepbench.plan import Plan
 from pepbench.records import TrialSpec
 
@@ -40,9 +40,9 @@ def check_plan(path: Path | None, plugins: Sequence[Path] = ()) -> Plan:
     """
     plan = BUILT_IN if path is None else Plan.load(path, {})
     plan = plan.with_families_expanded(Catalog(tuple(plugins)))
-    return plan.model_copy(update={"trials": 1})
+    return plan.model_copy(update={"trials": 1, "finalists": 1})
 
 
 def trials_of(cell: Cell) -> list[TrialSpec]:
     """The final runs of a cell with default options, one for each of the plan's seeds."""
-    return [cell.trial(cell.default(), seed, "final") for seed in final_seeds(cell.plan)]
+    return [cell.trial(cell.default(), seed, "final") for seed in cell.final_seeds()]

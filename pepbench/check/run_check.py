@@ -22,6 +22,7 @@ from pepbench.check.history import append_history, history_chart, read_history
 from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
 from pepbench.check.plan import check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
+from pepbench.data.splits import open_splits
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
@@ -180,7 +181,12 @@ def _times(plan: Plan, options: CheckOptions, repetitions: int) -> list[Metric]:
 
 def _labels_of(cells: list[Cell]) -> Callable[[CellFigures], NDArray[np.integer]]:
     splits = {cell.splits.fingerprint: cell.splits for cell in cells}
-    return lambda figures: splits[figures.data.split_fingerprint].open_test().labels
+
+    def labels(figures: CellFigures) -> NDArray[np.integer]:
+        found = splits[figures.data.split_fingerprint]
+        return open_splits(found.table, found.meta.seed, found.fold).open_test().labels
+
+    return labels
 
 
 def _progress(what: str, options: CheckOptions) -> Callable[[int, int], None]:

@@ -10,6 +10,7 @@ import typer
 from pepbench.cli.program import AsJson, Plugins, app, console
 from pepbench.errors import EXIT_FAILED
 from pepbench.printing import print_json
+from pepbench.records import MOST_FOLDS
 
 if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
@@ -170,17 +171,22 @@ def data_fetch(
 @data_app.command("info", epilog="Example:\n\n  pepbench data info anime --json")
 def data_info(
     name: Annotated[str, typer.Argument(help="A data set that was added.")],
-    split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=1, max=MOST_FOLDS, help="Describe each of so many folds, too.")
+    ] = 1,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: rows, fields, how uneven features are, splits, licence, citation."""
-    from pepbench.data.describe import chart, describe, frequency_curve
+    from pepbench.data.describe import chart, describe, describe_folds, frequency_curve
     from pepbench.report.cards import description
 
     dataset = _dataset(name, plugin)
     facts = describe(dataset, split_seed)
     points = frequency_curve(dataset, split_seed)
+    if folds > 1:
+        facts["folds"] = describe_folds(dataset, split_seed, folds)
     if as_json:
         print_json(facts | {"frequency_curve": points})
         return
@@ -193,15 +199,22 @@ def data_info(
 def data_export(
     name: Annotated[str, typer.Argument(help="A data set that was added.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.")],
-    split_seed: Annotated[int, typer.Option(help="Seed of the 80/10/10 split.")] = 0,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    fold: Annotated[
+        str | None, typer.Option(help="Parts of a fold: 3/10 is the third of ten.")
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Write a data set's rows to a Parquet file, with row numbers, labels and splits."""
     from pepbench.data.exporting import export
     from pepbench.data.manage import open_table
+    from pepbench.data.split_schemes import Fold
     from pepbench.data.splits import open_splits
+    from pepbench.units import parse_part
 
-    n_rows = export(open_splits(open_table(_dataset(name, plugin)), split_seed), out)
+    number, of = parse_part(fold or "1/1")
+    table = open_table(_dataset(name, plugin))
+    n_rows = export(open_splits(table, split_seed, Fold(number - 1, of)), out)
     print(f"{out}: {n_rows:,} rows")
 
 

@@ -32,6 +32,10 @@ def export(
         int | None,
         typer.Option(help="Seed of a final run. Default: the one with the best validation AUC."),
     ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fold of a final run. Default: likewise, over all folds."),
+    ] = None,
     onnx: Annotated[
         bool,
         typer.Option(
@@ -54,7 +58,7 @@ def export(
     """
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 
-    cell_filter = CellFilter(dataset, backbone, method, budget, seed)
+    cell_filter = CellFilter(dataset, backbone, method, budget, seed, fold)
     options = ExportOptions(tuple(plugin or ()), onnx, allow_different)
     said = export_run(folder, out, cell_filter, options, lambda text: print(text, file=sys.stderr))
     if as_json:

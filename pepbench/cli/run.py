@@ -20,6 +20,7 @@ from pepbench.errors import PlanError
     "  pepbench run --methods pep,mde,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
     "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
+    "  pepbench run --datasets ml-100k --folds 10 --budgets 20%,5% --shard 1/2\n\n"
     "  pepbench run --tuning-time 10m --sampler random --pruner median --batch 4\n\n"
     "  pepbench run plan.toml --executor dask://head:8786 --trial-timeout 30m\n\n"
     "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan"
@@ -82,14 +83,28 @@ def run(
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Final runs of each cell.")] = None,
+    finalists: Annotated[
+        int | None,
+        typer.Option(help="Best trials that get further seeds before one is chosen. Default: 3."),
+    ] = None,
+    finalist_seeds: Annotated[
+        int | None, typer.Option(help="Further seeds of each finalist. Default: 2.")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Final runs of each cell. Default: 5; 3 or 1 in each of several folds."),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="Disjoint test parts, each tuned anew: verdicts hold over splits."),
+    ] = None,
     dim: Annotated[int | None, typer.Option(help="Width D of the full table.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Most epochs of a training.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without improvement.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a training step.")] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of the 80/10/10 split.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
     optimizer: Annotated[
         str | None,
@@ -180,6 +195,9 @@ def run(
         "epochs": epochs,
         "patience": patience,
         "batch_size": batch_size,
+        "folds": folds,
+        "finalists": finalists,
+        "finalist_seeds": finalist_seeds,
         "split_seed": split_seed,
         "seed": seed,
         "device": device,

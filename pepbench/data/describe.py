@@ -15,7 +15,8 @@ from scipy.optimize import minimize_scalar
 from pepbench.data.checks import known_share, user_column
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
-from pepbench.data.splits import open_splits
+from pepbench.data.split_schemes import Fold
+from pepbench.data.splits import open_splits, split_facts
 
 SHARES = (0.001, 0.01, 0.1, 0.25, 0.5)
 """Shares of the features, most frequent first, at which :func:`describe` gives the coverage."""
@@ -89,6 +90,33 @@ def describe(dataset: Dataset, split_seed: int = 0) -> dict[str, Any]:
         described["test_rows_of_known_users"] = known_share(table, users, split_seed)
     if table.meta.bayes_auc is not None:
         described["bayes_auc"] = table.meta.bayes_auc
+    return described
+
+
+def describe_folds(dataset: Dataset, seed: int, folds: int) -> list[dict[str, Any]]:
+    """Rows of each part, features, positive and unseen share of each fold, ready for JSON.
+
+    Raises
+    ------
+    DataError
+        If the data set has not been added, or allows fewer folds.
+    """
+    table = open_table(dataset)
+    described = []
+    for fold in range(folds):
+        splits = split_facts(table, seed, Fold(fold, folds))
+        meta = splits.meta
+        n_values = meta.n_values.get("test", meta.n_rows["test"] * len(meta.fields))
+        described.append(
+            {
+                "fold": fold + 1,
+                "rows": meta.n_rows,
+                "features": sum(meta.cardinalities),
+                "positive_share": meta.n_positive["test"] / meta.n_rows["test"],
+                "unseen_share": meta.n_unseen["test"] / max(1, n_values),
+                "split_fingerprint": splits.fingerprint,
+            }
+        )
     return described
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pepbench.data.bags import lists_of
-from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.split_schemes import LEFT_OUT, PARTS
 from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 
@@ -21,7 +21,8 @@ ROWS_AT_A_TIME = 1 << 17
 def export(splits: Splits, path: Path) -> int:
     """Write all rows of a table, in its order.
 
-    Columns are ``row`` (from 1), ``split`` (train, validation, test), ``label``, and the raw value
+    Columns are ``row`` (from 1), ``split`` (train, validation, test; null in a fold by time for
+    later rows), ``label``, and the raw value
     of each field as text, or a list of texts for multi-valued fields, and the numbers of dense
     fields. The file is written completely or not at all.
 
@@ -38,7 +39,7 @@ def export(splits: Splits, path: Path) -> int:
     taken = {"row", "split", "label"} & {*table.meta.fields, *table.meta.dense}
     if taken:
         raise DataError(f"field {min(taken)!r} has the name of a column of the export; rename it")
-    parts = parts_of(table, splits.meta.seed)
+    parts = splits.parts()
     vocabularies = [pa.array(values, pa.string()) for values in table.vocabularies]
     named = list(zip(table.meta.fields, vocabularies, strict=True))
     names = pa.array(PARTS)
@@ -57,7 +58,9 @@ def export(splits: Splits, path: Path) -> int:
                     codes = table.codes[block]
                     columns = [
                         pa.array(np.arange(block.start, block.stop) + 1),
-                        pa.DictionaryArray.from_arrays(parts[block].astype(np.int32), names),
+                        pa.DictionaryArray.from_arrays(
+                            parts[block].astype(np.int32), names, mask=parts[block] == LEFT_OUT
+                        ),
                         pa.array(table.labels[block]),
                         *(
                             _raw_values(

@@ -1,12 +1,14 @@
 """Split schemes: which rows go to training (part 0), validation (1) and test (2).
 
-One function for each scheme. Memory is one byte a row, and for splits by user some more for each
-user.
+One function for each scheme. A plan may have several folds: then the test parts of the folds are
+disjoint, and at random and by user they cover all rows. Memory is one byte a row, and for splits by
+user some more for each user.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from pepbench.data.arrays import read_rows
 from pepbench.data.table import Table
 from pepbench.errors import DataError
+from pepbench.records import MOST_FOLDS
 
 PARTS = ("train", "validation", "test")
-TRAIN, VALIDATION, TEST = range(3)
+TRAIN, VALIDATION, TEST, LEFT_OUT = range(4)
 SPLIT_STREAM = 0x73706C6974
 """Separates the split's random numbers from all others drawn with the same seed."""
 HELD_OUT = 10
@@ -24,8 +27,30 @@ HELD_OUT = 10
 CHUNK_ROWS = 1 << 20
 RADIX_BITS = 16
 
+LARGEST_SEED = 2**63 - 1
+
 Chunks = Callable[[], Iterator[NDArray[np.uint64]]]
 """Starts a new pass over the same numbers, chunk by chunk."""
+
+
+class Fold(NamedTuple):
+    """One of several folds of a table.
+
+    >>> str(Fold(2, 5))
+    'fold 3/5'
+    """
+
+    number: int
+    """From 0."""
+    of: int
+
+    def __str__(self) -> str:
+        """As progress messages show it."""
+        return f"fold {self.number + 1}/{self.of}"
+
+
+SINGLE = Fold(0, 1)
+"""The only split of a table that is not split into folds."""
 
 
 def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
@@ -48,6 +73,34 @@ def part_of_rows(n_rows: int, seed: int) -> NDArray[np.uint8]:
     parts = np.zeros(n_rows, dtype=np.uint8)
     parts[smallest(chunks, n_rows, 2 * held_out)] = TEST
     parts[smallest(chunks, n_rows, held_out)] = VALIDATION
+    return parts
+
+
+def fold_of_rows(n_rows: int, seed: int, fold: Fold) -> NDArray[np.uint8]:
+    """Assign rows at random to the parts of one of several folds.
+
+    Rows are ranked by the draws of :func:`part_of_rows`, the same for all folds of a seed; fold j
+    of J tests the j-th of J equal shares of the ranks. Of the other rows a tenth of all rows, drawn
+    for this fold alone, is for validation.
+
+    Returns
+    -------
+    Shape (n_rows,): the part of each row.
+
+    Examples
+    --------
+    >>> folds = np.array([fold_of_rows(25, 0, Fold(j, 5)) for j in range(5)])
+    >>> bool(((folds == TEST).sum(0) == 1).all()), np.bincount(folds[0]).tolist()
+    (True, [18, 2, 5])
+    """
+    begin, end = ((fold.number + k) * n_rows // fold.of for k in (0, 1))
+    ranks = _draws(n_rows, seed, SPLIT_STREAM)
+    test = smallest(ranks, n_rows, end) & ~smallest(ranks, n_rows, begin)
+    others = np.flatnonzero(~test)
+    draws = _draws(len(others), seed, SPLIT_STREAM + 2, fold.of, fold.number)
+    parts = np.zeros(n_rows, dtype=np.uint8)
+    parts[test] = TEST
+    parts[others[smallest(draws, len(others), n_rows // HELD_OUT)]] = VALIDATION
     return parts
 
 
@@ -94,15 +147,50 @@ def part_by_time(times: NDArray[np.int64]) -> NDArray[np.uint8]:
     return parts
 
 
-def part_by_group(groups: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
+def fold_by_time(times: NDArray[np.int64], fold: Fold) -> NDArray[np.uint8]:
+    """Assign rows to the parts of one of several folds with rolling origins.
+
+    The latest half of the rows is cut into J windows of equal size. Fold j tests the j-th window;
+    as many rows just before it are for validation, the rows before those for training, and later
+    rows are left out (part ``LEFT_OUT``). Rows of the same time stay together, in the later part.
+
+    Raises
+    ------
+    DataError
+        If a part would have no rows.
+
+    Examples
+    --------
+    >>> fold_by_time(np.arange(12), Fold(0, 3)).tolist()
+    [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3]
+    """
+    n_rows = len(times)
+    window = n_rows // (2 * fold.of)
+    if window == 0:
+        raise DataError(f"{n_rows} rows are too few for {fold.of} folds")
+    first = n_rows - (fold.of - fold.number) * window
+    chunks = _as_unsigned(times)
+    ranks = (first - window, first, first + window)
+    begins = [_order_statistic(chunks, rank)[0] for rank in ranks if rank < n_rows]
+    parts = np.zeros(n_rows, dtype=np.uint8)
+    at = 0
+    for chunk in chunks():
+        for begin in begins:
+            parts[at : at + len(chunk)] += chunk >= begin
+        at += len(chunk)
+    _refuse_empty(parts, "too many rows have the same time to split by it; take fewer folds")
+    return parts
+
+
+def part_by_group(groups: NDArray[np.int64], seed: int, fold: Fold = SINGLE) -> NDArray[np.uint8]:
     """Assign whole groups, such as all rows of a user: 80 % of them to training.
 
     Parameters
     ----------
     groups
         Shape (rows,): numbers of the groups, from 0 without gaps.
-    seed
-        Decides which part a group goes to.
+    seed, fold
+        Decide which part a group goes to.
 
     Examples
     --------
@@ -110,9 +198,16 @@ def part_by_group(groups: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
     >>> bool((parts[::2] == parts[1::2]).all())
     True
     """
-    parts = part_of_rows(int(groups.max()) + 1, seed)[groups]
+    parts = part_at_random(int(groups.max()) + 1, seed, fold)[groups]
     _refuse_empty(parts, "too few groups to split by; at least 10 are needed")
     return parts
+
+
+def part_at_random(n_rows: int, seed: int, fold: Fold) -> NDArray[np.uint8]:
+    """The part of each of ``n_rows`` rows or groups, in one of the folds or the only split."""
+    if fold.of == 1:
+        return part_of_rows(n_rows, seed)
+    return fold_of_rows(n_rows, seed, fold)
 
 
 def part_by_file(given: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -133,26 +228,55 @@ def part_by_file(given: NDArray[np.int64]) -> NDArray[np.uint8]:
     return parts
 
 
-def parts_of(table: Table, seed: int) -> NDArray[np.uint8]:
+def parts_of(table: Table, seed: int, fold: Fold = SINGLE) -> NDArray[np.uint8]:
     """The part of each row of a table, (rows,), by its split scheme.
 
-    ``seed`` makes no difference to splits by time and by the file.
+    The seed makes no difference to splits by time and by the file. Folds by time leave later rows
+    out: part ``LEFT_OUT``.
 
     Raises
     ------
     DataError
-        If a part would have no rows.
+        If a part would have no rows, or the table allows fewer folds.
     """
+    n_rows = table.meta.n_rows
     schemes: dict[str, Callable[[], NDArray[np.uint8]]] = {
-        "random": lambda: part_of_rows(table.meta.n_rows, seed),
-        "time": lambda: part_by_time(table.split_keys),
-        "group": lambda: part_by_group(table.split_keys, seed),
+        "random": lambda: part_at_random(n_rows, seed, fold),
+        "time": lambda: (
+            part_by_time(table.split_keys) if fold.of == 1 else fold_by_time(table.split_keys, fold)
+        ),
+        "group": lambda: part_by_group(table.split_keys, seed, fold),
         "file": lambda: part_by_file(table.split_keys),
     }
     try:
+        _refuse_folds(table, fold.of)
         return schemes[table.meta.split_scheme]()
     except DataError as error:
         raise DataError(f"data set {table.meta.spec!r}: {error}") from None
+
+
+def most_folds(table: Table) -> int:
+    """How many folds a table allows: each tests at least two rows, or users."""
+    scheme = table.meta.split_scheme
+    if scheme == "file":
+        return 1
+    units = table.meta.n_rows // (2 if scheme == "time" else 1)
+    if scheme == "group":
+        units = int(table.split_keys.max()) + 1
+    return max(1, min(MOST_FOLDS, units // 2))
+
+
+def _refuse_folds(table: Table, folds: int) -> None:
+    most = most_folds(table)
+    if folds <= most:
+        return
+    if table.meta.split_scheme == "file":
+        raise DataError(
+            f"its file says which rows are for training and test, which is one fold, not {folds}; "
+            "write folds = 1, or add it with another split"
+        )
+    units = "users" if table.meta.split_scheme == "group" else "rows"
+    raise DataError(f"its {units} allow {most} folds at most, not {folds}")
 
 
 def smallest(chunks: Chunks, n: int, count: int) -> NDArray[np.bool_]:
@@ -189,9 +313,9 @@ def _order_statistic(chunks: Chunks, rank: int) -> tuple[np.uint64, int]:
     return np.uint64(prefix), rank
 
 
-def _draws(n: int, seed: int, stream: int) -> Chunks:
+def _draws(n: int, seed: int, stream: int, *further: int) -> Chunks:
     def chunks() -> Iterator[NDArray[np.uint64]]:
-        generator = np.random.PCG64(np.random.SeedSequence([stream, seed]))
+        generator = np.random.PCG64(np.random.SeedSequence([stream, seed, *further]))
         for start in range(0, n, CHUNK_ROWS):
             yield generator.random_raw(min(CHUNK_ROWS, n - start))
 
@@ -210,5 +334,5 @@ def _as_unsigned(values: NDArray[np.int64]) -> Chunks:
 
 
 def _refuse_empty(parts: NDArray[np.uint8], reason: str) -> None:
-    if (np.bincount(parts, minlength=3) == 0).any():
+    if (np.bincount(parts, minlength=3)[:3] == 0).any():
         raise DataError(reason)

@@ -8,7 +8,8 @@ Long because writing, opening and verifying these files belong together.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,7 @@ from pepbench.data.encoding import interval_names
 from pepbench.data.features import global_ids
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
-from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.split_schemes import LARGEST_SEED, PARTS, SINGLE, Fold, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.records import write_atomically
@@ -50,7 +51,8 @@ from pepbench.tables.fields import BagField, Fields
 from pepbench.units import byte_size
 
 FEWEST_ROWS = 10
-LARGEST_SEED = 2**63 - 1
+FOLDS_BYTES = 4 * 2**30
+"""The encoded rows of a table's folds may take up this many bytes on disk; two folds always may."""
 
 
 class SplitMeta(BaseModel):
@@ -61,6 +63,8 @@ class SplitMeta(BaseModel):
     layout: Literal[1] = 1
     table_fingerprint: str
     seed: int
+    fold: int = 0
+    folds: int = 1
     fields: tuple[str, ...]
     """Names of the F fields."""
     cardinalities: tuple[int, ...]
@@ -105,6 +109,15 @@ class Splits:
     def fingerprint(self) -> str:
         """Equal for two splits exactly if their rows are equal."""
         return self.meta.fingerprint
+
+    @property
+    def fold(self) -> Fold:
+        """The fold, or the only split."""
+        return Fold(self.meta.fold, self.meta.folds)
+
+    def parts(self) -> NDArray[np.uint8]:
+        """The part of each row of the table, as :func:`~pepbench.data.split_schemes.parts_of`."""
+        return parts_of(self.table, self.meta.seed, self.fold)
 
     @cached_property
     def fields(self) -> Fields:
@@ -166,8 +179,8 @@ class Splits:
         return Rows(ids, map_array(self.folder / f"{part}-labels.npy"), dense)
 
 
-def open_splits(table: Table, seed: int) -> Splits:
-    """Open a split of a table; built at the first call, and again if damaged.
+def open_splits(table: Table, seed: int, fold: Fold = SINGLE) -> Splits:
+    """Open a split of a table; built at the first call, and again if damaged or evicted.
 
     Parameters
     ----------
@@ -175,25 +188,66 @@ def open_splits(table: Table, seed: int) -> Splits:
         What to split.
     seed
         Of the random assignment of rows or users, ≥ 0; without effect on splits by time or file.
+    fold
+        Which fold, if there are several.
 
     Raises
     ------
     DataError
-        If the table has fewer than ten rows, a part has labels of one kind only, an id is out of
-        its field's range, or the cache cannot be written.
+        If the table has fewer than ten rows or allows fewer folds, a part has labels of one kind
+        only, an id is out of its field's range, or the cache cannot be written.
     """
     if not 0 <= seed <= LARGEST_SEED:
         raise DataError(f"the seed of a split is from 0 to {LARGEST_SEED}, however: {seed=}")
-    folder = table.folder / "splits" / f"seed-{seed}"
+    folder = _folder(table, seed, fold)
     splits = _read_splits(table, folder)
-    if splits is not None:
-        return _checked(splits)
+    if splits is None:
+        splits = _built(table, seed, fold, folder)
+    if fold.of > 1:
+        evict_folds(keep=folder)
+    return _checked(splits)
+
+
+def split_facts(table: Table, seed: int, fold: Fold = SINGLE) -> Splits:
+    """A split whose fields and fingerprint are wanted, but not its rows, which may be evicted.
+
+    Parameters and errors as :func:`open_splits`.
+    """
+    splits = _read_splits(table, _folder(table, seed, fold), rows=False)
+    return splits or open_splits(table, seed, fold)
+
+
+def _folder(table: Table, seed: int, fold: Fold) -> Path:
+    which = f"-fold-{fold.number + 1}-of-{fold.of}" if fold.of > 1 else ""
+    return table.folder / "splits" / f"seed-{seed}{which}"
+
+
+def evict_folds(keep: Path) -> None:
+    """Delete the rows of folds used longest ago while all together take up too much room.
+
+    ``keep`` is the folder of the fold in use, next to the others'. Two folds stay in any case, and
+    so does what describes a fold; its rows are encoded again when they are needed. A process that
+    has them open keeps them.
+    """
+    os.utime(keep)
+    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
+    used = sorted((folder for folder in rows if rows[folder]), key=lambda f: -f.stat().st_mtime)
+    room = 0
+    for number, folder in enumerate(used):
+        with suppress(OSError):  # another process evicts it
+            room += sum(path.stat().st_size for path in rows[folder])
+            if number > 1 and room > FOLDS_BYTES:
+                for path in rows[folder]:
+                    path.unlink(missing_ok=True)
+
+
+def _built(table: Table, seed: int, fold: Fold, folder: Path) -> Splits:
     try:
         with locked(folder):
             splits = _read_splits(table, folder)
             if splits is None:
                 with building(folder) as new:
-                    write_splits(table, seed, new)
+                    write_splits(table, seed, fold, new)
                 splits = _read_splits(table, folder)
     except OSError as error:
         if error.errno in FULL_DISK:
@@ -207,7 +261,7 @@ def open_splits(table: Table, seed: int) -> Splits:
         ) from error
     if splits is None:
         raise DataError(f"{folder} was changed while it was opened; try again")
-    return _checked(splits)
+    return splits
 
 
 def _checked(splits: Splits) -> Splits:
@@ -237,7 +291,8 @@ def verify_splits(splits: Splits) -> list[str]:
                 f"{splits.folder}: the content of {name}.npy does not match its checksum"
             )
     meta = splits.meta
-    if _fingerprint(meta.table_fingerprint, meta.seed, meta.digests) != splits.fingerprint:
+    stated = _fingerprint(meta.table_fingerprint, meta.seed, splits.fold, meta.digests)
+    if stated != splits.fingerprint:
         problems.append(f"{splits.folder / 'meta.json'}: the fingerprint does not match")
     return problems
 
@@ -248,14 +303,14 @@ def cached_splits(table: Table) -> list[Splits]:
     return [splits for folder in folders if (splits := _read_splits(table, folder)) is not None]
 
 
-def write_splits(table: Table, seed: int, folder: Path) -> None:
+def write_splits(table: Table, seed: int, fold: Fold, folder: Path) -> None:
     """Split and encode a table into an empty folder, block by block."""
     n_rows, n_slots = table.codes.shape
     if n_rows < FEWEST_ROWS:
         raise DataError(
             f"data set {table.meta.spec!r} has {n_rows} rows; a split needs {FEWEST_ROWS}"
         )
-    parts = parts_of(table, seed)
+    parts = parts_of(table, seed, fold)
     blocks = row_blocks(n_rows, n_slots * 16)
     of_slot = table.meta.slot_fields
     offsets = table.offsets[of_slot]
@@ -309,9 +364,10 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
     for part in PARTS:
         if n_positive[part] in (0, n_rows_of[part]):
+            which, fewer = (f", {fold},", ", or fewer folds") if fold.of > 1 else ("", "")
             raise DataError(
                 f"data set {table.meta.spec!r}: all {n_rows_of[part]} labels of the {part} split "
-                f"with seed {seed} are equal; take more rows or another seed"
+                f"with seed {seed}{which} are equal; take more rows or another seed{fewer}"
             )
     digests = {
         "features": write_array(folder / "features.npy", features),
@@ -323,6 +379,8 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
     meta = SplitMeta(
         table_fingerprint=table.fingerprint,
         seed=seed,
+        fold=fold.number,
+        folds=fold.of,
         fields=table.meta.fields,
         cardinalities=tuple(cardinalities),
         n_rows=n_rows_of,
@@ -330,7 +388,7 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         n_unseen=n_unseen,
         n_values=n_values,
         dense=scales,
-        fingerprint=_fingerprint(table.fingerprint, seed, digests),
+        fingerprint=_fingerprint(table.fingerprint, seed, fold, digests),
         digests=digests,
         sizes=file_sizes(folder),
     )
@@ -339,16 +397,18 @@ def write_splits(table: Table, seed: int, folder: Path) -> None:
         mark_checked(folder / f"{part}-ids.npy")
 
 
-def _fingerprint(table_fingerprint: str, seed: int, digests: dict[str, str]) -> str:
-    return json_digest([table_fingerprint, seed, sorted(digests.items())])
+def _fingerprint(table_fingerprint: str, seed: int, fold: Fold, digests: dict[str, str]) -> str:
+    which = fold if fold.of > 1 else ()
+    return json_digest([table_fingerprint, seed, *which, sorted(digests.items())])
 
 
-def _read_splits(table: Table, folder: Path) -> Splits | None:
-    """Open a split; None if it is missing, damaged, or of another table."""
+def _read_splits(table: Table, folder: Path, rows: bool = True) -> Splits | None:
+    """Open a split; None if it is missing, damaged, of another table, or lacks wanted rows."""
     try:
         meta = SplitMeta.model_validate_json((folder / "meta.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    if meta.table_fingerprint != table.fingerprint or wrong_sizes(folder, meta.sizes):
+    sizes = {name: n for name, n in meta.sizes.items() if rows or "-" not in name}
+    if meta.table_fingerprint != table.fingerprint or wrong_sizes(folder, sizes):
         return None
     return Splits(table, folder, meta)

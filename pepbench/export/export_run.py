@@ -36,6 +36,8 @@ class CellFilter:
     method: str | None = None
     budget: str | None = None
     seed: int | None = None
+    fold: int | None = None
+    """From 1."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,11 @@ def served_difference(folder: Path, fitted: Fitted, splits: Splits) -> float:
 
 def _announced(record: Record, n_candidates: int) -> str:
     assert record.validation is not None
-    why = f", the best of {n_candidates} seeds" if n_candidates > 1 else ""
+    why = f", the best of {n_candidates} final runs" if n_candidates > 1 else ""
+    data = record.spec.data
+    fold = f", fold {data.fold + 1} of {data.folds}" if data.folds > 1 else ""
     return (
-        f"{' '.join(record.spec.cell)}, seed {record.spec.seed}: validation AUC "
+        f"{' '.join(record.spec.cell)}{fold}, seed {record.spec.seed}: validation AUC "
         f"{record.validation.auc:.4f}{why}. Training it again"
     )
 
@@ -176,8 +180,8 @@ def _difference(record: Record, again: Record) -> str:
 def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, int]:
     """The final run that ``cell_filter`` matches, and the number of seeds to choose from.
 
-    The seed of the best validation AUC is chosen, never by the test AUC: the rows that judge a
-    table must not choose it.
+    The seed, and the fold, of the best validation AUC are chosen, never by the test AUC: the rows
+    that judge a table must not choose it.
 
     Raises
     ------
@@ -190,7 +194,16 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
     if len(cells) > 1:
         raise PlanError(_ambiguous(list(cells)))
     (name, of_cell) = next(iter(cells.items()))
-    finals = final_runs(of_cell)
+    folds = sorted({record.spec.data.fold + 1 for record in of_cell})
+    if cell_filter.fold is not None and cell_filter.fold not in folds:
+        there = ", ".join(map(str, folds))
+        raise PlanError(f"--fold {cell_filter.fold}: no such fold; there are {there}")
+    wanted = folds if cell_filter.fold is None else [cell_filter.fold]
+    finals = [
+        run
+        for fold in wanted
+        for run in final_runs(record for record in of_cell if record.spec.data.fold + 1 == fold)
+    ]
     good = [
         (run.validation.auc, -run.spec.seed, run)
         for run in finals

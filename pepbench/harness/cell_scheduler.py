@@ -8,7 +8,7 @@ from datetime import datetime
 
 import optuna
 
-from pepbench.harness.cells import Cell
+from pepbench.harness.cells import Cell, Place
 from pepbench.harness.run_options import RunOptions
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import describe_failure, failed_record
@@ -20,7 +20,7 @@ from pepbench.harness.tuning.study import (
     search_key,
     trial_batches,
 )
-from pepbench.records import CellName, Record, RecordStore, TrialSpec, best_trial
+from pepbench.records import Record, RecordStore, TrialSpec, best_trial
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class CellScheduler:
         self._retry_failed = options.retry_failed and not options.join
         self._threads = options.context.threads
         self._journal = journal
-        self._best: dict[CellName, Record | None] = {}
+        self._best: dict[Place, Record | None] = {}
         self._made = self._reused = 0
 
     def tally(self) -> Tally:
@@ -95,12 +95,14 @@ class CellScheduler:
 
     def ready(self, cell: Cell) -> bool:
         """Whether a cell need not wait for its neighbour's end."""
-        return cell.neighbour is None or cell.neighbour in self._best
+        return cell.neighbour is None or (cell.neighbour, cell.data.fold) in self._best
 
     def start(self, cell: Cell) -> list[PendingTrial]:
         """Start a cell; returns the trials that have to run first."""
         study = new_study(cell)
-        neighbour_best = None if cell.neighbour is None else self._best[cell.neighbour]
+        neighbour_best = None
+        if cell.neighbour is not None:
+            neighbour_best = self._best[cell.neighbour, cell.data.fold]
         active = ActiveCell(cell, trial_batches(cell, study, neighbour_best), study)
         return list(self._next_missing(active))
 
@@ -166,7 +168,7 @@ class CellScheduler:
         self._done(active)
 
     def _done(self, active: ActiveCell) -> None:
-        self._best[active.cell.name] = best_trial(active.records.values())
+        self._best[active.cell.place] = best_trial(active.records.values())
         self._reporter.cell_done(active.cell)
 
     def _copy_trials(self, active: ActiveCell) -> None:

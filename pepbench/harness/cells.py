@@ -1,4 +1,4 @@
-"""The cells of a plan: data set × backbone × method × budget, ready to be tuned."""
+"""The cells of a plan: data set × fold × backbone × method × budget, ready to be tuned."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from pepbench.catalog import Catalog, Kind, Selection
 from pepbench.component import Component
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
-from pepbench.data.splits import Splits, open_splits
+from pepbench.data.split_schemes import Fold
+from pepbench.data.splits import Splits, split_facts
 from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
     DEFAULT_L2,
     DEFAULT_LEARNING_RATE,
+    DRAWN,
     CellName,
     ComponentSpec,
     DataSpec,
@@ -30,6 +32,9 @@ from pepbench.records import (
     TrialSpec,
 )
 from pepbench.units import FULL, Budget
+
+Place = tuple[CellName, int]
+"""Name and fold of a cell."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class TrialSettings:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A cell of a plan: data set × backbone × method × budget."""
+    """A cell of a plan in one fold: data set × backbone × method × budget."""
 
     data: DataSpec
     backbone: Selection
@@ -54,15 +59,26 @@ class Cell:
     budget_parameters: int
     full_parameters: int
     splits: Splits
+    """Of the fold; its rows may have been evicted from the cache, its fields and counts not."""
     plan: Plan
     """With the exceptions for this cell applied."""
     neighbour: CellName | None = None
-    """The cell of the next larger budget; its best trial is tried here too."""
+    """The cell of the next larger budget in the same fold; its best trial is tried here too."""
 
     @property
     def name(self) -> CellName:
         """As records and tables name it."""
         return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
+
+    @property
+    def place(self) -> Place:
+        """Its name and its fold: what no other cell of a run has."""
+        return self.name, self.data.fold
+
+    def __str__(self) -> str:
+        """The cell as shown in progress messages."""
+        fold = f" fold {self.data.fold + 1}/{self.data.folds}" if self.data.folds > 1 else ""
+        return f"{self.name}{fold}"
 
     @property
     def sampler_seed(self) -> int:
@@ -71,13 +87,32 @@ class Cell:
         Each budget has its own where one starts from another's best trial, which would else be
         drawn again.
         """
-        name = self.name if self.plan.warm_start else family(self)
-        return _hashed_seed(str(self.plan.seed), "sampler", *name)
+        name = self.name if self.plan.warm_start else self.name[:3]
+        return self._seed("sampler", *name)
 
     @property
     def common_seed(self) -> int:
-        """The same for all methods and budgets of a data set and backbone."""
-        return _hashed_seed(str(self.plan.seed), "common", *self.name[:2])
+        """The same for all methods and budgets of a data set and backbone in a fold."""
+        return self._seed("common", *self.name[:2])
+
+    @property
+    def tuning_seed(self) -> int:
+        """Of every tuning trial of a fold: equal initial values and batches for all methods."""
+        return self._seed("tuning")
+
+    def finalist_seeds(self) -> list[int]:
+        """Further seeds of finalists, the same for every cell of a fold, none used elsewhere."""
+        return [self._seed("finalist", str(k)) for k in range(self.plan.finalist_seeds)]
+
+    def final_seeds(self) -> list[int]:
+        """Seeds of the final runs, the same for every cell of a fold, none used elsewhere."""
+        return [self._seed("final", str(k)) for k in range(self.plan.seeds)]
+
+    def _seed(self, *purpose: str) -> int:
+        """A seed that depends on the plan's seed, the fold and the purpose."""
+        data = self.data
+        fold = (f"fold {data.fold + 1} of {data.folds}",) if data.folds > 1 else ()
+        return _hashed_seed(str(self.plan.seed), *fold, *purpose)
 
     def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
@@ -132,23 +167,13 @@ def training_spec(
     )
 
 
-def family(cell: Cell) -> tuple[str, str, str]:
-    """Data set, backbone, method: cells that agree in these may share searches and best trials."""
-    return cell.name[:3]
-
-
-def tuning_seed(plan: Plan) -> int:
-    """Seed of every tuning trial: the same initial values and batch order for all methods."""
-    return _hashed_seed(str(plan.seed), "tuning")
-
-
-def final_seeds(plan: Plan) -> list[int]:
-    """Seeds of the final runs, the same for every cell, none used in tuning."""
-    return [_hashed_seed(str(plan.seed), "final", str(k)) for k in range(plan.seeds)]
+def family(cell: Cell) -> tuple[str, str, str, int]:
+    """Data set, backbone, method, fold: cells that agree in these may share searches and trials."""
+    return *cell.name[:3], cell.data.fold
 
 
 def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
-    """All cells of a plan, in its order.
+    """All cells of a plan, in its order; of a data set fold by fold.
 
     Raises
     ------
@@ -166,16 +191,21 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     _refuse_unknown_names(plan, catalog)
     cells: list[Cell] = []
     for dataset in datasets:
-        table = open_table(cast(Dataset, dataset.default()))
-        splits = open_splits(table, plan.split_seed)
-        data = DataSpec(
-            spec=dataset.spec,
-            table_fingerprint=table.fingerprint,
-            split_seed=plan.split_seed,
-            split_fingerprint=splits.fingerprint,
-        )
-        for backbone, method in itertools.product(backbones, methods):
-            cells += _of_method(plan, data, splits, backbone, method)
+        known = cast(Dataset, dataset.default())
+        table = open_table(known)
+        for fold in range(plan.folds):
+            splits = split_facts(table, plan.split_seed, Fold(fold, plan.folds))
+            data = DataSpec(
+                spec=dataset.spec,
+                table_fingerprint=table.fingerprint,
+                split_seed=plan.split_seed,
+                split_fingerprint=splits.fingerprint,
+                fold=fold,
+                folds=plan.folds,
+                source=DRAWN if known.generated else known.source or known.name,
+            )
+            for backbone, method in itertools.product(backbones, methods):
+                cells += _of_method(plan, data, splits, backbone, method)
     if not cells:
         raise PlanError("except leaves out all cells; narrow its patterns")
     return cells

@@ -100,6 +100,13 @@ def check_memory(n_parameters: int, available: int | None = None) -> None:
         )
 
 
+YARDSTICK_AGE = 60.0
+"""Seconds for which a measured yardstick holds."""
+
+_yardstick: tuple[float, float] | None = None
+"""When it was measured, and how long it took."""
+
+
 def calibration_seconds() -> float:
     """Wall time of a fixed workload, for comparing times between machines.
 
@@ -122,6 +129,17 @@ def calibration_seconds() -> float:
         rounds.append(time.perf_counter() - start)
     torch.set_rng_state(state)
     return min(rounds)
+
+
+def recent_calibration_seconds() -> float:
+    """:func:`calibration_seconds`, measured in this process at most ``YARDSTICK_AGE`` ago.
+
+    A small trial takes less time than the yardstick itself.
+    """
+    global _yardstick
+    if _yardstick is None or time.monotonic() - _yardstick[0] > YARDSTICK_AGE:
+        _yardstick = time.monotonic(), calibration_seconds()
+    return _yardstick[1]
 
 
 class PeakMemory:

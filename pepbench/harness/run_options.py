@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell, family
 from pepbench.harness.trial import TrialContext
+from pepbench.units import parse_part
 
 
 @dataclass(frozen=True)
 class Shard:
     """One of several equal parts of a plan, ``number`` from 1.
 
-    The budgets of a method stay together: they may share searches and start from one another.
+    The budgets of a method in a fold stay together: they may share searches and start from one
+    another.
     """
 
     number: int
@@ -29,10 +31,10 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Read ``2/8``; raises :class:`PlanError`."""
-        number, _, of = text.partition("/")
-        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
-        raise PlanError(f"--shard: {text!r} is no part of a plan; write 1/8 to 8/8, say")
+        try:
+            return cls(*parse_part(text))
+        except PlanError as error:
+            raise PlanError(f"--shard: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pepbench.data.dataset import Dataset
-from pepbench.data.split_schemes import PARTS, parts_of
+from pepbench.data.split_schemes import PARTS
 from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 from pepbench.records import RecordStore
@@ -49,7 +49,7 @@ def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | 
     """User ids of the test rows, in test order; None where the data set declares no users."""
     if dataset.user_field is None:
         return None
-    in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
+    in_test = splits.parts() == PARTS.index("test")
     field = splits.meta.fields.index(dataset.user_field)
     column = splits.table.meta.columns_of(field).start
     return np.ascontiguousarray(splits.table.codes[:, column][in_test])
@@ -60,7 +60,7 @@ def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.floa
     blocks = dataset.probabilities()
     if blocks is None:
         return None
-    in_test = parts_of(splits.table, splits.meta.seed) == PARTS.index("test")
+    in_test = splits.parts() == PARTS.index("test")
     chosen, n_rows = [], 0
     for block in blocks:
         among = in_test[n_rows : n_rows + len(block)]

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 
 from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell, family
+from pepbench.harness.cells import Cell, Place, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
+from pepbench.harness.status.run_counts import most_runs
 from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.records import CellName, Record, parse_record
 from pepbench.records.segments import Segment
@@ -99,13 +100,13 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Run
     jobs
         Worker processes; more than there are cores do not help.
     """
-    by_cell: dict[CellName, list[Record]] = defaultdict(list)
+    by_cell: dict[Place, list[Record]] = defaultdict(list)
     by_family: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
     for record in records:
         name = record.spec.cell
         if record.status != "failed":
-            by_cell[name].append(record)
+            by_cell[name, record.spec.data.fold].append(record)
             by_family[name[:3]].append(record)
         if record.status == "ok":
             epochs[name[:2]].append(len(record.curve))
@@ -115,14 +116,14 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Run
     overhead = overhead_seconds()
     estimates = []
     for cell in cells:
-        own, kin, block = by_cell[cell.name], family(cell), cell.name[:2]
+        own, kin, block = by_cell[cell.place], cell.name[:3], cell.name[:2]
         basis = "records" if own else "neighbours" if by_family[kin] else "calibration"
         if basis == "calibration" and kin not in paces:
             if block not in pilots:
                 pilots[block] = pilot_of(cell, epochs[block])
             paces[kin] = pilot_pace(cell, pilots[block])
         pace = paces[kin] if basis == "calibration" else _recorded_pace(own or by_family[kin])
-        estimates.append(_of_cell(cell, own, pace, overhead, relatives[kin], basis))
+        estimates.append(_of_cell(cell, own, pace, overhead, relatives[family(cell)], basis))
     workers = max(1, min(jobs, usable_cores()))
     total = sum(one.seconds for one in estimates)
     longest = max((one.shortest for one in estimates), default=0.0)
@@ -170,7 +171,8 @@ def _of_cell(
 ) -> CellEstimate:
     plan = cell.plan
     tuning = [record for record in own if record.spec.role == "tuning"]
-    finals = max(0, plan.seeds - (len(own) - len(tuning)))
+    further = most_runs(plan)["finalist"] + most_runs(plan)["final"]
+    finals = max(0, further - (len(own) - len(tuning)))
     alone = pace.search + pace.train + overhead
     trials = max(0, plan.trials - len(tuning))
     if plan.tuning_seconds is not None:
@@ -187,7 +189,7 @@ def _of_cell(
         cell=cell.name,
         runs=trials + finals,
         seconds=tuned + finals * alone,
-        shortest=tuned / side_by_side + (alone if finals else 0.0),
+        shortest=tuned / side_by_side + alone * ((finals > 0) + (finals > plan.seeds)),
         basis=basis,
     )
 

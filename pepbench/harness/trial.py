@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,13 +18,20 @@ from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
+from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, open_splits
 from pepbench.errors import DataError, Infeasible, PepbenchError
-from pepbench.harness.environment import PeakMemory, calibration_seconds, check_memory, environment
+from pepbench.harness.environment import (
+    PeakMemory,
+    check_memory,
+    environment,
+    recent_calibration_seconds,
+)
 from pepbench.harness.fit_checks import check_contract, learnt_widths
 from pepbench.harness.status.live_files import live_file
+from pepbench.harness.test_facts import users_of_test_rows
 from pepbench.method import Fitted, Method
-from pepbench.metrics import auc, log_loss
+from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
 from pepbench.records import (
     EpochRecord,
     KeptRecord,
@@ -114,6 +122,7 @@ def run_trials(specs: Sequence[TrialSpec], context: TrialContext) -> list[Outcom
 class _TrialSetup:
     """What trials on the same rows under the same settings have in common."""
 
+    dataset: Dataset
     splits: Splits
     method: Method
     task: TrialTask
@@ -130,8 +139,8 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         torch.set_num_threads(context.threads)
         keep_freed_memory()
         catalog = Catalog(context.plugins)
-        yardstick, memory = calibration_seconds(), PeakMemory()
-        splits = _open(spec, catalog)
+        yardstick, memory = recent_calibration_seconds(), PeakMemory()
+        dataset, splits = _open(spec, catalog)
         load = catalog.load
         method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
         kind = load("backbone", spec.backbone.name)
@@ -154,8 +163,16 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
             on_progress=on_progress,
             **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
         )
-        torch.manual_seed(spec.seed)
-        yield _TrialSetup(splits, method, task, yardstick, memory, context.threads)
+        seed_torch(spec.seed, task.device)
+        yield _TrialSetup(dataset, splits, method, task, yardstick, memory, context.threads)
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's generators; on the CPU without looking for CUDA, which takes milliseconds."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _fitted_alone(
@@ -216,7 +233,8 @@ def _examined(
     stored = fitted.model.embedding.export()
     widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
     figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
-    scores, predictions = _scored_on_test(fitted, task, splits)
+    users = users_of_test_rows(setup.dataset, splits)
+    scores, predictions = _scored_on_test(fitted, task, splits, users)
     return figures | scores, (predictions, widths)
 
 
@@ -263,15 +281,16 @@ def describe_failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}{place}"
 
 
-def _open(spec: TrialSpec, catalog: Catalog) -> Splits:
+def _open(spec: TrialSpec, catalog: Catalog) -> tuple[Dataset, Splits]:
     dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
-    splits = open_splits(open_table(dataset), spec.data.split_seed)
-    if splits.fingerprint != spec.data.split_fingerprint:
+    data = spec.data
+    splits = open_splits(open_table(dataset), data.split_seed, Fold(data.fold, data.folds))
+    if splits.fingerprint != data.split_fingerprint:
         raise DataError(
-            f"data set {spec.data.spec!r} differs from the plan's: split fingerprint "
-            f"{splits.fingerprint}, expected {spec.data.split_fingerprint}; add it again"
+            f"data set {data.spec!r} differs from the plan's: split fingerprint "
+            f"{splits.fingerprint}, expected {data.split_fingerprint}; add it again"
         )
-    return splits
+    return dataset, splits
 
 
 def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
@@ -304,12 +323,19 @@ def _figures(fitted: Fitted, optimizer: OptimizerKind | None) -> dict[str, Any]:
 
 
 def _scored_on_test(
-    fitted: Fitted, task: TrialTask, splits: Splits
+    fitted: Fitted, task: TrialTask, splits: Splits, users: NDArray[np.int32] | None
 ) -> tuple[dict[str, Any], NDArray[np.float32]]:
     test = splits.open_test()
     logits = task.logits(fitted.model, test)
     probabilities = (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
-    scores = ScoresRecord(
-        auc=auc(test.labels, probabilities), log_loss=log_loss(test.labels, logits)
-    )
+    figures = {
+        "auc": auc(test.labels, probabilities),
+        "log_loss": log_loss(test.labels, logits),
+        "calibration": calibration(test.labels, probabilities),
+    }
+    if users is not None:
+        figures["gauc"] = gauc(test.labels, probabilities, users)
+        figures["ndcg10"] = ndcg(test.labels, probabilities, users)
+    known = {name: value for name, value in figures.items() if not math.isnan(value)}
+    scores = ScoresRecord.model_validate(known)
     return {"test": scores, "predictions_sha256": npy_sha256(probabilities)}, probabilities

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
-from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables
+from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
 from pepbench.leaderboards.board_page import markdown, worker_seconds
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
@@ -36,7 +36,12 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     if counted:
         frame = pd.concat([results.frame for results in counted], ignore_index=True)
         compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
-        parts += ["## Mean ranks", *_ranks(rank_tables(frame))]
+        sources = sources_of(
+            (record.spec.data.spec, record.spec.data)
+            for results in counted
+            for record in results.records
+        )
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)

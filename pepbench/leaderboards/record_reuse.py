@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell, final_seeds
+from pepbench.harness.cells import Cell, Place
 from pepbench.leaderboards.boards import Board
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import CellName, Record, RecordStore, write_atomically
+from pepbench.records import Record, RecordStore, write_atomically
 
 _MAY_GROW = {
     "methods",
@@ -25,6 +25,7 @@ _MAY_GROW = {
     "trials",
     "seeds",
     "exceptions",
+    "contrasts",
     "margin",
 }
 """Keys of a plan that change which and how many trials there are, not how they are drawn."""
@@ -44,7 +45,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     folder = board.work_folder(work, plan)
     if folder.exists():
         return 0
-    cells_by_name = {cell.name: cell for cell in cells}
+    cells_by_place = {cell.place: cell for cell in cells}
     unfinished = work / f".{folder.name}.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
     target, taken = RecordStore(unfinished), 0
@@ -52,7 +53,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
         if not _grew_into(earlier, plan):
             continue
         source = RecordStore(earlier)
-        for record in _fitting(source, cells_by_name):
+        for record in _fitting(source, cells_by_place):
             if target.get(record.key) is None:
                 _copy(record, source, target)
                 taken += 1
@@ -71,22 +72,20 @@ def _grew_into(folder: Path, plan: Plan) -> bool:
     return earlier.model_dump(exclude=_MAY_GROW) == plan.model_dump(exclude=_MAY_GROW)
 
 
-def _fitting(store: RecordStore, cells_by_name: dict[CellName, Cell]) -> Iterator[Record]:
-    groups: dict[CellName, list[Record]] = defaultdict(list)
+def _fitting(store: RecordStore, cells_by_place: dict[Place, Cell]) -> Iterator[Record]:
+    groups: dict[Place, list[Record]] = defaultdict(list)
     for record in store:
-        cell = cells_by_name.get(record.spec.cell)
+        place = record.spec.cell, record.spec.data.fold
+        cell = cells_by_place.get(place)
         if cell is not None and record.status != "failed" and record.spec.data == cell.data:
-            groups[record.spec.cell].append(record)
-    for name, records in groups.items():
-        plan = cells_by_name[name].plan
-        # Final runs of a trial that is no longer the best are harmless: tables ignore them.
-        seeds = set(final_seeds(plan))
-        if sum(record.spec.role == "tuning" for record in records) <= plan.trials:
-            yield from (
-                record
-                for record in records
-                if record.spec.role == "tuning" or record.spec.seed in seeds
-            )
+            groups[place].append(record)
+    for place, records in groups.items():
+        cell = cells_by_place[place]
+        # Runs of a trial that is no longer the best are harmless: tables ignore them.
+        seeds = {cell.tuning_seed, *cell.finalist_seeds(), *cell.final_seeds()}
+        could_be = [r for r in records if r.spec.role == "tuning" and r.status != "infeasible"]
+        if len(could_be) <= cell.plan.trials:
+            yield from (record for record in records if record.spec.seed in seeds)
 
 
 def _copy(record: Record, source: RecordStore, target: RecordStore) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 from pydantic import Field
@@ -17,15 +19,24 @@ from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""
 
+FINALIST_REACH = 0.01
+"""Finalists are at most this much below the best trial in validation AUC."""
+
 Status = Literal["ok", "infeasible", "failed", "pruned"]
 """``pruned`` is a tuning trial that a pruner stopped early."""
 
 
 class ScoresRecord(Frozen):
-    """AUC and log loss over a whole split."""
+    """Figures over a whole part of a split; the latter three of test rows only."""
 
     auc: float
     log_loss: float
+    calibration: float | None = None
+    """Sum of the predicted probabilities by the number of positive rows."""
+    gauc: float | None = None
+    """AUC within each user who has both labels, averaged by rows; None without users."""
+    ndcg10: float | None = None
+    """NDCG@10 within each user who has a positive row, averaged; None without users."""
 
 
 class EpochRecord(Frozen):
@@ -142,6 +153,7 @@ def figures_of(record: Record) -> dict[str, Any]:
     return {
         "key": record.key,
         **record.spec.cell._asdict(),
+        "fold": record.spec.data.fold,
         "role": record.spec.role,
         "seed": record.spec.seed,
         "status": record.status,
@@ -158,26 +170,61 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def best_trial(records: Iterable[Record]) -> Record | None:
-    """The tuning record of a cell with the highest validation AUC, which final runs repeat.
+def finalists(records: Iterable[Record], most: int) -> list[Record]:
+    """The best tuning records of a cell by validation AUC, best first, no settings twice.
 
+    Those more than :data:`FINALIST_REACH` below the best are left out: no seeds make up for it.
     Ties are broken by key, so that the choice does not depend on the order.
     """
-    ranked = [
-        (-record.validation.auc, record.key, record)
-        for record in records
-        if record.spec.role == "tuning" and record.status == "ok" and record.validation is not None
+    ranked = sorted(
+        (record for record in records if record.spec.role == "tuning" and _known(record)),
+        key=lambda record: (-_validation_auc(record), record.key),
+    )
+    distinct = {record.spec.settings(): record for record in reversed(ranked)}
+    chosen = sorted(distinct.values(), key=ranked.index)[:most]
+    return [r for r in chosen if _validation_auc(chosen[0]) - _validation_auc(r) <= FINALIST_REACH]
+
+
+def best_trial(records: Iterable[Record]) -> Record | None:
+    """The tuning record of a cell with the settings that final runs repeat.
+
+    Without finalists it is the one of the highest validation AUC. Else it is the finalist of the
+    highest mean validation AUC over its trial and its further seeds, among those that ended well.
+    Ties are broken by key.
+    """
+    records = list(records)
+    further: dict[str, list[Record]] = {}
+    for record in records:
+        if record.spec.role == "finalist":
+            further.setdefault(record.spec.settings(), []).append(record)
+    ranked = finalists(records, len(records))
+    whole = [
+        (record, [record, *seeds])
+        for record in ranked
+        if (seeds := further.get(record.spec.settings())) and all(map(_known, seeds))
     ]
-    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+    if not whole:
+        return next(iter(ranked), None)
+    return max(whole, key=lambda pair: mean(map(_validation_auc, pair[1])))[0]
+
+
+def _known(record: Record) -> bool:
+    return record.status == "ok" and record.validation is not None
+
+
+def _validation_auc(record: Record) -> float:
+    return math.nan if record.validation is None else record.validation.auc
 
 
 def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
-    """Number of a cell's tuning trials, pruned and failed ones included, and their CPU seconds.
+    """Number of a cell's tuning trials, pruned and failed ones included, and CPU seconds of tuning.
 
-    A search that several budgets share counts in full for each of them.
+    The seconds include those of finalists. A search that several budgets share counts in full for
+    each of them.
     """
-    tuning = [record for record in records if record.spec.role == "tuning"]
-    return len(tuning), sum(record.cpu_seconds() for record in tuning)
+    tuning = [record for record in records if record.spec.role != "final"]
+    trials = sum(record.spec.role == "tuning" for record in tuning)
+    return trials, sum(record.cpu_seconds() for record in tuning)
 
 
 def final_runs(records: Iterable[Record]) -> list[Record]:
@@ -189,9 +236,6 @@ def final_runs(records: Iterable[Record]) -> list[Record]:
     finals = [
         record
         for record in records
-        if record.spec.role == "final"
-        and record.spec.method == best.spec.method
-        and record.spec.backbone == best.spec.backbone
-        and record.spec.training == best.spec.training
+        if record.spec.role == "final" and record.spec.settings() == best.spec.settings()
     ]
     return sorted(finals, key=lambda record: record.spec.seed)

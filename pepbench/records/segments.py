@@ -28,6 +28,7 @@ COLUMNS = pa.schema(
         ("backbone", pa.string()),
         ("method", pa.string()),
         ("budget", pa.string()),
+        ("fold", pa.int64()),
         ("role", pa.string()),
         ("seed", pa.int64()),
         ("status", pa.string()),

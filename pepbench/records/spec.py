@@ -23,7 +23,14 @@ DEFAULT_L2 = 1e-5
 MARGIN = 0.001
 """Default margin of plans and reports: smaller differences of AUC do not matter in practice."""
 
-Role = Literal["tuning", "final"]
+MOST_FOLDS = 100
+
+DRAWN = "drawn"
+"""Source of data sets that a random number generator made."""
+
+Role = Literal["tuning", "finalist", "final"]
+"""A trial of a setting; a further training of one of the best settings, with another seed, among
+which validation rows choose; a training of the chosen one, scored on test rows."""
 
 PrunerKind = Literal["none", "median", "halving"]
 """Rule that stops tuning trials early."""
@@ -60,6 +67,16 @@ class DataSpec(Frozen):
     table_fingerprint: str
     split_seed: int
     split_fingerprint: str
+    fold: int = 0
+    """From 0; which part of the rows is for test."""
+    folds: int = 1
+    source: str = ""
+    """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
+
+    def without_fold(self) -> DataSpec:
+        """What the folds of one data set and seed have in common."""
+        fold = {} if self.folds == 1 else {"fold": 0, "split_fingerprint": ""}
+        return self.model_copy(update={"source": "", **fold})
 
 
 OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
@@ -155,6 +172,11 @@ class TrialSpec(Frozen):
         """The cell that the trial belongs to."""
         return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
 
+    def settings(self) -> str:
+        """What tuning chooses, as text: options of method and backbone, training settings."""
+        chosen = [self.method.options, self.backbone.options, self.training.model_dump()]
+        return json.dumps(chosen, sort_keys=True)
+
     def key(self) -> str:
         """SHA-256 (hex) of the canonical JSON of this spec."""
         content = self.model_dump(mode="json")
@@ -163,5 +185,8 @@ class TrialSpec(Frozen):
             del component["tuned"]
         if self.pruning is None:
             del content["pruning"]
+        del content["data"]["source"]
+        if self.data.folds == 1:
+            del content["data"]["fold"], content["data"]["folds"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

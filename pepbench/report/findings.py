@@ -14,6 +14,7 @@ import pandas as pd
 from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
+from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
 from pepbench.analysis.runs import Runs, open_runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import PlanError, RecordError
@@ -54,6 +55,11 @@ class Findings:
         return self.analysis.frame
 
     @property
+    def contrasts(self) -> pd.DataFrame:
+        """Primary contrasts and exploratory pairs."""
+        return self.analysis.contrasts
+
+    @property
     def comparisons(self) -> pd.DataFrame:
         """Each cell against the reference."""
         return self.analysis.comparisons
@@ -88,6 +94,7 @@ def load_runs(
         runs.load_labels,
         margin=margin,
         load_users=runs.load_users,
+        contrasts=contrasts_of(runs.folders),
     )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:
@@ -130,6 +137,18 @@ def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
     return margin
 
 
+def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
+    """The primary contrasts of the plans in these folders, in their order, each once."""
+    found: dict[Contrast, None] = {}
+    for folder in folders:
+        if not (folder / PLAN_FILE).is_file():
+            continue
+        for contrast in Plan.load(folder / PLAN_FILE, {}).contrasts:
+            first, second = contrast.methods
+            found |= {(first, second, budget): None for budget in contrast.budgets}
+    return list(found)
+
+
 def _margin_of_plan(path: Path) -> float:
     try:
         margin = tomllib.loads(path.read_text("utf-8")).get("margin", MARGIN)
@@ -151,13 +170,14 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``folder``; ``margin``; ``cells``: an object with the leaderboard's columns for each row,
-        missing figures None; ``fronts``; ``widths``: likewise, with the recovery's columns;
-        ``failed``: the number of cells with that status.
+        ``folder``; ``margin``; ``cells`` and ``contrasts``: an object for each row, with columns as
+        in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``; ``widths``:
+        likewise, with the recovery's columns; ``failed``: the number of cells with that status.
     """
     return {
         "folder": str(folder),
         "margin": findings.margin,
+        "contrasts": _objects(findings.contrasts, CONTRAST_COLUMNS),
         "cells": _objects(findings.frame, COLUMNS),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),

@@ -23,6 +23,8 @@ from pepbench.report.table_rows import (
     BlockName,
     chance,
     comparison_rows,
+    contrast_sentence,
+    contrast_table,
     hypervolume_sentence,
     of_block,
     rank_pair_rows,
@@ -53,7 +55,11 @@ _BY_INTERVAL = {
 }
 """Columns that are rounded, with the interval that says how far, and their sign."""
 _DECIMALS = {
+    "calibration": ".3f",
+    "gauc": ".4f",
+    "ndcg10": ".4f",
     "p_holm": ".2g",
+    "cpu_seconds": ".1f",
     "search_seconds": ".1f",
     "train_seconds": ".1f",
     "peak_memory_mib": ".0f",
@@ -88,8 +94,9 @@ def leaderboard_markdown(
     fronts: list[dict[str, Any]],
     leading: Sequence[Lead] = (),
     margin: float = MARGIN,
+    contrasts: pd.DataFrame | None = None,
 ) -> str:
-    """The page of a leaderboard: findings, the table with all columns, how to read it.
+    """The page of a leaderboard: contrasts, findings, all cells, how to read it.
 
     Parameters
     ----------
@@ -99,9 +106,12 @@ def leaderboard_markdown(
         Of :func:`pepbench.analysis.leaders.leads`.
     margin
         That they were computed with.
+    contrasts
+        Of :class:`pepbench.analysis.leaderboard.Analysis`.
     """
     parts = [
         "# Leaderboard",
+        *(() if contrasts is None else _contrast_parts(contrasts)),
         *_findings(frame, fronts, leading, margin),
         "![AUC against parameters](pareto.svg)",
         "## All cells",
@@ -223,15 +233,18 @@ def _reading(margin: float) -> str:
     level = f"{100 * (1 - ALPHA):g}%"
     return f"""\
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
-  validation AUC, with as many trials and epochs for every method; the best are trained again with
-  fresh seeds, stopping early on validation. Test rows are read once per final run. Only results on
+  validation AUC, with as many trials and epochs for every method; the best few are trained with
+  further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
+  validation. Test rows are read once per final run. Only results on
   the same split, dimension and backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
-* **auc**, **log_loss**: test figures, mean over **seeds**. **auc_low** to **auc_high** and
-  **delta_low** to **delta_high** are {level} intervals over test rows (DeLong), or over users
-  where the data set has them, and seeds; with one seed, over rows or users only.
+* **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
+  **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
+  where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
+  {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
+  data set has them, and seeds; with one seed, over rows or users only.
 * **delta_auc** is the method's AUC minus the full table's, on the same test rows. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
@@ -244,10 +257,19 @@ def _reading(margin: float) -> str:
   set, backbone and budget.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
   full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
-* **on_front**: no other cell of the data set and backbone is at least as good in both
-  parameters and AUC, and better in one.
-* **search_seconds**, **train_seconds**: wall time of a final run, mean over seeds;
-  **peak_memory_mib**: the largest over seeds."""
+* **on_front**: no other cell of the data set and backbone is at least as good in both parameters
+  and AUC, and better in one; sizes within 2% of each other count as equal.
+* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
+  wall time; **peak_memory_mib**: the largest over seeds."""
+
+
+def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+    for name, block in by_block(contrasts):
+        rows = contrast_table(block)
+        if rows:
+            yield _heading(name)
+            yield _table(rows, ("contrast", "budget", "verdict", "variance mostly from"))
+            yield contrast_sentence(block)
 
 
 def _comparison_parts(comparisons: pd.DataFrame) -> Iterator[str]:

@@ -134,7 +134,9 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
     elif form == "latex":
         print(leaderboard_latex(findings.frame), end="")
     elif form == "terminal":
-        board = LeaderboardView(findings.frame, findings.fronts, wide, findings.margin)
+        board = LeaderboardView(
+            findings.frame, findings.fronts, findings.contrasts, wide, findings.margin
+        )
         _console(wide).print(board, RecoveryView(findings.recovery.frame))
     else:
         _print_file(findings, form, folder)

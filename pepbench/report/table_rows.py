@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.folds import BASIS
 from pepbench.analysis.fronts import FrontTables
+from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
@@ -66,6 +69,47 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
     ]
 
 
+def contrast_table(block: pd.DataFrame) -> list[Row]:
+    """Primary contrasts of one data set and backbone in words; empty if the plan names none."""
+    return [
+        {
+            "contrast": f"{row['method']} − {row['other']}",
+            "budget": row["budget"],
+            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
+            "p": _p(row["p_holm"]),
+            "verdict": row["verdict"] or NOT_COMPARED,
+            "folds won": _won(row),
+            "variance mostly from": widest_source(row) or row["note"],
+        }
+        for row in block[block["primary"]].to_dict("records")
+    ]
+
+
+def contrast_sentence(block: pd.DataFrame) -> str:
+    """What the primary contrasts hold over, and how they are adjusted."""
+    shown = block[block["primary"] & (block["basis"] != "")]
+    if shown.empty:
+        return ""
+    basis = shown["basis"].iloc[0]
+    family = "Primary contrasts, named beforehand; p-values are adjusted (Holm) over all of them."
+    if basis == BASIS:
+        folds = int(shown["folds"].max())
+        return (
+            f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, "
+            "each tuned anew."
+        )
+    return (
+        f"{family} Intervals hold over {basis} of this one split and tuning draw, not over others; "
+        "folds = 5 or more would."
+    )
+
+
+def _won(row: Mapping[Any, Any]) -> str:
+    if math.isnan(row["folds_won"]):
+        return ""
+    return f"{row['folds_won'] * row['folds']:g} of {row['folds']}"
+
+
 def units(block: pd.DataFrame) -> str:
     """What statements about some comparisons generalise over, as in ``users and seeds``."""
     return ", ".join(dict.fromkeys(basis for basis in block["basis"] if basis))
@@ -79,12 +123,20 @@ def units_sentences(words: str) -> list[str]:
     """
     if not words:
         return []
+    if words == BASIS:
+        return [
+            "Intervals and tests hold over folds: for another data set of this size from the same "
+            "source, split, tuned and trained anew."
+        ]
     independent = (
         "rows of one user belong together, and users are taken to be independent"
         if words.startswith("users")
         else "test rows are taken to be independent, since no user is declared"
     )
-    return [f"Intervals and tests hold over {words}: {independent}."]
+    return [
+        f"Intervals and tests hold over {words}: {independent}. They do not hold over other splits "
+        "and tuning draws."
+    ]
 
 
 def size_rows(tables: FrontTables, parity: pd.DataFrame, name: BlockName) -> list[Row]:

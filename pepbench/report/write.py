@@ -68,6 +68,7 @@ def write_reports(
         contents[WIDTHS_CSV] = recovery_csv(findings.recovery.frame).encode()
     for name, frame in (
         ("fronts.csv", findings.analysis.fronts.points),
+        ("contrasts.csv", findings.contrasts),
         ("comparisons.csv", findings.comparisons),
         ("pairs.csv", findings.analysis.pairs),
     ):
@@ -88,7 +89,7 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 def report_markdown(findings: Findings) -> str:
     """``leaderboard.md``: the leaderboard, comparisons and fronts in full, learnt widths."""
     page = leaderboard_markdown(
-        findings.frame, findings.fronts, findings.leading, margin=findings.margin
+        findings.frame, findings.fronts, findings.leading, findings.margin, findings.contrasts
     )
     analysis = findings.analysis
     sections = (

@@ -78,13 +78,13 @@ class Reporter:
         self._counts.trial_done(cell, record, reused)
         self._status.write()
         if record.status == "failed":
-            self.warn(f"{cell.name}: failed: {record.reason}")
+            self.warn(f"{cell}: failed: {record.reason}")
         elif self._trials and not reused:
             auc = "-" if record.validation is None else f"{record.validation.auc:.4f}"
             count = self._counts.count(cell)
             speed = record.samples_per_second
             self._line(
-                f"{cell.name}: {record.spec.role} {count.done}/{count.total} "
+                f"{cell}: {record.spec.role} {count.done}/{count.total} "
                 f"{record.status}, validation AUC {auc}"
                 f"{'' if speed is None else f', {speed / 1000:,.0f}k rows/s'}"
                 f" ({counts_text(self._counts.snapshot())})"
@@ -126,6 +126,6 @@ class Reporter:
 def _summary(cell: Cell, count: CellCount) -> str:
     if count.best is None:
         reason = count.reasons[0] if count.reasons else "no trial"
-        return f"{cell.name}: no result: {reason}"
+        return f"{cell}: no result: {reason}"
     took = f"in {duration(time.monotonic() - count.started)}" if count.made else "all reused"
-    return f"{cell.name}: validation AUC {count.best:.4f}, {count.done} runs {took}"
+    return f"{cell}: validation AUC {count.best:.4f}, {count.done} runs {took}"

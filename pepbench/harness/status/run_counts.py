@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pepbench.harness.cells import Cell
-from pepbench.records import Record, TrialSpec
+from pepbench.plan import Plan
+from pepbench.records import Record, Role, TrialSpec
 
 State = Literal["running", "finished", "interrupted"]
 
@@ -24,7 +26,7 @@ class RunningTrial:
     key: str
     cell: str
     trial: str
-    """Such as ``tuning 3/20``."""
+    """Such as ``tuning 3/20`` or ``fold 3/10 final 1/1``."""
     since: float
     """Seconds since the epoch."""
 
@@ -54,13 +56,19 @@ class Snapshot:
     """The latest ones, one line each."""
 
 
+def most_runs(plan: Plan) -> dict[Role, int]:
+    """The most runs of each role that a cell with this plan needs, if no trial is infeasible."""
+    finalists = plan.finalists * plan.finalist_seeds if plan.finalists > 1 else 0
+    return {"tuning": plan.trials, "finalist": finalists, "final": plan.seeds}
+
+
 class CellCount:
     """Counts of one cell."""
 
     def __init__(self, cell: Cell) -> None:
-        self.totals = {"tuning": cell.plan.trials, "final": cell.plan.seeds}
+        self.totals = most_runs(cell.plan)
         self.total = sum(self.totals.values())
-        self.begun = {"tuning": 0, "final": 0}
+        self.begun: Counter[Role] = Counter()
         self.done = 0
         self.made = 0
         self.best: float | None = None
@@ -91,14 +99,17 @@ class RunCounts:
     def start(self, cells: Sequence[Cell]) -> None:
         """Count the cells, and the trials that they need at most."""
         self.now.cells = len(cells)
-        self.now.trials = sum(cell.plan.trials + cell.plan.seeds for cell in cells)
+        self.now.trials = sum(sum(most_runs(cell.plan).values()) for cell in cells)
 
     def trial_started(self, cell: Cell, spec: TrialSpec) -> None:
         """Add a running trial."""
         count = self.count(cell)
         count.begun[spec.role] += 1
-        number = f"{spec.role} {count.begun[spec.role]}/{count.totals[spec.role]}"
-        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), number, time.time())
+        number = count.begun[spec.role]
+        trial = f"{spec.role} {number}/{max(number, count.totals[spec.role])}"
+        if cell.data.folds > 1:
+            trial = f"fold {cell.data.fold + 1}/{cell.data.folds} {trial}"
+        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), trial, time.time())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""
@@ -108,15 +119,15 @@ class RunCounts:
         self.now.reused += reused
         if record.status == "failed":
             self.now.failed += 1
-            failure = f"{cell.name!s}: failed: {record.reason}"
+            failure = f"{cell}: failed: {record.reason}"
             self.now.failures = [*self.now.failures[1 - FAILURES_KEPT :], failure]
 
     def cell_done(self, cell: Cell) -> CellCount:
         """Count a cell, and drop its details."""
         count = self.count(cell)
         self.now.cells_done += 1
-        # Cells without a usable trial have no final runs.
-        self.now.trials -= max(0, count.total - count.done)
+        # A cell without a usable trial has no final runs, one with infeasible trials has more.
+        self.now.trials -= count.total - count.done
         return self._counts.pop(cell)
 
     def stop(self) -> None:

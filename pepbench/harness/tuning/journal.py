@@ -52,6 +52,6 @@ class Journal:
     def _copy(self, cell: Cell, trials: list[optuna.trial.FrozenTrial]) -> None:
         if cell not in self._studies:
             self._studies[cell] = optuna.create_study(
-                storage=self._storage, study_name=" | ".join(cell.name), direction="maximize"
+                storage=self._storage, study_name=str(cell), direction="maximize"
             )
         self._studies[cell].add_trials(trials)

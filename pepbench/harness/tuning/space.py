@@ -23,6 +23,9 @@ LEARNING_RATE_RANGE = (3e-4, 1e-2)
 L2_RANGE = (1e-7, 1e-3)
 """Searched on a logarithmic scale, for every method."""
 
+COMMON = ("learning_rate", "l2", "batch_size")
+"""Settings that every method tunes; the first three dimensions of a sequence."""
+
 GRID_POINTS = 3
 """Points of each numeric range in a grid, both ends among them."""
 

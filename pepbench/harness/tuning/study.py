@@ -1,27 +1,38 @@
-"""The trials of one cell: tune on validation rows, then train the best with fresh seeds."""
+"""The trials of one cell: tune, choose among finalists, train the chosen with fresh seeds."""
 
 from __future__ import annotations
 
 import itertools
 import warnings
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from typing import cast
 
 import optuna
 
 from pepbench.component import Trial, Value
-from pepbench.harness.cells import Cell, final_seeds, tuning_seed
+from pepbench.harness.cells import Cell
 from pepbench.harness.tuning.halton import halton
-from pepbench.harness.tuning.space import Params, grid, params_of, settings_of, suggest_settings
+from pepbench.harness.tuning.space import (
+    COMMON,
+    Params,
+    grid,
+    params_of,
+    settings_of,
+    suggest_settings,
+)
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import Method
-from pepbench.records import Record, TrialSpec, best_trial
+from pepbench.records import Record, Role, TrialSpec, best_trial, finalists
 
 TrialBatches = Generator[list[TrialSpec], list[Record], None]
 """Yields trials in batches and is sent their records."""
 
 STARTUP_TRIALS = 10
 """The first trials of ``tpe`` and ``gp``, which ``halton`` chooses."""
+
+MOST_DRAWS = 3
+"""Draws for each trial of a plan, at most, where infeasible ones are replaced."""
 
 UNSUCCESSFUL_SHARE = 1 / 20
 """Least share of a tuning time that a trial without a result uses up, so that a method that fails
@@ -31,7 +42,7 @@ at once is not tried for ever."""
 def trial_batches(
     cell: Cell, study: optuna.Study, neighbour_best: Record | None = None
 ) -> TrialBatches:
-    """Ask for the tuning trials of a cell, then for its final runs.
+    """Ask for the tuning trials of a cell, then for its finalists, then for its final runs.
 
     The study gets outcomes in a fixed order and its sampler is seeded by the cell, so the
     trials depend on nothing but the plan: replayed from stored records, the same are asked for.
@@ -51,9 +62,13 @@ def trial_batches(
         Trials that can run at the same time; send their records in the same order.
     """
     records = yield from _tune(cell, study, neighbour_best)
+    candidates = finalists(records, cell.plan.finalists)
+    if len(candidates) > 1:
+        seeds = cell.finalist_seeds()
+        records += yield [_again(one, seed, "finalist") for one in candidates for seed in seeds]
     best = best_trial(records)
     if best is not None:
-        yield [_final(best, seed) for seed in final_seeds(cell.plan)]
+        yield [_again(best, seed, "final") for seed in cell.final_seeds()]
 
 
 def _tune(
@@ -61,24 +76,30 @@ def _tune(
 ) -> Generator[list[TrialSpec], list[Record], list[Record]]:
     prescribed = _prescribed(cell, neighbour_best)
     records: list[Record] = []
+    replaced: deque[Params] = deque()
     while n_trials := min(cell.plan.batch, _trials_left(cell, records)):
         pruning = pruning_of(cell.plan.pruner, records)
         trials: list[optuna.Trial] = []
         specs: list[TrialSpec] = []
         for _ in range(n_trials):
             params = next(prescribed, None)
+            if params is None and cell.plan.sampler == "grid":
+                break
+            # A trial in place of an infeasible one keeps the settings that all methods share.
+            if replaced:
+                params = (params or {}) | replaced.popleft()
             if params is not None:
                 study.enqueue_trial(params)
-            elif cell.plan.sampler == "grid":
-                break
             trials.append(study.ask())
             settings = suggest_settings(cell, cast(Trial, trials[-1]))
-            specs.append(cell.trial(settings, tuning_seed(cell.plan), "tuning", pruning))
+            specs.append(cell.trial(settings, cell.tuning_seed, "tuning", pruning))
         if not specs:
             break
         answers = yield specs
         for trial, record in zip(trials, answers, strict=True):
             tell(study, trial, record)
+            if record.status == "infeasible":
+                replaced.append({k: v for k, v in trial.params.items() if k in COMMON})
         records += answers
     return records
 
@@ -108,10 +129,18 @@ def _sequence(cell: Cell) -> Iterable[Params]:
 
 
 def _trials_left(cell: Cell, records: list[Record]) -> int:
-    """How many trials may still be asked for; a tuning time leaves a batch until it is used up."""
+    """How many trials may still be asked for; a tuning time leaves a batch until it is used up.
+
+    Infeasible trials are replaced, so that all methods have as many that could be, but a method is
+    given up after ``MOST_DRAWS`` times as many, or where none of the first is feasible.
+    """
     time = cell.plan.tuning_seconds
     if time is None:
-        return cell.plan.trials - len(records)
+        trials = cell.plan.trials
+        infeasible = sum(record.status == "infeasible" for record in records)
+        if infeasible == len(records):
+            return trials - len(records)
+        return min(trials + infeasible, MOST_DRAWS * trials) - len(records)
     spent = sum(_counted_seconds(record, time) for record in records)
     return cell.plan.batch if spent < time else 0
 
@@ -128,12 +157,13 @@ def cell_failure_spec(cell: Cell, records: Iterable[Record]) -> TrialSpec:
     """
     best = best_trial(records)
     if best is None:
-        return cell.trial(cell.default(), tuning_seed(cell.plan), "tuning")
-    return _final(best, final_seeds(cell.plan)[0])
+        return cell.trial(cell.default(), cell.tuning_seed, "tuning")
+    return _again(best, cell.final_seeds()[0], "final")
 
 
-def _final(best: Record, seed: int) -> TrialSpec:
-    return best.spec.model_copy(update={"seed": seed, "role": "final", "pruning": None})
+def _again(record: Record, seed: int, role: Role) -> TrialSpec:
+    """The trial of a record with another seed, in another role."""
+    return record.spec.model_copy(update={"seed": seed, "role": role, "pruning": None})
 
 
 def search_key(cell: Cell, spec: TrialSpec) -> str | None:

@@ -23,6 +23,7 @@ from pepbench.report.charts.style import DARK, PanelChart, marks, page_spec, unc
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import (
     comparison_tables,
+    contrast_tables,
     gain_rows,
     leaderboard_rows,
     machine_rows,
@@ -85,6 +86,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         sizes=size_tables(findings),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
+        contrasts=contrast_tables(findings),
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
         gains=gain_rows(gains_frame(trials_frame(records))),

@@ -29,6 +29,8 @@ from pepbench.report.phrases import (
 from pepbench.report.table_rows import (
     chance,
     comparison_rows,
+    contrast_sentence,
+    contrast_table,
     hypervolume_sentence,
     rank_pair_rows,
     rank_rows,
@@ -239,6 +241,15 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
             },
         }
         for name, block in by_block(findings.comparisons)
+    ]
+
+
+def contrast_tables(findings: Findings) -> list[dict[str, Any]]:
+    """For each data set and backbone with primary contrasts: rows, and what they hold over."""
+    return [
+        {"title": " · ".join(name), "rows": rows, "words": contrast_sentence(block)}
+        for name, block in by_block(findings.contrasts)
+        if (rows := contrast_table(block))
     ]
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
 from rich.table import Table
 from rich.text import Text
 
 from pepbench.analysis.frames import by_block
 from pepbench.records import MARGIN
 from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
-from pepbench.report.table_rows import width_reading, width_rows
+from pepbench.report.table_rows import (
+    contrast_sentence,
+    contrast_table,
+    of_block,
+    width_reading,
+    width_rows,
+)
 from pepbench.report.terminal.text_plot import front_plot
 from pepbench.units import duration
 
@@ -44,12 +56,13 @@ _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=
 class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
-    A table for each data set and backbone, its rows grouped by budget, best AUC first; below it
-    the cells without figures, with reasons, and compression at parity.
+    For each data set and backbone its primary contrasts, if there are any, and a table, its rows
+    grouped by budget, best AUC first; below it the cells without figures, with reasons, and
+    compression at parity.
 
     Parameters
     ----------
-    frame, fronts
+    frame, fronts, contrasts
         As :mod:`pepbench.analysis.leaderboard` returns them.
     wide
         All columns, whatever the terminal's width.
@@ -59,6 +72,7 @@ class LeaderboardView:
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
+    contrasts: pd.DataFrame
     wide: bool = False
     margin: float = MARGIN
 
@@ -70,6 +84,7 @@ class LeaderboardView:
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
+            yield from _contrasts(self.contrasts, (dataset, backbone), symbols)
             if self.wide:
                 yield _table(block, symbols, ())
             else:
@@ -87,10 +102,34 @@ class LeaderboardView:
             yield Text()
         yield Text(
             f"{symbols.star} on the front of few parameters and high AUC; "
-            f"{symbols.plus_minus}: 95% intervals over test rows, or users where known, and seeds; "
+            f"{symbols.plus_minus}: 95% intervals over folds, or over test rows, or users where "
+            "known, and seeds of a single split; "
             f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
             style="dim",
         )
+
+
+def _contrasts(
+    contrasts: pd.DataFrame, name: tuple[str, str], symbols: Symbols
+) -> Iterator[RenderableType]:
+    block = of_block(contrasts, name)
+    rows = contrast_table(block)
+    if not rows:
+        return
+    table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in rows[0]:
+        right = column in ("ΔAUC", "p", "folds won")
+        table.add_column(symbols.text(column), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(
+            *(
+                Text(symbols.text(text), STYLES.get(text, "") if column == "verdict" else "")
+                for column, text in row.items()
+            )
+        )
+    yield table
+    yield Text(symbols.text(contrast_sentence(block)), style="dim")
+    yield Text()
 
 
 @dataclass(frozen=True)

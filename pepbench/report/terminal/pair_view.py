@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from pepbench.analysis.blocks import fold_means
 from pepbench.analysis.cells import Cell
+from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.pair import MethodPair, seed_aucs
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
 from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
+
+_HALF = 12
+"""Columns on either side of zero in the picture of folds."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class PairView:
             f"{_cell(pair.a.method, pair.a.budget)} against {_cell(pair.b.method, pair.b.budget)}"
         )
         yield Text(symbols.text(heading), "bold")
-        yield _seeds(pair, symbols)
+        yield _folds(pair, symbols) if pair.a.folds > 1 else _seeds(pair, symbols)
         if pair.comparison is None:
             yield Text(symbols.text(f"no comparison: {pair.note}"), "magenta")
         else:
@@ -70,6 +76,13 @@ def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
         "backbone": pair.a.backbone,
         "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": seed_aucs(pair.a)},
         "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": seed_aucs(pair.b)},
+        "folds": None
+        if found is None or found.folds is None
+        else {
+            "differences": found.folds.values.tolist(),
+            "won": found.folds.won,
+            "chance_of_improvement": found.folds.chance_of_improvement,
+        },
         "rows": pair.rows,
         "positives": pair.positives,
         "comparison": None
@@ -108,6 +121,27 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
     return table
 
 
+def _folds(pair: MethodPair, symbols: Symbols) -> Table:
+    """Mean AUC of each fold, and its difference as a point left or right of zero."""
+    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
+        table.add_column(symbols.text(column), justify="right")
+    table.add_column(f"{'-' * (_HALF - 1)}0{'+' * (_HALF - 1)}".center(2 * _HALF + 1))
+    ones, others = fold_means(pair.a), fold_means(pair.b)
+    largest = max(1e-9, float(np.nanmax(np.abs(ones - others), initial=0.0)))
+    for fold, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True), 1):
+        if math.isnan(one - other):
+            figures = [symbols.none if math.isnan(v) else f"{v:.5f}" for v in (one, other)]
+            table.add_row(str(fold), *figures, symbols.none, "")
+            continue
+        picture = [" "] * (2 * _HALF + 1)
+        picture[_HALF] = "|"
+        picture[_HALF + round((one - other) / largest * _HALF)] = "o"
+        row = f"{one:.5f}", f"{other:.5f}", f"{one - other:+.5f}", "".join(picture)
+        table.add_row(str(fold), *row)
+    return table
+
+
 def _facts(
     pair: MethodPair, symbols: Symbols, alpha: float, margin: float
 ) -> Iterator[tuple[str, str]]:
@@ -118,15 +152,33 @@ def _facts(
     yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
+    if found.folds is not None:
+        yield from _fold_facts(found.folds, alpha)
     yield "p of no difference", f"{found.p:.3g} (not adjusted for other pairs)"
     yield "p of non-inferiority", f"{found.p_noninferior:.3g} (margin {margin:g})"
     yield "p of equivalence", f"{found.p_equivalent:.3g} (margin {margin:g})"
     yield "test rows", f"{pair.rows:,}, {pair.positives:,} of them positive"
     how = "same seeds, differences taken seed by seed" if found.paired else "different seeds"
-    yield "seeds", f"{found.seeds_a} and {found.seeds_b}: {how}"
-    if found.seeds_a == found.seeds_b == 1:
+    if found.folds is not None:
+        how = f"differences taken fold by fold, {len(found.folds.values)} folds"
+    yield "final runs", f"{found.seeds_a} and {found.seeds_b}: {how}"
+    if found.folds is None and found.seeds_a == found.seeds_b == 1:
         yield "note", "one seed each: about these two trained models, not about the methods"
     yield "parameters", " and ".join(_parameters(cell) for cell in (pair.a, pair.b))
+
+
+def _fold_facts(figures: FoldFigures, alpha: float) -> Iterator[tuple[str, str]]:
+    low, high = figures.won_interval(alpha)
+    n_folds = len(figures.values)
+    yield "folds won", f"{figures.won:g} of {n_folds} ({low:.0%} to {high:.0%} of all folds)"
+    yield "chance of improvement", f"{figures.chance_of_improvement:.0%} in a further fold"
+    names = ("test rows", "seeds", "tuning and split")
+    known = [
+        f"{share:.0%} {name}"
+        for name, share in zip(names, figures.shares, strict=True)
+        if not math.isnan(share)
+    ]
+    yield "variance due to", ", ".join(known) or "unknown"
 
 
 def _parameters(cell: Cell) -> str:

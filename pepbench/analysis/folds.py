@@ -1,0 +1,129 @@
+r"""Inference over folds: for another data set of this size from the same source, tuned anew.
+
+Let d_j be the difference of two methods on fold j, the mean over the fold's seeds, J folds. Test
+parts are disjoint, and everything else is drawn anew in each fold: tuning trials, finalists, seeds.
+So the d_j vary by rows, by seeds, and by tuning and split, and their mean has the variance
+
+    V = s² (1/J + c),
+
+with s² their sample variance and c for what folds have in common: any two share most of their
+training rows, which makes their results alike (Nadeau & Bengio take c = n_test/n_train). The mean
+divided by √V is referred to Student's t with J − 1 degrees of freedom. Which c holds the level was
+found by calibration of the whole pipeline, see ``docs/statistics.md``.
+
+References
+----------
+Nadeau & Bengio, "Inference for the generalization error", Machine Learning 52 (2003). Bouthillier
+et al., "Accounting for variance in machine learning benchmarks", MLSys 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+HELD_OUT = 10
+"""One in this many rows of a fold is for validation."""
+
+BASIS = "folds"
+"""What statements from several folds hold over, as reports name it."""
+
+
+@dataclass(frozen=True)
+class FoldFigures:
+    """A figure of one cell, or a difference of two, in each of J folds.
+
+    Attributes
+    ----------
+    values
+        (J,): means over the fold's seeds.
+    row_variances
+        (J,): variance over test rows of each; NaN where predictions are not at hand.
+    seed_variances
+        (J,): variance between seeds of each mean; NaN where it is not known.
+    shared
+        c: the share of s² that more folds do not reduce.
+    """
+
+    values: Floats
+    row_variances: Floats
+    seed_variances: Floats
+    shared: float
+
+    @property
+    def mean(self) -> float:
+        """Mean over folds."""
+        return float(self.values.mean())
+
+    @property
+    def spread(self) -> float:
+        """s, the standard deviation between folds."""
+        spread = float(self.values.std(ddof=1))
+        return spread if spread > 1e-15 else 0.0
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom, J − 1."""
+        return len(self.values) - 1
+
+    @property
+    def standard_error(self) -> float:
+        """√V."""
+        return self.spread * math.sqrt(1 / len(self.values) + self.shared)
+
+    def quantile(self, alpha: float) -> float:
+        """Half the width of the two-sided interval of level 1 − alpha."""
+        return float(stats.t.isf(alpha / 2, self.freedom)) * self.standard_error
+
+    def tail(self, distance: float) -> float:
+        """P(mean − true mean ≥ distance)."""
+        if self.standard_error == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(stats.t.sf(distance / self.standard_error, self.freedom))
+
+    @property
+    def won(self) -> float:
+        """Folds with a value above 0; zeros count half."""
+        return float((self.values > 0).sum() + 0.5 * (self.values == 0).sum())
+
+    def won_interval(self, alpha: float) -> tuple[float, float]:
+        """Clopper and Pearson's interval of the share of folds that are won."""
+        found = stats.binomtest(round(self.won), len(self.values)).proportion_ci(1 - alpha)
+        return float(found.low), float(found.high)
+
+    @property
+    def chance_of_improvement(self) -> float:
+        """Predictive probability that the value of a further fold is above 0."""
+        if self.spread == 0:
+            return 0.5 if self.mean == 0 else float(self.mean > 0)
+        scale = self.spread * math.sqrt(1 + 1 / len(self.values))
+        return float(stats.t.cdf(self.mean / scale, self.freedom))
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of s² that are due to test rows, to seeds, and to tuning and split.
+
+        Rows and seeds are estimated by themselves, and what they leave is the third; so each is an
+        estimate with much noise where folds are few. NaN where it is not known.
+        """
+        total = self.spread**2
+        if total == 0:
+            return (math.nan,) * 3
+        rows = min(1.0, float(np.mean(self.row_variances)) / total)
+        seeds = min(1.0 - rows, float(np.mean(self.seed_variances)) / total)
+        return rows, seeds, 1.0 - rows - seeds
+
+
+def overlap(folds: int) -> float:
+    """C of :class:`FoldFigures`: Nadeau & Bengio's n_test/n_train, a tenth of the rows validating.
+
+    >>> round(overlap(10), 3)
+    0.125
+    """
+    return 1 / folds / (1 - 1 / HELD_OUT - 1 / folds)

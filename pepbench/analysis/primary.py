@@ -1,0 +1,125 @@
+"""Primary contrasts, which a plan names beforehand, and all other pairs, which are exploratory.
+
+The primary contrasts of one data set and backbone are one family of tests; the exploratory pairs of
+each budget are another. Verdicts of exploratory pairs are adjusted for each other, not for having
+been looked at because of the results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pepbench.analysis.blocks import Block
+from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
+from pepbench.analysis.significance import ALPHA
+from pepbench.units import FULL
+
+Contrast = tuple[str, str, str]
+"""Two methods and a budget; the difference is the first minus the second."""
+
+CONTRAST_COLUMNS = (
+    "dataset",
+    "backbone",
+    "budget",
+    "method",
+    "other",
+    "primary",
+    "difference",
+    "standard_error",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "verdict",
+    "basis",
+    "folds",
+    "folds_won",
+    "folds_won_low",
+    "folds_won_high",
+    "chance_of_improvement",
+    "share_rows",
+    "share_seeds",
+    "share_tuning_and_split",
+    "note",
+)
+"""Columns of the contrasts' frame: a row for each primary contrast, and for every other two methods
+at the same budget. ``difference`` is ``method`` minus ``other`` in test AUC; ``verdict`` is about
+``method``. ``folds_won``: share of the folds in which it is above 0, with its interval;
+``chance_of_improvement``: predictive probability that it is in a further fold. ``share_…``: of the
+variance between folds. NaN for a single split. ``note``: why there is no comparison."""
+
+
+def contrast_rows(
+    block: Block, contrasts: Sequence[Contrast], criteria: Criteria
+) -> Iterator[dict[str, object]]:
+    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest."""
+    budgets, pairs = [], []
+    for method, other, budget in contrasts:
+        places = _place(block, method, budget), _place(block, other, budget)
+        if places[0] is not None and places[1] is not None:
+            budgets.append(budget)
+            pairs.append(compared(block, places[0], places[1], criteria))
+    for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
+        yield _row(block, budget, pair, primary=True)
+    known = {frozenset((pair.cell, pair.other)) for pair in pairs}
+    for pair in all_pairs(block, criteria, known):
+        yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
+
+
+def _place(block: Block, method: str, budget: str) -> int | None:
+    """The cell of a method at a budget, or its only one where its size is fixed."""
+    cells = [(cell.budget, n) for n, cell in enumerate(block.cells) if cell.method == method]
+    of_budget = [n for its, n in cells if its == budget]
+    fixed = [n for its, n in cells if its == FULL and len(cells) == 1]
+    return next(iter(of_budget or fixed), None)
+
+
+def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict[str, object]:
+    cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
+    row: dict[str, object] = {
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "budget": budget,
+        "method": cell.method,
+        "other": other.method,
+        "primary": primary,
+        "p_holm": pair.p_holm,
+        "verdict": pair.verdict,
+        "note": pair.note,
+        "basis": "",
+        "folds": cell.folds,
+    }
+    found = pair.auc
+    if found is None:
+        return row
+    row |= {
+        name: getattr(found, name)
+        for name in ("difference", "standard_error", "low", "high", "p", "basis")
+    }
+    figures = found.folds
+    if figures is None:
+        return row
+    rows, seeds, rest = figures.shares
+    low, high = figures.won_interval(ALPHA)
+    return row | {
+        "folds_won": figures.won / len(figures.values),
+        "folds_won_low": low,
+        "folds_won_high": high,
+        "chance_of_improvement": figures.chance_of_improvement,
+        "share_rows": rows,
+        "share_seeds": seeds,
+        "share_tuning_and_split": rest,
+    }
+
+
+def widest_source(row: Mapping[Any, Any]) -> str:
+    """What most of the variance between folds is due to: ``rows``, ``seeds``, …; empty if unknown.
+
+    >>> widest_source({"share_rows": 0.2, "share_seeds": 0.1, "share_tuning_and_split": 0.7})
+    'tuning and split'
+    """
+    shares = {name: row[f"share_{name}"] for name in ("rows", "seeds", "tuning_and_split")}
+    known = {name: share for name, share in shares.items() if not math.isnan(share)}
+    return max(known, key=known.__getitem__).replace("_", " ") if known else ""

@@ -1,0 +1,78 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pepbench.analysis.folds import FoldFigures, overlap
+from pepbench.analysis.significance import compare_folds
+
+UNKNOWN = np.full(5, math.nan)
+
+
+def figures(values, shared=0.0, rows=None, seeds=None):
+    values = np.asarray(values, float)
+    unknown = np.full(len(values), math.nan)
+    return FoldFigures(
+        values, unknown if rows is None else rows, unknown if seeds is None else seeds, shared
+    )
+
+
+def test_without_overlap_it_is_the_one_sample_t_test():
+    values = np.random.default_rng(0).normal(0.01, 0.02, 8)
+    found = compare_folds(figures(values), (8, 8), margin=0.001)
+    expected = stats.ttest_1samp(values, 0.0)
+    assert found.p == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    below = stats.ttest_1samp(values, -0.001, alternative="greater").pvalue
+    above = stats.ttest_1samp(values, 0.001, alternative="less").pvalue
+    assert found.p_noninferior == pytest.approx(below)
+    assert found.p_equivalent == pytest.approx(max(below, above))
+    assert found.basis == "folds"
+
+
+def test_overlap_is_nadeau_and_bengios_correction():
+    # Ten folds: a tenth tests, a tenth validates, eight tenths train.
+    assert overlap(10) == pytest.approx(0.1 / 0.8)
+    values = np.array([0.01, 0.03, 0.02, 0.04])
+    error = compare_folds(figures(values, overlap(4)), (4, 4)).standard_error
+    assert error == pytest.approx(values.std(ddof=1) * math.sqrt(1 / 4 + 0.25 / 0.65))
+
+
+def test_equal_folds_leave_no_doubt_and_no_division_by_zero():
+    same = compare_folds(figures([0.0] * 5), (5, 5), margin=0.001)
+    assert (same.p, same.p_equivalent, same.low, same.high) == (1.0, 0.0, 0.0, 0.0)
+    shifted = compare_folds(figures([0.01] * 5), (5, 5), margin=0.001)
+    assert shifted.p == 0.0
+
+
+def test_folds_won_count_ties_half():
+    found = figures([0.01, -0.02, 0.0, 0.03])
+    assert found.won == 2.5
+    low, high = figures([1, 1, 1, -1]).won_interval(0.05)
+    exact = stats.binomtest(3, 4).proportion_ci()
+    assert (low, high) == (exact.low, exact.high)
+
+
+def test_chance_of_improvement_is_the_predictive_t_probability():
+    values = np.array([0.01, 0.02, -0.01, 0.03])
+    scale = values.std(ddof=1) * math.sqrt(1 + 1 / 4)
+    expected = stats.t.cdf(values.mean() / scale, 3)
+    assert figures(values).chance_of_improvement == pytest.approx(expected)
+
+
+def test_shares_of_the_variance_add_up_to_one_and_recover_what_was_drawn():
+    rng = np.random.default_rng(1)
+    rows, seeds, rest = 4.0, 1.0, 5.0
+    folds = 4000
+    parts = rng.normal(0, np.sqrt([rows, seeds, rest]), (folds, 3))
+    found = figures(parts.sum(1), rows=np.full(folds, rows), seeds=np.full(folds, seeds))
+    assert sum(found.shares) == pytest.approx(1.0)
+    assert found.shares == pytest.approx((0.4, 0.1, 0.5), abs=0.03)
+
+
+def test_shares_are_never_negative_or_above_one():
+    found = figures([0.0, 1e-3], rows=np.ones(2), seeds=np.ones(2))
+    assert found.shares == (1.0, 0.0, 0.0)
+    assert all(math.isnan(share) for share in figures([1.0, 1.0]).shares)

@@ -1,0 +1,209 @@
+import json
+from collections import Counter
+from statistics import mean
+
+import pandas as pd
+import pytest
+from run_helpers import records, results
+
+import pepbench
+from pepbench.errors import DataError, PlanError
+from pepbench.records import FINALIST_REACH, best_trial
+
+PLAN = {
+    "datasets": ["synthetic:rows=2000:features=60:fields=4"],
+    "methods": ["full", "uniform"],
+    "budgets": ["50%"],
+    "dim": 4,
+    "epochs": 2,
+    "batch_size": 256,
+    "trials": 3,
+    "finalists": 2,
+    "folds": 3,
+    "seeds": 1,
+    "contrast": [{"methods": ["uniform", "full"], "budgets": ["50%"]}],
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, session_cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        folder = tmp_path_factory.mktemp("folds")
+        return pepbench.run(PLAN, out=folder)
+
+
+def of_fold(ran, fold, method):
+    return [
+        record
+        for record in records(ran.folder)
+        if record.spec.data.fold == fold and record.spec.method.name == method
+    ]
+
+
+def test_each_fold_has_its_own_trials_finalists_and_final_run(ran):
+    for fold in range(3):
+        roles = Counter(record.spec.role for record in of_fold(ran, fold, "full"))
+        assert roles["tuning"] == 3
+        assert roles["final"] == 1
+        assert roles["finalist"] in (0, 4)
+
+
+def test_methods_share_rates_seeds_and_rows_within_a_fold_but_not_across(ran):
+    def drawn(fold, method):
+        tuning = [r for r in of_fold(ran, fold, method) if r.spec.role == "tuning"]
+        return sorted((r.spec.training.learning_rate, r.spec.training.l2) for r in tuning)
+
+    def seeds(fold):
+        return {record.spec.seed for record in of_fold(ran, fold, "full")}
+
+    for fold in range(3):
+        assert drawn(fold, "full") == drawn(fold, "uniform")
+    assert drawn(0, "full") != drawn(1, "full")
+    assert not seeds(0) & seeds(1)
+    splits = {record.spec.data.split_fingerprint for record in records(ran.folder)}
+    assert len(splits) == 3
+
+
+def test_the_final_run_repeats_the_finalist_of_the_highest_mean(ran):
+    for fold in range(3):
+        members = of_fold(ran, fold, "full")
+        aucs = {}
+        for record in members:
+            if record.spec.role != "final":
+                aucs.setdefault(record.spec.settings(), []).append(record.validation.auc)
+        several = {s: values for s, values in aucs.items() if len(values) == 3} or aucs
+        best = max(several, key=lambda settings: mean(several[settings]))
+        (final,) = [record for record in members if record.spec.role == "final"]
+        assert final.spec.settings() == best
+        assert best_trial(members).spec.settings() == best
+
+
+def test_finalists_out_of_reach_get_no_further_seeds(ran):
+    for record in records(ran.folder):
+        if record.spec.role == "finalist":
+            fold, method = record.spec.data.fold, record.spec.method.name
+            tuning = [r for r in of_fold(ran, fold, method) if r.spec.role == "tuning"]
+            best = max(r.validation.auc for r in tuning)
+            (own,) = [r for r in tuning if r.spec.settings() == record.spec.settings()]
+            assert best - own.validation.auc <= FINALIST_REACH
+
+
+def test_the_leaderboard_has_one_row_over_all_folds(ran):
+    board = ran.leaderboard
+    assert board["folds"].tolist() == [3, 3]
+    assert board["seeds"].tolist() == [3, 3]
+    tests = [r.test.auc for r in records(ran.folder) if r.spec.method.name == "full" and r.test]
+    full = board.set_index("method").loc["full"]
+    assert full["auc"] == pytest.approx(sum(tests) / 3)
+    assert full["tuning_trials"] == 9
+
+
+def test_the_primary_contrast_is_the_mean_difference_over_folds(ran):
+    (row,) = ran.findings.contrasts.query("primary").to_dict("records")
+    by_fold = {
+        (r.spec.method.name, r.spec.data.fold): r.test.auc
+        for r in records(ran.folder)
+        if r.test is not None
+    }
+    differences = pd.Series([by_fold["uniform", j] - by_fold["full", j] for j in range(3)])
+    assert row["difference"] == pytest.approx(differences.mean())
+    assert row["folds_won"] == pytest.approx((differences > 0).mean())
+    assert row["basis"] == "folds"
+    shares = row["share_rows"] + row["share_seeds"] + row["share_tuning_and_split"]
+    assert shares == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_run_in_shards_by_fold_gives_the_same_records(ran, tmp_path):
+    for part in ("2/2", "1/2"):
+        pepbench.run(PLAN, out=tmp_path / "shards", shard=part)
+    assert results(tmp_path / "shards") == results(ran.folder)
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_killed_run_goes_on_where_it_was(ran, tmp_path):
+    (tmp_path / "run" / "records").mkdir(parents=True)
+    (tmp_path / "run" / "plan.toml").write_bytes((ran.folder / "plan.toml").read_bytes())
+    for path in sorted((ran.folder / "records").glob("*.json"))[::2]:
+        if json.loads(path.read_text())["test"] is None:
+            (tmp_path / "run" / "records" / path.name).write_bytes(path.read_bytes())
+    again = pepbench.run(PLAN, out=tmp_path / "run")
+    assert again.trials_reused > 0
+    assert results(again.folder) == results(ran.folder)
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_infeasible_trials_are_replaced_with_the_same_rates(tmp_path):
+    # Widths above the budget cannot be; the plug-in's option goes up to twice what fits.
+    plugin = tmp_path / "picky.py"
+    plugin.write_text(PICKY)
+    plan = {**PLAN, "methods": ["picky"], "folds": 1, "trials": 6, "sampler": "halton"}
+    del plan["contrast"]
+    found = records(pepbench.run(plan, out=tmp_path / "run", plugins=[plugin]).folder)
+    tuning = [record for record in found if record.spec.role == "tuning"]
+    feasible = [record for record in tuning if record.status == "ok"]
+    assert len(feasible) == 6
+    assert len(tuning) > 6
+    rates = Counter(record.spec.training.learning_rate for record in feasible)
+    assert len(rates) == 6
+
+
+PICKY = '''
+from dataclasses import dataclass
+from typing import Annotated
+from pepbench.method import Between, Infeasible, Method, PlainTable
+
+
+@dataclass(frozen=True)
+class Picky(Method):
+    """Half of its options do not fit."""
+
+    name = "picky"
+    wide: Annotated[float, Between(0.0, 1.0), "above one half it does not fit"] = 0.0
+
+    def embedding(self, fields, dim, budget):
+        if self.wide > 0.5:
+            raise Infeasible("does not fit")
+        return PlainTable(fields.n_features, 1)
+'''
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"folds": 0}, "--folds"),
+        ({"folds": 101}, "--folds"),
+        ({"finalists": 4}, "finalists = 4 are more than trials = 3"),
+        ({"contrast": [{"methods": ["pep", "full"], "budgets": ["50%"]}]}, "unknown method 'pep'"),
+        ({"contrast": [{"methods": ["full", "uniform"], "budgets": ["5%"]}]}, "did you mean '50%'"),
+        ({"contrast": [{"methods": ["full"], "budgets": ["50%"]}]}, "two different methods"),
+    ],
+)
+@pytest.mark.usefixtures("tiny_cache")
+def test_mistakes_are_one_line_and_nothing_is_written(changes, words, tmp_path):
+    with pytest.raises(PlanError, match=words) as caught:
+        pepbench.run({**PLAN, **changes}, out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_folder_with_another_number_of_folds_is_refused(ran):
+    with pytest.raises(PlanError, match="another plan"):
+        pepbench.run({**PLAN, "folds": 4}, out=ran.folder)
+
+
+def test_more_folds_than_rows_allow_name_the_most(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
+    few = tmp_path / "few.csv"
+    few.write_text("a,b,label\n" + "".join(f"{i % 3},{i % 4},{i % 2}\n" for i in range(30)))
+    from pepbench.cli import main
+
+    monkeypatch.setattr(
+        "sys.argv", ["pepbench", "data", "add", "few", "--from", str(few), "--label", "label"]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    with pytest.raises(DataError, match="allow 15 folds at most, not 20"):
+        pepbench.run({**PLAN, "datasets": ["few"], "folds": 20}, out=tmp_path / "run")
