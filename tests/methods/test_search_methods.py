@@ -274,7 +274,7 @@ def test_saliency_is_a_finite_difference_of_the_loss(toy, split):
     task.train(dense)
     dense = dense.double()
     task._maker = type(task._maker)(256, task.device, torch.float64)
-    found = SSEDS(search_split=split).saliency(task, dense)
+    found = SSEDS(search_split=split, per="pass").saliency(task, dense)
     rows = getattr(toy, split)
     ids = torch.from_numpy(rows.ids.astype(np.int64))
     labels = torch.from_numpy(rows.labels.astype(np.float64))
@@ -320,32 +320,33 @@ def test_columns_scaled_by_one_are_the_trained_ones(toy):
     dim=st.integers(1, 6),
     share=st.floats(0.0, 1.0),
 )
-def test_most_salient_columns_are_the_longest_top_within_budget(seed, cardinalities, dim, share):
+def test_columns_passed_over_do_not_fit_and_all_kept_are_more_salient(
+    seed, cardinalities, dim, share
+):
     saliency = np.random.default_rng(seed).random((len(cardinalities), dim))
     budget = int(share * sum(cardinalities) * dim)
     found = widths_of_most_salient(saliency, fields_of(*cardinalities), dim, budget)
-    tops = []
-    for count in range(saliency.size + 1):
-        cut = np.sort(saliency.ravel())[::-1][:count]
-        widths = np.isin(saliency, cut).sum(axis=1)
-        if size_of(cardinalities, widths, dim) <= budget:
-            tops.append(widths.tolist())
-    assert found.tolist() == tops[-1]
+    size = size_of(cardinalities, found, dim)
+    assert size <= budget
+    for field in range(len(cardinalities)):
+        # No field has room for one more column, or for all that it lacks.
+        for width in {min(found[field] + 1, dim), dim} - {found[field]}:
+            wider = found.copy()
+            wider[field] = width
+            assert size_of(cardinalities, wider, dim) > budget
 
 
-def test_a_top_column_that_does_not_fit_is_infeasible(toy):
-    # Feasible for the smallest field, not for the one whose column comes first.
-    budget = min(toy.fields.cardinalities) + DIM
-    saliency = np.zeros((4, DIM))
-    saliency[1, 2] = 1.0
+def test_a_column_that_does_not_fit_is_passed_over_for_those_that_do():
+    saliency = np.array([[9.0, 1, 1, 1], [8, 7, 6, 5]])
+    found = widths_of_most_salient(saliency, fields_of(1000, 10), 4, 60)
+    assert found.tolist() == [0, 4]
+    assert size_of((1000, 10), found, 4) == 40
 
-    class Fixed(SSEDS):
-        def saliency(self, *_):
-            return saliency
 
-    smallest = toy.fields.cardinalities[1] + DIM
-    with pytest.raises(Infeasible, match=f"smallest possible is {smallest} parameters"):
-        Fixed().fit(toy.task(epochs=1), budget)
+def test_the_last_column_of_a_field_fits_where_one_less_does_not():
+    # Three columns and a projection are 42 numbers, four columns 40.
+    saliency = np.array([[4.0, 3, 2, 1]])
+    assert widths_of_most_salient(saliency, fields_of(10), 4, 41).tolist() == [4]
 
 
 # optembed
