@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, brentq, milp
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from pepbench.method import (
@@ -30,6 +31,9 @@ from pepbench.tables.layout import Layout
 from .mixed import MixedTable
 from .search import SearchSplit, bilevel_steps
 
+LEAST_USED = 0.9
+"""Share of the budget that the widths must use, where that is possible."""
+
 
 @dataclass(frozen=True)
 class DARTS(Method):
@@ -45,11 +49,15 @@ class DARTS(Method):
         v_i = s Σ_c p_ic BN(W_ic e_i[:c]),   p_i = softmax((α_i + g) / τ),   τ from 1 to 0.01
 
     First-order bi-level search: a step of the weights on a training batch, a step of α on a
-    validation batch, in turn. A multiplier λ pulls the expected size under the budget B, which
-    AutoDim does not have. The loss of α gets λ log(E / B) with E = Σ_i Σ_c softmax(α_i)_c
-    size_ic, and λ follows by dual ascent, λ ← max(0, λ + rate · log(E / B)). At the end, a
-    multiple-choice knapsack takes the widths that maximise Σ_i log softmax(α_i) within B exactly,
-    and a :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
+    validation batch, in turn. AutoDim has no budget B. Here the loss of α gets the augmented
+    Lagrangian of E = B, with the expected size E = Σ_i Σ_c softmax(α_i)_c size_ic::
+
+        λ h + h² / 2,   h = log(E / B),   λ ← λ + rate · h   after each step, of either sign
+
+    and α starts at −μ log(1 + c) with the μ for which E = B, so that the search is spent near the
+    budget. At the end, a multiple-choice knapsack takes the widths that maximise Σ_i log
+    softmax(α_i) among those that use 90 to 100 % of B (or of what is possible), and a
+    :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
 
     Where we differ besides: the learnt scale s, one for all fields and candidates, since vectors
     of unit variance drown a factorisation machine (it starts where the sum of all inner products
@@ -63,6 +71,7 @@ class DARTS(Method):
     name = "darts"
     family = "search"
     year = 2021
+    version = 2
 
     zero: Annotated[
         bool, OneOf(True, False, tuned=False), "let a field go without a vector (width 0)"
@@ -74,9 +83,9 @@ class DARTS(Method):
     ] = 10.0
     multiplier_rate: Annotated[
         float,
-        Between(1e-5, 1e-2, log=True, allow=(0.0, 1.0)),
-        "how fast the pull towards the budget grows while the expected size is above it",
-    ] = 1e-3
+        Between(1e-3, 1e-1, log=True, tuned=False, allow=(0.0, 1.0)),
+        "how fast λ follows the distance to the budget",
+    ] = 1e-2
     search_epochs: Annotated[
         int, Between(1, 1000, tuned=False), "epochs of the weights during the search"
     ] = 10
@@ -100,10 +109,11 @@ class DARTS(Method):
         smallest = int(sizes.min(axis=1).sum())
         self.refuse_below(smallest, budget, "projections included")
         with task.phase("search"):
-            table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
+            pull = BudgetPenalty(sizes, budget)
+            table = MixtureTable(fields, choices, task.dim, pull, balanced(choices, sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
-            chosen = knapsack(log_shares, sizes, budget)
+            chosen = knapsack(log_shares, sizes, budget, least=LEAST_USED)
             expected = float(table.pull.expected_size(table.logits.detach()))
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
@@ -149,8 +159,23 @@ def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArr
     return sizes
 
 
+def balanced(choices: Sequence[int], sizes: NDArray[np.int64], budget: int) -> Tensor:
+    """Logits (F, C), −μ log(1 + c) in each field, for which the expected size is ``budget``.
+
+    At most as far from zero as |μ| = 50, where all fields take their narrowest or widest choice.
+    """
+    logs = np.log1p(np.asarray(choices, dtype=np.float64))
+
+    def excess(mu: float) -> float:
+        return float((softmax(-mu * logs) * sizes).sum()) - budget
+
+    low, high = -50.0, 50.0
+    mu = low if excess(low) < 0 else high if excess(high) > 0 else brentq(excess, low, high)
+    return torch.from_numpy(np.tile(-mu * logs, (len(sizes), 1))).float()
+
+
 def knapsack(
-    scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int, least: float = 0.0
 ) -> NDArray[np.int64]:
     """The multiple-choice knapsack: one choice a field, of most total score within ``budget``.
 
@@ -160,6 +185,8 @@ def knapsack(
         Shape (F, C): of each choice of each field.
     budget
         No less than the smallest sizes together.
+    least
+        Share of ``budget`` that must be used, or else of the largest size within it.
 
     Returns
     -------
@@ -168,10 +195,24 @@ def knapsack(
 
     >>> knapsack(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
     [1, 0]
+    >>> knapsack(np.log([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 5], [1, 5]]), 7, 0.8).tolist()
+    [0, 1]
     """
+    chosen = _solved(scores, sizes, least * budget, budget)
+    if chosen is None and least > 0 and (largest := _solved(sizes, sizes, 0.0, budget)) is not None:
+        used = sizes[np.arange(len(sizes)), largest].sum()
+        chosen = _solved(scores, sizes, least * used, budget)
+    # Too tight for the solver's tolerance only: the smallest are feasible.
+    return np.asarray(sizes.argmin(axis=1), dtype=np.int64) if chosen is None else chosen
+
+
+def _solved(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], low: float, high: int
+) -> NDArray[np.int64] | None:
+    """The choices of most total score and a size from ``low`` to ``high``; None if none is."""
     n_fields, n_choices = sizes.shape
     one_each = np.kron(np.eye(n_fields), np.ones(n_choices))
-    allowed = budget
+    allowed = high
     while True:
         answer = milp(
             -scores.ravel(),
@@ -179,15 +220,14 @@ def knapsack(
             bounds=Bounds(0, 1),
             constraints=[
                 LinearConstraint(one_each, 1, 1),
-                LinearConstraint(sizes.reshape(1, -1) / budget, -np.inf, allowed / budget),
+                LinearConstraint(sizes.reshape(1, -1) / high, low / high, allowed / high),
             ],
             options={"mip_rel_gap": 0.0},
         )
         if answer.x is None:
-            # Too tight for the solver's tolerance only: the smallest are feasible.
-            return np.asarray(sizes.argmin(axis=1), dtype=np.int64)
+            return None
         chosen = np.asarray(answer.x).reshape(sizes.shape).argmax(axis=1)
-        excess = int(sizes[np.arange(n_fields), chosen].sum()) - budget
+        excess = int(sizes[np.arange(n_fields), chosen].sum()) - high
         if excess <= 0:
             return np.asarray(chosen, dtype=np.int64)
         # The solver's feasibility is good to one part in a million, ours is exact.
@@ -195,7 +235,10 @@ def knapsack(
 
 
 class BudgetPenalty:
-    """The penalty λ log(E / B), which pulls the expected size E of a random choice below B.
+    """λ h + h² / 2 with h = log(E / B), which holds the expected size E of a choice at B.
+
+    The augmented Lagrangian of the constraint h = 0 (Nocedal & Wright, Numerical Optimization,
+    §17.3), of which the square damps the multiplier's oscillation.
 
     Parameters
     ----------
@@ -214,14 +257,18 @@ class BudgetPenalty:
         """E = Σ_i Σ_c softmax(α_i)_c size_ic."""
         return (logits.softmax(dim=1) * self.sizes.to(logits.device)).sum()
 
+    def excess(self, logits: Tensor) -> Tensor:
+        """H = log(E / B)."""
+        return torch.log(self.expected_size(logits).clamp(min=1e-12) / self.budget)
+
     def __call__(self, logits: Tensor) -> Tensor:
         """The penalty, with a gradient to α."""
-        return self.multiplier * torch.log(self.expected_size(logits) / self.budget)
+        excess = self.excess(logits)
+        return self.multiplier * excess + excess.square() / 2
 
     def ascend(self, logits: Tensor, rate: float) -> None:
-        """A step of dual ascent: λ rises while E > B, and falls, not below 0, while E < B."""
-        excess = math.log(max(float(self.expected_size(logits)), 1e-12) / self.budget)
-        self.multiplier = max(0.0, self.multiplier + rate * excess)
+        """A step of dual ascent: λ rises while E > B, and falls while E < B."""
+        self.multiplier += rate * float(self.excess(logits))
 
 
 class MixtureTable(Embedding):
@@ -237,12 +284,19 @@ class MixtureTable(Embedding):
         D.
     pull
         The penalty on α.
+    logits
+        Shape (F, C): initial α.
     """
 
     field_of_feature: Tensor
 
     def __init__(
-        self, fields: Fields, choices: tuple[int, ...], dim: int, pull: BudgetPenalty
+        self,
+        fields: Fields,
+        choices: tuple[int, ...],
+        dim: int,
+        pull: BudgetPenalty,
+        logits: Tensor,
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -253,7 +307,7 @@ class MixtureTable(Embedding):
         self.table = RowTable(xavier_uniform(fields.n_features, dim))
         of_feature = torch.from_numpy(fields.field_of_feature)
         self.register_buffer("field_of_feature", of_feature, persistent=False)
-        self.logits = nn.Parameter(torch.zeros(n_fields, len(choices)))
+        self.logits = nn.Parameter(logits)
         self.projections = nn.ParameterList(
             torch.stack([xavier_uniform(width, dim) for _ in range(n_fields)])
             for width in choices

@@ -12,6 +12,7 @@ from pepbench.baselines.darts import (
     DARTS,
     BudgetPenalty,
     MixtureTable,
+    balanced,
     candidate_sizes,
     candidates,
     knapsack,
@@ -22,15 +23,16 @@ from pepbench.baselines.optembed import (
     OptEmbed,
     Supernet,
     crossed,
+    filled,
     mutated,
     random_widths,
-    repaired,
 )
 from pepbench.baselines.sseds import SSEDS, ScaledColumns, widths_of_most_salient
 
 from pepbench.errors import Infeasible
-from pepbench.method import MaskedTable, Model, PlainTable, xavier_uniform
+from pepbench.method import MaskedTable, Model, PlainTable, Scores, xavier_uniform
 from pepbench.tables.fields import Fields
+from pepbench.training import step as training_step
 
 DIM = 8
 
@@ -88,25 +90,30 @@ def test_candidate_sizes_are_what_a_mixed_table_holds(toy, zero):
     n_fields=st.integers(1, 5),
     n_choices=st.integers(1, 4),
     share=st.floats(0.0, 1.2),
+    least=st.sampled_from([0.0, 0.5, 0.9]),
 )
-def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share):
+def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share, least):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(0, 10**6, (n_fields, n_choices))
     scores = np.log(rng.dirichlet(np.full(n_choices, 0.5), n_fields) + 1e-12)
     low, high = sizes.min(1).sum(), sizes.max(1).sum()
     budget = max(int(low + share * (high - low)), int(low), 1)
-    chosen = knapsack(scores, sizes, budget)
+    chosen = knapsack(scores, sizes, budget, least)
 
     def total(matrix, choice):
         return sum(matrix[i, c] for i, c in enumerate(choice))
 
-    feasible = [
-        total(scores, choice)
+    feasible = {
+        choice: total(sizes, choice)
         for choice in itertools.product(range(n_choices), repeat=n_fields)
         if total(sizes, choice) <= budget
-    ]
-    assert total(sizes, chosen) <= budget
-    assert total(scores, chosen) == pytest.approx(max(feasible), abs=1e-6)
+    }
+    low = least * budget
+    if max(feasible.values()) < low:
+        low = least * max(feasible.values())
+    best = max(total(scores, choice) for choice, size in feasible.items() if size >= low)
+    assert low - 1 <= total(sizes, chosen) <= budget
+    assert total(scores, chosen) == pytest.approx(best, abs=1e-6)
 
 
 def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
@@ -123,8 +130,9 @@ def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
 
 def mixture(toy, budget=100):
     choices = candidates(DIM)
-    pull = BudgetPenalty(candidate_sizes(toy.fields, choices, DIM), budget)
-    return MixtureTable(toy.fields, choices, DIM, pull)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    logits = balanced(choices, sizes, budget)
+    return MixtureTable(toy.fields, choices, DIM, BudgetPenalty(sizes, budget), logits)
 
 
 def test_mixture_is_the_sum_of_normalised_candidates(toy):
@@ -176,8 +184,8 @@ def test_gradient_of_loss_and_pull_reaches_alpha(toy):
     batch = next(task.batches("validation"))
     task.loss(model, batch).backward()
     assert (table.logits.grad != 0).all()
-    # Without a multiplier, the loss is all; with one, every field is pulled to narrower widths.
-    assert float(table.penalty().detach()) == 0
+    # At the budget the loss is all; with a multiplier every field is pulled to narrower widths.
+    assert float(table.penalty().detach()) == pytest.approx(0, abs=1e-9)
     table.logits.grad = None
     table.pull.multiplier = 1.0
     table.penalty().backward()
@@ -185,32 +193,50 @@ def test_gradient_of_loss_and_pull_reaches_alpha(toy):
     assert (table.logits.grad[:, -1] > 0).all()
 
 
-def test_multiplier_rises_while_over_budget_and_falls_below_it():
+def test_multiplier_follows_the_distance_to_the_budget_in_both_directions():
     fields = fields_of(10, 20)
     pull = BudgetPenalty(candidate_sizes(fields, (1, 2, 4), 4), budget=70)
     narrow = torch.tensor([[9.0, 0.0, 0.0]] * 2)
     wide = torch.tensor([[0.0, 0.0, 9.0]] * 2)
-    assert pull.expected_size(narrow) < 70 < pull.expected_size(wide)
-    history = []
+    sizes = [float(pull.expected_size(logits)) for logits in (wide, narrow)]
+    assert sizes[1] < 70 < sizes[0]
     for logits in [wide] * 5 + [narrow] * 40:
         pull.ascend(logits, 0.1)
-        history.append(pull.multiplier)
-    assert (np.diff([0.0, *history[:5]]) > 0).all()
-    assert (np.diff(history[4:]) <= 0).all()
-    assert history[-1] == 0.0
+    expected = 0.1 * (5 * np.log(sizes[0] / 70) + 40 * np.log(sizes[1] / 70))
+    assert pull.multiplier == pytest.approx(expected, rel=1e-5)
+    assert pull.multiplier < 0
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_the_search_starts_at_the_budget(toy, zero, share):
+    choices, budget = candidates(DIM, zero), int(share * toy.full_parameters)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    logits = balanced(choices, sizes, budget)
+    assert float(BudgetPenalty(sizes, budget).expected_size(logits)) == pytest.approx(budget, 1e-4)
+    assert torch.equal(logits, logits[:1].expand_as(logits))
+
+
+def test_logits_at_either_end_of_the_budgets_are_finite(toy):
+    choices = candidates(DIM)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    for budget, choice in ((sizes[:, 0].sum(), 0), (sizes[:, -1].sum() + 10, 3)):
+        logits = balanced(choices, sizes, int(budget))
+        assert logits.isfinite().all()
+        assert (logits.argmax(dim=1) == choice).all()
 
 
 @pytest.mark.slow
-def test_pull_brings_the_expected_size_under_the_budget(toy):
-    budget = 200
-    sizes = {}
-    for rate in (0.0, 1e-2):
-        torch.manual_seed(0)
-        table = mixture(toy, budget)
-        method = DARTS(multiplier_rate=rate, search_epochs=15)
-        method.search(toy.task(), table)
-        sizes[rate] = float(table.pull.expected_size(table.logits.detach()))
-    assert sizes[1e-2] < 1.1 * budget < sizes[0.0]
+@pytest.mark.parametrize("alpha_rate", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
+def test_the_search_ends_at_the_budget_and_uses_it(toy, share, alpha_rate):
+    budget = int(share * toy.full_parameters)
+    torch.manual_seed(0)
+    # The learning rate of the toy task is ten times the default one.
+    method = DARTS(search_epochs=5, alpha_rate=0.1 * alpha_rate)
+    fitted = method.fit(toy.task(epochs=1), budget)
+    assert abs(np.log(fitted.notes["expected_size"] / budget)) < np.log(1.25)
+    assert fitted.model.embedding.n_parameters() >= 0.9 * budget
 
 
 def test_weights_learn_on_training_rows_and_alpha_on_validation_rows(toy, monkeypatch):
@@ -428,14 +454,15 @@ def test_offspring_stay_legal(seed, counts, dim, spare):
     assert (father == before[1]).all()
     assert ((children[1] == mother) | (children[1] == father)).all()
     for child in children:
-        fixed = repaired(child, counts, budget, rng)
+        fixed = filled(child, counts, dim, budget, rng)
         assert fixed.shape == counts.shape
-        assert (fixed >= 1).all()
-        assert (fixed <= np.maximum(child, 1)).all()
+        assert ((fixed >= 1) & (fixed <= dim)).all()
         assert (child <= dim).all()
-        assert counts @ fixed <= budget
-        if counts @ child <= budget:
-            assert (fixed[counts > 0] == child[counts > 0]).all()
+        size = counts @ fixed
+        assert size <= budget
+        # No room is left, and no field loses columns without need.
+        assert (counts + size > budget)[(counts > 0) & (fixed < dim)].all()
+        assert (fixed >= child)[counts > 0].all() or counts @ child > budget
 
 
 @pytest.mark.parametrize("budget", [1, 60, 200, 696])
@@ -457,6 +484,54 @@ def test_every_individual_is_within_the_budget(toy, budget, monkeypatch):
     assert fitted.model.embedding.n_parameters() <= budget
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_thresholds_learn_by_plain_gradient_descent(toy, monkeypatch, scale):
+    torch.manual_seed(0)
+    supernet = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
+    task = toy.task()
+    model = task.model(supernet)
+    seen = []
+    loss = training_step.batch_loss
+
+    def scaled(*arguments):
+        seen.append(supernet.thresholds.detach().clone())
+        return scale * loss(*arguments)
+
+    monkeypatch.setattr(training_step, "batch_loss", scaled)
+    OptEmbed(threshold_rate=0.3, max_steps=1).train_supernet(task, model, supernet)
+    model.zero_grad()
+    # The same step again, from the same state, for its gradient.
+    torch.manual_seed(0)
+    again = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
+    task = toy.task()
+    again_model = task.model(again)
+    again.use(random_widths(4, DIM, task.rng))
+    batch = next(task._maker.shuffled(toy.train, (0, 1, 1)))
+    loss(again_model, batch).backward()
+    expected = seen[0] - 0.3 * scale * again.thresholds.grad
+    torch.testing.assert_close(supernet.thresholds.detach(), expected)
+    assert (again.thresholds.grad != 0).all()
+
+
+def test_the_supernet_of_the_best_epoch_is_taken(toy, monkeypatch):
+    task = toy.task()
+    torch.manual_seed(0)
+    supernet = Supernet(xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-5)
+    model = task.model(supernet)
+    aucs, tables, prefixes = iter([0.6, 0.8, 0.7]), [], []
+
+    def validate(_self, model):
+        tables.append(model.embedding.table.detach().clone())
+        prefixes.append(model.embedding.prefixes.clone())
+        return Scores(next(aucs), 0.5)
+
+    monkeypatch.setattr(type(task), "validate", validate)
+    OptEmbed(search_epochs=3).train_supernet(task, model, supernet)
+    assert torch.equal(supernet.table, tables[1])
+    assert not torch.equal(tables[1], tables[2])
+    assert all(each.all() for each in prefixes)
+
+
 def test_evolution_finds_the_best_of_a_known_landscape():
     target = np.array([8, 3, 1, 5])
     counts = np.array([1, 2, 3, 1])
@@ -465,7 +540,7 @@ def test_evolution_finds_the_best_of_a_known_landscape():
 
     def score(widths):
         scored.append(tuple(widths))
-        assert counts @ widths <= budget
+        assert 0 <= budget - counts @ widths < counts[widths < 8].min()
         return -float(np.abs(widths - target).sum())
 
     found = OptEmbed(generations=60).evolve(score, counts, 8, budget, np.random.default_rng(0))
