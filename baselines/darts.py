@@ -29,7 +29,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
-from .search import SearchSplit, bilevel_steps
+from .search import SearchSplit, bilevel_steps, unused_budget
 
 LEAST_USED = 0.9
 """Share of the budget that the widths must use, where that is possible."""
@@ -64,8 +64,7 @@ class DARTS(Method):
     has variance one); τ falls evenly over the steps of the search, whatever their number, to
     AutoDim's last value (its 5e-5 a step takes some 20,000); α is not decayed. A field of width D
     has no projection. ``search_split="train"`` holds a tenth of the training rows out from the
-    weights and trains α on it. The early stopping of the last
-    training sees the validation rows in both cases.
+    weights and trains α on it. Early stopping sees the validation rows in both cases.
     """
 
     name = "darts"
@@ -109,8 +108,7 @@ class DARTS(Method):
         smallest = int(sizes.min(axis=1).sum())
         self.refuse_below(smallest, budget, "projections included")
         with task.phase("search"):
-            pull = BudgetPenalty(sizes, budget)
-            table = MixtureTable(fields, choices, task.dim, pull, balanced(choices, sizes, budget))
+            table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
             chosen = knapsack(log_shares, sizes, budget, least=LEAST_USED)
@@ -119,6 +117,7 @@ class DARTS(Method):
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
         fitted = task.train(task.model(mixed))
         return fitted.with_notes(
+            **unused_budget(mixed, budget, "no choice of widths comes closer"),
             search_steps=2 * steps,
             search_split=self.search_split,
             expected_size=expected,
@@ -159,11 +158,8 @@ def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArr
     return sizes
 
 
-def balanced(choices: Sequence[int], sizes: NDArray[np.int64], budget: int) -> Tensor:
-    """Logits (F, C), −μ log(1 + c) in each field, for which the expected size is ``budget``.
-
-    At most as far from zero as |μ| = 50, where all fields take their narrowest or widest choice.
-    """
+def balanced(choices: Sequence[int], sizes: NDArray[np.number], budget: int) -> Tensor:
+    """Logits (F, C), −μ log(1 + c) with |μ| ≤ 50, for which the expected size is ``budget``."""
     logs = np.log1p(np.asarray(choices, dtype=np.float64))
 
     def excess(mu: float) -> float:
@@ -182,16 +178,11 @@ def knapsack(
     Parameters
     ----------
     scores, sizes
-        Shape (F, C): of each choice of each field.
+        Shape (F, C): of each choice of each field; the result has the choices (F,).
     budget
         No less than the smallest sizes together.
     least
         Share of ``budget`` that must be used, or else of the largest size within it.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (F,): the choice of each field.
 
     >>> knapsack(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
     [1, 0]
@@ -199,9 +190,11 @@ def knapsack(
     [0, 1]
     """
     chosen = _solved(scores, sizes, least * budget, budget)
-    if chosen is None and least > 0 and (largest := _solved(sizes, sizes, 0.0, budget)) is not None:
-        used = sizes[np.arange(len(sizes)), largest].sum()
-        chosen = _solved(scores, sizes, least * used, budget)
+    if chosen is None and least > 0:
+        largest = _solved(sizes.astype(np.float64), sizes, 0.0, budget)
+        if largest is not None:
+            used = sizes[np.arange(len(sizes)), largest].sum()
+            chosen = _solved(scores, sizes, least * used, budget)
     # Too tight for the solver's tolerance only: the smallest are feasible.
     return np.asarray(sizes.argmin(axis=1), dtype=np.int64) if chosen is None else chosen
 
@@ -235,10 +228,9 @@ def _solved(
 
 
 class BudgetPenalty:
-    """λ h + h² / 2 with h = log(E / B), which holds the expected size E of a choice at B.
+    """The augmented Lagrangian λ h + h² / 2 of h = log(E / B) = 0, with E a choice's expected size.
 
-    The augmented Lagrangian of the constraint h = 0 (Nocedal & Wright, Numerical Optimization,
-    §17.3), of which the square damps the multiplier's oscillation.
+    The square damps λ's oscillation (Nocedal & Wright, Numerical Optimization, §17.3).
 
     Parameters
     ----------
@@ -263,8 +255,7 @@ class BudgetPenalty:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """The penalty, with a gradient to α."""
-        excess = self.excess(logits)
-        return self.multiplier * excess + excess.square() / 2
+        return (self.multiplier + self.excess(logits) / 2) * self.excess(logits)
 
     def ascend(self, logits: Tensor, rate: float) -> None:
         """A step of dual ascent: λ rises while E > B, and falls while E < B."""
@@ -283,20 +274,13 @@ class MixtureTable(Embedding):
     dim
         D.
     pull
-        The penalty on α.
-    logits
-        Shape (F, C): initial α.
+        The penalty on α, which starts at its budget.
     """
 
     field_of_feature: Tensor
 
     def __init__(
-        self,
-        fields: Fields,
-        choices: tuple[int, ...],
-        dim: int,
-        pull: BudgetPenalty,
-        logits: Tensor,
+        self, fields: Fields, choices: tuple[int, ...], dim: int, pull: BudgetPenalty
     ) -> None:
         super().__init__()
         self.dim = dim
@@ -307,7 +291,7 @@ class MixtureTable(Embedding):
         self.table = RowTable(xavier_uniform(fields.n_features, dim))
         of_feature = torch.from_numpy(fields.field_of_feature)
         self.register_buffer("field_of_feature", of_feature, persistent=False)
-        self.logits = nn.Parameter(logits)
+        self.logits = nn.Parameter(balanced(choices, pull.sizes.numpy(), pull.budget))
         self.projections = nn.ParameterList(
             torch.stack([xavier_uniform(width, dim) for _ in range(n_fields)])
             for width in choices

@@ -26,6 +26,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Dense
 
 from .mixed import MixedTable, mixed_size
+from .search import unused_budget
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class SSEDS(Method):
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
         fitted = task.train(task.model(table))
         return fitted.with_notes(
+            **unused_budget(table, budget, "one more column of any field exceeds the budget"),
             search_split=self.search_split,
             widths=" ".join(map(str, widths.tolist())),
         )
@@ -128,16 +130,22 @@ def widths_of_most_salient(
     [0, 4]
     """
     sizes = np.asarray(fields.cardinalities)
-    widths, wanted = np.zeros((2, len(sizes)), dtype=np.int64)
-    for column in np.argsort(-saliency.ravel(), kind="stable"):
-        field = column // dim
-        wanted[field] += 1
-        candidate = widths.copy()
-        # At most one more, unless the last column makes the projection superfluous.
-        candidate[field] = dim if wanted[field] == dim else widths[field] + 1
-        if mixed_size(sizes, candidate, dim, project=True) <= budget:
-            widths = candidate
-    return widths
+    order = np.argsort(-saliency.ravel(), kind="stable")
+    widths = np.zeros(len(sizes), dtype=np.int64)
+    while True:
+        before, passed = widths.copy(), np.zeros_like(widths)
+        for field in order // dim:
+            passed[field] += 1
+            if passed[field] <= widths[field]:
+                continue
+            candidate = widths.copy()
+            # At most one more, unless the last column makes the projection superfluous.
+            candidate[field] = dim if passed[field] == dim else widths[field] + 1
+            if mixed_size(sizes, candidate, dim, project=True) <= budget:
+                widths = candidate
+        # A projection that became superfluous may have made room.
+        if (widths == before).all():
+            return widths
 
 
 class ScaledColumns(Embedding):

@@ -130,9 +130,8 @@ def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
 
 def mixture(toy, budget=100):
     choices = candidates(DIM)
-    sizes = candidate_sizes(toy.fields, choices, DIM)
-    logits = balanced(choices, sizes, budget)
-    return MixtureTable(toy.fields, choices, DIM, BudgetPenalty(sizes, budget), logits)
+    pull = BudgetPenalty(candidate_sizes(toy.fields, choices, DIM), budget)
+    return MixtureTable(toy.fields, choices, DIM, pull)
 
 
 def test_mixture_is_the_sum_of_normalised_candidates(toy):
@@ -378,25 +377,25 @@ def test_the_last_column_of_a_field_fits_where_one_less_does_not():
 # optembed
 
 
-def test_supernet_gates_by_norm_and_cuts_to_prefixes(toy):
+def test_supernet_gates_by_norm_and_cuts_to_random_prefixes_in_training(toy):
     torch.manual_seed(0)
     values = torch.randn(toy.fields.n_features, DIM)
     supernet = Supernet(values, toy.fields, 1e-3)
     thresholds = np.array([5.0, 6.0, 7.0, 0.0])
-    widths = np.array([1, 8, 3, 5])
     with torch.no_grad():
         supernet.thresholds.copy_(torch.from_numpy(thresholds))
-    supernet.use(widths)
-    vectors = supernet(ids_of(toy, 50)).detach().numpy()
-    for row, ids in enumerate(toy.train.ids[:50]):
-        for field, feature in enumerate(ids):
-            expected = values[feature].numpy().copy()
-            if np.abs(expected).sum() <= thresholds[field]:
-                expected[:] = 0
-            expected[widths[field] :] = 0
-            np.testing.assert_array_equal(vectors[row, field], expected)
-    everything = supernet.export().lookup(toy.train.ids[:50].astype(np.int64))
-    np.testing.assert_array_equal(everything, vectors)
+    ids = ids_of(toy, 500)
+    norms = values.abs().sum(dim=1).numpy()
+    kept = norms > thresholds[toy.fields.field_of_feature]
+    expected = np.where(kept[:, None], values.numpy(), 0)[ids]
+    np.testing.assert_array_equal(supernet.eval()(ids).detach().numpy(), expected)
+    np.testing.assert_array_equal(supernet.export().lookup(ids.numpy()), expected)
+    cut = supernet.train()(ids).detach().numpy()
+    lengths = (cut != 0).sum(axis=2)
+    prefixes = np.arange(DIM) < lengths[..., None]
+    np.testing.assert_array_equal(cut, expected * prefixes)
+    shares = np.bincount(lengths[kept[ids]], minlength=DIM + 1)[1:] / kept[ids].sum()
+    np.testing.assert_allclose(shares, 1 / DIM, atol=0.04)
     assert float(supernet.penalty().detach()) == pytest.approx(
         1e-3 * np.exp(-thresholds).sum(), rel=1e-5
     )
@@ -498,16 +497,14 @@ def test_thresholds_learn_by_plain_gradient_descent(toy, monkeypatch, scale):
         return scale * loss(*arguments)
 
     monkeypatch.setattr(training_step, "batch_loss", scaled)
+    torch.manual_seed(1)
     OptEmbed(threshold_rate=0.3, max_steps=1).train_supernet(task, model, supernet)
-    model.zero_grad()
     # The same step again, from the same state, for its gradient.
     torch.manual_seed(0)
     again = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
-    task = toy.task()
-    again_model = task.model(again)
-    again.use(random_widths(4, DIM, task.rng))
-    batch = next(task._maker.shuffled(toy.train, (0, 1, 1)))
-    loss(again_model, batch).backward()
+    again_model = toy.task().model(again)
+    torch.manual_seed(1)
+    loss(again_model, next(task._maker.shuffled(toy.train, (0, 1, 1)))).backward()
     expected = seen[0] - 0.3 * scale * again.thresholds.grad
     torch.testing.assert_close(supernet.thresholds.detach(), expected)
     assert (again.thresholds.grad != 0).all()
@@ -518,18 +515,16 @@ def test_the_supernet_of_the_best_epoch_is_taken(toy, monkeypatch):
     torch.manual_seed(0)
     supernet = Supernet(xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-5)
     model = task.model(supernet)
-    aucs, tables, prefixes = iter([0.6, 0.8, 0.7]), [], []
+    aucs, tables = iter([0.6, 0.8, 0.7]), []
 
     def validate(_self, model):
         tables.append(model.embedding.table.detach().clone())
-        prefixes.append(model.embedding.prefixes.clone())
         return Scores(next(aucs), 0.5)
 
     monkeypatch.setattr(type(task), "validate", validate)
     OptEmbed(search_epochs=3).train_supernet(task, model, supernet)
     assert torch.equal(supernet.table, tables[1])
     assert not torch.equal(tables[1], tables[2])
-    assert all(each.all() for each in prefixes)
 
 
 def test_evolution_finds_the_best_of_a_known_landscape():
@@ -560,6 +555,18 @@ def test_too_many_features_for_the_budget_lose_those_of_least_margin(toy):
     for feature in np.flatnonzero(rows.numpy()):
         width = widths[toy.fields.field_of_feature[feature]]
         assert mask[feature].tolist() == [True] * width + [False] * (DIM - width)
+
+
+@pytest.mark.parametrize(("budget", "unused"), [(59, True), (41, False)])
+def test_a_budget_that_is_not_used_has_its_reason_in_the_notes(toy, budget, unused):
+    # The smallest field fills 40 numbers; a column of the next one takes 20 more.
+    class Fixed(SSEDS):
+        def saliency(self, *_):
+            return np.repeat([[0.0], [0.0], [1.0], [0.0]], DIM, axis=1)
+
+    fitted = Fixed().fit(toy.task(epochs=1), budget)
+    assert fitted.model.embedding.n_parameters() == 40
+    assert ("unused_budget" in fitted.notes) == unused
 
 
 @pytest.mark.parametrize("method", [DARTS(max_steps=20), SSEDS(), OptEmbed(max_steps=20)])
