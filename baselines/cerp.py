@@ -57,7 +57,8 @@ class CERP(Method):
     There L2 alone moves the thresholds until they matter, as fast as Adam at 1e-3 lets them, which
     takes one of their epochs of 81,000 steps. Here the thresholds have an Adam of their own, with
     the released L2 of 1e-5 and a learning rate that takes them from −100 to 0 in ``travel_epochs``,
-    whatever the number of steps in an epoch; its default was set on drawn data.
+    whatever the number of steps in an epoch. Its default was set on drawn data, where 2, 5 and 15
+    epochs end within 0.006 in AUC of each other.
 
     Where we differ besides: b follows from the budget, b = B / (2·D·density) within [√N, N/2],
     instead of one b for all budgets. Where the last step overshoots, the entries pruned by the
