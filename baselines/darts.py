@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, brentq, milp
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from pepbench.method import (
@@ -28,7 +29,10 @@ from pepbench.method import (
 from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
-from .search import SearchSplit, bilevel_steps
+from .search import SearchSplit, bilevel_steps, unused_budget
+
+LEAST_USED = 0.9
+"""Share of the budget that the widths must use, where that is possible."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +49,28 @@ class DARTS(Method):
         v_i = s Σ_c p_ic BN(W_ic e_i[:c]),   p_i = softmax((α_i + g) / τ),   τ from 1 to 0.01
 
     First-order bi-level search: a step of the weights on a training batch, a step of α on a
-    validation batch, in turn. A multiplier λ pulls the expected size under the budget B, which
-    AutoDim does not have. The loss of α gets λ log(E / B) with E = Σ_i Σ_c softmax(α_i)_c
-    size_ic, and λ follows by dual ascent, λ ← max(0, λ + rate · log(E / B)). At the end, a
-    multiple-choice knapsack takes the widths that maximise Σ_i log softmax(α_i) within B exactly,
-    and a :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
+    validation batch, in turn. AutoDim has no budget B. Here the loss of α gets the augmented
+    Lagrangian of E = B, with the expected size E = Σ_i Σ_c softmax(α_i)_c size_ic::
+
+        λ h + h² / 2,   h = log(E / B),   λ ← λ + rate · h   after each step, of either sign
+
+    and α starts at −μ log(1 + c) with the μ for which E = B, so that the search is spent near the
+    budget. At the end, a multiple-choice knapsack takes the widths that maximise Σ_i log
+    softmax(α_i) among those that use 90 to 100 % of B (or of what is possible), and a
+    :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
 
     Where we differ besides: the learnt scale s, one for all fields and candidates, since vectors
     of unit variance drown a factorisation machine (it starts where the sum of all inner products
     has variance one); τ falls evenly over the steps of the search, whatever their number, to
     AutoDim's last value (its 5e-5 a step takes some 20,000); α is not decayed. A field of width D
     has no projection. ``search_split="train"`` holds a tenth of the training rows out from the
-    weights and trains α on it. The early stopping of the last
-    training sees the validation rows in both cases.
+    weights and trains α on it. Early stopping sees the validation rows in both cases.
     """
 
     name = "darts"
     family = "search"
     year = 2021
+    version = 2
 
     zero: Annotated[
         bool, OneOf(True, False, tuned=False), "let a field go without a vector (width 0)"
@@ -74,9 +82,9 @@ class DARTS(Method):
     ] = 10.0
     multiplier_rate: Annotated[
         float,
-        Between(1e-5, 1e-2, log=True, allow=(0.0, 1.0)),
-        "how fast the pull towards the budget grows while the expected size is above it",
-    ] = 1e-3
+        Between(1e-3, 1e-1, log=True, tuned=False, allow=(0.0, 1.0)),
+        "how fast λ follows the distance to the budget",
+    ] = 1e-2
     search_epochs: Annotated[
         int, Between(1, 1000, tuned=False), "epochs of the weights during the search"
     ] = 10
@@ -103,12 +111,13 @@ class DARTS(Method):
             table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
-            chosen = knapsack(log_shares, sizes, budget)
+            chosen = knapsack(log_shares, sizes, budget, least=LEAST_USED)
             expected = float(table.pull.expected_size(table.logits.detach()))
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
         fitted = task.train(task.model(mixed))
         return fitted.with_notes(
+            **unused_budget(mixed, budget, "no choice of widths comes closer"),
             search_steps=2 * steps,
             search_split=self.search_split,
             expected_size=expected,
@@ -149,29 +158,54 @@ def candidate_sizes(fields: Fields, choices: tuple[int, ...], dim: int) -> NDArr
     return sizes
 
 
+def balanced(choices: Sequence[int], sizes: NDArray[np.number], budget: int) -> Tensor:
+    """Logits (F, C), −μ log(1 + c) with |μ| ≤ 50, for which the expected size is ``budget``."""
+    logs = np.log1p(np.asarray(choices, dtype=np.float64))
+
+    def excess(mu: float) -> float:
+        return float((softmax(-mu * logs) * sizes).sum()) - budget
+
+    low, high = -50.0, 50.0
+    mu = low if excess(low) < 0 else high if excess(high) > 0 else brentq(excess, low, high)
+    return torch.from_numpy(np.tile(-mu * logs, (len(sizes), 1))).float()
+
+
 def knapsack(
-    scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], budget: int, least: float = 0.0
 ) -> NDArray[np.int64]:
     """The multiple-choice knapsack: one choice a field, of most total score within ``budget``.
 
     Parameters
     ----------
     scores, sizes
-        Shape (F, C): of each choice of each field.
+        Shape (F, C): of each choice of each field; the result has the choices (F,).
     budget
         No less than the smallest sizes together.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (F,): the choice of each field.
+    least
+        Share of ``budget`` that must be used, or else of the largest size within it.
 
     >>> knapsack(np.log([[0.1, 0.9], [0.4, 0.6]]), np.array([[1, 5], [1, 5]]), 7).tolist()
     [1, 0]
+    >>> knapsack(np.log([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 5], [1, 5]]), 7, 0.8).tolist()
+    [0, 1]
     """
+    chosen = _solved(scores, sizes, least * budget, budget)
+    if chosen is None and least > 0:
+        largest = _solved(sizes.astype(np.float64), sizes, 0.0, budget)
+        if largest is not None:
+            used = sizes[np.arange(len(sizes)), largest].sum()
+            chosen = _solved(scores, sizes, least * used, budget)
+    # Too tight for the solver's tolerance only: the smallest are feasible.
+    return np.asarray(sizes.argmin(axis=1), dtype=np.int64) if chosen is None else chosen
+
+
+def _solved(
+    scores: NDArray[np.float64], sizes: NDArray[np.int64], low: float, high: int
+) -> NDArray[np.int64] | None:
+    """The choices of most total score and a size from ``low`` to ``high``; None if none is."""
     n_fields, n_choices = sizes.shape
     one_each = np.kron(np.eye(n_fields), np.ones(n_choices))
-    allowed = budget
+    allowed = high
     while True:
         answer = milp(
             -scores.ravel(),
@@ -179,15 +213,14 @@ def knapsack(
             bounds=Bounds(0, 1),
             constraints=[
                 LinearConstraint(one_each, 1, 1),
-                LinearConstraint(sizes.reshape(1, -1) / budget, -np.inf, allowed / budget),
+                LinearConstraint(sizes.reshape(1, -1) / high, low / high, allowed / high),
             ],
             options={"mip_rel_gap": 0.0},
         )
         if answer.x is None:
-            # Too tight for the solver's tolerance only: the smallest are feasible.
-            return np.asarray(sizes.argmin(axis=1), dtype=np.int64)
+            return None
         chosen = np.asarray(answer.x).reshape(sizes.shape).argmax(axis=1)
-        excess = int(sizes[np.arange(n_fields), chosen].sum()) - budget
+        excess = int(sizes[np.arange(n_fields), chosen].sum()) - high
         if excess <= 0:
             return np.asarray(chosen, dtype=np.int64)
         # The solver's feasibility is good to one part in a million, ours is exact.
@@ -195,7 +228,9 @@ def knapsack(
 
 
 class BudgetPenalty:
-    """The penalty λ log(E / B), which pulls the expected size E of a random choice below B.
+    """The augmented Lagrangian λ h + h² / 2 of h = log(E / B) = 0, with E a choice's expected size.
+
+    The square damps λ's oscillation (Nocedal & Wright, Numerical Optimization, §17.3).
 
     Parameters
     ----------
@@ -214,14 +249,17 @@ class BudgetPenalty:
         """E = Σ_i Σ_c softmax(α_i)_c size_ic."""
         return (logits.softmax(dim=1) * self.sizes.to(logits.device)).sum()
 
+    def excess(self, logits: Tensor) -> Tensor:
+        """H = log(E / B)."""
+        return torch.log(self.expected_size(logits).clamp(min=1e-12) / self.budget)
+
     def __call__(self, logits: Tensor) -> Tensor:
         """The penalty, with a gradient to α."""
-        return self.multiplier * torch.log(self.expected_size(logits) / self.budget)
+        return (self.multiplier + self.excess(logits) / 2) * self.excess(logits)
 
     def ascend(self, logits: Tensor, rate: float) -> None:
-        """A step of dual ascent: λ rises while E > B, and falls, not below 0, while E < B."""
-        excess = math.log(max(float(self.expected_size(logits)), 1e-12) / self.budget)
-        self.multiplier = max(0.0, self.multiplier + rate * excess)
+        """A step of dual ascent: λ rises while E > B, and falls while E < B."""
+        self.multiplier += rate * float(self.excess(logits))
 
 
 class MixtureTable(Embedding):
@@ -236,7 +274,7 @@ class MixtureTable(Embedding):
     dim
         D.
     pull
-        The penalty on α.
+        The penalty on α, which starts at its budget.
     """
 
     field_of_feature: Tensor
@@ -253,7 +291,7 @@ class MixtureTable(Embedding):
         self.table = RowTable(xavier_uniform(fields.n_features, dim))
         of_feature = torch.from_numpy(fields.field_of_feature)
         self.register_buffer("field_of_feature", of_feature, persistent=False)
-        self.logits = nn.Parameter(torch.zeros(n_fields, len(choices)))
+        self.logits = nn.Parameter(balanced(choices, pull.sizes.numpy(), pull.budget))
         self.projections = nn.ParameterList(
             torch.stack([xavier_uniform(width, dim) for _ in range(n_fields)])
             for width in choices

@@ -29,7 +29,7 @@ from pepbench.method import (
 )
 from pepbench.tables.layout import Dense
 
-from .search import LastStart, train_under_mask
+from .search import BestEpoch, LastStart, train_under_mask, unused_budget
 
 Widths = NDArray[np.int64]
 """Shape (F,): one individual, the width of each field."""
@@ -45,27 +45,32 @@ class OptEmbed(Method):
 
         v_x = e_x ⊙ S(‖e_x‖₁ − t_f) ⊙ m_d,   S(u) = 1 if u > 0 else 0,   m_d = (1, …, 1, 0, …, 0)
 
-    with a width d drawn anew for each field in each step, d ∈ {1, …, D}. The gradient of S is that
-    of the long-tailed estimator (Liu et al., ICLR 2020), which is zero for norms more than 1 away
-    from the threshold, and α Σ_f exp(−t_f) in the loss raises the thresholds. Then widths evolve on
-    the supernet's weights by validation AUC: of the best ``parents`` so far, ``mutants`` get each
-    width replaced with probability ``mutation``, and ``crossings`` pairs are cut at a field.
-    Features kept × prefix widths make a mask, and what is under it, the count of the method, is
-    trained again from its initial values.
+    with a width d ∈ {1, …, D} drawn anew for each vector in each step, and D for validation. The
+    gradient of S is that of the long-tailed estimator (Liu et al., ICLR 2020), which is zero for
+    norms more than 1 away from the threshold, and α Σ_f exp(−t_f) in the loss raises the
+    thresholds, which learn by plain gradient descent. The supernet of the best validation epoch is
+    taken. Then widths evolve on its weights by validation AUC: of the best ``parents`` so far,
+    ``mutants`` get each width replaced with probability ``mutation``, and ``crossings`` pairs are
+    cut at a field. Features kept × prefix widths make a mask, and what is under it, the count of
+    the method, is trained again from its initial values.
 
-    The paper has no budget. Here individuals above it are narrowed, a random field at a time, and
-    where the thresholds leave more features than the budget holds at ``least_width`` columns each,
-    those of the smallest ‖e‖₁ − t_f go too, so any budget of 1 and more is feasible. Other than in
-    the released code, mutants are copies (there they overwrite their parents) and may be 1 wide
-    (there 2 and more), crossings are cut among the F fields (there at up to D), a field counts its
-    width (there one column less during evolution), a step draws one width for a field (there each
-    row its own), and thresholds are not decayed. The paper evolves 30 generations. Evolution and
-    early stopping see the same validation rows.
+    The paper has no budget. Here individuals are narrowed, or widened, a random field at a time,
+    until they fill it, and where the thresholds leave more features than it holds at
+    ``least_width`` columns each, those of the smallest ‖e‖₁ − t_f go too, so any budget is
+    feasible. Less is used only where the thresholds leave too few features to fill it at D columns.
+    The released thresholds start at 0 and have rates of 3e-5 to 1e-4 (tuned in 1e-4 … 1e-2): they
+    hardly move, and what they drop are rare features, whose norms L2 has brought to zero. Other
+    than in the released code, mutants are copies (there they overwrite their parents) and may be 1
+    wide (there 2 and more), crossings are cut among the F fields (there at up to D), a field counts
+    its width (there one column less during evolution), and the supernet is trained for a fixed
+    number of epochs (there until the validation AUC falls once, 30 at most). The paper evolves 30
+    generations. Evolution and early stopping see the same validation rows.
     """
 
     name = "optembed"
     family = "search"
     year = 2022
+    version = 2
 
     alpha: Annotated[
         float,
@@ -74,9 +79,9 @@ class OptEmbed(Method):
     ] = 1e-5
     threshold_rate: Annotated[
         float,
-        Between(0.1, 10.0, log=True, allow=(0.0, 1000.0)),
-        "learning rate of the thresholds, as a factor on the common one",
-    ] = 1.0
+        Between(1e-4, 1e-2, log=True, allow=(0.0, 1000.0)),
+        "learning rate of the thresholds, by plain gradient descent",
+    ] = 1e-4
     least_width: Annotated[
         int,
         Between(1, 16, log=True, allow=(1, 10_000)),
@@ -106,8 +111,7 @@ class OptEmbed(Method):
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Supernet, evolution and the last training.
 
-        A pass over the validation rows is taken for an eighth of an epoch: with a split of 8:1:1
-        it has an eighth of the rows, and no backward pass.
+        A pass over validation rows counts as an eighth of an epoch, as in a split of 8:1:1.
         """
         supernet = min(self.search_epochs * steps_per_epoch, self.max_steps)
         individuals = self.generations * (self.mutants + self.crossings)
@@ -139,6 +143,7 @@ class OptEmbed(Method):
             mask = mask_of(widths)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
         return fitted.with_notes(
+            **unused_budget(fitted.model.embedding, budget, "the thresholds leave fewer features"),
             search_steps=steps,
             features_above_threshold=int((supernet.margins() > 0).sum()),
             features_kept=int(kept.sum()),
@@ -146,16 +151,25 @@ class OptEmbed(Method):
         )
 
     def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
-        """Train vectors and thresholds at random widths; returns the number of steps."""
-        raw = supernet.thresholds
-        optimizer = task.optimizer(model, {raw: self.threshold_rate}, {raw: 0.0})
-        training = task.steps(model, optimizer)
+        """Train vectors and thresholds at random widths, up to the best epoch at width D.
+
+        Returns the number of steps.
+        """
+        thresholds = supernet.thresholds.requires_grad_(False)
+        optimizer = task.optimizer(model)
+        # The plan's optimizer leaves them alone; a step leaves their gradient.
+        descent = torch.optim.SGD([thresholds.requires_grad_(True)], lr=self.threshold_rate)
+        training, best_epoch = task.steps(model, optimizer), BestEpoch(task, model)
         steps = min(self.search_epochs * task.steps_per_epoch, self.max_steps)
         for step in range(1, steps + 1):
-            supernet.use(random_widths(task.fields.n_fields, task.dim, task.rng))
             next(training)
+            descent.step()
+            descent.zero_grad()
             task.report_size(step, supernet.entries_left)
-        task.flush(optimizer)
+            if best_epoch.is_due(step, steps):
+                task.flush(optimizer)
+                best_epoch.see()
+        best_epoch.restore()
         return steps
 
     def evolve(
@@ -192,7 +206,7 @@ class OptEmbed(Method):
                     for _ in range(self.crossings)
                 ]
             for child in offspring:
-                individual = repaired(child, counts, budget, rng)
+                individual = filled(child, counts, dim, budget, rng)
                 key = tuple(individual.tolist())
                 if key not in scores:
                     scores[key] = score(individual)
@@ -218,20 +232,28 @@ def crossed(mother: Widths, father: Widths, rng: np.random.Generator) -> Widths:
     return np.concatenate([mother[:cut], father[cut:]])
 
 
-def repaired(
-    widths: Widths, counts: NDArray[np.int64], budget: int, rng: np.random.Generator
+def filled(
+    widths: Widths, counts: NDArray[np.int64], dim: int, budget: int, rng: np.random.Generator
 ) -> Widths:
-    """Narrow random fields, one column at a time, until Σ_f counts_f d_f ≤ budget.
+    """Narrow random fields until Σ_f counts_f d_f ≤ budget, then widen some that have room.
 
-    Fields without features get width 1, so that individuals with the same effect are equal.
+    One column at a time, between 1 and ``dim``. Fields without features get width 1, so that
+    individuals with the same effect are equal.
 
-    >>> repaired(np.array([3, 2]), np.array([5, 0]), 11, np.random.default_rng(0)).tolist()
+    >>> filled(np.array([3, 2]), np.array([5, 0]), 4, 11, np.random.default_rng(0)).tolist()
     [2, 1]
+    >>> filled(np.array([1, 1]), np.array([5, 2]), 2, 14, np.random.default_rng(0)).tolist()
+    [2, 2]
     """
     widths = np.where(counts > 0, widths, 1)
     while int(counts @ widths) > budget:
         widths[rng.choice(np.flatnonzero(widths > 1))] -= 1
-    return widths
+    while True:
+        room = budget - int(counts @ widths)
+        fits = np.flatnonzero((counts > 0) & (counts <= room) & (widths < dim))
+        if len(fits) == 0:
+            return widths
+        widths[rng.choice(fits)] += 1
 
 
 def prefix_mask(widths: Widths, dim: int) -> Tensor:
@@ -287,7 +309,6 @@ class Supernet(Embedding):
     """
 
     field_of_feature: Tensor
-    prefixes: Tensor
 
     def __init__(self, values: Tensor, fields: Fields, alpha: float) -> None:
         super().__init__()
@@ -296,18 +317,16 @@ class Supernet(Embedding):
         self.table = RowTable(values.detach().clone())
         self.thresholds = nn.Parameter(values.new_zeros(fields.n_fields))
         self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
-        self.register_buffer("prefixes", values.new_ones(fields.n_fields, self.dim))
-
-    def use(self, widths: Widths) -> None:
-        """Set the width of each field."""
-        self.prefixes.copy_(prefix_mask(widths, self.dim))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
+        """Vectors of global ids: (B, F) → (B, F, D); cut at random widths in training."""
         vectors = lookup_rows(self.table, ids)
         thresholds = of_fields(self.thresholds, ids, self.field_of_feature)
         gates: Tensor = LongTailStep.apply(vectors.abs().sum(dim=2) - thresholds)  # type: ignore[no-untyped-call]
-        return vectors * gates[..., None] * of_fields(self.prefixes, ids, self.field_of_feature)
+        if self.training:
+            widths = torch.randint(1, self.dim + 1, ids.shape, device=ids.device)
+            vectors = vectors * (torch.arange(self.dim, device=ids.device) < widths[..., None])
+        return vectors * gates[..., None]
 
     def penalty(self) -> Tensor:
         """α Σ_f exp(−t_f)."""
@@ -319,14 +338,13 @@ class Supernet(Embedding):
         return norms - self.thresholds.detach()[self.field_of_feature]
 
     def entries_left(self) -> int:
-        """All D entries of the features that are above their threshold."""
+        """All D entries of the features above their threshold."""
         return self.dim * int((self.margins() > 0).sum())
 
     def n_parameters(self) -> int:
-        """Of the table; thresholds and widths are multiplied into it."""
+        """Of the table; the thresholds are multiplied into it."""
         return self.table.numel()
 
     def export(self) -> Dense:
-        """The table with gates and widths multiplied into it."""
-        gates = (self.margins() > 0)[:, None]
-        return Dense(to_numpy(self.table * gates * self.prefixes[self.field_of_feature]))
+        """The table at width D with the gates multiplied into it."""
+        return Dense(to_numpy(self.table * (self.margins() > 0)[:, None]))

@@ -1,14 +1,15 @@
-"""What search methods share: bi-level training, and the last training under a mask."""
+"""What search methods share: bi-level training, its best epoch, and the last training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pepbench.method import Fitted, MaskedTable, Model, OneOf, Part, Task
+from pepbench.method import Embedding, Fitted, MaskedTable, Model, OneOf, Part, Task
 
 SearchSplit = Annotated[
     str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
@@ -29,6 +30,7 @@ def bilevel_steps(
     alpha_optimizer: Callable[[], Optimizer],
     split: str,
     n_steps: int,
+    best_epoch: BestEpoch | None = None,
 ) -> Iterator[int]:
     """Train the weights on a training batch and ``alpha`` on one of ``split``, in turn.
 
@@ -44,6 +46,8 @@ def bilevel_steps(
         A :data:`SearchSplit`.
     n_steps
         Of both.
+    best_epoch
+        If given, it sees the model after each epoch of the weights, and restores the best.
 
     Yields
     ------
@@ -63,9 +67,44 @@ def bilevel_steps(
         next(weight_steps)
         _train_only([alpha], weights)
         next(alpha_steps)
+        if best_epoch is not None and best_epoch.is_due(step, n_steps):
+            task.flush(weights_optimizer)
+            best_epoch.see()
         yield step
     _train_only(weights, [alpha])
     task.flush(weights_optimizer)
+    if best_epoch is not None:
+        best_epoch.restore()
+
+
+class BestEpoch:
+    """The values of a model after the epoch of its highest validation AUC.
+
+    Parameters
+    ----------
+    task, model
+        The model is validated as it is when seen.
+    """
+
+    def __init__(self, task: Task, model: Model) -> None:
+        self.task, self.model = task, model
+        self.auc = -math.inf
+        self._state: dict[str, Tensor] = {}
+
+    def is_due(self, step: int, last: int) -> bool:
+        """Whether an epoch of the training rows, or the training, ends with ``step``."""
+        return step % self.task.steps_per_epoch == 0 or step == last
+
+    def see(self) -> None:
+        """Validate the model, and remember it if it is the best so far."""
+        auc = self.task.validate(self.model).auc
+        if auc > self.auc:
+            self.auc = auc
+            self._state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def restore(self) -> None:
+        """Give the model the values of its best epoch."""
+        self.model.load_state_dict(self._state)
 
 
 def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]) -> None:
@@ -73,6 +112,11 @@ def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]
         parameter.requires_grad_(True)
     for parameter in not_those:
         parameter.requires_grad_(False)
+
+
+def unused_budget(embedding: Embedding, budget: int, reason: str) -> dict[str, str]:
+    """A note with the ``reason`` why less than 90 % of the budget is used; empty if more is."""
+    return {} if embedding.n_parameters() >= 0.9 * budget else {"unused_budget": reason}
 
 
 def train_under_mask(

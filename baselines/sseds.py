@@ -26,6 +26,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Dense
 
 from .mixed import MixedTable, mixed_size
+from .search import unused_budget
 
 
 @dataclass(frozen=True)
@@ -38,29 +39,33 @@ class SSEDS(Method):
 
         s_ij = |∂L(V ⊙ α) / ∂α_ij|   at α = 1
 
-    The columns of highest saliency are kept, as many from the top as the budget holds. A field of
-    d_i columns then gets a table d_i wide and a projection to D (none at d_i = D), and everything
-    is trained from new values.
+    From the top of the ranking columns are kept while the budget holds them; one that no longer
+    fits is passed over for the next that does. A field of d_i columns then gets a table d_i wide
+    and a projection to D (none at d_i = D), and everything is trained from new values. A field may
+    lose all its columns; its vectors are zero.
 
-    L is the mean loss of the validation rows, or of the training rows (``search_split="train"``).
-    Scaling a column is a direction of the weights, so where training has converged its gradient on
-    the training rows vanishes and ranks noise: take ``per="batch"`` there, the mean over batches of
-    the absolute gradient. Early stopping sees the validation rows as well. A field may lose all its
-    columns; its vectors are zero.
+    Where we differ: the saliency is the mean over training batches of |∂L/∂α|, not the paper's
+    absolute gradient of one pass over validation rows (``per="pass"``,
+    ``search_split="validation"``). Scaling a column is a direction of the weights, so near the end
+    of training its gradient over many rows is close to zero: on three drawn data sets the rankings
+    of two halves of the rows have Spearman correlations of 0.04 to 0.31 by the paper's rule and of
+    0.85 to 0.94 by ours. The paper drops every column below a saliency threshold, whatever the size
+    of its field, and has no budget to fill.
     """
 
     name = "sseds"
     family = "search"
     year = 2022
+    version = 2
 
     search_split: Annotated[
         str, OneOf("validation", "train", tuned=False), "rows that give the saliencies"
-    ] = "validation"
+    ] = "train"
     per: Annotated[
         str,
-        OneOf("pass", "batch"),
+        OneOf("pass", "batch", tuned=False),
         "absolute value of the gradient over the whole pass, or of each batch's, averaged",
-    ] = "pass"
+    ] = "batch"
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Two trainings, and a pass over the rows in between."""
@@ -83,12 +88,10 @@ class SSEDS(Method):
         with task.phase("search"):
             found = self.saliency(task, dense)
             widths = widths_of_most_salient(found, fields, dim, budget)
-        if not widths.any():
-            top = int(found.argmax()) // dim
-            self.refuse_below(smallest_column(fields, dim)[top], budget, note)
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
         fitted = task.train(task.model(table))
         return fitted.with_notes(
+            **unused_budget(table, budget, "one more column of any field exceeds the budget"),
             search_split=self.search_split,
             widths=" ".join(map(str, widths.tolist())),
         )
@@ -117,19 +120,32 @@ def smallest_column(fields: Fields, dim: int) -> list[int]:
 def widths_of_most_salient(
     saliency: NDArray[np.float64], fields: Fields, dim: int, budget: int
 ) -> NDArray[np.int64]:
-    """Columns kept of each field, (F,): the longest top of the ranking that the budget holds.
+    """Columns kept of each field, (F,): by falling saliency (F, D), those that fit.
 
-    The size is not monotone: the field that gets its last column loses its projection.
+    The size is not monotone, since a field that keeps all D columns needs no projection: columns
+    passed over count for their field again at its later ones.
+
+    >>> fields = Fields(("user", "age"), (1000, 10), np.ones(1010, np.int64))
+    >>> widths_of_most_salient(np.array([[9, 1, 1, 1], [8, 7, 6, 5.0]]), fields, 4, 60).tolist()
+    [0, 4]
     """
-    order = np.argsort(-saliency.ravel(), kind="stable")
     sizes = np.asarray(fields.cardinalities)
+    order = np.argsort(-saliency.ravel(), kind="stable")
     widths = np.zeros(len(sizes), dtype=np.int64)
-    best = widths.copy()
-    for column in order:
-        widths[column // dim] += 1
-        if mixed_size(sizes, widths, dim, project=True) <= budget:
-            best = widths.copy()
-    return best
+    while True:
+        before, passed = widths.copy(), np.zeros_like(widths)
+        for field in order // dim:
+            passed[field] += 1
+            if passed[field] <= widths[field]:
+                continue
+            candidate = widths.copy()
+            # At most one more, unless the last column makes the projection superfluous.
+            candidate[field] = dim if passed[field] == dim else widths[field] + 1
+            if mixed_size(sizes, candidate, dim, project=True) <= budget:
+                widths = candidate
+        # A projection that became superfluous may have made room.
+        if (widths == before).all():
+            return widths
 
 
 class ScaledColumns(Embedding):

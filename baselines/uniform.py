@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pepbench.method import Embedding, Fields, Method, PlainTable
+import numpy as np
+import torch
+
+from pepbench.method import (
+    Embedding,
+    Fields,
+    MaskedTable,
+    Method,
+    OneOf,
+    PlainTable,
+    xavier_uniform,
+)
 
 
 @dataclass(frozen=True)
 class Uniform(Method):
     """Every feature d' = ⌊B / N⌋ wide: what everybody does first.
 
-    The backbone runs at width d', it is not padded to D. The knob is d', at most D.
+    The backbone runs at width d', it is not padded to D. The knob is d', at most D. What is left of
+    the budget, B − N·d', is up to N − 1 parameters and stays unused, or with
+    ``remainder="frequent"`` gives as many of the most frequent features (of the training split,
+    ties to the lowest id) one more column. The backbone then runs at width d' + 1, in which the
+    other features have a zero.
     """
 
     name = "uniform"
     family = "controls"
 
+    remainder: Annotated[
+        str,
+        OneOf("unused", "frequent"),
+        "what becomes of the rest of the budget: one more column for frequent features",
+    ] = "unused"
+
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A table of N rows of width ⌊budget / N⌋; infeasible below N."""
-        width = min(dim, budget // fields.n_features)
-        self.refuse_below(fields.n_features, budget, "one a feature")
-        return PlainTable(fields.n_features, width)
+        n_features = fields.n_features
+        self.refuse_below(n_features, budget, "one a feature")
+        width, rest = divmod(budget, n_features)
+        if width >= dim or rest == 0 or self.remainder == "unused":
+            return PlainTable(n_features, min(width, dim))
+        mask = torch.ones(n_features, width + 1, dtype=torch.bool)
+        mask[np.argsort(-fields.frequencies, kind="stable")[rest:], width] = False
+        return MaskedTable(xavier_uniform(n_features, width + 1), mask)

@@ -1,5 +1,6 @@
 """full, uniform and random-mask against what they are by definition."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,33 @@ def test_uniform_is_as_wide_as_the_budget_allows(toy):
     for budget, width in [(n, 1), (2 * n - 1, 1), (2 * n, 2), (7 * n + 3, 7), (100 * n, 8)]:
         embedding = make("uniform").embedding(toy.fields, 8, budget)
         assert (embedding.dim, embedding.n_parameters()) == (width, width * n)
+
+
+@pytest.mark.parametrize(("width", "rest"), [(1, 1), (2, 50), (7, 86)])
+def test_uniform_gives_its_remainder_to_the_most_frequent_features(toy, width, rest):
+    n = toy.fields.n_features
+    embedding = make("uniform", remainder="frequent").embedding(toy.fields, 8, width * n + rest)
+    layout = embedding.export()
+    assert embedding.dim == width + 1
+    assert embedding.n_parameters() == layout.n_parameters == width * n + rest
+    wide = layout.widths() == width + 1
+    assert wide.sum() == rest
+    assert toy.fields.frequencies[wide].min() >= toy.fields.frequencies[~wide].max()
+    assert (layout.widths()[~wide] == width).all()
+    vectors = embedding(torch.arange(n)[:, None])[:, 0]
+    assert (vectors[torch.from_numpy(~wide), width] == 0).all()
+    np.testing.assert_array_equal(layout.lookup(np.arange(n)), vectors.detach().numpy())
+
+
+@pytest.mark.parametrize("budget_of", [lambda n: 3 * n, lambda n: 8 * n, lambda n: 8 * n + 5])
+def test_uniform_without_a_remainder_is_a_plain_table(toy, budget_of):
+    budget = budget_of(toy.fields.n_features)
+    tables = [
+        make("uniform", remainder=choice).embedding(toy.fields, 8, budget)
+        for choice in ("unused", "frequent")
+    ]
+    assert tables[0].dim == tables[1].dim
+    assert tables[1].export().form == "dense"
 
 
 def test_uniform_below_one_column_per_feature_is_infeasible(toy):

@@ -42,6 +42,15 @@ def test_keeps_the_largest_entries_and_trains_them_from_the_right_values(toy, st
     assert set(task.clock.seconds) == {"pretrain", "train"}
 
 
+def test_without_finetuning_the_result_is_the_trained_table_pruned(toy):
+    task = Watched(toy.task(epochs=2))
+    fitted = Catalog().load("method", "magnitude")(finetune=False).fit(task, 150)
+    ((_, dense, _),) = task.trained
+    expected = torch.where(largest_entries(dense.abs(), 150), dense, 0.0)
+    assert torch.equal(fitted.model.embedding.table, expected)
+    assert fitted.validation == task.validate(fitted.model)
+
+
 def test_ties_are_broken_by_position():
     mask = largest_entries(torch.ones(3, 3), 4)
     assert mask.flatten().tolist() == [True] * 4 + [False] * 5

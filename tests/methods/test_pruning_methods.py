@@ -16,7 +16,7 @@ from pepbench.baselines.popularity_mask import PopularityMask, row_counts
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pepbench.errors import Infeasible
-from pepbench.method import xavier_uniform
+from pepbench.method import Scores, xavier_uniform
 from pepbench.tables.fields import Fields
 
 DIM = 8
@@ -278,7 +278,7 @@ def search_watched(toy, monkeypatch, method, budget, **settings):
 @pytest.mark.parametrize("blocks", ["count", "frequency"])
 def test_autosrh_keeps_exactly_the_largest_selected_entries(toy, monkeypatch, blocks):
     method = AutoSrh(search_epochs=3, alpha_rate=0.02, blocks=blocks)
-    fitted, selected, _ = search_watched(toy, monkeypatch, method, 150)
+    fitted, selected, task = search_watched(toy, monkeypatch, method, 150)
     alpha, table = selected.alpha.detach().numpy(), selected.table.detach().numpy()
     assert alpha.min() < 0.9
     product = alpha[selected.block_of_feature.numpy()] * table
@@ -286,6 +286,7 @@ def test_autosrh_keeps_exactly_the_largest_selected_entries(toy, monkeypatch, bl
     np.testing.assert_array_equal(fitted.model.embedding.mask.numpy(), expected)
     assert not np.array_equal(expected, mask_of_largest(table, 150))
     assert fitted.notes["search_steps"] == 2 * 3 * 24
+    assert set(task.clock.seconds) == {"pretrain", "search", "train"}
 
 
 @pytest.mark.parametrize("start", ["initial", "trained"])
@@ -295,7 +296,8 @@ def test_autosrh_trains_again_from_initial_or_searched_values(toy, monkeypatch, 
     train = task_type.train
 
     def watched(self, model, **options):
-        starts.append(model.embedding.table.detach().clone())
+        if "phase" not in options:
+            starts.append(model.embedding.table.detach().clone())
         return train(self, model, **options)
 
     monkeypatch.setattr(task_type, "train", watched)
@@ -322,7 +324,7 @@ def test_autosrh_moves_weights_and_selection_in_turn_on_their_own_rows(toy, monk
 
     monkeypatch.setattr(type(task), "steps", watched)
     selected = SelectedTable(
-        torch.randn(87, DIM) * 0.1, equal_count_blocks(toy.fields.frequencies, 6)
+        torch.randn(87, DIM) * 0.1, equal_count_blocks(toy.fields.frequencies, 6), 1e-5
     )
     model = task.model(selected)
     state = {key: value.detach().clone() for key, value in model.named_parameters()}
@@ -345,6 +347,38 @@ def test_autosrh_descends_alike_in_all_blocks_within_the_unit_interval():
     BlockwiseDescent(alpha, 0.01).step()
     expected = [[1.0, 0.485], [0.495, 0.0], [1.0, 1.0]]
     np.testing.assert_allclose(alpha.detach().numpy(), expected, atol=1e-6)
+
+
+def test_autosrh_alpha_falls_where_the_data_has_no_gradient(toy):
+    selected = SelectedTable(torch.zeros(87, DIM), np.zeros(87, np.int64), 1e-5)
+    task = toy.task()
+    model = task.model(selected)
+    assert selected.penalty() is None
+    selected.alpha.requires_grad_(True)
+    # Vectors are zero, so that the loss does not depend on α but by its L1 term.
+    task.loss(model, next(task.batches("validation"))).backward()
+    np.testing.assert_allclose(selected.alpha.grad, 1e-5)
+    BlockwiseDescent(selected.alpha, 0.01).step()
+    np.testing.assert_allclose(selected.alpha.detach(), 0.99, rtol=1e-6)
+
+
+def test_autosrh_takes_the_best_epoch_of_its_search(toy, monkeypatch):
+    task = toy.task()
+    torch.manual_seed(0)
+    blocks = equal_count_blocks(toy.fields.frequencies, 6)
+    selected = SelectedTable(xavier_uniform(87, DIM), blocks, 1e-5)
+    model = task.model(selected)
+    aucs, seen = iter([0.6, 0.8, 0.7]), []
+
+    def validate(_self, model):
+        seen.append((model.embedding.table.detach().clone(), model.embedding.alpha.clone()))
+        return Scores(next(aucs), 0.5)
+
+    monkeypatch.setattr(type(task), "validate", validate)
+    assert AutoSrh(search_epochs=3).search(task, model, selected) == 3 * 24
+    assert torch.equal(selected.table, seen[1][0])
+    assert torch.equal(selected.alpha, seen[1][1])
+    assert not torch.equal(seen[1][1], seen[2][1])
 
 
 def test_autosrh_blocks_follow_frequency(toy):
@@ -412,10 +446,24 @@ def test_cerp_vectors_are_sums_of_thresholded_rows(toy):
     assert pair.n_parameters() == pair.export().n_parameters == (p != 0).sum() + (q != 0).sum()
 
     pair.gamma, pair.eta = 0.5, 7.0
-    padded = np.zeros_like(p)
-    padded[: len(q)] = q
-    penalty = -0.5 * (np.tanh(7.0 * (p + padded)) ** 2).sum() / p.size
+    penalty = -0.5 * (np.tanh(7.0 * expected) ** 2).sum()
     assert pair.penalty().item() == pytest.approx(penalty, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n_features", "buckets"), [(4, 2), (87, 16), (1000, 400)])
+def test_cerp_regularises_each_entry_alike_whatever_the_number_of_rows(n_features, buckets):
+    pair = ThresholdedPair(TwoRows(n_features, buckets), n_features, 2, -100.0, 100.0).double()
+    pair.gamma = 0.5
+    with torch.no_grad():
+        pair.tables[0].fill_(0.003)
+        pair.tables[1].fill_(0.001)
+    pair(torch.tensor([[1]]))
+    pair.penalty().backward()
+    v = 0.004
+    expected = -2 * 0.5 * 100 * np.tanh(100 * v) / np.cosh(100 * v) ** 2
+    for table, row in zip(pair.tables, (1, 1 // pair.shape.run), strict=True):
+        np.testing.assert_allclose(table.grad[row], expected, rtol=1e-9)
+        assert int((table.grad != 0).sum()) == 2
 
 
 def test_cerp_gradients_are_exact():
@@ -462,7 +510,7 @@ def fit_cerp(toy, monkeypatch, budget, **options):
 def test_cerp_keeps_exactly_the_budget_and_trains_it_from_initial_values(
     toy, monkeypatch, steps, trimmed
 ):
-    options = {"init": -4.0, "threshold_rate": 10.0, "max_steps": steps}
+    options = {"init": -4.0, "travel_epochs": 1.0, "gamma": 0.01, "max_steps": steps}
     fitted, (initial, pair, outcome), starts = fit_cerp(toy, monkeypatch, 100, **options)
     assert (fitted.notes["search_steps"], fitted.notes["trimmed"]) == outcome
     assert fitted.notes["trimmed"] == trimmed
@@ -487,13 +535,23 @@ def test_cerp_can_give_up_at_the_step_limit(toy):
         CERP(max_steps=2, at_limit="infeasible").fit(toy.task(), 100)
 
 
-def test_cerp_anneals_its_regulariser(toy):
+def test_cerp_halves_its_regulariser_after_every_epoch(toy):
     task = toy.task()
     shape = CERP().shape(toy.fields, DIM, 100)
-    pair = ThresholdedPair(shape, 87, DIM, -14.0, 100.0)
-    CERP(max_steps=21, gamma=0.5, half_life=10.0).search(task, pair, 100)
-    # What the 21st step used: two half-lives after the first.
-    assert pair.gamma == pytest.approx(0.125)
+    pair = ThresholdedPair(shape, 87, DIM, -100.0, 100.0)
+    assert CERP(search_epochs=3, gamma=0.8).search(task, pair, 100) == (3 * 24, True)
+    # What the third epoch used.
+    assert pair.gamma == pytest.approx(0.2)
+
+
+def test_cerp_thresholds_travel_as_far_as_the_epochs_say_on_any_task(toy):
+    for changes in ({}, {"batch_size": 64}, {"learning_rate": 1e-4, "l2": 0.0}):
+        task = toy.task(**changes)
+        pair = ThresholdedPair(CERP().shape(toy.fields, DIM, 100), 87, DIM, -100.0, 100.0)
+        CERP(search_epochs=1, travel_epochs=10.0).search(task, pair, 100)
+        for s in pair.thresholds:
+            # Adam's step is its rate while the gradient hardly changes.
+            torch.testing.assert_close(s.detach(), torch.full_like(s, -90.0), rtol=0, atol=0.6)
 
 
 # all
@@ -507,7 +565,7 @@ def test_cerp_anneals_its_regulariser(toy):
         LowRank(),
         DeepLight(max_steps=60),
         AutoSrh(search_epochs=2),
-        CERP(max_steps=60, init=-4.0, threshold_rate=10.0),
+        CERP(max_steps=60, init=-4.0, travel_epochs=1.0),
     ],
     ids=lambda method: method.name,
 )

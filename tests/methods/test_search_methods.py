@@ -12,6 +12,7 @@ from pepbench.baselines.darts import (
     DARTS,
     BudgetPenalty,
     MixtureTable,
+    balanced,
     candidate_sizes,
     candidates,
     knapsack,
@@ -22,15 +23,16 @@ from pepbench.baselines.optembed import (
     OptEmbed,
     Supernet,
     crossed,
+    filled,
     mutated,
     random_widths,
-    repaired,
 )
 from pepbench.baselines.sseds import SSEDS, ScaledColumns, widths_of_most_salient
 
 from pepbench.errors import Infeasible
-from pepbench.method import MaskedTable, Model, PlainTable, xavier_uniform
+from pepbench.method import MaskedTable, Model, PlainTable, Scores, xavier_uniform
 from pepbench.tables.fields import Fields
+from pepbench.training import step as training_step
 
 DIM = 8
 
@@ -88,25 +90,30 @@ def test_candidate_sizes_are_what_a_mixed_table_holds(toy, zero):
     n_fields=st.integers(1, 5),
     n_choices=st.integers(1, 4),
     share=st.floats(0.0, 1.2),
+    least=st.sampled_from([0.0, 0.5, 0.9]),
 )
-def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share):
+def test_knapsack_is_optimal_by_brute_force(seed, n_fields, n_choices, share, least):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(0, 10**6, (n_fields, n_choices))
     scores = np.log(rng.dirichlet(np.full(n_choices, 0.5), n_fields) + 1e-12)
     low, high = sizes.min(1).sum(), sizes.max(1).sum()
     budget = max(int(low + share * (high - low)), int(low), 1)
-    chosen = knapsack(scores, sizes, budget)
+    chosen = knapsack(scores, sizes, budget, least)
 
     def total(matrix, choice):
         return sum(matrix[i, c] for i, c in enumerate(choice))
 
-    feasible = [
-        total(scores, choice)
+    feasible = {
+        choice: total(sizes, choice)
         for choice in itertools.product(range(n_choices), repeat=n_fields)
         if total(sizes, choice) <= budget
-    ]
-    assert total(sizes, chosen) <= budget
-    assert total(scores, chosen) == pytest.approx(max(feasible), abs=1e-6)
+    }
+    low = least * budget
+    if max(feasible.values()) < low:
+        low = least * max(feasible.values())
+    best = max(total(scores, choice) for choice, size in feasible.items() if size >= low)
+    assert low - 1 <= total(sizes, chosen) <= budget
+    assert total(scores, chosen) == pytest.approx(best, abs=1e-6)
 
 
 def test_knapsack_keeps_to_a_budget_of_many_millions_exactly():
@@ -176,8 +183,8 @@ def test_gradient_of_loss_and_pull_reaches_alpha(toy):
     batch = next(task.batches("validation"))
     task.loss(model, batch).backward()
     assert (table.logits.grad != 0).all()
-    # Without a multiplier, the loss is all; with one, every field is pulled to narrower widths.
-    assert float(table.penalty().detach()) == 0
+    # At the budget the loss is all; with a multiplier every field is pulled to narrower widths.
+    assert float(table.penalty().detach()) == pytest.approx(0, abs=1e-9)
     table.logits.grad = None
     table.pull.multiplier = 1.0
     table.penalty().backward()
@@ -185,32 +192,50 @@ def test_gradient_of_loss_and_pull_reaches_alpha(toy):
     assert (table.logits.grad[:, -1] > 0).all()
 
 
-def test_multiplier_rises_while_over_budget_and_falls_below_it():
+def test_multiplier_follows_the_distance_to_the_budget_in_both_directions():
     fields = fields_of(10, 20)
     pull = BudgetPenalty(candidate_sizes(fields, (1, 2, 4), 4), budget=70)
     narrow = torch.tensor([[9.0, 0.0, 0.0]] * 2)
     wide = torch.tensor([[0.0, 0.0, 9.0]] * 2)
-    assert pull.expected_size(narrow) < 70 < pull.expected_size(wide)
-    history = []
+    sizes = [float(pull.expected_size(logits)) for logits in (wide, narrow)]
+    assert sizes[1] < 70 < sizes[0]
     for logits in [wide] * 5 + [narrow] * 40:
         pull.ascend(logits, 0.1)
-        history.append(pull.multiplier)
-    assert (np.diff([0.0, *history[:5]]) > 0).all()
-    assert (np.diff(history[4:]) <= 0).all()
-    assert history[-1] == 0.0
+    expected = 0.1 * (5 * np.log(sizes[0] / 70) + 40 * np.log(sizes[1] / 70))
+    assert pull.multiplier == pytest.approx(expected, rel=1e-5)
+    assert pull.multiplier < 0
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_the_search_starts_at_the_budget(toy, zero, share):
+    choices, budget = candidates(DIM, zero), int(share * toy.full_parameters)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    logits = balanced(choices, sizes, budget)
+    assert float(BudgetPenalty(sizes, budget).expected_size(logits)) == pytest.approx(budget, 1e-4)
+    assert torch.equal(logits, logits[:1].expand_as(logits))
+
+
+def test_logits_at_either_end_of_the_budgets_are_finite(toy):
+    choices = candidates(DIM)
+    sizes = candidate_sizes(toy.fields, choices, DIM)
+    for budget, choice in ((sizes[:, 0].sum(), 0), (sizes[:, -1].sum() + 10, 3)):
+        logits = balanced(choices, sizes, int(budget))
+        assert logits.isfinite().all()
+        assert (logits.argmax(dim=1) == choice).all()
 
 
 @pytest.mark.slow
-def test_pull_brings_the_expected_size_under_the_budget(toy):
-    budget = 200
-    sizes = {}
-    for rate in (0.0, 1e-2):
-        torch.manual_seed(0)
-        table = mixture(toy, budget)
-        method = DARTS(multiplier_rate=rate, search_epochs=15)
-        method.search(toy.task(), table)
-        sizes[rate] = float(table.pull.expected_size(table.logits.detach()))
-    assert sizes[1e-2] < 1.1 * budget < sizes[0.0]
+@pytest.mark.parametrize("alpha_rate", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.6])
+def test_the_search_ends_at_the_budget_and_uses_it(toy, share, alpha_rate):
+    budget = int(share * toy.full_parameters)
+    torch.manual_seed(0)
+    # The learning rate of the toy task is ten times the default one.
+    method = DARTS(search_epochs=5, alpha_rate=0.1 * alpha_rate)
+    fitted = method.fit(toy.task(epochs=1), budget)
+    assert abs(np.log(fitted.notes["expected_size"] / budget)) < np.log(1.25)
+    assert fitted.model.embedding.n_parameters() >= 0.9 * budget
 
 
 def test_weights_learn_on_training_rows_and_alpha_on_validation_rows(toy, monkeypatch):
@@ -274,7 +299,7 @@ def test_saliency_is_a_finite_difference_of_the_loss(toy, split):
     task.train(dense)
     dense = dense.double()
     task._maker = type(task._maker)(256, task.device, torch.float64)
-    found = SSEDS(search_split=split).saliency(task, dense)
+    found = SSEDS(search_split=split, per="pass").saliency(task, dense)
     rows = getattr(toy, split)
     ids = torch.from_numpy(rows.ids.astype(np.int64))
     labels = torch.from_numpy(rows.labels.astype(np.float64))
@@ -320,56 +345,57 @@ def test_columns_scaled_by_one_are_the_trained_ones(toy):
     dim=st.integers(1, 6),
     share=st.floats(0.0, 1.0),
 )
-def test_most_salient_columns_are_the_longest_top_within_budget(seed, cardinalities, dim, share):
+def test_columns_passed_over_do_not_fit_and_all_kept_are_more_salient(
+    seed, cardinalities, dim, share
+):
     saliency = np.random.default_rng(seed).random((len(cardinalities), dim))
     budget = int(share * sum(cardinalities) * dim)
     found = widths_of_most_salient(saliency, fields_of(*cardinalities), dim, budget)
-    tops = []
-    for count in range(saliency.size + 1):
-        cut = np.sort(saliency.ravel())[::-1][:count]
-        widths = np.isin(saliency, cut).sum(axis=1)
-        if size_of(cardinalities, widths, dim) <= budget:
-            tops.append(widths.tolist())
-    assert found.tolist() == tops[-1]
+    size = size_of(cardinalities, found, dim)
+    assert size <= budget
+    for field in range(len(cardinalities)):
+        # No field has room for one more column, or for all that it lacks.
+        for width in {min(found[field] + 1, dim), dim} - {found[field]}:
+            wider = found.copy()
+            wider[field] = width
+            assert size_of(cardinalities, wider, dim) > budget
 
 
-def test_a_top_column_that_does_not_fit_is_infeasible(toy):
-    # Feasible for the smallest field, not for the one whose column comes first.
-    budget = min(toy.fields.cardinalities) + DIM
-    saliency = np.zeros((4, DIM))
-    saliency[1, 2] = 1.0
+def test_a_column_that_does_not_fit_is_passed_over_for_those_that_do():
+    saliency = np.array([[9.0, 1, 1, 1], [8, 7, 6, 5]])
+    found = widths_of_most_salient(saliency, fields_of(1000, 10), 4, 60)
+    assert found.tolist() == [0, 4]
+    assert size_of((1000, 10), found, 4) == 40
 
-    class Fixed(SSEDS):
-        def saliency(self, *_):
-            return saliency
 
-    smallest = toy.fields.cardinalities[1] + DIM
-    with pytest.raises(Infeasible, match=f"smallest possible is {smallest} parameters"):
-        Fixed().fit(toy.task(epochs=1), budget)
+def test_the_last_column_of_a_field_fits_where_one_less_does_not():
+    # Three columns and a projection are 42 numbers, four columns 40.
+    saliency = np.array([[4.0, 3, 2, 1]])
+    assert widths_of_most_salient(saliency, fields_of(10), 4, 41).tolist() == [4]
 
 
 # optembed
 
 
-def test_supernet_gates_by_norm_and_cuts_to_prefixes(toy):
+def test_supernet_gates_by_norm_and_cuts_to_random_prefixes_in_training(toy):
     torch.manual_seed(0)
     values = torch.randn(toy.fields.n_features, DIM)
     supernet = Supernet(values, toy.fields, 1e-3)
     thresholds = np.array([5.0, 6.0, 7.0, 0.0])
-    widths = np.array([1, 8, 3, 5])
     with torch.no_grad():
         supernet.thresholds.copy_(torch.from_numpy(thresholds))
-    supernet.use(widths)
-    vectors = supernet(ids_of(toy, 50)).detach().numpy()
-    for row, ids in enumerate(toy.train.ids[:50]):
-        for field, feature in enumerate(ids):
-            expected = values[feature].numpy().copy()
-            if np.abs(expected).sum() <= thresholds[field]:
-                expected[:] = 0
-            expected[widths[field] :] = 0
-            np.testing.assert_array_equal(vectors[row, field], expected)
-    everything = supernet.export().lookup(toy.train.ids[:50].astype(np.int64))
-    np.testing.assert_array_equal(everything, vectors)
+    ids = ids_of(toy, 500)
+    norms = values.abs().sum(dim=1).numpy()
+    kept = norms > thresholds[toy.fields.field_of_feature]
+    expected = np.where(kept[:, None], values.numpy(), 0)[ids]
+    np.testing.assert_array_equal(supernet.eval()(ids).detach().numpy(), expected)
+    np.testing.assert_array_equal(supernet.export().lookup(ids.numpy()), expected)
+    cut = supernet.train()(ids).detach().numpy()
+    lengths = (cut != 0).sum(axis=2)
+    prefixes = np.arange(DIM) < lengths[..., None]
+    np.testing.assert_array_equal(cut, expected * prefixes)
+    shares = np.bincount(lengths[kept[ids]], minlength=DIM + 1)[1:] / kept[ids].sum()
+    np.testing.assert_allclose(shares, 1 / DIM, atol=0.04)
     assert float(supernet.penalty().detach()) == pytest.approx(
         1e-3 * np.exp(-thresholds).sum(), rel=1e-5
     )
@@ -427,14 +453,15 @@ def test_offspring_stay_legal(seed, counts, dim, spare):
     assert (father == before[1]).all()
     assert ((children[1] == mother) | (children[1] == father)).all()
     for child in children:
-        fixed = repaired(child, counts, budget, rng)
+        fixed = filled(child, counts, dim, budget, rng)
         assert fixed.shape == counts.shape
-        assert (fixed >= 1).all()
-        assert (fixed <= np.maximum(child, 1)).all()
+        assert ((fixed >= 1) & (fixed <= dim)).all()
         assert (child <= dim).all()
-        assert counts @ fixed <= budget
-        if counts @ child <= budget:
-            assert (fixed[counts > 0] == child[counts > 0]).all()
+        size = counts @ fixed
+        assert size <= budget
+        # No room is left, and no field loses columns without need.
+        assert (counts + size > budget)[(counts > 0) & (fixed < dim)].all()
+        assert (fixed >= child)[counts > 0].all() or counts @ child > budget
 
 
 @pytest.mark.parametrize("budget", [1, 60, 200, 696])
@@ -456,6 +483,50 @@ def test_every_individual_is_within_the_budget(toy, budget, monkeypatch):
     assert fitted.model.embedding.n_parameters() <= budget
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_thresholds_learn_by_plain_gradient_descent(toy, monkeypatch, scale):
+    torch.manual_seed(0)
+    supernet = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
+    task = toy.task()
+    model = task.model(supernet)
+    seen = []
+    loss = training_step.batch_loss
+
+    def scaled(*arguments):
+        seen.append(supernet.thresholds.detach().clone())
+        return scale * loss(*arguments)
+
+    monkeypatch.setattr(training_step, "batch_loss", scaled)
+    torch.manual_seed(1)
+    OptEmbed(threshold_rate=0.3, max_steps=1).train_supernet(task, model, supernet)
+    # The same step again, from the same state, for its gradient.
+    torch.manual_seed(0)
+    again = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
+    again_model = toy.task().model(again)
+    torch.manual_seed(1)
+    loss(again_model, next(task._maker.shuffled(toy.train, (0, 1, 1)))).backward()
+    expected = seen[0] - 0.3 * scale * again.thresholds.grad
+    torch.testing.assert_close(supernet.thresholds.detach(), expected)
+    assert (again.thresholds.grad != 0).all()
+
+
+def test_the_supernet_of_the_best_epoch_is_taken(toy, monkeypatch):
+    task = toy.task()
+    torch.manual_seed(0)
+    supernet = Supernet(xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-5)
+    model = task.model(supernet)
+    aucs, tables = iter([0.6, 0.8, 0.7]), []
+
+    def validate(_self, model):
+        tables.append(model.embedding.table.detach().clone())
+        return Scores(next(aucs), 0.5)
+
+    monkeypatch.setattr(type(task), "validate", validate)
+    OptEmbed(search_epochs=3).train_supernet(task, model, supernet)
+    assert torch.equal(supernet.table, tables[1])
+    assert not torch.equal(tables[1], tables[2])
+
+
 def test_evolution_finds_the_best_of_a_known_landscape():
     target = np.array([8, 3, 1, 5])
     counts = np.array([1, 2, 3, 1])
@@ -464,7 +535,7 @@ def test_evolution_finds_the_best_of_a_known_landscape():
 
     def score(widths):
         scored.append(tuple(widths))
-        assert counts @ widths <= budget
+        assert 0 <= budget - counts @ widths < counts[widths < 8].min()
         return -float(np.abs(widths - target).sum())
 
     found = OptEmbed(generations=60).evolve(score, counts, 8, budget, np.random.default_rng(0))
@@ -484,6 +555,18 @@ def test_too_many_features_for_the_budget_lose_those_of_least_margin(toy):
     for feature in np.flatnonzero(rows.numpy()):
         width = widths[toy.fields.field_of_feature[feature]]
         assert mask[feature].tolist() == [True] * width + [False] * (DIM - width)
+
+
+@pytest.mark.parametrize(("budget", "unused"), [(59, True), (41, False)])
+def test_a_budget_that_is_not_used_has_its_reason_in_the_notes(toy, budget, unused):
+    # The smallest field fills 40 numbers; a column of the next one takes 20 more.
+    class Fixed(SSEDS):
+        def saliency(self, *_):
+            return np.repeat([[0.0], [0.0], [1.0], [0.0]], DIM, axis=1)
+
+    fitted = Fixed().fit(toy.task(epochs=1), budget)
+    assert fitted.model.embedding.n_parameters() == 40
+    assert ("unused_budget" in fitted.notes) == unused
 
 
 @pytest.mark.parametrize("method", [DARTS(max_steps=20), SSEDS(), OptEmbed(max_steps=20)])

@@ -17,6 +17,7 @@ KINDS = [
     ("pep", {"retrain": "new"}),
     ("magnitude", {"start": "trained"}),
     ("magnitude", {"start": "initial"}),
+    ("magnitude", {"finetune": False}),
     ("pep+int8", {}),
 ]
 SHARES = (0.6, 0.4, 0.39, 0.02)
