@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -140,7 +141,7 @@ def largest(bits: int) -> int:
 
 def initial_steps(mean_magnitudes: Tensor, bits: int) -> Tensor:
     """Steps from the mean |e| of the numbers that share them: 2 · mean|e| / √Q_P."""
-    return 2.0 * mean_magnitudes / max(largest(bits), 1) ** 0.5
+    return mean_magnitudes * (2.0 / math.sqrt(max(largest(bits), 1)))
 
 
 def integers(values: Tensor, steps: Tensor, bits: int) -> Tensor:

@@ -59,7 +59,7 @@ from pepbench.tables.embedding import (
 )
 from pepbench.tables.fields import Fields
 from pepbench.tables.layout import Layout
-from pepbench.tables.rows import RowTable, View, distinct, view_of
+from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
 
 __all__ = [
     "Bags",
@@ -81,6 +81,7 @@ __all__ = [
     "OptimizerKind",
     "Part",
     "PlainTable",
+    "RowState",
     "RowTable",
     "Scores",
     "Step",

@@ -278,9 +278,9 @@ def _packed_kind(bits: int) -> type[PackedIntegers]:
 PACKED = {bits: _packed_kind(bits) for bits in (1, 2, 3, 4, 5, 6, 7, 8, 16)}
 """Packed integers by their number of bits."""
 
-SCHEMES: dict[str, type[Numbers]] = {
-    kind.scheme: kind for kind in (Plain, Half, Int8, Int4, *PACKED.values())
-}
+_KINDS: tuple[type[Numbers], ...] = (Plain, Half, Int8, Int4, *PACKED.values())
+
+SCHEMES = {kind.scheme: kind for kind in _KINDS}
 """By the name in ``meta.json``."""
 
 
