@@ -39,7 +39,7 @@ BITS = (0, 1, 2, 3, 4, 5, 6)
 class MixedPrecision(Method):
     """Mixed-precision embeddings (MPE): each group of features has bits as it needs.
 
-    Li, Hu, Lyu, Tang, Wang, Xu, Luo, Li, Liu, He, Li, "Mixed-Precision Embeddings for Large-Scale
+    Li, Hu, Tang, Wang, Xu, Luo, Li, He, Li, "Mixed-Precision Embeddings for Large-Scale
     Recommendation Models", 2024, arXiv 2409.20305. Features are sorted by training frequency and
     cut into G groups of equal size. In a search, group g learns logits γ_g over the bits
     b ∈ {0, …, 6}, with p_g = softmax(γ_g / τ), and a feature's row e is seen as::
