@@ -330,6 +330,8 @@ class Method(Component, ABC):
     """Year of publication, if published."""
     fixed_size: ClassVar[bool] = False
     """Whether the method has a single size and runs once, at a budget of 100 %."""
+    notes_training_bytes: ClassVar[bool] = False
+    """Whether :meth:`fit` notes :meth:`Embedding.training_bytes`, where memory is the point."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.
@@ -378,4 +380,8 @@ class Method(Component, ABC):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""
-        return task.train(task.model(self.embedding(task.fields, task.dim, budget)))
+        embedding = self.embedding(task.fields, task.dim, budget)
+        fitted = task.train(task.model(embedding))
+        if self.notes_training_bytes:
+            return fitted.with_notes(training_bytes=embedding.training_bytes())
+        return fitted

@@ -144,6 +144,16 @@ class TestIntegersInTraining:
         assert full.training_bytes() == 3 * 4 * 8 * n
 
 
+@pytest.mark.parametrize("name", ["cafe", "robe"])
+def test_methods_whose_point_is_memory_note_the_bytes_of_training(name, toy):
+    fitted = Catalog().load("method", name)().fit(toy.task(epochs=1), 200)
+    n = toy.fields.n_features
+    # Adam keeps two moments; cafe the importance, row and shared row of each feature, and owners.
+    buffers = 0 if name == "robe" else n * (4 + 8 + 8) + 8 * len(fitted.model.embedding.owner)
+    counted = fitted.model.embedding.n_parameters()
+    assert fitted.notes["training_bytes"] == 3 * 4 * counted + buffers
+
+
 class TestMixedPrecision:
     def table(self, **options):
         torch.manual_seed(4)
