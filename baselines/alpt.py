@@ -65,7 +65,7 @@ class AdaptiveLowPrecision(Method):
     """
 
     name = "alpt"
-    family = "factored"
+    family = "quantised"
     year = 2023
 
     bits: Annotated[int, OneOf(2, 4, 8, 16, tuned=False), "b, of each integer"] = 8

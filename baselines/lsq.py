@@ -52,7 +52,7 @@ class LearnedStepSize(Method):
     """
 
     name = "lsq"
-    family = "factored"
+    family = "quantised"
     year = 2020
 
     bits: Annotated[int, OneOf(2, 4, 8, tuned=False), "b, of each integer"] = 4

@@ -65,7 +65,7 @@ class MixedPrecision(Method):
     """
 
     name = "mpe"
-    family = "factored"
+    family = "quantised"
     year = 2024
 
     bit_weight: Annotated[

@@ -20,6 +20,7 @@ A method is a frozen dataclass, and its fields are its hyper-parameters (see
   :meth:`Task.train`; work within a step belongs in the embedding's ``forward``.
 * **Many budgets in one search** (pep, magnitude): :attr:`Method.shares_search` and
   :meth:`Method.fit_many`.
+* **Own update of rows** (alpt): :meth:`Embedding.row_states` gives the state that updates them.
 * **After training** (``+int8``): fit the inner method, replace its embedding, then
   :meth:`Task.validate`.
 
@@ -325,7 +326,7 @@ class Method(Component, ABC):
 
     kind: ClassVar[str] = "method"
     family: ClassVar[str] = "other"
-    """Group of methods: controls, search, pruning, mixed, hashing or factored."""
+    """Group of methods: controls, search, pruning, mixed, hashing, factored or quantised."""
     year: ClassVar[int | None] = None
     """Year of publication, if published."""
     fixed_size: ClassVar[bool] = False
