@@ -55,6 +55,7 @@ class Cafe(Method):
 
     name = "cafe"
     family = "hashing"
+    notes_training_bytes = True
     year = 2024
     version = 2
 

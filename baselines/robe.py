@@ -44,6 +44,7 @@ class ROBE(Method):
 
     name = "robe"
     family = "hashing"
+    notes_training_bytes = True
     year = 2022
     version = 2
 

@@ -20,6 +20,7 @@ A method is a frozen dataclass, and its fields are its hyper-parameters (see
   :meth:`Task.train`; work within a step belongs in the embedding's ``forward``.
 * **Many budgets in one search** (pep, magnitude): :attr:`Method.shares_search` and
   :meth:`Method.fit_many`.
+* **Own update of rows** (alpt): :meth:`Embedding.row_states` gives the state that updates them.
 * **After training** (``+int8``): fit the inner method, replace its embedding, then
   :meth:`Task.validate`.
 
@@ -59,7 +60,7 @@ from pepbench.tables.embedding import (
 )
 from pepbench.tables.fields import Fields
 from pepbench.tables.layout import Layout
-from pepbench.tables.rows import RowTable, View, distinct, view_of
+from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
 
 __all__ = [
     "Bags",
@@ -81,6 +82,7 @@ __all__ = [
     "OptimizerKind",
     "Part",
     "PlainTable",
+    "RowState",
     "RowTable",
     "Scores",
     "Step",
@@ -324,11 +326,13 @@ class Method(Component, ABC):
 
     kind: ClassVar[str] = "method"
     family: ClassVar[str] = "other"
-    """Group of methods: controls, search, pruning, mixed, hashing or factored."""
+    """Group of methods: controls, search, pruning, mixed, hashing, factored or quantised."""
     year: ClassVar[int | None] = None
     """Year of publication, if published."""
     fixed_size: ClassVar[bool] = False
     """Whether the method has a single size and runs once, at a budget of 100 %."""
+    notes_training_bytes: ClassVar[bool] = False
+    """Whether :meth:`fit` notes :meth:`Embedding.training_bytes`, where memory is the point."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.
@@ -377,4 +381,8 @@ class Method(Component, ABC):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""
-        return task.train(task.model(self.embedding(task.fields, task.dim, budget)))
+        embedding = self.embedding(task.fields, task.dim, budget)
+        fitted = task.train(task.model(embedding))
+        if self.notes_training_bytes:
+            return fitted.with_notes(training_bytes=embedding.training_bytes())
+        return fitted

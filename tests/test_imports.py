@@ -14,6 +14,7 @@ ROOT = PACKAGE.parent
 METHOD_SEAM = {
     "pepbench.method",
     "pepbench.tables.layout",
+    "pepbench.tables.quantised",
     # Numpy alone: what training and serving must compute alike.
     "pepbench.serve.addresses",
     "pepbench.serve.hashing",

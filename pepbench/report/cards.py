@@ -27,6 +27,7 @@ FAMILIES = {
     "mixed": "Rows of different widths, fixed before training.",
     "hashing": "Features share rows.",
     "factored": "Vectors are computed from smaller tensors.",
+    "quantised": "Numbers have few bits, which training takes into account: compare over bytes.",
 }
 """Families in the order of the page, and what their members have in common."""
 

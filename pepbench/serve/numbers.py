@@ -1,6 +1,6 @@
-"""Trained numbers as they are stored: as floats, as halves, or as integers with scales. A lookup
+"""Trained numbers as they are stored: as floats, as halves, or as integers with scales or steps.
 
-restores only the rows that it needs; the stored arrays may be memory-mapped.
+A lookup restores only the rows that it needs; the stored arrays may be memory-mapped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
+from pepbench.serve.packing import unpacked_at
 
 Floats = NDArray[np.floating]
 Stored = Mapping[str, NDArray[np.generic]]
@@ -199,7 +200,87 @@ class Int4(Int8):
         return {"codes": -(-self.size // 2), "scales": self._n_scales}
 
 
-SCHEMES: dict[str, type[Numbers]] = {kind.scheme: kind for kind in (Plain, Half, Int8, Int4)}
+class PackedIntegers(Numbers):
+    """Integers of b bits times learnt steps, plus an offset for each column if there is one.
+
+    ``codes`` (⌈n·b / 8⌉,) holds the integers plus 2^(b−1), row after row, each in b bits, the
+    lowest first. ``steps`` (S,) belong to consecutive rows: one to each row, one to all, or one to
+    as many rows as ``runs`` (S,) says. ``offsets`` has one number for each column, or none.
+    """
+
+    bits: ClassVar[int]
+    """b."""
+    dtypes: ClassVar = {
+        "codes": (np.uint8,),
+        "steps": (np.float32,),
+        "runs": (np.uint32,),
+        "offsets": (np.float32,),
+    }
+
+    def __init__(self, stored: Stored, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2:
+            raise ServeError("packed integers need rows and columns; export the table again")
+        super().__init__(stored, shape)
+        self._codes: NDArray[np.uint8] = stored["codes"].ravel()  # type: ignore[assignment]
+        self._steps: Floats = stored["steps"].ravel()  # type: ignore[assignment]
+        self._offsets: Floats = stored["offsets"].ravel()  # type: ignore[assignment]
+        self._ends = np.cumsum(stored["runs"].ravel(), dtype=np.int64)
+        if len(self._ends) and int(self._ends[-1]) != shape[0]:
+            raise ServeError("steps belong to another number of rows; export the table again")
+
+    def blocks(self, index: NDArray[np.integer], width: int) -> Floats:
+        """Runs of ``width`` columns, numbered row after row: (…) → (…, width)."""
+        n_runs = self.size // width
+        # Numbers share bytes, so the bytes alone would let the last index pass by some.
+        if index.size and (index.min() < 0 or index.max() >= n_runs):
+            raise IndexError(f"index out of range of {n_runs}")
+        per_row = self.columns // width
+        places = index[..., None] * width + np.arange(width)
+        codes = unpacked_at(self._codes, places * self.bits, np.array(self.bits))
+        restored: Floats = (codes - (1 << (self.bits - 1))).astype(np.float32)
+        restored *= self._steps_of(index // per_row)[..., None]
+        if len(self._offsets):
+            restored += self._offsets.reshape(-1, width).take(index % per_row, axis=0)
+        return restored
+
+    def at(self, index: NDArray[np.integer]) -> Floats:
+        """Entries, numbered row after row: (…) → (…)."""
+        restored: Floats = self.blocks(index, 1)[..., 0]
+        return restored
+
+    def _steps_of(self, rows: NDArray[np.integer]) -> Floats:
+        if len(self._ends):
+            return self._steps.take(np.searchsorted(self._ends, rows, side="right"))
+        return self._steps.take(rows if len(self._steps) > 1 else np.zeros_like(rows))
+
+    def _lengths(self) -> Mapping[str, int]:
+        steps, runs, offsets = (self.stored[k].size if k in self.stored else 0 for k in _PER_STEP)
+        rows, columns = self.shape
+        return {
+            "codes": -(-self.size * self.bits // 8),
+            "steps": runs or (1 if steps == 1 else rows),
+            "runs": runs,
+            "offsets": columns if offsets else 0,
+        }
+
+
+_PER_STEP = ("steps", "runs", "offsets")
+
+
+def _packed_kind(bits: int) -> type[PackedIntegers]:
+    class _Packed(PackedIntegers):
+        pass
+
+    _Packed.scheme, _Packed.bits = f"packed{bits}", bits
+    return _Packed
+
+
+PACKED = {bits: _packed_kind(bits) for bits in (1, 2, 3, 4, 5, 6, 7, 8, 16)}
+"""Packed integers by their number of bits."""
+
+_KINDS: tuple[type[Numbers], ...] = (Plain, Half, Int8, Int4, *PACKED.values())
+
+SCHEMES = {kind.scheme: kind for kind in _KINDS}
 """By the name in ``meta.json``."""
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pepbench.tables import kernels, layout
-from pepbench.tables.rows import RowTable, View, distinct, view_of
+from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
 
 
 class _Lookup(torch.autograd.Function):
@@ -132,6 +133,19 @@ class Embedding(nn.Module, ABC):
     def penalty(self) -> Tensor | None:
         """A regulariser that training adds to the loss, if the embedding has one."""
         return None
+
+    def row_states(
+        self,
+        learning_rate: float,  # noqa: ARG002
+        l2: float,  # noqa: ARG002
+    ) -> Mapping[nn.Parameter, RowState]:
+        """Row tables that are updated in the embedding's own way, whatever the plan's optimizer."""
+        return {}
+
+    def training_bytes(self) -> int:
+        """Bytes in training with Adam: trained numbers, two moments of each, and buffers."""
+        trained = sum(parameter.nbytes for parameter in self.parameters())
+        return 3 * trained + sum(buffer.nbytes for buffer in self.buffers())
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

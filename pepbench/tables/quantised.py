@@ -1,10 +1,13 @@
-"""Quantisation of a trained table after training: the suffixes ``+fp16 +int8 +int4`` of methods.
+"""Tables stored in fewer bits: rounded after training, or integers that were learnt with steps.
 
-Quantisation changes bytes only: the number of parameters stays. Integers are rounded to the nearest
-step of a scale, one for each row of a table (for each 64 numbers of a one-dimensional array). It is
-symmetric: the largest magnitude of the row has the largest code. With the option ``stochastic`` a
-number is rounded up with a probability equal to its distance from the step below, and so is right
-on average (Gupta et al., arXiv 1502.02551, section 3).
+The suffixes ``+fp16 +int8 +int4`` of methods round after training. They change bytes only: the
+number of parameters stays. Integers are rounded to the nearest step of a scale, one for each row of
+a table (for each 64 numbers of a one-dimensional array). It is symmetric: the largest magnitude of
+the row has the largest code. With the option ``stochastic`` a number is rounded up with a
+probability equal to its distance from the step below, and so is right on average (Gupta et al.,
+arXiv 1502.02551, section 3).
+
+Methods that train integers (``lsq``, ``alpt``, ``mpe``) store them by :func:`packed_integers`.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from torch import Tensor
 
 from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Embedding, Fitted, Method, Model, OneOf, Task
-from pepbench.serve.numbers import GROUP, Numbers, Stored
+from pepbench.serve.numbers import GROUP, PACKED, Numbers, Stored
 from pepbench.serve.numbers import SCHEMES as SERVED
+from pepbench.serve.packing import packed
 from pepbench.tables.layout import Floats, Layout, part
 
 
@@ -122,22 +126,29 @@ class Quantised(Layout):
 
     served: Layout = field(metadata=part())
     """The layout with the numbers that a lookup gives."""
-    stored: Mapping[str, Mapping[str, NDArray[np.generic]]]
+    stored: Mapping[str, Numbers]
     """For each array of values, what is kept of it."""
-    scheme: str
-    """Name of the way they are stored."""
+
+    @classmethod
+    def from_numbers(cls, layout: Layout, stored: Mapping[str, Numbers]) -> Quantised:
+        """``layout`` with the values that ``stored`` holds; the others stay as they are."""
+        numbers = {**layout.numbers(), **stored}
+        return cls(layout.with_values({name: n.whole() for name, n in numbers.items()}), numbers)
 
     @classmethod
     def from_layout(
         cls, layout: Layout, scheme: Scheme, rng: np.random.Generator | None = None
     ) -> Quantised:
-        """Round all values of ``layout``, by chance if there is a generator."""
-        stored = {name: scheme.stored(array, rng) for name, array in layout.values().items()}
-        restored = {
-            name: scheme.restored(stored[name], array.shape)
-            for name, array in layout.values().items()
-        }
-        return cls(layout.with_values(restored), stored, scheme.name)
+        """Round all values of ``layout``, by chance if there is a generator.
+
+        Where they are integers already, the new ones take their place.
+        """
+        beneath = layout.served if isinstance(layout, Quantised) else layout
+        kind = SERVED[scheme.name]
+        return cls.from_numbers(
+            beneath,
+            {name: kind(scheme.stored(a, rng), a.shape) for name, a in beneath.values().items()},
+        )
 
     @property
     def form(self) -> str | None:
@@ -146,12 +157,14 @@ class Quantised(Layout):
 
     def numbers(self) -> Mapping[str, Numbers]:
         """The trained numbers as they were rounded."""
-        kind = SERVED[self.scheme]
-        return {name: kind(self.stored[name], a.shape) for name, a in self.values().items()}
+        return self.stored
 
     def with_values(self, values: Mapping[str, Floats]) -> Quantised:
         """The layout beneath with other numbers, rounded in turn."""
-        return Quantised.from_layout(self.served.with_values(values), SCHEMES[self.scheme])
+        kinds = {numbers.scheme for numbers in self.stored.values()}
+        if not kinds <= SCHEMES.keys():
+            raise NotImplementedError("learnt integers are not exchanged")
+        return Quantised.from_layout(self.served.with_values(values), SCHEMES[kinds.pop()])
 
     def widths(self) -> NDArray[np.integer] | None:
         """Those of the layout beneath: rounding changes none."""
@@ -164,8 +177,44 @@ class Quantised(Layout):
     @property
     def n_bytes(self) -> int:
         """Bytes of codes, scales and structure."""
-        kept = [array for arrays in self.stored.values() for array in arrays.values()]
+        kept = [array for numbers in self.stored.values() for array in numbers.stored.values()]
         return sum(array.nbytes for array in [*kept, *self.structure().values()])
+
+
+def packed_integers(
+    codes: NDArray[np.integer],
+    bits: int,
+    steps: Floats,
+    runs: NDArray[np.integer] | None = None,
+    offsets: Floats | None = None,
+) -> Numbers:
+    """Integers (N, w) from −2^(b−1) to 2^(b−1) − 1 as they are stored with their steps.
+
+    Parameters
+    ----------
+    codes, bits
+        The integers, and b.
+    steps
+        Shape (N,), (1,), or (S,) with ``runs``.
+    runs
+        Shape (S,): how many rows in turn have each step.
+    offsets
+        Shape (w,): added to each row.
+
+    Examples
+    --------
+    >>> numbers = packed_integers(np.array([[-2, 1], [0, 1]]), 2, np.array([0.5, 2.0]))
+    >>> numbers.whole().tolist(), numbers.stored["codes"].nbytes
+    ([[-1.0, 0.5], [0.0, 2.0]], 1)
+    """
+    unsigned = codes.astype(np.int64).ravel() + (1 << (bits - 1))
+    stored: dict[str, NDArray[np.generic]] = {
+        "codes": packed(unsigned, np.full(unsigned.size, bits)),
+        "steps": np.asarray(steps, dtype=np.float32).ravel(),
+        "runs": np.asarray([] if runs is None else runs, dtype=np.uint32),
+        "offsets": np.asarray([] if offsets is None else offsets, dtype=np.float32),
+    }
+    return PACKED[bits](stored, codes.shape)
 
 
 class QuantisedTable(Embedding):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from pepbench.method import Factors
+from pepbench.method import Embedding, Factors
 from pepbench.records import OptimizerKind
 from pepbench.tables.rows import RowState, RowTable
 from pepbench.training.row_optimizers import RowAdagrad, RowAdam, RowWise
@@ -50,7 +50,8 @@ def make_optimizer(
         (:class:`~pepbench.training.row_optimizers.RowAdagrad`). Not ``auto``: see
         :func:`resolve_optimizer`.
     model
-        Its trainable parameters are updated.
+        Its trainable parameters are updated. Those for which an embedding in it has
+        :meth:`~pepbench.method.Embedding.row_states` are updated by these, whatever the kind.
     learning_rate, l2
         Common learning rate and L2 weight.
     rates, decays
@@ -59,9 +60,14 @@ def make_optimizer(
     rates, decays = rates or {}, decays or {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rows: dict[nn.Parameter, RowState] = {}
+    for module in model.modules():
+        if isinstance(module, Embedding):
+            rows |= module.row_states(learning_rate, l2)
     # Parameters of one learning rate and L2 weight together, as torch's optimizers take them.
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained:
+        if parameter in rows:
+            continue
         rate, decay = rates.get(parameter, 1.0), decays.get(parameter, 1.0)
         if kind in _BY_ROWS and isinstance(parameter, RowTable):
             rows[parameter] = _BY_ROWS[kind](parameter, learning_rate * rate, l2 * decay)
@@ -71,7 +77,7 @@ def make_optimizer(
         {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
         for (rate, decay), members in groups.items()
     ]
-    if kind in _BY_ROWS and not settings:
+    if rows and not settings:
         return RowWise(trained, rows, None)
     dense: torch.optim.Optimizer
     if kind in ("adam", "lazy-adam"):
@@ -79,7 +85,7 @@ def make_optimizer(
     else:
         # Adagrad's fused form is for the CPU only.
         dense = torch.optim.Adagrad(settings, fused=_on_cpu(trained))
-    return RowWise(trained, rows, dense) if kind in _BY_ROWS else dense
+    return RowWise(trained, rows, dense) if rows or kind in _BY_ROWS else dense
 
 
 def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pepbench.catalog import Catalog
-from pepbench.errors import PlanError
+from pepbench.errors import PlanError, ServeError
 from pepbench.tables.layout import Dense, Masked, Mixed
-from pepbench.tables.quantised import SCHEMES, Quantised
+from pepbench.tables.quantised import SCHEMES, Quantised, packed_integers
 
 NUMBERS = arrays.arrays(
     np.float32,
@@ -56,6 +56,53 @@ def test_halves_equal_numpys(values):
     stored = SCHEMES["fp16"].stored(values)
     restored = SCHEMES["fp16"].restored(stored, values.shape)
     np.testing.assert_array_equal(restored, values.astype(np.float16).astype(np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 16]),
+    st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any),
+    st.integers(1, 9),
+    st.sampled_from(["row", "run", "all"]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_packed_integers_come_back_as_they_were(bits, runs, width, steps_per, offset, seed):
+    rng = np.random.default_rng(seed)
+    n = sum(runs)
+    codes = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (n, width))
+    n_steps = {"row": n, "run": len(runs), "all": 1}[steps_per]
+    steps = rng.random(n_steps, dtype=np.float32)
+    offsets = rng.normal(size=width).astype(np.float32) if offset else None
+    given_runs = np.array(runs) if steps_per == "run" else None
+    numbers = packed_integers(codes, bits, steps, given_runs, offsets)
+    of_row = np.repeat(steps, runs if steps_per == "run" else n // n_steps)
+    expected = codes.astype(np.float32) * of_row[:, None] + (0 if offsets is None else offsets)
+    np.testing.assert_array_equal(numbers.whole(), expected)
+    rows = rng.integers(0, n, (3, 2))
+    np.testing.assert_array_equal(numbers.rows(rows), expected[rows])
+    np.testing.assert_array_equal(numbers.at(rows * width), expected[rows, 0])
+    stored = sum(array.nbytes for array in numbers.stored.values())
+    assert stored == -(-n * width * bits // 8) + 4 * n_steps + 4 * (
+        len(runs) * (steps_per == "run") + width * offset
+    )
+    with pytest.raises(IndexError):
+        numbers.rows(np.array([n]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"codes": np.zeros(3, np.uint8)},
+        {"steps": np.zeros(2, np.float32)},
+        {"runs": np.array([3, 2], np.uint32)},
+        {"offsets": np.zeros(1, np.float32)},
+    ],
+)
+def test_packed_integers_that_contradict_themselves_are_refused(wrong):
+    good = packed_integers(np.zeros((4, 5), dtype=int), 2, np.ones(4))
+    with pytest.raises(ServeError):
+        type(good)({**good.stored, **wrong}, (4, 5))
 
 
 def layouts():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
+from pepbench.serve.packing import bits_needed, unpacked
 from pepbench.serve.parts import Parts, require
 
 
@@ -32,7 +33,7 @@ class MixedForm(Form):
     ``table_k`` (n_k, d_k) holds the rows of block k in the order of their features' ids,
     ``projection_k`` (d_k, D) brings them to width D; without one they are filled up with zeros.
     ``block_sizes`` (K,) says that blocks follow each other; otherwise ``block_of_feature`` (N,) has
-    the block of each feature.
+    the block of each feature, or ``block_codes`` has it in ⌈log₂ K⌉ bits a feature.
     """
 
     name = "mixed"
@@ -51,17 +52,28 @@ class MixedForm(Form):
             fits = projection is None or projection.shape == (table.shape[1], self.dim)
             require(fits, "a projection has another shape")
         sizes = np.array([table.shape[0] for table in self._tables])
-        self.n_features = int(sizes.sum())
+        self.n_features: int = int(sizes.sum())
         self._starts = np.cumsum(sizes) - sizes
         self._block: NDArray[np.integer] | None = None
         self._row: NDArray[np.integer] | None = None
         if "block_sizes" in parts.structure:
             require(np.array_equal(parts.array("block_sizes"), sizes), "block sizes differ")
         else:
-            self._block = parts.array("block_of_feature")
+            self._block = self._blocks_of(parts, n_blocks)
             counts = np.bincount(self._block, minlength=n_blocks)
             require(np.array_equal(counts, sizes), "blocks have other sizes")
             self._row = ranks_in_blocks(self._block)
+
+    def _blocks_of(self, parts: Parts, n_blocks: int) -> NDArray[np.integer]:
+        """The block of each feature: (N,)."""
+        if "block_codes" not in parts.structure:
+            return parts.array("block_of_feature")
+        octets = parts.octets("block_codes")
+        bits = np.broadcast_to(bits_needed(np.array([n_blocks])), self.n_features)
+        require(
+            len(octets) == -(-int(bits.sum()) // 8), "the numbers of blocks have another length"
+        )
+        return unpacked(octets, bits).astype(np.min_scalar_type(n_blocks))
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
