@@ -182,7 +182,10 @@ class Fitted:
     validation: Scores
     curve: tuple[EpochScore, ...]
     notes: dict[str, Value] = field(default_factory=dict)
-    """Facts for the record: steps of a search, whether it was trimmed, …"""
+    """Facts for the record: steps of a search, whether it was trimmed, …
+
+    ``unused_budget`` says why the embedding has less than 90 % of its budget's parameters.
+    """
 
     def with_notes(self, **notes: Value) -> Fitted:
         """The same with further notes."""
@@ -377,4 +380,7 @@ class Method(Component, ABC):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""
-        return task.train(task.model(self.embedding(task.fields, task.dim, budget)))
+        embedding = self.embedding(task.fields, task.dim, budget)
+        fitted = task.train(task.model(embedding))
+        unused = embedding.unused_budget
+        return fitted.with_notes(unused_budget=unused) if unused else fitted
