@@ -18,8 +18,8 @@ class AdaptEmb(Method):
     """Features above a frequency cut own a row; the others of their field share hashed ones.
 
     The adaptive embedding of Alibaba's DeepRec library, compared as AdaptEmb by Zhang, Zhao, Miao,
-    Shao, Liu, Yang, Cui, "Experimental Analysis of Large-scale Learnable Vector Storage Compression",
-    PVLDB 17(4), 2023, arXiv 2311.15578::
+    Shao, Liu, Yang, Cui, "Experimental Analysis of Large-scale Learnable Vector Storage
+    Compression", PVLDB 17(4), 2023, arXiv 2311.15578::
 
         v(x) = E[rank of x]  if x is among the k most frequent features,  E_i[h(x)]  otherwise
 
@@ -30,7 +30,7 @@ class AdaptEmb(Method):
 
     Where we differ: h is a random multiply-shift hash, drawn by each seed, where the released code
     takes the id modulo m_i; so results hold for any numbering of the features. The cut is a share
-    of the rows, since a count of rows in the data would not meet a budget.
+    of the rows, since a least count of occurrences would not meet a budget.
     """
 
     name = "adapt"

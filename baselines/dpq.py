@@ -35,7 +35,7 @@ class DPQ(Method):
     """Differentiable product quantisation (DPQ-SX): the softmax of ⟨e, K⟩ selects from values V.
 
     Chen, Li, Sun, "Differentiable Product Quantization for End-to-End Embedding Compression", ICML
-    2020, arXiv 1908.09756. D is split into S groups, and each field has K centroids in each group: a
+    2020, arXiv 1908.09756. D is split into S groups. Each field has K centroids in each group, of a
     key, with which a feature's vector e_x is compared, and a value, which is served::
 
         p_s(x) = softmax_k(norm(⟨e_x^(s), K_k^(s)⟩) / τ),   c_s(x) = argmax_k p_s(x),
@@ -48,8 +48,8 @@ class DPQ(Method):
     Serving needs the values, K_i D parameters for each field, and S codes of ⌈log₂ K_i⌉ bits for
     each feature, which are bytes, not parameters. So the front over parameters flatters this
     method, as it does ``mgqe``, which selects by distance. Training needs e and the keys as well,
-    N D numbers and more that are **not counted**. The knob is K; a field of n_i ≤ K features has n_i
-    values, one for each feature, and no codes to learn. Infeasible under two centroids a field.
+    N D numbers and more that are **not counted**. The knob is K; a field of n_i ≤ K features has
+    one value for each, and no codes to learn. Infeasible under two centroids a field.
 
     Where we differ: the paper has one vocabulary; here each field has centroids of its own. Batches
     are normalised over their distinct features, and evaluation with statistics that follow the
@@ -79,7 +79,8 @@ class DPQ(Method):
         fitted = task.train(task.model(table))
         codes = table.all_codes()
         served = CodedTable(table.books, table.values.detach(), codes)
-        fitted = replace(fitted, model=Model(served, fitted.model.backbone))
+        model = Model(served, fitted.model.backbone)
+        fitted = replace(fitted, model=model, validation=task.validate(model))
         used = sum(len(torch.unique(column)) for column in codes.T) / table.values[..., 0].numel()
         if table.unused_budget:
             fitted = fitted.with_notes(unused_budget=table.unused_budget)
