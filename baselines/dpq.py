@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.method import (
+    LEAST_USE,
     Between,
     ComposedVectors,
     Fields,
@@ -98,7 +99,7 @@ class DPQ(Method):
         heads = np.zeros(fields.n_features, dtype=np.bool_)
         books = GranularCodebooks(cardinalities, counts, counts, heads, groups)
         table = SoftmaxTable(books, dim, self.temperature)
-        if table.n_parameters() < 0.9 * min(budget, fields.n_features * dim):
+        if table.n_parameters() < LEAST_USE * min(budget, fields.n_features * dim):
             table.unused_budget = f"a field has {self.n_centroids} centroids at most"
         return table
 

@@ -38,11 +38,9 @@ class QuarterPower(Method):
         sizes = np.asarray(fields.cardinalities)
         smallest = mixed_size(sizes, paying_widths(sizes, np.ones_like(sizes), dim), dim, True)
         self.refuse_below(smallest, budget, "width 1, projections included")
-        table = MixedTable(
-            fields.field_of_feature, quarter_power_widths(sizes, dim, budget).tolist(), dim
-        )
-        if table.n_parameters() < 0.9 * min(budget, fields.n_features * dim):
-            table.unused_budget = "no further column of a field fits"
+        widths = quarter_power_widths(sizes, dim, budget)
+        table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
+        table.unused_budget = "no further column of a field fits"
         return table
 
 

@@ -21,4 +21,6 @@ class Uniform(Method):
         """A table of N rows of width ⌊budget / N⌋; infeasible below N."""
         width = min(dim, budget // fields.n_features)
         self.refuse_below(fields.n_features, budget, "one a feature")
-        return PlainTable(fields.n_features, width)
+        table = PlainTable(fields.n_features, width)
+        table.unused_budget = "widths are whole numbers"
+        return table

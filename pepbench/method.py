@@ -62,6 +62,7 @@ from pepbench.tables.layout import Layout
 from pepbench.tables.rows import RowTable, View, distinct, view_of
 
 __all__ = [
+    "LEAST_USE",
     "Bags",
     "Batch",
     "Between",
@@ -97,6 +98,9 @@ __all__ = [
     "view_of",
     "xavier_uniform",
 ]
+
+LEAST_USE = 0.9
+"""Share of its budget, or of the full table, below which a method notes why it uses no more."""
 
 Factors = Mapping[nn.Parameter, float]
 """Factors by parameter; 1 for parameters that are not in it."""
@@ -382,5 +386,7 @@ class Method(Component, ABC):
         """Search (if the method does) and train; the result has at most ``budget`` parameters."""
         embedding = self.embedding(task.fields, task.dim, budget)
         fitted = task.train(task.model(embedding))
-        unused = embedding.unused_budget
-        return fitted.with_notes(unused_budget=unused) if unused else fitted
+        is_used = embedding.n_parameters() >= LEAST_USE * min(budget, task.full_parameters)
+        if is_used or not embedding.unused_budget:
+            return fitted
+        return fitted.with_notes(unused_budget=embedding.unused_budget)

@@ -102,7 +102,7 @@ class Embedding(nn.Module, ABC):
     dim: int
     """Width of the vectors that the backbone receives."""
     unused_budget: str = ""
-    """Why it has less than 90 % of the parameters that it may have, where it does."""
+    """Why it may have less than 90 % of the parameters that its budget allows."""
 
     @abstractmethod
     def forward(self, ids: Tensor) -> Tensor:

@@ -29,10 +29,8 @@ BROKEN = {
     ("cerp", uses_its_budget): "no note of what two tables of N rows leave",
     ("darts", uses_its_budget): "the search does not control its size",
     ("dhe", uses_its_budget): "no note of what a network's widths leave",
-    ("low-rank", uses_its_budget): "no note of what a whole rank leaves",
     ("optembed", uses_its_budget): "no note of the features that thresholds remove",
     ("tt", uses_its_budget): "no note of what a whole rank leaves",
-    ("uniform", uses_its_budget): "no note of what a whole width leaves",
 }
 """Rules that methods break, with the reason."""
 

@@ -7,9 +7,7 @@ import re
 from pepbench.contract.candidate import Candidate, DoesNotTrain, FitSpec, NotApplicable, at_budget
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract, check_count, check_size
-
-LEAST_USE = 0.9
-"""Share of a budget below which a method notes why it uses no more."""
+from pepbench.method import LEAST_USE
 
 
 def keeps_within_the_budget(candidate: Candidate) -> None:
