@@ -31,11 +31,11 @@ from pepbench.serve.hashing import odd_multipliers, scrambled
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
 
-N_HASHES = 16
+N_HASHES = 8
 """Hash tables for one radius: two blocks meet if they agree in one of them."""
 N_CONCATENATED = 4
 """Hashes whose values make one key."""
-GROWTH = 1.25
+GROWTH = 1.5
 """Factor by which the radius grows when no two blocks within it are left."""
 
 
@@ -59,8 +59,8 @@ class Deduplication(Method):
 
     Where we differ: the papers call blocks similar if a share of their entries differ by less than
     a threshold, and may find too few for a small budget. Here they are similar if their distance is
-    at most r; r starts at a tenth of the root mean square norm of the blocks, and grows by a
-    quarter whenever no two such blocks are found. Blocks of the whole table are merged, if they
+    at most r; r starts at a tenth of the root mean square norm of the blocks, and grows by half
+    whenever no two such blocks are found. Blocks of the whole table are merged, if they
     have the same length.
     """
 

@@ -49,8 +49,9 @@ class DPQ(Method):
     Serving needs the values, K_i D parameters for each field, and S codes of ⌈log₂ K_i⌉ bits for
     each feature, which are bytes, not parameters. So the front over parameters flatters this
     method, as it does ``mgqe``, which selects by distance. Training needs e and the keys as well,
-    N D numbers and more that are **not counted**. The knob is K; a field of n_i ≤ K features has
-    one value for each, and no codes to learn. Infeasible under two centroids a field.
+    N D numbers and more that are **not counted**. The knob is K, which some of the largest
+    fields have one more of; a field of n_i ≤ K features has one value for each, and no codes to
+    learn. Infeasible under two centroids a field.
 
     Where we differ: the paper has one vocabulary; here each field has centroids of its own. Batches
     are normalised over their distinct features, and evaluation with statistics that follow the
@@ -95,6 +96,10 @@ class DPQ(Method):
         most = min(self.n_centroids, int(cardinalities.max()))
         sizes = np.array([np.minimum(cardinalities, k).sum() * dim for k in range(2, most + 1)])
         counts = np.minimum(cardinalities, 1 + np.searchsorted(sizes, budget, side="right"))
+        # What is left over goes to the largest fields, in random order among equals.
+        order = np.lexsort((torch.rand(fields.n_fields).numpy(), -cardinalities))
+        larger = order[: budget // dim - int(counts.sum())]
+        counts[larger] += counts[larger] < np.minimum(cardinalities, most)[larger]
         groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
         heads = np.zeros(fields.n_features, dtype=np.bool_)
         books = GranularCodebooks(cardinalities, counts, counts, heads, groups)
