@@ -49,8 +49,8 @@ def quarter_power_widths(sizes: NDArray[np.int64], dim: int, budget: int) -> NDA
 
     >>> quarter_power_widths(np.array([16, 16, 625]), 64, 657 * 64).tolist()
     [64, 64, 64]
-    >>> quarter_power_widths(np.array([160_000, 10_000]), 1_000, 38_000_000).tolist()
-    [192, 64]
+    >>> quarter_power_widths(np.array([160_000, 10_000]), 1_000, 19_980_000).tolist()
+    [120, 60]
     """
     distinct, size_of_field = np.unique(sizes, return_inverse=True)
     # Width k + 1 is reached just above λ = k / (6 n^¼).
