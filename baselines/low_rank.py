@@ -37,7 +37,9 @@ class LowRank(Method):
         n_features = fields.n_features
         rank = min(dim, budget // (n_features + dim))
         self.refuse_below(n_features + dim, budget, "rank 1")
-        return LowRankTable(n_features, rank, dim)
+        table = LowRankTable(n_features, rank, dim)
+        table.unused_budget = "ranks are whole numbers"
+        return table
 
 
 class LowRankTable(Embedding):

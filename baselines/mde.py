@@ -61,7 +61,9 @@ class MDE(Method):
             popularity = np.maximum(totals, 1.0) / np.bincount(block_of_feature)
         sizes = np.bincount(block_of_feature)
         widths = self.widths(sizes, popularity, dim, budget)
-        return MixedTable(block_of_feature, widths.tolist(), dim, self.project)
+        table = MixedTable(block_of_feature, widths.tolist(), dim, self.project)
+        table.unused_budget = "widths are whole numbers, the same in a block"
+        return table
 
     def widths(
         self, sizes: NDArray[np.int64], popularity: NDArray[np.float64], dim: int, budget: int

@@ -45,7 +45,9 @@ class Uniform(Method):
         self.refuse_below(n_features, budget, "one a feature")
         width, rest = divmod(budget, n_features)
         if width >= dim or rest == 0 or self.remainder == "unused":
-            return PlainTable(n_features, min(width, dim))
+            table = PlainTable(n_features, min(width, dim))
+            table.unused_budget = "widths are whole numbers"
+            return table
         mask = torch.ones(n_features, width + 1, dtype=torch.bool)
         mask[np.argsort(-fields.frequencies, kind="stable")[rest:], width] = False
         return MaskedTable(xavier_uniform(n_features, width + 1), mask)

@@ -63,6 +63,7 @@ from pepbench.tables.layout import Layout
 from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
 
 __all__ = [
+    "LEAST_USE",
     "Bags",
     "Batch",
     "Between",
@@ -99,6 +100,9 @@ __all__ = [
     "view_of",
     "xavier_uniform",
 ]
+
+LEAST_USE = 0.9
+"""Share of its budget, or of the full table, below which a method notes why it uses no more."""
 
 Factors = Mapping[nn.Parameter, float]
 """Factors by parameter; 1 for parameters that are not in it."""
@@ -184,7 +188,10 @@ class Fitted:
     validation: Scores
     curve: tuple[EpochScore, ...]
     notes: dict[str, Value] = field(default_factory=dict)
-    """Facts for the record: steps of a search, whether it was trimmed, …"""
+    """Facts for the record: steps of a search, whether it was trimmed, …
+
+    ``unused_budget`` says why the embedding has less than 90 % of its budget's parameters.
+    """
 
     def with_notes(self, **notes: Value) -> Fitted:
         """The same with further notes."""
@@ -384,5 +391,8 @@ class Method(Component, ABC):
         embedding = self.embedding(task.fields, task.dim, budget)
         fitted = task.train(task.model(embedding))
         if self.notes_training_bytes:
-            return fitted.with_notes(training_bytes=embedding.training_bytes())
-        return fitted
+            fitted = fitted.with_notes(training_bytes=embedding.training_bytes())
+        is_used = embedding.n_parameters() >= LEAST_USE * min(budget, task.full_parameters)
+        if is_used or not embedding.unused_budget:
+            return fitted
+        return fitted.with_notes(unused_budget=embedding.unused_budget)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pepbench.contract.toy import DIM, Toy, every_feature
+from pepbench.component import Trial
+from pepbench.contract.toy import Toy, every_feature
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract
 from pepbench.harness.trial import describe_failure
@@ -122,6 +123,20 @@ class Candidate:
             what = describe_failure(error)
             return DoesNotTrain(f"fit at a budget of {spec.budget} parameters: {what}")
 
+    def drawn(self, trial: Trial) -> Candidate:
+        """The same method with tuned options by ``trial``, but for those that are not defaults."""
+        kind, options = type(self.method), self.method.options()
+        fixed = {
+            o.name: options[o.name]
+            for o in kind.described_options()
+            if options[o.name] != o.default
+        }
+        return Candidate(kind.suggest(trial, fixed), self.toy, self.plugins)
+
+    def with_toy(self, toy: Toy) -> Candidate:
+        """The same method on another task."""
+        return Candidate(self.method, toy, self.plugins)
+
     def fit_many(self, specs: Sequence[FitSpec]) -> list[str]:
         """Digests of the fits of one shared search; ``specs`` differ in budget, largest first.
 
@@ -188,7 +203,7 @@ class Candidate:
         if type(self.method).embedding is Method.embedding:
             raise NotApplicable("the method searches: it has no embedding() to look at")
         torch.manual_seed(seed)
-        return self.method.embedding(self.toy.fields, DIM, budget)
+        return self.method.embedding(self.toy.fields, self.toy.dim, budget)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pepbench.contract.candidate import Candidate
-from pepbench.contract.rules import card, repetition, size, training, vectors
+from pepbench.contract.rules import card, fields, repetition, size, training, vectors
 
 Check = Callable[[Candidate], None]
 
@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     training.trains,
     size.keeps_within_the_budget,
     size.names_its_smallest_size,
+    size.uses_its_budget,
     size.counts_what_it_stores,
     vectors.vectors_have_the_right_shape,
     training.scores_are_finite,
@@ -38,6 +39,9 @@ CHECKS: tuple[Check, ...] = (
     training.starts_with_the_variance_of_the_full_table,
     training.takes_no_more_steps_than_it_says,
     training.learns_interactions,
+    training.more_budget_is_not_worse,
+    fields.does_not_erase_a_small_field,
+    fields.does_not_depend_on_order,
     repetition.same_seed_gives_the_same_bits,
     repetition.one_search_for_many_budgets_changes_nothing,
     repetition.state_survives_a_round_trip,

@@ -1,8 +1,8 @@
-"""A small task with planted interactions, so that methods can be fitted in a second."""
+"""Small tasks with planted interactions, so that methods can be fitted in a second."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,13 @@ class Toy:
     fields: Fields
     train: Rows
     validation: Rows
+    dim: int = DIM
+    """D."""
 
     @property
     def full_parameters(self) -> int:
         """N·D, the size of the full table."""
-        return self.fields.n_features * DIM
+        return self.fields.n_features * self.dim
 
     def task(
         self, seed: int = 0, backbone: Backbone | None = None, **changes: int | float | str
@@ -43,7 +45,7 @@ class Toy:
         """A new task on these rows; ``changes`` are to :data:`SETTINGS`."""
         return TrialTask(
             self.fields,
-            DIM,
+            self.dim,
             self.train,
             self.validation,
             backbone or FM(),
@@ -74,6 +76,59 @@ def make_toy() -> Toy:
         Rows(ids[:N_TRAIN], labels[:N_TRAIN]),
         Rows(ids[N_TRAIN:], labels[N_TRAIN:]),
     )
+
+
+def make_small_field_toy() -> tuple[Toy, Toy]:
+    """A task with two fields of 3 values, whose product is the signal, and one of 1,000 values.
+
+    The second task is the same, but in its validation rows the value of the large field is unknown,
+    so that nothing that was learnt by heart of its values disturbs the measurement.
+    """
+    rng = np.random.default_rng(5)
+    sizes, n_rows, n_train = (3, 1000, 3), 5000, 3000
+    codes = np.stack([rng.integers(1, n + 1, n_rows) for n in sizes], axis=1)
+    logits = 2.25 * (codes[:, 0] - 2) * (codes[:, 2] - 2)
+    labels = (rng.random(n_rows) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
+    cardinalities = tuple(n + 1 for n in sizes)
+    offsets = np.cumsum([0, *cardinalities[:-1]])
+    ids = (codes + offsets).astype(np.int32)
+    frequencies = np.bincount(ids[:n_train].ravel(), minlength=sum(cardinalities))
+    task = Toy(
+        Fields(("small", "large", "other"), cardinalities, frequencies),
+        Rows(ids[:n_train], labels[:n_train]),
+        Rows(ids[n_train:], labels[n_train:]),
+        dim=16,
+    )
+    unknown = task.validation.ids.copy()
+    unknown[:, 1] = offsets[1]
+    return task, replace(task, validation=Rows(unknown, task.validation.labels))
+
+
+def permuted(toy: Toy) -> tuple[Toy, NDArray[np.int64]]:
+    """``toy`` with its fields in reverse order and its features numbered anew, but for code 0.
+
+    Also returned is the new id of each feature, (N,).
+    """
+    rng = np.random.default_rng(7)
+    fields = toy.fields
+    cardinalities = fields.cardinalities[::-1]
+    offsets = (np.cumsum(cardinalities) - cardinalities)[::-1]
+    new_id = np.concatenate(
+        [
+            offset + np.append(0, 1 + rng.permutation(n - 1))
+            for offset, n in zip(offsets, fields.cardinalities, strict=True)
+        ]
+    )
+    frequencies = np.empty_like(fields.frequencies)
+    frequencies[new_id] = fields.frequencies
+
+    def rows(old: Rows) -> Rows:
+        return Rows(new_id[old.ids[:, ::-1]].astype(np.int32), old.labels)
+
+    other = Fields(fields.names[::-1], cardinalities, frequencies)
+    return replace(
+        toy, fields=other, train=rows(toy.train), validation=rows(toy.validation)
+    ), new_id
 
 
 def every_feature(fields: Fields) -> NDArray[np.int64]:

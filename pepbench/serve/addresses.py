@@ -169,6 +169,40 @@ class OwnOrSharedRows(OwnRows):
         return np.where(self.flags.at(keys), self.flags.before(keys), shared)
 
 
+def block_lengths(cardinalities: NDArray[np.integer], block: int) -> NDArray[np.int64]:
+    """Features in each block, ``block`` but in the last of a field: (F,) → (Σ ⌈n_i / block⌉,).
+
+    >>> block_lengths(np.array([5, 2]), 2).tolist()
+    [2, 2, 1, 2]
+    """
+    n_blocks = -(-cardinalities.astype(np.int64) // block)
+    before = np.arange(int(n_blocks.sum())) - np.repeat(starts_of(n_blocks), n_blocks)
+    return np.minimum(block, np.repeat(cardinalities, n_blocks) - block * before)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockRows(StoredFields):
+    """The row of each feature where blocks of features have theirs, some the same."""
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,)."""
+    first: NDArray[np.integer]
+    """Shape (Σ ⌈n_i / block⌉,): the first row of each block."""
+    block: int = field(metadata=constant())
+    """Neighbouring features of a field in a block; the last of a field may have fewer."""
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The row of each global id: (…) → (…).
+
+        >>> BlockRows(np.array([3, 2]), np.array([0, 2, 0]), 2).rows_of(np.arange(5)).tolist()
+        [0, 1, 2, 0, 1]
+        """
+        of_id = fields_of(ids, self.cardinalities)
+        code = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        blocks = starts_of(-(-self.cardinalities.astype(np.int64) // self.block))[of_id]
+        return np.asarray(self.first[blocks + code // self.block] + code % self.block)
+
+
 @dataclass(frozen=True, eq=False)
 class PoolHashes(StoredFields):
     """k hashed rows of one pool, and one row of importances, for each of N features."""

@@ -102,6 +102,8 @@ class Embedding(nn.Module, ABC):
 
     dim: int
     """Width of the vectors that the backbone receives."""
+    unused_budget: str = ""
+    """Why it may have less than 90 % of the parameters that its budget allows."""
 
     @abstractmethod
     def forward(self, ids: Tensor) -> Tensor:

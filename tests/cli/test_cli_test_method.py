@@ -19,7 +19,16 @@ import numpy as np
 import torch
 
 from pepbench.tables.layout import Dense, Layout
-from pepbench.method import Between, Infeasible, Method, PlainTable, Scores, lookup, to_numpy
+from pepbench.method import (
+    Between,
+    Infeasible,
+    MaskedTable,
+    Method,
+    PlainTable,
+    Scores,
+    lookup,
+    to_numpy,
+)
 
 
 class Table(PlainTable):
@@ -43,7 +52,9 @@ class Base(Method):
         n = fields.n_features
         if budget < n:
             raise Infeasible(f"{self.name}: smallest possible is {n} parameters")
-        return self.table(n, min(budget // n, dim))
+        table = self.table(n, min(budget // n, dim))
+        table.unused_budget = "widths are whole numbers"
+        return table
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,16 @@ class OverBudget(Base):
     def embedding(self, fields, dim, budget):
         super().embedding(fields, dim, budget)
         return PlainTable(fields.n_features, dim)
+
+
+@dataclass(frozen=True)
+class Thrifty(Base):
+    name = "thrifty"
+
+    def embedding(self, fields, dim, budget):
+        table = super().embedding(fields, dim, budget)
+        table.unused_budget = ""
+        return table
 
 
 @dataclass(frozen=True)
@@ -369,6 +390,54 @@ class Frozen(Base):
     table = Still
 
 
+@dataclass(frozen=True)
+class Lavish(Base):
+    name = "lavish"
+
+    def embedding(self, fields, dim, budget):
+        table = super().embedding(fields, dim, budget)
+        # So many columns at once learn nothing.
+        table.table.requires_grad_(table.dim < dim)
+        return table
+
+
+class OneForSmall(Table):
+    """Features of a field with few of them share a row."""
+
+    def __init__(self, fields, width):
+        super().__init__(fields.n_features, width)
+        small = np.asarray(fields.cardinalities)[fields.field_of_feature] < 5
+        first = fields.offsets[fields.field_of_feature]
+        row = np.where(small, first, np.arange(fields.n_features))
+        self.register_buffer("row", torch.from_numpy(row))
+
+    def forward(self, ids):
+        return super().forward(self.row[ids])
+
+    def export(self):
+        return Dense(to_numpy(self.table)[self.row])
+
+
+@dataclass(frozen=True)
+class Erases(Base):
+    name = "erases"
+    family = "hashing"
+
+    def embedding(self, fields, dim, budget):
+        super().embedding(fields, dim, budget)
+        return OneForSmall(fields, min(budget // fields.n_features, dim))
+
+
+@dataclass(frozen=True)
+class FirstCome(Base):
+    name = "first-come"
+
+    def embedding(self, fields, dim, budget):
+        values = PlainTable(fields.n_features, dim).table
+        first = torch.arange(values.numel()) < budget
+        return MaskedTable(values, first.view_as(values))
+
+
 class Noisy(PlainTable):
     def __init__(self, n, width):
         super().__init__(n, width)
@@ -446,6 +515,7 @@ BREAKS = {
     "never-fits": ("trains", "Infeasible even at the full table's 696 parameters"),
     "diverges": ("trains", "not finite"),
     "over-budget": ("keeps within the budget", "696 parameters are over the budget of 348"),
+    "thrifty": ("uses its budget", "174 of 215 parameters are used, 81%"),
     "nameless": ("names its smallest size", "its message, which is: too small"),
     "names-more": ("names its smallest size", "but 87 are feasible"),
     "names-less": ("names its smallest size", "refuses 86 parameters and names 86"),
@@ -465,6 +535,9 @@ BREAKS = {
     "starts-large": ("starts with the variance of the full table", "xavier_uniform"),
     "trains-twice": ("takes no more steps than it says", "most_steps() says 360"),
     "frozen": ("learns interactions", "does training reach all its parameters?"),
+    "lavish": ("more budget is not worse", "696, defaults and 4 draws"),
+    "erases": ("does not erase a small field", "values of a small field share one vector"),
+    "first-come": ("does not depend on order", "shares of distinct vectors differ"),
     "unseeded": ("same seed gives the same bits", "task.rng"),
     "untidy": ("one search for many budgets changes nothing", "with task.aside()"),
     "hides-state": ("state survives a round trip", "parameters or buffers"),
@@ -552,12 +625,15 @@ def test_method_of_the_guide_keeps_every_rule(tmp_path):
 
 
 @pytest.mark.slow
-def test_command_checks_all_methods_of_a_file(pepbench, plugin):
-    ran = pepbench("test-method", plugin, "--json")
+def test_command_checks_all_methods_of_a_file(pepbench, tmp_path):
+    path = tmp_path / "few.py"
+    path.write_text(PLUGIN.split("@dataclass(frozen=True)\nclass Halves")[0])
+    ran = pepbench("test-method", path, "--json")
     methods = {each["method"]: each for each in json.loads(ran.out)["methods"]}
-    assert methods.keys() == {*BREAKS, "good"}
+    assert methods.keys() == {"good", "uncited", "unexplained"}
     assert methods["good"]["failed"] == 0
-    for name, (title, words) in BREAKS.items():
+    for name in ("uncited", "unexplained"):
+        title, words = BREAKS[name]
         lines = {check["check"]: check for check in methods[name]["checks"]}
         assert lines[title]["verdict"] == "failed", name
         assert words in lines[title]["reason"]

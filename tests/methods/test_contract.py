@@ -1,6 +1,7 @@
 """What every method must keep to, run for all that the catalogue lists."""
 
 import functools
+import itertools
 
 import pytest
 from run_helpers import CHEAP_OPTIONS
@@ -8,10 +9,30 @@ from run_helpers import CHEAP_OPTIONS
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate, NotApplicable
 from pepbench.contract.checks import CHECKS
+from pepbench.contract.rules.fields import does_not_depend_on_order, does_not_erase_a_small_field
 from pepbench.contract.rules.repetition import another_process_gives_the_same_bits
+from pepbench.contract.rules.size import uses_its_budget
+from pepbench.contract.rules.training import more_budget_is_not_worse
 
 METHODS = sorted(Catalog().entries("method"))
-SLOW = {another_process_gives_the_same_bits}
+SLOW = {
+    another_process_gives_the_same_bits,
+    more_budget_is_not_worse,
+    does_not_erase_a_small_field,
+    does_not_depend_on_order,
+}
+BROKEN = {
+    ("hash", does_not_erase_a_small_field): "rows in proportion to cardinalities",
+    ("memcom", does_not_erase_a_small_field): "rows in proportion to cardinalities",
+    ("cce", does_not_erase_a_small_field): "rows in proportion to cardinalities",
+    ("sseds", does_not_depend_on_order): "stops at the first column that does not fit",
+    ("cerp", uses_its_budget): "no note of what two tables of N rows leave",
+    ("darts", uses_its_budget): "the search does not control its size",
+    ("dhe", uses_its_budget): "no note of what a network's widths leave",
+    ("optembed", uses_its_budget): "no note of the features that thresholds remove",
+    ("tt", uses_its_budget): "no note of what a whole rank leaves",
+}
+"""Rules that methods break, with the reason."""
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +48,15 @@ def candidate_named(toy):
     return candidate
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
-        pytest.param(check, id=check.__name__, marks=[pytest.mark.slow] if check in SLOW else [])
-        for check in CHECKS
-    ],
-)
-@pytest.mark.parametrize("name", METHODS)
+def cases():
+    for check, name in itertools.product(CHECKS, METHODS):
+        marks = [pytest.mark.slow] if check in SLOW else []
+        if (name, check) in BROKEN:
+            marks.append(pytest.mark.xfail(strict=True, reason=BROKEN[name, check]))
+        yield pytest.param(check, name, id=f"{name}-{check.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("check", "name"), list(cases()))
 def test_method_keeps_the_rule(name, check, candidate_named):
     try:
         check(candidate_named(name))

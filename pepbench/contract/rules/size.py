@@ -1,4 +1,4 @@
-"""Size: budgets are kept, parameters and bytes are counted, the smallest size is named."""
+"""Size: budgets are kept and used, parameters and bytes are counted, the smallest size is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pepbench.contract.candidate import Candidate, DoesNotTrain, FitSpec, NotApplicable, at_budget
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract, check_count, check_size
+from pepbench.method import LEAST_USE
 
 
 def keeps_within_the_budget(candidate: Candidate) -> None:
@@ -57,6 +58,21 @@ def counts_what_it_stores(candidate: Candidate) -> None:
                     f"n_bytes() says {fit.embedding.n_bytes()}, the exported arrays take "
                     f"{fit.stored.n_bytes}"
                 )
+
+
+def uses_its_budget(candidate: Candidate) -> None:
+    """Has at least 90 % of the parameters that it may have, or notes why not."""
+    for fit in candidate.fits:
+        count, allowed = (
+            fit.embedding.n_parameters(),
+            min(fit.spec.budget, candidate.toy.full_parameters),
+        )
+        if count < LEAST_USE * allowed and not fit.fitted.notes.get("unused_budget"):
+            raise BrokenContract(
+                f"{count} of {allowed} parameters are used, {count / allowed:.0%}; use what a "
+                "budget allows, or say why that is impossible: set unused_budget on the embedding, "
+                "or call Fitted.with_notes(unused_budget=...)"
+            )
 
 
 def _smallest_size_in(message: str) -> int:

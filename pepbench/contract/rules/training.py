@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import cast
 
 import numpy as np
@@ -11,14 +12,20 @@ from torch import Tensor
 
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
-from pepbench.contract.candidate import Candidate, NotApplicable, at_budget
+from pepbench.contract.candidate import SHARES, Candidate, FitSpec, NotApplicable, at_budget
 from pepbench.contract.toy import DIM, every_feature
+from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract, check_notes, check_scores
+from pepbench.harness.tuning.halton import MOST_OPTIONS, HaltonTrial
 from pepbench.method import Embedding, Model, to_numpy
 from pepbench.tables.layout import Floats, Layout
 
 MARGIN = 0.05
 """Gain in AUC over first-order weights that interactions must give on the toy task."""
+NOISE = 0.02
+"""Loss of AUC with more parameters that is put down to the seed."""
+DRAWS = 4
+"""Draws of the tuned options, where the defaults are worse with more parameters."""
 
 
 def trains(candidate: Candidate) -> None:
@@ -71,6 +78,30 @@ def learns_interactions(candidate: Candidate) -> None:
             f"validation AUC {reached:.3f} with its vectors, {floor:.3f} with zeros instead, where "
             f"the full table gains more than {MARGIN:g}: does training reach all its parameters?"
         )
+
+
+def more_budget_is_not_worse(candidate: Candidate) -> None:
+    """With its options tuned, the full table's budget is not worse than a third of it."""
+    if candidate.method.fixed_size:
+        raise NotApplicable("the method has a single size")
+    few = FitSpec(int(candidate.toy.full_parameters * SHARES[2]), candidate.full.spec.epochs)
+    try:
+        less = candidate.fit(few).fitted.validation.auc
+    except Infeasible as error:
+        raise NotApplicable(f"not feasible at {few.budget} parameters") from error
+    more = candidate.full.fitted.validation.auc
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        if more >= less - NOISE:
+            return
+        tuned = candidate.drawn(HaltonTrial(rng.random(MOST_OPTIONS).tolist()))
+        with suppress(Infeasible):
+            more = max(more, tuned.fit(candidate.full.spec).fitted.validation.auc)
+    raise BrokenContract(
+        f"validation AUC {less:.3f} with {few.budget} parameters, and {more:.3f} at best with "
+        f"{candidate.full.spec.budget}, defaults and {DRAWS} draws of the tuned options; a larger "
+        "budget must leave it no worse model to train"
+    )
 
 
 def gradients_are_exact(candidate: Candidate) -> None:

@@ -15,12 +15,13 @@ from pepbench.serve.forms.hashed import (
     DoubleHashedForm,
     HashedRowsForm,
     HotRowsForm,
+    MultiplexedRowsForm,
     PooledRowsForm,
     ScaledRowsForm,
     SharedRowsForm,
 )
 from pepbench.serve.forms.masked import MaskedForm
-from pepbench.serve.forms.tables import DenseForm, MixedForm, SummedForm
+from pepbench.serve.forms.tables import BlockRowsForm, DenseForm, MixedForm, SummedForm
 
 __all__ = ["FORMS", "Form"]
 
@@ -31,12 +32,14 @@ FORMS: dict[str, type[Form]] = {
         MaskedForm,
         MixedForm,
         SummedForm,
+        BlockRowsForm,
         HashedRowsForm,
         ScaledRowsForm,
         SharedRowsForm,
         DoubleHashedForm,
         HotRowsForm,
         PooledRowsForm,
+        MultiplexedRowsForm,
         CircularArrayForm,
         ComposedRowsForm,
         CodedForm,

@@ -96,8 +96,8 @@ class DoubleHashedForm(_OwnRowsForm):
     """``table`` (R, D), ``owns`` (a bit a feature), ``cardinalities``, ``rows``, ``seed`` (1,).
 
     Own rows come first, by id; then the hashed ones by field. A feature without its own has two,
-    by the hash functions 0 and 1; constant ``combine`` says whether they are added (``sum``) or
-    give the first and second half of the columns (``concat``).
+    by the hash functions 0 and 1; constant ``combine`` says whether they are added (``sum``), give
+    the first and second half of the columns (``concat``), or only the first counts (``first``).
     """
 
     name = "double-hashed"
@@ -106,13 +106,16 @@ class DoubleHashedForm(_OwnRowsForm):
         (seed,) = parts.integers("seed", 1)
         rows = FieldRows.read(parts, seed)
         super().__init__(parts, OwnOrHashedRows(parts.octets("owns"), rows))
-        self._concat = parts.word("combine", "sum", "concat") == "concat"
+        self._combine = parts.word("combine", "sum", "concat", "first")
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
         rows = self._rows.rows_of(ids)
-        first, second = self._table.rows(rows[:, 0]), self._table.rows(rows[:, 1])
-        if self._concat:
+        first = self._table.rows(rows[:, 0])
+        if self._combine == "first":
+            return first
+        second = self._table.rows(rows[:, 1])
+        if self._combine == "concat":
             half = self.dim // 2
             return np.concatenate([first[:, :half], second[:, half:]], axis=1)
         return np.where(self._rows.flags.at(ids)[:, None], first, first + second)
@@ -182,6 +185,28 @@ class PooledRowsForm(Form):
         rows = self._pool.rows(self._hashes.rows_of(ids))
         vectors: Floats = (weights[:, :, None] * rows).sum(axis=1)
         return vectors
+
+
+class MultiplexedRowsForm(Form):
+    """``table`` (m, D/c), ``constants`` (N, seed), and the constant ``lookups`` (c).
+
+    Piece j of vector x, for j = 1 … c, is row h_j(x).
+    """
+
+    name = "multiplexed-rows"
+
+    def __init__(self, parts: Parts) -> None:
+        self._table, lookups = parts.number("table"), parts.count("lookups", 2**16)
+        self.n_features, seed = parts.integers("constants", 2)
+        n_rows, width = self._table.shape
+        require(0 < n_rows < MOST_ROWS, "the table is too large or empty")
+        require(lookups > 0, "vectors have no pieces")
+        self.dim = lookups * width
+        self._hashes = PoolHashes(self.n_features, seed, n_rows, 0, lookups)
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        return self._table.rows(self._hashes.rows_of(ids).ravel()).reshape(len(ids), self.dim)
 
 
 class CircularArrayForm(Form):

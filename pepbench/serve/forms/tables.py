@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pepbench.serve.addresses import BlockRows, block_lengths
 from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
@@ -130,3 +131,30 @@ class SummedForm(Form):
         vectors = self._p.vectors(ids % self._buckets)
         vectors += self._q.vectors(ids // self._run)
         return vectors
+
+
+class BlockRowsForm(Form):
+    """``table`` (R, D), ``cardinalities`` (F,), ``first`` (packed): blocks of rows, some the same.
+
+    Constant ``block``: so many neighbouring features of a field are a block, the last of a field
+    may have fewer. ``first`` has the row of a block's first feature in ⌈log₂ R⌉ bits, the lowest
+    first; those of the others follow it.
+    """
+
+    name = "block-rows"
+
+    def __init__(self, parts: Parts) -> None:
+        self._table, block = parts.number("table"), parts.count("block", 2**32)
+        cardinalities = parts.array("cardinalities").astype(np.int64)
+        self.n_features, (n_rows, self.dim) = int(cardinalities.sum()), self._table.shape
+        require(block > 0, "blocks are empty")
+        lengths, octets = block_lengths(cardinalities, block), parts.octets("first")
+        bits = np.full(len(lengths), bits_needed(np.array([n_rows]))[0])
+        require(len(octets) == -(-int(bits.sum()) // 8), "first rows are missing")
+        first = unpacked(octets, bits).astype(np.uint32)
+        require(bool(np.all(first + lengths <= n_rows)), "a block has no rows")
+        self._rows = BlockRows(cardinalities, first, block)
+
+    def vectors(self, ids: NDArray[np.int64]) -> Floats:
+        """Vectors of global ids: (M,) → (M, D)."""
+        return self._table.rows(self._rows.rows_of(ids))

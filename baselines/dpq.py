@@ -1,0 +1,226 @@
+"""Product quantisation whose codes are learnt through a softmax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pepbench.method import (
+    LEAST_USE,
+    Between,
+    ComposedVectors,
+    Fields,
+    Fitted,
+    Method,
+    Model,
+    RowTable,
+    Task,
+    lookup_rows,
+    to_numpy,
+    xavier_uniform,
+)
+
+from .mgqe import CodedLayout, CodedTable, GranularCodebooks
+
+_CHUNK = 4096
+"""Features for which scores of all centroids are in memory at once."""
+_MOMENTUM, _EPSILON = 0.1, 1e-12
+
+
+@dataclass(frozen=True)
+class DPQ(Method):
+    """Differentiable product quantisation (DPQ-SX): the softmax of ⟨e, K⟩ selects from values V.
+
+    Chen, Li, Sun, "Differentiable Product Quantization for End-to-End Embedding Compression", ICML
+    2020, arXiv 1908.09756. D is split into S groups. Each field has K centroids in each group, of a
+    key, with which a feature's vector e_x is compared, and a value, which is served::
+
+        p_s(x) = softmax_k(norm(⟨e_x^(s), K_k^(s)⟩) / τ),   c_s(x) = argmax_k p_s(x),
+        v(x) = (V^(1)_{c_1(x)}, …, V^(S)_{c_S(x)})
+
+    (eqs. 3 to 5.) The gradient of v reaches e_x and the keys as if p_s(x) had selected, and the
+    values by the code. norm is a batch normalisation of each centroid's products, without scale and
+    shift, as in the released code; it lets all centroids be used.
+
+    Serving needs the values, K_i D parameters for each field, and S codes of ⌈log₂ K_i⌉ bits for
+    each feature, which are bytes, not parameters. So the front over parameters flatters this
+    method, as it does ``mgqe``, which selects by distance. Training needs e and the keys as well,
+    N D numbers and more that are **not counted**. The knob is K, which some of the largest
+    fields have one more of; a field of n_i ≤ K features has one value for each, and no codes to
+    learn. Infeasible under two centroids a field.
+
+    Where we differ: the paper has one vocabulary; here each field has centroids of its own. Batches
+    are normalised over their distinct features, and evaluation with statistics that follow the
+    batches by a tenth a step; the released code's follow by a hundredth, which takes longer than
+    a training on small data. Keys start as random e, values as rows of the uncompressed table.
+    """
+
+    name = "dpq"
+    family = "factored"
+    year = 2020
+
+    n_groups: Annotated[
+        int, Between(2, 16, allow=(1, 256)), "S, at most; the largest divisor of D not above it"
+    ] = 8
+    n_centroids: Annotated[
+        int, Between(2, 65_536, tuned=False), "K, at most; 256 make a code of one byte"
+    ] = 256
+    temperature: Annotated[
+        float,
+        Between(0.1, 10.0, log=True, allow=(1e-3, 1e3)),
+        "τ: below 1, p is closer to the code",
+    ] = 1.0
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train vectors, keys and values together, then keep values and codes."""
+        table = self.training_table(task.fields, task.dim, budget)
+        fitted = task.train(task.model(table))
+        codes = table.all_codes()
+        served = CodedTable(table.books, table.values.detach(), codes)
+        model = Model(served, fitted.model.backbone)
+        fitted = replace(fitted, model=model, validation=task.validate(model))
+        used = sum(len(torch.unique(column)) for column in codes.T) / table.values[..., 0].numel()
+        if table.unused_budget:
+            fitted = fitted.with_notes(unused_budget=table.unused_budget)
+        return fitted.with_notes(centroids_used=used)
+
+    def training_table(self, fields: Fields, dim: int, budget: int) -> SoftmaxTable:
+        """The full table and the most centroids within ``budget``."""
+        cardinalities = np.asarray(fields.cardinalities)
+        least = int(np.minimum(cardinalities, 2).sum()) * dim
+        self.refuse_below(least, budget, "two centroids a field")
+        most = min(self.n_centroids, int(cardinalities.max()))
+        sizes = np.array([np.minimum(cardinalities, k).sum() * dim for k in range(2, most + 1)])
+        counts = np.minimum(cardinalities, 1 + np.searchsorted(sizes, budget, side="right"))
+        # What is left over goes to the largest fields, in random order among equals.
+        order = np.lexsort((torch.rand(fields.n_fields).numpy(), -cardinalities))
+        larger = order[: budget // dim - int(counts.sum())]
+        counts[larger] += counts[larger] < np.minimum(cardinalities, most)[larger]
+        groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
+        heads = np.zeros(fields.n_features, dtype=np.bool_)
+        books = GranularCodebooks(cardinalities, counts, counts, heads, groups)
+        table = SoftmaxTable(books, dim, self.temperature)
+        if table.n_parameters() < LEAST_USE * min(budget, fields.n_features * dim):
+            table.unused_budget = f"a field has {self.n_centroids} centroids at most"
+        return table
+
+
+class SoftmaxTable(ComposedVectors):
+    """What is trained: vectors and keys, whose products select values.
+
+    Its count and its export are those of what will be served.
+
+    Parameters
+    ----------
+    books
+        Sizes; all features of a field choose among all of its centroids.
+    dim
+        D.
+    temperature
+        τ.
+    """
+
+    field_of_feature: Tensor
+    """Shape (N,)."""
+    own_value: Tensor
+    """Shape (N,): the value of a feature whose field has one for each; −1 in other fields."""
+    mean: Tensor
+    """Shape (Σ K_i,): running mean of each centroid's products."""
+    variance: Tensor
+    """Shape (Σ K_i,)."""
+
+    def __init__(self, books: GranularCodebooks, dim: int, temperature: float) -> None:
+        super().__init__()
+        self.dim, self.books, self.temperature = dim, books, temperature
+        self.n_features = n_features = int(books.cardinalities.sum())
+        of_feature, starts = books.field_of_feature, books.starts
+        offsets = np.cumsum(books.cardinalities) - books.cardinalities
+        own = np.arange(n_features) + (starts - offsets)[of_feature]
+        whole = (books.counts == books.cardinalities)[of_feature]
+        self.register_buffer("field_of_feature", torch.from_numpy(of_feature), persistent=False)
+        own_value = torch.from_numpy(np.where(whole, own, -1))
+        self.register_buffer("own_value", own_value, persistent=False)
+        self.coded_fields = np.flatnonzero(books.counts < books.cardinalities).tolist()
+        table = xavier_uniform(n_features, dim)
+        chosen = [
+            offset + torch.rand(n, books.groups).argsort(dim=0)[:k]
+            for offset, n, k in zip(
+                offsets.tolist(), books.cardinalities.tolist(), books.counts.tolist(), strict=True
+            )
+        ]
+        pieces = table.view(n_features, books.groups, -1)
+        self.table = RowTable(table)
+        self.keys = nn.Parameter(pieces[torch.cat(chosen), torch.arange(books.groups)])
+        n_values = len(self.keys)
+        values = xavier_uniform(n_values, dim, fan=n_features)
+        self.values = nn.Parameter(values.view(n_values, books.groups, -1))
+        self.register_buffer("mean", torch.zeros(n_values))
+        self.register_buffer("variance", torch.ones(n_values))
+        with torch.no_grad():
+            for field in self.coded_fields:
+                features = (self.field_of_feature == field).nonzero().squeeze(1)[:_CHUNK]
+                self._normalised(field, features, momentum=1.0)
+
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
+        own = self.own_value[features]
+        places = [(own >= 0).nonzero().squeeze(1)]
+        pieces = [self.values[own[places[0]]]]
+        for field in self.coded_fields:
+            places.append((self.field_of_feature[features] == field).nonzero().squeeze(1))
+            pieces.append(self._selected(field, features[places[-1]]))
+        order = torch.cat(places)
+        vectors = torch.empty(len(features), self.dim, dtype=self.values.dtype, device=own.device)
+        return vectors.index_copy(0, order, torch.cat(pieces).flatten(1))
+
+    def _selected(self, field: int, features: Tensor) -> Tensor:
+        """Values for features of a field that has codes: (M,) → (M, S, D / S)."""
+        first, count = int(self.books.starts[field]), int(self.books.counts[field])
+        values = self.values[first : first + count]
+        scores = self._normalised(field, features, _MOMENTUM if self.training else 0.0)
+        codes = scores.argmax(dim=-1)
+        if not (self.training and torch.is_grad_enabled()):
+            groups = torch.arange(self.books.groups, device=codes.device)
+            return values[codes.T, groups]
+        soft = torch.softmax(scores / self.temperature, dim=-1)
+        hard = nn.functional.one_hot(codes, count).to(soft.dtype)
+        # Straight through: the value is the code's, the gradient also the softmax's.
+        selection = soft + (hard - soft).detach()
+        return torch.bmm(selection, values.transpose(0, 1)).transpose(0, 1)
+
+    def _normalised(self, field: int, features: Tensor, momentum: float) -> Tensor:
+        """Normalised products with the keys of a field: (M,) → (S, M, K)."""
+        first, count = int(self.books.starts[field]), int(self.books.counts[field])
+        own = slice(first, first + count)
+        pieces = lookup_rows(self.table, features).view(len(features), self.books.groups, -1)
+        products = torch.bmm(pieces.transpose(0, 1), self.keys[own].permute(1, 2, 0))
+        mean, variance = self.mean[own], self.variance[own]
+        if momentum and len(features):
+            mean = products.mean(dim=(0, 1))
+            variance = products.var(dim=(0, 1), correction=0)
+            self.mean[own].lerp_(mean.detach(), momentum)
+            self.variance[own].lerp_(variance.detach(), momentum)
+        return (products - mean) / (variance + _EPSILON).sqrt()
+
+    @torch.no_grad()
+    def all_codes(self) -> Tensor:
+        """Codes of every feature: (N, S), rows of ``values``."""
+        codes = self.own_value[:, None].repeat(1, self.books.groups)
+        for field in self.coded_fields:
+            members = (self.field_of_feature == field).nonzero().squeeze(1)
+            for chunk in torch.split(members, _CHUNK):
+                scores = self._normalised(field, chunk, momentum=0.0)
+                codes[chunk] = int(self.books.starts[field]) + scores.argmax(dim=-1).T
+        return codes
+
+    def n_parameters(self) -> int:
+        """Numbers in the values."""
+        return self.values.numel()
+
+    def export(self) -> CodedLayout:
+        """Values and codes."""
+        return CodedLayout(to_numpy(self.values.flatten(1)), to_numpy(self.all_codes()), self.books)
