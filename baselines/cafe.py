@@ -56,7 +56,7 @@ class Cafe(Method):
     name = "cafe"
     family = "hashing"
     year = 2024
-    version = 2
+    version = 3
 
     hot_share: Annotated[
         float, Between(0.1, 0.9, allow=(0.0, 1.0)), "share of the rows that hot features own"

@@ -28,7 +28,7 @@ from pepbench.serve.addresses import Codebooks, fields_of, starts_of
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import HashSeed, drawn_seed, proportional_rows
+from .hashing import HashSeed, capped_rows, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ClusteredCompositional(Method):
     name = "cce"
     family = "hashing"
     year = 2023
-    version = 2
+    version = 3
 
     n_pieces: Annotated[
         int, Between(1, 64, tuned=False), "c, at most; the largest divisor of D not above it"
@@ -78,8 +78,9 @@ class ClusteredCompositional(Method):
         least = int(np.minimum(cardinalities, 2).sum()) * dim
         self.refuse_below(least, budget, "an assigned and a helper row a field")
         pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
-        assigned, helpers = code_rows(cardinalities, budget // dim)
-        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, drawn_seed(self.hash_seed))
+        seed = drawn_seed(self.hash_seed)
+        assigned, helpers = code_rows(cardinalities, budget // dim, seed)
+        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, seed)
         return ClusteredTable(codebooks, dim)
 
     def fit(self, task: Task, budget: int) -> Fitted:
@@ -96,20 +97,18 @@ class ClusteredCompositional(Method):
 
 
 def code_rows(
-    cardinalities: NDArray[np.integer], n_rows: int
+    cardinalities: NDArray[np.integer], n_rows: int, tie_seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Assigned and helper rows of each field, ``n_rows`` in all at most.
 
     A field that could have as many rows as features has one for each, and no helpers.
 
-    >>> code_rows(np.array([40, 10, 1]), 15)
-    (array([6, 1, 1]), array([6, 1, 0]))
+    >>> code_rows(np.array([40, 10, 1]), 15, 0)
+    (array([4, 3, 1]), array([4, 3, 0]))
     """
-    single = cardinalities == 1
-    most_pairs = np.where(single, 0, (cardinalities + 1) // 2)
-    pairs = proportional_rows(most_pairs, (n_rows - int(single.sum())) // 2)
-    wholes = single | (2 * pairs >= cardinalities)
-    return np.where(wholes, cardinalities, pairs), np.where(wholes, 0, pairs)
+    rows = capped_rows(cardinalities, n_rows, tie_seed, step=2)
+    whole = rows == cardinalities
+    return np.where(whole, rows, rows // 2), np.where(whole, 0, rows // 2)
 
 
 def random_rows(books: Codebooks) -> NDArray[np.int64]:
