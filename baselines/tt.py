@@ -37,8 +37,8 @@ class TensorTrain(Method):
     once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct ids.
 
     Initial values: the paper draws cores from a Gaussian without its values near zero, because
-    products of plain Gaussians pile up there. So do we (only |z| > 1 is kept), then scale the
-    cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+    products of plain Gaussians pile up there. So do we (only |z| > 2 is kept, as in FBTT), then
+    scale the cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
 
     Where we differ: one train for the ids of all fields instead of one for each large field, so
     that a single rank meets the budget. No cache of uncompressed rows for frequent features.
@@ -47,6 +47,7 @@ class TensorTrain(Method):
     name = "tt"
     family = "factored"
     year = 2021
+    version = 2
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Cores of the largest rank within ``budget``; infeasible below rank 1."""
@@ -153,7 +154,7 @@ class TrainTable(ComposedVectors):
         return TrainLayout(first, middle, last, d1, self.dim // (d1 * d3), d3, r1, r2)
 
 
-def gaussian_without_centre(shape: tuple[int, ...], cut: float = 1.0) -> Tensor:
+def gaussian_without_centre(shape: tuple[int, ...], cut: float = 2.0) -> Tensor:
     """Standard normal values of which only those beyond ±``cut`` are kept."""
     below = 0.5 * math.erfc(-cut / math.sqrt(2.0))
     uniform = torch.empty(shape).uniform_(below, 1.0).clamp_(max=1.0 - 1e-6)
