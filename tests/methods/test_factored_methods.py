@@ -262,26 +262,76 @@ class TestMultiGranular:
         torch.manual_seed(0)
         return MultiGranularQuantised(**options).fit(toy.task(epochs=2), budget)
 
-    def test_codes_are_the_nearest_centroids_that_a_feature_may_use(self):
+    @pytest.mark.parametrize("normalise", [False, True])
+    def test_codes_are_the_nearest_centroids_that_a_feature_may_use(self, normalise):
         torch.manual_seed(0)
         fields, dim, groups = fields_of(300, 3, 90), 8, 4
-        table = made("mgqe", fields, dim, 400, n_groups=groups)
+        table = made("mgqe", fields, dim, 400, n_groups=groups, normalise=normalise).double()
+        every = torch.arange(fields.n_features)
         with torch.no_grad():
             table.table.add_(0.02 * torch.randn_like(table.table))
+            table.nearest(every, weight=1.0)
         books, codes = table.books, table.all_codes().numpy()
         vectors = table.table.detach().numpy().reshape(-1, groups, dim // groups)
         centroids = table.centroids.detach().numpy()
-        assert books.counts.tolist() == [23, 3, 23]
-        assert books.tail_counts.tolist() == [5, 3, 5]
+        assert books.counts.tolist() == [24, 3, 23]
+        assert books.tail_counts.tolist() == [6, 3, 5]
+        assert codes[300:303].tolist() == [[24] * groups, [25] * groups, [26] * groups]
         for x in range(fields.n_features):
             field = fields.field_of_feature[x]
             start = books.starts[field]
             allowed = books.counts[field] if books.heads[x] else books.tail_counts[field]
             for s in range(groups):
                 candidates = centroids[start : start + allowed, s]
+                everyone = vectors[fields.field_of_feature == field][:, None, s]
                 distances = np.square(candidates - vectors[x, s]).sum(axis=1)
+                if normalise:
+                    all_distances = np.square(candidates - everyone).sum(axis=2)
+                    distances = (distances - all_distances.mean(0)) / all_distances.std(0)
                 assert start <= codes[x, s] < start + allowed
-                assert distances[codes[x, s] - start] <= distances.min() + 1e-9
+                if books.counts[field] < fields.cardinalities[field]:
+                    assert distances[codes[x, s] - start] <= distances.min() + 1e-9
+
+    def test_moving_averages_are_the_moments_of_all_features_seen(self):
+        # Batches of weight 1/t average all t batches alike.
+        torch.manual_seed(0)
+        table = made("mgqe", fields_of(60), 8, 80, n_groups=4).double()
+        with torch.no_grad():
+            table.table.normal_()
+        parts = torch.randperm(60).split(20)
+        for t, ids in enumerate(parts, 1):
+            table.nearest(ids, weight=1 / t)
+        pieces = table.table.detach().view(60, 4, 2).numpy()
+        for s in range(4):
+            z = np.column_stack([np.square(pieces[:, s]).sum(1), pieces[:, s]])
+            np.testing.assert_allclose(table.mean[0, s], z.mean(0))
+            np.testing.assert_allclose(table.covariance[0, s], np.cov(z.T, bias=True))
+        before = table.mean.clone()
+        table.eval()(parts[0][:, None])
+        assert torch.equal(table.mean, before)
+
+    def test_codebook_use_is_the_share_of_centroids_with_a_feature(self, toy):
+        fitted = self.fitted(toy, 200, n_groups=4)
+        embedding = fitted.model.embedding
+        used = total = 0
+        for i, k in enumerate(embedding.books.counts.tolist()):
+            if k < toy.fields.cardinalities[i]:
+                codes = embedding.codes[toy.fields.field_of_feature == i]
+                used += sum(len(set(column.tolist())) for column in codes.T)
+                total += 4 * k
+        assert fitted.notes["codebook_use"] == pytest.approx(used / total)
+
+    def test_normalised_distances_use_more_of_a_codebook(self):
+        # Centroids of one half far away: nobody's nearest, but still nearer to some than to others.
+        torch.manual_seed(0)
+        use = {}
+        for normalise in (False, True):
+            options = {"normalise": normalise, "n_groups": 2, "head_share": 1.0}
+            table = made("mgqe", fields_of(400), 8, 40 * 8, **options)
+            with torch.no_grad():
+                table.centroids[20:].mul_(5.0)
+                use[normalise] = table.books.use_of(table.all_codes().numpy())
+        assert use[False] < 0.6 < 0.7 < use[True]
 
     def test_heads_are_the_most_frequent_of_each_field(self):
         fields = fields_of(30, 10)
@@ -324,14 +374,14 @@ class TestMultiGranular:
         embedding = fitted.model.embedding
         assert [name for name, _ in embedding.named_parameters()] == ["centroids"]
         stored, books = embedding.export(), embedding.books
-        assert books.counts.tolist() == [6, 6, 5, 6]
+        assert sorted(books.counts.tolist()) == [5, 6, 7, 7]
         bits = np.repeat(np.where(books.choices > 4, 3, 2), 4)
         codes = stored.structure()["codes"]
         assert codes.nbytes == -(-bits.sum() // 8)
         within = packing.unpacked(codes, bits).reshape(-1, 4)
         starts = books.starts[books.field_of_feature, None]
         np.testing.assert_array_equal(starts + within, embedding.codes.numpy())
-        assert stored.n_bytes == 23 * 8 * 4 + codes.nbytes + -(-87 // 8) + 3 * 4 * 4
+        assert stored.n_bytes == 25 * 8 * 4 + codes.nbytes + -(-87 // 8) + 3 * 4 * 4
 
     def test_served_gradients_are_exact(self, toy):
         embedding = self.fitted(toy, 200).model.embedding.double()
