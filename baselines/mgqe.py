@@ -52,7 +52,7 @@ class MultiGranularQuantised(Method):
 
     With ``normalise``, the distances to each centroid are batch-normalised first, as in DPQ's code:
     a centroid that is far from all features still serves those to which it is nearer than usual.
-    Without, a third to a half of a codebook may serve nobody. The notes have ``codebook_use``, the
+    Without, a third to a half of a codebook may serve nobody. The notes have ``centroids_used``, the
     share of the centroids that serve.
 
     The gradient of v reaches e_x straight through, and the centroids by lookup; a penalty pulls
@@ -110,7 +110,10 @@ class MultiGranularQuantised(Method):
         codes = table.all_codes()
         served = CodedTable(table.books, table.centroids.detach(), codes)
         fitted = replace(fitted, model=Model(served, fitted.model.backbone))
-        return fitted.with_notes(codebook_use=table.books.use_of(to_numpy(codes)))
+        if table.n_parameters() < 0.9 * min(budget, task.full_parameters):
+            why = f"a field has {self.n_centroids} centroids at most"
+            fitted = fitted.with_notes(unused_budget=why)
+        return fitted.with_notes(centroids_used=table.books.use_of(to_numpy(codes)))
 
     def training_table(self, fields: Fields, dim: int, budget: int) -> StraightThroughTable:
         """The full table and the most centroids within ``budget``."""

@@ -13,8 +13,10 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
+    Fitted,
     Layout,
     Method,
+    Task,
     lookup,
     to_numpy,
 )
@@ -33,8 +35,9 @@ class TensorTrain(Method):
 
     a product of matrices 1 × R₁, R₁ × R₂ and R₂ × 1. The count is exactly that of the cores,
     n₁d₁R₁ + R₁n₂d₂R₂ + R₂n₃d₃. The knob is the rank R = R₁ = R₂, the largest within B; one of the
-    two is R + 1 where that still fits. The N × D table never exists: a batch multiplies G₁ and G₂
-    once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct ids.
+    two is larger where that still fits, up to 2R. The N × D table never exists: a batch multiplies
+    G₁ and G₂ once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct
+    ids.
 
     Initial values: the paper draws cores from a Gaussian without its values near zero, because
     products of plain Gaussians pile up there. So do we (only |z| > 2 is kept, as in FBTT), then
@@ -56,6 +59,13 @@ class TensorTrain(Method):
         self.refuse_below(smallest, budget, "rank 1")
         ranks = largest_ranks(rows, columns, budget)
         return TrainTable(fields.n_features, rows, columns, ranks)
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train; note where the next rank is far above ``budget``."""
+        fitted = super().fit(task, budget)
+        if fitted.model.embedding.n_parameters() < 0.9 * budget:
+            return fitted.with_notes(unused_budget="ranks are whole numbers")
+        return fitted
 
 
 Three = tuple[int, int, int]
@@ -96,11 +106,12 @@ def train_size(rows: Three, columns: Three, ranks: tuple[int, int]) -> int:
 
 
 def largest_ranks(rows: Three, columns: Three, budget: int) -> tuple[int, int]:
-    """The largest equal ranks within ``budget``, one of them raised by one where it fits."""
+    """The largest equal ranks within ``budget``, one raised where it fits, at most doubled."""
     rank = bisect_right(
         range(1, budget + 1), budget, key=lambda rank: train_size(rows, columns, (rank, rank))
     )
-    candidates = [(rank, rank), (rank + 1, rank), (rank, rank + 1)]
+    raised = range(rank, 2 * rank + 1)
+    candidates = [pair for more in raised for pair in ((more, rank), (rank, more))]
     fitting = [ranks for ranks in candidates if train_size(rows, columns, ranks) <= budget]
     return max(fitting, key=lambda ranks: train_size(rows, columns, ranks))
 

@@ -158,11 +158,20 @@ class TestTensorTrain:
         if budget < tt.train_size(rows, columns, (1, 1)):
             return
         first, second = tt.largest_ranks(rows, columns, budget)
-        assert abs(first - second) <= 1
+        smaller, larger = sorted((first, second))
+        assert larger <= 2 * smaller
         assert tt.train_size(rows, columns, (first, second)) <= budget
-        assert tt.train_size(rows, columns, (max(first, second),) * 2) > budget or first == second
-        smaller = min(first, second)
         assert tt.train_size(rows, columns, (smaller + 1, smaller + 1)) > budget
+        if larger < 2 * smaller:
+            assert tt.train_size(rows, columns, (first + 1, second)) > budget or second > first
+            assert tt.train_size(rows, columns, (first, second + 1)) > budget or first > second
+
+    def test_says_why_it_leaves_budget_unused(self, toy):
+        method = tt.TensorTrain()
+        shares = {b: method.embedding(toy.fields, 8, b).n_parameters() / b for b in range(60, 400)}
+        for budget in (min(shares, key=shares.get), max(shares, key=shares.get)):
+            notes = method.fit(toy.task(epochs=1), budget).notes
+            assert ("unused_budget" in notes) == (shares[budget] < 0.9)
 
     def test_nothing_as_large_as_the_table_is_made(self):
         embedding = made("tt", fields_of(4000), 16, 3000)
@@ -319,7 +328,12 @@ class TestMultiGranular:
                 codes = embedding.codes[toy.fields.field_of_feature == i]
                 used += sum(len(set(column.tolist())) for column in codes.T)
                 total += 4 * k
-        assert fitted.notes["codebook_use"] == pytest.approx(used / total)
+        assert fitted.notes["centroids_used"] == pytest.approx(used / total)
+
+    def test_says_why_it_leaves_budget_unused(self, toy):
+        note = "a field has 4 centroids at most"
+        assert self.fitted(toy, 200, n_centroids=4).notes["unused_budget"] == note
+        assert "unused_budget" not in self.fitted(toy, 200).notes
 
     def test_normalised_distances_use_more_of_a_codebook(self):
         # Centroids of one half far away: nobody's nearest, but still nearer to some than to others.
