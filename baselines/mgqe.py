@@ -52,8 +52,8 @@ class MultiGranularQuantised(Method):
 
     With ``normalise``, the distances to each centroid are batch-normalised first, as in DPQ's code:
     a centroid that is far from all features still serves those to which it is nearer than usual.
-    Without, a third to a half of a codebook may serve nobody. The notes have ``centroids_used``, the
-    share of the centroids that serve.
+    Without, a third to a half of a codebook may serve nobody. The notes have ``centroids_used``,
+    the share of the centroids that serve.
 
     The gradient of v reaches e_x straight through, and the centroids by lookup; a penalty pulls
     both together, ``commitment`` · (‖sg(e) − C‖² + ‖e − sg(C)‖² / 4). Multi-granular: K_x = K for
