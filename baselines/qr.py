@@ -26,6 +26,8 @@ from pepbench.method import (
 from pepbench.serve.addresses import Partition
 from pepbench.tables.layout import Floats, part, trained
 
+from .hashing import HashSeed, drawn_seed
+
 
 @dataclass(frozen=True)
 class QR(Method):
@@ -51,7 +53,8 @@ class QR(Method):
     products have a mean of 0.27 at n = 1,000 where the uncompressed table has one of 0
     (``start="dlrm"``). Here quotient factors start about 1 (``start="ones"``), or all with the k-th
     root of the variance (``start="root"``), so that vectors start as those of the uncompressed
-    table.
+    table. Codes are permuted at random first, a permutation for each seed, so that nothing depends
+    on how features are numbered.
     """
 
     name = "qr"
@@ -75,6 +78,7 @@ class QR(Method):
         OneOf("ones", "root", "dlrm", tuned=False),
         "initial factors with combine=mult: all but one about 1, or all alike; or DLRM's, for all",
     ] = "ones"
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Tables as large as ``budget`` admits; infeasible below those of about √n_i rows."""
@@ -98,7 +102,9 @@ class QR(Method):
                 for choice, m in zip(choices, remainders, strict=True)
             ]
         )
-        partition = Partition(np.asarray(fields.cardinalities), radices, self.combine)
+        partition = Partition(
+            np.asarray(fields.cardinalities), drawn_seed(self.hash_seed), radices, self.combine
+        )
         return ComposedRows(partition, widths, dim, self.start)
 
 

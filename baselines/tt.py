@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,10 @@ from pepbench.method import (
     lookup,
     to_numpy,
 )
-from pepbench.tables.layout import Floats, constant, trained
+from pepbench.serve.addresses import Positions
+from pepbench.tables.layout import Floats, constant, part, trained
+
+from .hashing import HashSeed, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class TensorTrain(Method):
     scale the cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
 
     Where we differ: one train for the ids of all fields instead of one for each large field, so
-    that a single rank meets the budget. No cache of uncompressed rows for frequent features.
+    that a single rank meets the budget. Fields are in random order in it, and features in random
+    order within their field, another for each seed, so that nothing depends on how they are
+    numbered. No cache of uncompressed rows for frequent features.
     """
 
     name = "tt"
@@ -52,13 +58,17 @@ class TensorTrain(Method):
     year = 2021
     version = 2
 
+    hash_seed: HashSeed = -1
+
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Cores of the largest rank within ``budget``; infeasible below rank 1."""
         rows, columns = row_factors(fields.n_features), column_factors(dim)
         smallest = train_size(rows, columns, (1, 1))
         self.refuse_below(smallest, budget, "rank 1")
         ranks = largest_ranks(rows, columns, budget)
-        return TrainTable(fields.n_features, rows, columns, ranks)
+        seed = drawn_seed(self.hash_seed)
+        positions = Positions(np.asarray(fields.cardinalities), seed)
+        return TrainTable(positions, rows, columns, ranks)
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train; note where the next rank is far above ``budget``."""
@@ -121,29 +131,36 @@ class TrainTable(ComposedVectors):
 
     Parameters
     ----------
-    n_features
-        N.
+    positions
+        The order of the features.
     rows, columns, ranks
         (n₁, n₂, n₃), (d₁, d₂, d₃) and (R₁, R₂).
     """
 
+    position: Tensor
+    """Shape (N,): the place of each feature in the train."""
+
     def __init__(
-        self, n_features: int, rows: Three, columns: Three, ranks: tuple[int, int]
+        self, positions: Positions, rows: Three, columns: Three, ranks: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.dim, self.n_features = math.prod(columns), n_features
+        self.positions = positions
+        self.dim, self.n_features = math.prod(columns), positions.n_features
+        position = torch.from_numpy(positions.of(np.arange(self.n_features)))
+        self.register_buffer("position", position, persistent=False)
         (n1, n2, n3), (d1, d2, d3), (r1, r2) = rows, columns, ranks
         shapes = ((n1, d1, r1), (n2, r1, d2 * r2), (n3, r2, d3))
         cores = [gaussian_without_centre(shape) for shape in shapes]
         entries = math.prod(rows) * self.dim
         mean_square = sum_of_squares(cores[0], cores[1].view(n2, r1, d2, r2), cores[2]) / entries
-        scale = (2.0 / (n_features + self.dim) / mean_square) ** (1 / 6)
+        scale = (2.0 / (self.n_features + self.dim) / mean_square) ** (1 / 6)
         self.first, self.middle, self.last = (nn.Parameter(core * scale) for core in cores)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of distinct features: (M,) → (M, D)."""
         n1, n2, n3 = len(self.first), len(self.middle), len(self.last)
-        heads, i3 = features // n3, features % n3
+        places = self.position[features]
+        heads, i3 = places // n3, places % n3
         # Ordered by i₂, so that each slice of the middle core is multiplied once, not copied.
         keys, head_of_id = torch.unique(heads % n2 * n1 + heads // n2, return_inverse=True)
         counts = torch.bincount(keys // n1, minlength=n2).tolist()
@@ -162,7 +179,8 @@ class TrainTable(ComposedVectors):
         first, middle, last = (
             to_numpy(core.flatten(1)) for core in (self.first, self.middle, self.last)
         )
-        return TrainLayout(first, middle, last, d1, self.dim // (d1 * d3), d3, r1, r2)
+        sizes = d1, self.dim // (d1 * d3), d3, r1, r2
+        return TrainLayout(first, middle, last, *sizes, self.positions)
 
 
 def gaussian_without_centre(shape: tuple[int, ...], cut: float = 2.0) -> Tensor:
@@ -197,3 +215,4 @@ class TrainLayout(Layout):
     d3: int = field(metadata=constant())
     r1: int = field(metadata=constant())
     r2: int = field(metadata=constant())
+    positions: Positions = field(metadata=part())

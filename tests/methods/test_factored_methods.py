@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.serve import packing
-from pepbench.serve.addresses import FieldRows
+from pepbench.serve.addresses import FieldRows, Positions
 from pepbench.serve.forms.composed import hash_codes
 from pepbench.serve.hashing import odd_multipliers
 from pepbench.tables.fields import Fields
@@ -111,11 +111,12 @@ class TestTensorTrain:
         middle = cores.middle.reshape(-1, cores.r1, cores.d2, cores.r2)
         last = cores.last.reshape(-1, cores.r2, cores.d3)
         dense = np.einsum("aip,bpjq,cqk->abcijk", first, middle, last)
-        dense = dense.reshape(-1, 12)[: fields.n_features]
+        dense = dense.reshape(-1, 12)[cores.positions.of(np.arange(fields.n_features))]
         ids = np.random.default_rng(0).integers(0, fields.n_features, (40, 3))
         with torch.no_grad():
             np.testing.assert_allclose(embedding(torch.from_numpy(ids)), dense[ids], atol=1e-12)
         np.testing.assert_allclose(cores.lookup(ids), dense[ids], atol=1e-12)
+        assert len(np.unique(dense, axis=0)) == fields.n_features
         squares = np.square(np.einsum("aip,bpjq,cqk->abcijk", first, middle, last))
         parts = map(torch.from_numpy, (first, middle, last))
         assert tt.sum_of_squares(*parts) == pytest.approx(squares.sum())
@@ -133,6 +134,25 @@ class TestTensorTrain:
             scaled = 2 * magnitudes / magnitudes.min()
             assert stats.kstest(scaled, tail.cdf).statistic < 1.7 / len(scaled) ** 0.5
             assert abs(np.sign(core.detach().numpy()).mean()) < 4 / len(scaled) ** 0.5
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_order_is_random_field_by_field(self, which):
+        # Over seeds, each field is as often first as any other, and each feature of it as well.
+        sizes, n_seeds = np.array([3, 2, 4]), 600
+        starts = []
+        for seed in range(n_seeds):
+            places = Positions(sizes, seed).of(np.arange(9))
+            assert sorted(places) == list(range(9))
+            for of_field in np.split(places, [3, 5]):
+                assert np.ptp(of_field) == len(of_field) - 1
+            starts.append(
+                [int(np.argmin(places)), int(np.searchsorted([3, 5], np.argmin(places), "right"))][
+                    which
+                ]
+            )
+        counts = np.bincount(starts)
+        expected = [np.repeat(n_seeds / 3 / sizes, sizes), np.full(3, n_seeds / 3)][which]
+        assert stats.chisquare(counts, expected).pvalue > 1e-3
 
     @given(n=st.integers(1, 10**6), dim=st.integers(1, 128))
     @settings(max_examples=50, deadline=None)

@@ -23,7 +23,7 @@ from scipy import stats
 
 from pepbench.errors import Infeasible
 from pepbench.serve.addresses import FieldRows
-from pepbench.serve.hashing import hashed, multiplier, signs
+from pepbench.serve.hashing import hashed, multiplier, permuted, signs
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import distinct
 
@@ -118,6 +118,26 @@ def test_hashes_of_regular_ids_are_uniform_and_independent_of_each_other(n_rows,
         cells = np.bincount((first % 8) * 8 + second % 8, minlength=64).reshape(8, 8)
         used = cells[cells.sum(1) > 0][:, cells.sum(0) > 0]
         assert stats.chi2_contingency(used).pvalue > 1e-4
+
+
+@settings(max_examples=100, deadline=None)
+@given(n=st.integers(1, 3000), seed=st.integers(0, 2**31 - 1))
+def test_permutations_are_onto_and_the_same_in_parts(n, seed):
+    keys = np.arange(n)
+    places = permuted(keys, n, seed)
+    assert sorted(places.tolist()) == keys.tolist()
+    mixed = permuted(np.repeat(keys[-1:], 3), np.array([n, n + 5, 2 * n]), seed)
+    assert mixed[0] == places[-1]
+    assert (mixed < [n, n + 5, 2 * n]).all()
+
+
+@pytest.mark.parametrize("n", [4, 50, 64])
+def test_permutations_of_many_seeds_are_uniform_and_do_not_keep_neighbours(n):
+    drawn = np.stack([permuted(np.arange(n), n, seed) for seed in range(2000)])
+    for column in drawn.T[:4]:
+        assert stats.chisquare(np.bincount(column, minlength=n)).pvalue > 1e-4
+    steps = (drawn[:, 1] - drawn[:, 0]) % n
+    assert stats.chisquare(np.bincount(steps, minlength=n)[1:]).pvalue > 1e-4
 
 
 def test_two_features_collide_as_often_as_by_chance():
@@ -476,12 +496,16 @@ def test_mixed_radices_suffice_and_are_near_equal(n, count, data):
 def test_qr_equals_brute_force(combine):
     fields = fields_of(40, 3, 20)
     embedding = shaken(QR(combine=combine).embedding(fields, 5, 36 * 5))
-    radices = embedding.partition.radices
+    partition = embedding.partition
+    radices = partition.radices
     remainder, quotient = (numbers(table) for table in embedding.tables)
     expected, starts = [], np.zeros(2, dtype=int)
     for n, (m, q) in zip(fields.cardinalities, radices.tolist(), strict=True):
         whole = m == n
-        for x in range(n):
+        # Codes are permuted within their field.
+        codes = permuted(np.arange(n), n, partition.seed).tolist()
+        assert sorted(codes) == list(range(n))
+        for x in codes:
             one = remainder[starts[0] + x % m]
             if whole and combine != "concat":
                 expected.append(one)
