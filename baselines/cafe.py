@@ -49,9 +49,11 @@ class Cafe(Method):
     Where we differ: the paper keeps s of the most important features only, in a sketch of few
     buckets (HotSketch), in which features may displace each other. We keep s of all features:
     N numbers that are needed while training, not for serving, and are not counted. It is what the
-    sketch approximates. Hot are a fixed number of features, not those above a threshold. There is
-    no second hash table for features of middling importance. Adam's moments of a row pass to its
-    next owner.
+    sketch approximates. Hot are a fixed number of features, those of largest s. In the released
+    code a feature becomes hot when its s passes a threshold that the user sets (500), while rows
+    are free, and cools down only when a decay takes it below; the norms of a batch are divided by
+    their mean in each field first. There is no second hash table for features of middling
+    importance. Adam's moments of a row pass to its next owner.
     """
 
     name = "cafe"

@@ -37,7 +37,9 @@ class ROBE(Method):
     with h hashed to {0, …, M − 1} and g to {−1, 1}; a chunk that reaches the end wraps around.
     The count is exactly M. The knob is M = B.
 
-    Where we differ: one sign for a chunk. If Z does not divide D, the last chunk is shorter; Z
+    Where we differ: one sign for a chunk; the released code has none. Its hash is linear in x and
+    c, modulo a prime and then M − Z + 1, so that no chunk wraps around; two features that share a
+    chunk then share others more often than by chance. Ours scrambles its input first. If Z does not divide D, the last chunk is shorter; Z
     beyond D is D. Below D floats no vector could have D different numbers, so D is the smallest
     size.
     """

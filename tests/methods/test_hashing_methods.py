@@ -120,12 +120,23 @@ def test_hashes_of_regular_ids_are_uniform_and_independent_of_each_other(n_rows,
         assert stats.chi2_contingency(used).pvalue > 1e-4
 
 
+def slow_permuted(key, n, seed):
+    """The published permutation in Python's whole numbers."""
+    bits = max(1, math.ceil((n - 1).bit_length() / 2))
+    left, right = divmod(key, 2**bits)
+    for function in range(4):
+        left, right = right, left ^ slow_hash(right, 2**bits, seed, function)
+    found = left * 2**bits + right
+    return found if found < n else slow_permuted(found, n, seed)
+
+
 @settings(max_examples=100, deadline=None)
 @given(n=st.integers(1, 3000), seed=st.integers(0, 2**31 - 1))
 def test_permutations_are_onto_and_the_same_in_parts(n, seed):
     keys = np.arange(n)
     places = permuted(keys, n, seed)
     assert sorted(places.tolist()) == keys.tolist()
+    assert slow_permuted(n - 1, n, seed) == places[-1]
     mixed = permuted(np.repeat(keys[-1:], 3), np.array([n, n + 5, 2 * n]), seed)
     assert mixed[0] == places[-1]
     assert (mixed < [n, n + 5, 2 * n]).all()
