@@ -38,10 +38,11 @@ class ROBE(Method):
     The count is exactly M. The knob is M = B.
 
     Where we differ: one sign for a chunk; the released code has none. Its hash is linear in x and
-    c, modulo a prime and then M − Z + 1, so that no chunk wraps around; two features that share a
-    chunk then share others more often than by chance. Ours scrambles its input first. If Z does not divide D, the last chunk is shorter; Z
-    beyond D is D. Below D floats no vector could have D different numbers, so D is the smallest
-    size.
+    c, modulo a prime and then M − Z + 1, so that no chunk wraps around; by the luck of its
+    constants hardly any features share a chunk, or most do, and then often all their chunks. Ours
+    scrambles its input first. If Z does not divide D, the last chunk
+    is shorter; Z beyond D is D. Below D floats no vector could have D different numbers, so D is
+    the smallest size.
     """
 
     name = "robe"
