@@ -19,6 +19,7 @@ from pepbench.method import (
     Fitted,
     Layout,
     Method,
+    OneOf,
     Task,
     lookup,
     to_numpy,
@@ -42,8 +43,10 @@ class ClusteredCompositional(Method):
         v_p(x) = M_p[a_p(x)] + M'_p[h_p(x)],   p = 1, …, c,   M_p, M'_p of k rows of width D / c
 
     At first a_p is random. After an epoch, the vectors v_p(x) of all features are clustered by
-    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. Features
-    that have become similar share a row from then on, and helpers let them differ again. It stops
+    k-means: M_p becomes the centroids, a_p the nearest one, h_p a new hash, and M'_p = 0, or with
+    ``helpers="residual"`` the mean of what the new centroids lack of the vectors of the features
+    that share the row. Features that have become similar share a row from then on, and helpers let
+    them differ again. It stops
     after ``clusterings`` epochs, and the rest of the training is undisturbed. The count is 2 k D in
     all; the a_p of all features cost ⌈log₂ k⌉ bits each. The knob is k.
 
@@ -51,8 +54,7 @@ class ClusteredCompositional(Method):
     table is in the paper. 2 k_i = min(n_i, c), and a field of at most c features has a row for each
     instead. k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that
     runs empty keeps its centroid. The released code leaves k-means to faiss, 100 iterations on 200
-    features for each centroid, and starts a helper row at the mean of what its features lack, which
-    its comment calls "arguably a tiny bit better" than the 0 of the paper and of ours. Adam's
+    features for each centroid; its helpers restart at residuals, which are our default, too. Adam's
     moments of a row survive its new meaning. A clustering reads
     the vectors of one piece of one field at a time: n_i D / c numbers, once an epoch. It is the
     expensive part and timed as a phase of its own: about 6 s for 100,000 features and 60 s for a
@@ -73,6 +75,11 @@ class ClusteredCompositional(Method):
     iterations: Annotated[
         int, Between(1, 1000, tuned=False), "of Lloyd's algorithm, in each k-means"
     ] = 10
+    helpers: Annotated[
+        str,
+        OneOf("residual", "zero", tuned=False),
+        "where helper rows restart after a clustering: at the mean residual (code), at 0 (paper)",
+    ] = "residual"
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
@@ -93,7 +100,7 @@ class ClusteredCompositional(Method):
         def after_epoch(epoch: int) -> None:
             if epoch <= self.clusterings:
                 with task.phase("clustering"):
-                    embedding.cluster(task.rng, self.iterations)
+                    embedding.cluster(task.rng, self.iterations, self.helpers == "residual")
 
         fitted = task.train(task.model(embedding), after_epoch=after_epoch)
         return fitted.with_notes(clusterings=int(embedding.round))
@@ -173,9 +180,14 @@ class ClusteredTable(ComposedVectors):
         return codes[:, 0] + codes[:, 1] * self.has_helper[features]
 
     @torch.no_grad()
-    def cluster(self, rng: np.random.Generator, iterations: int) -> None:
-        """Re-assign all features of fields with helpers by k-means on their vectors."""
+    def cluster(self, rng: np.random.Generator, iterations: int, residual: bool) -> None:
+        """Re-assign all features of fields with helpers by k-means on their vectors.
+
+        Helper rows restart at mean residuals, or at 0.
+        """
         books = self.codebooks
+        self.round += 1
+        helper_rows = books.helper_rows(np.arange(len(self.rows)), int(self.round))
         table, rows = to_numpy(self.table), self.rows.cpu().numpy().copy()
         ends = np.cumsum(books.cardinalities)
         for i in np.flatnonzero(books.helpers):
@@ -188,9 +200,10 @@ class ClusteredTable(ComposedVectors):
                 centroids, nearest = lloyd(vectors, vectors[np.sort(first)], iterations)
                 table[start:helper, piece] = centroids
                 rows[ids, 0, piece] = start + nearest
-            table[helper : helper + int(books.helpers[i])] = 0.0
-        self.round += 1
-        rows[:, 1] = books.helper_rows(np.arange(len(rows)), int(self.round))
+                n_helpers, of_feature = int(books.helpers[i]), helper_rows[ids, piece] - helper
+                lacking = (vectors - centroids[nearest]) * residual
+                table[helper : helper + n_helpers, piece] = means(lacking, of_feature, n_helpers)[0]
+        rows[:, 1] = helper_rows
         self.table.copy_(torch.from_numpy(table))
         self.rows.copy_(torch.from_numpy(rows))
 
@@ -220,16 +233,21 @@ def lloyd(
     """
     nearest = nearest_centroids(vectors, centroids)
     for _ in range(iterations):
-        counts = np.bincount(nearest, minlength=len(centroids))
-        sums = np.stack(
-            [np.bincount(nearest, column, minlength=len(centroids)) for column in vectors.T], axis=1
-        )
-        means = sums / np.maximum(counts, 1)[:, None]
-        centroids = np.where(counts[:, None] > 0, means, centroids).astype(vectors.dtype)
+        moved, counts = means(vectors, nearest, len(centroids))
+        centroids = np.where(counts[:, None] > 0, moved, centroids).astype(vectors.dtype)
         before, nearest = nearest, nearest_centroids(vectors, centroids)
         if np.array_equal(before, nearest):
             break
     return centroids, nearest
+
+
+def means(
+    vectors: Floats, groups: NDArray[np.integer], n_groups: int
+) -> tuple[Floats, NDArray[np.integer]]:
+    """Means (n_groups, w) of the vectors (n, w) of each group, 0 of none; and their numbers."""
+    counts = np.bincount(groups, minlength=n_groups)
+    sums = [np.bincount(groups, column, minlength=n_groups) for column in vectors.T]
+    return np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None], counts
 
 
 def nearest_centroids(vectors: Floats, centroids: Floats) -> NDArray[np.integer]:

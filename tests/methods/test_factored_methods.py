@@ -448,7 +448,7 @@ class TestClustered:
         ids = torch.arange(104)[:, None]
         with torch.no_grad():
             before, hashes = table(ids)[:, 0].numpy(), table.rows[:, 1].clone()
-            table.cluster(np.random.default_rng(0), iterations=100)
+            table.cluster(np.random.default_rng(0), iterations=100, residual=False)
             after = table(ids)[:, 0].numpy()
         assert not torch.equal(hashes, table.rows[:, 1])
         for piece in (slice(0, 4), slice(4, 8)):
@@ -461,9 +461,32 @@ class TestClustered:
         helper_rows = torch.unique(table.rows[:60, 1])
         assert not table.table[helper_rows].any()
 
+    def test_helpers_restart_at_the_mean_residual_of_their_features(self):
+        torch.manual_seed(0)
+        table, plain = (
+            made("cce", fields_of(60, 4), 8, 8 * 24, n_pieces=2, hash_seed=3) for _ in range(2)
+        )
+        plain.load_state_dict(table.state_dict())
+        ids = torch.arange(60)[:, None]
+        with torch.no_grad():
+            before = table(ids)[:, 0].numpy()
+            for residual, into in ((True, table), (False, plain)):
+                into.cluster(np.random.default_rng(0), iterations=5, residual=residual)
+            centroids = plain(ids)[:, 0].numpy()
+            restart = table(ids)[:, 0].numpy() - centroids
+        for piece, columns in enumerate((slice(0, 4), slice(4, 8))):
+            rows = table.rows[:60, 1, piece].numpy()
+            for row in np.unique(rows):
+                lacking = (before - centroids)[rows == row, columns]
+                np.testing.assert_allclose(
+                    restart[rows == row, columns],
+                    lacking.mean(0, keepdims=True).repeat(len(lacking), 0),
+                    atol=1e-6,
+                )
+
     def test_assignments_stay_within_their_field_and_cost_their_bits(self):
         table = made("cce", fields_of(60, 4, 40), 8, 8 * 34, n_pieces=2)
-        table.cluster(np.random.default_rng(0), iterations=5)
+        table.cluster(np.random.default_rng(0), iterations=5, residual=True)
         books, stored = table.codebooks, table.export()
         octets = stored.structure()["assigned"]
         assert len(octets) == (60 * 2 * 3 + 4 * 2 * 0 + 40 * 2 * 3) // 8
