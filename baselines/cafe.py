@@ -43,21 +43,24 @@ class Cafe(Method):
     starts its row from the hashed row that it had; one that leaves goes back to the hashed row,
     and its own is lost. The count is hot·D + m·D, whether or not all rows are in use. The knob is
     the number of rows ⌊B / D⌋, of which ``hot_share`` are for hot features and the others are
-    distributed among the fields as m_i ∝ n_i. Which feature owns which row costs bytes.
+    distributed among the fields as m_i = min(n_i, c). Features of fields that are not hashed have
+    their own rows anyway, and never become hot. Which feature owns which row costs bytes.
 
     Where we differ: the paper keeps s of the most important features only, in a sketch of few
     buckets (HotSketch), in which features may displace each other. We keep s of all features:
     N numbers that are needed while training, not for serving, and are not counted. It is what the
-    sketch approximates. Hot are a fixed number of features, not those above a threshold. There is
-    no second hash table for features of middling importance. Adam's moments of a row pass to its
-    next owner.
+    sketch approximates. Hot are a fixed number of features, those of largest s. In the released
+    code a feature becomes hot when its s passes a threshold that the user sets (500), while rows
+    are free, and cools down only when a decay takes it below; the norms of a batch are divided by
+    their mean in each field first. There is no second hash table for features of middling
+    importance. Adam's moments of a row pass to its next owner.
     """
 
     name = "cafe"
     family = "hashing"
     notes_training_bytes = True
     year = 2024
-    version = 2
+    version = 3
 
     hot_share: Annotated[
         float, Between(0.1, 0.9, allow=(0.0, 1.0)), "share of the rows that hot features own"
@@ -102,6 +105,8 @@ class HotTable(Embedding):
     """Shape (n_hot,): the feature that owns each row, −1 where it is free."""
     importance: Tensor
     """Shape (N,): s."""
+    hashed: Tensor
+    """Shape (N,): whether the feature shares its row while it is not hot."""
 
     def __init__(
         self, shared: FieldRows, n_hot: int, dim: int, decay: float, migrate_every: int
@@ -116,6 +121,8 @@ class HotTable(Embedding):
         self.register_buffer("row", shared_row.clone())
         self.register_buffer("owner", torch.full((n_hot,), -1))
         self.register_buffer("importance", torch.zeros(n_features))
+        hashed = np.repeat(shared.rows < shared.cardinalities, shared.cardinalities)
+        self.register_buffer("hashed", torch.from_numpy(hashed), persistent=False)
         # Not a row table: migrations write rows, which a lazy optimizer would not know of.
         self.table = nn.Parameter(xavier_uniform(n_hot + shared.n_rows, dim, fan=n_features))
         self._steps = 0
@@ -146,9 +153,10 @@ class HotTable(Embedding):
     def migrate(self) -> None:
         """Give the own rows to the features of largest importance; ties go to the lowest id."""
         self._steps = 0
-        order = torch.sort(self.importance, descending=True, stable=True).indices
+        importance = self.importance * self.hashed
+        order = torch.sort(importance, descending=True, stable=True).indices
         wanted = order[: len(self.owner)]
-        wanted = wanted[self.importance[wanted] > 0]
+        wanted = wanted[importance[wanted] > 0]
         is_hot = self.row < len(self.owner)
         stays = torch.zeros_like(is_hot)
         stays[wanted] = True

@@ -19,6 +19,7 @@ from pepbench.method import (
     Fitted,
     Layout,
     Method,
+    OneOf,
     Task,
     lookup,
     to_numpy,
@@ -28,7 +29,7 @@ from pepbench.serve.addresses import Codebooks, fields_of, starts_of
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import HashSeed, drawn_seed, proportional_rows
+from .hashing import HashSeed, capped_rows, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,19 @@ class ClusteredCompositional(Method):
         v_p(x) = M_p[a_p(x)] + M'_p[h_p(x)],   p = 1, …, c,   M_p, M'_p of k rows of width D / c
 
     At first a_p is random. After an epoch, the vectors v_p(x) of all features are clustered by
-    k-means: M_p becomes the centroids, a_p the nearest one, M'_p = 0, and h_p a new hash. Features
-    that have become similar share a row from then on, and helpers let them differ again. It stops
+    k-means: M_p becomes the centroids, a_p the nearest one, h_p a new hash, and M'_p = 0, or with
+    ``helpers="residual"`` the mean of what the new centroids lack of the vectors of the features
+    that share the row. Features that have become similar share a row from then on, and helpers let
+    them differ again. It stops
     after ``clusterings`` epochs, and the rest of the training is undisturbed. The count is 2 k D in
     all; the a_p of all features cost ⌈log₂ k⌉ bits each. The knob is k.
 
-    Where we differ: every field has k_i ∝ n_i rows of both kinds and is clustered by itself, as
-    each table is in the paper; a field for which 2 k_i ≥ n_i has a row for each feature instead.
-    k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that runs
-    empty keeps its centroid. Adam's moments of a row survive its new meaning. A clustering reads
+    Where we differ: every field has k_i rows of both kinds and is clustered by itself, as each
+    table is in the paper. 2 k_i = min(n_i, c), and a field of at most c features has a row for each
+    instead. k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that
+    runs empty keeps its centroid. The released code leaves k-means to faiss, 100 iterations on 200
+    features for each centroid; its helpers restart at residuals, which are our default, too. Adam's
+    moments of a row survive its new meaning. A clustering reads
     the vectors of one piece of one field at a time: n_i D / c numbers, once an epoch. It is the
     expensive part and timed as a phase of its own: about 6 s for 100,000 features and 60 s for a
     million, at a tenth of D = 16.
@@ -59,7 +64,7 @@ class ClusteredCompositional(Method):
     name = "cce"
     family = "hashing"
     year = 2023
-    version = 2
+    version = 3
 
     n_pieces: Annotated[
         int, Between(1, 64, tuned=False), "c, at most; the largest divisor of D not above it"
@@ -70,6 +75,11 @@ class ClusteredCompositional(Method):
     iterations: Annotated[
         int, Between(1, 1000, tuned=False), "of Lloyd's algorithm, in each k-means"
     ] = 10
+    helpers: Annotated[
+        str,
+        OneOf("residual", "zero", tuned=False),
+        "where helper rows restart after a clustering: at the mean residual (code), at 0 (paper)",
+    ] = "residual"
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
@@ -78,8 +88,9 @@ class ClusteredCompositional(Method):
         least = int(np.minimum(cardinalities, 2).sum()) * dim
         self.refuse_below(least, budget, "an assigned and a helper row a field")
         pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
-        assigned, helpers = code_rows(cardinalities, budget // dim)
-        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, drawn_seed(self.hash_seed))
+        seed = drawn_seed(self.hash_seed)
+        assigned, helpers = code_rows(cardinalities, budget // dim, seed)
+        codebooks = Codebooks(cardinalities, assigned, helpers, pieces, seed)
         return ClusteredTable(codebooks, dim)
 
     def fit(self, task: Task, budget: int) -> Fitted:
@@ -89,27 +100,25 @@ class ClusteredCompositional(Method):
         def after_epoch(epoch: int) -> None:
             if epoch <= self.clusterings:
                 with task.phase("clustering"):
-                    embedding.cluster(task.rng, self.iterations)
+                    embedding.cluster(task.rng, self.iterations, self.helpers == "residual")
 
         fitted = task.train(task.model(embedding), after_epoch=after_epoch)
         return fitted.with_notes(clusterings=int(embedding.round))
 
 
 def code_rows(
-    cardinalities: NDArray[np.integer], n_rows: int
+    cardinalities: NDArray[np.integer], n_rows: int, tie_seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Assigned and helper rows of each field, ``n_rows`` in all at most.
 
     A field that could have as many rows as features has one for each, and no helpers.
 
-    >>> code_rows(np.array([40, 10, 1]), 15)
-    (array([6, 1, 1]), array([6, 1, 0]))
+    >>> code_rows(np.array([40, 10, 1]), 15, 0)
+    (array([4, 3, 1]), array([4, 3, 0]))
     """
-    single = cardinalities == 1
-    most_pairs = np.where(single, 0, (cardinalities + 1) // 2)
-    pairs = proportional_rows(most_pairs, (n_rows - int(single.sum())) // 2)
-    wholes = single | (2 * pairs >= cardinalities)
-    return np.where(wholes, cardinalities, pairs), np.where(wholes, 0, pairs)
+    rows = capped_rows(cardinalities, n_rows, tie_seed, step=2)
+    whole = rows == cardinalities
+    return np.where(whole, rows, rows // 2), np.where(whole, 0, rows // 2)
 
 
 def random_rows(books: Codebooks) -> NDArray[np.int64]:
@@ -171,9 +180,14 @@ class ClusteredTable(ComposedVectors):
         return codes[:, 0] + codes[:, 1] * self.has_helper[features]
 
     @torch.no_grad()
-    def cluster(self, rng: np.random.Generator, iterations: int) -> None:
-        """Re-assign all features of fields with helpers by k-means on their vectors."""
+    def cluster(self, rng: np.random.Generator, iterations: int, residual: bool) -> None:
+        """Re-assign all features of fields with helpers by k-means on their vectors.
+
+        Helper rows restart at mean residuals, or at 0.
+        """
         books = self.codebooks
+        self.round += 1
+        helper_rows = books.helper_rows(np.arange(len(self.rows)), int(self.round))
         table, rows = to_numpy(self.table), self.rows.cpu().numpy().copy()
         ends = np.cumsum(books.cardinalities)
         for i in np.flatnonzero(books.helpers):
@@ -186,9 +200,10 @@ class ClusteredTable(ComposedVectors):
                 centroids, nearest = lloyd(vectors, vectors[np.sort(first)], iterations)
                 table[start:helper, piece] = centroids
                 rows[ids, 0, piece] = start + nearest
-            table[helper : helper + int(books.helpers[i])] = 0.0
-        self.round += 1
-        rows[:, 1] = books.helper_rows(np.arange(len(rows)), int(self.round))
+                n_helpers, of_feature = int(books.helpers[i]), helper_rows[ids, piece] - helper
+                lacking = (vectors - centroids[nearest]) * residual
+                table[helper : helper + n_helpers, piece] = means(lacking, of_feature, n_helpers)[0]
+        rows[:, 1] = helper_rows
         self.table.copy_(torch.from_numpy(table))
         self.rows.copy_(torch.from_numpy(rows))
 
@@ -218,16 +233,21 @@ def lloyd(
     """
     nearest = nearest_centroids(vectors, centroids)
     for _ in range(iterations):
-        counts = np.bincount(nearest, minlength=len(centroids))
-        sums = np.stack(
-            [np.bincount(nearest, column, minlength=len(centroids)) for column in vectors.T], axis=1
-        )
-        means = sums / np.maximum(counts, 1)[:, None]
-        centroids = np.where(counts[:, None] > 0, means, centroids).astype(vectors.dtype)
+        moved, counts = means(vectors, nearest, len(centroids))
+        centroids = np.where(counts[:, None] > 0, moved, centroids).astype(vectors.dtype)
         before, nearest = nearest, nearest_centroids(vectors, centroids)
         if np.array_equal(before, nearest):
             break
     return centroids, nearest
+
+
+def means(
+    vectors: Floats, groups: NDArray[np.integer], n_groups: int
+) -> tuple[Floats, NDArray[np.integer]]:
+    """Means (n_groups, w) of the vectors (n, w) of each group, 0 of none; and their numbers."""
+    counts = np.bincount(groups, minlength=n_groups)
+    sums = [np.bincount(groups, column, minlength=n_groups) for column in vectors.T]
+    return np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None], counts
 
 
 def nearest_centroids(vectors: Floats, centroids: Floats) -> NDArray[np.integer]:

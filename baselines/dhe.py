@@ -52,24 +52,28 @@ class DeepHash(Method):
     w(K + 1) + (h − 1) w(w + 1) + D(w + 1); the knob is w, the largest within B.
 
     Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand
-    parameters, so K is ``n_hashes`` at most, halved until w ≥ K / 4. One network serves all
-    fields; it hashes global ids, which differ between fields, as a seed for each field would make
-    them (there is no option of one network per field). BN sees each id of a batch once, since the
-    network is computed once for each. The last layer starts such that vectors have mean zero and
-    the variance of the uncompressed table. Expensive: every id costs a pass through the network.
+    parameters, so K is 4 w, and ``n_hashes`` at most; what is left over buys further hashes.
+    There is no official code. Public ones have five hidden layers (Hetu) or three to five
+    (recsys-benchmark), and a network for each large field, with plain rows for small ones. One
+    network serves all fields here; it hashes global ids, which differ between fields, as a seed
+    for each field would make them. BN sees each id of a batch once, since the network is computed
+    once for each. The last layer starts such that vectors have mean zero and the variance of the
+    uncompressed table. Expensive: every id costs a pass through the network.
     """
 
     name = "dhe"
     family = "factored"
     year = 2021
-    version = 2
+    version = 3
 
     n_hashes: Annotated[
         int,
         Between(FEWEST_HASHES, 65_536, tuned=False),
-        "K, hash functions at most; halved while the network would be narrower than K / 4",
+        "K, hash functions at most; fewer in networks narrower than K / 4",
     ] = 1024
-    n_layers: Annotated[int, Between(1, 4, allow=(1, 16)), "h, the hidden layers"] = 2
+    n_layers: Annotated[
+        int, Between(2, 5, allow=(1, 16)), "h, the hidden layers, at most as many as fit"
+    ] = 5
     codes: Annotated[
         str, OneOf("uniform", "gaussian"), "how hashes are distributed on the real line"
     ] = "uniform"
@@ -77,16 +81,16 @@ class DeepHash(Method):
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A network of the largest width within ``budget``; infeasible below width 1."""
-        smallest = network_size(FEWEST_HASHES, 1, self.n_layers, dim)
-        hashes = f"{FEWEST_HASHES} hashes, {self.n_layers} hidden layers"
-        self.refuse_below(smallest, budget, f"width 1, {hashes}")
-        n_hashes = self.n_hashes
-        width = largest_width(n_hashes, self.n_layers, dim, budget)
-        while 4 * width < n_hashes and n_hashes > FEWEST_HASHES:
-            n_hashes = max(n_hashes // 2, FEWEST_HASHES)
-            width = largest_width(n_hashes, self.n_layers, dim, budget)
-        encoding = HashCodes(n_hashes, drawn_seed(self.hash_seed), self.codes == "gaussian")
-        return HashNetwork(encoding, width, self.n_layers, dim, fields.n_features)
+        smallest = network_size(FEWEST_HASHES, 1, 1, dim)
+        self.refuse_below(smallest, budget, f"width 1, {FEWEST_HASHES} hashes, 1 hidden layer")
+        depth = self.n_layers
+        while not (width := largest_width(self.n_hashes, depth, dim, budget)):
+            depth -= 1
+        more = (budget - network_size(0, width, depth, dim)) // width
+        encoding = HashCodes(
+            min(more, self.n_hashes), drawn_seed(self.hash_seed), self.codes == "gaussian"
+        )
+        return HashNetwork(encoding, width, depth, dim, fields.n_features)
 
 
 def network_size(n_hashes: int, width: int, n_layers: int, dim: int) -> int:
@@ -96,13 +100,16 @@ def network_size(n_hashes: int, width: int, n_layers: int, dim: int) -> int:
 
 
 def largest_width(n_hashes: int, n_layers: int, dim: int, budget: int) -> int:
-    """The largest w within ``budget``; 0 if there is none.
+    """The largest w within ``budget``, with 4 w hashes but ``n_hashes`` at most; 0 if none fits.
 
     >>> largest_width(16, 2, 8, 400), network_size(16, 10, 2, 8)
     (10, 368)
     """
-    widths = range(1, budget + 1)
-    return bisect_right(widths, budget, key=lambda w: network_size(n_hashes, w, n_layers, dim))
+
+    def size(width: int) -> int:
+        return network_size(min(4 * width, n_hashes), width, n_layers, dim)
+
+    return bisect_right(range(1, budget + 1), budget, key=size)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pepbench.method import (
 from pepbench.serve.addresses import FieldRows, OwnOrHashedRows
 from pepbench.tables.layout import Floats, constant, part, trained
 
-from .hashing import HashSeed, drawn_seed, proportional_rows
+from .hashing import HashSeed, capped_rows, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DoubleHash(Method):
     Two features are the same only if both hashes agree, in m_i² cases instead of m_i.
 
     The knob is the number of rows in all, R = ⌊B / D⌋: k = ``frequent``·R, the others distributed
-    as m_i ∝ the features left in field i, at least one per field.
+    as m_i = min(n_i, c), n_i the features left in field i, with the largest c that R admits.
 
     Where we differ: both hashes read one table per field instead of two, which for the same memory
     has twice the rows; with ``combine="concat"`` they read its left and its right half. A field
@@ -53,7 +53,7 @@ class DoubleHash(Method):
     name = "double-hash"
     family = "hashing"
     year = 2020
-    version = 2
+    version = 3
 
     frequent: Annotated[
         float,
@@ -82,7 +82,7 @@ def own_or_hashed(fields: Fields, n_rows: int, frequent: float, seed: int) -> Ow
     owns = np.zeros(fields.n_features, dtype=np.bool_)
     owns[order[:n_own]] = True
     left = np.bincount(fields.field_of_feature[~owns], minlength=fields.n_fields)
-    rows = proportional_rows(left, n_rows - n_own)
+    rows = capped_rows(left, n_rows - n_own, seed)
     # Where the rows suffice for all, hashing would only cause collisions.
     enough = rows >= left
     owns |= enough[fields.field_of_feature]

@@ -24,7 +24,7 @@ from pepbench.method import (
     xavier_uniform,
 )
 
-from .mgqe import CodedLayout, CodedTable, GranularCodebooks
+from .coded import CodedLayout, CodedTable, GranularCodebooks
 
 _CHUNK = 4096
 """Features for which scores of all centroids are in memory at once."""

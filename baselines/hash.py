@@ -36,18 +36,19 @@ class Hash(Method):
 
         v(x) = E_i[h(x)],   h: ids → {0, …, m_i − 1}
 
-    The knob is the number of rows Σ m_i = ⌊B / D⌋, distributed as m_i ∝ n_i, at least one per
-    field.
+    The knob is the number of rows Σ m_i = ⌊B / D⌋, with m_i = min(n_i, c): fields of at most c
+    features are not hashed, all others have c rows. A budget of 100 % is the full table.
 
     Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and is meaningless for
-    learnt rows that are looked up one by one. A field with as many rows as features is not
-    hashed, so that a budget of 100 % is the full table.
+    learnt rows that are looked up one by one. Public code fixes a rate m_i / n_i, and leaves small
+    fields alone up to a size that the user sets (DLRM 200, CAFE 2,000 times the rate); here one c
+    follows from the budget.
     """
 
     name = "hash"
     family = "hashing"
     year = 2009
-    version = 2
+    version = 3
 
     function: Annotated[
         str,

@@ -6,6 +6,7 @@ Serving computes the same hashes and rows: :mod:`pepbench.serve.hashing`,
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Annotated
 
 import numpy as np
@@ -23,33 +24,48 @@ HashSeed = Annotated[
 """The hyper-parameter ``hash_seed``, by default -1."""
 
 
-def proportional_rows(sizes: NDArray[np.integer], total: int) -> NDArray[np.int64]:
-    """Rows m_i ∝ ``sizes`` that sum to ``total``, each between 1 and its size.
+def capped_rows(
+    sizes: NDArray[np.integer], total: int, tie_seed: int, step: int = 1
+) -> NDArray[np.int64]:
+    """Rows m_i = min(n_i, c) of fields with n_i features, with the largest c that ``total`` admits.
 
-    A size of 0 gets none. ``total`` is at least the number of positive sizes; what
-    exceeds the sum of the sizes is left over.
+    Fields of at most c features keep a row for each; what is left over after that goes to the
+    largest fields, a step each. (Rows in proportion to n_i would leave one row to small fields, in
+    which features could then not be told apart.)
 
-    >>> proportional_rows(np.array([100, 10, 1]), 12).tolist()
-    [10, 1, 1]
+    Parameters
+    ----------
+    sizes
+        Shape (F,): n_i. A size of 0 gets no row.
+    total
+        Σ m_i at most.
+    tie_seed
+        Decides which fields of equal size come first, so that their order does not.
+    step
+        m_i is n_i or a multiple of this.
+
+    Examples
+    --------
+    >>> capped_rows(np.array([100, 3, 3]), 30, 0).tolist()
+    [24, 3, 3]
+    >>> capped_rows(np.array([100, 3, 3]), 31, 0, step=2).tolist()
+    [24, 3, 3]
     """
-    least = np.minimum(sizes, 1)
-    total = min(total, int(sizes.sum()))
+    sizes = sizes.astype(np.int64)
 
-    def rows_at(share: float) -> NDArray[np.int64]:
-        rows: NDArray[np.int64] = np.maximum(np.floor(sizes * share).astype(np.int64), least)
-        return rows
+    def rows_at(cap: int) -> NDArray[np.int64]:
+        return np.where(sizes <= cap, sizes, cap - cap % step)
 
-    low, high = 0.0, 1.0
-    for _ in range(64):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rows_at(middle).sum() <= total else (low, middle)
-    rows = rows_at(high) if rows_at(high).sum() <= total else rows_at(low)
-    # At most one row per field is missing: the fields of the largest remainders get one.
-    while (missing := total - int(rows.sum())) > 0:
-        remainders = np.where(rows < sizes, sizes * high - rows, -np.inf)
-        rows[np.argsort(-remainders, kind="stable")[:missing]] += 1
-        rows = np.minimum(rows, sizes)
-    return rows.astype(np.int64)
+    caps = range(int(sizes.max(initial=0)) + 1)
+    cap = bisect_right(caps, total, key=lambda c: int(rows_at(c).sum())) - 1
+    rows = rows_at(max(cap, 0))
+    left = total - int(rows.sum())
+    for i in np.lexsort((np.random.default_rng(tie_seed).random(len(sizes)), -sizes)).tolist():
+        more = min(step, int(sizes[i] - rows[i]))
+        if more <= left:
+            rows[i] += more
+            left -= more
+    return rows
 
 
 def drawn_seed(hash_seed: int) -> int:
@@ -65,7 +81,6 @@ def drawn_seed(hash_seed: int) -> int:
 def hashed_rows(
     fields: Fields, n_rows: int, hash_seed: int, function: str = "universal"
 ) -> FieldRows:
-    """``n_rows`` rows for the features of all fields, m_i ∝ n_i, by a hash function."""
-    cardinalities = np.asarray(fields.cardinalities)
-    rows = proportional_rows(cardinalities, n_rows)
-    return FieldRows(cardinalities, rows, drawn_seed(hash_seed), function)
+    """``n_rows`` rows for the features of all fields, min(n_i, c) each, by a hash function."""
+    cardinalities, seed = np.asarray(fields.cardinalities), drawn_seed(hash_seed)
+    return FieldRows(cardinalities, capped_rows(cardinalities, n_rows, seed), seed, function)

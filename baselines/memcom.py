@@ -11,9 +11,11 @@ from torch import Tensor
 from pepbench.method import (
     Embedding,
     Fields,
+    Fitted,
     Method,
     OneOf,
     RowTable,
+    Task,
     lookup_rows,
     to_numpy,
 )
@@ -36,36 +38,47 @@ class MEmCom(Method):
         v(x) = E_i[x mod m_i] · w_x  (+ b_x)
 
     so that features that share a row lie on one line and differ by their weights. The count is
-    Σ m_i D + N, or + 2N. The knob is Σ m_i = ⌊(B − N) / D⌋, distributed as m_i ∝ n_i, at least one
-    per field. Weights cost 1/D of the full table, so that small budgets are infeasible.
+    Σ m_i D + N, or + 2N. The knob is Σ m_i = ⌊(B − N) / D⌋, with m_i = min(n_i, c). Weights cost
+    1/D of the full table, so that small budgets are infeasible. A bias that does not fit beside a
+    row for each field is left out, which the notes say.
 
     Where we differ: w starts at 1 and b at 0, so that vectors start as those of the
-    uncompressed table.
+    uncompressed table. The rows are hashed, so that nothing depends on how features are numbered;
+    the paper takes the id modulo the rows (``function="modulo"``), its ids sorted by frequency.
     """
 
     name = "memcom"
     family = "hashing"
     year = 2022
-    version = 2
+    version = 3
 
     bias: Annotated[bool, OneOf(False, True), "a second number for each feature, added"] = False
     function: Annotated[
         str,
-        OneOf("modulo", "universal", tuned=False),
-        "the id modulo the rows, or a random multiply-shift hash",
-    ] = "modulo"
+        OneOf("universal", "modulo", tuned=False),
+        "a random multiply-shift hash, or the id modulo the rows",
+    ] = "universal"
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Weights for N features and as many rows as ``budget`` admits; at least one per field."""
-        n_weights = fields.n_features * (2 if self.bias else 1)
-        numbers = "two numbers" if self.bias else "one number"
-        self.refuse_below(
-            fields.n_fields * dim + n_weights, budget, f"one row a field, {numbers} a feature"
-        )
-        n_rows = (budget - n_weights) // dim
+        smallest = fields.n_fields * dim + fields.n_features
+        self.refuse_below(smallest, budget, "one row a field, one number a feature")
+        bias = self.has_bias(fields, dim, budget)
+        n_rows = (budget - fields.n_features * (1 + bias)) // dim
         rows = hashed_rows(fields, n_rows, self.hash_seed, self.function)
-        return ScaledRows(rows, dim, self.bias)
+        return ScaledRows(rows, dim, bias)
+
+    def has_bias(self, fields: Fields, dim: int, budget: int) -> bool:
+        """Whether there is a bias: if it is asked for, and fits beside one row for each field."""
+        return self.bias and fields.n_fields * dim + 2 * fields.n_features <= budget
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train; note where the bias had to be left out."""
+        fitted = super().fit(task, budget)
+        if self.bias and not self.has_bias(task.fields, task.dim, budget):
+            return fitted.with_notes(bias_left_out=True)
+        return fitted
 
 
 class ScaledRows(HashedTable):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -16,9 +15,9 @@ from pepbench.method import (
     Embedding,
     Fields,
     Fitted,
-    Layout,
     Method,
     Model,
+    OneOf,
     RowTable,
     Task,
     lookup,
@@ -27,11 +26,16 @@ from pepbench.method import (
     xavier_uniform,
 )
 from pepbench.serve.addresses import starts_of
-from pepbench.serve.packing import bits_needed, packed
-from pepbench.tables.layout import Floats, StoredFields, constant, index, part, trained
 
-_CHUNK = 4096
-"""Features for which distances to all centroids are in memory at once."""
+from .coded import CodedLayout, CodedTable, GranularCodebooks, pieces_of
+from .hashing import capped_rows, drawn_seed
+
+_CHUNK = 2**24
+"""Distances of features to centroids that are in memory at once."""
+_MOMENTUM = 0.1
+"""Weight of a batch in the moving averages, as in torch's batch norm."""
+_LEAST_VARIANCE = 1e-30
+"""Of a distance, where all features of a field are alike."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class MultiGranularQuantised(Method):
 
         c_s(x) = argmin_{k < K_x} ‖e_x^(s) − C_k^(s)‖²,   v(x) = (C^(1)_{c_1(x)}, …, C^(S)_{c_S(x)})
 
+    With ``normalise``, the distances to each centroid are batch-normalised first, as in DPQ's code:
+    a centroid that is far from all features still serves those to which it is nearer than usual.
+    Without, a third to a half of a codebook may serve nobody. The notes have ``centroids_used``,
+    the share of the centroids that serve.
+
     The gradient of v reaches e_x straight through, and the centroids by lookup; a penalty pulls
     both together, ``commitment`` · (‖sg(e) − C‖² + ‖e − sg(C)‖² / 4). Multi-granular: K_x = K for
     the most frequent ``head_share`` of a field's features, and for the others K / ``tail_divisor``,
@@ -54,26 +63,32 @@ class MultiGranularQuantised(Method):
     Serving needs the centroids, K_i D parameters for each field, and S codes of ⌈log₂ K_x⌉ bits
     for each feature, which are bytes, not parameters. So the front over parameters flatters this
     method; the one over bytes is fair. Training needs the full table of e as well, N D numbers
-    that are **not counted**; it is dropped afterwards. The knob is K, ``n_centroids`` at most, so
-    large budgets are not used up; a field of n_i ≤ K features has n_i centroids, for all its
-    features. Infeasible under two centroids a field.
+    that are **not counted**; it is dropped afterwards. The knob is K_i = min(n_i, K), of which
+    ``n_centroids`` is the most, so that very large budgets are not used up; a field of n_i ≤ K
+    features has a centroid for each. Infeasible under two centroids a field.
 
     Where we differ: DPQ lets the centroids follow either the penalty or moving averages; here
-    they follow the penalty and the gradient of the vectors that they serve. Centroids start as
+    they follow the penalty and the gradient of the vectors that they serve. Its batch norm has the
+    statistics of the batch in training, ours moving averages in training as in evaluation (a batch
+    can have a single feature of a field), of each feature of the batch once. Centroids start as
     randomly chosen e, and all values are then scaled to give v the variance of the uncompressed
-    table.
+    table. The paper's K is 256 for Criteo-sized fields; ours follows from the budget.
     """
 
     name = "mgqe"
     family = "factored"
     year = 2020
+    version = 2
 
     n_groups: Annotated[
         int, Between(2, 16, allow=(1, 256)), "S, at most; the largest divisor of D not above it"
     ] = 8
     n_centroids: Annotated[
-        int, Between(2, 65_536, tuned=False), "K, at most; 256 make a code of one byte"
-    ] = 256
+        int, Between(2, 65_536, tuned=False), "K, at most; 4,096 make a code of 12 bits"
+    ] = 4096
+    normalise: Annotated[
+        bool, OneOf(True, False), "batch-normalise distances before the nearest is chosen"
+    ] = True
     head_share: Annotated[
         float,
         Between(0.0, 1.0, tuned=False),
@@ -92,23 +107,25 @@ class MultiGranularQuantised(Method):
         """Train table and centroids together, then keep centroids and codes."""
         table = self.training_table(task.fields, task.dim, budget)
         fitted = task.train(task.model(table))
-        served = CodedTable(table.books, table.centroids.detach(), table.all_codes())
-        return replace(fitted, model=Model(served, fitted.model.backbone))
+        codes = table.all_codes()
+        served = CodedTable(table.books, table.centroids.detach(), codes)
+        fitted = replace(fitted, model=Model(served, fitted.model.backbone))
+        if table.n_parameters() < 0.9 * min(budget, task.full_parameters):
+            why = f"a field has {self.n_centroids} centroids at most"
+            fitted = fitted.with_notes(unused_budget=why)
+        return fitted.with_notes(centroids_used=table.books.use_of(to_numpy(codes)))
 
     def training_table(self, fields: Fields, dim: int, budget: int) -> StraightThroughTable:
         """The full table and the most centroids within ``budget``."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
         self.refuse_below(least, budget, "two centroids a field")
-        most = min(self.n_centroids, int(cardinalities.max()))
-        sizes = np.array([np.minimum(cardinalities, k).sum() * dim for k in range(2, most + 1)])
-        n_centroids = 2 + int(np.searchsorted(sizes, budget, side="right")) - 1
-        counts = np.minimum(cardinalities, n_centroids)
-        tail = np.minimum(np.maximum(n_centroids // self.tail_divisor, 2), counts)
-        tail = np.where(cardinalities <= n_centroids, counts, tail)
+        most = np.minimum(cardinalities, self.n_centroids)
+        counts = capped_rows(most, budget // dim, drawn_seed(-1))
+        tail = np.where(counts < cardinalities, np.maximum(counts // self.tail_divisor, 2), counts)
         groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
         books = GranularCodebooks(cardinalities, counts, tail, self.heads(fields), groups)
-        return StraightThroughTable(books, dim, self.commitment)
+        return StraightThroughTable(books, dim, self.commitment, self.normalise)
 
     def heads(self, fields: Fields) -> NDArray[np.bool_]:
         """Which features (N,) are among the most frequent of their field; ties go to low ids."""
@@ -120,76 +137,12 @@ class MultiGranularQuantised(Method):
         return heads
 
 
-@dataclass(frozen=True, eq=False)
-class GranularCodebooks(StoredFields):
-    """How many centroids each field and feature has to choose from."""
-
-    cardinalities: NDArray[np.integer] = field(metadata=index("sizes"))
-    """Shape (F,)."""
-    counts: NDArray[np.integer] = field(metadata=index("sizes"))
-    """Shape (F,): K_i."""
-    tail_counts: NDArray[np.integer] = field(metadata=index("sizes"))
-    """Shape (F,): for features that are not heads."""
-    heads: NDArray[np.bool_] = field(metadata=index())
-    """Shape (N,): which features are among the most frequent of their field."""
-    groups: int = field(metadata=constant())
-    """S."""
-
-    @property
-    def field_of_feature(self) -> NDArray[np.int64]:
-        """Shape (N,)."""
-        return np.repeat(np.arange(len(self.counts)), self.cardinalities)
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """Shape (F,): each field's first centroid."""
-        return starts_of(self.counts)
-
-    @property
-    def choices(self) -> NDArray[np.int64]:
-        """Shape (N,): K_x."""
-        of_feature = self.field_of_feature
-        chosen: NDArray[np.int64] = np.where(
-            self.heads, self.counts[of_feature], self.tail_counts[of_feature]
-        )
-        return chosen
-
-
-class CodedTable(Embedding):
-    """What is served: centroids, and the codes of each feature.
-
-    Parameters
-    ----------
-    books
-        Sizes.
-    centroids
-        Shape (Σ K_i, S, D / S).
-    codes
-        Shape (N, S): rows of ``centroids``.
-    """
-
-    codes: Tensor
-
-    def __init__(self, books: GranularCodebooks, centroids: Tensor, codes: Tensor) -> None:
-        super().__init__()
-        self.dim = centroids.shape[1] * centroids.shape[2]
-        self.books = books
-        self.centroids = nn.Parameter(centroids.clone())
-        self.register_buffer("codes", codes.clone())
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        return pieces_of(self.centroids, self.codes[ids])
-
-    def export(self) -> CodedLayout:
-        """Centroids and codes."""
-        return CodedLayout(to_numpy(self.centroids.flatten(1)), to_numpy(self.codes), self.books)
-
-
 class StraightThroughTable(Embedding):
     """What is trained: the full table, seen through the nearest centroids.
 
-    Its count and its export are those of what will be served.
+    Its count and its export are those of what will be served. Of a piece e^(s) and a centroid C_k,
+    minus the squared distance is linear in z = (‖e^(s)‖², e^(s)): a_k·z − ‖C_k‖² with
+    a_k = (−1, 2 C_k). So its mean and variance over features follow from those of z.
 
     Parameters
     ----------
@@ -199,59 +152,83 @@ class StraightThroughTable(Embedding):
         D.
     commitment
         Weight of the penalty.
+    normalise
+        Whether distances are batch-normalised.
     """
 
     choices: Tensor
     """Shape (N,): K_x."""
-    first_centroid: Tensor
+    first: Tensor
     """Shape (N,): the first centroid of each feature's field."""
+    own: Tensor
+    """Shape (N,): the centroid of each feature whose field has one for each."""
+    quantised: Tensor
+    """Shape (N,): whether its field has fewer."""
+    mean: Tensor
+    """Shape (F, S, w + 1): of z, with w = D / S; a moving average."""
+    covariance: Tensor
+    """Shape (F, S, w + 1, w + 1): of z."""
 
-    def __init__(self, books: GranularCodebooks, dim: int, commitment: float) -> None:
+    def __init__(
+        self, books: GranularCodebooks, dim: int, commitment: float, normalise: bool
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.books = books
         self.commitment = commitment
-        n_features = int(books.cardinalities.sum())
-        self.register_buffer("choices", torch.from_numpy(books.choices), persistent=False)
-        first = torch.from_numpy(books.starts[books.field_of_feature])
-        self.register_buffer("first_centroid", first, persistent=False)
-        table = xavier_uniform(n_features, dim)
-        pieces = table.view(n_features, books.groups, -1)
+        self.normalise = normalise
+        of_feature, groups = books.field_of_feature, books.groups
+        every = torch.arange(len(of_feature))
+        first_id = torch.from_numpy(starts_of(books.cardinalities))
+        first = torch.from_numpy(books.starts[of_feature])
+        constants = {
+            "choices": torch.from_numpy(books.choices),
+            "first": first,
+            "own": first + every - first_id[of_feature],
+            "quantised": torch.from_numpy(np.isin(of_feature, books.quantised)),
+        }
+        for name, constant_of_feature in constants.items():
+            self.register_buffer(name, constant_of_feature, persistent=False)
+        table = xavier_uniform(len(every), dim)
         chosen = [
-            offset + torch.rand(n, books.groups).argsort(dim=0)[:k]
-            for offset, n, k in zip(
-                starts_of(books.cardinalities).tolist(),
-                books.cardinalities.tolist(),
-                books.counts.tolist(),
-                strict=True,
+            start
+            + (torch.rand(n, groups).argsort(dim=0) if k < n else torch.arange(n)[:, None])[:k]
+            for start, n, k in zip(
+                first_id.tolist(), books.cardinalities.tolist(), books.counts.tolist(), strict=True
             )
         ]
+        rows = torch.cat([of_field.expand(-1, groups) for of_field in chosen])
         self.table = RowTable(table)
-        self.centroids = nn.Parameter(pieces[torch.cat(chosen), torch.arange(books.groups)])
+        pieces = table.view(len(every), groups, -1)
+        self.centroids = nn.Parameter(pieces[rows, torch.arange(groups)])
         self._penalty: Tensor | None = None
+        n_fields, width = len(books.counts), dim // groups + 1
+        self.register_buffer("mean", torch.zeros(n_fields, groups, width))
+        self.register_buffer("covariance", torch.zeros(n_fields, groups, width, width))
         with torch.no_grad():
-            sample = torch.arange(n_features)[:: max(1, n_features // 10_000)]
-            vectors = pieces_of(self.centroids, self.nearest(sample))
-            scale = (2.0 / (n_features + dim) / vectors.var(correction=0)).sqrt()
+            sample = every[:: max(1, len(every) // 10_000)]
+            vectors = pieces_of(self.centroids, self.nearest(sample, weight=1.0))
+            scale = (2.0 / (len(every) + dim) / vectors.var(correction=0)).sqrt()
             self.table.mul_(scale)
             self.centroids.mul_(scale)
+            self.nearest(sample, weight=1.0)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
         view = view_of(self.table, ids)
         distinct, inverse = torch.unique(ids, return_inverse=True)
-        codes = self.nearest(distinct.long())
+        trains = self.training and torch.is_grad_enabled()
+        codes = self.nearest(distinct.long(), _MOMENTUM if trains else 0.0)
         quantised = lookup(pieces_of(self.centroids, codes), inverse)
         self._penalty = None
-        if not (self.training and torch.is_grad_enabled()):
+        if not trains:
             return quantised
         own = lookup(view.table, view.ids)
         pull = (own.detach() - quantised).square() + (own - quantised.detach()).square() / 4
         # The mean over each field's values: a row may have several, or none.
-        field = self.first_centroid[ids]
-        self._penalty = (
-            self.commitment * (pull.sum(2) / torch.bincount(field.flatten())[field]).sum()
-        )
+        field = self.first[ids]
+        share = self.quantised[ids] / torch.bincount(field.flatten())[field]
+        self._penalty = self.commitment * (pull.sum(2) * share).sum()
         # Straight through: the value is the centroids', the gradient also the table's.
         return quantised + (own - own.detach())
 
@@ -260,30 +237,45 @@ class StraightThroughTable(Embedding):
         return self._penalty
 
     @torch.no_grad()
-    def nearest(self, ids: Tensor) -> Tensor:
-        """Codes of distinct ids: (M,) → (M, S), rows of ``centroids``."""
+    def nearest(self, ids: Tensor, weight: float = 0.0) -> Tensor:
+        """Codes of distinct ids: (M,) → (M, S), rows of ``centroids``.
+
+        The features enter the moving averages with ``weight``.
+        """
         books = self.books
-        codes = torch.empty(len(ids), books.groups, dtype=torch.long, device=ids.device)
-        first, choices = self.first_centroid[ids], self.choices[ids]
-        for start, count, tail in zip(
-            books.starts.tolist(), books.counts.tolist(), books.tail_counts.tolist(), strict=True
-        ):
-            here = first == start
-            # (S, D / S, K)
-            centroids = self.centroids[start : start + count].permute(1, 2, 0)
-            for k in {count, tail}:
-                members = (here & (choices == k)).nonzero().squeeze(1)
-                for chunk in torch.split(members, _CHUNK):
-                    codes[chunk] = start + self._nearest_of(ids[chunk], centroids[..., :k])
+        codes = self.own[ids].unsqueeze(1).repeat(1, books.groups)
+        for i in books.quantised.tolist():
+            start, count, tail = (
+                int(sizes[i]) for sizes in (books.starts, books.counts, books.tail_counts)
+            )
+            members = (self.first[ids] == start).nonzero().squeeze(1)
+            for chunk in torch.split(members, max(1, _CHUNK // (count * books.groups))):
+                pieces = self.table[ids[chunk]].view(len(chunk), books.groups, -1).transpose(0, 1)
+                z = torch.cat([pieces.square().sum(-1, keepdim=True), pieces], dim=-1)
+                if weight and len(chunk):
+                    self._observe(i, z, weight)
+                closeness = self._closeness(i, z, self.centroids[start : start + count])
+                closeness[:, self.choices[ids[chunk]] < count, tail:] = -torch.inf
+                codes[chunk] = start + closeness.argmax(dim=-1).T
         return codes
 
-    def _nearest_of(self, ids: Tensor, centroids: Tensor) -> Tensor:
-        groups = self.books.groups
-        pieces = self.table[ids].view(len(ids), groups, self.dim // groups).transpose(0, 1)
-        # The squared distance, but for the length of the piece.
-        lengths = centroids.square().sum(dim=1, keepdim=True)
-        distances = torch.baddbmm(lengths, pieces, centroids, alpha=-2.0)
-        return distances.argmin(dim=-1).T
+    def _observe(self, i: int, z: Tensor, weight: float) -> None:
+        # Moments of a mixture of the past and z (S, m, w + 1).
+        mean = z.mean(dim=1)
+        centred, shift = z - mean.unsqueeze(1), (mean - self.mean[i]).unsqueeze(-1)
+        covariance = centred.mT @ centred / z.shape[1] + (1 - weight) * shift @ shift.mT
+        self.mean[i].lerp_(mean, weight)
+        self.covariance[i].lerp_(covariance, weight)
+
+    def _closeness(self, i: int, z: Tensor, centroids: Tensor) -> Tensor:
+        """Minus the distances, but for what is the same for all centroids: (S, m, K)."""
+        coefficients = torch.cat([torch.full_like(centroids[..., :1], -1.0), 2.0 * centroids], -1)
+        coefficients = coefficients.permute(1, 2, 0)
+        if not self.normalise:
+            return z @ coefficients - centroids.square().sum(-1).T.unsqueeze(1)
+        variance = (coefficients * (self.covariance[i] @ coefficients)).sum(1, keepdim=True)
+        coefficients = coefficients * variance.clamp_min(_LEAST_VARIANCE).rsqrt()
+        return (z - self.mean[i].unsqueeze(1)) @ coefficients
 
     def all_codes(self) -> Tensor:
         """Codes of every feature: (N, S)."""
@@ -298,30 +290,3 @@ class StraightThroughTable(Embedding):
         return CodedLayout(
             to_numpy(self.centroids.flatten(1)), to_numpy(self.all_codes()), self.books
         )
-
-
-def pieces_of(centroids: Tensor, codes: Tensor) -> Tensor:
-    """Vectors put together from centroids (R, S, w) at codes (…, S): (…, S·w)."""
-    groups = centroids.shape[1]
-    flat = codes * groups + torch.arange(groups, device=codes.device)
-    return lookup(centroids.flatten(0, 1), flat).flatten(-2)
-
-
-@dataclass(frozen=True, eq=False)
-class CodedLayout(Layout):
-    """Centroids, and packed codes."""
-
-    form = "coded"
-
-    centroids: Floats = field(metadata=trained())
-    """Shape (Σ K_i, D): S groups of D / S columns."""
-    codes: NDArray[np.integer]
-    """Shape (N, S): rows of ``centroids``."""
-    books: GranularCodebooks = field(metadata=part())
-
-    def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Codes in as few bits as their features need, flags of the heads, and sizes."""
-        books = self.books
-        within = self.codes - books.starts[books.field_of_feature, None]
-        bits = np.repeat(bits_needed(books.choices), books.groups)
-        return {"codes": packed(within.ravel(), bits), **super().structure()}

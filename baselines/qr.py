@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -25,6 +26,8 @@ from pepbench.method import (
 from pepbench.serve.addresses import Partition
 from pepbench.tables.layout import Floats, part, trained
 
+from .hashing import HashSeed, drawn_seed
+
 
 @dataclass(frozen=True)
 class QR(Method):
@@ -40,19 +43,24 @@ class QR(Method):
     ``partitions`` k > 2 writes ⌊x / m⌋ in a mixed radix of k − 1 near-equal digits, one table for
     each (the paper's generalised quotient and remainder partitions).
 
-    The knob is m_i = ⌈s·n_i⌉ with the largest s that the budget admits, no less than where the
-    field's tables are smallest, about √n_i; what is left over goes to the largest fields. A field
-    stays uncompressed where tables would save nothing, or up to ``threshold`` features.
+    The knob is m_i, as large as a size c admits that is the same for all fields, the largest
+    within the budget; but no less than where the field's tables are smallest, about √n_i. What is
+    left over goes to the largest fields. A field whose full table has at most c numbers stays
+    uncompressed, and any field up to ``threshold`` features.
 
     Where we differ: m follows from the budget; the paper fixes the features per remainder row,
-    n/m, instead. The products of the released code, with both factors U(−1/√n, 1/√n), start
-    with a variance far below that of the uncompressed table. Here quotient factors start about 1
-    (``start="ones"``), or all with the k-th root of the variance (``start="root"``).
+    n/m, instead. The released code (DLRM) draws the entries of all tables from U(1/√n, 1), whose
+    products have a mean of 0.27 at n = 1,000 where the uncompressed table has one of 0
+    (``start="dlrm"``). Here quotient factors start about 1 (``start="ones"``), or all with the k-th
+    root of the variance (``start="root"``), so that vectors start as those of the uncompressed
+    table. Codes are permuted at random first, a permutation for each seed, so that nothing depends
+    on how features are numbered.
     """
 
     name = "qr"
     family = "hashing"
     year = 2020
+    version = 2
 
     combine: Annotated[
         str, OneOf("mult", "add", "concat", tuned=False), "how the rows become one vector"
@@ -67,9 +75,10 @@ class QR(Method):
     ] = 0
     start: Annotated[
         str,
-        OneOf("ones", "root", tuned=False),
-        "initial factors with combine=mult: all but one about 1, or all alike",
+        OneOf("ones", "root", "dlrm", tuned=False),
+        "initial factors with combine=mult: all but one about 1, or all alike; or DLRM's, for all",
     ] = "ones"
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Tables as large as ``budget`` admits; infeasible below those of about √n_i rows."""
@@ -93,7 +102,9 @@ class QR(Method):
                 for choice, m in zip(choices, remainders, strict=True)
             ]
         )
-        partition = Partition(np.asarray(fields.cardinalities), radices, self.combine)
+        partition = Partition(
+            np.asarray(fields.cardinalities), drawn_seed(self.hash_seed), radices, self.combine
+        )
         return ComposedRows(partition, widths, dim, self.start)
 
 
@@ -140,34 +151,25 @@ class FieldChoices:
         """Parameters of the smallest tables."""
         return int(self.sizes.min())
 
-    def at(self, share: float) -> int:
-        """Which choice has m = ⌈share·n⌉, or the next above."""
-        return int(np.searchsorted(self.remainders, np.ceil(share * self.n)))
-
     def within(self, allowed: int) -> int:
-        """The last choice of at most ``allowed`` parameters."""
-        return int(np.flatnonzero(self.sizes <= allowed)[-1])
+        """The last choice of at most ``allowed`` parameters, else the smallest."""
+        return int(np.flatnonzero(self.sizes <= max(allowed, self.smallest))[-1])
 
 
 def solve(choices: list[FieldChoices], budget: int) -> list[int]:
-    """Choose m for each field: one share s of its features, the largest within the budget.
+    """Choose m for each field: the largest of at most c parameters, with the largest c that fits.
 
-    What is left over goes to the largest fields.
+    What is left over goes to the largest fields; those of equal size come in random order.
     """
 
-    def chosen(share: float) -> list[int]:
-        return [choice.at(share) for choice in choices]
+    def size(cap: int) -> int:
+        return sum(int(choice.sizes[choice.within(cap)]) for choice in choices)
 
-    def size(picks: list[int]) -> int:
-        return sum(int(c.sizes[pick]) for c, pick in zip(choices, picks, strict=True))
-
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if size(chosen(middle)) <= budget else (low, middle)
-    best = chosen(1.0) if size(chosen(1.0)) <= budget else chosen(low)
-    left = budget - size(best)
-    for i in np.argsort([-choice.n for choice in choices], kind="stable").tolist():
+    cap = bisect_right(range(budget + 1), budget, key=size) - 1
+    best = [choice.within(cap) for choice in choices]
+    left = budget - size(cap)
+    sizes = np.array([choice.n for choice in choices])
+    for i in np.lexsort((torch.rand(len(sizes)).numpy(), -sizes)).tolist():
         now = int(choices[i].sizes[best[i]])
         larger = choices[i].within(now + left)
         left -= int(choices[i].sizes[larger]) - now
@@ -187,7 +189,7 @@ class ComposedRows(ComposedVectors):
     dim
         D.
     start
-        With ``combine="mult"``: ``"ones"`` or ``"root"``.
+        With ``combine="mult"``: ``"ones"`` or ``"root"``; else it matters only if ``"dlrm"``.
     """
 
     rows: Tensor
@@ -206,15 +208,20 @@ class ComposedRows(ComposedVectors):
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
         self.register_buffer("composed", torch.from_numpy(composed), persistent=False)
         variance = 2.0 / (n_features + dim)
-        spreads = initial_variances(combine, start, variance, len(widths))
+        whole = (-((3.0 * variance) ** 0.5), (3.0 * variance) ** 0.5)
         self.tables = nn.ParameterList()
-        for j, (width, composed_variance) in enumerate(zip(widths, spreads, strict=True)):
-            n_rows = partition.n_rows[:, j]
-            variances = np.where(partition.whole, variance, composed_variance)
-            bounds = torch.from_numpy(np.sqrt(3.0 * np.repeat(variances, n_rows))).float()
-            table = bounds.unsqueeze(1) * torch.empty(len(bounds), width).uniform_(-1.0, 1.0)
-            if combine == "mult" and start == "ones" and j > 0:
-                table = (1.0 + table) / (1.0 + composed_variance) ** 0.5
+        for j, width in enumerate(widths):
+            ranges = [
+                whole if is_whole else initial_range(combine, start, variance, len(widths), j, n)
+                for is_whole, n in zip(
+                    partition.whole.tolist(), partition.cardinalities.tolist(), strict=True
+                )
+            ]
+            of_row = torch.tensor(ranges).repeat_interleave(
+                torch.from_numpy(partition.n_rows[:, j]), dim=0
+            )
+            low, high = of_row[:, :1], of_row[:, 1:]
+            table = low + (high - low) * torch.rand(len(of_row), width)
             if len(table):
                 self.tables.append(RowTable(table))
 
@@ -238,16 +245,25 @@ class ComposedRows(ComposedVectors):
         return QRLayout(tuple(to_numpy(table) for table in self.tables), self.partition)
 
 
-def initial_variances(combine: str, start: str, variance: float, count: int) -> list[float]:
-    """Of the entries of k tables, so that composed vectors have ``variance``.
+def initial_range(
+    combine: str, start: str, variance: float, count: int, j: int, n: int
+) -> tuple[float, float]:
+    """Bounds of the uniform entries of table j of ``count``, for a field of n features.
 
-    With factors that start about 1, the variance of those is that of U(½, 1½).
+    Composed vectors get ``variance``, but with ``start="dlrm"``.
     """
-    if combine == "mult":
-        if start == "ones":
-            return [variance] + [1.0 / 12.0] * (count - 1)
-        return [variance ** (1.0 / count)] * count
-    return [variance / count if combine == "add" else variance] * count
+    if start == "dlrm":
+        return n**-0.5, 1.0
+    if combine == "mult" and start == "ones" and j > 0:
+        # U(½, 1½), with a mean square of 1.
+        scale = (1.0 + 1.0 / 12.0) ** -0.5
+        return 0.5 * scale, 1.5 * scale
+    if combine == "mult" and start == "root":
+        variance = variance ** (1.0 / count)
+    if combine == "add":
+        variance /= count
+    bound = (3.0 * variance) ** 0.5
+    return -bound, bound
 
 
 @dataclass(frozen=True, eq=False)

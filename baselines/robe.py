@@ -37,9 +37,11 @@ class ROBE(Method):
     with h hashed to {0, …, M − 1} and g to {−1, 1}; a chunk that reaches the end wraps around.
     The count is exactly M. The knob is M = B.
 
-    Where we differ: one sign for a chunk. If Z does not divide D, the last chunk is shorter; Z
-    beyond D is D. Below D floats no vector could have D different numbers, so D is the smallest
-    size.
+    Where we differ: one sign for a chunk; the released code has none. Its hash is linear in x and
+    c, modulo a prime and then M − Z + 1, so that no chunk wraps around; by the luck of its
+    constants hardly any features share a chunk, or most do, and then often all their chunks. Ours
+    scrambles its input first. If Z does not divide D, the last chunk is shorter; Z beyond D is D.
+    Below D floats no vector could have D different numbers, so D is the smallest size.
     """
 
     name = "robe"

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,12 +14,17 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
+    Fitted,
     Layout,
     Method,
+    Task,
     lookup,
     to_numpy,
 )
-from pepbench.tables.layout import Floats, constant, trained
+from pepbench.serve.addresses import Positions
+from pepbench.tables.layout import Floats, constant, part, trained
+
+from .hashing import HashSeed, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -33,20 +39,27 @@ class TensorTrain(Method):
 
     a product of matrices 1 × R₁, R₁ × R₂ and R₂ × 1. The count is exactly that of the cores,
     n₁d₁R₁ + R₁n₂d₂R₂ + R₂n₃d₃. The knob is the rank R = R₁ = R₂, the largest within B; one of the
-    two is R + 1 where that still fits. The N × D table never exists: a batch multiplies G₁ and G₂
-    once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct ids.
+    two is larger where that still fits, up to 2R. The N × D table never exists: a batch multiplies
+    G₁ and G₂ once for each pair (i₁, i₂) that it holds, and with G₃ once for each of its distinct
+    ids.
 
     Initial values: the paper draws cores from a Gaussian without its values near zero, because
-    products of plain Gaussians pile up there. So do we (only |z| > 1 is kept), then scale the
-    cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+    products of plain Gaussians pile up there. So do we (only |z| > 2 is kept, as in FBTT), then
+    scale the cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+    FBTT scales each core by (3N)^(−1/6), whose entries have a mean square of 63 R₁R₂ / N.
 
     Where we differ: one train for the ids of all fields instead of one for each large field, so
-    that a single rank meets the budget. No cache of uncompressed rows for frequent features.
+    that a single rank meets the budget. Fields are in random order in it, and features in random
+    order within their field, another for each seed, so that nothing depends on how they are
+    numbered. No cache of uncompressed rows for frequent features.
     """
 
     name = "tt"
     family = "factored"
     year = 2021
+    version = 2
+
+    hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Cores of the largest rank within ``budget``; infeasible below rank 1."""
@@ -54,7 +67,16 @@ class TensorTrain(Method):
         smallest = train_size(rows, columns, (1, 1))
         self.refuse_below(smallest, budget, "rank 1")
         ranks = largest_ranks(rows, columns, budget)
-        return TrainTable(fields.n_features, rows, columns, ranks)
+        seed = drawn_seed(self.hash_seed)
+        positions = Positions(np.asarray(fields.cardinalities), seed)
+        return TrainTable(positions, rows, columns, ranks)
+
+    def fit(self, task: Task, budget: int) -> Fitted:
+        """Train; note where the next rank is far above ``budget``."""
+        fitted = super().fit(task, budget)
+        if fitted.model.embedding.n_parameters() < 0.9 * budget:
+            return fitted.with_notes(unused_budget="ranks are whole numbers")
+        return fitted
 
 
 Three = tuple[int, int, int]
@@ -95,11 +117,12 @@ def train_size(rows: Three, columns: Three, ranks: tuple[int, int]) -> int:
 
 
 def largest_ranks(rows: Three, columns: Three, budget: int) -> tuple[int, int]:
-    """The largest equal ranks within ``budget``, one of them raised by one where it fits."""
+    """The largest equal ranks within ``budget``, one raised where it fits, at most doubled."""
     rank = bisect_right(
         range(1, budget + 1), budget, key=lambda rank: train_size(rows, columns, (rank, rank))
     )
-    candidates = [(rank, rank), (rank + 1, rank), (rank, rank + 1)]
+    raised = range(rank, 2 * rank + 1)
+    candidates = [pair for more in raised for pair in ((more, rank), (rank, more))]
     fitting = [ranks for ranks in candidates if train_size(rows, columns, ranks) <= budget]
     return max(fitting, key=lambda ranks: train_size(rows, columns, ranks))
 
@@ -109,29 +132,36 @@ class TrainTable(ComposedVectors):
 
     Parameters
     ----------
-    n_features
-        N.
+    positions
+        The order of the features.
     rows, columns, ranks
         (n₁, n₂, n₃), (d₁, d₂, d₃) and (R₁, R₂).
     """
 
+    position: Tensor
+    """Shape (N,): the place of each feature in the train."""
+
     def __init__(
-        self, n_features: int, rows: Three, columns: Three, ranks: tuple[int, int]
+        self, positions: Positions, rows: Three, columns: Three, ranks: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.dim, self.n_features = math.prod(columns), n_features
+        self.positions = positions
+        self.dim, self.n_features = math.prod(columns), positions.n_features
+        position = torch.from_numpy(positions.of(np.arange(self.n_features)))
+        self.register_buffer("position", position, persistent=False)
         (n1, n2, n3), (d1, d2, d3), (r1, r2) = rows, columns, ranks
         shapes = ((n1, d1, r1), (n2, r1, d2 * r2), (n3, r2, d3))
         cores = [gaussian_without_centre(shape) for shape in shapes]
         entries = math.prod(rows) * self.dim
         mean_square = sum_of_squares(cores[0], cores[1].view(n2, r1, d2, r2), cores[2]) / entries
-        scale = (2.0 / (n_features + self.dim) / mean_square) ** (1 / 6)
+        scale = (2.0 / (self.n_features + self.dim) / mean_square) ** (1 / 6)
         self.first, self.middle, self.last = (nn.Parameter(core * scale) for core in cores)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of distinct features: (M,) → (M, D)."""
         n1, n2, n3 = len(self.first), len(self.middle), len(self.last)
-        heads, i3 = features // n3, features % n3
+        places = self.position[features]
+        heads, i3 = places // n3, places % n3
         # Ordered by i₂, so that each slice of the middle core is multiplied once, not copied.
         keys, head_of_id = torch.unique(heads % n2 * n1 + heads // n2, return_inverse=True)
         counts = torch.bincount(keys // n1, minlength=n2).tolist()
@@ -150,10 +180,11 @@ class TrainTable(ComposedVectors):
         first, middle, last = (
             to_numpy(core.flatten(1)) for core in (self.first, self.middle, self.last)
         )
-        return TrainLayout(first, middle, last, d1, self.dim // (d1 * d3), d3, r1, r2)
+        sizes = d1, self.dim // (d1 * d3), d3, r1, r2
+        return TrainLayout(first, middle, last, *sizes, self.positions)
 
 
-def gaussian_without_centre(shape: tuple[int, ...], cut: float = 1.0) -> Tensor:
+def gaussian_without_centre(shape: tuple[int, ...], cut: float = 2.0) -> Tensor:
     """Standard normal values of which only those beyond ±``cut`` are kept."""
     below = 0.5 * math.erfc(-cut / math.sqrt(2.0))
     uniform = torch.empty(shape).uniform_(below, 1.0).clamp_(max=1.0 - 1e-6)
@@ -185,3 +216,4 @@ class TrainLayout(Layout):
     d3: int = field(metadata=constant())
     r1: int = field(metadata=constant())
     r2: int = field(metadata=constant())
+    positions: Positions = field(metadata=part())

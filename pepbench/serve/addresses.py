@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.hashing import MOST_ROWS, Ints, hashed, signs
+from pepbench.serve.hashing import MOST_ROWS, Ints, hashed, permuted, signs
 from pepbench.serve.packing import Flags
 from pepbench.serve.parts import Parts, StoredFields, constant, index, part, require
 
@@ -258,11 +258,47 @@ class ChunkAddresses(StoredFields):
 
 
 @dataclass(frozen=True, eq=False)
-class Partition(StoredFields):
-    """k rows for each feature, one in each of k tables: the digits of its code in mixed radix."""
+class Positions(StoredFields):
+    """A place for each feature among all, in random order but field by field."""
 
     cardinalities: NDArray[np.integer] = field(metadata=index())
     """Shape (F,)."""
+    seed: int = field(metadata=index())
+
+    @property
+    def n_features(self) -> int:
+        """N."""
+        return int(self.cardinalities.sum())
+
+    def of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Places of global ids, a permutation of {0, …, N − 1}: (…) → (…)."""
+        order = np.argsort(permuted(np.arange(len(self.cardinalities)), MOST_ROWS, self.seed))
+        starts = np.empty(len(order), dtype=np.int64)
+        starts[order] = starts_of(self.cardinalities[order])
+        of_id = fields_of(ids, self.cardinalities)
+        return np.asarray(starts[of_id] + permuted_codes(ids, self.cardinalities, self.seed))
+
+
+def permuted_codes(
+    ids: NDArray[np.integer], cardinalities: NDArray[np.integer], seed: int
+) -> NDArray[np.int64]:
+    """Codes of global ids within their fields, in a random order: (…) → (…)."""
+    of_id = fields_of(ids, cardinalities)
+    codes = np.asarray(ids, dtype=np.int64) - starts_of(cardinalities)[of_id]
+    return permuted(codes, cardinalities.astype(np.int64)[of_id], seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Partition(StoredFields):
+    """k rows for each feature, one in each of k tables: the digits of its code in mixed radix.
+
+    Codes are permuted first, so that nothing depends on how features are numbered.
+    """
+
+    cardinalities: NDArray[np.integer] = field(metadata=index())
+    """Shape (F,)."""
+    seed: int = field(metadata=index())
+    """Of the permutation."""
     radices: NDArray[np.integer] = field(metadata=index())
     """Shape (F, k): m_i, then those of the quotient; m_i = n_i where nothing is compressed."""
     combine: str = field(metadata=constant())
@@ -285,7 +321,7 @@ class Partition(StoredFields):
     def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """Rows in the k tables: (…) → (…, k); 0 where a table holds nothing of the feature."""
         of_id = fields_of(ids, self.cardinalities)
-        code = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        code = permuted_codes(ids, self.cardinalities, self.seed)
         whole, starts = self.whole[of_id], starts_of(self.n_rows)[of_id]
         rest, columns = code, []
         for j, radix in enumerate(self.radices.astype(np.int64).T):

@@ -70,6 +70,41 @@ def signs(keys: Ints, seed: int, function: int = 0) -> Ints:
     return chosen
 
 
+def permuted(keys: NDArray[np.int64], n: int | NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A pseudo-random permutation of {0, …, n − 1}, computed for ``keys`` below n.
+
+    Four rounds of a Feistel network (Luby and Rackoff 1988) permute the numbers of so many bits as
+    n needs; what falls outside is permuted again until it is inside (cycle walking: Black and
+    Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
+
+    Parameters
+    ----------
+    keys
+        Of any shape.
+    n
+        One for all keys, or one for each.
+    seed
+        Which permutation.
+
+    Examples
+    --------
+    >>> sorted(permuted(np.arange(5), 5, seed=1).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    n = np.broadcast_to(np.asarray(n, dtype=np.int64), keys.shape)
+    # The number of bits of n - 1, halved upwards.
+    half = np.maximum((np.frexp(n - 1)[1].astype(np.int64) + 1) // 2, 1)
+    found, outside = keys.copy(), np.ones(keys.shape, dtype=np.bool_)
+    while outside.any():
+        bits = half[outside]
+        left, right = found[outside] >> bits, found[outside] & ((1 << bits) - 1)
+        for function in range(4):
+            left, right = right, left ^ hashed(right, 1 << bits, seed, function)
+        found[outside] = (left << bits) | right
+        outside = found >= n
+    return found
+
+
 def multiplier(seed: int, function: int) -> int:
     """The odd 64-bit constant, as a signed number, that a hash function multiplies with."""
     mixed: NDArray[np.int64] = scrambled(np.array([seed]))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.addresses import Codebooks, Partition, fields_of, starts_of
+from pepbench.serve.addresses import Codebooks, Partition, Positions, fields_of, starts_of
 from pepbench.serve.forms.form import Form
 from pepbench.serve.hashing import CODE_BITS, box_muller, code_words, odd_multipliers
 from pepbench.serve.numbers import Floats
@@ -16,9 +16,10 @@ from pepbench.serve.parts import Parts, require
 
 
 class ComposedRowsForm(Form):
-    """``table_j`` (R_j, d_j), ``cardinalities`` (F,), ``radices`` (F, k).
+    """``table_j`` (R_j, d_j), ``cardinalities`` (F,), ``radices`` (F, k), ``seed``.
 
-    The code within the field, in mixed radix, gives one row of each table; field i has its rows
+    The code within the field, permuted by ``seed`` (:func:`pepbench.serve.hashing.permuted`) and
+    then written in mixed radix, gives one row of each table; field i has its rows
     behind those of the fields before it. Constant ``combine`` says how they are combined: ``mult``,
     ``add`` or ``concat``. A field whose first radix is n_i has whole vectors in table 0, or with
     ``concat`` a piece in each.
@@ -36,7 +37,8 @@ class ComposedRowsForm(Form):
         require(bool(np.all(radices > 0)), "a radix is 0")
         require(all(len(table.shape) == 2 for table in self._tables), "a table has no rows")
         require(0 < len(self._tables) <= radices.shape[1], "tables and radices differ")
-        self._partition = Partition(cardinalities, radices, self._combine)
+        (seed,) = parts.integers("seed", 1)
+        self._partition = Partition(cardinalities, seed, radices, self._combine)
         sizes = self._partition.n_rows.sum(axis=0)[: len(self._tables)].tolist()
         require([t.shape[0] for t in self._tables] == sizes, "a table has another number of rows")
         widths = [table.shape[1] for table in self._tables]
@@ -156,9 +158,10 @@ class ClusteredForm(Form):
 class TensorTrainForm(Form):
     """``first`` (n₁, d₁·R₁), ``middle`` (n₂, R₁·d₂·R₂), ``last`` (n₃, R₂·d₃).
 
-    Constants: ``d1``, ``d2``, ``d3``, ``r1``, ``r2``. With x = (i₁·n₂ + i₂)·n₃ + i₃, vector x is
-    the product first[i₁] (d₁ × R₁) · middle[i₂] (R₁ × d₂R₂), read as (d₁d₂ × R₂), times last[i₃]
-    (R₂ × d₃).
+    Constants: ``d1``, ``d2``, ``d3``, ``r1``, ``r2``. ``cardinalities`` (F,) and ``seed`` give each
+    id a place x (:class:`pepbench.serve.addresses.Positions`). With x = (i₁·n₂ + i₂)·n₃ + i₃, its
+    vector is the product first[i₁] (d₁ × R₁) · middle[i₂] (R₁ × d₂R₂), read as (d₁d₂ × R₂), times
+    last[i₃] (R₂ × d₃).
     """
 
     name = "tensor-train"
@@ -172,11 +175,15 @@ class TensorTrainForm(Form):
         cores = (self._first, self._middle, self._last)
         widths = [core.shape[1] for core in cores]
         require(widths == [d1 * r1, r1 * d2 * r2, r2 * d3], "a core has another shape")
+        (seed,) = parts.integers("seed", 1)
+        self._positions = Positions(parts.array("cardinalities").astype(np.int64), seed)
+        places = math.prod(core.shape[0] for core in cores)
+        require(self._positions.n_features <= places, "features are missing")
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
         d1, d2, d3, r1, r2 = self._sizes
-        heads, i3 = np.divmod(ids, self._last.shape[0])
+        heads, i3 = np.divmod(self._positions.of(ids), self._last.shape[0])
         # One product for each pair (i₁, i₂), with slices of the middle core multiplied once each.
         pairs, pair_of_id = np.unique(heads, return_inverse=True)
         i1, i2 = np.divmod(pairs, self._middle.shape[0])

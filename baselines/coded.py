@@ -1,0 +1,122 @@
+"""Tables of centroids and codes, as product quantisation serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pepbench.method import Embedding, Layout, lookup, to_numpy
+from pepbench.serve.addresses import starts_of
+from pepbench.serve.packing import bits_needed, packed
+from pepbench.tables.layout import Floats, StoredFields, constant, index, part, trained
+
+
+@dataclass(frozen=True, eq=False)
+class GranularCodebooks(StoredFields):
+    """How many centroids each field and feature has to choose from."""
+
+    cardinalities: NDArray[np.integer] = field(metadata=index("sizes"))
+    """Shape (F,)."""
+    counts: NDArray[np.integer] = field(metadata=index("sizes"))
+    """Shape (F,): K_i."""
+    tail_counts: NDArray[np.integer] = field(metadata=index("sizes"))
+    """Shape (F,): for features that are not heads."""
+    heads: NDArray[np.bool_] = field(metadata=index())
+    """Shape (N,): which features are among the most frequent of their field."""
+    groups: int = field(metadata=constant())
+    """S."""
+
+    @property
+    def field_of_feature(self) -> NDArray[np.int64]:
+        """Shape (N,)."""
+        return np.repeat(np.arange(len(self.counts)), self.cardinalities)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Shape (F,): each field's first centroid."""
+        return starts_of(self.counts)
+
+    @property
+    def choices(self) -> NDArray[np.int64]:
+        """Shape (N,): K_x."""
+        of_feature = self.field_of_feature
+        chosen: NDArray[np.int64] = np.where(
+            self.heads, self.counts[of_feature], self.tail_counts[of_feature]
+        )
+        return chosen
+
+    @property
+    def quantised(self) -> NDArray[np.intp]:
+        """Fields with fewer centroids than features."""
+        return np.flatnonzero(self.counts < self.cardinalities)
+
+    def use_of(self, codes: NDArray[np.integer]) -> float:
+        """Share of the centroids of quantised fields that ``codes`` (N, S) name; 1 without such."""
+        named = [np.unique(column) for column in codes.T]
+        field = np.repeat(np.arange(len(self.counts)), self.counts)
+        used = sum(int(np.isin(field[rows], self.quantised).sum()) for rows in named)
+        there = int(self.counts[self.quantised].sum()) * self.groups
+        return used / there if there else 1.0
+
+
+class CodedTable(Embedding):
+    """What is served: centroids, and the codes of each feature.
+
+    Parameters
+    ----------
+    books
+        Sizes.
+    centroids
+        Shape (Σ K_i, S, D / S).
+    codes
+        Shape (N, S): rows of ``centroids``.
+    """
+
+    codes: Tensor
+
+    def __init__(self, books: GranularCodebooks, centroids: Tensor, codes: Tensor) -> None:
+        super().__init__()
+        self.dim = centroids.shape[1] * centroids.shape[2]
+        self.books = books
+        self.centroids = nn.Parameter(centroids.clone())
+        self.register_buffer("codes", codes.clone())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors of global ids: (B, F) → (B, F, D)."""
+        return pieces_of(self.centroids, self.codes[ids])
+
+    def export(self) -> CodedLayout:
+        """Centroids and codes."""
+        return CodedLayout(to_numpy(self.centroids.flatten(1)), to_numpy(self.codes), self.books)
+
+
+def pieces_of(centroids: Tensor, codes: Tensor) -> Tensor:
+    """Vectors put together from centroids (R, S, w) at codes (…, S): (…, S·w)."""
+    groups = centroids.shape[1]
+    flat = codes * groups + torch.arange(groups, device=codes.device)
+    return lookup(centroids.flatten(0, 1), flat).flatten(-2)
+
+
+@dataclass(frozen=True, eq=False)
+class CodedLayout(Layout):
+    """Centroids, and packed codes."""
+
+    form = "coded"
+
+    centroids: Floats = field(metadata=trained())
+    """Shape (Σ K_i, D): S groups of D / S columns."""
+    codes: NDArray[np.integer]
+    """Shape (N, S): rows of ``centroids``."""
+    books: GranularCodebooks = field(metadata=part())
+
+    def structure(self) -> Mapping[str, NDArray[np.generic]]:
+        """Codes in as few bits as their features need, flags of the heads, and sizes."""
+        books = self.books
+        within = self.codes - books.starts[books.field_of_feature, None]
+        bits = np.repeat(bits_needed(books.choices), books.groups)
+        return {"codes": packed(within.ravel(), bits), **super().structure()}
