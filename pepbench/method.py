@@ -59,13 +59,14 @@ from pepbench.tables.embedding import (
 )
 from pepbench.tables.fields import Fields
 from pepbench.tables.layout import Layout
-from pepbench.tables.rows import RowTable, View, distinct, view_of
+from pepbench.tables.rows import DirectRows, RowTable, SoftThreshold, View, distinct, view_of
 
 __all__ = [
     "Bags",
     "Batch",
     "Between",
     "ComposedVectors",
+    "DirectRows",
     "Embedding",
     "EpochScore",
     "Factors",
@@ -83,6 +84,7 @@ __all__ = [
     "PlainTable",
     "RowTable",
     "Scores",
+    "SoftThreshold",
     "Step",
     "TableEmbedding",
     "Task",
@@ -243,6 +245,9 @@ class Task(ABC):
         part: Part = "train",
     ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item; leave the loop to stop.
+
+        Parameters are up to date between steps, but for :meth:`flush`. Gradients are not kept:
+        ``.grad`` may be None.
 
         ``part`` is for bi-level searches. Their upper level trains on ``validation``, or on
         ``held-out`` while the lower level trains on ``held-in``.

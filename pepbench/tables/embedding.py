@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.tables import kernels, layout
-from pepbench.tables.rows import RowTable, View, distinct, view_of
+from pepbench.tables.rows import DirectRows, RowTable, View, distinct, view_of
 
 
 class _Lookup(torch.autograd.Function):
@@ -129,6 +129,14 @@ class Embedding(nn.Module, ABC):
         """
         return None
 
+    def direct_rows(self) -> DirectRows | None:
+        """The parameter whose rows are the vectors, if that is all that training needs to know.
+
+        It lets a compiled step take the place of torch's. It counts only where a class defines it
+        itself: a subclass may compute its vectors in another way.
+        """
+        return None
+
     def penalty(self) -> Tensor | None:
         """A regulariser that training adds to the loss, if the embedding has one."""
         return None
@@ -184,6 +192,10 @@ class PlainTable(TableEmbedding):
         """The table, or its rows at ``ids``."""
         return view_of(self.table, ids)
 
+    def direct_rows(self) -> DirectRows:
+        """The table."""
+        return DirectRows(self.table)
+
     def export(self) -> layout.Dense:
         """The table itself."""
         return layout.Dense(to_numpy(self.table))
@@ -219,6 +231,10 @@ class MaskedTable(TableEmbedding):
             return view
         table: Tensor = _MaskedRows.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
         return view._replace(table=table)
+
+    def direct_rows(self) -> DirectRows:
+        """The table and its mask."""
+        return DirectRows(self.table, mask=self.mask)
 
     def _masked(self, gradient: Tensor | None) -> Tensor | None:
         if gradient is None:
