@@ -9,23 +9,32 @@ that it does not know are left to torch.
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from pepbench.backbones.backbone import FirstOrder
 from pepbench.backbones.fm import FMModule
 from pepbench.backbones.lr import LRModule
 from pepbench.method import Batch, Model
-from pepbench.tables.rows import DirectRows, RowState, SoftThreshold, distinct, state_of
+from pepbench.tables.rows import DirectRows, RowState, RowTable, SoftThreshold, distinct, state_of
 from pepbench.training import fm_kernels as kernels
 from pepbench.training.divergence import check_finite
 from pepbench.training.row_optimizers import RowWise
+
+
+_NO_FLAGS = np.empty(0, np.bool_)
+_NO_MASK = np.empty((0, 0), np.bool_)
+_NO_ROWS = np.empty(0, np.int64)
+
+ByRows = Mapping[nn.Parameter, RowState]
+"""The state of each table that is updated by rows."""
 
 
 def compiled_step(
@@ -38,52 +47,128 @@ def compiled_step(
     Diverged
         If loss or gradient is not finite; the parameters are left as they were.
     """
-    source = _source_of(model)
-    if source is None or not _is_known(optimizer) or not _fits(source, model, batch, optimizer):
+    trainer = _TRAINERS.get(optimizer)
+    if trainer is None or not trainer.serves(model, optimizer):
+        trainer = _trainer_of(model, optimizer)
+        if trainer is None:
+            return None
+        _TRAINERS[optimizer] = trainer
+    if not trainer.takes(batch):
         return None
-    ids = batch.ids if source.row is None else source.row[batch.ids]
-    by_rows, dense = _parts_of(optimizer)
-    groups = _groups_of(dense)
-    weights = model.backbone.first_order.weights
-    parts: list[_Part] = []
-    for parameter in _parameters(source, model):
-        looked_up = batch.ids if parameter is weights else ids
-        if parameter in by_rows:
-            parts.append(_Rows(parameter, looked_up, by_rows[parameter]))
-        else:
-            parts.append(_Whole(parameter, looked_up, groups.get(id(parameter)), dense))
-    try:
-        loss = _add_gradients(source, type(model.backbone) is FMModule, batch.labels, *parts)
-        norm = math.sqrt(sum(part.squares for part in parts if part.is_trained))
-        check_finite(loss, norm)
-        factor = clip / (norm + 1e-6) if norm > clip else 1.0
-        for part in parts:
-            part.update(factor)
-    except BaseException:
-        for part in parts:
-            part.gradient.fill(0)
-        raise
-    if type(dense) is torch.optim.Adagrad:
-        dense.step()
+    loss = trainer.step(batch, optimizer, clip)
     for hook in optimizer._optimizer_step_post_hooks.values():
         hook(optimizer, (), {})
     return batch.labels.new_tensor(loss)
 
 
-def _source_of(model: Model) -> DirectRows | None:
-    """The rows that ``model`` looks up, if it computes nothing else than its classes say."""
+class _Trainer:
+    """Arrays of a model and its optimizer's state, for as long as they stay where they are."""
+
+    def __init__(
+        self, model: Model, source: DirectRows, optimizer: torch.optim.Optimizer
+    ) -> None:
+        backbone = model.backbone
+        first_order = cast(FirstOrder, backbone.first_order)
+        self._model, self._source = model, source
+        self._modules = _modules_of(model)
+        self._pairwise = type(backbone) is FMModule
+        self._parameters = [source.values, first_order.weights, first_order.bias]
+        if source.threshold is not None:
+            self._parameters.append(source.threshold.raw)
+        by_rows, dense = _parts_of(optimizer)
+        self._groups = [] if dense is None else list(dense.param_groups)
+        group_of = {id(p): group for group in self._groups for p in group["params"]}
+        self._parts = [
+            _Rows(parameter, by_rows[parameter])
+            if parameter in by_rows
+            else _Whole(parameter, group_of.get(id(parameter)))
+            for parameter in self._parameters
+        ]
+
+    def serves(self, model: Model, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether nothing has changed that :func:`_trainer_of` looked at."""
+        if model is not self._model or _modules_of(model) != self._modules:
+            return False
+        source = _source_of(model, self._modules)
+        by_rows, dense = _parts_of(optimizer)
+        groups = [] if dense is None else dense.param_groups
+        return (
+            source is not None
+            and source.values is self._source.values
+            and source.row is self._source.row
+            and source.mask is self._source.mask
+            and (source.threshold is None or source.threshold.raw is self._parameters[-1])
+            and _is_known(optimizer)
+            and len(groups) == len(self._groups)
+            and all(map(operator.is_, groups, self._groups))
+            and all(part.is_current(by_rows, dense) for part in self._parts)
+            and _have_own_hooks_only(source, self._parameters)
+        )
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether ids and labels are as the kernels take them."""
+        ids, labels = batch
+        return (
+            isinstance(ids, Tensor)
+            and ids.is_contiguous()
+            and labels.dtype == self._source.values.dtype
+        )
+
+    def step(self, batch: Batch, optimizer: torch.optim.Optimizer, clip: float) -> float:
+        """Make the update of :func:`compiled_step`."""
+        source, parts = self._source, self._parts
+        by_rows, dense = _parts_of(optimizer)
+        ids = cast(Tensor, batch.ids)
+        of_vectors = ids if source.row is None else source.row[ids]
+        for part in parts:
+            part.look_up(ids if part is parts[1] else of_vectors)
+        try:
+            loss = _add_gradients(source, self._pairwise, batch.labels, *parts)
+            norm = math.sqrt(sum(part.squares for part in parts if part.is_trained))
+            check_finite(loss, norm)
+            factor = clip / (norm + 1e-6) if norm > clip else 1.0
+            for part in parts:
+                part.update(factor, dense)
+        except BaseException:
+            for part in parts:
+                part.gradient.fill(0)
+            raise
+        if type(dense) is torch.optim.Adagrad:
+            dense.step()
+        return loss
+
+
+_TRAINERS: WeakKeyDictionary[torch.optim.Optimizer, _Trainer] = WeakKeyDictionary()
+
+
+def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | None:
+    """A new trainer, if the kernels compute what model and optimizer would."""
+    if type(model) is not Model or type(model.backbone) not in (FMModule, LRModule):
+        return None
+    source = _source_of(model, _modules_of(model))
+    if source is None or not _is_known(optimizer):
+        return None
+    trainer = _Trainer(model, source, optimizer)
+    return trainer if trainer.serves(model, optimizer) else None
+
+
+def _modules_of(model: Model) -> tuple[nn.Module, ...]:
+    """The model, its embedding and backbone, and their parts."""
     embedding, backbone = model.embedding, model.backbone
+    return (model, embedding, backbone, *embedding.children(), *backbone.children())
+
+
+def _source_of(model: Model, modules: tuple[nn.Module, ...]) -> DirectRows | None:
+    """The rows that ``model`` looks up, if it computes nothing else than its classes say."""
+    first_order = model.backbone.first_order
     if (
-        type(backbone) not in (FMModule, LRModule)
-        or type(model) is not Model
-        or "direct_rows" not in vars(type(embedding))
-        or type(backbone.first_order) is not FirstOrder
-        or backbone.first_order.dense is not None
-        or any(map(_is_altered, (model, *model.children(), backbone.first_order)))
-        or any(map(_is_altered, embedding.children()))
+        type(first_order) is not FirstOrder
+        or first_order.dense is not None
+        or "direct_rows" not in vars(type(model.embedding))
+        or any(map(_is_altered, modules))
     ):
         return None
-    return embedding.direct_rows()
+    return model.embedding.direct_rows()
 
 
 def _is_altered(module: nn.Module) -> bool:
@@ -114,50 +199,22 @@ _ADAM_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupl
 """Options of ``torch.optim.Adam`` that change its arithmetic."""
 
 
-def _fits(
-    source: DirectRows, model: Model, batch: Batch, optimizer: torch.optim.Optimizer
-) -> bool:
-    """Whether ids, labels and parameters are as kernels take them, with no hook of a stranger."""
-    ids, labels = batch
-    if not isinstance(ids, Tensor) or not ids.is_contiguous():
-        return False
-    by_rows, _ = _parts_of(optimizer)
-    for parameter in _parameters(source, model):
-        # A masked table has one hook, which masks its gradient as the kernels do.
-        hooks = 1 if parameter is source.values and source.mask is not None else 0
-        if (
-            parameter.device.type != "cpu"
-            or parameter.dtype != labels.dtype
-            or not parameter.is_contiguous()
-            or len(parameter._backward_hooks or ()) != hooks
-            or parameter._post_accumulate_grad_hooks
-            or state_of(parameter) is not by_rows.get(parameter)
-        ):
+def _have_own_hooks_only(source: DirectRows, parameters: list[nn.Parameter]) -> bool:
+    """Whether gradients have no hook but a masked table's, which masks as the kernels do."""
+    for parameter in parameters:
+        own = 1 if parameter is source.values and source.mask is not None else 0
+        if len(parameter._backward_hooks or ()) != own or parameter._post_accumulate_grad_hooks:
             return False
     return True
 
 
-def _parameters(source: DirectRows, model: Model) -> Iterator[nn.Parameter]:
-    yield source.values
-    yield model.backbone.first_order.weights  # type: ignore[union-attr,misc]
-    yield model.backbone.first_order.bias  # type: ignore[union-attr,misc]
-    if source.threshold is not None:
-        yield source.threshold.raw
-
-
 def _parts_of(
     optimizer: torch.optim.Optimizer,
-) -> tuple[Mapping[nn.Parameter, RowState], torch.optim.Optimizer | None]:
+) -> tuple[ByRows, torch.optim.Optimizer | None]:
     """The state of tables that are updated by rows, and the optimizer of the other parameters."""
     if isinstance(optimizer, RowWise):
         return optimizer.rows, optimizer.dense
     return {}, optimizer
-
-
-def _groups_of(optimizer: torch.optim.Optimizer | None) -> dict[int, dict[str, Any]]:
-    """The settings of each parameter, by its ``id``."""
-    groups = [] if optimizer is None else optimizer.param_groups
-    return {id(parameter): group for group in groups for parameter in group["params"]}
 
 
 class _Part(ABC):
@@ -169,80 +226,118 @@ class _Part(ABC):
     """As ``values``; zero before and after a step."""
     ids: Tensor
     """Shape (B, F): rows of ``values``."""
-    rows: Tensor | None
+    rows: Tensor | None = None
     """Shape (M,): the rows of the parameter; None if it is whole."""
-    touched: np.ndarray
+    touched: np.ndarray = _NO_FLAGS
     """Shape (M,): flags for the kernels; empty where all rows are needed."""
     is_trained: bool
     squares: float = 0.0
     """Sum of squares of the gradient."""
 
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = parameter
+        self._pointer = parameter.data_ptr()
+
+    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
+        """Whether parameter and state are where they were, as the kernels take them."""
+        parameter = self.parameter
+        return (
+            parameter.data_ptr() == self._pointer
+            and parameter.device.type == "cpu"
+            and parameter.is_contiguous()
+        )
+
     @abstractmethod
-    def update(self, factor: float) -> None:
+    def look_up(self, ids: Tensor) -> None:
+        """Take what a batch needs, with its global ``ids`` (B, F)."""
+
+    @abstractmethod
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
         """Make the optimizer's step with ``factor`` times the gradient, which becomes zero."""
 
 
 class _Rows(_Part):
     """Rows that an optimizer with state by row updates."""
 
-    def __init__(self, parameter: nn.Parameter, ids: Tensor, state: RowState) -> None:
+    def __init__(self, parameter: nn.Parameter, state: RowState) -> None:
+        super().__init__(parameter)
         self._state = state
-        self.rows, self.ids = distinct(ids, len(parameter))
-        state.catch_up(self.rows.numpy())
-        self.values = state.gather(self.rows).numpy()
-        self.gradient = np.zeros_like(self.values)
-        self.touched = _EMPTY
-        self.is_trained = parameter.requires_grad
 
-    def update(self, factor: float) -> None:
-        if not self.is_trained:
-            return
-        if factor != 1.0:
-            self.gradient *= self.gradient.dtype.type(factor)
-        gradient = self.gradient.reshape(len(self.gradient), -1)
-        self._state.update(self.rows.numpy(), gradient)
-        self._state.sweep()
+    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
+        """Whether, besides, the state is the parameter's."""
+        own = by_rows.get(self.parameter) is self._state is state_of(self.parameter)
+        return own and super().is_current(by_rows, dense)
+
+    def look_up(self, ids: Tensor) -> None:
+        """Bring the rows of a batch up to date and copy them."""
+        self.rows, self.ids = distinct(ids, len(self.parameter))
+        self._state.catch_up(self.rows.numpy())
+        self.values = self._state.gather(self.rows).numpy()
+        self.gradient = np.zeros_like(self.values)
+        self.is_trained = self.parameter.requires_grad
+
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:  # noqa: ARG002
+        """Update the rows of the batch, and sweep the next share of the table."""
+        if self.is_trained and self.rows is not None:
+            gradient = self.gradient.reshape(len(self.rows), -1)
+            if factor != 1.0:
+                gradient *= gradient.dtype.type(factor)
+            self._state.update(self.rows.numpy(), gradient)
+            self._state.sweep()
 
 
 class _Whole(_Part):
     """A parameter that a dense optimizer updates, or that is not trained."""
 
-    def __init__(
-        self,
-        parameter: nn.Parameter,
-        ids: Tensor,
-        group: dict[str, Any] | None,
-        optimizer: torch.optim.Optimizer | None,
-    ) -> None:
-        self._parameter, self._group, self._optimizer = parameter, group, optimizer
-        self.ids, self.rows = ids, None
+    def __init__(self, parameter: nn.Parameter, group: dict[str, Any] | None) -> None:
+        super().__init__(parameter)
+        self._group = group
         self.values = parameter.detach().numpy()
-        self.gradient, self.touched = _workspace_of(parameter)
-        self.is_trained = parameter.requires_grad and group is not None
-        parameter.grad = None
+        self.gradient = np.zeros_like(self.values)
+        self.touched = np.zeros(len(self.values), np.bool_)
+        self._first: Tensor | None = None
+        self._flat = [self.values.reshape(-1)]
 
-    def update(self, factor: float) -> None:
-        group, optimizer = self._group, self._optimizer
-        if not self.is_trained or group is None or optimizer is None:
+    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
+        """Whether, besides, no state by row is attached."""
+        if self.parameter in by_rows or (
+            isinstance(self.parameter, RowTable) and state_of(self.parameter) is not None
+        ):
+            return False
+        return super().is_current(by_rows, dense)
+
+    def look_up(self, ids: Tensor) -> None:
+        """Take note of the ids."""
+        self.ids = ids
+        self.is_trained = self.parameter.requires_grad and self._group is not None
+        self.parameter.grad = None
+
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
+        """Update all by Adam, or hand the gradient to another optimizer."""
+        group = self._group
+        if not self.is_trained or group is None:
             self.gradient.fill(0)
-        elif type(optimizer) is torch.optim.Adam:
-            state = _adam_state(optimizer, self._parameter)
+        elif type(dense) is torch.optim.Adam:
+            state = dense.state[self.parameter]
+            if not state or state["exp_avg"] is not self._first:
+                self._attach(state)
             state["step"] += 1
-            kernels.adam_update(
-                self.values.reshape(-1),
-                state["exp_avg"].numpy().reshape(-1),
-                state["exp_avg_sq"].numpy().reshape(-1),
-                self.gradient.reshape(-1),
-                factor,
-                float(state["step"]),
-                group["lr"],
-                group["weight_decay"],
-                *group["betas"],
-                group["eps"],
-            )
+            rate, l2, epsilon = group["lr"], group["weight_decay"], group["eps"]
+            step = float(state["step"])
+            kernels.adam_update(*self._flat, factor, step, rate, l2, *group["betas"], epsilon)
         else:
-            self._parameter.grad = torch.from_numpy(self.gradient * factor)
+            self.parameter.grad = torch.from_numpy(self.gradient * self.values.dtype.type(factor))
             self.gradient.fill(0)
+
+    def _attach(self, state: dict[str, Tensor]) -> None:
+        """Look at the state of torch's Adam, made as torch makes it before the first step."""
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.zeros_like(self.parameter, requires_grad=False)
+        self._first = state["exp_avg"]
+        moments = [state[name].numpy() for name in ("exp_avg", "exp_avg_sq")]
+        self._flat = [array.reshape(-1) for array in (self.values, *moments, self.gradient)]
 
 
 def _add_gradients(
@@ -278,7 +373,7 @@ def _add_gradients(
         table.squares = kernels.finish_thresholded(*of_table, gate, group, raw_gradient)
         raw.squares = kernels.squared_norm(raw.gradient.reshape(-1))
     else:
-        mask = _EMPTY.reshape(0, 0) if source.mask is None else source.mask.numpy()
+        mask = _NO_MASK if source.mask is None else source.mask.numpy()
         own = _NO_ROWS if table.rows is None else table.rows.numpy()
         table.squares = kernels.finish_gradient(*of_table, mask, own)
     return loss
@@ -293,29 +388,3 @@ def _gate(
     if group is None:
         return np.atleast_2d(gate.numpy()), _NO_ROWS
     return gate.numpy(), (group if rows is None else group[rows]).numpy()
-
-
-def _adam_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-    """The state of ``parameter`` in torch's Adam, made as torch makes it before the first step."""
-    state = optimizer.state[parameter]
-    if not state:
-        state["step"] = torch.zeros((), dtype=torch.float32)
-        state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-    return state
-
-
-def _workspace_of(parameter: nn.Parameter) -> tuple[np.ndarray, np.ndarray]:
-    """A gradient of zeros for a parameter, and a flag for each of its rows, kept between steps."""
-    space = _WORKSPACES.get(parameter)
-    values = parameter.detach().numpy()
-    if space is None or space[0].shape != values.shape or space[0].dtype != values.dtype:
-        gradient = np.zeros_like(values)
-        space = gradient, np.zeros(len(values), np.bool_)
-        _WORKSPACES[parameter] = space
-    return space
-
-
-_WORKSPACES: WeakIdKeyDictionary = WeakIdKeyDictionary()
-_EMPTY = np.empty(0, np.bool_)
-_NO_ROWS = np.empty(0, np.int64)
