@@ -67,14 +67,17 @@ class _Trainer:
     def __init__(
         self, model: Model, source: DirectRows, optimizer: torch.optim.Optimizer
     ) -> None:
-        backbone = model.backbone
+        embedding, backbone = model.embedding, model.backbone
         first_order = cast(FirstOrder, backbone.first_order)
+        modules = (model, embedding, backbone, first_order, *embedding.children())
         self._model, self._source = model, source
-        self._modules = _modules_of(model)
+        self._embedding, self._backbone, self._first_order = embedding, backbone, first_order
+        self._attributes = [vars(module) for module in modules]
+        self._hooks = [getattr(module, name) for module in modules for name in _HOOKS]
         self._pairwise = type(backbone) is FMModule
-        self._parameters = [source.values, first_order.weights, first_order.bias]
+        parameters = [source.values, first_order.weights, first_order.bias]
         if source.threshold is not None:
-            self._parameters.append(source.threshold.raw)
+            parameters.append(source.threshold.raw)
         by_rows, dense = _parts_of(optimizer)
         self._groups = [] if dense is None else list(dense.param_groups)
         group_of = {id(p): group for group in self._groups for p in group["params"]}
@@ -82,27 +85,32 @@ class _Trainer:
             _Rows(parameter, by_rows[parameter])
             if parameter in by_rows
             else _Whole(parameter, group_of.get(id(parameter)))
-            for parameter in self._parameters
+            for parameter in parameters
         ]
+        # The hook of a masked table masks its gradient, as the kernels do.
+        self._parts[0].own_hooks = 0 if source.mask is None else 1
 
     def serves(self, model: Model, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether nothing has changed that :func:`_trainer_of` looked at."""
-        if model is not self._model or _modules_of(model) != self._modules:
-            return False
-        source = _source_of(model, self._modules)
+        """Whether all is where it was, and nothing computes otherwise than its class says."""
+        source = model.embedding.direct_rows()
         by_rows, dense = _parts_of(optimizer)
         groups = [] if dense is None else dense.param_groups
         return (
-            source is not None
+            model is self._model
+            and model.embedding is self._embedding
+            and model.backbone is self._backbone
+            and self._backbone.first_order is self._first_order
+            and not any(self._hooks)
+            and all(map(_METHODS.isdisjoint, self._attributes))
+            and source is not None
             and source.values is self._source.values
             and source.row is self._source.row
             and source.mask is self._source.mask
-            and (source.threshold is None or source.threshold.raw is self._parameters[-1])
+            and (source.threshold is None or source.threshold.raw is self._parts[-1].parameter)
             and _is_known(optimizer)
             and len(groups) == len(self._groups)
             and all(map(operator.is_, groups, self._groups))
-            and all(part.is_current(by_rows, dense) for part in self._parts)
-            and _have_own_hooks_only(source, self._parameters)
+            and all(part.is_current(by_rows) for part in self._parts)
         )
 
     def takes(self, batch: Batch) -> bool:
@@ -117,7 +125,7 @@ class _Trainer:
     def step(self, batch: Batch, optimizer: torch.optim.Optimizer, clip: float) -> float:
         """Make the update of :func:`compiled_step`."""
         source, parts = self._source, self._parts
-        by_rows, dense = _parts_of(optimizer)
+        _, dense = _parts_of(optimizer)
         ids = cast(Tensor, batch.ids)
         of_vectors = ids if source.row is None else source.row[ids]
         for part in parts:
@@ -138,51 +146,33 @@ class _Trainer:
         return loss
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_METHODS = {"forward", "from_table", "as_table", "direct_rows", "penalty", "vectors"}
+
 _TRAINERS: WeakKeyDictionary[torch.optim.Optimizer, _Trainer] = WeakKeyDictionary()
 
 
 def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | None:
     """A new trainer, if the kernels compute what model and optimizer would."""
-    if type(model) is not Model or type(model.backbone) not in (FMModule, LRModule):
+    backbone = model.backbone
+    if (
+        type(model) is not Model
+        or type(backbone) not in (FMModule, LRModule)
+        or type(backbone.first_order) is not FirstOrder
+        or backbone.first_order.dense is not None
+        or "direct_rows" not in vars(type(model.embedding))
+    ):
         return None
-    source = _source_of(model, _modules_of(model))
-    if source is None or not _is_known(optimizer):
+    source = model.embedding.direct_rows()
+    if source is None or any(
+        parameter.device.type != "cpu"
+        or parameter.dtype != source.values.dtype
+        or not parameter.is_contiguous()
+        for parameter in model.parameters()
+    ):
         return None
     trainer = _Trainer(model, source, optimizer)
     return trainer if trainer.serves(model, optimizer) else None
-
-
-def _modules_of(model: Model) -> tuple[nn.Module, ...]:
-    """The model, its embedding and backbone, and their parts."""
-    embedding, backbone = model.embedding, model.backbone
-    return (model, embedding, backbone, *embedding.children(), *backbone.children())
-
-
-def _source_of(model: Model, modules: tuple[nn.Module, ...]) -> DirectRows | None:
-    """The rows that ``model`` looks up, if it computes nothing else than its classes say."""
-    first_order = model.backbone.first_order
-    if (
-        type(first_order) is not FirstOrder
-        or first_order.dense is not None
-        or "direct_rows" not in vars(type(model.embedding))
-        or any(map(_is_altered, modules))
-    ):
-        return None
-    return model.embedding.direct_rows()
-
-
-def _is_altered(module: nn.Module) -> bool:
-    """Whether an instance has hooks, or methods other than its class."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or not _METHODS.isdisjoint(vars(module))
-    )
-
-
-_METHODS = {"forward", "from_table", "as_table", "direct_rows", "penalty", "vectors"}
 
 
 def _is_known(optimizer: torch.optim.Optimizer) -> bool:
@@ -197,15 +187,6 @@ def _is_known(optimizer: torch.optim.Optimizer) -> bool:
 
 _ADAM_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
 """Options of ``torch.optim.Adam`` that change its arithmetic."""
-
-
-def _have_own_hooks_only(source: DirectRows, parameters: list[nn.Parameter]) -> bool:
-    """Whether gradients have no hook but a masked table's, which masks as the kernels do."""
-    for parameter in parameters:
-        own = 1 if parameter is source.values and source.mask is not None else 0
-        if len(parameter._backward_hooks or ()) != own or parameter._post_accumulate_grad_hooks:
-            return False
-    return True
 
 
 def _parts_of(
@@ -234,17 +215,20 @@ class _Part(ABC):
     squares: float = 0.0
     """Sum of squares of the gradient."""
 
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self.parameter = parameter
+    def __init__(self, parameter: nn.Parameter, state: RowState | None) -> None:
+        self.parameter, self._state = parameter, state
         self._pointer = parameter.data_ptr()
+        self.own_hooks = 0
 
-    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
-        """Whether parameter and state are where they were, as the kernels take them."""
+    def is_current(self, by_rows: ByRows) -> bool:
+        """Whether values and state by row are where they were, and no hook is a stranger's."""
         parameter = self.parameter
+        attached = state_of(parameter) if isinstance(parameter, RowTable) else None
         return (
             parameter.data_ptr() == self._pointer
-            and parameter.device.type == "cpu"
-            and parameter.is_contiguous()
+            and len(parameter._backward_hooks or ()) == self.own_hooks
+            and not parameter._post_accumulate_grad_hooks
+            and attached is self._state is by_rows.get(parameter)
         )
 
     @abstractmethod
@@ -259,14 +243,7 @@ class _Part(ABC):
 class _Rows(_Part):
     """Rows that an optimizer with state by row updates."""
 
-    def __init__(self, parameter: nn.Parameter, state: RowState) -> None:
-        super().__init__(parameter)
-        self._state = state
-
-    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
-        """Whether, besides, the state is the parameter's."""
-        own = by_rows.get(self.parameter) is self._state is state_of(self.parameter)
-        return own and super().is_current(by_rows, dense)
+    _state: RowState
 
     def look_up(self, ids: Tensor) -> None:
         """Bring the rows of a batch up to date and copy them."""
@@ -290,21 +267,13 @@ class _Whole(_Part):
     """A parameter that a dense optimizer updates, or that is not trained."""
 
     def __init__(self, parameter: nn.Parameter, group: dict[str, Any] | None) -> None:
-        super().__init__(parameter)
+        super().__init__(parameter, None)
         self._group = group
         self.values = parameter.detach().numpy()
         self.gradient = np.zeros_like(self.values)
         self.touched = np.zeros(len(self.values), np.bool_)
         self._first: Tensor | None = None
         self._flat = [self.values.reshape(-1)]
-
-    def is_current(self, by_rows: ByRows, dense: torch.optim.Optimizer | None) -> bool:
-        """Whether, besides, no state by row is attached."""
-        if self.parameter in by_rows or (
-            isinstance(self.parameter, RowTable) and state_of(self.parameter) is not None
-        ):
-            return False
-        return super().is_current(by_rows, dense)
 
     def look_up(self, ids: Tensor) -> None:
         """Take note of the ids."""
@@ -321,10 +290,9 @@ class _Whole(_Part):
             state = dense.state[self.parameter]
             if not state or state["exp_avg"] is not self._first:
                 self._attach(state)
-            state["step"] += 1
-            rate, l2, epsilon = group["lr"], group["weight_decay"], group["eps"]
-            step = float(state["step"])
-            kernels.adam_update(*self._flat, factor, step, rate, l2, *group["betas"], epsilon)
+            self._step += 1
+            settings = (group["lr"], group["weight_decay"], *group["betas"], group["eps"])
+            kernels.adam_update(*self._flat, factor, float(self._step), *settings)
         else:
             self.parameter.grad = torch.from_numpy(self.gradient * self.values.dtype.type(factor))
             self.gradient.fill(0)
@@ -336,6 +304,7 @@ class _Whole(_Part):
             for name in ("exp_avg", "exp_avg_sq"):
                 state[name] = torch.zeros_like(self.parameter, requires_grad=False)
         self._first = state["exp_avg"]
+        self._step = state["step"].numpy()
         moments = [state[name].numpy() for name in ("exp_avg", "exp_avg_sq")]
         self._flat = [array.reshape(-1) for array in (self.values, *moments, self.gradient)]
 
