@@ -63,16 +63,18 @@ def batch_gradient(
     table_gradient: Floats,
     row_gradient: Floats,
     weights_gradient: Floats,
-    touched: Flags,
-) -> tuple[float, float]:
-    """Loss of a batch, and the bias' gradient; adds to the other gradients.
+    flags: Flags,
+    found: Ids,
+) -> tuple[float, float, int]:
+    """Loss of a batch, the bias' gradient, and the number of rows; adds to the other gradients.
 
     The logits are w₀ + Σ_f w[ids] and, if ``pairwise``, the products of the vectors ``table`` at
     ``rows``. ``table`` is (M, D), ``weights`` (K,), ``rows`` and ``ids`` (B, F). Where both number
     the same rows, ``row_gradient`` (M,) and ``weights_gradient`` are the same array.
     ``table_gradient`` (M, D) lacks v_i times ``row_gradient``: see
-    :func:`pepbench.tables.kernels.fm_backward`. Arrays of gradients are zero before. ``touched``
-    (M,) becomes True at ``rows``; without elements it is not needed.
+    :func:`pepbench.tables.kernels.fm_backward`. Arrays of gradients are zero before.
+    ``found`` (M,) begins with the distinct ``rows`` afterwards, for which ``flags`` (M,), all False,
+    is workspace; if they have no elements, all M rows are taken to be in the batch.
     """
     n_rows, n_fields = ids.shape
     kind = table.dtype.type
@@ -92,15 +94,26 @@ def batch_gradient(
     loss, for_bias = cross_entropy(logits, bias, labels, gradient)
     if pairwise:
         fm_scatter(rows, sums, gradient, table_gradient, row_gradient)
-        if touched.shape[0] > 0:
-            for b in range(n_rows):
-                for f in range(n_fields):
-                    touched[rows[b, f]] = True
     if apart or not pairwise:
         for b in range(n_rows):
             for f in range(n_fields):
                 weights_gradient[ids[b, f]] += gradient[b]
-    return loss, for_bias
+    return loss, for_bias, _distinct(rows, flags, found) if found.shape[0] else table.shape[0]
+
+
+@compiled
+def _distinct(rows: Ids, flags: Flags, found: Ids) -> int:
+    count = 0
+    for b in range(rows.shape[0]):
+        for f in range(rows.shape[1]):
+            row = rows[b, f]
+            # Without a branch, which would often be mispredicted. There is room for one more.
+            found[count] = row
+            count += not flags[row]
+            flags[row] = True
+    for k in range(count):
+        flags[found[k]] = False
+    return count
 
 
 @careful
@@ -112,36 +125,27 @@ def squared_norm(gradient: Floats) -> float:
     return float(total)
 
 
-@compiled
-def _is_idle(touched: Flags, row: int) -> bool:
-    if touched.shape[0] == 0:
-        return False
-    idle = not touched[row]
-    touched[row] = False
-    return idle
-
-
 @careful
 def finish_gradient(
     table: Floats,
     gradient: Floats,
     row_gradient: Floats,
-    touched: Flags,
+    found: Ids,
+    count: int,
     mask: Flags,
     rows: Ids,
 ) -> float:
     """Complete ``gradient`` (M, D) of ``table`` by the rows' own part; its sum of squares.
 
-    Only where ``touched`` (M,), which is False afterwards; without elements, everywhere. Entries
+    Only in the first ``count`` rows, or those that ``found`` begins with if it has elements. Entries
     outside ``mask`` (N, D) get zero, the table being its rows ``rows`` (M,), or without elements
     all; a mask without rows stands for none.
     """
     kind = table.dtype.type
     total = 0.0
     masked = mask.shape[0] > 0
-    for i in range(table.shape[0]):
-        if _is_idle(touched, i):
-            continue
+    for k in range(count):
+        i = found[k] if found.shape[0] > 0 else k
         own = row_gradient[i]
         values, of_row = table[i], gradient[i]
         squares = kind(0)
@@ -200,35 +204,37 @@ def finish_thresholded(
     pruned: Floats,
     gradient: Floats,
     row_gradient: Floats,
-    touched: Flags,
+    found: Ids,
+    count: int,
     gate: Floats,
     group: Ids,
     raw_gradient: Floats,
-) -> float:
-    """Complete the gradients of values and thresholds; the sum of squares of the values'.
+) -> tuple[float, float]:
+    """Complete the gradients of values and thresholds; the sums of squares of both.
 
     ``gradient`` (M, D) for V̂ becomes that for V, and ``raw_gradient`` (as ``gate``), zero before,
-    that for the raw thresholds s, where ``gate`` is σ(s) (see :func:`threshold_rows`). Only where
-    ``touched`` (see :func:`finish_gradient`).
+    that for the raw thresholds s, where ``gate`` is σ(s) (see :func:`threshold_rows`). Rows are
+    those of :func:`finish_gradient`.
     """
-    n_rows, width = pruned.shape
+    width = pruned.shape[1]
     kind = pruned.dtype.type
     zero, one = kind(0), kind(1)
-    total = 0.0
-    for i in range(n_rows):
-        if _is_idle(touched, i):
-            continue
+    total, of_raw = 0.0, 0.0
+    for k in range(count):
+        i = found[k] if found.shape[0] > 0 else k
         own = row_gradient[i]
         r = _group_of(i, group, gate.shape[0])
         values, of_row, of_group, to = pruned[i], gradient[i], gate[r], raw_gradient[r]
-        squares = zero
+        squares, of_own = zero, zero
         if gate.shape[1] == width:
             for d in range(width):
                 value = values[d]
                 g = of_row[d] - value * own if value != zero else zero
                 of_row[d] = g
                 squares += g * g
-                to[d] += (-g if value > zero else g) * of_group[d] * (one - of_group[d])
+                pull = to[d] + (-g if value > zero else g) * of_group[d] * (one - of_group[d])
+                to[d] = pull
+                of_own += pull * pull
         else:
             common = zero
             for d in range(width):
@@ -239,7 +245,10 @@ def finish_thresholded(
                 common += -g if value > zero else g
             to[0] += common * of_group[0] * (one - of_group[0])
         total += squares
-    return total
+        of_raw += of_own
+    if gate.shape != pruned.shape:
+        of_raw = squared_norm(raw_gradient.ravel())
+    return total, of_raw
 
 
 @compiled

@@ -209,8 +209,9 @@ class _Part(ABC):
     """Shape (B, F): rows of ``values``."""
     rows: Tensor | None = None
     """Shape (M,): the rows of the parameter; None if it is whole."""
-    touched: np.ndarray = _NO_FLAGS
-    """Shape (M,): flags for the kernels; empty where all rows are needed."""
+    flags: np.ndarray = _NO_FLAGS
+    found: np.ndarray = _NO_ROWS
+    """Workspace (M,) to find the rows of a batch; empty where they are all that there is."""
     is_trained: bool
     squares: float = 0.0
     """Sum of squares of the gradient."""
@@ -271,7 +272,8 @@ class _Whole(_Part):
         self._group = group
         self.values = parameter.detach().numpy()
         self.gradient = np.zeros_like(self.values)
-        self.touched = np.zeros(len(self.values), np.bool_)
+        self.flags = np.zeros(len(self.values), np.bool_)
+        self.found = np.empty(len(self.values) + 1, np.int64)
         self._first: Tensor | None = None
         self._flat = [self.values.reshape(-1)]
 
@@ -330,17 +332,19 @@ def _add_gradients(
     rows, ids = table.ids.numpy(), weights.ids.numpy()
     of_batch = (pairwise, vectors, weights.values, bias.values, rows, ids, labels.numpy())
     gradients = (table.gradient, of_rows, weights.gradient)
-    loss, for_bias = kernels.batch_gradient(*of_batch, *gradients, table.touched)
+    loss, for_bias, count = kernels.batch_gradient(
+        *of_batch, *gradients, table.flags, table.found
+    )
     bias.gradient[0] = for_bias
     bias.squares = for_bias * for_bias
     weights.squares = kernels.squared_norm(weights.gradient)
     if not pairwise:
         return loss
-    of_table = (vectors, table.gradient, of_rows, table.touched)
+    of_table = (vectors, table.gradient, of_rows, table.found, count)
     if threshold is not None and raw is not None:
         raw_gradient = raw.gradient.reshape(gate.shape)
-        table.squares = kernels.finish_thresholded(*of_table, gate, group, raw_gradient)
-        raw.squares = kernels.squared_norm(raw.gradient.reshape(-1))
+        of_gate = (gate, group, raw_gradient)
+        table.squares, raw.squares = kernels.finish_thresholded(*of_table, *of_gate)
     else:
         mask = _NO_MASK if source.mask is None else source.mask.numpy()
         own = _NO_ROWS if table.rows is None else table.rows.numpy()
