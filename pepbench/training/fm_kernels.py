@@ -73,8 +73,8 @@ def batch_gradient(
     the same rows, ``row_gradient`` (M,) and ``weights_gradient`` are the same array.
     ``table_gradient`` (M, D) lacks v_i times ``row_gradient``: see
     :func:`pepbench.tables.kernels.fm_backward`. Arrays of gradients are zero before.
-    ``found`` (M,) begins with the distinct ``rows`` afterwards, for which ``flags`` (M,), all False,
-    is workspace; if they have no elements, all M rows are taken to be in the batch.
+    ``found`` (M + 1,) begins with the distinct ``rows`` afterwards, for which ``flags`` (M,), all
+    False, is workspace; if they have no elements, all M rows are taken to be in the batch.
     """
     n_rows, n_fields = ids.shape
     kind = table.dtype.type
@@ -137,9 +137,9 @@ def finish_gradient(
 ) -> float:
     """Complete ``gradient`` (M, D) of ``table`` by the rows' own part; its sum of squares.
 
-    Only in the first ``count`` rows, or those that ``found`` begins with if it has elements. Entries
-    outside ``mask`` (N, D) get zero, the table being its rows ``rows`` (M,), or without elements
-    all; a mask without rows stands for none.
+    Only in the first ``count`` rows, or if it has elements those that ``found`` begins with.
+    Entries outside ``mask`` (N, D) get zero, the table being its rows ``rows`` (M,), or without
+    elements all; a mask without rows stands for none.
     """
     kind = table.dtype.type
     total = 0.0
@@ -160,7 +160,7 @@ def finish_gradient(
                 g = of_row[d] if kept[d] else kind(0)
                 of_row[d] = g
                 squares += g * g
-        total += squares
+        total += float(squares)
     return total
 
 
@@ -244,8 +244,8 @@ def finish_thresholded(
                 squares += g * g
                 common += -g if value > zero else g
             to[0] += common * of_group[0] * (one - of_group[0])
-        total += squares
-        of_raw += of_own
+        total += float(squares)
+        of_raw += float(of_own)
     if gate.shape != pruned.shape:
         of_raw = squared_norm(raw_gradient.ravel())
     return total, of_raw

@@ -28,7 +28,6 @@ from pepbench.training import fm_kernels as kernels
 from pepbench.training.divergence import check_finite
 from pepbench.training.row_optimizers import RowWise
 
-
 _NO_FLAGS = np.empty(0, np.bool_)
 _NO_MASK = np.empty((0, 0), np.bool_)
 _NO_ROWS = np.empty(0, np.int64)
@@ -64,9 +63,7 @@ def compiled_step(
 class _Trainer:
     """Arrays of a model and its optimizer's state, for as long as they stay where they are."""
 
-    def __init__(
-        self, model: Model, source: DirectRows, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def __init__(self, model: Model, source: DirectRows, optimizer: torch.optim.Optimizer) -> None:
         embedding, backbone = model.embedding, model.backbone
         first_order = cast(FirstOrder, backbone.first_order)
         modules = (model, embedding, backbone, first_order, *embedding.children())
@@ -164,11 +161,16 @@ def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | No
     ):
         return None
     source = model.embedding.direct_rows()
-    if source is None or any(
-        parameter.device.type != "cpu"
-        or parameter.dtype != source.values.dtype
-        or not parameter.is_contiguous()
-        for parameter in model.parameters()
+    kinds = (torch.float32, torch.float64)
+    if (
+        source is None
+        or source.values.dtype not in kinds
+        or any(
+            parameter.device.type != "cpu"
+            or parameter.dtype != source.values.dtype
+            or not parameter.is_contiguous()
+            for parameter in model.parameters()
+        )
     ):
         return None
     trainer = _Trainer(model, source, optimizer)
@@ -270,16 +272,18 @@ class _Whole(_Part):
     def __init__(self, parameter: nn.Parameter, group: dict[str, Any] | None) -> None:
         super().__init__(parameter, None)
         self._group = group
-        self.values = parameter.detach().numpy()
-        self.gradient = np.zeros_like(self.values)
-        self.flags = np.zeros(len(self.values), np.bool_)
-        self.found = np.empty(len(self.values) + 1, np.int64)
         self._first: Tensor | None = None
-        self._flat = [self.values.reshape(-1)]
+        self._flat: list[np.ndarray] = []
 
     def look_up(self, ids: Tensor) -> None:
-        """Take note of the ids."""
+        """Take note of the ids; before the first step, allocate what is kept between steps."""
         self.ids = ids
+        if not self._flat:
+            self.values = self.parameter.detach().numpy()
+            self.gradient = np.zeros_like(self.values)
+            self.flags = np.zeros(len(self.values), np.bool_)
+            self.found = np.empty(len(self.values) + 1, np.int64)
+            self._flat = [self.values.reshape(-1)]
         self.is_trained = self.parameter.requires_grad and self._group is not None
         self.parameter.grad = None
 
@@ -294,7 +298,9 @@ class _Whole(_Part):
                 self._attach(state)
             self._step += 1
             settings = (group["lr"], group["weight_decay"], *group["betas"], group["eps"])
-            kernels.adam_update(*self._flat, factor, float(self._step), *settings)
+            values, first, second, gradient = self._flat
+            step = float(self._step)
+            kernels.adam_update(values, first, second, gradient, factor, step, *settings)
         else:
             self.parameter.grad = torch.from_numpy(self.gradient * self.values.dtype.type(factor))
             self.gradient.fill(0)
@@ -332,9 +338,7 @@ def _add_gradients(
     rows, ids = table.ids.numpy(), weights.ids.numpy()
     of_batch = (pairwise, vectors, weights.values, bias.values, rows, ids, labels.numpy())
     gradients = (table.gradient, of_rows, weights.gradient)
-    loss, for_bias, count = kernels.batch_gradient(
-        *of_batch, *gradients, table.flags, table.found
-    )
+    loss, for_bias, count = kernels.batch_gradient(*of_batch, *gradients, table.flags, table.found)
     bias.gradient[0] = for_bias
     bias.squares = for_bias * for_bias
     weights.squares = kernels.squared_norm(weights.gradient)
