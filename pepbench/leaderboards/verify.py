@@ -232,7 +232,7 @@ def _from_plan(cell: PublishedCell, jobs: int) -> tuple[list[str], str]:
 
 
 def _change_of_auc(record: Record, other: Record) -> float:
-    """The larger of the differences in validation and test AUC; infinite without the scores recorded."""
+    """The larger difference of validation and test AUC; infinite where scores are missing."""
     pairs = [(record.validation, other.validation), (record.test, other.test)]
     return max(
         abs(one.auc - two.auc) if one is not None and two is not None else math.inf

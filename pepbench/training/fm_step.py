@@ -4,6 +4,9 @@ It makes the update that :func:`pepbench.training.step.torch_step` makes, up to 
 graph: loss and gradient in compiled loops, the gradient's norm, then the optimizer's update in
 place. All state stays in the optimizer, so steps of both kinds can alternate. Models and optimizers
 that it does not know are left to torch.
+
+The module is long because what may change between two steps is checked here, beside what relies on
+it.
 """
 
 from __future__ import annotations
