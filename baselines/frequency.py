@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pepbench.method import (
+    DirectRows,
     Embedding,
     Fields,
     Layout,
@@ -83,6 +84,10 @@ class SharedRows(Embedding):
     def as_table(self, ids: Tensor) -> View:
         """The rows, and which of them each feature has."""
         return view_of(self.table, self.row[ids])
+
+    def direct_rows(self) -> DirectRows:
+        """The rows, and which of them each feature has."""
+        return DirectRows(self.table, row=self.row)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""

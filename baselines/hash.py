@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pepbench.method import (
     ComposedVectors,
+    DirectRows,
     Embedding,
     Fields,
     Layout,
@@ -89,6 +90,10 @@ class HashedTable(ComposedVectors):
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of some features: (M,) → (M, D)."""
         return lookup_rows(self.table, self.row[features])
+
+    def direct_rows(self) -> DirectRows:
+        """The rows, and which of them each feature has."""
+        return DirectRows(self.table, row=self.row)
 
     def export(self) -> HashLayout:
         """The rows, and the hash that finds them."""

@@ -60,7 +60,15 @@ from pepbench.tables.embedding import (
 )
 from pepbench.tables.fields import Fields
 from pepbench.tables.layout import Layout
-from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
+from pepbench.tables.rows import (
+    DirectRows,
+    RowState,
+    RowTable,
+    SoftThreshold,
+    View,
+    distinct,
+    view_of,
+)
 
 __all__ = [
     "LEAST_USE",
@@ -68,6 +76,7 @@ __all__ = [
     "Batch",
     "Between",
     "ComposedVectors",
+    "DirectRows",
     "Embedding",
     "EpochScore",
     "Factors",
@@ -86,6 +95,7 @@ __all__ = [
     "RowState",
     "RowTable",
     "Scores",
+    "SoftThreshold",
     "Step",
     "TableEmbedding",
     "Task",
@@ -252,6 +262,9 @@ class Task(ABC):
         part: Part = "train",
     ) -> Iterator[Step]:
         """Train on shuffled batches without end, one update per item; leave the loop to stop.
+
+        Parameters are up to date between steps, but for :meth:`flush`. Gradients are not kept:
+        ``.grad`` may be None.
 
         ``part`` is for bi-level searches. Their upper level trains on ``validation``, or on
         ``held-out`` while the lower level trains on ``held-in``.

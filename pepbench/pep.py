@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from pepbench.method import (
     Between,
+    DirectRows,
     Fields,
     Fitted,
     Infeasible,
@@ -28,6 +29,7 @@ from pepbench.method import (
     OneOf,
     OptimizerKind,
     RowTable,
+    SoftThreshold,
     TableEmbedding,
     Task,
     Value,
@@ -114,6 +116,8 @@ class ThresholdedTable(TableEmbedding):
 
     table_in_use: Tensor
     """Shape (N, D): V̂ of the latest forward pass over the whole table, detached."""
+    non_zeros_in_use: int
+    """Its non-zeros."""
 
     def __init__(self, values: Tensor, thresholds: Thresholds) -> None:
         super().__init__()
@@ -131,11 +135,26 @@ class ThresholdedTable(TableEmbedding):
         values = view_of(self.values, ids)
         if values.rows is None:
             table = self.thresholded()
-            self.table_in_use = table.detach()
         else:
             table = self._pruned(values.table, self.thresholds.of_batch(ids, values.rows))
-            self.row_counts.update(values.rows, table.detach())
+        self._note(table.detach(), values.rows, None)
         return values._replace(table=table)
+
+    def direct_rows(self) -> DirectRows | None:
+        """V and what thresholds it."""
+        s = self.thresholds
+        if type(s) is not Thresholds:
+            return None
+        group = s.field_of_feature if s.by_field else None
+        return DirectRows(self.values, threshold=SoftThreshold(s.raw, s.target, group, self._note))
+
+    def _note(self, table: Tensor, rows: Tensor | None, non_zeros: int | None) -> None:
+        if rows is None:
+            self.table_in_use = table
+            left = torch.count_nonzero(table) if non_zeros is None else non_zeros
+            self.non_zeros_in_use = int(left)
+        else:
+            self.row_counts.update(rows, table)
 
     def margin(self, rows: slice = slice(None)) -> Tensor:
         """|V| − σ(s) of ``rows``, shape (M, D): |V̂| where positive, else what an entry lacks."""

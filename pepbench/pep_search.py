@@ -94,15 +94,17 @@ class DenseSearch(Search):
     def __init__(self, method: PEP, task: Task, table: ThresholdedTable) -> None:
         super().__init__(method, task, table)
         self._previous = self._table = table.values.detach().clone()
+        self._left = int(torch.count_nonzero(self._table))
 
     def after_step(self, number: int) -> None:
         """Remember the table that the step used: the state after one update less."""
         self._previous, self._table = self._table, self.table.table_in_use
+        self._left = self.table.non_zeros_in_use
         self.updates = number - 1
 
     def count(self) -> int:
         """Non-zeros after :attr:`updates` updates."""
-        return int(torch.count_nonzero(self._table))
+        return self._left
 
     recent_count = count
 

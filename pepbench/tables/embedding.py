@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.tables import kernels, layout
-from pepbench.tables.rows import RowState, RowTable, View, distinct, view_of
+from pepbench.tables.rows import DirectRows, RowState, RowTable, View, distinct, view_of
 
 
 class _Lookup(torch.autograd.Function):
@@ -132,6 +132,14 @@ class Embedding(nn.Module, ABC):
         """
         return None
 
+    def direct_rows(self) -> DirectRows | None:
+        """The parameter whose rows are the vectors, if that is all that training needs to know.
+
+        It lets a compiled step take the place of torch's. It counts only where a class defines it
+        itself: a subclass may compute its vectors in another way.
+        """
+        return None
+
     def penalty(self) -> Tensor | None:
         """A regulariser that training adds to the loss, if the embedding has one."""
         return None
@@ -200,6 +208,10 @@ class PlainTable(TableEmbedding):
         """The table, or its rows at ``ids``."""
         return view_of(self.table, ids)
 
+    def direct_rows(self) -> DirectRows:
+        """The table."""
+        return DirectRows(self.table)
+
     def export(self) -> layout.Dense:
         """The table itself."""
         return layout.Dense(to_numpy(self.table))
@@ -235,6 +247,10 @@ class MaskedTable(TableEmbedding):
             return view
         table: Tensor = _MaskedRows.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
         return view._replace(table=table)
+
+    def direct_rows(self) -> DirectRows:
+        """The table and its mask."""
+        return DirectRows(self.table, mask=self.mask)
 
     def _masked(self, gradient: Tensor | None) -> Tensor | None:
         if gradient is None:

@@ -9,6 +9,8 @@ a view is the whole parameter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +39,40 @@ class View(NamedTuple):
     """Shape (M,): global ids of the rows; None if the table is whole."""
 
 
+@dataclass(frozen=True, eq=False)
+class SoftThreshold:
+    """Thresholds σ(s) under which entries of a table are zero: V̂ = sign(V) · relu(|V| − σ(s))."""
+
+    raw: nn.Parameter
+    """s less its ``target``, in a shape that broadcasts: (N, w), (N, 1), (w,) or (1,). With a
+    ``group``, shape (G, w) or (G, 1)."""
+    target: float
+    group: Tensor | None
+    """Shape (N,): the row of ``raw`` of each row of the table."""
+    used: Callable[[Tensor, Tensor | None, int], None]
+    """Called with V̂ (M, w) of each step, the rows (M,) that it holds (None: all), and the number
+    of its non-zeros."""
+
+
+@dataclass(frozen=True, eq=False)
+class DirectRows:
+    """Vectors that are rows of one parameter: what a step needs to train it without a graph."""
+
+    values: RowTable
+    """Shape (R, w)."""
+    row: Tensor | None = None
+    """Shape (N,): the row of each feature; None if feature i has row i."""
+    mask: Tensor | None = None
+    """Shape (R, w), boolean: entries outside it stay zero."""
+    threshold: SoftThreshold | None = None
+
+
 def view_of(parameter: RowTable, ids: Tensor) -> View:
     """The rows of ``parameter`` (N, w) that ``ids`` (B, F) need, with gradients.
 
     The whole parameter where no row-wise optimizer is attached, or no gradient is wanted.
     """
-    state = _state_of(parameter)
+    state = state_of(parameter)
     if state is None or not torch.is_grad_enabled():
         return View(parameter, ids, None)
     rows, local = distinct(ids, parameter.shape[0])
@@ -53,7 +83,7 @@ def view_of(parameter: RowTable, ids: Tensor) -> View:
 
 def swept_rows(parameter: RowTable) -> slice:
     """The rows that the last step swept: brought up to date in their turn."""
-    state = _state_of(parameter)
+    state = state_of(parameter)
     return slice(0, 0) if state is None else state.swept
 
 
@@ -101,7 +131,7 @@ class RowState(ABC):
     """
 
     def __init__(self, parameter: nn.Parameter) -> None:
-        previous = _state_of(parameter)
+        previous = state_of(parameter)
         if previous is not None:
             previous.flush()
         self.gradients: list[tuple[Tensor, Tensor]] = []
@@ -158,7 +188,8 @@ class RowState(ABC):
         self.catch_up(np.arange(len(self.values)))
 
 
-def _state_of(parameter: nn.Parameter) -> RowState | None:
+def state_of(parameter: nn.Parameter) -> RowState | None:
+    """The state by row that is attached to a parameter, if there is one."""
     state: RowState | None = _STATES.get(parameter)  # type: ignore[no-untyped-call]
     return state
 

@@ -205,7 +205,7 @@ class RowWise(torch.optim.Optimizer):
         dense: torch.optim.Optimizer | None,
     ) -> None:
         super().__init__(parameters, {})
-        self.rows, self._dense = rows, dense
+        self.rows, self.dense = rows, dense
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients."""
@@ -216,8 +216,8 @@ class RowWise(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Make one update."""
-        if self._dense is not None:
-            self._dense.step()
+        if self.dense is not None:
+            self.dense.step()
         for parameter, state in self.rows.items():
             # As in torch's optimizers, a parameter that is held does not age.
             if parameter.requires_grad:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pepbench.errors import Diverged
 from pepbench.method import Batch, Ids, Model
 from pepbench.records import Precision
+from pepbench.training.divergence import check_finite
+from pepbench.training.fm_step import compiled_step
 from pepbench.training.optimizers import gradients_of
 
 
@@ -38,7 +37,25 @@ def train_step(
     clip: float,
     precision: Precision = "float32",
 ) -> Tensor:
-    """Update the model on a batch; the loss of the batch before the update.
+    """Update the model on a batch, compiled where possible; the loss before the update.
+
+    Raises
+    ------
+    Diverged
+        If loss or gradient is not finite; the parameters are left as they were.
+    """
+    loss = compiled_step(model, batch, optimizer, clip) if precision == "float32" else None
+    return torch_step(model, batch, optimizer, clip, precision) if loss is None else loss
+
+
+def torch_step(
+    model: Model,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    clip: float,
+    precision: Precision = "float32",
+) -> Tensor:
+    """Compute :func:`train_step` by torch, for any model, optimizer and device.
 
     Raises
     ------
@@ -50,8 +67,7 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     norm = clip_gradient(gradients_of(optimizer), clip)
     value = loss.detach()
-    if not (math.isfinite(norm) and math.isfinite(value.item())):
-        raise Diverged(f"loss {value.item():g} or gradient norm {norm:g} is not finite")
+    check_finite(value.item(), norm)
     optimizer.step()
     return value
 

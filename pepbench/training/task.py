@@ -322,7 +322,8 @@ class TrialTask(Task):
         number = 0
         for epoch in itertools.count(1):
             for batch in self._maker.shuffled(rows, (self._seed, stream, epoch)):
-                model.train()
+                if not model.training:
+                    model.train()
                 number += 1
                 loss = self._update(model, batch, optimizer)
                 self._reporter.report(self.clock.running, number, epoch, self.samples)

@@ -82,16 +82,21 @@ def test_damaged_file_of_records_is_told_in_one_line(board):
     assert "records.parquet: is no whole file of records" in ran.err
 
 
-def test_other_predictions_of_the_cell_run_again_are_found(board):
+@pytest.mark.parametrize("change", [0.0, 1e-3])
+def test_other_predictions_of_the_cell_run_again_are_named_and_fail_by_their_auc(board, change):
+    def forged(record):
+        if not record.predictions_sha256:
+            return record
+        auc = record.validation.auc + change
+        validation = record.validation.model_copy(update={"auc": auc})
+        update = {"predictions_sha256": "0" * 64, "validation": validation}
+        return record.model_copy(update=update)
+
     path = board.folder / "records.parquet"
-    forged = [
-        r.model_copy(update={"predictions_sha256": "0" * 64}) if r.predictions_sha256 else r
-        for r in unpacked(path)
-    ]
-    path.write_bytes(packed(forged))
-    ran = board.verify()
-    assert ran.code == 1
-    assert "gave other predictions" in ran.out
+    path.write_bytes(packed([forged(record) for record in unpacked(path)]))
+    out = board.verify().out
+    assert ("gave other AUCs, by 1.0e-03" in out) == (change > 0)
+    assert ("AUCs agree within 0.0001; predictions of" in out) == (change == 0)
 
 
 def test_final_runs_of_a_former_best_trial_are_not_asked_of_the_plan(board):

@@ -1,0 +1,370 @@
+"""A compiled training step of a factorisation machine, or of logistic regression, on the CPU.
+
+It makes the update that :func:`pepbench.training.step.torch_step` makes, up to rounding, without a
+graph: loss and gradient in compiled loops, the gradient's norm, then the optimizer's update in
+place. All state stays in the optimizer, so steps of both kinds can alternate. Models and optimizers
+that it does not know are left to torch.
+
+The module is long because what may change between two steps is checked here, beside what relies on
+it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pepbench.backbones.backbone import FirstOrder
+from pepbench.backbones.fm import FMModule
+from pepbench.backbones.lr import LRModule
+from pepbench.method import Batch, Model
+from pepbench.tables.rows import DirectRows, RowState, RowTable, SoftThreshold, distinct, state_of
+from pepbench.training import fm_kernels as kernels
+from pepbench.training.divergence import check_finite
+from pepbench.training.row_optimizers import RowWise
+
+_NO_FLAGS = np.empty(0, np.bool_)
+_NO_MASK = np.empty((0, 0), np.bool_)
+_NO_ROWS = np.empty(0, np.int64)
+
+ByRows = Mapping[nn.Parameter, RowState]
+"""The state of each table that is updated by rows."""
+
+
+def compiled_step(
+    model: Model, batch: Batch, optimizer: torch.optim.Optimizer, clip: float
+) -> Tensor | None:
+    """Update the model on a batch; the loss before the update, or None if this must be torch's.
+
+    Raises
+    ------
+    Diverged
+        If loss or gradient is not finite; the parameters are left as they were.
+    """
+    trainer = _TRAINERS.get(optimizer)
+    if trainer is None or not trainer.serves(model, optimizer):
+        trainer = _trainer_of(model, optimizer)
+        if trainer is None:
+            return None
+        _TRAINERS[optimizer] = trainer
+    if not trainer.takes(batch):
+        return None
+    loss = trainer.step(batch, optimizer, clip)
+    for hook in optimizer._optimizer_step_post_hooks.values():
+        hook(optimizer, (), {})
+    return batch.labels.new_tensor(loss)
+
+
+class _Trainer:
+    """Arrays of a model and its optimizer's state, for as long as they stay where they are."""
+
+    def __init__(self, model: Model, source: DirectRows, optimizer: torch.optim.Optimizer) -> None:
+        embedding, backbone = model.embedding, model.backbone
+        first_order = cast(FirstOrder, backbone.first_order)
+        modules = (model, embedding, backbone, first_order, *embedding.children())
+        self._model, self._source = model, source
+        self._embedding, self._backbone, self._first_order = embedding, backbone, first_order
+        self._attributes = [vars(module) for module in modules]
+        self._hooks = [getattr(module, name) for module in modules for name in _HOOKS]
+        self._pairwise = type(backbone) is FMModule
+        parameters = [source.values, first_order.weights, first_order.bias]
+        if source.threshold is not None:
+            parameters.append(source.threshold.raw)
+        by_rows, dense = _parts_of(optimizer)
+        self._groups = [] if dense is None else list(dense.param_groups)
+        group_of = {id(p): group for group in self._groups for p in group["params"]}
+        self._parts = [
+            _Rows(parameter, by_rows[parameter])
+            if parameter in by_rows
+            else _Whole(parameter, group_of.get(id(parameter)))
+            for parameter in parameters
+        ]
+        # The hook of a masked table masks its gradient, as the kernels do.
+        self._parts[0].own_hooks = 0 if source.mask is None else 1
+
+    def serves(self, model: Model, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether all is where it was, and nothing computes otherwise than its class says."""
+        source = model.embedding.direct_rows()
+        by_rows, dense = _parts_of(optimizer)
+        groups = [] if dense is None else dense.param_groups
+        return (
+            model is self._model
+            and model.embedding is self._embedding
+            and model.backbone is self._backbone
+            and self._backbone.first_order is self._first_order
+            and not any(self._hooks)
+            and all(map(_METHODS.isdisjoint, self._attributes))
+            and source is not None
+            and source.values is self._source.values
+            and source.row is self._source.row
+            and source.mask is self._source.mask
+            and (source.threshold is None or source.threshold.raw is self._parts[-1].parameter)
+            and _is_known(optimizer)
+            and len(groups) == len(self._groups)
+            and all(map(operator.is_, groups, self._groups))
+            and all(part.is_current(by_rows) for part in self._parts)
+        )
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether ids and labels are as the kernels take them."""
+        ids, labels = batch
+        return (
+            isinstance(ids, Tensor)
+            and ids.is_contiguous()
+            and labels.dtype == self._source.values.dtype
+        )
+
+    def step(self, batch: Batch, optimizer: torch.optim.Optimizer, clip: float) -> float:
+        """Make the update of :func:`compiled_step`."""
+        source, parts = self._source, self._parts
+        _, dense = _parts_of(optimizer)
+        ids = cast(Tensor, batch.ids)
+        of_vectors = ids if source.row is None else source.row[ids]
+        for part in parts:
+            part.look_up(ids if part is parts[1] else of_vectors)
+        try:
+            loss = _add_gradients(source, self._pairwise, batch.labels, *parts)
+            norm = math.sqrt(sum(part.squares for part in parts if part.is_trained))
+            check_finite(loss, norm)
+            factor = clip / (norm + 1e-6) if norm > clip else 1.0
+            for part in parts:
+                part.update(factor, dense)
+        except BaseException:
+            for part in parts:
+                part.gradient.fill(0)
+            raise
+        if type(dense) is torch.optim.Adagrad:
+            dense.step()
+        return loss
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_METHODS = {"forward", "from_table", "as_table", "direct_rows", "penalty", "vectors"}
+
+_TRAINERS: WeakKeyDictionary[torch.optim.Optimizer, _Trainer] = WeakKeyDictionary()
+
+
+def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | None:
+    """A new trainer, if the kernels compute what model and optimizer would."""
+    backbone = model.backbone
+    if (
+        type(model) is not Model
+        or type(backbone) not in (FMModule, LRModule)
+        or type(backbone.first_order) is not FirstOrder
+        or backbone.first_order.dense is not None
+        or "direct_rows" not in vars(type(model.embedding))
+    ):
+        return None
+    source = model.embedding.direct_rows()
+    kinds = (torch.float32, torch.float64)
+    if (
+        source is None
+        or source.values.dtype not in kinds
+        or any(
+            parameter.device.type != "cpu"
+            or parameter.dtype != source.values.dtype
+            or not parameter.is_contiguous()
+            for parameter in model.parameters()
+        )
+    ):
+        return None
+    trainer = _Trainer(model, source, optimizer)
+    return trainer if trainer.serves(model, optimizer) else None
+
+
+def _is_known(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer's arithmetic is that of the kernels, or its own step can be called."""
+    if optimizer._optimizer_step_pre_hooks or "step" in vars(optimizer):
+        return False
+    dense = optimizer.dense if type(optimizer) is RowWise else optimizer
+    if type(dense) is torch.optim.Adam:
+        return not any(group[option] for group in dense.param_groups for option in _ADAM_OPTIONS)
+    return dense is None or type(dense) is torch.optim.Adagrad
+
+
+_ADAM_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
+"""Options of ``torch.optim.Adam`` that change its arithmetic."""
+
+
+def _parts_of(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[ByRows, torch.optim.Optimizer | None]:
+    """The state of tables that are updated by rows, and the optimizer of the other parameters."""
+    if isinstance(optimizer, RowWise):
+        return optimizer.rows, optimizer.dense
+    return {}, optimizer
+
+
+class _Part(ABC):
+    """A parameter, or the rows of it that a batch needs, with a gradient."""
+
+    values: np.ndarray
+    """Shape (M, w) of a table, (M,) of first-order weights; (1,) of a bias."""
+    gradient: np.ndarray
+    """As ``values``; zero before and after a step."""
+    ids: Tensor
+    """Shape (B, F): rows of ``values``."""
+    rows: Tensor | None = None
+    """Shape (M,): the rows of the parameter; None if it is whole."""
+    flags: np.ndarray = _NO_FLAGS
+    found: np.ndarray = _NO_ROWS
+    """Workspace (M,) to find the rows of a batch; empty where they are all that there is."""
+    is_trained: bool
+    squares: float = 0.0
+    """Sum of squares of the gradient."""
+
+    def __init__(self, parameter: nn.Parameter, state: RowState | None) -> None:
+        self.parameter, self._state = parameter, state
+        self._pointer = parameter.data_ptr()
+        self.own_hooks = 0
+
+    def is_current(self, by_rows: ByRows) -> bool:
+        """Whether values and state by row are where they were, and no hook is a stranger's."""
+        parameter = self.parameter
+        attached = state_of(parameter) if isinstance(parameter, RowTable) else None
+        return (
+            parameter.data_ptr() == self._pointer
+            and len(parameter._backward_hooks or ()) == self.own_hooks
+            and not parameter._post_accumulate_grad_hooks
+            and attached is self._state is by_rows.get(parameter)
+        )
+
+    @abstractmethod
+    def look_up(self, ids: Tensor) -> None:
+        """Take what a batch needs, with its global ``ids`` (B, F)."""
+
+    @abstractmethod
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
+        """Make the optimizer's step with ``factor`` times the gradient, which becomes zero."""
+
+
+class _Rows(_Part):
+    """Rows that an optimizer with state by row updates."""
+
+    _state: RowState
+
+    def look_up(self, ids: Tensor) -> None:
+        """Bring the rows of a batch up to date and copy them."""
+        self.rows, self.ids = distinct(ids, len(self.parameter))
+        self._state.catch_up(self.rows.numpy())
+        self.values = self._state.gather(self.rows).numpy()
+        self.gradient = np.zeros_like(self.values)
+        self.is_trained = self.parameter.requires_grad
+
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:  # noqa: ARG002
+        """Update the rows of the batch, and sweep the next share of the table."""
+        if self.is_trained and self.rows is not None:
+            gradient = self.gradient.reshape(len(self.rows), -1)
+            if factor != 1.0:
+                gradient *= gradient.dtype.type(factor)
+            self._state.update(self.rows.numpy(), gradient)
+            self._state.sweep()
+
+
+class _Whole(_Part):
+    """A parameter that a dense optimizer updates, or that is not trained."""
+
+    def __init__(self, parameter: nn.Parameter, group: dict[str, Any] | None) -> None:
+        super().__init__(parameter, None)
+        self._group = group
+        self._first: Tensor | None = None
+        self._flat: list[np.ndarray] = []
+
+    def look_up(self, ids: Tensor) -> None:
+        """Take note of the ids; before the first step, allocate what is kept between steps."""
+        self.ids = ids
+        if not self._flat:
+            self.values = self.parameter.detach().numpy()
+            self.gradient = np.zeros_like(self.values)
+            self.flags = np.zeros(len(self.values), np.bool_)
+            self.found = np.empty(len(self.values) + 1, np.int64)
+            self._flat = [self.values.reshape(-1)]
+        self.is_trained = self.parameter.requires_grad and self._group is not None
+        self.parameter.grad = None
+
+    def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
+        """Update all by Adam, or hand the gradient to another optimizer."""
+        group = self._group
+        if not self.is_trained or group is None:
+            self.gradient.fill(0)
+        elif type(dense) is torch.optim.Adam:
+            state = dense.state[self.parameter]
+            if not state or state["exp_avg"] is not self._first:
+                self._attach(state)
+            self._step += 1
+            settings = (group["lr"], group["weight_decay"], *group["betas"], group["eps"])
+            values, first, second, gradient = self._flat
+            step = float(self._step)
+            kernels.adam_update(values, first, second, gradient, factor, step, *settings)
+        else:
+            self.parameter.grad = torch.from_numpy(self.gradient * self.values.dtype.type(factor))
+            self.gradient.fill(0)
+
+    def _attach(self, state: dict[str, Tensor]) -> None:
+        """Look at the state of torch's Adam, made as torch makes it before the first step."""
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.zeros_like(self.parameter, requires_grad=False)
+        self._first = state["exp_avg"]
+        self._step = state["step"].numpy()
+        moments = [state[name].numpy() for name in ("exp_avg", "exp_avg_sq")]
+        self._flat = [array.reshape(-1) for array in (self.values, *moments, self.gradient)]
+
+
+def _add_gradients(
+    source: DirectRows,
+    pairwise: bool,
+    labels: Tensor,
+    table: _Part,
+    weights: _Part,
+    bias: _Part,
+    raw: _Part | None = None,
+) -> float:
+    """Compute the gradients of a batch and their sums of squares; the loss."""
+    vectors, threshold = table.values, source.threshold
+    if threshold is not None and raw is not None:
+        gate, group = _gate(threshold, raw, table.rows)
+        vectors = np.empty_like(table.values)
+        non_zeros = kernels.threshold_rows(table.values, gate, group, vectors)
+        threshold.used(torch.from_numpy(vectors), table.rows, non_zeros)
+    apart = table.ids is not weights.ids
+    of_rows = np.zeros(len(vectors), vectors.dtype) if apart else weights.gradient
+    rows, ids = table.ids.numpy(), weights.ids.numpy()
+    of_batch = (pairwise, vectors, weights.values, bias.values, rows, ids, labels.numpy())
+    gradients = (table.gradient, of_rows, weights.gradient)
+    loss, for_bias, count = kernels.batch_gradient(*of_batch, *gradients, table.flags, table.found)
+    bias.gradient[0] = for_bias
+    bias.squares = for_bias * for_bias
+    weights.squares = kernels.squared_norm(weights.gradient)
+    if not pairwise:
+        return loss
+    of_table = (vectors, table.gradient, of_rows, table.found, count)
+    if threshold is not None and raw is not None:
+        raw_gradient = raw.gradient.reshape(gate.shape)
+        of_gate = (gate, group, raw_gradient)
+        table.squares, raw.squares = kernels.finish_thresholded(*of_table, *of_gate)
+    else:
+        mask = _NO_MASK if source.mask is None else source.mask.numpy()
+        own = _NO_ROWS if table.rows is None else table.rows.numpy()
+        table.squares = kernels.finish_gradient(*of_table, mask, own)
+    return loss
+
+
+def _gate(
+    threshold: SoftThreshold, raw: _Part, rows: Tensor | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """σ(s), shape (K, w) or (K, 1), and the row of it of each row of the table, if they differ."""
+    gate = torch.sigmoid(torch.from_numpy(raw.values) + threshold.target)
+    group = threshold.group
+    if group is None:
+        return np.atleast_2d(gate.numpy()), _NO_ROWS
+    return gate.numpy(), (group if rows is None else group[rows]).numpy()
