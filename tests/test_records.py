@@ -29,7 +29,7 @@ ENVIRONMENT = Environment(
     python="3", torch="2", numpy="2", pepbench="0", git=None, cpu="c", host="h", threads=1
 )
 SPEC = TrialSpec(
-    data=DataSpec(spec="d", table_fingerprint="t", split_seed=0, split_fingerprint="s"),
+    data=DataSpec(spec="d", table_fingerprint="t", split_seed=0, split_fingerprint="s", folds=2),
     backbone=ComponentSpec(spec="fm", name="fm", options={}, version=1),
     method=ComponentSpec(spec="m", name="m", options={"x": 1.0}, version=1),
     budget="50%",
@@ -84,10 +84,10 @@ OTHER_CHOICES = {
     "precision": "bfloat16",
     "pruning": {"pruner": "median", "complete": ((0.5, 0.6),), "pruned": ()},
 }
-DECIDES_NOTHING = "tuned"
+DECIDES_NOTHING = {"tuned", "source"}
 
 
-DECIDING = [path for path, _ in leaves(SPEC.model_dump()) if path[-1] != DECIDES_NOTHING]
+DECIDING = [path for path, _ in leaves(SPEC.model_dump()) if path[-1] not in DECIDES_NOTHING]
 
 
 @pytest.mark.parametrize("path", DECIDING)

@@ -15,10 +15,10 @@ from pepbench.records import ScoresRecord
 
 CONTRACT_COLUMNS = [
     *("dataset", "backbone", "method", "budget", "status", "reason"),
-    *("full_parameters", "parameters", "share", "bytes", "seeds"),
-    *("auc", "auc_low", "auc_high", "log_loss"),
+    *("full_parameters", "parameters", "share", "bytes", "folds", "seeds"),
+    *("auc", "auc_low", "auc_high", "log_loss", "calibration", "gauc", "ndcg10"),
     *("delta_auc", "delta_low", "delta_high", "p_holm", "verdict", "on_front"),
-    *("search_seconds", "train_seconds", "peak_memory_mib"),
+    *("cpu_seconds", "search_seconds", "train_seconds", "peak_memory_mib"),
     *("tuning_trials", "tuning_seconds"),
 ]
 

@@ -10,7 +10,9 @@ from pepbench.analysis.ranks import (
     block_aucs,
     critical_difference,
     rank_tables,
+    sources_of,
 )
+from pepbench.records import DataSpec
 
 METHODS = ("pep", "mde", "hash")
 
@@ -28,6 +30,11 @@ def frame_of(aucs, backbones=("fm",)):
     )
 
 
+def ranked(frame):
+    """Every data set is a source of its own."""
+    return rank_tables(frame, {name: name for name in frame["dataset"]})
+
+
 @pytest.fixture(scope="module")
 def aucs():
     rng = np.random.default_rng(3)
@@ -35,7 +42,7 @@ def aucs():
 
 
 def test_ranks_and_friedman_are_scipys(aucs):
-    found = rank_tables(frame_of(aucs))
+    found = ranked(frame_of(aucs))
     ranks = dict(zip(METHODS, stats.rankdata(-aucs, axis=1).mean(axis=0), strict=True))
     assert found.ranks.set_index("method")["mean_rank"].to_dict() == pytest.approx(ranks)
     assert found.ranks["mean_rank"].is_monotonic_increasing
@@ -45,7 +52,7 @@ def test_ranks_and_friedman_are_scipys(aucs):
 
 
 def test_pairs_agree_with_the_critical_difference_and_with_scipy(aucs):
-    found = rank_tables(frame_of(aucs))
+    found = ranked(frame_of(aucs))
     critical = found.tests["critical_difference"][0]
     for pair in found.pairs.to_dict("records"):
         assert (abs(pair["rank_difference"]) > critical) == (pair["p_nemenyi"] < 0.05)
@@ -65,13 +72,13 @@ def test_critical_differences_are_demsars():
 def test_bars_join_methods_within_the_critical_difference():
     rng = np.random.default_rng(0)
     close = np.column_stack([rng.random((12, 2)) * 0.01 + 0.8, np.full(12, 0.6)])
-    found = rank_tables(frame_of(close))
+    found = ranked(frame_of(close))
     (bar,) = found.cliques["methods"]
     assert set(bar.split(",")) == {"pep", "mde"}
 
 
 def test_few_data_sets_are_described_and_not_tested(aucs):
-    found = rank_tables(frame_of(aucs[:4]))
+    found = ranked(frame_of(aucs[:4]))
     assert found.ranks["descriptive"].all()
     assert found.tests.empty
     assert found.pairs.empty
@@ -79,14 +86,14 @@ def test_few_data_sets_are_described_and_not_tested(aucs):
 
 def test_backbones_of_a_data_set_count_once(aucs):
     once, twice = (frame_of(aucs, backbones) for backbones in (("fm",), ("fm", "deepfm")))
-    assert rank_tables(twice).tests["blocks"].tolist() == [8]
+    assert ranked(twice).tests["blocks"].tolist() == [8]
     pd.testing.assert_frame_equal(block_aucs(once) + 0.005, block_aucs(twice))
 
 
 def test_a_method_that_is_missing_somewhere_is_left_out(aucs):
     frame = frame_of(aucs)
     frame.loc[(frame["method"] == "hash") & (frame["dataset"] == "data0"), "status"] = "infeasible"
-    assert set(rank_tables(frame).ranks["method"]) == {"pep", "mde"}
+    assert set(ranked(frame).ranks["method"]) == {"pep", "mde"}
 
 
 def test_a_clear_difference_is_likely_and_none_is_equivalent():
@@ -103,3 +110,23 @@ def test_a_single_difference_equals_the_closed_form():
     assert worse == 0.0
     assert better == pytest.approx(np.sqrt(0.5), abs=0.005)
     assert equal == pytest.approx(1 - np.sqrt(0.5), abs=0.005)
+
+
+def test_encodings_of_one_source_count_once_and_drawn_data_not_at_all(aucs):
+    frame = frame_of(aucs)
+    sources = {f"data{row}": f"source{row // 2}" for row in range(7)}  # data7 is left out
+    found = rank_tables(frame, sources)
+    means = np.array([aucs[[0, 1]].mean(0), aucs[[2, 3]].mean(0), aucs[[4, 5]].mean(0), aucs[6]])
+    expected = dict(zip(METHODS, stats.rankdata(-means, axis=1).mean(axis=0), strict=True))
+    assert found.ranks.set_index("method")["mean_rank"].to_dict() == pytest.approx(expected)
+    assert set(found.ranks["blocks"]) == {4}
+
+
+def test_sources_come_from_records_and_names_stand_in_for_those_without():
+    def data(source):
+        return DataSpec(
+            spec="d", table_fingerprint="t", split_seed=0, split_fingerprint="s", source=source
+        )
+
+    known = [("a", data("one")), ("b", data("one")), ("c", data("")), ("d", data("drawn"))]
+    assert sources_of(known) == {"a": "one", "b": "one", "c": "c"}
