@@ -1,8 +1,9 @@
 """Self-attention among the fields of a row, compiled for rows of few fields.
 
-Matrices of few fields are too small for the kernels of a linear-algebra library: most of their time
-is overhead and copies. Here all arrays have the batch as their last axis, and every operation is
-one on many rows at once, which the compiler vectorises.
+Matrices of few fields are too small for a library of linear algebra: most of its time goes into
+overhead and copies. Here the rows of a batch lie in tiles, whose last axis is the row, so that every
+operation is one on many rows, which the compiler vectorises, and a tile stays in the cache from one
+operation to the next.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from pepbench.compiling import compiled
 from pepbench.tables.kernels import Floats
 
 MOST_FIELDS = 16
-"""Fields up to which the compiled loops are faster than torch's: measured with two heads of 32,
-they take half the time at 8 fields and two and a half times as long at 39."""
+"""Fields up to which the compiled loops are faster than torch's."""
 
 TILE = 128
-"""Rows of a batch that are worked on at once: the parts of a head stay in the cache."""
+"""Rows of a batch in a tile."""
 
 _reordered = compiled(error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
 """Sums may be reordered; a nan or an infinity passes, as it must."""
 
 
 def is_compiled_for(vectors: Tensor) -> bool:
-    """Whether :func:`attend` serves vectors (B, F, D), and is faster than torch."""
+    """Whether :func:`attend` takes vectors (B, F, D), and is faster than torch."""
     return (
         vectors.device.type == "cpu"
         and vectors.dtype in (torch.float32, torch.float64)
@@ -38,193 +39,145 @@ def is_compiled_for(vectors: Tensor) -> bool:
     )
 
 
-def attend(projected: Tensor, heads: int, size: int, residual: bool) -> Tensor:
-    """Each head's attention, the residual, and ReLU: (P, F, B) → (heads · size, F, B).
+def tiles_of(vectors: Tensor) -> Tensor:
+    """Tiles (n, D, F, T) of vectors (B, F, D), the last filled up with rows of zeros."""
+    n_rows, n_fields, dim = vectors.shape
+    size = max(1, min(TILE, n_rows))
+    padded = functional.pad(vectors, (0, 0, 0, 0, 0, -n_rows % size))
+    return padded.view(-1, size, n_fields, dim).permute(0, 3, 2, 1).contiguous()
 
-    ``projected`` holds queries, keys, values and, with ``residual``, what is added to the outputs,
-    each of heads · size rows, of one head after another.
+
+def attend(tiles: Tensor, weight: Tensor, size: int, residual: bool) -> Tensor:
+    """An interacting layer of AutoInt (eq. 5–8): tiles (n, C, F, T) → (n, H · size, F, T).
+
+    ``weight`` (P, C) projects a vector to queries, keys, values and, with ``residual``, what is
+    added to the outputs: each H · size rows, the H heads one after another.
     """
-    result: Tensor = _Attend.apply(projected, heads, size, residual)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attend.apply(tiles, weight, size, residual)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, heads: int, size: int, residual: bool) -> Tensor:
-        _, n_fields, n_rows = projected.shape
-        attention = projected.new_empty(heads, n_fields, n_fields, n_rows)
-        outputs = projected.new_empty(heads * size, n_fields, n_rows)
-        tensors = (projected.detach(), attention, outputs)
-        _forward(*(tensor.numpy() for tensor in tensors), size, residual)
-        ctx.save_for_backward(projected, attention, outputs)
+    def forward(ctx: Any, tiles: Tensor, weight: Tensor, size: int, residual: bool) -> Tensor:
+        n_tiles, _, n_fields, n_rows = tiles.shape
+        width = len(weight) // (4 if residual else 3)
+        projected = tiles.new_empty(n_tiles, len(weight), n_fields, n_rows)
+        shares = tiles.new_empty(n_tiles, width // size, n_fields, n_fields, n_rows)
+        outputs = tiles.new_empty(n_tiles, width, n_fields, n_rows)
+        for inputs, *tile in zip(tiles, projected, shares, outputs, strict=True):
+            torch.mm(weight, inputs.flatten(1), out=tile[0].flatten(1))
+            _forward(*(part.numpy() for part in tile), size, residual)
+        ctx.save_for_backward(tiles, weight, projected, shares, outputs)
         ctx.options = size, residual
         return outputs
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        projected, attention, outputs = ctx.saved_tensors
-        result = torch.empty_like(projected)
-        tensors = (projected.detach(), attention, outputs, gradient.contiguous(), result)
-        _backward(*(tensor.numpy() for tensor in tensors), *ctx.options)
-        return result, None, None, None
-
-
-@_reordered
-def _tile(rows: int, n_fields: int, like: Floats) -> Floats:
-    """Zeros (rows, F, TILE), with more rows up to a multiple of 4, and fields of 2.
-
-    Loops take so many at once, which saves loads and stores of their sums.
-    """
-    return np.zeros((-(-rows // 4) * 4, -(-n_fields // 2) * 2, TILE), like.dtype)
-
-
-@_reordered
-def _add_products(
-    left: Floats, m: int, right: Floats, n_fields: int, n: int, products: Floats
-) -> None:
-    """Add ⟨left of field m, right of field k⟩ to ``products`` (F, T) for each field k."""
-    for d in range(0, left.shape[0], 4):
-        for k in range(n_fields):
-            for t in range(n):
-                products[k, t] += (
-                    left[d, m, t] * right[d, k, t]
-                    + left[d + 1, m, t] * right[d + 1, k, t]
-                    + left[d + 2, m, t] * right[d + 2, k, t]
-                    + left[d + 3, m, t] * right[d + 3, k, t]
-                )
-
-
-@_reordered
-def _take(array: Floats, first: int, rows: int, start: int, taken: Floats) -> None:
-    """Copy a tile out: ``taken`` (n, F, T) from ``array`` (N, F, B) at row ``first``."""
-    for d in range(rows):
-        for f in range(array.shape[1]):
-            row = array[first + d, f, start : start + taken.shape[2]]
-            for t in range(row.shape[0]):
-                taken[d, f, t] = row[t]
-
-
-@_reordered
-def _put(tile: Floats, array: Floats, first: int, rows: int, start: int) -> None:
-    """Copy a tile back: the inverse of :func:`_take`."""
-    for d in range(rows):
-        for f in range(array.shape[1]):
-            row = array[first + d, f, start : start + tile.shape[2]]
-            for t in range(row.shape[0]):
-                row[t] = tile[d, f, t]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        tiles, weight, *saved = ctx.saved_tensors
+        for_tiles, for_weight = torch.empty_like(tiles), torch.zeros_like(weight)
+        for_projected = torch.empty_like(saved[0][0])
+        columns = for_projected.flatten(1)
+        every = zip(tiles, for_tiles, *saved, gradient.contiguous(), strict=True)
+        for inputs, for_inputs, *tile in every:
+            arrays = (part.numpy() for part in (*tile, for_projected))
+            _backward(*arrays, *ctx.options)
+            torch.mm(weight.T, columns, out=for_inputs.flatten(1))
+            for_weight.addmm_(columns, inputs.flatten(1).T)
+        return for_tiles, for_weight, None, None
 
 
 @_reordered
 def _forward(
-    projected: Floats, attention: Floats, outputs: Floats, size: int, residual: bool
+    projected: Floats, shares: Floats, outputs: Floats, size: int, residual: bool
 ) -> None:
-    """Fill ``attention`` (H, F, F, B), the softmax of products, and ``outputs`` (H · size, F, B).
+    """Fill ``shares`` (H, F, F, T), the softmax of products, and ``outputs`` (H · size, F, T).
 
-    ``projected`` is (4 · H · size, F, B), or 3 · H · size without the residual.
+    ``projected`` is (4 · H · size, F, T), or (3 · H · size, F, T) without the residual.
     """
-    heads, n_fields, _, n_rows = attention.shape
+    heads, n_fields, _, n_rows = shares.shape
     width = heads * size
     zero, one = projected.dtype.type(0), projected.dtype.type(1)
-    queries = _tile(size, n_fields, projected)
-    keys, values, result = queries.copy(), queries.copy(), queries.copy()
-    shares = _tile(1, n_fields, projected)
-    largest, total = np.empty(TILE, projected.dtype), np.empty(TILE, projected.dtype)
-    for start in range(0, n_rows, TILE):
-        n = min(TILE, n_rows - start)
-        for h in range(heads):
-            _take(projected, h * size, size, start, queries)
-            _take(projected, width + h * size, size, start, keys)
-            _take(projected, 2 * width + h * size, size, start, values)
-            if residual:
-                _take(projected, 3 * width + h * size, size, start, result)
-            else:
-                result[:] = zero
+    largest, total = np.empty(n_rows, projected.dtype), np.empty(n_rows, projected.dtype)
+    for h in range(heads):
+        of_head = shares[h]
+        of_head[:] = zero
+        for d in range(h * size, (h + 1) * size):
             for m in range(n_fields):
-                shares[:] = zero
-                _add_products(queries, m, keys, n_fields, n, shares[0])
-                largest[:] = shares[0, 0]
-                for k in range(1, n_fields):
-                    for t in range(n):
-                        largest[t] = max(largest[t], shares[0, k, t])
-                total[:] = zero
                 for k in range(n_fields):
-                    for t in range(n):
-                        shares[0, k, t] = np.exp(shares[0, k, t] - largest[t])
-                    for t in range(n):
-                        total[t] += shares[0, k, t]
+                    for t in range(n_rows):
+                        of_head[m, k, t] += projected[d, m, t] * projected[width + d, k, t]
+        for m in range(n_fields):
+            largest[:] = of_head[m, 0]
+            for k in range(1, n_fields):
+                for t in range(n_rows):
+                    largest[t] = max(largest[t], of_head[m, k, t])
+            total[:] = zero
+            for k in range(n_fields):
+                for t in range(n_rows):
+                    of_head[m, k, t] = np.exp(of_head[m, k, t] - largest[t])
+                for t in range(n_rows):
+                    total[t] += of_head[m, k, t]
+            for k in range(n_fields):
+                for t in range(n_rows):
+                    of_head[m, k, t] *= one / total[t]
+        for d in range(h * size, (h + 1) * size):
+            for m in range(n_fields):
+                for t in range(n_rows):
+                    outputs[d, m, t] = projected[3 * width + d, m, t] if residual else zero
                 for k in range(n_fields):
-                    for t in range(n):
-                        shares[0, k, t] *= one / total[t]
-                _put(shares, attention[h], m, 1, start)
-                for d in range(size):
-                    for k in range(0, n_fields, 2):
-                        for t in range(n):
-                            result[d, m, t] += (
-                                shares[0, k, t] * values[d, k, t]
-                                + shares[0, k + 1, t] * values[d, k + 1, t]
-                            )
-            for d in range(size):
-                for m in range(n_fields):
-                    for t in range(n):
-                        # A nan is not ≤ 0, and remains.
-                        result[d, m, t] = zero if result[d, m, t] <= zero else result[d, m, t]
-            _put(result, outputs, h * size, size, start)
+                    for t in range(n_rows):
+                        outputs[d, m, t] += of_head[m, k, t] * projected[2 * width + d, k, t]
+                for t in range(n_rows):
+                    # A nan is not ≤ 0, and remains.
+                    outputs[d, m, t] = zero if outputs[d, m, t] <= zero else outputs[d, m, t]
 
 
 @_reordered
 def _backward(
     projected: Floats,
-    attention: Floats,
+    shares: Floats,
     outputs: Floats,
     gradient: Floats,
-    projected_gradient: Floats,
+    for_projected: Floats,
     size: int,
     residual: bool,
 ) -> None:
-    """Fill ``projected_gradient`` from ``gradient``, that of :func:`_forward`'s ``outputs``."""
-    heads, n_fields, _, n_rows = attention.shape
+    """Fill ``for_projected`` from ``gradient``, that of :func:`_forward`'s ``outputs``."""
+    heads, n_fields, _, n_rows = shares.shape
     width = heads * size
     zero = projected.dtype.type(0)
-    queries = _tile(size, n_fields, projected)
-    keys, values, passed, relu = queries.copy(), queries.copy(), queries.copy(), queries.copy()
-    for_queries, for_keys, for_values = queries.copy(), queries.copy(), queries.copy()
-    shares = _tile(1, n_fields, projected)
-    products, mean = np.zeros((n_fields, TILE), projected.dtype), np.zeros(TILE, projected.dtype)
-    for start in range(0, n_rows, TILE):
-        n = min(TILE, n_rows - start)
-        for h in range(heads):
-            _take(projected, h * size, size, start, queries)
-            _take(projected, width + h * size, size, start, keys)
-            _take(projected, 2 * width + h * size, size, start, values)
-            _take(outputs, h * size, size, start, relu)
-            _take(gradient, h * size, size, start, passed)
-            for d in range(size):
-                for m in range(n_fields):
-                    for t in range(n):
-                        passed[d, m, t] = passed[d, m, t] if relu[d, m, t] != zero else zero
-            if residual:
-                _put(passed, projected_gradient, 3 * width + h * size, size, start)
-            for_queries[:] = zero
-            for_keys[:] = zero
-            for_values[:] = zero
+    passed = np.empty((n_fields, n_rows), projected.dtype)
+    products = np.empty((n_fields, n_fields, n_rows), projected.dtype)
+    mean = np.empty(n_rows, projected.dtype)
+    for_projected[:] = zero
+    for h in range(heads):
+        of_head = shares[h]
+        products[:] = zero
+        for d in range(h * size, (h + 1) * size):
             for m in range(n_fields):
-                _take(attention[h], m, 1, start, shares)
-                products[:] = zero
-                _add_products(passed, m, values, n_fields, n, products)
-                mean[:] = zero
+                for t in range(n_rows):
+                    passed[m, t] = gradient[d, m, t] if outputs[d, m, t] != zero else zero
+                if residual:
+                    for_projected[3 * width + d, m] = passed[m]
+            for m in range(n_fields):
                 for k in range(n_fields):
-                    for t in range(n):
-                        mean[t] += shares[0, k, t] * products[k, t]
+                    for t in range(n_rows):
+                        products[m, k, t] += passed[m, t] * projected[2 * width + d, k, t]
+                        for_projected[2 * width + d, k, t] += of_head[m, k, t] * passed[m, t]
+        for m in range(n_fields):
+            mean[:] = zero
+            for k in range(n_fields):
+                for t in range(n_rows):
+                    mean[t] += of_head[m, k, t] * products[m, k, t]
+            for k in range(n_fields):
+                for t in range(n_rows):
+                    products[m, k, t] = of_head[m, k, t] * (products[m, k, t] - mean[t])
+        for d in range(h * size, (h + 1) * size):
+            for m in range(n_fields):
                 for k in range(n_fields):
-                    for t in range(n):
-                        products[k, t] = shares[0, k, t] * (products[k, t] - mean[t])
-                for d in range(size):
-                    for k in range(n_fields):
-                        for t in range(n):
-                            for_values[d, k, t] += shares[0, k, t] * passed[d, m, t]
-                            for_keys[d, k, t] += products[k, t] * queries[d, m, t]
-                            for_queries[d, m, t] += products[k, t] * keys[d, k, t]
-            _put(for_queries, projected_gradient, h * size, size, start)
-            _put(for_keys, projected_gradient, width + h * size, size, start)
-            _put(for_values, projected_gradient, 2 * width + h * size, size, start)
+                    for t in range(n_rows):
+                        product = products[m, k, t]
+                        for_projected[d, m, t] += product * projected[width + d, k, t]
+                        for_projected[width + d, k, t] += product * projected[d, m, t]

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.attention import attend, is_compiled_for
+from pepbench.backbones.attention import attend, is_compiled_for, tiles_of
 from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import tower, weighted_sum
 from pepbench.component import Between, OneOf
@@ -90,20 +90,20 @@ class AutoIntModule(nn.Module):
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         logits: Tensor = self.first_order(ids)
         if is_compiled_for(vectors):
-            logits = logits + self._attended_by_columns(vectors)
+            logits = logits + self._attended_in_tiles(vectors)
         else:
             logits = logits + self.output(self.interacting(vectors).flatten(1))
         return (
             logits if self.deep is None else logits + self.deep(with_dense(vectors.flatten(1), ids))
         )
 
-    def _attended_by_columns(self, vectors: Tensor) -> Tensor:
-        columns = vectors.permute(2, 1, 0)
+    def _attended_in_tiles(self, vectors: Tensor) -> Tensor:
+        tiles = tiles_of(vectors)
         for layer in self.interacting.children():
-            columns = layer.of_columns(columns)  # type: ignore[operator]
-        size, n_fields, n_rows = columns.shape
+            tiles = layer.of_tiles(tiles)  # type: ignore[operator]
+        size, n_fields = tiles.shape[1:3]
         weights = self.output.get_parameter("0.weight").view(n_fields, size).mT.reshape(1, -1)
-        return (weights @ columns.view(-1, n_rows)).squeeze(0)
+        return (weights @ tiles.flatten(1, 2)).flatten()[: len(vectors)]
 
 
 class Interacting(nn.Module):
@@ -141,7 +141,6 @@ class Interacting(nn.Module):
                 outputs.append(torch.bmm(attention, values[head]))
         return torch.cat(outputs, dim=2).relu()
 
-    def of_columns(self, inputs: Tensor) -> Tensor:
-        """As :meth:`forward`, with the batch last: (n_inputs, F, B) → (heads · size, F, B)."""
-        projected = (self.project.weight @ inputs.flatten(1)).view(-1, *inputs.shape[1:])
-        return attend(projected, self.heads, self.size, self.residual)
+    def of_tiles(self, tiles: Tensor) -> Tensor:
+        """As :meth:`forward`, on tiles: (n, n_inputs, F, T) → (n, heads · size, F, T)."""
+        return attend(tiles, self.project.weight, self.size, self.residual)
