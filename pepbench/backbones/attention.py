@@ -1,7 +1,7 @@
 """Self-attention among the fields of a row, compiled for rows of few fields.
 
 Matrices of few fields are too small for a library of linear algebra: most of its time goes into
-overhead and copies. Here the rows of a batch lie in tiles, whose last axis is the row, so that every
+overhead and copies. Here the rows of a batch lie in tiles, whose last axis is the row. So every
 operation is one on many rows, which the compiler vectorises, and a tile stays in the cache from one
 operation to the next.
 """
@@ -65,15 +65,15 @@ class _Attend(torch.autograd.Function):
         projected = tiles.new_empty(n_tiles, len(weight), n_fields, n_rows)
         shares = tiles.new_empty(n_tiles, width // size, n_fields, n_fields, n_rows)
         outputs = tiles.new_empty(n_tiles, width, n_fields, n_rows)
-        for inputs, *tile in zip(tiles, projected, shares, outputs, strict=True):
-            torch.mm(weight, inputs.flatten(1), out=tile[0].flatten(1))
-            _forward(*(part.numpy() for part in tile), size, residual)
+        for inputs, columns, shared, result in zip(tiles, projected, shares, outputs, strict=True):
+            torch.mm(weight, inputs.flatten(1), out=columns.flatten(1))
+            _forward(columns.numpy(), shared.numpy(), result.numpy(), size, residual)
         ctx.save_for_backward(tiles, weight, projected, shares, outputs)
         ctx.options = size, residual
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         tiles, weight, *saved = ctx.saved_tensors
         for_tiles, for_weight = torch.empty_like(tiles), torch.zeros_like(weight)
@@ -81,7 +81,7 @@ class _Attend(torch.autograd.Function):
         columns = for_projected.flatten(1)
         every = zip(tiles, for_tiles, *saved, gradient.contiguous(), strict=True)
         for inputs, for_inputs, *tile in every:
-            arrays = (part.numpy() for part in (*tile, for_projected))
+            arrays = [part.numpy() for part in (*tile, for_projected)]
             _backward(*arrays, *ctx.options)
             torch.mm(weight.T, columns, out=for_inputs.flatten(1))
             for_weight.addmm_(columns, inputs.flatten(1).T)
@@ -89,9 +89,7 @@ class _Attend(torch.autograd.Function):
 
 
 @_reordered
-def _forward(
-    projected: Floats, shares: Floats, outputs: Floats, size: int, residual: bool
-) -> None:
+def _forward(projected: Floats, shares: Floats, outputs: Floats, size: int, residual: bool) -> None:
     """Fill ``shares`` (H, F, F, T), the softmax of products, and ``outputs`` (H · size, F, T).
 
     ``projected`` is (4 · H · size, F, T), or (3 · H · size, F, T) without the residual.

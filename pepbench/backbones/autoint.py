@@ -126,7 +126,7 @@ class Interacting(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, F, n_inputs) → (B, F, heads · size)."""
-        # By torch, on any device: a head at a time, on views of the projections: scaled_dot_product_attention, and a product
+        # A head at a time, on views of the projections: scaled_dot_product_attention, and a product
         # over all heads, copy them and are slower on CPUs (by a third and two fifths at F = 39).
         parts = self.project(inputs).split(self.size, dim=2)
         queries, keys, values, *residuals = (

@@ -66,12 +66,12 @@ class _ReLUDropout(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (outputs,) = ctx.saved_tensors
         result = torch.empty_like(outputs)
-        arrays = (tensor.view(-1).numpy() for tensor in (outputs, gradient.contiguous(), result))
-        relu_dropout_backward(*arrays, ctx.scale)
+        tensors = (outputs, gradient.contiguous(), result)
+        relu_dropout_backward(ctx.scale, *(tensor.view(-1).numpy() for tensor in tensors))
         return result, None
 
 
@@ -109,7 +109,7 @@ def relu_dropout(
 
 @_exact
 def relu_dropout_backward(
-    outputs: Floats, gradient: Floats, inputs_gradient: Floats, scale: float
+    scale: float, outputs: Floats, gradient: Floats, inputs_gradient: Floats
 ) -> None:
     """Gradient of :func:`relu_dropout` from its outputs, which are 0 where none passes; (n,)."""
     kind = outputs.dtype.type

@@ -74,8 +74,8 @@ class _FMFromTable(torch.autograd.Function):
         ctx.with_vectors = with_vectors
         vectors = table.new_empty(*ids.shape, dim) if with_vectors else table.new_empty(0)
         if with_vectors:
-            arrays = (table.detach(), ids.reshape(-1), vectors.view(-1, dim))
-            kernels.gather_rows(*(tensor.numpy() for tensor in arrays))
+            rows, gathered = ids.reshape(-1).numpy(), vectors.view(-1, dim).numpy()
+            kernels.gather_rows(table.detach().numpy(), rows, gathered)
         return logits, vectors
 
     @staticmethod
@@ -88,9 +88,8 @@ class _FMFromTable(torch.autograd.Function):
         tensors = (table, ids, sums, gradient.contiguous(), table_gradient, weights_gradient)
         kernels.fm_backward(*(tensor.detach().numpy() for tensor in tensors))
         if ctx.with_vectors:
-            values = vectors_gradient.reshape(-1, table.shape[1])
-            tensors = (values, ids.reshape(-1), table_gradient)
-            kernels.add_rows(*(tensor.numpy() for tensor in tensors))
+            values, rows = vectors_gradient.reshape(-1, table.shape[1]), ids.reshape(-1)
+            kernels.add_rows(values.numpy(), rows.numpy(), table_gradient.numpy())
         return table_gradient, weights_gradient, None, None
 
 
