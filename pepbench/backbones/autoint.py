@@ -8,6 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from pepbench.backbones.attention import attend, is_compiled_for, tiles_of
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.backbones.mlp import tower, weighted_sum
 from pepbench.component import Between, OneOf
@@ -96,9 +97,20 @@ class AutoIntModule(nn.Module):
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         if self.dense_vectors is not None:
             vectors = self.dense_vectors(vectors, ids)
-        attended = self.interacting(vectors).flatten(1)
-        logits: Tensor = self.first_order(ids) + self.output(attended)
+        logits: Tensor = self.first_order(ids)
+        if is_compiled_for(vectors):
+            logits = logits + self._attended_in_tiles(vectors)
+        else:
+            logits = logits + self.output(self.interacting(vectors).flatten(1))
         return logits if self.deep is None else logits + self.deep(vectors.flatten(1))
+
+    def _attended_in_tiles(self, vectors: Tensor) -> Tensor:
+        tiles = tiles_of(vectors)
+        for layer in self.interacting.children():
+            tiles = layer.of_tiles(tiles)  # type: ignore[operator]
+        size, n_fields = tiles.shape[1:3]
+        weights = self.output.get_parameter("0.weight").view(n_fields, size).mT.reshape(1, -1)
+        return (weights @ tiles.flatten(1, 2)).flatten()[: len(vectors)]
 
 
 class DenseVectors(nn.Module):
@@ -150,3 +162,7 @@ class Interacting(nn.Module):
             else:
                 outputs.append(torch.bmm(attention, values[head]))
         return torch.cat(outputs, dim=2).relu()
+
+    def of_tiles(self, tiles: Tensor) -> Tensor:
+        """As :meth:`forward`, on tiles: (n, n_inputs, F, T) → (n, heads · size, F, T)."""
+        return attend(tiles, self.project.weight, self.size, self.residual)

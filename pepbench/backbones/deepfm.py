@@ -8,10 +8,11 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
-from pepbench.backbones.fm import pairwise_products
+from pepbench.backbones.fm import from_table, pairwise_products
 from pepbench.backbones.mlp import tower
 from pepbench.component import Between
 from pepbench.tables.fields import Fields
+from pepbench.tables.rows import View
 
 
 @dataclass(frozen=True)
@@ -53,4 +54,10 @@ class DeepFMModule(nn.Module):
         """Vectors (B, F, D) and ids (B, F) → logits (B,)."""
         machine = self.first_order(ids) + pairwise_products(vectors)
         logits: Tensor = machine + self.deep(with_dense(vectors.flatten(1), ids))
+        return logits
+
+    def from_table(self, view: View, ids: Tensor) -> Tensor:
+        """Logits (B,) from a table (M, D), its rows (B, F), and global ids (B, F), on the CPU."""
+        machine, vectors = from_table(self.first_order, view, ids, with_vectors=True)
+        logits: Tensor = machine + self.deep(vectors.flatten(1))
         return logits

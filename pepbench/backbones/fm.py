@@ -42,37 +42,55 @@ class FMModule(nn.Module):
 
     def from_table(self, view: View, ids: Tensor) -> Tensor:
         """Logits (B,) from a table (M, D), its rows (B, F), and global ids (B, F), on the CPU."""
-        first_order = self.first_order
-        weights = view_of(first_order.weights, ids)
-        if weights.ids is not view.ids:
-            # Features and rows have different numbers, for instance where features share rows.
-            no_weights = view.table.new_zeros(len(view.table))
-            pairs: Tensor = _FMFromTable.apply(view.table, no_weights, view.ids)  # type: ignore[no-untyped-call]
-            return pairs + first_order.of_view(weights)
-        logits: Tensor = _FMFromTable.apply(view.table, weights.table, view.ids)  # type: ignore[no-untyped-call]
-        return logits + first_order.bias
+        return from_table(self.first_order, view, ids, with_vectors=False)[0]
+
+
+def from_table(
+    first_order: FirstOrder, view: View, ids: Tensor, with_vectors: bool
+) -> tuple[Tensor, Tensor]:
+    """Logits (B,) of a factorisation machine in one pass over the looked-up rows, on the CPU.
+
+    Three to five times as fast as by vectors. With them come the vectors (B, F, D), if wanted.
+    """
+    weights = view_of(first_order.weights, ids)
+    # Features and rows may have different numbers, for instance where features share rows.
+    apart = weights.ids is not view.ids
+    of_features = view.table.new_zeros(len(view.table)) if apart else weights.table
+    logits, vectors = _FMFromTable.apply(view.table, of_features, view.ids, with_vectors)  # type: ignore[no-untyped-call]
+    return logits + (first_order.of_view(weights) if apart else first_order.bias), vectors
 
 
 class _FMFromTable(torch.autograd.Function):
-    """FM in one pass over the looked-up rows; three to five times as fast as by vectors."""
-
     @staticmethod
-    def forward(ctx, table: Tensor, weights: Tensor, ids: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        sums = table.new_empty(ids.shape[0], table.shape[1])
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, table: Tensor, weights: Tensor, ids: Tensor, with_vectors: bool
+    ) -> tuple[Tensor, Tensor]:
+        dim = table.shape[1]
+        sums = table.new_empty(ids.shape[0], dim)
         logits = table.new_empty(ids.shape[0])
         arrays = (tensor.detach().numpy() for tensor in (table, weights, ids, sums, logits))
         kernels.fm_forward(*arrays)
         ctx.save_for_backward(table, ids, sums)
-        return logits
+        ctx.with_vectors = with_vectors
+        vectors = table.new_empty(*ids.shape, dim) if with_vectors else table.new_empty(0)
+        if with_vectors:
+            rows, gathered = ids.reshape(-1).numpy(), vectors.view(-1, dim).numpy()
+            kernels.gather_rows(table.detach().numpy(), rows, gathered)
+        return logits, vectors
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(  # type: ignore[no-untyped-def]
+        ctx, gradient: Tensor, vectors_gradient: Tensor
+    ) -> tuple[Tensor, Tensor, None, None]:
         table, ids, sums = ctx.saved_tensors
         table_gradient = torch.zeros_like(table)
         weights_gradient = table.new_zeros(table.shape[0])
         tensors = (table, ids, sums, gradient.contiguous(), table_gradient, weights_gradient)
         kernels.fm_backward(*(tensor.detach().numpy() for tensor in tensors))
-        return table_gradient, weights_gradient, None
+        if ctx.with_vectors:
+            values, rows = vectors_gradient.reshape(-1, table.shape[1]), ids.reshape(-1)
+            kernels.add_rows(values.numpy(), rows.numpy(), table_gradient.numpy())
+        return table_gradient, weights_gradient, None, None
 
 
 class _PairwiseProducts(torch.autograd.Function):

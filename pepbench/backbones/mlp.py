@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from pepbench.backbones.dropout import ReLUDropout
+
 
 def linear(n_inputs: int, n_outputs: int, *, bias: bool = True) -> nn.Linear:
     """An affine map with Xavier-uniform weights (Glorot & Bengio 2010) and a bias of zero.
@@ -51,6 +53,4 @@ def weighted_sum(n_inputs: int) -> nn.Sequential:
 def _layers(n_inputs: int, widths: Sequence[int], dropout: float) -> Iterator[nn.Module]:
     for below, above in pairwise([n_inputs, *widths]):
         yield linear(below, above)
-        yield nn.ReLU()
-        if dropout > 0:
-            yield nn.Dropout(dropout)
+        yield ReLUDropout(dropout) if dropout > 0 else nn.ReLU()

@@ -45,6 +45,9 @@ This page is made from the methods' own cards: `pepbench list methods --cards > 
 This page is made from the backbones' own cards:
 `pepbench list backbones --cards > docs/backbones.md`. `pepbench show backbone NAME` prints one;
 `--backbones NAME:option=value` sets an option.
+
+On a CPU, ReLU and dropout are one compiled pass, with masks from a generator of the suite's own
+(SplitMix64): other masks than torch's for the same seed, from the same distribution.
 """,
     "datasets": """# Data sets
 

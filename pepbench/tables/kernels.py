@@ -195,3 +195,14 @@ def gather_rows(values: Floats, rows: Ids, gathered: Floats) -> None:
         row = rows[k]
         for d in range(values.shape[1]):
             gathered[k, d] = values[row, d]
+
+
+@compiled
+def add_rows(values: Floats, rows: Ids, sums: Floats) -> None:
+    """Add each of ``values`` (M, w) to the row of ``sums`` (N, w) that ``rows`` (M,) names."""
+    for k in range(rows.shape[0]):
+        if k + PREFETCH_ROWS < rows.shape[0]:
+            prefetch_row(sums, rows[k + PREFETCH_ROWS])
+        row = rows[k]
+        for d in range(values.shape[1]):
+            sums[row, d] += values[k, d]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -77,15 +79,16 @@ def make_optimizer(
         {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
         for (rate, decay), members in groups.items()
     ]
-    if rows and not settings:
-        return RowWise(trained, rows, None)
-    dense: torch.optim.Optimizer
-    if kind in ("adam", "lazy-adam"):
-        dense = torch.optim.Adam(settings, fused=True)
-    else:
-        # Adagrad's fused form is for the CPU only.
-        dense = torch.optim.Adagrad(settings, fused=_on_cpu(trained))
-    return RowWise(trained, rows, dense) if rows or kind in _BY_ROWS else dense
+    with _without_compiler():
+        if rows and not settings:
+            return RowWise(trained, rows, None)
+        dense: torch.optim.Optimizer
+        if kind in ("adam", "lazy-adam"):
+            dense = torch.optim.Adam(settings, fused=True)
+        else:
+            # Adagrad's fused form is for the CPU only.
+            dense = torch.optim.Adagrad(settings, fused=_on_cpu(trained))
+        return RowWise(trained, rows, dense) if rows or kind in _BY_ROWS else dense
 
 
 def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -96,6 +99,24 @@ def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
         merged = [state.merged_gradient() for state in optimizer.rows.values()]
         gradients += [pair[1] for pair in merged if pair is not None]
     return gradients
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Let an optimizer be made without the import of torch's compiler, a second of CPU time.
+
+    Torch shields ``add_param_group`` from its compiler by a wrapper that imports it when first
+    called. Nothing is compiled here; the wrapper is told to call the function as it is.
+    """
+    inner = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if inner is None or "torch._dynamo" in sys.modules:
+        yield
+        return
+    inner.__dynamo_disable = inner
+    try:
+        yield
+    finally:
+        del inner.__dynamo_disable
 
 
 def _on_cpu(parameters: Iterable[nn.Parameter]) -> bool:
