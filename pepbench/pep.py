@@ -231,7 +231,7 @@ class PEP(Method):
     ] = 10.0
     threshold_l2: Annotated[
         float,
-        Between(0.0, 1000.0, tuned=False),
+        Between(0.0, 1e9, tuned=False),
         "L2 weight of s, as a factor on the common one",
     ] = 1.0
     at_limit: Annotated[
