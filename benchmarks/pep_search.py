@@ -1,10 +1,10 @@
 """What PEP's schedules cost and give: AUC, steps and CPU time of a fit at several budgets.
 
-``python -m benchmarks.pep_search --dataset anime`` prints a table; ``--shapes`` takes the drawn data
-sets of :data:`SHAPES` instead, from which the defaults of ``schedule=epochs`` come. One search per
-method and seed passes all budgets on its way; a fit's time is that of the search so far and of the
-training of what it leaves. Scores are of **validation** rows unless ``--test`` is given, since a
-study of defaults is a choice, and choices read no test rows.
+``python -m benchmarks.pep_search --dataset anime`` prints a table; ``--shapes`` takes the drawn
+data sets of :data:`SHAPES` instead, from which the defaults of ``schedule=epochs`` come. One search
+per method and seed passes all budgets on its way; a fit's time is that of the search so far and of
+the training of what it leaves. Scores are of **validation** rows unless ``--test`` is given, since
+a study of defaults is a choice, and choices read no test rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from pepbench.plan import Plan
 from pepbench.units import FULL, Budget
 
 REFERENCE = "full"
-METHODS = ("magnitude", "pep", "pep:schedule=epochs", "pep:schedule=epochs:retrain=searched")
+EPOCHS = "pep:schedule=epochs"
+METHODS = ("magnitude", EPOCHS)
+VARIANTS = (
+    *METHODS,
+    f"{EPOCHS}:retrain=initial",
+    f"{EPOCHS}:search_epochs=2",
+    f"{EPOCHS}:search_epochs=8",
+    f"{EPOCHS}:threshold_l2=10",
+)
+"""What the drawn data sets are to choose from."""
 
 
 class Shape(NamedTuple):
@@ -40,7 +49,7 @@ class Shape(NamedTuple):
 SHAPES = (
     Shape("synthetic:seed=1", 1024),
     Shape("synthetic:rows=60000:features=3000:zipf=1.1:seed=2", 512),
-    Shape("synthetic:rows=250000:features=8000:fields=12:zipf=1.2:seed=3", 4096),
+    Shape("synthetic:rows=150000:features=8000:fields=12:zipf=1.2:seed=3", 4096),
     Shape("synthetic:rows=120000:features=30000:fields=20:zipf=1.05:seed=4", 1024),
 )
 """Drawn data sets that differ in rows, features, fields, Zipf exponent and batch size."""
@@ -79,7 +88,7 @@ def fits(
 
 
 def table(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    """Means over seeds: ΔAUC to the full table, and steps and CPU time as multiples of its fit's."""
+    """Means over seeds: ΔAUC to the full table; steps and CPU time as multiples of its fit's."""
     frame = pd.DataFrame(lines)
     own = ["dataset", "batch_size", "seed"]
     full = frame[frame.method == REFERENCE].set_index(own)[["auc", "steps", "cpu"]]
@@ -93,8 +102,12 @@ def table(lines: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def study(
-    shapes: tuple[Shape, ...], methods: list[str], seeds: int, budgets: tuple[str, ...],
-    test: bool, jobs: int,
+    shapes: tuple[Shape, ...],
+    methods: list[str],
+    seeds: int,
+    budgets: tuple[str, ...],
+    test: bool,
+    jobs: int,
 ) -> Iterator[dict[str, Any]]:
     """All lines, the full table's among them."""
     with loky.ProcessPoolExecutor(max_workers=jobs) as pool:
@@ -114,7 +127,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=Plan().batch_size)
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--shapes", action="store_true", help="take the drawn data sets instead")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="SPEC")
+    parser.add_argument("--methods", nargs="+", metavar="SPEC")
     parser.add_argument("--budgets", default="50%,20%,10%,5%,1%")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--test", action="store_true", help="score test rows")
@@ -123,7 +136,8 @@ def main() -> None:
     given = parser.parse_args()
     shapes = SHAPES if given.shapes else (Shape(given.dataset, given.batch_size, given.dim),)
     budgets = tuple(given.budgets.split(","))
-    lines = list(study(shapes, given.methods, given.seeds, budgets, given.test, given.jobs))
+    methods = given.methods or list(VARIANTS if given.shapes else METHODS)
+    lines = list(study(shapes, methods, given.seeds, budgets, given.test, given.jobs))
     if given.out:
         given.out.write_text(json.dumps(lines, indent=1) + "\n")
     print(table(lines).to_markdown())

@@ -159,8 +159,10 @@ class ThresholdedTable(TableEmbedding):
         return (fast_soft_threshold if on_cpu else soft_threshold)(values, threshold)
 
 
-EPOCHS: dict[str, Value] = {"init": -8.0}
-"""Defaults of ``schedule="epochs"`` where they differ; docs/pep.md says how they were found."""
+SCHEDULES = OneOf("paper", "epochs")
+
+EPOCHS: dict[str, Value] = {"init": -8.0, "retrain": "searched"}
+"""Defaults of ``schedule="epochs"`` that differ from the paper's; docs/pep.md has their study."""
 
 ONLY_IN = {"threshold_target": "epochs", "search_epochs": "epochs"}
 """Tuned options that one schedule alone reads."""
@@ -203,7 +205,7 @@ class PEP(Method):
     ] = "feature_dim"
     schedule: Annotated[
         str,
-        OneOf("paper", "epochs"),
+        SCHEDULES,
         "how s moves: as released, or after convergence and within search_epochs",
     ] = "paper"
     init: Annotated[
@@ -221,7 +223,7 @@ class PEP(Method):
     ] = 1000
     search_epochs: Annotated[
         int,
-        Between(1, 10, allow=(1, 10**6)),
+        Between(2, 16, log=True, allow=(1, 10**6)),
         "epochs in which s moves from init to threshold_target, with schedule=epochs",
     ] = 4
     threshold_target: Annotated[
@@ -231,7 +233,7 @@ class PEP(Method):
     ] = 10.0
     threshold_l2: Annotated[
         float,
-        Between(0.0, 1e9, tuned=False),
+        Between(0.0, 1e4, tuned=False),
         "L2 weight of s, as a factor on the common one",
     ] = 1.0
     at_limit: Annotated[
@@ -247,21 +249,20 @@ class PEP(Method):
     retrain: Annotated[
         str,
         OneOf("initial", "searched"),
-        "start of the second training: the initial values (lottery ticket), or the searched ones",
+        "start of the second training: initial values (lottery ticket), or searched ones, with "
+        "which epochs goes on",
     ] = "initial"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Value]) -> Self:
-        """An instance from some options; ``schedule="epochs"`` has other defaults, `EPOCHS`."""
+        """An instance from some options; :data:`EPOCHS` has the defaults of that schedule."""
         own = EPOCHS if options.get("schedule") == "epochs" else {}
         return super().from_options({**own, **options})
 
     @classmethod
     def suggest(cls, trial: Trial, fixed: Mapping[str, Value]) -> Self:
         """A point chosen by ``trial``: the schedule, then the options that it reads."""
-        schedule = fixed.get("schedule")
-        if schedule is None:
-            schedule = trial.suggest_categorical("schedule", ["paper", "epochs"])
+        schedule = fixed.get("schedule") or SCHEDULES.suggest(trial, "schedule", str)
         default = cls.from_options({"schedule": schedule})
         return super().suggest(trial, {**default._unread(), "schedule": schedule, **fixed})
 
@@ -344,16 +345,14 @@ class PEP(Method):
         Thresholds that are held at σ(s₀) ≈ 0 prune nothing, so a warm-up trains the full table:
         until its validation AUC no longer rises, at the best epoch of which the search starts.
         """
-        thresholds = Thresholds(
-            self.granularity, task.fields, task.dim, self.init, self.pull_target
-        )
+        target = self.threshold_target if self.schedule == "epochs" else 0.0
+        s = Thresholds(self.granularity, task.fields, task.dim, self.init, target)
         if self.schedule == "paper" or self.warmup_epochs == 0:
-            return task.model(ThresholdedTable(initial, thresholds))
+            return task.model(ThresholdedTable(initial, s))
         full = PlainTable(len(initial), task.dim, initial)
-        backbone = task.train(
-            task.model(full), phase="warmup", epochs=self.warmup_epochs
-        ).model.backbone
-        return Model(ThresholdedTable(full.table, thresholds), backbone).to(task.device)
+        warm = task.train(task.model(full), phase="warmup", epochs=self.warmup_epochs)
+        searched = Model(ThresholdedTable(full.table, s), warm.model.backbone)
+        return searched.to(task.device)
 
     def retrained(self, task: Task, initial: Tensor, outcome: SearchOutcome) -> Fitted:
         """Train the entries that a search has left: from initial values (§3.3) or on from V̂."""
@@ -375,11 +374,6 @@ class PEP(Method):
                 outcome = next(outcomes)
             with task.aside():
                 yield self.retrained(task, initial, outcome)
-
-    @property
-    def pull_target(self) -> float:
-        """Where L2 pulls s to."""
-        return self.threshold_target if self.schedule == "epochs" else 0.0
 
     def optimizer(
         self, task: Task, model: Model, thresholds: Thresholds, kind: OptimizerKind
