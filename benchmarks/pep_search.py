@@ -31,8 +31,8 @@ METHODS = ("magnitude", EPOCHS)
 VARIANTS = (
     *METHODS,
     f"{EPOCHS}:retrain=initial",
-    f"{EPOCHS}:search_epochs=2",
     f"{EPOCHS}:search_epochs=8",
+    f"{EPOCHS}:threshold_target=5",
     f"{EPOCHS}:threshold_l2=10",
 )
 """What the drawn data sets are to choose from."""

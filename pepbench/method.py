@@ -278,7 +278,7 @@ class Task(ABC):
         after_epoch
             Called with the number of an epoch, from 1, before it is validated.
         epochs
-            Ends the training after so many, if the plan's limit is higher.
+            At most so many, from 1, where the plan allows more.
 
         Raises
         ------

@@ -233,7 +233,7 @@ class TrialTask(Task):
         Pruned
             If the trial is pruned; never in trainings before the last.
         """
-        n_epochs = min(self.settings.epochs, epochs or self.settings.epochs)
+        n_epochs = min(self.settings.epochs, self.settings.epochs if epochs is None else epochs)
         with self.clock.phase(phase):
             optimizer = self.optimizer(model)
             early_stopping = EarlyStopping(self.settings.patience)
