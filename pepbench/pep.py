@@ -249,8 +249,8 @@ class PEP(Method):
     retrain: Annotated[
         str,
         OneOf("initial", "searched"),
-        "start of the second training: initial values (lottery ticket), or searched ones, with "
-        "which epochs goes on",
+        "start of the second training: initial values (lottery ticket), or those of the search; "
+        "searched with schedule=epochs",
     ] = "initial"
 
     @classmethod
