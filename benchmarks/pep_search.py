@@ -27,13 +27,14 @@ from pepbench.units import FULL, Budget
 
 REFERENCE = "full"
 EPOCHS = "pep:schedule=epochs"
+FARTHER = f"{EPOCHS}:threshold_target=10"
 METHODS = ("magnitude", EPOCHS)
 VARIANTS = (
     *METHODS,
-    f"{EPOCHS}:retrain=initial",
-    f"{EPOCHS}:search_epochs=8",
-    f"{EPOCHS}:threshold_target=5",
-    f"{EPOCHS}:threshold_l2=10",
+    FARTHER,
+    f"{FARTHER}:retrain=initial",
+    f"{FARTHER}:search_epochs=8",
+    f"{FARTHER}:threshold_l2=10",
 )
 """What the drawn data sets are to choose from."""
 

@@ -230,7 +230,7 @@ class PEP(Method):
         float,
         Between(0.0, 10.0, allow=(-4.0, 20.0)),
         "where L2 pulls s to, with schedule=epochs; at 0, the paper's, σ(s) is 0.5",
-    ] = 10.0
+    ] = 5.0
     threshold_l2: Annotated[
         float,
         Between(0.0, 1e4, tuned=False),

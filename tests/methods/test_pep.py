@@ -106,7 +106,9 @@ def test_a_warm_up_is_the_full_tables_fit(toy):
     full = task.train(task.model(PlainTable(toy.fields.n_features, 8)))
     assert torch.equal(model.embedding.values, full.model.embedding.table)
     assert task.validate(model) == full.validation
-    assert torch.equal(model.embedding.thresholds.raw, torch.full((87, 8), -110.0))
+    assert torch.equal(
+        model.embedding.thresholds.raw, torch.full((87, 8), -100.0 - method.threshold_target)
+    )
 
 
 @pytest.mark.parametrize(("most", "epochs"), [(0, 0), (2, 2), (100, 4)])
