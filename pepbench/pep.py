@@ -3,6 +3,8 @@
 From top to bottom it follows the paper, which :class:`PEP` cites: thresholds s and what shares one,
 the soft threshold V̂ of the values V (eq. 5), V̂ as an embedding, then the search and the training of
 what it leaves. How a search is driven is in :mod:`pepbench.pep_search`.
+
+The module is long because it is to be read beside the paper, from one file.
 """
 
 from __future__ import annotations
