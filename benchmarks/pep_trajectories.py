@@ -1,4 +1,4 @@
-"""How many entries PEP's search has left after each step: reference against fast, one picture.
+"""How many entries PEP's search has left after each step: dense against by rows, one picture.
 
 ``python -m benchmarks.pep_trajectories --datasets ml-100k,anime --picture docs/pep-trajectories``
 draws the chart as SVG and PNG; ``--json`` prints the counts.
@@ -15,38 +15,37 @@ import altair as alt
 import pandas as pd
 
 from benchmarks.studies import new_task, open_dataset
-from pepbench.method import xavier_uniform
-from pepbench.pep import PEP, ThresholdedTable, Thresholds
-from pepbench.pep_search import DenseSearch, RowSearch
+from pepbench.method import OptimizerKind, xavier_uniform
+from pepbench.pep import PEP
+from pepbench.pep_search import new_search
 from pepbench.plan import Plan
 
 INIT = -8.0
-MODES = {"reference": DenseSearch, "fast": RowSearch}
-COLOURS = {"reference": "#000000", "fast": "#D55E00"}
+DENSE, BY_ROWS = "dense", "by rows"
+KINDS: dict[str, OptimizerKind] = {DENSE: "adam", BY_ROWS: "lazy-adam"}
+COLOURS = {DENSE: "#000000", BY_ROWS: "#D55E00"}
 
 
-def trajectory(name: str, mode: str, seed: int, steps: int, every: int) -> list[dict[str, Any]]:
+def trajectory(name: str, work: str, seed: int, steps: int, every: int) -> list[dict[str, Any]]:
     """Share of entries left, exactly counted, every so many steps."""
     splits, plan = open_dataset(name), Plan()
     task = new_task(splits, plan, seed)
-    method = PEP(init=INIT, mode=mode)
+    method = PEP(init=INIT)
     initial = xavier_uniform(splits.fields.n_features, plan.dim)
-    thresholds = Thresholds(method.granularity, splits.fields, plan.dim, INIT)
-    search = MODES[mode](method, task, ThresholdedTable(initial, thresholds))
+    search = new_search(method, task, method.thresholded(task, initial), KINDS[work])
     points = []
     for _ in search.steps():
         if search.updates % every == 0:
             left = search.count() / initial.numel()
-            points.append({"dataset": name, "mode": mode, "step": search.updates, "left": left})
+            points.append({"dataset": name, "work": work, "step": search.updates, "left": left})
         if search.updates >= steps:
             return points
     raise AssertionError("a search has no end of its own")
 
 
 def chart(points: list[dict[str, Any]]) -> alt.FacetChart:
-    """A panel for each data set; the reference solid, fast dashed over it."""
+    """A panel for each data set; dense solid, by rows dashed over it."""
     frame = pd.DataFrame(points)
-    modes = list(MODES)
     return (
         alt.Chart(frame)
         .mark_line(strokeWidth=2)
@@ -54,10 +53,10 @@ def chart(points: list[dict[str, Any]]) -> alt.FacetChart:
             x=alt.X("step:Q", title="steps of the search"),
             y=alt.Y("left:Q", title="entries left", axis=alt.Axis(format="%")),
             color=alt.Color(
-                "mode:N", scale=alt.Scale(domain=modes, range=[COLOURS[m] for m in modes])
+                "work:N", scale=alt.Scale(domain=list(KINDS), range=list(COLOURS.values()))
             ),
             strokeDash=alt.StrokeDash(
-                "mode:N", scale=alt.Scale(domain=modes, range=[[1, 0], [6, 5]])
+                "work:N", scale=alt.Scale(domain=list(KINDS), range=[[1, 0], [6, 5]])
             ),
         )
         .properties(width=300, height=220)
@@ -78,8 +77,8 @@ def main() -> None:
     points = [
         point
         for name in arguments.datasets.split(",")
-        for mode in MODES
-        for point in trajectory(name, mode, arguments.seed, arguments.steps, arguments.every)
+        for work in KINDS
+        for point in trajectory(name, work, arguments.seed, arguments.steps, arguments.every)
     ]
     if arguments.picture:
         picture = chart(points)
@@ -89,10 +88,10 @@ def main() -> None:
         print(json.dumps(points))
         return
     frame = pd.DataFrame(points)
-    wide = frame.pivot_table(index=["dataset", "step"], columns="mode", values="left")
-    apart = (wide["fast"] - wide["reference"]).abs().groupby("dataset").max()
+    wide = frame.pivot_table(index=["dataset", "step"], columns="work", values="left")
+    apart = (wide[BY_ROWS] - wide[DENSE]).abs().groupby("dataset").max()
     for name, difference in apart.items():
-        print(f"{name}: fast and reference are at most {difference:.2%} of the table apart")
+        print(f"{name}: dense and by rows are at most {difference:.2%} of the table apart")
 
 
 if __name__ == "__main__":

@@ -220,6 +220,8 @@ class Task(ABC):
     """D: the width of the full table."""
     device: torch.device
     """Where models live; :meth:`model` moves them there."""
+    learning_rate: float
+    """Of the trial; parameters may have factors on it."""
     rng: np.random.Generator
     """For random choices of the method. The trial seeds it, and torch's global generator."""
 
@@ -285,6 +287,7 @@ class Task(ABC):
         *,
         phase: str = "train",
         after_epoch: Callable[[int], None] | None = None,
+        epochs: int | None = None,
     ) -> Fitted:
         """The standard fit: epochs with early stopping on validation AUC, best epoch restored.
 
@@ -296,6 +299,8 @@ class Task(ABC):
             The time is accounted to it; trainings before the last need another name.
         after_epoch
             Called with the number of an epoch, from 1, before it is validated.
+        epochs
+            At most so many, from 1, where the plan allows more.
 
         Raises
         ------

@@ -3,19 +3,23 @@
 From top to bottom it follows the paper, which :class:`PEP` cites: thresholds s and what shares one,
 the soft threshold V̂ of the values V (eq. 5), V̂ as an embedding, then the search and the training of
 what it leaves. How a search is driven is in :mod:`pepbench.pep_search`.
+
+The module is long because it is to be read beside the paper, from one file.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pepbench.component import Trial
 from pepbench.method import (
     Between,
     DirectRows,
@@ -28,6 +32,7 @@ from pepbench.method import (
     Model,
     OneOf,
     OptimizerKind,
+    PlainTable,
     RowTable,
     SoftThreshold,
     TableEmbedding,
@@ -39,14 +44,9 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.pep_search import (
-    DenseSearch,
-    RowCounts,
-    RowSearch,
-    SearchOutcome,
-    fast_soft_threshold,
-)
+from pepbench.pep_search import RowCounts, SearchOutcome, fast_soft_threshold, new_search
 from pepbench.tables.layout import Masked
+from pepbench.tables.rows import current_rows
 
 
 class Thresholds(nn.Module):
@@ -78,14 +78,20 @@ class Thresholds(nn.Module):
         self.target = target
         self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
 
-    def forward(self, rows: slice = slice(None)) -> Tensor:
-        """σ(s) in a shape that broadcasts to (N, D), or to (M, D) for M neighbouring ``rows``."""
-        return self._gate(self.raw[rows] if self.by_feature else self.raw, rows)
+    def forward(self) -> Tensor:
+        """σ(s) in a shape that broadcasts to (N, D)."""
+        return self._gate(self.raw, slice(None))
 
     def of_batch(self, ids: Tensor, rows: Tensor) -> Tensor:
         """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
         raw = view_of(self.raw, ids).table if isinstance(self.raw, RowTable) else self.raw
         return self._gate(raw, rows)
+
+    def current(self, rows: slice) -> Tensor:
+        """σ(s) of neighbouring ``rows``, with all postponed updates and without gradients."""
+        raw = self.raw
+        own = current_rows(raw, rows) if isinstance(raw, RowTable) else raw.detach()
+        return self._gate(own, rows)
 
     def _gate(self, raw: Tensor, rows: Tensor | slice) -> Tensor:
         gate = torch.sigmoid(raw + self.target if self.target else raw)
@@ -156,10 +162,9 @@ class ThresholdedTable(TableEmbedding):
         else:
             self.row_counts.update(rows, table)
 
-    def margin(self, rows: slice = slice(None)) -> Tensor:
-        """|V| − σ(s) of ``rows``, shape (M, D): |V̂| where positive, else what an entry lacks."""
-        margin: Tensor = self.values.detach()[rows].abs() - self.thresholds(rows).detach()
-        return margin
+    def current(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """V (M, D) of ``rows``, and σ(s) that broadcasts to it, with all postponed updates."""
+        return current_rows(self.values, rows), self.thresholds.current(rows)
 
     def n_parameters(self) -> int:
         """Non-zeros of V̂."""
@@ -175,15 +180,13 @@ class ThresholdedTable(TableEmbedding):
         return (fast_soft_threshold if on_cpu else soft_threshold)(values, threshold)
 
 
-FAST: dict[str, Value] = {
-    "init": -8.0,
-    "warmup_steps": 3000,
-    "threshold_rate": 30.0,
-    "threshold_target": 10.0,
-    "max_steps": 6000,
-}
-"""Defaults of ``mode="fast"``, found by measuring: they reach 1 % of the table in fewer steps than
-three trainings of the full one take (docs/pep.md)."""
+SCHEDULES = OneOf("paper", "epochs")
+
+EPOCHS: dict[str, Value] = {"init": -8.0, "retrain": "searched"}
+"""Defaults of ``schedule="epochs"`` that differ from the paper's; docs/pep.md has their study."""
+
+ONLY_IN = {"threshold_target": "epochs", "search_epochs": "epochs"}
+"""Tuned options that one schedule alone reads."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,14 @@ class PEP(Method):
     The search stops at the first step whose V̂ has at most ``budget`` non-zeros; the entries left
     are trained again from their initial values (§3.3).
 
+    ``schedule="paper"`` is the released search: s moves from the first step, at the common rate,
+    towards 0. Its length depends on the data, and it may stall. ``schedule="epochs"`` holds s until
+    the values have converged, then moves it from ``init`` to ``threshold_target`` in
+    ``search_epochs`` passes over the training rows, whatever their number and the batch size.
+
     Differences from the released code: where the last step overshoots the budget, the largest
-    entries that it pruned are kept (``exact``; never in ``mode="reference"``); a search that
-    reaches ``max_steps`` keeps the largest |V̂| (``at_limit``); neither the epoch nor the budget is
+    entries that it pruned are kept (``exact``); a search that reaches its last step above the
+    budget keeps the largest |V̂| (``at_limit``); neither the epoch nor the budget is
     chosen on test data; the granularity is set by name, never inferred from the shape of s, which
     is ambiguous when F = D or F = 1.
     """
@@ -216,43 +224,44 @@ class PEP(Method):
         OneOf("feature_dim", "dimension", "feature", "field", "field_dim", "global"),
         "what shares one threshold",
     ] = "feature_dim"
+    schedule: Annotated[
+        str,
+        SCHEDULES,
+        "how s moves: as released, or after convergence and within search_epochs",
+    ] = "paper"
     init: Annotated[
         float,
         Between(-15.0, -4.0, allow=(-200.0, 10.0)),
-        "initial s (the paper: -15 on MovieLens, -150 on Criteo and Avazu)",
+        "initial s (the paper: -15 on MovieLens, -150 on Criteo and Avazu); -8 with epochs",
     ] = -15.0
-    threshold_rate: Annotated[
-        float,
-        Between(1.0, 100.0, log=True),
-        "learning rate of s, as a factor on the common one",
-    ] = 1.0
-    threshold_l2: Annotated[
-        float,
-        Between(0.0, 1000.0, tuned=False),
-        "L2 weight of s, as a factor on the common one",
-    ] = 1.0
+    max_steps: Annotated[
+        int, Between(1, 10**9, tuned=False), "most steps of the search with schedule=paper"
+    ] = 20_000
+    warmup_epochs: Annotated[
+        int,
+        Between(0, 10**6, tuned=False),
+        "most epochs in which s is held, with schedule=epochs, until validation AUC stops rising",
+    ] = 1000
+    search_epochs: Annotated[
+        int,
+        Between(2, 16, log=True, allow=(1, 10**6)),
+        "epochs in which s moves from init to threshold_target, with schedule=epochs",
+    ] = 4
     threshold_target: Annotated[
         float,
-        Between(0.0, 10.0, allow=(0.0, 20.0)),
-        "where L2 pulls s to; above 0 the search does not stall at σ(0) = 0.5",
-    ] = 0.0
-    warmup_steps: Annotated[
-        int,
-        Between(0, 4000, step=1000, allow=(0, 10**7)),
-        "steps in which s is held while the values learn",
-    ] = 0
-    max_steps: Annotated[int, Between(1, 10**9, tuned=False), "most steps of the search"] = 20_000
+        Between(0.0, 10.0, allow=(-4.0, 20.0)),
+        "where L2 pulls s to, with schedule=epochs; at 0, the paper's, σ(s) is 0.5",
+    ] = 5.0
+    threshold_l2: Annotated[
+        float,
+        Between(0.0, 1e4, tuned=False),
+        "L2 weight of s, as a factor on the common one",
+    ] = 1.0
     at_limit: Annotated[
         str,
         OneOf("trim", "infeasible", tuned=False),
-        "above the budget at max_steps: keep the largest |V̂|, or give up",
+        "above the budget at the last step: keep the largest |V̂|, or give up",
     ] = "trim"
-    mode: Annotated[
-        str,
-        OneOf("standard", "fast", "reference", tuned=False),
-        "fast: work by the row, with a schedule that does not stall; reference: as released, an "
-        "overshot budget stays overshot",
-    ] = "standard"
     exact: Annotated[
         bool,
         OneOf(True, False, tuned=False),
@@ -260,18 +269,45 @@ class PEP(Method):
     ] = True
     retrain: Annotated[
         str,
-        OneOf("initial", "new", tuned=False),
-        "start of the second training: the initial values (lottery ticket), or new ones",
+        OneOf("initial", "searched"),
+        "start of the second training: initial values (lottery ticket), or those of the search; "
+        "searched with schedule=epochs",
     ] = "initial"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Value]) -> Self:
-        """An instance from some options; ``mode="fast"`` has other defaults, :data:`FAST`."""
-        return super().from_options({**(FAST if options.get("mode") == "fast" else {}), **options})
+        """An instance from some options; :data:`EPOCHS` has the defaults of that schedule."""
+        own = EPOCHS if options.get("schedule") == "epochs" else {}
+        return super().from_options({**own, **options})
+
+    @classmethod
+    def suggest(cls, trial: Trial, fixed: Mapping[str, Value]) -> Self:
+        """A point chosen by ``trial``: the schedule, then the options that it reads."""
+        schedule = fixed.get("schedule") or SCHEDULES.suggest(trial, "schedule", str)
+        default = cls.from_options({"schedule": schedule})
+        return super().suggest(trial, {**default._unread(), "schedule": schedule, **fixed})
+
+    def tuned_options(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
+        """The values of the searched options, among those that the schedule reads."""
+        return super().tuned_options({**self._unread(), **fixed})
+
+    def _unread(self) -> dict[str, Value]:
+        return {
+            name: getattr(self, name)
+            for name, schedule in ONLY_IN.items()
+            if schedule != self.schedule
+        }
+
+    def search_steps(self, steps_per_epoch: int) -> int:
+        """Most steps of the search."""
+        if self.schedule == "epochs":
+            return self.search_epochs * steps_per_epoch
+        return self.max_steps
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
-        """Steps of the search and of the second training, at most."""
-        return self.max_steps + steps_per_epoch * epochs
+        """Steps of warm-up, search and second training, at most."""
+        held = min(self.warmup_epochs, epochs) if self.schedule == "epochs" else 0
+        return self.search_steps(steps_per_epoch) + steps_per_epoch * (held + epochs)
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search until the budget is met, then train what is left."""
@@ -302,48 +338,53 @@ class PEP(Method):
         Raises
         ------
         Infeasible
-            If ``max_steps`` do not suffice and ``at_limit="infeasible"``.
+            If the steps do not suffice and ``at_limit="infeasible"``.
         """
         waiting = deque(sorted(budgets, reverse=True))
-        thresholds = Thresholds(
-            self.granularity, task.fields, task.dim, self.init, self.threshold_target
-        )
-        table = ThresholdedTable(initial, thresholds)
-        # Work by rows is for the CPU; a GPU updates a whole table at once.
-        by_row = self.mode == "fast" and task.device.type == "cpu"
-        search = (RowSearch if by_row else DenseSearch)(self, task, table)
+        search = new_search(self, task, self.thresholded(task, initial))
+        last = self.search_steps(task.steps_per_epoch)
         for _ in search.steps():
             task.report_size(search.updates, search.recent_count)
             while waiting and search.is_within(waiting[0]):
-                yield SearchOutcome(search.refilled_mask(waiting.popleft()), search.updates, False)
+                yield search.outcome(waiting.popleft(), trimmed=False)
             if not waiting:
                 return
-            if search.updates >= self.max_steps:
+            if search.updates >= last:
                 break
         for budget in waiting:
             if self.at_limit == "infeasible":
                 raise Infeasible(
-                    f"pep: {search.count()} of {initial.numel()} entries left after "
-                    f"{self.max_steps} steps, {budget} allowed; raise init, threshold_rate or "
-                    "max_steps, or set at_limit=trim"
+                    f"pep: {search.count()} of {initial.numel()} entries left after {last} steps, "
+                    f"{budget} allowed; take schedule=epochs, raise init, max_steps or "
+                    "search_epochs, or set at_limit=trim"
                 )
-            yield SearchOutcome(search.trimmed_mask(budget), search.updates, True)
+            yield search.outcome(budget, trimmed=True)
+
+    def thresholded(self, task: Task, initial: Tensor) -> Model:
+        """The model under search: V̂ of the ``initial`` values, or of converged ones.
+
+        Thresholds that are held at σ(s₀) ≈ 0 prune nothing, so a warm-up trains the full table:
+        until its validation AUC no longer rises, at the best epoch of which the search starts.
+        """
+        target = self.threshold_target if self.schedule == "epochs" else 0.0
+        s = Thresholds(self.granularity, task.fields, task.dim, self.init, target)
+        if self.schedule == "paper" or self.warmup_epochs == 0:
+            return task.model(ThresholdedTable(initial, s))
+        full = PlainTable(len(initial), task.dim, initial)
+        warm = task.train(task.model(full), phase="warmup", epochs=self.warmup_epochs)
+        searched = Model(ThresholdedTable(full.table, s), warm.model.backbone)
+        return searched.to(task.device)
 
     def retrained(self, task: Task, initial: Tensor, outcome: SearchOutcome) -> Fitted:
-        """Train the entries that a search has left, from initial values (§3.3) or new ones."""
-        start = initial if self.retrain == "initial" else xavier_uniform(*initial.shape)
-        fitted = task.train(task.model(MaskedTable(start, outcome.mask)))
-        notes = {"search_steps": outcome.steps, "trimmed": outcome.trimmed}
-        return replace(fitted, notes={**fitted.notes, **notes})
+        """Train the entries that a search has left: from initial values (§3.3) or on from V̂."""
+        if self.retrain == "initial":
+            model = task.model(MaskedTable(initial, outcome.mask))
+        else:
+            table = MaskedTable(outcome.table, outcome.mask)
+            model = Model(table, copy.deepcopy(outcome.backbone))
+        return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
 
-    @property
-    def shares_search(self) -> bool:
-        """Whether one search serves several budgets: not in ``mode="fast"``.
-
-        There an exact count brings all rows up to date, which changes their last digits, so a
-        search that also stops for other budgets would differ a little.
-        """
-        return self.mode != "fast"
+    shares_search = True
 
     def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
         """Search on and on; at each budget, train what is left then."""
@@ -355,14 +396,17 @@ class PEP(Method):
             with task.aside():
                 yield self.retrained(task, initial, outcome)
 
-    @property
-    def refills(self) -> bool:
-        """Whether an overshot budget is refilled."""
-        return self.exact and self.mode != "reference"
-
     def optimizer(
         self, task: Task, model: Model, thresholds: Thresholds, kind: OptimizerKind
     ) -> Optimizer:
-        """One Adam for values and thresholds, the thresholds with their own rate and L2."""
-        rates = {thresholds.raw: self.threshold_rate}
-        return task.optimizer(model, rates, {thresholds.raw: self.threshold_l2}, kind)
+        """One Adam for values and thresholds, the thresholds with their own rate and L2.
+
+        Adam moves a parameter under a steady pull by its learning rate in each step. So with
+        ``schedule="epochs"`` the rate of s is its way divided by the steps in which it is to go it.
+        """
+        rate = 1.0
+        if self.schedule == "epochs":
+            way = abs(self.threshold_target - self.init)
+            rate = way / self.search_steps(task.steps_per_epoch) / task.learning_rate
+        raw = thresholds.raw
+        return task.optimizer(model, {raw: rate}, {raw: self.threshold_l2}, kind)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from pepbench.method import OptimizerKind, Task, largest_entries
+from pepbench.method import Model, OptimizerKind, Task, largest_entries
 from pepbench.tables import kernels
-from pepbench.tables.rows import swept_rows
+from pepbench.tables.rows import has_row_state, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
@@ -28,6 +29,10 @@ class SearchOutcome(NamedTuple):
 
     mask: Tensor
     """Shape (N, D), boolean: the entries to keep."""
+    table: Tensor
+    """Shape (N, D): V̂ then."""
+    backbone: nn.Module
+    """The backbone under search, which trains on with the search."""
     steps: int
     """Updates made until then."""
     trimmed: bool
@@ -39,31 +44,32 @@ class Search(ABC):
 
     Parameters
     ----------
-    method, task, table
-        Settings, data, and the table that is trained.
+    method, task, model
+        Settings, data, and the model that is trained; its embedding is a ``ThresholdedTable``.
+    optimizer
+        Of all parameters of ``model``.
     """
 
-    optimizer_kind: ClassVar[OptimizerKind]
-
-    def __init__(self, method: PEP, task: Task, table: ThresholdedTable) -> None:
-        self.method, self.task, self.table = method, task, table
+    def __init__(self, method: PEP, task: Task, model: Model, optimizer: Optimizer) -> None:
+        self.method, self.task, self.model, self.optimizer = method, task, model, optimizer
+        self.table = cast("ThresholdedTable", model.embedding)
         self.updates = 0
         """Updates of the table that is counted."""
-        self._model = task.model(table)
-        self._optimizer = method.optimizer(task, self._model, table.thresholds, self.optimizer_kind)
 
     def steps(self) -> Iterator[None]:
-        """Train without end, pausing after each step; thresholds are held during the warm-up."""
-        raw, warmup_steps = self.table.thresholds.raw, self.method.warmup_steps
-        raw.requires_grad_(warmup_steps == 0)
-        for step in self.task.steps(self._model, self._optimizer):
-            raw.requires_grad_(step.number >= warmup_steps)
+        """Train without end, pausing after each step."""
+        for step in self.task.steps(self.model, self.optimizer):
             self.after_step(step.number)
             yield
 
     def is_within(self, budget: int) -> bool:
         """Whether at most ``budget`` entries are left; counts exactly only where that may be."""
         return self.recent_count() <= budget and self.count() <= budget
+
+    def outcome(self, budget: int, *, trimmed: bool) -> SearchOutcome:
+        """What the search has found: its non-zeros refilled, or ``trimmed``, to ``budget``."""
+        mask = self.trimmed_mask(budget) if trimmed else self.refilled_mask(budget)
+        return SearchOutcome(mask, self.pruned_table(), self.model.backbone, self.updates, trimmed)
 
     @abstractmethod
     def after_step(self, number: int) -> None:
@@ -78,6 +84,10 @@ class Search(ABC):
         """Non-zeros after :attr:`updates` updates."""
 
     @abstractmethod
+    def pruned_table(self) -> Tensor:
+        """V̂ (N, D) after :attr:`updates` updates."""
+
+    @abstractmethod
     def refilled_mask(self, budget: int) -> Tensor:
         """Mask (N, D) of the non-zeros, refilled up to ``budget`` if the method does so."""
 
@@ -89,11 +99,9 @@ class Search(ABC):
 class DenseSearch(Search):
     """The search with dense Adam, which looks at the whole table in every step."""
 
-    optimizer_kind = "adam"
-
-    def __init__(self, method: PEP, task: Task, table: ThresholdedTable) -> None:
-        super().__init__(method, task, table)
-        self._previous = self._table = table.values.detach().clone()
+    def __init__(self, method: PEP, task: Task, model: Model, optimizer: Optimizer) -> None:
+        super().__init__(method, task, model, optimizer)
+        self._previous = self._table = self.table.values.detach().clone()
         self._left = int(torch.count_nonzero(self._table))
 
     def after_step(self, number: int) -> None:
@@ -108,9 +116,13 @@ class DenseSearch(Search):
 
     recent_count = count
 
+    def pruned_table(self) -> Tensor:
+        """V̂ (N, D) after :attr:`updates` updates."""
+        return self._table
+
     def refilled_mask(self, budget: int) -> Tensor:
         """Mask (N, D) of the non-zeros, refilled up to ``budget`` if the method does so."""
-        if self.method.refills:
+        if self.method.exact:
             return refilled(self._previous, self._table, budget)
         return self._table != 0
 
@@ -124,11 +136,9 @@ class RowSearch(Search):
 
     Only rows that a batch needs are thresholded and updated; what L2 does to the others is applied
     lazily (:class:`~pepbench.training.row_optimizers.RowAdam`). Non-zeros are counted by row, and a
-    row's count is at most one sweep old; the whole table is counted when their sum is within a
-    budget.
+    row's count is at most one sweep old; where their sum is within a budget, an up-to-date copy of
+    the table is counted, so that a look changes nothing.
     """
-
-    optimizer_kind = "lazy-adam"
 
     def after_step(self, number: int) -> None:
         """Count the rows again that the optimizer has just brought up to date."""
@@ -140,19 +150,47 @@ class RowSearch(Search):
         return self.table.row_counts.total
 
     def count(self) -> int:
-        """Non-zeros after :attr:`updates` updates; brings every row up to date."""
-        self.task.flush(self._optimizer)
-        count_rows(self.table, slice(0, len(self.table.values)))
-        return self.table.row_counts.total
+        """Non-zeros after :attr:`updates` updates."""
+        return int(torch.count_nonzero(self.pruned_table()))
+
+    def pruned_table(self) -> Tensor:
+        """V̂ (N, D) after :attr:`updates` updates."""
+        blocks = self._current_blocks()
+        return torch.cat([fast_soft_threshold(values, gate) for values, gate in blocks])
 
     def refilled_mask(self, budget: int) -> Tensor:
         """Mask (N, D) of the non-zeros, refilled with what was pruned by the least margin."""
-        return largest_entries(self.table.margin(), budget if self.method.refills else self.count())
+        return self._widest_margins(budget if self.method.exact else self.count())
 
     def trimmed_mask(self, budget: int) -> Tensor:
         """Mask (N, D) of the ``budget`` largest |V̂|."""
-        self.count()
-        return largest_entries(self.table.margin(), budget)
+        return self._widest_margins(budget)
+
+    def _widest_margins(self, count: int) -> Tensor:
+        margins = [values.abs() - gate for values, gate in self._current_blocks()]
+        return largest_entries(torch.cat(margins), count)
+
+    def _current_blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n_rows = len(self.table.values)
+        for start in range(0, n_rows, BLOCK_ROWS):
+            yield self.table.current(slice(start, min(start + BLOCK_ROWS, n_rows)))
+
+
+BLOCK_ROWS = 2**16
+"""Rows of a table that are brought up to date at once, which bounds the memory of a look."""
+
+
+def new_search(method: PEP, task: Task, model: Model, kind: OptimizerKind = "auto") -> Search:
+    """A search that is dense or goes by rows, whichever costs less.
+
+    By default the rule is that of all trainings
+    (:func:`pepbench.training.optimizers.resolve_optimizer`): by rows on the CPU where the table is
+    much larger than what a batch looks up.
+    """
+    table = cast("ThresholdedTable", model.embedding)
+    optimizer = method.optimizer(task, model, table.thresholds, kind)
+    search = RowSearch if has_row_state(table.values) else DenseSearch
+    return search(method, task, model, optimizer)
 
 
 def fast_soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
@@ -207,13 +245,10 @@ def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
     return mask & (non_zeros_first != 0)
 
 
+@torch.no_grad()
 def count_swept_rows(table: ThresholdedTable) -> None:
     """Count the rows of ``table`` again that lazy Adam brought up to date in the last step."""
-    count_rows(table, swept_rows(table.values))
-
-
-@torch.no_grad()
-def count_rows(table: ThresholdedTable, rows: slice) -> None:
-    """Count the non-zeros of some ``rows`` of ``table`` again."""
-    left = (table.margin(rows) > 0).to(table.values.dtype)
+    rows = swept_rows(table.values)
+    values, gate = table.current(rows)
+    left = (values.abs() > gate).to(values.dtype)
     table.row_counts.update(torch.arange(rows.start, rows.stop), left)

@@ -11,7 +11,7 @@ from pepbench.records import Record, RecordStore
 TINY_PEP = "pep:max_steps=50"
 
 CHEAP_OPTIONS: dict[str, dict[str, Any]] = {
-    "pep": {"max_steps": 60, "init": -4.0, "threshold_rate": 10.0},
+    "pep": {"max_steps": 60, "init": -4.0},
     "cerp": {"max_steps": 60, "init": -4.0, "travel_epochs": 1.0},
     "deeplight": {"prune_epochs": 3},
     "darts": {"search_epochs": 2},

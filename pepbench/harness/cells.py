@@ -253,7 +253,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
         ):
             known = [*specs, *catalog.entries(cast(Kind, kind))]
             for pattern in patterns:
-                # Fixed options and rounding, as in pep:mode=fast and full+int8, are not listed.
+                # Fixed options and rounding (hash:hash_seed=1, full+int8) are not listed.
                 name = re.split("[:+]", pattern, maxsplit=1)[0]
                 if not any(fnmatchcase(one, form) for one in known for form in (pattern, name)):
                     raise PlanError(

@@ -122,6 +122,7 @@ class PilotTask(TrialTask):
         *,
         phase: str = LAST_PHASE,
         after_epoch: Callable[[int], None] | None = None,
+        epochs: int | None = None,  # noqa: ARG002
     ) -> Fitted:
         """Make a few steps and validate once."""
         self._training = True

@@ -201,12 +201,16 @@ class ComposedVectors(TableEmbedding):
 
 
 class PlainTable(TableEmbedding):
-    """The uncompressed table: one row of width ``dim`` for each of N features."""
+    """The uncompressed table: one row of width ``dim`` for each of N features.
 
-    def __init__(self, n_features: int, dim: int) -> None:
+    ``initial`` values, of shape (N, dim), are copied; without them they are drawn.
+    """
+
+    def __init__(self, n_features: int, dim: int, initial: Tensor | None = None) -> None:
         super().__init__()
         self.dim = dim
-        self.table = RowTable(xavier_uniform(n_features, dim))
+        drawn = xavier_uniform(n_features, dim) if initial is None else initial.detach().clone()
+        self.table = RowTable(drawn)
 
     def as_table(self, ids: Tensor) -> View:
         """The table, or its rows at ``ids``."""

@@ -81,10 +81,26 @@ def view_of(parameter: RowTable, ids: Tensor) -> View:
     return View(table, local, rows)
 
 
+def has_row_state(parameter: RowTable) -> bool:
+    """Whether a row-wise optimizer is attached to ``parameter``."""
+    return state_of(parameter) is not None
+
+
 def swept_rows(parameter: RowTable) -> slice:
     """The rows that the last step swept: brought up to date in their turn."""
     state = state_of(parameter)
     return slice(0, 0) if state is None else state.swept
+
+
+def current_rows(parameter: RowTable, rows: slice) -> Tensor:
+    """A copy of some ``rows`` of ``parameter`` as :meth:`RowState.flush` would leave them.
+
+    It changes nothing: training goes on as if they had not been read.
+    """
+    state = state_of(parameter)
+    if state is None:
+        return parameter.detach()[rows].clone()
+    return torch.from_numpy(state.current(rows)).view(-1, *parameter.shape[1:])
 
 
 def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
@@ -178,6 +194,10 @@ class RowState(ABC):
     @abstractmethod
     def catch_up(self, rows: np.ndarray) -> None:
         """Catch up: bring ``rows`` (M,) to the state of the last step."""
+
+    @abstractmethod
+    def current(self, rows: slice) -> np.ndarray:
+        """A copy of ``rows``, shape (M, w), as catching up would leave them; changes nothing."""
 
     @abstractmethod
     def sweep(self) -> None:

@@ -99,6 +99,14 @@ class RowAdam(RowState):
         """Bring ``rows`` (M,) up to the last step."""
         self._replay((self.values, self._moments, self._last), rows, self._grid)
 
+    def current(self, rows: slice) -> np.ndarray:
+        """A copy of ``rows``, shape (M, w), as catching up would leave them; changes nothing."""
+        values, moments, last = (
+            array[rows].copy() for array in (self.values, self._moments, self._last)
+        )
+        self._replay((values, moments, last), np.arange(len(values)), self._grid)
+        return values
+
     def _advance_grid(self) -> None:
         grid = self._grid
         no_grid = Grid.over(grid.values[:0])
@@ -180,6 +188,10 @@ class RowAdagrad(RowState):
 
     def catch_up(self, rows: np.ndarray) -> None:
         """Nothing: rows do not change while no batch needs them."""
+
+    def current(self, rows: slice) -> np.ndarray:
+        """A copy of ``rows``, shape (M, w)."""
+        return self.values[rows].copy()
 
     def sweep(self) -> None:
         """Nothing, for the same reason."""

@@ -153,6 +153,7 @@ class TrialTask(Task):
         self.fields = fields
         self.dim = dim
         self.settings = settings
+        self.learning_rate = settings.learning_rate
         self.rng = np.random.default_rng((seed, 1))
         self.clock = Clock()
         self.samples = 0
@@ -223,6 +224,7 @@ class TrialTask(Task):
         *,
         phase: str = "train",
         after_epoch: Callable[[int], None] | None = None,
+        epochs: int | None = None,
     ) -> Fitted:
         """Epochs with early stopping on validation AUC, best epoch restored.
 
@@ -231,12 +233,13 @@ class TrialTask(Task):
         Pruned
             If the trial is pruned; never in trainings before the last.
         """
+        n_epochs = min(self.settings.epochs, self.settings.epochs if epochs is None else epochs)
         with self.clock.phase(phase):
             optimizer = self.optimizer(model)
             early_stopping = EarlyStopping(self.settings.patience)
             curve: list[EpochScore] = []
             self._reporter.begin_training()
-            for epoch in range(1, self.settings.epochs + 1):
+            for epoch in range(1, n_epochs + 1):
                 train_loss = self._one_epoch(model, optimizer, epoch)
                 self.flush(optimizer)
                 if after_epoch is not None:
@@ -247,7 +250,7 @@ class TrialTask(Task):
                 self._reporter.report(phase, steps, epoch, self.samples, scores.auc)
                 if early_stopping.should_stop(curve[-1], model):
                     break
-                last = epoch == self.settings.epochs
+                last = epoch == n_epochs
                 if phase == LAST_PHASE and not last and self._should_stop(epoch, scores.auc):
                     raise Pruned(tuple(curve))
             best = early_stopping.restore(model)

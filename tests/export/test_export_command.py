@@ -131,7 +131,7 @@ def test_the_page_on_shipping_a_table_is_true(pepbench, tiny_run):
     """Its Python block, after its commands on tiny rows."""
     page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    method = "--methods=pep:max_steps=60:init=-4.0:threshold_rate=10.0"
+    method = "--methods=pep:max_steps=60:init=-4.0"
     assert tiny_run(method, "--budgets=10%", "--backbones=fm", "--out=run").code == 0
     assert pepbench("export", "run", "pep-table").code == 0
     exec(block, {})

@@ -43,7 +43,7 @@ def shown(view, width: int, height: int = 24) -> list[str]:
 
 
 DATA = "synthetic:rows=100000 fm"
-METHOD = "pep:granularity=feature,threshold_rate=3.0"
+METHOD = "pep:granularity=feature,search_epochs=3"
 
 
 @pytest.mark.parametrize("width", [80, 160])

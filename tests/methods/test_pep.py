@@ -6,14 +6,28 @@ import numpy as np
 import pytest
 import torch
 
+from pepbench.data.splits import Rows
 from pepbench.errors import Infeasible
-from pepbench.method import xavier_uniform
-from pepbench.pep import FAST, PEP, ThresholdedTable, Thresholds, soft_threshold
-from pepbench.pep_search import RowSearch, fast_soft_threshold, refilled
+from pepbench.method import Fitted, PlainTable, xavier_uniform
+from pepbench.pep import EPOCHS, PEP, ThresholdedTable, Thresholds, soft_threshold
+from pepbench.pep_search import DenseSearch, RowSearch, fast_soft_threshold, new_search, refilled
 from pepbench.tables.fields import Fields
+from pepbench.training import optimizers
 
-QUICK = PEP(init=-4.0, threshold_rate=5.0, max_steps=400)
+QUICK = PEP(init=-2.0, max_steps=400)
+EVENLY = PEP.from_options({"schedule": "epochs", "search_epochs": 8})
 KINDS = ("global", "dimension", "feature", "field", "feature_dim", "field_dim")
+
+
+@pytest.fixture
+def by_rows(monkeypatch):
+    """Make every search go by rows, however small its table."""
+    monkeypatch.setattr(optimizers, "LAZY_FROM", 0.0)
+
+
+def thresholded_model(toy, method, task):
+    torch.manual_seed(0)
+    return method.thresholded(task, xavier_uniform(toy.fields.n_features, 8))
 
 
 def search(toy, method, budget, seed=0):
@@ -31,7 +45,7 @@ def counts_by_step(toy, method, steps, seed=0):
     task = toy.task(seed)
     model = task.model(table)
     counts = [int(torch.count_nonzero(table.thresholded()))]
-    optimizer = task.optimizer(model, {thresholds.raw: method.threshold_rate})
+    optimizer = task.optimizer(model)
     for step in task.steps(model, optimizer):
         counts.append(int(torch.count_nonzero(table.thresholded())))
         if step.number == steps:
@@ -40,7 +54,7 @@ def counts_by_step(toy, method, steps, seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_search_stops_at_the_first_step_within_budget(toy, kind):
-    method = dataclasses.replace(QUICK, granularity=kind, mode="reference")
+    method = dataclasses.replace(QUICK, granularity=kind, exact=False)
     counts = counts_by_step(toy, method, 300)
     budget = min(counts) + (counts[0] - min(counts)) // 2
     first = next(step for step, count in enumerate(counts) if count <= budget)
@@ -49,7 +63,7 @@ def test_search_stops_at_the_first_step_within_budget(toy, kind):
     assert int(found.mask.sum()) == counts[first] <= budget
 
 
-@pytest.mark.parametrize("option", [{}, {"exact": False}, {"mode": "reference"}])
+@pytest.mark.parametrize("option", [{}, {"exact": False}])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_overshot_budget_is_refilled_unless_told_otherwise(toy, kind, option):
     method = dataclasses.replace(QUICK, granularity=kind, **option)
@@ -79,52 +93,71 @@ def test_at_the_step_limit_the_largest_entries_are_kept(toy):
 
 def test_at_the_step_limit_it_can_give_up_instead(toy):
     method = dataclasses.replace(QUICK, max_steps=3, init=-12.0, at_limit="infeasible")
-    with pytest.raises(Infeasible, match=r"after 3 steps.*raise init, threshold_rate"):
+    with pytest.raises(Infeasible, match=r"after 3 steps.*schedule=epochs"):
         search(toy, method, 100)
 
 
-def test_warm_up_holds_thresholds_while_values_learn(toy, monkeypatch):
-    task = toy.task()
-    all_steps = type(task).steps
-    history = []
+def test_a_warm_up_is_the_full_tables_fit(toy):
+    # The search starts from the best epoch of a training with early stopping.
+    method = dataclasses.replace(EVENLY, init=-100.0)
+    model = thresholded_model(toy, method, toy.task(epochs=6, patience=1))
+    torch.manual_seed(0)
+    task = toy.task(epochs=6, patience=1)
+    full = task.train(task.model(PlainTable(toy.fields.n_features, 8)))
+    assert torch.equal(model.embedding.values, full.model.embedding.table)
+    assert task.validate(model) == full.validation
+    assert torch.equal(
+        model.embedding.thresholds.raw, torch.full((87, 8), -100.0 - method.threshold_target)
+    )
 
-    def watched(self, model, optimizer=None):
-        for step in all_steps(self, model, optimizer):
-            table = model.embedding
-            history.append([p.detach().clone() for p in (table.thresholds.raw, table.values)])
-            yield step
 
-    monkeypatch.setattr(type(task), "steps", watched)
+@pytest.mark.parametrize(("most", "epochs"), [(0, 0), (2, 2), (100, 4)])
+def test_a_warm_up_takes_no_more_epochs_than_allowed(toy, most, epochs):
+    task = toy.task(patience=10)
+    thresholded_model(toy, dataclasses.replace(EVENLY, warmup_epochs=most), task)
+    assert task.samples == epochs * len(toy.train.labels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "search_epochs"), [(600, 32, 2), (6000, 256, 2), (6000, 256, 8)]
+)
+@pytest.mark.parametrize("l2", [1e-6, 1e-2])
+def test_a_search_in_epochs_ends_within_them(toy, rows, batch_size, search_epochs, l2):
+    task = dataclasses.replace(toy, train=Rows(toy.train.ids[:rows], toy.train.labels[:rows])).task(
+        batch_size=batch_size, l2=l2
+    )
+    method = dataclasses.replace(EVENLY, search_epochs=search_epochs, warmup_epochs=1)
+    budgets = [int(toy.full_parameters * share) for share in (0.5, 0.1, 0.01)]
     initial = xavier_uniform(toy.fields.n_features, 8)
-    next(
-        dataclasses.replace(QUICK, warmup_steps=5, max_steps=8, init=-6.0).search(
-            task, initial, [10]
-        )
-    )
-    moved = [not torch.equal(raw, torch.full_like(raw, -6.0)) for raw, _ in history]
-    assert moved == [False] * 5 + [True] * 4
-    assert not torch.equal(history[0][1], initial)
+    outcomes = list(method.search(task, initial, budgets))
+    last = search_epochs * -(-rows // batch_size)
+    assert task.samples <= (search_epochs + 1) * rows + batch_size
+    for found, budget in zip(outcomes, budgets, strict=True):
+        assert int(found.mask.sum()) == budget
+        assert found.steps == last if found.trimmed else found.steps < last
+    # The pull of L2 is what takes thresholds to the end of their way.
+    assert outcomes[-1].trimmed == (l2 == 1e-6)
 
 
-@pytest.mark.parametrize("retrain", ["initial", "new"])
-def test_second_training_starts_from_initial_or_new_values(toy, retrain, monkeypatch):
+@pytest.mark.parametrize("retrain", ["initial", "searched"])
+def test_second_training_starts_from_initial_or_searched_values(toy, retrain, monkeypatch):
+    method = dataclasses.replace(EVENLY, retrain=retrain, warmup_epochs=0)
     task = toy.task(epochs=1)
-    started = []
-    monkeypatch.setattr(
-        type(task), "train", lambda _self, model, **_: started.append(model) or _stop()
-    )
     torch.manual_seed(4)
-    expected = xavier_uniform(toy.fields.n_features, 8)
-    torch.manual_seed(4)
-    with pytest.raises(StopIteration):
-        dataclasses.replace(QUICK, retrain=retrain).fit(task, 200)
-    table = started[0].embedding
-    same = torch.equal(table.table, expected * table.mask)
-    assert same == (retrain == "initial")
-
-
-def _stop():
-    raise StopIteration
+    initial = xavier_uniform(toy.fields.n_features, 8)
+    found = next(method.search(task, initial, [200]))
+    monkeypatch.setattr(type(task), "train", lambda _self, model, **_: Fitted(model, None, ()))
+    start = method.retrained(task, initial, found).model
+    kept = initial if retrain == "initial" else found.table
+    assert torch.equal(start.embedding.table, kept * found.mask)
+    same = [
+        torch.equal(ours, searched)
+        for ours, searched in zip(
+            start.backbone.parameters(), found.backbone.parameters(), strict=True
+        )
+    ]
+    assert all(same) == (retrain == "searched")
+    assert start.backbone is not found.backbone
 
 
 def test_record_notes_say_how_the_search_ended(toy):
@@ -190,103 +223,125 @@ def test_the_compiled_soft_threshold_agrees_with_the_equation(shape, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fast_search_meets_the_budget_exactly(toy, kind):
-    method = dataclasses.replace(QUICK, granularity=kind, mode="fast")
+@pytest.mark.usefixtures("by_rows")
+def test_a_search_by_rows_meets_the_budget_exactly(toy, kind):
+    method = dataclasses.replace(QUICK, granularity=kind)
     found = search(toy, method, 350)
     assert int(found.mask.sum()) == 350
     assert found.trimmed == (found.steps == method.max_steps)
 
 
 @pytest.mark.parametrize("kind", ["feature", "feature_dim"])
-def test_fast_search_follows_the_dense_one(toy, kind):
-    standard = dataclasses.replace(QUICK, granularity=kind, max_steps=800)
-    fast = dataclasses.replace(standard, mode="fast")
-    budget = min(counts_by_step(toy, standard, 300))
-    found = {m.mode: search(toy, m, budget) for m in (standard, fast)}
-    assert not found["standard"].trimmed
-    assert not found["fast"].trimmed
-    assert int(found["fast"].mask.sum()) == budget
+def test_a_search_by_rows_follows_the_dense_one(toy, kind, request):
+    method = dataclasses.replace(QUICK, granularity=kind, max_steps=800)
+    budget = min(counts_by_step(toy, method, 300))
+    dense = search(toy, method, budget)
+    request.getfixturevalue("by_rows")
+    by_rows = search(toy, method, budget)
+    assert not dense.trimmed
+    assert not by_rows.trimmed
+    assert int(by_rows.mask.sum()) == budget
     # The count is at most a sweep of 200 steps old, so the search may stop that much later.
-    assert -20 <= found["fast"].steps - found["standard"].steps <= 220
-    agreement = (found["fast"].mask == found["standard"].mask).float().mean()
+    assert -20 <= by_rows.steps - dense.steps <= 220
+    agreement = (by_rows.mask == dense.mask).float().mean()
     assert agreement > 0.95
 
 
-def test_fast_search_counts_by_the_row_what_the_table_holds(toy):
-    torch.manual_seed(0)
-    initial = xavier_uniform(toy.fields.n_features, 8)
-    table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
-    search = RowSearch(PEP(), toy.task(), table)
+def test_a_search_by_rows_counts_what_the_table_holds_and_changes_nothing(toy):
+    tables = []
+    for looks in (True, False):
+        task = toy.task()
+        search = new_search(QUICK, task, thresholded_model(toy, QUICK, task), "lazy-adam")
+        assert isinstance(search, RowSearch)
+        counts = []
+        for _ in search.steps():
+            if looks and search.updates % 100 == 0:
+                counts.append((search.recent_count(), search.count()))
+            if search.updates == 300:
+                break
+        now = search.pruned_table()
+        task.flush(search.optimizer)
+        assert torch.equal(now, search.table.thresholded())
+        tables.append(now)
+        for estimate, exact in counts[2:]:
+            assert exact == pytest.approx(estimate, rel=0.25)
+            assert exact == int(torch.count_nonzero(now))
+    assert torch.equal(*tables)
+
+
+@pytest.mark.parametrize(("lookups", "expected"), [(16, DenseSearch), (0, RowSearch)])
+def test_a_table_much_larger_than_a_batch_is_searched_by_rows(toy, lookups, expected):
+    # 87 features; a batch looks up four a row.
+    task = toy.task(batch_size=max(1, lookups))
+    assert type(new_search(QUICK, task, thresholded_model(toy, QUICK, task))) is expected
+
+
+@pytest.mark.parametrize("kind", ["adam", "lazy-adam"])
+def test_the_rate_takes_untouched_thresholds_along_their_way(toy, kind):
+    # Nothing but L2 moves the threshold of a feature that never occurs.
+    unseen = int(toy.fields.offsets[0])
+    assert toy.fields.frequencies[unseen] == 0
+    method = dataclasses.replace(EVENLY, warmup_epochs=0, init=-5.0, threshold_target=10.0)
+    task = toy.task()
+    search = new_search(method, task, thresholded_model(toy, method, task), kind)
+    reached = []
     for _ in search.steps():
-        if search.updates == 500:
+        if search.updates in (48, 96):
+            gate = search.table.thresholds.current(slice(unseen, unseen + 1))
+            reached.append(float(torch.logit(gate.double()).mean()))
+        if search.updates >= 96:
             break
-    estimate = search.recent_count()
-    assert search.count() == int(torch.count_nonzero(table.thresholded()))
-    assert search.count() == pytest.approx(estimate, rel=0.05)
+    # A half of 192 steps goes a bit less than a half of the way, since the pull slackens.
+    assert reached == pytest.approx([-1.4, 1.6], abs=0.3)
 
 
-def test_fast_search_holds_thresholds_during_warm_up(toy):
-    torch.manual_seed(0)
-    method = dataclasses.replace(QUICK, mode="fast", warmup_steps=50)
-    initial = xavier_uniform(toy.fields.n_features, 8)
-    table = ThresholdedTable(initial, Thresholds("feature_dim", toy.fields, 8, -4.0))
-    search = RowSearch(method, toy.task(), table)
-    moved = []
-    for _ in search.steps():
-        search.count()
-        moved.append(not torch.equal(table.thresholds.raw, torch.full_like(initial, -4.0)))
-        if search.updates == 55:
-            break
-    assert moved == [False] * 50 + [True] * 5
-    assert not torch.equal(table.values, initial)
-
-
-@pytest.mark.parametrize("mode", ["standard", "fast"])
-def test_one_search_finds_for_each_budget_what_a_search_of_its_own_finds(toy, mode):
-    method = dataclasses.replace(QUICK, mode=mode, max_steps=300)
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("method", [QUICK, EVENLY])
+def test_one_search_finds_for_each_budget_what_a_search_of_its_own_finds(
+    toy, method, rows, request
+):
+    if rows:
+        request.getfixturevalue("by_rows")
+    method = dataclasses.replace(method, max_steps=150, warmup_epochs=1)
     budgets = [200, 450, 300]
     torch.manual_seed(0)
     initial = xavier_uniform(toy.fields.n_features, 8)
     together = list(method.search(toy.task(), initial, budgets))
     for found, budget in zip(together, sorted(budgets, reverse=True), strict=True):
+        torch.manual_seed(0)
+        xavier_uniform(toy.fields.n_features, 8)
         alone = next(method.search(toy.task(), initial, [budget]))
         assert (found.steps, found.trimmed) == (alone.steps, alone.trimmed)
-        # To count exactly, the fast search brings rows up to date that would have waited.
-        agreement = (found.mask == alone.mask).float().mean()
-        assert agreement == 1 if mode == "standard" else agreement > 0.97
+        assert torch.equal(found.mask, alone.mask)
+        assert torch.equal(found.table, alone.table)
 
 
-@pytest.mark.parametrize("mode", ["standard", "fast"])
-def test_a_target_above_zero_keeps_thresholds_rising(toy, mode):
-    # Nothing but L2 moves the threshold of a feature that never occurs.
-    unseen = int(toy.fields.offsets[0])
-    assert toy.fields.frequencies[unseen] == 0
-    reached = {}
-    for target in (0.0, 6.0):
-        thresholds = Thresholds("feature_dim", toy.fields, 8, -0.5, target)
-        torch.manual_seed(0)
-        table = ThresholdedTable(xavier_uniform(toy.fields.n_features, 8), thresholds)
-        method = dataclasses.replace(QUICK, threshold_target=target, threshold_rate=1.0)
-        task = toy.task()
-        model = task.model(table)
-        kind = "adam" if mode == "standard" else "lazy-adam"
-        optimizer = method.optimizer(task, model, thresholds, kind)
-        for step in task.steps(model, optimizer):
-            if step.number == 200:
-                break
-        task.flush(optimizer)
-        gate = thresholds().detach()[unseen].mean()
-        reached[target] = float(torch.logit(gate))
-    # A rate of 1e-2 a step for 200 steps.
-    assert reached[0.0] == pytest.approx(0.0, abs=0.1)
-    assert reached[6.0] == pytest.approx(1.5, abs=0.2)
+def test_the_schedule_in_epochs_has_defaults_of_its_own_that_options_override():
+    evenly = PEP.from_options({"schedule": "epochs"})
+    assert {name: getattr(evenly, name) for name in EPOCHS} == EPOCHS
+    assert PEP.from_options({"schedule": "epochs", "init": -5.0}).init == -5.0
+    assert PEP.from_options(evenly.options()) == evenly
+    assert PEP.from_options({"schedule": "paper"}) == PEP.from_options({}) == PEP()
 
 
-def test_fast_has_defaults_of_its_own_that_options_override():
-    fast = PEP.from_options({"mode": "fast"})
-    assert {name: getattr(fast, name) for name in FAST} == FAST
-    assert PEP.from_options({"mode": "fast", "warmup_steps": 5}).warmup_steps == 5
-    assert PEP.from_options(fast.options()) == fast
-    for mode in ("standard", "reference"):
-        assert PEP.from_options({"mode": mode}) == PEP(mode=mode)
-    assert PEP.from_options({}) == PEP()
+@pytest.mark.parametrize("schedule", ["paper", "epochs"])
+def test_only_options_that_the_schedule_reads_are_tuned(schedule):
+    asked = []
+
+    class First:
+        def suggest_categorical(self, name, choices):
+            asked.append(name)
+            return schedule if name == "schedule" else choices[0]
+
+        def suggest_float(self, name, low, _high, **_):
+            asked.append(name)
+            return low
+
+        suggest_int = suggest_float
+
+    chosen = PEP.suggest(First(), {})
+    assert chosen.schedule == schedule
+    assert set(asked) == set(chosen.tuned_options({}))
+    assert ("search_epochs" in asked) == (schedule == "epochs")
+    fixed = PEP.suggest(First(), {"schedule": schedule, "retrain": "searched"})
+    assert fixed.retrain == "searched"

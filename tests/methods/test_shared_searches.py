@@ -5,16 +5,17 @@ import torch
 
 from pepbench.catalog import Catalog
 from pepbench.method import Infeasible
+from pepbench.training import optimizers
 
 METHODS = {
-    "pep": {"init": -4.0, "threshold_rate": 5.0, "max_steps": 250},
+    "pep": {"init": -2.0, "max_steps": 250, "search_epochs": 4},
     "magnitude": {},
-    "pep+int8": {"init": -4.0, "threshold_rate": 5.0, "max_steps": 250},
+    "pep+int8": {"init": -2.0, "max_steps": 250},
 }
 KINDS = [
     ("pep", {}),
-    ("pep", {"mode": "reference", "granularity": "feature"}),
-    ("pep", {"retrain": "new"}),
+    ("pep", {"exact": False, "granularity": "feature"}),
+    ("pep", {"schedule": "epochs", "retrain": "searched"}),
     ("magnitude", {"start": "trained"}),
     ("magnitude", {"start": "initial"}),
     ("magnitude", {"finetune": False}),
@@ -28,10 +29,14 @@ def state(fitted):
     return {name: tensor.detach().clone() for name, tensor in fitted.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize(("by_rows", "dropout"), [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize(("name", "options"), KINDS)
 @pytest.mark.slow
-def test_results_are_exactly_those_of_separate_fits(toy, name, options, dropout):
+def test_results_are_exactly_those_of_separate_fits(
+    toy, name, options, by_rows, dropout, monkeypatch
+):
+    if by_rows:
+        monkeypatch.setattr(optimizers, "LAZY_FROM", 0.0)
     method = Catalog().load("method", name).from_options({**METHODS[name], **options})
     assert method.shares_search
     backbone = {"backbone": Catalog().load("backbone", "deepfm")()} if dropout else {}
@@ -74,7 +79,3 @@ def test_a_search_that_gives_up_says_so_at_the_first_budget_out_of_reach(toy):
     assert next(fits).notes["trimmed"] is False
     with pytest.raises(Infeasible, match="250 steps"):
         next(fits)
-
-
-def test_work_by_the_row_is_not_shared():
-    assert not Catalog().load("method", "pep").from_options({"mode": "fast"}).shares_search

@@ -18,7 +18,7 @@ from pepbench.tables.fields import Fields
 from pepbench.training.pruning_curve import MOST_POINTS, PruningCurve
 from pepbench.training.task import TrialTask
 
-SHRINKING = ("pep", "pep:mode=fast", "magnitude", "deeplight", "cerp", "autosrh", "optembed")
+SHRINKING = ("pep", "pep:schedule=epochs", "magnitude", "deeplight", "cerp", "autosrh", "optembed")
 OTHERS = ("sseds", "darts")
 
 
@@ -84,7 +84,7 @@ def fitted(spec, budget):
     name, _, rest = spec.partition(":")
     options = dict(CHEAP_OPTIONS.get(name, {}))
     if rest:
-        options["mode"] = rest.removeprefix("mode=")
+        options |= {"schedule": rest.removeprefix("schedule="), "search_epochs": 2}
     method = Catalog().load("method", name).from_options(options)
     result = method.fit(task, budget)
     digest = hashlib.sha256(task.logits(result.model, rows[1]).tobytes()).hexdigest()
