@@ -67,6 +67,7 @@ class AdaptiveLowPrecision(Method):
     name = "alpt"
     family = "quantised"
     year = 2023
+    notes_training_bytes = True
 
     bits: Annotated[int, OneOf(2, 4, 8, 16, tuned=False), "b, of each integer"] = 8
     step_rate: Annotated[
@@ -79,15 +80,15 @@ class AdaptiveLowPrecision(Method):
         """Train integers of ⌊budget / N⌋ columns; infeasible below N."""
         if task.device.type != "cpu":
             raise NotImplementedError("alpt updates its integers on the CPU; use --device cpu")
-        table = self.table(task.fields, task.dim, budget)
-        fitted = task.train(task.model(table))
-        return fitted.with_notes(training_bytes=table.training_bytes())
+        return super().fit(task, budget)
 
-    def table(self, fields: Fields, dim: int, budget: int) -> IntegerRows:
+    def embedding(self, fields: Fields, dim: int, budget: int) -> IntegerRows:
         """The table before training."""
         self.refuse_below(fields.n_features, budget, "one a feature")
         values = xavier_uniform(fields.n_features, min(dim, budget // fields.n_features))
-        return IntegerRows(values, self.bits, self.step_rate)
+        table = IntegerRows(values, self.bits, self.step_rate)
+        table.unused_budget = "widths are whole numbers"
+        return table
 
 
 class IntegerRows(TableEmbedding):
@@ -218,6 +219,10 @@ class IntegerRowState(RowState):
 
     def catch_up(self, rows: np.ndarray) -> None:
         """Nothing: rows do not change while no batch needs them."""
+
+    def current(self, rows: slice) -> np.ndarray:
+        """A copy of the steps of ``rows``, shape (M, 1)."""
+        return self.values[rows].copy()
 
     def sweep(self) -> None:
         """Nothing, for the same reason."""

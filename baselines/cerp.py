@@ -30,6 +30,8 @@ from pepbench.method import (
 )
 from pepbench.tables.layout import Constant, Masked, part
 
+from .search import unused_budget
+
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 
 
@@ -123,7 +125,12 @@ class CERP(Method):
             for values, mask in zip(initial, masks, strict=True)
         ]
         fitted = task.train(task.model(CompositionalTable(shape, *tables)))
-        return fitted.with_notes(search_steps=steps, trimmed=trimmed, buckets=shape.buckets)
+        return fitted.with_notes(
+            search_steps=steps,
+            trimmed=trimmed,
+            buckets=shape.buckets,
+            **unused_budget(fitted.model.embedding, budget, "both tables are kept whole"),
+        )
 
     def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
         """Buckets for a budget: as ``density`` asks, but enough that no two features share both."""

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from pepbench.method import (
     ComposedVectors,
     Fields,
-    Fitted,
     Method,
     OneOf,
     RowTable,
-    Task,
     lookup_rows,
     to_numpy,
     xavier_uniform,
@@ -58,12 +56,8 @@ class LearnedStepSize(Method):
     bits: Annotated[int, OneOf(2, 4, 8, tuned=False), "b, of each integer"] = 4
     step: Annotated[str, OneOf("field", "feature", "table"), "what has a step of its own"] = "field"
 
-    def fit(self, task: Task, budget: int) -> Fitted:
-        """Train a quantised table of ⌊budget / N⌋ columns; infeasible below N."""
-        return task.train(task.model(self.table(task.fields, task.dim, budget)))
-
-    def table(self, fields: Fields, dim: int, budget: int) -> QuantisedRows:
-        """The table before training."""
+    def embedding(self, fields: Fields, dim: int, budget: int) -> QuantisedRows:
+        """A quantised table of ⌊budget / N⌋ columns; infeasible below N."""
         self.refuse_below(fields.n_features, budget, "one a feature")
         values = xavier_uniform(fields.n_features, min(dim, budget // fields.n_features))
         runs = {
@@ -71,7 +65,9 @@ class LearnedStepSize(Method):
             "feature": np.ones(fields.n_features, dtype=np.int64),
             "table": np.array([fields.n_features]),
         }
-        return QuantisedRows(values, self.bits, runs[self.step])
+        table = QuantisedRows(values, self.bits, runs[self.step])
+        table.unused_budget = "widths are whole numbers"
+        return table
 
 
 class QuantisedRows(ComposedVectors):

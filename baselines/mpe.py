@@ -30,6 +30,7 @@ from pepbench.tables.layout import Floats, Mixed
 from pepbench.tables.quantised import Quantised, packed_integers
 
 from .lsq import initial_steps, integers, largest, quantise
+from .search import unused_budget
 
 BITS = (0, 1, 2, 3, 4, 5, 6)
 """Candidates; features of 0 bits have vectors of zeros."""
@@ -94,7 +95,9 @@ class MixedPrecision(Method):
         fitted = task.train(Model(chosen, model.backbone))
         bits = chosen.bits_of.double()
         return fitted.with_notes(
-            mean_bits=float(bits.mean()), share_without_bits=float((bits == 0).double().mean())
+            mean_bits=float(bits.mean()),
+            share_without_bits=float((bits == 0).double().mean()),
+            **unused_budget(chosen, budget, "rows of 0 bits are not stored; widths are whole"),
         )
 
     def search_table(self, fields: Fields, dim: int, budget: int) -> SoftBits:

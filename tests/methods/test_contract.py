@@ -11,7 +11,6 @@ from pepbench.contract.candidate import Candidate, NotApplicable
 from pepbench.contract.checks import CHECKS
 from pepbench.contract.rules.fields import does_not_depend_on_order, does_not_erase_a_small_field
 from pepbench.contract.rules.repetition import another_process_gives_the_same_bits
-from pepbench.contract.rules.size import uses_its_budget
 from pepbench.contract.rules.training import more_budget_is_not_worse
 
 METHODS = sorted(Catalog().entries("method"))
@@ -21,18 +20,6 @@ SLOW = {
     does_not_erase_a_small_field,
     does_not_depend_on_order,
 }
-BROKEN = {
-    ("hash", does_not_erase_a_small_field): "rows in proportion to cardinalities",
-    ("memcom", does_not_erase_a_small_field): "rows in proportion to cardinalities",
-    ("cce", does_not_erase_a_small_field): "rows in proportion to cardinalities",
-    ("sseds", does_not_depend_on_order): "stops at the first column that does not fit",
-    ("cerp", uses_its_budget): "no note of what two tables of N rows leave",
-    ("darts", uses_its_budget): "the search does not control its size",
-    ("dhe", uses_its_budget): "no note of what a network's widths leave",
-    ("optembed", uses_its_budget): "no note of the features that thresholds remove",
-    ("tt", uses_its_budget): "no note of what a whole rank leaves",
-}
-"""Rules that methods break, with the reason."""
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +38,6 @@ def candidate_named(toy):
 def cases():
     for check, name in itertools.product(CHECKS, METHODS):
         marks = [pytest.mark.slow] if check in SLOW else []
-        if (name, check) in BROKEN:
-            marks.append(pytest.mark.xfail(strict=True, reason=BROKEN[name, check]))
         yield pytest.param(check, name, id=f"{name}-{check.__name__}", marks=marks)
 
 

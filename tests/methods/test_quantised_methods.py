@@ -64,7 +64,7 @@ class TestLearnedSteps:
     @pytest.mark.parametrize("step", ["feature", "field", "table"])
     def test_steps_start_and_are_scaled_by_the_numbers_that_share_them(self, bits, step):
         torch.manual_seed(1)
-        table = LearnedStepSize(bits=bits, step=step).table(FIELDS, 6, 66)
+        table = LearnedStepSize(bits=bits, step=step).embedding(FIELDS, 6, 66)
         values, top = table.table.detach().numpy(), 2 ** (bits - 1) - 1
         parts = {"feature": range(1, 11), "field": [7], "table": []}[step]
         blocks = np.split(values, parts)
@@ -228,7 +228,7 @@ VARIANTS = [
 @pytest.mark.parametrize("method", VARIANTS, ids=lambda m: f"{m.name}-{m.options()}")
 def test_served_rows_are_the_trained_ones(method, tmp_path):
     torch.manual_seed(5)
-    table = method.table(FIELDS, 5, 55).eval()
+    table = method.embedding(FIELDS, 5, 55).eval()
     entries = [
         {"name": n, "cardinality": c, "values": [f"{k}" for k in range(1, c)]}
         for n, c in zip(FIELDS.names, FIELDS.cardinalities, strict=True)
@@ -243,7 +243,7 @@ def test_served_rows_are_the_trained_ones(method, tmp_path):
 
 
 def test_rounding_after_training_takes_the_place_of_learnt_integers():
-    table = LearnedStepSize(bits=2).table(FIELDS, 5, 55)
+    table = LearnedStepSize(bits=2).embedding(FIELDS, 5, 55)
     rounded = QuantisedTable(table, SCHEMES["int8"]).export()
     assert rounded.n_bytes == 55 + 4 * 11
     with torch.no_grad():
