@@ -31,6 +31,7 @@ class AutoInt(Backbone):
     """
 
     name = "autoint"
+    version = 2
     year = 2019
 
     layers: Annotated[int, Between(1, 4, allow=(1, 16)), "interacting layers"] = 3

@@ -29,6 +29,7 @@ class DCNv2(Backbone):
     """
 
     name = "dcnv2"
+    version = 2
     year = 2021
 
     cross_layers: Annotated[int, Between(1, 4, allow=(1, 16)), "cross layers"] = 2

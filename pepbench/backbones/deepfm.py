@@ -25,6 +25,7 @@ class DeepFM(Backbone):
     """
 
     name = "deepfm"
+    version = 2
     year = 2017
 
     units: Annotated[int, Between(16, 512, log=True, allow=(1, 8192)), "width of a layer"] = 100

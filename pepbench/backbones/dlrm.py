@@ -29,6 +29,7 @@ class DLRM(Backbone):
     """
 
     name = "dlrm"
+    version = 2
     year = 2019
 
     units: Annotated[

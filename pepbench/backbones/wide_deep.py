@@ -24,6 +24,7 @@ class WideDeep(Backbone):
     """
 
     name = "wide_deep"
+    version = 2
     year = 2016
 
     units: Annotated[
