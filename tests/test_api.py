@@ -26,6 +26,7 @@ TINY = {
     "dim": 4,
     "epochs": 2,
     "trials": 2,
+    "finalists": 1,
     "seeds": 2,
     "batch_size": 256,
 }

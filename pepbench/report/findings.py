@@ -138,12 +138,17 @@ def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
 
 
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
-    """The primary contrasts of the plans in these folders, in their order, each once."""
+    """The primary contrasts of the plans in these folders, in their order, each once.
+
+    A plan that is missing or cannot be read has none.
+    """
     found: dict[Contrast, None] = {}
     for folder in folders:
-        if not (folder / PLAN_FILE).is_file():
+        try:
+            contrasts = Plan.load(folder / PLAN_FILE, {}).contrasts
+        except PlanError:
             continue
-        for contrast in Plan.load(folder / PLAN_FILE, {}).contrasts:
+        for contrast in contrasts:
             first, second = contrast.methods
             found |= {(first, second, budget): None for budget in contrast.budgets}
     return list(found)

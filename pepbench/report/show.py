@@ -135,7 +135,7 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
         print(leaderboard_latex(findings.frame), end="")
     elif form == "terminal":
         board = LeaderboardView(
-            findings.frame, findings.fronts, findings.contrasts, wide, findings.margin
+            findings.frame, findings.fronts, wide, findings.margin, findings.contrasts
         )
         _console(wide).print(board, RecoveryView(findings.recovery.frame))
     else:

@@ -45,7 +45,15 @@ def test_json_names_folder_cells_fronts_and_failures(tiny_run):
     ran = tiny_run("--methods=uniform,full", "--budgets=50%,1", "--json", "-v", "--out=out")
     assert ran.code == 0
     document = json.loads(ran.out, parse_constant=pytest.fail)
-    assert list(document) == ["folder", "margin", "cells", "fronts", "widths", "failed"]
+    assert list(document) == [
+        "folder",
+        "margin",
+        "contrasts",
+        "cells",
+        "fronts",
+        "widths",
+        "failed",
+    ]
     assert (document["folder"], document["failed"]) == ("out", 0)
     assert all(tuple(cell) == COLUMNS for cell in document["cells"])
     status = {(c["method"], c["budget"]): (c["status"], c["reason"]) for c in document["cells"]}

@@ -29,7 +29,7 @@ from pepbench.plan import Plan
 from pepbench.records import PhaseSeconds, RecordStore
 
 DATA = "synthetic:rows=2000:features=60:fields=4"
-SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "seeds": 2, "batch_size": 256}
+SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "finalists": 1, "seeds": 2, "batch_size": 256}
 
 
 @pytest.fixture

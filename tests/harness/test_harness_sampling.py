@@ -33,6 +33,7 @@ PLAN = Plan(
     budgets=("50%",),
     dim=4,
     trials=8,
+    finalists=1,
     seeds=2,
 )
 

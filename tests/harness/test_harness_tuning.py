@@ -18,6 +18,7 @@ TINY_PLAN = Plan(
     budgets=("50%", "25%"),
     dim=4,
     trials=3,
+    finalists=1,
     seeds=2,
 )
 

@@ -82,7 +82,15 @@ def test_five_data_sets_bring_a_critical_difference_diagram(tmp_path):
 def test_json_document_is_strict_json_with_the_contracts_keys(folder):
     findings = load_runs([folder])
     document = json_document(folder, findings)
-    assert list(document) == ["folder", "margin", "cells", "fronts", "widths", "failed"]
+    assert list(document) == [
+        "folder",
+        "margin",
+        "contrasts",
+        "cells",
+        "fronts",
+        "widths",
+        "failed",
+    ]
     assert document["widths"] == []
     read = json.loads(json.dumps(document, allow_nan=False))
     assert all(tuple(cell) == COLUMNS for cell in read["cells"])

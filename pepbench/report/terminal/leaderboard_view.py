@@ -62,19 +62,21 @@ class LeaderboardView:
 
     Parameters
     ----------
-    frame, fronts, contrasts
+    frame, fronts
         As :mod:`pepbench.analysis.leaderboard` returns them.
     wide
         All columns, whatever the terminal's width.
     margin
         That verdicts were found with.
+    contrasts
+        Likewise; None shows none.
     """
 
     frame: pd.DataFrame
     fronts: list[dict[str, Any]]
-    contrasts: pd.DataFrame
     wide: bool = False
     margin: float = MARGIN
+    contrasts: pd.DataFrame | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose symbols that the terminal can show, then render block by block."""
@@ -84,7 +86,8 @@ class LeaderboardView:
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
-            yield from _contrasts(self.contrasts, (dataset, backbone), symbols)
+            if self.contrasts is not None:
+                yield from _contrasts(self.contrasts, (dataset, backbone), symbols)
             if self.wide:
                 yield _table(block, symbols, ())
             else:
