@@ -45,7 +45,7 @@ def test_export_serves_the_rows_of_its_data_set(pepbench, run_folder, tmp_path):
     said = json.loads(ran.out)
     best = max(finals(run_folder, "magnitude"), key=lambda record: record.validation.auc)
     assert f"seed {best.spec.seed}" in ran.err
-    assert "the best of 2 seeds" in ran.err
+    assert "the best of 2 final runs" in ran.err
     assert said["record"] == best.key
     assert said["predictions_as_recorded"]
     assert said["counts"]["bytes"] == best.n_bytes
