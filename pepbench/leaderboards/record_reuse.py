@@ -35,7 +35,8 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     """Copy the records of the same trials from earlier working folders into a new one.
 
     A cell with more tuning trials than the plan asks for is left out, so that no method gets more
-    than the others. A working folder that exists is left unchanged.
+    than the others; one with fewer is tuned further, so that only its tuning trials are copied. A
+    working folder that exists is left unchanged.
 
     Returns
     -------
@@ -77,15 +78,23 @@ def _fitting(store: RecordStore, cells_by_place: dict[Place, Cell]) -> Iterator[
     for record in store:
         place = record.spec.cell, record.spec.data.fold
         cell = cells_by_place.get(place)
-        if cell is not None and record.status != "failed" and record.spec.data == cell.data:
+        if cell is not None and record.status != "failed" and _same_rows(record, cell):
             groups[place].append(record)
     for place, records in groups.items():
         cell = cells_by_place[place]
-        # Runs of a trial that is no longer the best are harmless: tables ignore them.
         seeds = {cell.tuning_seed, *cell.finalist_seeds(), *cell.final_seeds()}
         could_be = [r for r in records if r.spec.role == "tuning" and r.status != "infeasible"]
-        if len(could_be) <= cell.plan.trials:
-            yield from (record for record in records if record.spec.seed in seeds)
+        for record in records if len(could_be) <= cell.plan.trials else ():
+            # Further trials may change the finalists, and so the choice among them.
+            lasting = record.spec.role == "tuning" or len(could_be) == cell.plan.trials
+            if lasting and record.spec.seed in seeds:
+                yield record
+
+
+def _same_rows(record: Record, cell: Cell) -> bool:
+    """Whether data set, split and fold are the same, whatever they say of their source."""
+    blank = {"source": ""}
+    return record.spec.data.model_copy(update=blank) == cell.data.model_copy(update=blank)
 
 
 def _copy(record: Record, source: RecordStore, target: RecordStore) -> None:

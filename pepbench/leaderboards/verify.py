@@ -20,7 +20,9 @@ from pepbench.catalog import Catalog, Kind
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
+from pepbench.data.split_schemes import Fold
 from pepbench.errors import PlanError
+from pepbench.harness.cells import Place
 from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, worker_seconds
@@ -95,12 +97,13 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
     plan = board.plan(catalog)
     for record in results.records:
         dataset, backbone, method, _ = record.spec.cell
-        settings = (record.spec.dim, record.spec.data.split_seed, record.spec.training.clip)
+        data = record.spec.data
+        settings = (record.spec.dim, record.spec.training.clip, data.split_seed, data.folds)
         if (
             dataset not in plan.datasets
             or backbone not in plan.backbones
             or method not in plan.methods
-            or settings != (plan.dim, plan.split_seed, plan.clip)
+            or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
         ):
             return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
     return ""
@@ -127,14 +130,14 @@ def _wrong_holm(comparisons: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """A cell that may be run again.
+    """A cell in one fold that may be run again.
 
     Attributes
     ----------
     board
         The leaderboard of the cell.
     records
-        The cell's tuning trials and the final runs of the best one, all ok.
+        The cell's tuning trials and finalists, and the final runs of the chosen one, all ok.
     seconds
         Wall time of the records.
     """
@@ -146,7 +149,9 @@ class PublishedCell:
     @property
     def name(self) -> str:
         """The cell's name in messages."""
-        return f"{self.board.folder}: {self.records[0].spec.cell.listed()}"
+        data = self.records[0].spec.data
+        fold = f", {Fold(data.fold, data.folds)}" if data.folds > 1 else ""
+        return f"{self.board.folder}: {self.records[0].spec.cell.listed()}{fold}"
 
     @property
     def final(self) -> list[Record]:
@@ -155,18 +160,18 @@ class PublishedCell:
 
 
 def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[PublishedCell]:
-    """The cells of a leaderboard of which all trials are ok.
+    """The cells of a leaderboard, fold by fold, of which all trials are ok.
 
     Final runs of a trial that was the best before the plan had more trials are left out: running
     the plan again does not repeat them.
     """
-    cells: dict[CellName, list[Record]] = defaultdict(list)
+    cells: dict[Place, list[Record]] = defaultdict(list)
     for record in records:
-        cells[record.spec.cell].append(record)
+        cells[record.spec.cell, record.spec.data.fold].append(record)
     for members in cells.values():
         final = final_runs(members)
         if final and all(record.status == "ok" for record in members):
-            made = (*(record for record in members if record.spec.role == "tuning"), *final)
+            made = (*(record for record in members if record.spec.role != "final"), *final)
             yield PublishedCell(board, made, worker_seconds(made))
 
 
@@ -232,12 +237,15 @@ def data_available(spec: str, catalog: Catalog) -> bool:
 
 def _from_plan(cell: PublishedCell, jobs: int) -> tuple[list[str], str]:
     """Run a cell from its plan; what is not as recorded, and else in which sense all is."""
-    dataset, backbone, method, budget = cell.records[0].spec.cell
+    spec = cell.records[0].spec
+    dataset, backbone, method, budget = spec.cell
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
+    # The plan has this cell alone, once in each fold.
+    shard = f"{spec.data.fold + 1}/{plan.folds}" if plan.folds > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         threads = cell.final[0].environment.threads
-        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads)
+        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads, shard=shard)
         again = {record.key: record for record in RecordStore(run.folder)}
     problems, other_digits = [], 0
     for record in cell.records:
