@@ -92,10 +92,12 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
         rows = [
             {
                 **cell.name._asdict(),
+                "fold": cell.data.fold + 1,
                 "budget_parameters": cell.budget_parameters,
                 "full_parameters": cell.full_parameters,
                 "trials": cell.plan.trials if cell.plan.tuning_time is None else None,
                 "tuning_time": cell.plan.tuning_time,
+                "finalists": cell.plan.finalists,
                 "seeds": cell.plan.seeds,
                 "runs": left.runs,
                 "seconds": round(left.seconds, 1),
@@ -109,9 +111,9 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
         return 0
     for cell, left in zip(cells, expected.cells, strict=True):
         print(
-            f"{cell.name}: at most {cell.budget_parameters:,} of {cell.full_parameters:,} "
+            f"{cell}: at most {cell.budget_parameters:,} of {cell.full_parameters:,} "
             f"parameters, {cell.plan.tuning_time or cell.plan.trials}"
-            f"{'' if cell.plan.tuning_time is None else ' of'} trials + "
+            f"{'' if cell.plan.tuning_time is None else ' of'} trials + {_choice(cell.plan)}"
             f"{cell.plan.seeds} final runs; {left.runs} to do, {duration(left.seconds)} "
             f"(by {left.basis})"
         )
@@ -140,6 +142,12 @@ def _expected(
     check_device(plan.device, plan.optimizer, plan.precision)
     cells = expand(plan, Catalog(tuple(plugins)))
     return cells, estimate(cells, readable_records(folder), jobs)
+
+
+def _choice(plan: Plan) -> str:
+    if plan.finalists == 1:
+        return ""
+    return f"{plan.finalists} finalists × {plan.finalist_seeds} seeds + "
 
 
 def _seconds(expected: RunEstimate) -> dict[str, Any]:

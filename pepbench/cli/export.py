@@ -34,7 +34,7 @@ def export(
     ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(min=1, help="Fold of a final run. Default: likewise, over all folds."),
+        typer.Option(min=1, help="Fold of a final run. Default: the first."),
     ] = None,
     onnx: Annotated[
         bool,

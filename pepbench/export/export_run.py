@@ -152,7 +152,7 @@ def _announced(record: Record, n_candidates: int) -> str:
     assert record.validation is not None
     why = f", the best of {n_candidates} final runs" if n_candidates > 1 else ""
     data = record.spec.data
-    fold = f", fold {data.fold + 1} of {data.folds}" if data.folds > 1 else ""
+    fold = f", fold {data.fold + 1} of {data.folds} (--fold)" if data.folds > 1 else ""
     return (
         f"{' '.join(record.spec.cell)}{fold}, seed {record.spec.seed}: validation AUC "
         f"{record.validation.auc:.4f}{why}. Training it again"
@@ -180,8 +180,9 @@ def _difference(record: Record, again: Record) -> str:
 def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, int]:
     """The final run that ``cell_filter`` matches, and the number of seeds to choose from.
 
-    The seed, and the fold, of the best validation AUC are chosen, never by the test AUC: the rows
-    that judge a table must not choose it.
+    The first fold is taken unless another is asked for: validation AUCs of different folds are of
+    different rows, and the highest is the easiest fold's. Of its seeds, the one of the best
+    validation AUC is chosen, never by the test AUC: the rows that judge a table must not choose it.
 
     Raises
     ------
@@ -198,12 +199,8 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
     if cell_filter.fold is not None and cell_filter.fold not in folds:
         there = ", ".join(map(str, folds))
         raise PlanError(f"--fold {cell_filter.fold}: no such fold; there are {there}")
-    wanted = folds if cell_filter.fold is None else [cell_filter.fold]
-    finals = [
-        run
-        for fold in wanted
-        for run in final_runs(record for record in of_cell if record.spec.data.fold + 1 == fold)
-    ]
+    fold = cell_filter.fold or folds[0]
+    finals = final_runs(record for record in of_cell if record.spec.data.fold + 1 == fold)
     good = [
         (run.validation.auc, -run.spec.seed, run)
         for run in finals

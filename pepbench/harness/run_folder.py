@@ -107,7 +107,15 @@ def _refuse_foreign(folder: Path, plan: Plan) -> None:
     path = folder / PLAN_FILE
     records = folder / "records"
     if path.exists():
-        if not plan.decides_as(Plan.load(path, {})):
+        there = Plan.load(path, {})
+        if plan.folds != there.folds:
+            raise PlanError(
+                f"{folder} holds another plan's records, of {there.folds} fold(s), and this plan "
+                f"has {plan.folds}, which split the rows otherwise: --folds {plan.folds} needs a "
+                f"new folder (--out); {there.folds} fold(s) go on with: "
+                f"pepbench run {path} --out {folder}"
+            )
+        if not plan.decides_as(there):
             raise PlanError(
                 f"{folder} holds the records of another plan; choose another folder with "
                 f"--out, repeat its plan with: pepbench run {path} --out {folder}, "

@@ -26,8 +26,9 @@ from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, Place, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
 from pepbench.harness.status.run_counts import most_runs
-from pepbench.harness.tuning.study import STARTUP_TRIALS
-from pepbench.records import CellName, Record, parse_record
+from pepbench.harness.tuning.study import MOST_DRAWS, STARTUP_TRIALS
+from pepbench.plan import Plan
+from pepbench.records import CellName, Record, finalists, parse_record
 from pepbench.records.segments import Segment
 
 YARDSTICK_SECONDS = 0.1
@@ -170,15 +171,15 @@ def _of_cell(
     cell: Cell, own: list[Record], pace: Pace, overhead: float, relatives: int, basis: str
 ) -> CellEstimate:
     plan = cell.plan
-    tuning = [record for record in own if record.spec.role == "tuning"]
-    further = most_runs(plan)["finalist"] + most_runs(plan)["final"]
-    finals = max(0, further - (len(own) - len(tuning)))
+    trials = _trials_left(plan, own, pace)
+    wanted = most_runs(plan)
+    if not trials:
+        chosen = finalists((r for r in own if r.spec.role == "tuning"), plan.finalists)
+        wanted["finalist"] = len(chosen) * plan.finalist_seeds if len(chosen) > 1 else 0
+        wanted["final"] = plan.seeds if chosen else 0
+    made = Counter(record.spec.role for record in own)
+    further = [max(0, wanted[role] - made[role]) for role in ("finalist", "final")]
     alone = pace.search + pace.train + overhead
-    trials = max(0, plan.trials - len(tuning))
-    if plan.tuning_seconds is not None:
-        left = plan.tuning_seconds - sum(record.cpu_seconds() for record in tuning)
-        # The trial during which the time ends is half over then, on average.
-        trials = round(left / (pace.search + pace.train) + 0.5) if left > 0 else 0
     tuned = trials * alone
     shares = cell.default().method.shares_search
     if shares and plan.pruner == "none" and not plan.warm_start:
@@ -187,11 +188,25 @@ def _of_cell(
     side_by_side = min(plan.batch, trials) or 1
     return CellEstimate(
         cell=cell.name,
-        runs=trials + finals,
-        seconds=tuned + finals * alone,
-        shortest=tuned / side_by_side + alone * ((finals > 0) + (finals > plan.seeds)),
+        runs=trials + sum(further),
+        seconds=tuned + sum(further) * alone,
+        shortest=tuned / side_by_side + alone * sum(left > 0 for left in further),
         basis=basis,
     )
+
+
+def _trials_left(plan: Plan, own: list[Record], pace: Pace) -> int:
+    """Tuning trials that a cell with these records lacks, if none of them is infeasible."""
+    tuning = [record for record in own if record.spec.role == "tuning"]
+    if len(tuning) < len(own) and (plan.sampler == "grid" or plan.tuning_time is not None):
+        return 0  # Their tuning has ended, with however many trials.
+    if plan.tuning_seconds is not None:
+        left = plan.tuning_seconds - sum(record.cpu_seconds() for record in tuning)
+        # The trial during which the time ends is half over then, on average.
+        return round(left / (pace.search + pace.train) + 0.5) if left > 0 else 0
+    infeasible = sum(record.status == "infeasible" for record in tuning)
+    replaced = infeasible if infeasible < len(tuning) else 0
+    return max(0, min(plan.trials + replaced, MOST_DRAWS * plan.trials) - len(tuning))
 
 
 def _recorded_pace(records: list[Record]) -> Pace:

@@ -67,7 +67,6 @@ class CellCount:
 
     def __init__(self, cell: Cell) -> None:
         self.totals = most_runs(cell.plan)
-        self.total = sum(self.totals.values())
         self.begun: Counter[Role] = Counter()
         self.done = 0
         self.made = 0
@@ -75,8 +74,15 @@ class CellCount:
         self.reasons: list[str] = []
         self.started = time.monotonic()
 
+    @property
+    def total(self) -> int:
+        """Runs that the cell needs at most, as far as is known."""
+        return sum(self.totals.values())
+
     def add(self, record: Record, reused: bool) -> None:
-        """Count a trial's record."""
+        """Count a trial's record; another trial takes the place of an infeasible one."""
+        if record.spec.role == "tuning" and record.status == "infeasible":
+            self.totals["tuning"] += 1
         self.done += 1
         self.made += not reused
         if reused:
@@ -114,7 +120,10 @@ class RunCounts:
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""
         self._running.pop(record.key, None)
-        self.count(cell).add(record, reused)
+        count = self.count(cell)
+        self.now.trials -= count.total
+        count.add(record, reused)
+        self.now.trials += count.total
         self.now.done += 1
         self.now.reused += reused
         if record.status == "failed":
@@ -126,7 +135,7 @@ class RunCounts:
         """Count a cell, and drop its details."""
         count = self.count(cell)
         self.now.cells_done += 1
-        # A cell without a usable trial has no final runs, one with infeasible trials has more.
+        # Fewer runs where a cell has no usable trial, is given up or has fewer finalists.
         self.now.trials -= count.total - count.done
         return self._counts.pop(cell)
 
@@ -147,6 +156,6 @@ class RunCounts:
         now = self.now
         made = now.done - now.reused
         seconds = (time.monotonic() - self._clock) / made if made else None
-        left = None if seconds is None else (now.trials - now.done) * seconds
+        left = None if seconds is None else max(0, now.trials - now.done) * seconds
         running = list(self._running.values())
         return replace(now, updated=time.time(), seconds_left=left, running=running)
