@@ -238,7 +238,11 @@ def resolve_plan(
     device = values.get("device")
     if isinstance(device, str) and "," in device:
         values["device"] = device.partition(":")[0]
-    resolved = Plan.load(path, values).with_families_expanded(Catalog(tuple(plugins)))
+    catalog = Catalog(tuple(plugins))
+    if path is not None and isinstance(methods := values.get("methods"), list | tuple):
+        # A plan file's contrasts between members of a family stay.
+        values["methods"] = catalog.ungrouped("method", methods)
+    resolved = Plan.load(path, values).with_families_expanded(catalog)
     return resolved, cuda_devices(device or resolved.device)
 
 

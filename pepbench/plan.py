@@ -407,7 +407,10 @@ _DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
 
 
 def _within(values: dict[str, Any], overrides: dict[str, Any]) -> list[Any]:
-    """The contrasts of a plan file between methods that flags name, at budgets that they name."""
+    """The contrasts of a plan file between methods that flags name, at budgets that they name.
+
+    Families among the flags' methods are expanded already.
+    """
     kept = []
     for contrast in values.get("contrast", ()):
         methods, budgets = contrast.get("methods", ()), contrast.get("budgets", ())

@@ -80,8 +80,8 @@ def fold_of_rows(n_rows: int, seed: int, fold: Fold) -> NDArray[np.uint8]:
     """Assign rows at random to the parts of one of several folds.
 
     Rows are ranked by the draws of :func:`part_of_rows`, the same for all folds of a seed; fold j
-    of J tests the j-th of J equal shares of the ranks. Of the other rows a tenth of all rows, drawn
-    for this fold alone, is for validation.
+    of J tests the j-th of J equal shares of the ranks. Of the other rows a tenth of all rows, at
+    least one, drawn for this fold alone, is for validation.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def fold_of_rows(n_rows: int, seed: int, fold: Fold) -> NDArray[np.uint8]:
     draws = _draws(len(others), seed, SPLIT_STREAM + 2, fold.of, fold.number)
     parts = np.zeros(n_rows, dtype=np.uint8)
     parts[test] = TEST
-    parts[others[smallest(draws, len(others), n_rows // HELD_OUT)]] = VALIDATION
+    parts[others[smallest(draws, len(others), max(1, n_rows // HELD_OUT))]] = VALIDATION
     return parts
 
 

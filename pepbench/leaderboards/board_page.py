@@ -33,12 +33,23 @@ def board_summary(board: Board, results: BoardResults) -> str:
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
+            *_folds(results.records),
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
     )
+
+
+def _folds(records: Iterable[Record]) -> Iterator[str]:
+    folds = sorted({record.spec.data.folds for record in records})
+    if folds[-1] > 1:
+        number = " or ".join(map(str, folds))
+        yield (
+            f"Each cell was tuned, chosen and tested anew in each of {number} folds; AUCs are means "
+            "over them."
+        )
 
 
 def _files(board: Board) -> Iterator[tuple[str, str]]:
@@ -82,7 +93,10 @@ def best_table(frame: pd.DataFrame) -> str:
 
 
 def time_table(records: Iterable[Record]) -> str:
-    """Wall time of all trials by data set, backbone and phase, summed over workers."""
+    """Wall time of all trials by data set, backbone and phase, summed over workers.
+
+    Finalists have a column where there are any.
+    """
     seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     trials: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
@@ -91,7 +105,8 @@ def time_table(records: Iterable[Record]) -> str:
         seconds[block]["search"] += record.search_seconds()
         seconds[block]["train"] += record.train_seconds()
         seconds[block][record.spec.role] += record.search_seconds() + record.train_seconds()
-    columns = ("tuning", "final", "search", "train")
+    further = any("finalist" in block for block in seconds.values())
+    columns = ("tuning", *["finalist"] * further, "final", "search", "train")
     rows = [
         [escape(dataset), escape(backbone), f"{trials[dataset, backbone]:,}"]
         + [duration(seconds[dataset, backbone][column]) for column in columns]
@@ -104,6 +119,7 @@ def time_table(records: Iterable[Record]) -> str:
         "backbone",
         "trials",
         "tuning trials",
+        *["finalists"] * further,
         "final runs",
         "of it search",
         "of it last training",

@@ -24,20 +24,26 @@ from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record
 from pepbench.report.findings import margin_of
 from pepbench.report.markdown import (
+    CONTRASTS_CSV,
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
+    contrasts_csv,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
     recovery_markdown,
 )
+from pepbench.report.table_rows import has_folds
 
 INTERVALS_FILE = "intervals.parquet"
 """Columns of the leaderboard that need predictions, a row for each cell."""
 
 COMPARISONS_FILE = "comparisons.parquet"
 """Comparison of each cell with the full table."""
+
+CONTRASTS_FILE = "contrasts.parquet"
+"""Primary contrasts and exploratory pairs; boards published before there were any have none."""
 
 WIDTHS_FILE = "widths.parquet"
 """Learnt widths and the Bayes AUC, a row for each cell."""
@@ -59,6 +65,8 @@ class BoardResults:
         Names of the pictures of learnt widths.
     margin
         Margin of equivalence and non-inferiority, from the plan.
+    contrasts
+        As :class:`pepbench.analysis.leaderboard.Analysis` describes them; None if not published.
     """
 
     records: tuple[Record, ...]
@@ -67,19 +75,27 @@ class BoardResults:
     widths: pd.DataFrame
     pictures: tuple[str, ...]
     margin: float = MARGIN
+    contrasts: pd.DataFrame | None = None
 
     def fronts(self) -> list[dict[str, Any]]:
         """As :func:`pepbench.analysis.leaderboard.fronts`."""
         return fronts(self.frame, self.comparisons)
 
     def tables(self) -> dict[str, bytes]:
-        """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if any, ``widths.csv``."""
-        page = leaderboard_markdown(self.frame, self.fronts(), margin=self.margin)
-        section = recovery_markdown(self.widths, self.pictures)
+        """Contents of ``leaderboard.csv``, ``leaderboard.md`` and, if any, of further tables.
+
+        These are ``contrasts.csv`` and ``widths.csv``.
+        """
+        page = leaderboard_markdown(
+            self.frame, self.fronts(), margin=self.margin, contrasts=self.contrasts
+        )
+        section = recovery_markdown(self.widths, self.pictures, has_folds(self.frame))
         contents = {
             LEADERBOARD_CSV: leaderboard_csv(self.frame),
             LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
+        if self.contrasts is not None and len(self.contrasts):
+            contents[CONTRASTS_CSV] = contrasts_csv(self.contrasts)
         if len(self.widths):
             contents[WIDTHS_CSV] = recovery_csv(self.widths)
         return {name: text.encode() for name, text in contents.items()}
@@ -94,6 +110,7 @@ class BoardResults:
             INTERVALS_FILE: _parquet(self.frame[[*CELL_COLUMNS, *needed]]),
             COMPARISONS_FILE: _parquet(self.comparisons),
             WIDTHS_FILE: _parquet(self.widths, {"pictures": list(self.pictures)}),
+            **({} if self.contrasts is None else {CONTRASTS_FILE: _parquet(self.contrasts)}),
         }
 
 
@@ -123,7 +140,9 @@ def load_results(folder: Path) -> BoardResults:
     comparisons, _ = _read(folder / COMPARISONS_FILE)
     widths, notes = _read(folder / WIDTHS_FILE)
     pictures, margin = tuple(notes["pictures"]), margin_of([folder])
-    return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin)
+    path = folder / CONTRASTS_FILE
+    contrasts = _read(path)[0] if path.is_file() else None
+    return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin, contrasts)
 
 
 def margins(published: Iterable[BoardResults]) -> str:

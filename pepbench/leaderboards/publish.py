@@ -12,7 +12,7 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.widths import PICTURES, picture_names
-from pepbench.report.findings import load_runs, margin_of
+from pepbench.report.findings import contrasts_of, load_runs, margin_of
 from pepbench.report.page.html import PAGE
 from pepbench.report.write import write_reports
 
@@ -53,7 +53,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
-    findings = load_runs([work], margin=margin)
+    findings = load_runs([work], margin=margin, contrasts=contrasts_of([board.folder]))
     results = BoardResults(
         records,
         findings.frame,
@@ -61,6 +61,7 @@ def publish(board: Board, work: Path) -> BoardResults:
         findings.recovery.frame,
         tuple(picture_names(findings.recovery)),
         margin,
+        findings.contrasts,
     )
     contents = {RECORDS_FILE: packed(records), **results.files()}
     for name, content in contents.items():

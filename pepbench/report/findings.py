@@ -69,6 +69,7 @@ def load_runs(
     folders: Sequence[Path],
     warn: Callable[[str], None] = lambda _: None,
     margin: float | None = None,
+    contrasts: Sequence[Contrast] | None = None,
 ) -> Findings:
     """Analyse the records of a run, or of several together.
 
@@ -80,6 +81,8 @@ def load_runs(
         Called with one line for each damaged file, and for each cell that could not be compared.
     margin
         Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
+    contrasts
+        The primary ones; None: those of the runs' plans.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def load_runs(
         runs.load_labels,
         margin=margin,
         load_users=runs.load_users,
-        contrasts=contrasts_of(runs.folders),
+        contrasts=contrasts_of(runs.folders) if contrasts is None else contrasts,
     )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:

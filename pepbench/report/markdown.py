@@ -39,6 +39,7 @@ from pepbench.report.table_rows import (
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
 
+CONTRASTS_CSV = "contrasts.csv"
 LEADERBOARD_CSV = "leaderboard.csv"
 LEADERBOARD_MD = "leaderboard.md"
 WIDTHS_CSV = "widths.csv"
@@ -142,7 +143,7 @@ def github_table(
     return table
 
 
-def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str]) -> str:
+def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str], folds: bool = False) -> str:
     """A section on learnt widths; empty where nothing is known.
 
     Parameters
@@ -151,15 +152,23 @@ def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str]) -> str:
         Of :class:`pepbench.analysis.width_recovery.WidthRecovery`.
     pictures
         File names of :func:`pepbench.report.charts.widths.pictures`, without suffix.
+    folds
+        Whether there are several.
     """
     if frame.empty:
         return ""
     parts = ["## Learnt widths"]
     for name, block in by_block(frame):
         parts += [_heading(name), _table(width_rows(block), ("budget", "method"))]
-    parts.append(width_reading(frame))
+    parts.append(width_reading(frame, folds=folds))
     parts += [f"![{name}]({name}.svg)" for name in pictures]
     return "\n\n".join(parts) + "\n"
+
+
+def contrasts_csv(frame: pd.DataFrame) -> str:
+    """All columns in full precision; a missing figure is an empty field."""
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def recovery_csv(frame: pd.DataFrame) -> str:
@@ -311,8 +320,9 @@ def _front_parts(tables: FrontTables, parity: pd.DataFrame) -> Iterator[str]:
     if len(tables.summary):
         yield (
             "First table: how often a cell is on the front of AUC and parameters, bytes, or "
-            f"parameters and time, of {tables.summary['draws'].max():,} bootstrap draws of seeds "
-            "and of rows or users, without cells that never are. Second table: AUC interpolated "
+            f"parameters and time, of {tables.summary['draws'].max():,} draws (over folds, from "
+            "the distribution of the cells' means; else a bootstrap of seeds and of rows or users), "
+            "without cells that never are. Second table: AUC interpolated "
             "at shares of the full table; compression at parity as shown by the tests of the "
             "cells, and as estimated by interpolation, with its interval."
         )

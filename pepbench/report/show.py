@@ -22,6 +22,7 @@ from pepbench.report.findings import (
 )
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv
+from pepbench.report.table_rows import has_folds
 from pepbench.report.terminal.leaderboard_view import LeaderboardView, RecoveryView
 from pepbench.report.terminal.pair_view import PairView, pair_json
 from pepbench.report.terminal.tuning_view import TuningView
@@ -137,7 +138,8 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
         board = LeaderboardView(
             findings.frame, findings.fronts, wide, findings.margin, findings.contrasts
         )
-        _console(wide).print(board, RecoveryView(findings.recovery.frame))
+        widths = RecoveryView(findings.recovery.frame, has_folds(findings.frame))
+        _console(wide).print(board, widths)
     else:
         _print_file(findings, form, folder)
 

@@ -252,12 +252,13 @@ def width_rows(block: pd.DataFrame, plus_minus: str = "±", none: str = "") -> l
     ]
 
 
-def width_reading(frame: pd.DataFrame, plus_minus: str = "±") -> str:
-    """How to read the columns of :func:`width_rows`."""
+def width_reading(frame: pd.DataFrame, plus_minus: str = "±", folds: bool = False) -> str:
+    """How to read the columns of :func:`width_rows`; ``folds``: whether there are several."""
+    means, spread = ("folds and seeds", "the seeds of a fold") if folds else ("seeds", "them")
     words = [
         "width: mean learnt width of the features seen in training;",
         "freq.: Spearman correlation of learnt width with training frequency",
-        f"(means over seeds; {plus_minus}: standard deviation over them).",
+        f"(means over {means}; {plus_minus}: standard deviation over {spread}).",
     ]
     if frame["planted_correlation"].notna().any():
         words += [
@@ -268,6 +269,11 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±") -> str:
     if frame["bayes_gap"].notna().any():
         words += ["Bayes gap: AUC of the true probabilities on the test rows minus test AUC."]
     return " ".join(words)
+
+
+def has_folds(frame: pd.DataFrame) -> bool:
+    """Whether a leaderboard has cells with several folds."""
+    return bool((frame["folds"] > 1).any())
 
 
 def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:

@@ -18,9 +18,11 @@ from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import (
+    CONTRASTS_CSV,
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
+    contrasts_csv,
     detail_markdown,
     leaderboard_csv,
     leaderboard_markdown,
@@ -28,6 +30,7 @@ from pepbench.report.markdown import (
     recovery_markdown,
 )
 from pepbench.report.page.html import PAGE, report_html
+from pepbench.report.table_rows import has_folds
 
 
 def write_reports(
@@ -64,11 +67,12 @@ def write_reports(
             contents[f"{name}.svg"] = svg = svg_bytes(chart)
             if rastered is None or name in rastered:
                 contents[f"{name}.png"] = png_of_svg(svg)
+    if len(findings.contrasts):
+        contents[CONTRASTS_CSV] = contrasts_csv(findings.contrasts).encode()
     if len(findings.recovery.frame):
         contents[WIDTHS_CSV] = recovery_csv(findings.recovery.frame).encode()
     for name, frame in (
         ("fronts.csv", findings.analysis.fronts.points),
-        ("contrasts.csv", findings.contrasts),
         ("comparisons.csv", findings.comparisons),
         ("pairs.csv", findings.analysis.pairs),
     ):
@@ -99,7 +103,11 @@ def report_markdown(findings: Findings) -> str:
             analysis.ranks,
             compression_at_parity(analysis.comparisons),
         ),
-        recovery_markdown(findings.recovery.frame, picture_names(findings.recovery)),
+        recovery_markdown(
+            findings.recovery.frame,
+            picture_names(findings.recovery),
+            has_folds(findings.frame),
+        ),
     )
     return "\n".join([page, *(section for section in sections if section)])
 

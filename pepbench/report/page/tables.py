@@ -15,7 +15,7 @@ from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, CellName, Record
+from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record
 from pepbench.report.findings import Findings
 from pepbench.report.phrases import (
     NOT_COMPARED,
@@ -176,7 +176,12 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
     for (dataset, backbone), cells in groups.items():
         specs = [record.spec for members in cells for record in members]
         data = specs[0].data
-        roles = [Counter(record.spec.role for record in members) for members in cells]
+        roles = [
+            Counter(record.spec.role for record in members if record.spec.data.fold == fold)
+            for members in cells
+            for fold in {record.spec.data.fold for record in members}
+        ]
+        each = "a cell" if data.folds == 1 else "a cell and fold"
         rows.append(
             {
                 "dataset": dataset,
@@ -185,9 +190,10 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
                     "width D": str(specs[0].dim),
                     "full table": f"{specs[0].full_parameters:,} parameters",
                     "table fingerprint": data.table_fingerprint,
-                    "split": f"{data.split_fingerprint} (seed {data.split_seed})",
-                    "trials a cell": _range({count["tuning"] for count in roles}),
-                    "final runs a cell": _range({count["final"] for count in roles} - {0} or {0}),
+                    "split": f"{_split(data)} (seed {data.split_seed})",
+                    f"trials {each}": _range({count["tuning"] for count in roles}),
+                    f"runs of finalists {each}": _range({count["finalist"] for count in roles}),
+                    f"final runs {each}": _range({count["final"] for count in roles} - {0} or {0}),
                     "most epochs": _range({spec.training.epochs for spec in specs}),
                     "batch size": _range({spec.training.batch_size for spec in specs}),
                     "device": ", ".join(sorted({spec.device for spec in specs})),
@@ -293,6 +299,10 @@ def _figure(value: float, form: str) -> str:
 def _number(value: Any) -> str:
     """A number for sorting; nothing where it is not known."""
     return "" if pd.isna(value) else f"{float(value):.10g}"
+
+
+def _split(data: DataSpec) -> str:
+    return data.split_fingerprint if data.folds == 1 else f"{data.folds} folds"
 
 
 def _range(values: set[int]) -> str:

@@ -143,9 +143,12 @@ class RecoveryView:
     ----------
     frame
         Of :class:`pepbench.analysis.width_recovery.WidthRecovery`.
+    folds
+        Whether there are several.
     """
 
     frame: pd.DataFrame
+    folds: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """A table for each data set and backbone, best agreement first within a budget."""
@@ -165,7 +168,8 @@ class RecoveryView:
                 table.add_section()
             yield table
         if len(self.frame):
-            yield Text(width_reading(self.frame, symbols.plus_minus), style="dim")
+            words = width_reading(self.frame, symbols.plus_minus, self.folds)
+            yield Text(words, style="dim")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from pepbench.analysis.finalists import finalists_frame
 from pepbench.analysis.tuning import LEAST_TRIALS, by_cell, gains_frame, importances, trials_frame
 from pepbench.records import CellName, Record
 from pepbench.report.terminal.leaderboard_view import symbols_for
@@ -23,7 +24,8 @@ class TuningView:
     """What ``pepbench report --tuning`` prints.
 
     For each cell: the trials as a strip from the worst to the best validation AUC, the best so far,
-    what the best trial gained over the default, and which settings mattered.
+    what the best trial gained over the default, and which settings mattered. At the end, what
+    finalists changed.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ class TuningView:
                 f"({known.min():+.4f} to {known.max():+.4f}, {len(known)} cells). The best of "
                 "several trials is chosen on the same rows, so this is optimistic."
             )
+        for choice in finalists_frame(self.records).to_dict("records"):
+            yield Text(symbols.text(_chosen(choice)))
 
 
 def _strip(tried: pd.DataFrame) -> str:
@@ -88,6 +92,15 @@ def _bought(gain: Mapping[Any, Any]) -> str:
         return f"the default is the best: {gain['settings']}"
     return f"bought {gain['gain']:+.4f} over the default by trial {gain['best_trial']}: " + str(
         gain["settings"]
+    )
+
+
+def _chosen(choice: Mapping[Any, Any]) -> str:
+    cell = f"{choice['dataset']}, {choice['backbone']}, {choice['method']} at {choice['budget']}"
+    return (
+        f"{cell}: finalists chose another trial than the best in {choice['changed']} of "
+        f"{choice['choices']} fold(s); the chosen one's mean validation AUC over seeds differs "
+        f"by {-choice['fall']:+.4f} from its trial's"
     )
 
 
