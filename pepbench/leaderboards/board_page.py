@@ -47,8 +47,8 @@ def _folds(records: Iterable[Record]) -> Iterator[str]:
     if folds[-1] > 1:
         number = " or ".join(map(str, folds))
         yield (
-            f"Each cell was tuned, chosen and tested anew in each of {number} folds; AUCs are means "
-            "over them."
+            f"Each cell was tuned, chosen and tested anew in each of {number} folds; AUCs are "
+            "means over them."
         )
 
 

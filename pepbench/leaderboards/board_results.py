@@ -28,7 +28,6 @@ from pepbench.report.markdown import (
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
-    contrasts_csv,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
@@ -95,7 +94,7 @@ class BoardResults:
             LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
         if self.contrasts is not None and len(self.contrasts):
-            contents[CONTRASTS_CSV] = contrasts_csv(self.contrasts)
+            contents[CONTRASTS_CSV] = self.contrasts.to_csv(index=False, lineterminator="\n")
         if len(self.widths):
             contents[WIDTHS_CSV] = recovery_csv(self.widths)
         return {name: text.encode() for name, text in contents.items()}

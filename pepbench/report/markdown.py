@@ -165,12 +165,6 @@ def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str], folds: bool 
     return "\n\n".join(parts) + "\n"
 
 
-def contrasts_csv(frame: pd.DataFrame) -> str:
-    """All columns in full precision; a missing figure is an empty field."""
-    text: str = frame.to_csv(index=False, lineterminator="\n")
-    return text
-
-
 def recovery_csv(frame: pd.DataFrame) -> str:
     """All columns in full precision; a missing figure is an empty field."""
     text: str = frame.to_csv(columns=list(RECOVERY_COLUMNS), index=False, lineterminator="\n")
@@ -321,10 +315,9 @@ def _front_parts(tables: FrontTables, parity: pd.DataFrame) -> Iterator[str]:
         yield (
             "First table: how often a cell is on the front of AUC and parameters, bytes, or "
             f"parameters and time, of {tables.summary['draws'].max():,} draws (over folds, from "
-            "the distribution of the cells' means; else a bootstrap of seeds and of rows or users), "
-            "without cells that never are. Second table: AUC interpolated "
-            "at shares of the full table; compression at parity as shown by the tests of the "
-            "cells, and as estimated by interpolation, with its interval."
+            "the distribution of the cells' means; else of seeds and of rows or users), without "
+            "cells that never are. Second table: AUC interpolated at shares of the full table; "
+            "compression at parity as shown by the tests of the cells, and as estimated by interpolation, with its interval."
         )
 
 

@@ -22,7 +22,6 @@ from pepbench.report.markdown import (
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
-    contrasts_csv,
     detail_markdown,
     leaderboard_csv,
     leaderboard_markdown,
@@ -67,12 +66,11 @@ def write_reports(
             contents[f"{name}.svg"] = svg = svg_bytes(chart)
             if rastered is None or name in rastered:
                 contents[f"{name}.png"] = png_of_svg(svg)
-    if len(findings.contrasts):
-        contents[CONTRASTS_CSV] = contrasts_csv(findings.contrasts).encode()
     if len(findings.recovery.frame):
         contents[WIDTHS_CSV] = recovery_csv(findings.recovery.frame).encode()
     for name, frame in (
         ("fronts.csv", findings.analysis.fronts.points),
+        (CONTRASTS_CSV, findings.contrasts),
         ("comparisons.csv", findings.comparisons),
         ("pairs.csv", findings.analysis.pairs),
     ):
