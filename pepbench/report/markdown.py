@@ -317,7 +317,8 @@ def _front_parts(tables: FrontTables, parity: pd.DataFrame) -> Iterator[str]:
             f"parameters and time, of {tables.summary['draws'].max():,} draws (over folds, from "
             "the distribution of the cells' means; else of seeds and of rows or users), without "
             "cells that never are. Second table: AUC interpolated at shares of the full table; "
-            "compression at parity as shown by the tests of the cells, and as estimated by interpolation, with its interval."
+            "compression at parity as shown by the tests of the cells, and as estimated by "
+            "interpolation, with its interval."
         )
 
 
