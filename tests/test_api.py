@@ -202,3 +202,15 @@ def test_import_is_quick_and_names_are_listed():
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'rnu'"):
         pepbench.rnu  # noqa: B018
+
+
+@pytest.mark.parametrize(("methods", "kept"), [("all", 2), ("controls", 1), ("pep", 0)])
+def test_contrasts_within_a_family_that_is_asked_for_stay(tmp_path, methods, kept):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'methods = ["pep", "full", "uniform"]\nbudgets = ["50%"]\n'
+        '[[contrast]]\nmethods = ["pep", "full"]\nbudgets = ["50%"]\n'
+        '[[contrast]]\nmethods = ["uniform", "full"]\nbudgets = ["50%"]\n'
+    )
+    plan, _ = resolve_plan(path, (), {"methods": (methods,)})
+    assert len(plan.contrasts) == kept

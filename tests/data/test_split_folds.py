@@ -118,6 +118,15 @@ def test_fingerprints_and_vocabularies_are_the_folds_own():
         assert splits.fields.n_features == seen + splits.fields.n_fields
 
 
+@given(st.integers(4, 30), st.integers(0, 2**40), st.data())
+def test_as_many_folds_as_groups_allow_have_all_parts(n_groups, seed, data):
+    of = data.draw(st.integers(2, n_groups // 2))
+    groups = np.repeat(np.arange(n_groups), 2)
+    for number in range(of):
+        parts = part_by_group(groups, seed, Fold(number, of))
+        assert set(parts) == {TRAIN, VALIDATION, TEST}
+
+
 @pytest.mark.usefixtures("tiny_cache")
 def test_too_many_folds_name_the_most():
     with pytest.raises(DataError, match="allow 100 folds at most, not 101"):

@@ -7,8 +7,16 @@ import pytest
 from run_helpers import records, results
 
 import pepbench
+from pepbench.catalog import Catalog
 from pepbench.errors import DataError, PlanError
-from pepbench.records import FINALIST_REACH, best_trial
+from pepbench.export.export_run import CellFilter, choose
+from pepbench.harness.cells import expand
+from pepbench.harness.status.run_counts import RunCounts
+from pepbench.harness.time_estimate import estimate
+from pepbench.plan import Plan
+from pepbench.records import FINALIST_REACH, ScoresRecord, best_trial
+from pepbench.report.page.tables import protocol_rows
+from pepbench.workflow import dry_run
 
 PLAN = {
     "datasets": ["synthetic:rows=2000:features=60:fields=4"],
@@ -31,6 +39,10 @@ def ran(tmp_path_factory, session_cache):
         patch.setenv("PEPBENCH_CACHE", str(session_cache))
         folder = tmp_path_factory.mktemp("folds")
         return pepbench.run(PLAN, out=folder)
+
+
+def with_auc(record, auc):
+    return record.model_copy(update={"validation": ScoresRecord(auc=auc, log_loss=0.5)})
 
 
 def of_fold(ran, fold, method):
@@ -190,8 +202,66 @@ def test_mistakes_are_one_line_and_nothing_is_written(changes, words, tmp_path):
 
 @pytest.mark.usefixtures("tiny_cache")
 def test_a_folder_with_another_number_of_folds_is_refused(ran):
-    with pytest.raises(PlanError, match="another plan"):
+    with pytest.raises(PlanError, match=r"--folds 4 needs a new folder.*3 fold.* go on with"):
         pepbench.run({**PLAN, "folds": 4}, out=ran.folder)
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_nothing_is_left_to_do_where_finalists_are_fewer(ran):
+    whole = records(ran.folder)
+    cells = expand(Plan.load(ran.folder / "plan.toml", {}), Catalog())
+    assert estimate(cells, whole, 1).runs == 0
+    within_reach = [with_auc(r, 0.7) if r.spec.role == "tuning" else r for r in whole]
+    made = sum(r.spec.role == "finalist" for r in whole)
+    assert estimate(cells, within_reach, 1).runs == len(cells) * 2 * 2 - made
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_trial_in_place_of_an_infeasible_one_is_counted(ran):
+    (cell, *_) = expand(Plan.load(ran.folder / "plan.toml", {}), Catalog())
+    (done, *_) = records(ran.folder)
+    spec = cell.trial(cell.default(), cell.tuning_seed, "tuning")
+    counts = RunCounts()
+    counts.start([cell])
+    before = counts.now.trials
+    for status in ("infeasible", "ok", "infeasible"):
+        counts.trial_done(cell, done.model_copy(update={"spec": spec, "status": status}), False)
+    assert (counts.now.trials, counts.now.done) == (before + 2, 3)
+    counts.now.done = before + 9
+    assert counts.snapshot().seconds_left == 0
+    counts.now.done = 3
+    counts.cell_done(cell)
+    assert counts.now.trials == 3
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_dry_run_names_folds_and_finalists(ran, capsys):
+    plan = Plan.load(ran.folder / "plan.toml", {})
+    assert dry_run(plan, ran.folder, (), 1, True) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert [(cell["fold"], cell["finalists"]) for cell in cells[::2]] == [(1, 2), (2, 2), (3, 2)]
+    dry_run(plan, ran.folder, (), 1, False)
+    assert "fold 3/3: at most" in (lines := capsys.readouterr().out)
+    assert "3 trials + 2 finalists × 2 seeds + 1 final runs; 0 to do" in lines
+
+
+def test_the_first_fold_is_exported_though_another_is_easier(ran):
+    easy = [
+        with_auc(record, 0.99) if record.spec.data.fold == 2 else record
+        for record in records(ran.folder)
+    ]
+    for asked, fold in ((None, 0), (3, 2)):
+        chosen, candidates = choose(easy, CellFilter(method="full", fold=asked))
+        assert (chosen.spec.data.fold, candidates) == (fold, 1)
+
+
+def test_the_protocol_of_a_page_is_that_of_a_fold(ran):
+    (row,) = protocol_rows(records(ran.folder))
+    facts = row["facts"]
+    assert facts["split"] == "3 folds (seed 0)"
+    assert facts["trials a cell and fold"] == "3"
+    assert facts["final runs a cell and fold"] == "1"
+    assert facts["runs of finalists a cell and fold"] in ("0", "4", "0 to 4")
 
 
 def test_more_folds_than_rows_allow_name_the_most(tmp_path, monkeypatch):

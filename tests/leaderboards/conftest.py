@@ -1,9 +1,12 @@
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 
 PLAN = """\
 # What: the tiniest leaderboard.

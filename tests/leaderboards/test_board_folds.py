@@ -1,0 +1,103 @@
+"""Leaderboards whose plans have folds, finalists and primary contrasts."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from record_factory import record, spec
+
+from pepbench.leaderboards.board_page import time_table
+from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.verify import complete_cells
+from pepbench.plan import PLAN_FILE, Plan
+from pepbench.records import RecordStore
+
+PLAN = """\
+methods = ["uniform", "full"]
+datasets = ["synthetic:rows=2000:features=60:fields=4"]
+backbones = ["fm"]
+budgets = ["50%"]
+dim = 4
+trials = 2
+finalists = 2
+finalist_seeds = 1
+folds = 3
+epochs = 2
+batch_size = 256
+
+[[contrast]]
+methods = ["uniform", "full"]
+budgets = ["50%"]
+"""
+
+
+def of_fold(fold, role, seed, folds=2, **figures):
+    made = spec(role=role, seed=seed)
+    data = made.data.model_copy(update={"fold": fold, "folds": folds})
+    return record(made.model_copy(update={"data": data}), **figures)
+
+
+def cell_records(fold):
+    return [of_fold(fold, role, 10 * fold + n) for n, role in enumerate(ROLES)]
+
+
+ROLES = ("tuning", "finalist", "final")
+
+
+def test_a_cell_is_verified_fold_by_fold_with_its_finalists(tmp_path):
+    made = [*cell_records(0), *cell_records(1)]
+    made[-1] = made[-1].model_copy(update={"status": "failed"})
+    (found,) = complete_cells(Board("b", tmp_path), made)
+    assert list(found.records) == made[:3]
+    assert found.name.endswith(", fold 1/2")
+
+
+@pytest.mark.parametrize(("trials", "roles"), [(1, set(ROLES)), (2, {"tuning"})])
+def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, roles):
+    board, work = Board("b", tmp_path), tmp_path / "work"
+    made = cell_records(1)
+    earlier = board.work_folder(work, Plan(trials=1))
+    for one in made:
+        RecordStore(earlier).put(one)
+    (earlier / PLAN_FILE).write_text(Plan(trials=1, finalists=1).to_toml())
+    plan = Plan(trials=trials, finalists=1, seeds=9)
+    cell = SimpleNamespace(
+        place=(made[0].spec.cell, 1),
+        data=made[0].spec.data.model_copy(update={"source": "elsewhere"}),
+        plan=plan,
+        tuning_seed=10,
+        finalist_seeds=lambda: [11],
+        final_seeds=lambda: [12],
+    )
+    assert reuse_records(board, work, plan, [cell]) == len(roles)
+    assert {r.spec.role for r in RecordStore(board.work_folder(work, plan))} == roles
+
+
+def test_time_of_finalists_has_a_column_where_there_are_any():
+    made = cell_records(0)
+    assert "   finalists |" in time_table(made)
+    assert "finalists" not in time_table([made[0], made[2]])
+
+
+@pytest.mark.slow
+def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_path):
+    folder = tmp_path / "results" / "folds"
+    folder.mkdir(parents=True)
+    (folder / "plan.toml").write_text(PLAN)
+    ran = pepbench("leaderboard", "folds", "--work=work", "--jobs=1", "--quiet")
+    assert ran.code == 0, ran.err
+    (row,) = pd.read_csv(folder / "contrasts.csv").query("primary").to_dict("records")
+    assert (row["method"], row["other"], row["folds"]) == ("uniform", "full", 3)
+    assert "in each of 3 folds" in (folder / "README.md").read_text()
+    verified = pepbench("leaderboard", "folds", "--verify", "--jobs=1")
+    assert verified.code == 0, verified.out
+    assert "contrasts.csv: as the records give it" in verified.out
+    assert "/3: run again (same platform): predictions have the recorded" in verified.out
+    page = folder / "contrasts.csv"
+    page.write_text(page.read_text().replace("uniform", "uniforn"))
+    plan = folder / "plan.toml"
+    plan.write_text(PLAN.replace("folds = 3", "folds = 2"))
+    out = pepbench("leaderboard", "folds", "--verify", "--jobs=1").out
+    assert "contrasts.csv: line" in out
+    assert "is not of the plan" in out
