@@ -1,4 +1,5 @@
 import json
+import math
 from collections import Counter
 from statistics import mean
 
@@ -111,7 +112,9 @@ def test_the_primary_contrast_is_the_mean_difference_over_folds(ran):
     assert row["folds_won"] == pytest.approx((differences > 0).mean())
     assert row["basis"] == "folds"
     shares = row["share_rows"] + row["share_seeds"] + row["share_tuning_and_split"]
-    assert shares == pytest.approx(1.0)
+    several = any(record.spec.role == "finalist" for record in records(ran.folder))
+    # Without finalists, and with one final run a fold, nothing is known about seeds.
+    assert shares == pytest.approx(1.0 if several else math.nan, nan_ok=True)
 
 
 @pytest.mark.usefixtures("tiny_cache")
