@@ -192,6 +192,16 @@ def test_mistakes_are_one_line_and_nothing_is_written(changes, words, tmp_path):
 
 
 @pytest.mark.usefixtures("tiny_cache")
+def test_contrasts_of_a_single_split_are_warned_of(tmp_path):
+    plan = {**PLAN, "folds": 1, "trials": 1, "finalists": 1}
+    found = pepbench.run(plan, out=tmp_path / "run")
+    assert "fewer than 3 folds" in found.warnings[0]
+    (row,) = found.findings.contrasts.query("primary").to_dict("records")
+    assert row["basis"] == "rows only"
+    assert math.isnan(row["folds_won"])
+
+
+@pytest.mark.usefixtures("tiny_cache")
 def test_a_folder_with_another_number_of_folds_is_refused(ran):
     with pytest.raises(PlanError, match="another plan"):
         pepbench.run({**PLAN, "folds": 4}, out=ran.folder)
