@@ -268,8 +268,8 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
     cells = expand(plan, catalog)
     if plan.contrasts and plan.folds < FEWEST_FOLDS:
         progress.warn(
-            f"contrasts with fewer than {FEWEST_FOLDS} folds: their verdicts hold for this split and "
-            "tuning draw, not for others; folds = 5 or more would tell"
+            f"contrasts with fewer than {FEWEST_FOLDS} folds: their verdicts hold for this split "
+            "and tuning draw, not for others; folds = 5 or more would tell"
         )
     if options.shard is not None:
         cells = options.shard.cells(cells)
