@@ -36,7 +36,7 @@ from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import store_facts
 from pepbench.harness.trial import TrialContext
-from pepbench.plan import Plan
+from pepbench.plan import FEWEST_FOLDS, Plan
 from pepbench.records import RecordStore
 from pepbench.report.findings import Findings, load_runs
 from pepbench.units import parse_bytes, parse_seconds
@@ -270,6 +270,11 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
     check_device(plan.device, plan.optimizer, plan.precision)
     catalog = Catalog(options.context.plugins)
     cells = expand(plan, catalog)
+    if plan.contrasts and plan.folds < FEWEST_FOLDS:
+        progress.warn(
+            f"contrasts with fewer than {FEWEST_FOLDS} folds: their verdicts hold for this split "
+            "and tuning draw, not for others; folds = 5 or more would tell"
+        )
     if options.shard is not None:
         cells = options.shard.cells(cells)
     with locked_folder(folder, plan, options.join, options.shard) as locks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -76,6 +76,23 @@ class Cell:
     def folds(self) -> int:
         """Number of folds of its protocol."""
         return self.spec.data.folds
+
+    @property
+    def full_parameters(self) -> int:
+        """N·D; the mean over folds, whose vocabularies differ a little."""
+        sizes = [part.spec_of_fold.full_parameters for part in self.by_fold()]
+        return round(np.mean(sizes)) if sizes else self.spec.full_parameters
+
+    @property
+    def spec_of_fold(self) -> TrialSpec:
+        """Of the first run, or of any record."""
+        return self.runs[0].spec if self.runs else self.spec
+
+    def size(self, figure: Callable[[Record], int | None]) -> int | None:
+        """Of a count of its runs: the largest over seeds, and the mean of that over folds."""
+        largest = [max(map(figure, part.runs), key=lambda n: n or 0) for part in self.by_fold()]
+        known = [count for count in largest if count is not None]
+        return round(np.mean(known)) if known else None
 
     def by_fold(self) -> list[Cell]:
         """The cell with the runs of each fold that has any."""
@@ -166,18 +183,21 @@ def _over_folds(folds: Sequence[Sequence[Record]]) -> tuple[CellStatus, str, tup
 
 
 def _seed_variance(members: Sequence[Record]) -> float:
-    """Variance of the validation AUC between the seeds of one setting, pooled over settings."""
-    finalists = {record.spec.settings() for record in members if record.spec.role == "finalist"}
-    groups: dict[str, list[float]] = defaultdict(list)
-    for record in members:
-        settings = record.spec.settings() if finalists else ""
-        if record.spec.role != "final" and settings in finalists and record.validation:
-            groups[settings].append(record.validation.auc)
-    several = [aucs for aucs in groups.values() if len(aucs) > 1]
-    if not several:
-        return math.nan
-    freedoms = [len(aucs) - 1 for aucs in several]
-    return float(np.average([np.var(aucs, ddof=1) for aucs in several], weights=freedoms))
+    """Variance of the validation AUC between the seeds of one setting, pooled over settings.
+
+    Of finalists' further seeds, since their trial was chosen for its AUC; of final runs, where no
+    finalist has two.
+    """
+    for role in ("finalist", "final"):
+        groups: dict[str, list[float]] = defaultdict(list)
+        for record in members:
+            if record.spec.role == role and record.validation:
+                groups[record.spec.settings()].append(record.validation.auc)
+        several = [aucs for aucs in groups.values() if len(aucs) > 1]
+        if several:
+            freedoms = [len(aucs) - 1 for aucs in several]
+            return float(np.average([np.var(aucs, ddof=1) for aucs in several], weights=freedoms))
+    return math.nan
 
 
 def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, ...]]:

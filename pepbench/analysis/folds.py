@@ -109,15 +109,22 @@ class FoldFigures:
     def shares(self) -> tuple[float, float, float]:
         """Shares of s² that are due to test rows, to seeds, and to tuning and split.
 
-        Rows and seeds are estimated by themselves, and what they leave is the third; so each is an
-        estimate with much noise where folds are few. NaN where it is not known.
+        Rows and seeds are estimated by themselves, from the folds in which they are known, and what
+        they leave is the third; so each is an estimate with much noise where folds are few. NaN
+        where they are known in no fold.
         """
         total = self.spread**2
         if total == 0:
             return (math.nan,) * 3
-        rows = min(1.0, float(np.mean(self.row_variances)) / total)
-        seeds = min(1.0 - rows, float(np.mean(self.seed_variances)) / total)
+        # numpy's minimum, unlike min, keeps NaN.
+        rows = float(np.minimum(1.0, _mean_of_known(self.row_variances) / total))
+        seeds = float(np.minimum(1.0 - rows, _mean_of_known(self.seed_variances) / total))
         return rows, seeds, 1.0 - rows - seeds
+
+
+def _mean_of_known(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def overlap(folds: int) -> float:

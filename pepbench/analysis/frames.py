@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from pepbench.analysis.blocks import Block
+from pepbench.analysis.blocks import Block, Figure, fold_means
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import CellComparison
 from pepbench.records import CELL_COLUMNS
@@ -57,8 +57,8 @@ _AUC_FIGURES = (
 )
 """Of a :class:`~pepbench.analysis.significance.Comparison` of AUCs, under their own names."""
 
-_BESIDE_AUC = ("log_loss", "calibration", "gauc", "ndcg10")
-"""Further figures of test rows, as records name them."""
+_WITH_USERS: tuple[Figure, ...] = ("calibration", "gauc", "ndcg10")
+"""Figures of test rows that not every record has."""
 
 _LOG_LOSS_FIGURES = {
     "log_loss_difference": "difference",
@@ -174,7 +174,7 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
         **cell.name._asdict(),
         "status": cell.status,
         "reason": cell.reason,
-        "full_parameters": cell.spec.full_parameters,
+        "full_parameters": cell.full_parameters,
         "folds": cell.folds,
         "seeds": len(cell.runs),
         "p_holm": compared.p_holm,
@@ -198,16 +198,13 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
 def _figures(cell: Cell) -> dict[str, object]:
     if not cell.runs:
         return {}
-    tests = [run.test for run in cell.runs if run.test is not None]
-    parameters = _largest(run.n_parameters for run in cell.runs)
-    shares = [run.n_parameters / run.spec.full_parameters for run in cell.runs if run.n_parameters]
-    share = None if parameters is None else float(np.mean(shares)) if shares else 0.0
+    parameters = cell.size(lambda run: run.n_parameters)
     return {
         "parameters": parameters,
-        "share": share,
-        "bytes": _largest(run.n_bytes for run in cell.runs),
-        "auc": float(np.mean([test.auc for test in tests])),
-        **{name: _mean(getattr(test, name) for test in tests) for name in _BESIDE_AUC},
+        "share": None if parameters is None else parameters / cell.full_parameters,
+        "bytes": cell.size(lambda run: run.n_bytes),
+        **{name: float(np.nanmean(fold_means(cell, name))) for name in ("auc", "log_loss")},
+        **{name: float(fold_means(cell, name).mean()) for name in _WITH_USERS},
         "cpu_seconds": _mean(run.cpu_seconds() for run in cell.runs),
         "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
         "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
@@ -232,8 +229,8 @@ def comparison_row(block: Block, compared: CellComparison) -> dict[str, object]:
         **cell.name._asdict(),
         "reference": "" if reference is None else reference.method,
         "reference_budget": "" if reference is None else reference.budget,
-        "full_parameters": cell.spec.full_parameters,
-        "parameters": _largest(run.n_parameters for run in cell.runs),
+        "full_parameters": cell.full_parameters,
+        "parameters": cell.size(lambda run: run.n_parameters),
         "seeds": len(cell.runs),
         "reference_seeds": 0 if reference is None else len(reference.runs),
         "note": compared.note,

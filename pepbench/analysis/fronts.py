@@ -141,12 +141,14 @@ def points_of(block: Block, draws: int = DRAWS) -> Points | None:
     return Points(
         block=block,
         cells=cells,
-        parameters=np.array([max(run.n_parameters or 0 for run in c.runs) for c in members], float),
-        n_bytes=np.array([max(run.n_bytes or 0 for run in c.runs) for c in members], float),
+        parameters=np.array(
+            [cell.size(lambda run: run.n_parameters) or 0 for cell in members], float
+        ),
+        n_bytes=np.array([cell.size(lambda run: run.n_bytes) or 0 for cell in members], float),
         seconds=np.array(seconds),
         aucs=np.array([block.mean_auc(cell) for cell in cells]),
         draws=drawn_aucs(block, cells, draws),
-        full=members[0].spec.full_parameters,
+        full=members[0].full_parameters,
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
+from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import (
     COLUMNS,
     COMPARISON_COLUMNS,
@@ -131,7 +132,8 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
 
     A method's budgets are tested one-sided, by the margin of :func:`analyse`, from the largest down
     until one is not shown to be non-inferior. In that fixed order each is tested at the full level,
-    and the chance that any is passed wrongly is still at most ``ALPHA``.
+    and the chance that any is passed wrongly is still at most ``ALPHA`` for a method. Over folds,
+    the level is divided by the number of methods, so that it is at most that for all together.
 
     Parameters
     ----------
@@ -149,7 +151,11 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
         falling = group.sort_values("parameters", ascending=False, kind="stable")
-        passed = (falling["p_noninferior"] < ALPHA).cummin()
+        level = ALPHA
+        if (falling["basis"] == BASIS).all():
+            block = (compared["dataset"] == dataset) & (compared["backbone"] == backbone)
+            level /= compared[block]["method"].nunique()
+        passed = (falling["p_noninferior"] < level).cummin()
         shown = falling[passed]
         parameters, compression = math.nan, math.nan
         if len(shown):

@@ -103,7 +103,7 @@ def _over_folds(runs: Runs, a: Cell, b: Cell, margin: float) -> MethodPair:
     splits = {run.spec.data.split_fingerprint for run in a.runs}
     try:
         labels = [np.asarray(runs.load_labels(split)) for split in sorted(splits)]
-    except OSError:
+    except (OSError, ValueError):
         return pair
     return replace(pair, rows=sum(map(len, labels)), positives=int(sum(x.sum() for x in labels)))
 

@@ -121,5 +121,6 @@ def widest_source(row: Mapping[Any, Any]) -> str:
     'tuning and split'
     """
     shares = {name: row[f"share_{name}"] for name in ("rows", "seeds", "tuning_and_split")}
-    known = {name: share for name, share in shares.items() if not math.isnan(share)}
-    return max(known, key=known.__getitem__).replace("_", " ") if known else ""
+    if any(map(math.isnan, shares.values())):
+        return ""
+    return max(shares, key=shares.__getitem__).replace("_", " ")

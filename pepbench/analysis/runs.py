@@ -123,11 +123,11 @@ def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
 
 def _refuse_other_data(runs: Runs) -> None:
     """Refuse folders that hold one data set in different states."""
-    seen: dict[str, tuple[str, int, str, Path]] = {}
+    seen: dict[tuple[str, int, int], tuple[str, int, str, Path]] = {}
     for record in runs.records:
         data, folder = record.spec.data, runs.folder_of[record.key]
         here = (data.table_fingerprint, data.split_seed, data.split_fingerprint, folder)
-        there = seen.setdefault(data.spec, here)
+        there = seen.setdefault((data.spec, data.folds, data.fold), here)
         if there[3] == folder:
             continue
         names = ("table", "split seed", "split")

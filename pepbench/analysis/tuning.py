@@ -26,6 +26,7 @@ from pepbench.records import (
 
 TRIAL_COLUMNS = (
     *CELL_COLUMNS,
+    "fold",
     "trial",
     "default",
     "best",
@@ -35,7 +36,7 @@ TRIAL_COLUMNS = (
     "settings",
     "key",
 )
-"""Columns of the trials' frame."""
+"""Columns of the trials' frame; ``fold`` from 0."""
 
 GAIN_COLUMNS = (
     *CELL_COLUMNS,
@@ -47,7 +48,8 @@ GAIN_COLUMNS = (
     "best_trial",
     "settings",
 )
-"""Columns of the gains' frame."""
+"""Columns of the gains' frame. Over folds, counts are sums and AUCs means; ``best_trial`` and
+``settings`` are those of a single split."""
 
 CURVE_COLUMNS = (
     *CELL_COLUMNS,
@@ -73,6 +75,15 @@ def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
     return grouped
 
 
+def by_cell_and_fold(records: Iterable[Record]) -> dict[tuple[CellName, int], list[Record]]:
+    """As :func:`by_cell`, fold by fold: what was tuned together."""
+    grouped: dict[tuple[CellName, int], list[Record]] = {}
+    for name, members in by_cell(records).items():
+        for record in sorted(members, key=lambda record: record.spec.data.fold):
+            grouped.setdefault((name, record.spec.data.fold), []).append(record)
+    return grouped
+
+
 def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
     """A row for each tuning trial: validation AUC, and the best up to then.
 
@@ -84,7 +95,7 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
         Columns ``TRIAL_COLUMNS``; ``auc`` is NaN where a trial is not ok.
     """
     rows = []
-    for name, members in by_cell(records).items():
+    for (name, fold), members in by_cell_and_fold(records).items():
         trials = _in_order(members)
         best, best_so_far = best_trial(members), math.nan
         varied = _varied(trials)
@@ -96,7 +107,7 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
             )
             is_best = best is not None and trial.key == best.key
             row = (number, _is_default(trial), is_best, trial.status, auc, best_so_far)
-            rows.append((*name, *row, settings, trial.key))
+            rows.append((*name, fold, *row, settings, trial.key))
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
 
 
@@ -119,9 +130,9 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, group in trials.groupby(list(CELL_COLUMNS), sort=False):
         best = group[group["best"]]
-        default = group.loc[group["default"], "auc"]
-        default_auc = float(default.iloc[0]) if len(default) else math.nan
-        best_auc = float(best["auc"].iloc[0]) if len(best) else math.nan
+        default_auc = float(group.loc[group["default"], "auc"].mean())
+        best_auc = float(best["auc"].mean())
+        single = len(best) == 1 and group["fold"].nunique() == 1
         rows.append(
             (
                 *name,
@@ -130,8 +141,8 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
                 default_auc,
                 best_auc,
                 best_auc - default_auc,
-                int(best["trial"].iloc[0]) if len(best) else None,
-                str(best["settings"].iloc[0]) if len(best) else "",
+                int(best["trial"].iloc[0]) if single else None,
+                str(best["settings"].iloc[0]) if single else "",
             )
         )
     frame = pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
@@ -148,7 +159,7 @@ def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = [
         (*name, run.spec.seed, point.epoch, point.auc, point.log_loss, point.train_loss)
-        for name, members in by_cell(records).items()
+        for (name, _), members in by_cell_and_fold(records).items()
         for run in final_runs(members)
         for point in run.curve
     ]

@@ -139,7 +139,11 @@ class Splits:
 
     def open_test(self) -> Rows:
         """Test rows: for the final evaluation only."""
-        return self._open("test")
+        try:
+            return self._open("test")
+        except FileNotFoundError:
+            # Evicted while a model was trained on the other parts, which were open.
+            return open_splits(self.table, self.meta.seed, self.fold)._open("test")
 
     def feature_values(self) -> list[str | None]:
         """The raw value of each of the N global ids, or interval of values; None for "unseen"."""

@@ -18,7 +18,6 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
 
     Call it after the last fit. With them, reports need no data cache.
     """
-    store.put_labels(splits.fingerprint, splits.open_test().labels)
     users = users_of_test_rows(dataset, splits)
     if users is not None:
         store.put_users(splits.fingerprint, users)
@@ -26,6 +25,8 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     truth = true_test_probabilities(dataset, splits)
     if truth is not None:
         store.put_truth(splits.fingerprint, truth)
+    # Last, since that labels are there says that all is.
+    store.put_labels(splits.fingerprint, splits.open_test().labels)
 
 
 def feature_table(splits: Splits) -> pa.Table:

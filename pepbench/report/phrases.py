@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import by_block
 from pepbench.records import MARGIN
 
@@ -169,7 +170,8 @@ def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
         "non-inferior": f"its lead over {lead.second} is not shown {known}, but that "
         f"{lead.noninferior} is not worse by {margin:g} or more is",
     }.get(lead.verdict, f"its lead over {lead.second} is undecided {known}")
-    return f"{words}; {outcome}."
+    where = " (an exploratory comparison)" if lead.basis == BASIS else ""
+    return f"{words}; {outcome}{where}."
 
 
 def verdict_note(verdict: str, direction: str, seeds_to_decide: float, basis: str) -> str:

@@ -262,7 +262,7 @@ def test_final_runs_of_an_older_best_trial_are_left_out():
     assert row(table(run), method="pep")["status"] == "incomplete"
 
 
-def comparison(parameters, p, difference=0.0, method="pep"):
+def comparison(parameters, p, difference=0.0, method="pep", basis="rows and seeds"):
     return {
         "dataset": "toy",
         "backbone": "fm",
@@ -270,6 +270,7 @@ def comparison(parameters, p, difference=0.0, method="pep"):
         "full_parameters": 1000,
         "parameters": parameters,
         "difference": difference,
+        "basis": basis,
         "p_noninferior": p,
     }
 
@@ -281,6 +282,14 @@ def test_parity_is_the_smallest_size_shown_noninferior():
     assert parity["method"].tolist() == ["mde", "pep"]
     assert parity["parameters"].fillna(-1).tolist() == [-1, 100]
     assert parity["compression"].fillna(-1).tolist() == [-1, 10]
+
+
+def test_parity_over_folds_is_adjusted_for_the_number_of_methods():
+    rows = [
+        comparison(500, 0.03, basis="folds"),
+        comparison(100, 0.02, method="mde", basis="folds"),
+    ]
+    assert compression_at_parity(pd.DataFrame(rows))["parameters"].fillna(-1).tolist() == [100, -1]
 
 
 def test_fronts_are_plain_and_sorted(typical):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Mapping
 from typing import cast
 
 import optuna
@@ -74,9 +74,11 @@ def trial_batches(
 def _tune(
     cell: Cell, study: optuna.Study, neighbour_best: Record | None
 ) -> Generator[list[TrialSpec], list[Record], list[Record]]:
-    prescribed = _prescribed(cell, neighbour_best)
+    first = _first(cell, neighbour_best)
+    prescribed = itertools.chain(first, (p for p in _sequence(cell) if p not in first))
     records: list[Record] = []
-    replaced: deque[Params] = deque()
+    owed: deque[Params] = deque()
+    """Common settings of infeasible trials, and of trials that took those over."""
     while n_trials := min(cell.plan.batch, _trials_left(cell, records)):
         pruning = pruning_of(cell.plan.pruner, records)
         trials: list[optuna.Trial] = []
@@ -85,9 +87,12 @@ def _tune(
             params = next(prescribed, None)
             if params is None and cell.plan.sampler == "grid":
                 break
-            # A trial in place of an infeasible one keeps the settings that all methods share.
-            if replaced:
-                params = (params or {}) | replaced.popleft()
+            # A trial in place of an infeasible one takes over its common settings, and the next
+            # one those: so every method tries the same, in the same order.
+            replaces = len(records) + len(specs) >= len(first) and cell.plan.sampler != "grid"
+            if owed and replaces:
+                owed.extend([_common(params)] if params else [])
+                params = (params or {}) | owed.popleft()
             if params is not None:
                 study.enqueue_trial(params)
             trials.append(study.ask())
@@ -99,20 +104,22 @@ def _tune(
         for trial, record in zip(trials, answers, strict=True):
             tell(study, trial, record)
             if record.status == "infeasible":
-                replaced.append({k: v for k, v in trial.params.items() if k in COMMON})
+                owed.append(_common(trial.params))
         records += answers
     return records
 
 
-def _prescribed(cell: Cell, neighbour_best: Record | None) -> Iterator[Params]:
-    """Trials not chosen by Optuna: default, neighbour's best, grid or sequence; each once."""
+def _common(params: Mapping[str, Value]) -> Params:
+    return {name: value for name, value in params.items() if name in COMMON}
+
+
+def _first(cell: Cell, neighbour_best: Record | None) -> list[Params]:
+    """The first trials: the default, and the neighbour's best if it is another."""
     first = [params_of(cell, cell.default())]
     if neighbour_best is not None:
-        first.append(params_of(cell, settings_of(cell, neighbour_best.spec)))
-    yield first[0]
-    if first[-1] != first[0]:
-        yield first[-1]
-    yield from (params for params in _sequence(cell) if params not in first)
+        best = params_of(cell, settings_of(cell, neighbour_best.spec))
+        first += [best] if best not in first else []
+    return first
 
 
 def _sequence(cell: Cell) -> Iterable[Params]:

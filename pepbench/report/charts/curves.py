@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from pepbench.analysis.tuning import by_cell
+from pepbench.analysis.tuning import by_cell_and_fold
 from pepbench.records import CELL_COLUMNS, Record, final_runs
 from pepbench.report.charts.style import (
     GREY,
@@ -109,7 +109,7 @@ def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = [
         (*name, run.spec.seed, point.step, point.parameters)
-        for name, members in by_cell(records).items()
+        for (name, _), members in by_cell_and_fold(records).items()
         for run in final_runs(members)
         for point in run.kept
     ]

@@ -28,13 +28,13 @@ def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
     """
     records, ranks = findings.runs.records, findings.analysis.ranks
     bands = {"pareto": findings.analysis.fronts.attainment}
-    pruning = pruning_frame(records)
+    pruning, trials = pruning_frame(records), trials_frame(records)
     charts = [
         *(pareto_chart(frame, name, bands.get(name)) for name in COSTS),
         forest_chart(frame, findings.margin),
         curves_chart(curves_frame(records), frame),
         *([pruning_chart(pruning, frame)] if len(pruning) else []),
-        trials_chart(trials_frame(records), frame),
+        trials_chart(trials[trials["fold"] == 0], frame),
         *([critical_difference_chart(ranks)] if len(ranks.tests) else []),
     ]
     return {chart.name: chart for chart in charts}

@@ -12,8 +12,14 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pepbench.analysis.finalists import finalists_frame
-from pepbench.analysis.tuning import LEAST_TRIALS, by_cell, gains_frame, importances, trials_frame
-from pepbench.records import CellName, Record
+from pepbench.analysis.tuning import (
+    LEAST_TRIALS,
+    by_cell_and_fold,
+    gains_frame,
+    importances,
+    trials_frame,
+)
+from pepbench.records import CELL_COLUMNS, Record
 from pepbench.report.terminal.leaderboard_view import symbols_for
 
 _STRIP = 40
@@ -40,13 +46,14 @@ class TuningView:
         symbols = symbols_for(options)
         trials = trials_frame(self.records)
         gains = gains_frame(trials)
-        groups = by_cell(self.records)
-        tried_in = dict(iter(trials.groupby(list(trials.columns[:4]), sort=False)))
-        for gain in gains.to_dict("records"):
-            name = CellName.of_row(gain)
+        for (name, fold), members in by_cell_and_fold(self.records).items():
+            of_cell = (trials[CELL_COLUMNS] == list(name)).all(axis=1) & (trials["fold"] == fold)
+            tried = trials[of_cell]
+            folds = members[0].spec.data.folds
             heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
+            heading += f", fold {fold + 1}/{folds}" if folds > 1 else ""
             yield Text(symbols.text(heading), "bold")
-            tried = tried_in[name]
+            gain = gains_frame(tried).iloc[0].to_dict()
             if math.isnan(gain["best_auc"]):
                 yield Text(f"  none of {gain['trials']} trials ended well", "magenta")
                 continue
@@ -54,7 +61,7 @@ class TuningView:
             best = ", ".join(f"{auc:.4f}" for auc in _steps(tried["best_so_far"]))
             yield Text(f"  {gain['ok']} of {gain['trials']} trials ok; best so far: {best}")
             yield Text(symbols.text(f"  {_bought(gain)}"))
-            yield Text(symbols.text(f"  {_mattered(groups[name])}"), "dim")
+            yield Text(symbols.text(f"  {_mattered(members)}"), "dim")
         known = gains["gain"].dropna()
         if len(known):
             yield Text()
