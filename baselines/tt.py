@@ -14,10 +14,8 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Fitted,
     Layout,
     Method,
-    Task,
     lookup,
     to_numpy,
 )
@@ -70,13 +68,6 @@ class TensorTrain(Method):
         seed = drawn_seed(self.hash_seed)
         positions = Positions(np.asarray(fields.cardinalities), seed)
         return TrainTable(positions, rows, columns, ranks)
-
-    def fit(self, task: Task, budget: int) -> Fitted:
-        """Train; note where the next rank is far above ``budget``."""
-        fitted = super().fit(task, budget)
-        if fitted.model.embedding.n_parameters() < 0.9 * budget:
-            return fitted.with_notes(unused_budget="ranks are whole numbers")
-        return fitted
 
 
 Three = tuple[int, int, int]
@@ -140,6 +131,7 @@ class TrainTable(ComposedVectors):
 
     position: Tensor
     """Shape (N,): the place of each feature in the train."""
+    unused_budget = "ranks are whole numbers"
 
     def __init__(
         self, positions: Positions, rows: Three, columns: Three, ranks: tuple[int, int]

@@ -6,7 +6,7 @@ import torch
 from pepbench.baselines.alpt import AdaptiveLowPrecision, IntegerRows, stochastic_integers
 from pepbench.baselines.alpt import step_slopes as slopes_of
 from pepbench.baselines.lsq import LearnedStepSize, quantise
-from pepbench.baselines.mpe import BITS, FixedBits, MixedPrecision, frequency_groups
+from pepbench.baselines.mpe import BITS, FixedBits, MixedPrecision
 
 from pepbench.catalog import Catalog
 from pepbench.export.folder import write_export
@@ -181,7 +181,7 @@ class TestMixedPrecision:
         e, beta = table.table.detach().numpy(), table.offsets.detach().numpy()
         logits = table.logits.detach().numpy() / table.temperature
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        groups = frequency_groups(FIELDS.frequencies, 4)
+        groups = table.group_of.numpy()
         expected = np.zeros_like(e)
         for bits in BITS[1:]:
             step = table.log_steps[bits].exp().item()
@@ -214,7 +214,7 @@ class TestMixedPrecision:
         shares[3, 0] = 1.0
         table.logits.data = shares.log() * table.temperature
         by_group = [5, 0, 3, 0]
-        groups = frequency_groups(FIELDS.frequencies, 4)
+        groups = table.group_of.numpy()
         assert table.chosen_bits().tolist() == [by_group[g] for g in groups]
 
     def test_bytes_are_those_of_bits_steps_offsets_and_numbers_of_blocks(self):
