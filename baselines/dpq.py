@@ -42,7 +42,9 @@ class DPQ(Method):
 
     (eqs. 3 to 5.) The gradient of v reaches e_x and the keys as if p_s(x) had selected, and the
     values by the code. norm is a batch normalisation of each centroid's products, without scale and
-    shift, as in the released code; it lets all centroids be used.
+    shift, as in the released code; it lets more centroids be used. In pieces of few columns, few of
+    them can have the largest product with any vector: on drawn data with D = 16, 0.36 of them serve
+    at S = 4, 0.22 at S = 8 (the note ``centroids_used``).
 
     Serving needs the values, K_i D parameters for each field, and S codes of ⌈log₂ K_i⌉ bits for
     each feature, which are bytes, not parameters. So the front over parameters flatters this

@@ -16,10 +16,11 @@ from safetensors.numpy import load_file, save_file
 from pepbench.errors import ServeError
 from pepbench.serve import load
 
-# One method of each storage form, and learnt integers in two of them.
+# Every storage form, learnt integers in two of them, and methods that share one.
 FORMS = [
     "full", "pep", "mde", "cerp", "hash", "memcom", "frequency", "double-hash", "cafe",
     "hash-embedding", "robe", "qr", "mgqe", "cce", "tt", "dhe", "lsq", "mpe",
+    "dpq", "adapt", "dedup", "unified", "alpt", "quarter-power",
 ]  # fmt: skip
 
 
