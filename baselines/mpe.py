@@ -61,9 +61,9 @@ class MixedPrecision(Method):
     Where we differ: the released code counts frequencies in all rows, test rows included; here it
     is in training rows. What is trained is log α_b, as in ``lsq``, without L2 and without a factor
     on its gradient. It has τ = 0.003, for groups of thousands of features. In small groups, bits
-    then follow the noise of the first batches: on drawn data with 1 to 13 features a group,
-    validation AUC was up to 0.16 lower than with the default, which such data decided; 0.003 is
-    within the range that is tuned.
+    then follow the noise of the first batches: on drawn data with 4 and 15 features a group, means
+    of two seeds are 0.011 of validation AUC below those of the default; with 60 a group, they are
+    the same. 0.003 is within the range that is tuned.
     """
 
     name = "mpe"

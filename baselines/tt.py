@@ -42,8 +42,9 @@ class TensorTrain(Method):
     ids.
 
     Initial values: the paper draws cores from a Gaussian without its values near zero, because
-    products of plain Gaussians pile up there. So do we (only |z| > 2 is kept, as in FBTT), then
-    scale the cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+    products of plain Gaussians pile up there. So do we: only |z| > 2 is kept, as in FBTT, so that
+    no entry of a core is below 2 / √5.746 = 0.834 of their root mean square. The cores are then
+    scaled such that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
     FBTT scales each core by (3N)^(−1/6), whose entries have a mean square of 63 R₁R₂ / N.
 
     Where we differ: one train for the ids of all fields instead of one for each large field, so
