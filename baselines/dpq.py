@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -50,8 +50,9 @@ class DPQ(Method):
     each feature, which are bytes, not parameters. So the front over parameters flatters this
     method, as it does ``mgqe``, which selects by distance. Training needs e and the keys as well,
     N D numbers and more that are **not counted**. The knob is K_i = min(n_i, K), of which
-    ``n_centroids`` is the most: a training step has S K_i products for each distinct feature of its
-    batch in memory, several times, and more K take proportionally longer. A field of n_i ≤ K
+    ``n_centroids`` is the most. A training step has S K_i products for each distinct feature of its
+    batch in memory, several times: for 1,024 features of a field at D = 16 and S = 8, forward and
+    backward take 0.07, 0.30 and 1.8 s of a core at K_i = 256, 1,024 and 4,096. A field of n_i ≤ K
     features has one value for each, and no codes to learn. Infeasible under two centroids a field.
 
     Where we differ: the paper has one vocabulary; here each field has centroids of its own. Batches
@@ -80,7 +81,9 @@ class DPQ(Method):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train vectors, keys and values together, then keep values and codes."""
-        return fit_served(task, self.training_table(task.fields, task.dim, budget), budget)
+        fitted = fit_served(task, self.training_table(task.fields, task.dim, budget), budget)
+        # Of products that are almost equal, a batch of another size may select another.
+        return replace(fitted, validation=task.validate(fitted.model))
 
     def training_table(self, fields: Fields, dim: int, budget: int) -> SoftmaxTable:
         """The full table and the most centroids within ``budget``."""
@@ -168,7 +171,7 @@ class SoftmaxTable(CodebookTable, ComposedVectors):
             groups = torch.arange(self.books.groups, device=codes.device)
             return values[codes.T, groups]
         soft = torch.softmax(scores / self.temperature, dim=-1)
-        hard = nn.functional.one_hot(codes, count).to(soft.dtype)
+        hard = torch.zeros_like(soft).scatter_(-1, codes.unsqueeze(-1), 1.0)
         # Straight through: the value is the code's, the gradient also the softmax's.
         selection = soft + (hard - soft).detach()
         return torch.bmm(selection, values.transpose(0, 1)).transpose(0, 1)
