@@ -36,6 +36,7 @@ class AdaptEmb(Method):
     name = "adapt"
     family = "hashing"
     year = 2023
+    version = 2
 
     frequent: Annotated[
         float,

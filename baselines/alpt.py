@@ -52,16 +52,17 @@ class AdaptiveLowPrecision(Method):
     ``lsq``, at 2 · mean|e| / √(2^(b−1) − 1) of the feature's row.
 
     The count is that of a table of N rows of width ⌊B / N⌋, as for ``uniform``; served are b bits a
-    number and four bytes a feature. The memory of training is the point: ``training_bytes`` in the
-    notes is what integers, steps and the state of their updates take. Integers of at most 8 bits
-    take one byte each in training, those of 16 bits two.
+    number and four bytes a feature, which at width 1 is more than its integer takes. The memory of
+    training is the point: ``training_bytes`` in the notes is what integers, steps and the state of
+    their updates take. Integers of at most 8 bits take one byte each in training, those of 16 bits
+    two.
 
     Where we differ: the paper computes ∂L/∂v for Δ in a second pass, at the rounded w; here it is
     that of the one pass, at Δ c. It trains by Adam, whose moments need 8 bytes for each number of
     the table; here η is divided by the root of a moving average of the squared gradient over a
     row, one number a feature, and there is no momentum. The step is updated by a share of itself,
     with η_Δ = ``step_rate`` · η and an average of its own, under which the factor g
-    cancels. L2 reaches the rows of a batch only.
+    cancels. L2 reaches the rows of a batch only. Integers are updated on the CPU only.
     """
 
     name = "alpt"

@@ -66,7 +66,7 @@ class AutoSrh(Method):
     name = "autosrh"
     family = "search"
     year = 2022
-    version = 2
+    version = 3
 
     n_blocks: Annotated[int, Between(2, 20, allow=(1, 10_000)), "L, the blocks of features"] = 6
     blocks: Annotated[

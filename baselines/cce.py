@@ -29,7 +29,7 @@ from pepbench.serve.addresses import Codebooks, fields_of, starts_of
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
 
-from .hashing import HashSeed, capped_rows, drawn_seed
+from .hashing import HashSeed, capped_rows, drawn_seed, largest_divisor
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class ClusteredCompositional(Method):
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
         self.refuse_below(least, budget, "an assigned and a helper row a field")
-        pieces = max(c for c in range(1, dim + 1) if dim % c == 0 and c <= self.n_pieces)
+        pieces = largest_divisor(dim, self.n_pieces)
         seed = drawn_seed(self.hash_seed)
         assigned, helpers = code_rows(cardinalities, budget // dim, seed)
         codebooks = Codebooks(cardinalities, assigned, helpers, pieces, seed)

@@ -30,8 +30,6 @@ from pepbench.method import (
 )
 from pepbench.tables.layout import Constant, Masked, part
 
-from .search import unused_budget
-
 Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
 
 
@@ -65,8 +63,10 @@ class CERP(Method):
     Where we differ besides: b follows from the budget, b = B / (2·D·density) within [√N, N/2],
     instead of one b for all budgets. Where the last step overshoots, the entries pruned by the
     least are kept, and at the end of the search those of the largest |P| − σ(s): the budget is met
-    exactly. Q has no rows that no feature uses. The released loss is BPR, and its regulariser
-    counts a user once where a batch has six of its rows.
+    exactly. Q has no rows that no feature uses. As in the released code, buckets
+    follow the numbers of the features, which are those of the vocabulary here: another order of its
+    values or fields gives other pairs of rows. The released loss is BPR, and its regulariser counts
+    a user once where a batch has six of its rows.
     """
 
     name = "cerp"
@@ -129,8 +129,7 @@ class CERP(Method):
             search_steps=steps,
             trimmed=trimmed,
             buckets=shape.buckets,
-            **unused_budget(fitted.model.embedding, budget, "both tables are kept whole"),
-        )
+        ).with_budget_note(task, budget)
 
     def shape(self, fields: Fields, dim: int, budget: int) -> TwoRows:
         """Buckets for a budget: as ``density`` asks, but enough that no two features share both."""
@@ -292,6 +291,8 @@ class CompositionalTable(Embedding):
     p, q
         The two tables.
     """
+
+    unused_budget = "both tables are kept whole"
 
     def __init__(self, shape: TwoRows, p: MaskedTable, q: MaskedTable) -> None:
         super().__init__()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.method import Embedding, Layout, lookup, to_numpy
+from pepbench.method import (
+    Embedding,
+    Fields,
+    Fitted,
+    Layout,
+    Method,
+    Model,
+    Task,
+    lookup,
+    to_numpy,
+)
 from pepbench.serve.addresses import starts_of
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, StoredFields, constant, index, part, trained
+
+from .hashing import capped_rows, drawn_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +75,57 @@ class GranularCodebooks(StoredFields):
         used = sum(int(np.isin(field[rows], self.quantised).sum()) for rows in named)
         there = int(self.counts[self.quantised].sum()) * self.groups
         return used / there if there else 1.0
+
+
+def counts_within(
+    method: Method, fields: Fields, dim: int, budget: int, most: int
+) -> NDArray[np.int64]:
+    """K_i (F,) = min(n_i, ``most``, c), with the largest c that ``budget`` admits.
+
+    Raises
+    ------
+    Infeasible
+        Below two centroids a field.
+    """
+    cardinalities = np.asarray(fields.cardinalities)
+    least = int(np.minimum(cardinalities, 2).sum()) * dim
+    method.refuse_below(least, budget, "two centroids a field")
+    return capped_rows(np.minimum(cardinalities, most), budget // dim, drawn_seed(-1))
+
+
+class CodebookTable(Embedding):
+    """What is trained, with the count and the export of what will be served."""
+
+    books: GranularCodebooks
+    centroids: nn.Parameter
+    """Shape (Σ K_i, S, D / S)."""
+    unused_budget = "n_centroids is the most that a field may have"
+
+    @abstractmethod
+    def all_codes(self) -> Tensor:
+        """Codes of every feature: (N, S), rows of ``centroids``."""
+
+    def n_parameters(self) -> int:
+        """Numbers in the centroids."""
+        return self.centroids.numel()
+
+    def export(self) -> CodedLayout:
+        """Centroids and codes."""
+        return CodedLayout(
+            to_numpy(self.centroids.flatten(1)), to_numpy(self.all_codes()), self.books
+        )
+
+
+def fit_served(task: Task, table: CodebookTable, budget: int) -> Fitted:
+    """Train a table, then keep its centroids and codes."""
+    fitted = task.train(task.model(table))
+    codes = table.all_codes()
+    served = CodedTable(table.books, table.centroids.detach(), codes)
+    served.unused_budget = table.unused_budget
+    fitted = replace(fitted, model=Model(served, fitted.model.backbone)).with_notes(
+        centroids_used=table.books.use_of(to_numpy(codes))
+    )
+    return fitted.with_budget_note(task, budget)
 
 
 class CodedTable(Embedding):

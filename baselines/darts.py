@@ -14,6 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from pepbench.method import (
+    LEAST_USE,
     Between,
     Embedding,
     Fields,
@@ -29,10 +30,7 @@ from pepbench.method import (
 from pepbench.tables.layout import Layout
 
 from .mixed import MixedTable
-from .search import SearchSplit, bilevel_steps, unused_budget
-
-LEAST_USED = 0.9
-"""Share of the budget that the widths must use, where that is possible."""
+from .search import SearchSplit, bilevel_steps
 
 
 @dataclass(frozen=True)
@@ -111,19 +109,19 @@ class DARTS(Method):
             table = MixtureTable(fields, choices, task.dim, BudgetPenalty(sizes, budget))
             steps = self.search(task, table)
             log_shares = to_numpy(table.logits.log_softmax(dim=1)).astype(np.float64)
-            chosen = knapsack(log_shares, sizes, budget, least=LEAST_USED)
+            chosen = knapsack(log_shares, sizes, budget, least=LEAST_USE)
             expected = float(table.pull.expected_size(table.logits.detach()))
         widths = [choices[c] for c in chosen]
         mixed = MixedTable(fields.field_of_feature, widths, task.dim)
+        mixed.unused_budget = "no choice of widths comes closer"
         fitted = task.train(task.model(mixed))
         return fitted.with_notes(
-            **unused_budget(mixed, budget, "no choice of widths comes closer"),
             search_steps=2 * steps,
             search_split=self.search_split,
             expected_size=expected,
             multiplier=table.pull.multiplier,
             widths=" ".join(map(str, widths)),
-        )
+        ).with_budget_note(task, budget)
 
     def search(self, task: Task, table: MixtureTable) -> int:
         """Train weights and α in turn; returns the steps of each."""

@@ -61,7 +61,8 @@ class Deduplication(Method):
     a threshold, and may find too few for a small budget. Here they are similar if their distance is
     at most r; r starts at a tenth of the root mean square norm of the blocks, and grows by half
     whenever no two such blocks are found. Blocks of the whole table are merged, if they
-    have the same length.
+    have the same length. With ``block`` above 1, results depend on the order of the vocabulary:
+    it decides which features are neighbours.
     """
 
     name = "dedup"
@@ -134,7 +135,8 @@ def merged_blocks(
     """Which block holds the rows of each block, (K,), so that at most ``n_rows`` rows are left.
 
     Blocks have ``lengths`` (K,) rows of ``table`` (N, D) one after the other; one that is kept
-    holds its own. Also returned is the radius: no two blocks farther apart were merged.
+    holds its own. Also returned is the largest radius of a merge: of each pair that was
+    merged, not of all blocks that came to share rows by several of them.
     """
     blocks = np.full((len(lengths), int(lengths.max()) * table.shape[1]), np.nan, table.dtype)
     blocks[np.arange(blocks.shape[1]) < lengths[:, None] * table.shape[1]] = table.ravel()

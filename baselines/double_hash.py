@@ -25,6 +25,7 @@ from pepbench.method import (
 from pepbench.serve.addresses import FieldRows, OwnOrHashedRows
 from pepbench.tables.layout import Floats, constant, part, trained
 
+from .frequency import by_frequency
 from .hashing import HashSeed, capped_rows, drawn_seed
 
 
@@ -53,7 +54,7 @@ class DoubleHash(Method):
     name = "double-hash"
     family = "hashing"
     year = 2020
-    version = 3
+    version = 4
 
     frequent: Annotated[
         float,
@@ -75,9 +76,9 @@ class DoubleHash(Method):
 def own_or_hashed(fields: Fields, n_rows: int, frequent: float, seed: int) -> OwnOrHashedRows:
     """Give ``frequent`` of ``n_rows`` to the most frequent features, the others to the fields.
 
-    Every field with features left has a row; ties of frequency go to the lowest id.
+    Every field with features left has a row; ties of frequency are broken at random.
     """
-    order = np.argsort(-fields.frequencies, kind="stable")
+    order = by_frequency(fields.frequencies)
     n_own = min(round(frequent * n_rows), n_rows - fields.n_fields)
     owns = np.zeros(fields.n_features, dtype=np.bool_)
     owns[order[:n_own]] = True

@@ -31,12 +31,13 @@ class Frequency(Method):
     """The k most frequent features keep a row each; the others of a field share one.
 
     The industry's default: rare values become "other". Frequencies are those of the training
-    split, ties go to the lowest id. The knob is k, the largest for which k rows and one for each
+    split, ties are broken at random. The knob is k, the largest for which k rows and one for each
     field with others fit into B; a field in which all features have a row needs no shared one.
     """
 
     name = "frequency"
     family = "controls"
+    version = 2
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A table of ⌊budget / D⌋ rows, or N; infeasible below one row per field."""
@@ -45,9 +46,22 @@ class Frequency(Method):
         return SharedRows(OwnOrSharedRows(np.packbits(owns), np.asarray(fields.cardinalities)), dim)
 
 
+def by_frequency(frequencies: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Features (N,), the most frequent first; ties in random order, by torch's global generator.
+
+    Most features of sparse data occur once: in the order of their ids, a cut among them would
+    favour the first fields.
+
+    >>> by_frequency(np.array([1, 4, 2])).tolist()
+    [1, 2, 0]
+    """
+    draws = torch.rand(len(frequencies), dtype=torch.float64).numpy()
+    return np.lexsort((draws, -frequencies))
+
+
 def most_frequent(fields: Fields, n_rows: int) -> NDArray[np.bool_]:
     """Which features (N,) have a row of their own, with at most ``n_rows`` rows in all."""
-    order = np.argsort(-fields.frequencies, kind="stable")
+    order = by_frequency(fields.frequencies)
     # A field is closed, and its shared row saved, with the last of its features.
     lasts = np.zeros(fields.n_fields, dtype=np.int64)
     np.maximum.at(lasts, fields.field_of_feature[order], np.arange(len(order)))

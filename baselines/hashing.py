@@ -1,4 +1,4 @@
-"""What hashing methods share: seeds, and how a budget's rows are distributed among fields.
+"""What methods share: seeds, numbers of pieces, and how rows are distributed among fields.
 
 Serving computes the same hashes and rows: :mod:`pepbench.serve.hashing`,
 :mod:`pepbench.serve.addresses`.
@@ -22,6 +22,15 @@ HashSeed = Annotated[
     "which hash functions of the family; -1: drawn by each seed",
 ]
 """The hyper-parameter ``hash_seed``, by default -1."""
+
+
+def largest_divisor(dim: int, most: int) -> int:
+    """The largest divisor of ``dim`` that is not above ``most``.
+
+    >>> largest_divisor(12, 8), largest_divisor(7, 4)
+    (6, 1)
+    """
+    return max(d for d in range(1, min(dim, most) + 1) if dim % d == 0)
 
 
 def capped_rows(

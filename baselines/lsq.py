@@ -35,8 +35,7 @@ class LearnedStepSize(Method):
         v = s · round(clip(e / s, −Q_N, Q_P)),    Q_N = 2^(b−1),  Q_P = 2^(b−1) − 1
 
     Gradients pass straight through the rounding (eqs. 3 and 5): ∂v/∂e is 1 within the clipping
-    range, else 0; ∂v/∂s is round(e/s) − e/s within it, −Q_N or Q_P outside. The gradient of s is
-    multiplied by g = 1 / √(n Q_P), with n the numbers that share it (section 2.2); s starts at
+    range, else 0; ∂v/∂s is round(e/s) − e/s within it, −Q_N or Q_P outside. s starts at
     2 · mean|e| / √Q_P (section 2.1).
 
     The count is that of a table of N rows of width ⌊B / N⌋, as for ``uniform``; integers cost b
@@ -46,12 +45,15 @@ class LearnedStepSize(Method):
     Where we differ: the paper has one step for each layer's weights and trains with SGD. A layer
     here is a field (``step``). The plan's optimizer does not see the length of a gradient, so a
     step could become negative within a few updates; what is trained is log s, which makes each
-    update a change by a share of s.
+    update a change by a share of s. For the same reason the factor 1 / √(n Q_P) on the gradient of
+    a step that n numbers share (section 2.2) is left out. L2 is on e alone: on log s, it would pull
+    s towards 1.
     """
 
     name = "lsq"
     family = "quantised"
     year = 2020
+    version = 2
 
     bits: Annotated[int, OneOf(2, 4, 8, tuned=False), "b, of each integer"] = 4
     step: Annotated[str, OneOf("field", "feature", "table"), "what has a step of its own"] = "field"
@@ -85,8 +87,6 @@ class QuantisedRows(ComposedVectors):
 
     step_of: Tensor
     """Shape (N,): the step of each row."""
-    scales: Tensor
-    """Shape (S, 1): the factors g on the gradients of steps."""
     log_steps: nn.Parameter
     """Shape (S, 1)."""
 
@@ -103,18 +103,18 @@ class QuantisedRows(ComposedVectors):
         # One for each row is a table of rows, too.
         kind = RowTable if len(runs) == self.n_features else nn.Parameter
         self.log_steps = kind(steps.log()[:, None])
-        scales = (lengths * self.dim * max(largest(bits), 1)) ** -0.5
-        self.register_buffer("scales", scales[:, None].to(values.dtype), persistent=False)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Quantised rows of distinct features: (M,) → (M, w)."""
-        which = self.step_of[features]
         if isinstance(self.log_steps, RowTable):
             log_steps = lookup_rows(self.log_steps, features)
         else:
-            log_steps = self.log_steps[which]
-        values = lookup_rows(self.table, features)
-        return quantise(values, log_steps.exp(), self.bits, self.scales[which])
+            log_steps = self.log_steps[self.step_of[features]]
+        return quantise(lookup_rows(self.table, features), log_steps.exp(), self.bits)
+
+    def decays(self) -> dict[nn.Parameter, float]:
+        """No L2 on logarithms of steps."""
+        return {self.log_steps: 0.0}
 
     def n_parameters(self) -> int:
         """Numbers in the table: steps are part of how they are stored."""
@@ -151,7 +151,7 @@ def integers(values: Tensor, steps: Tensor, bits: int) -> Tensor:
     return ratios.clamp(-top - 1, top).round()
 
 
-def quantise(values: Tensor, steps: Tensor, bits: int, scales: Tensor | float = 1.0) -> Tensor:
+def quantise(values: Tensor, steps: Tensor, bits: int) -> Tensor:
     """Values as integers times steps, with the gradients of LSQ (eqs. 2, 3 and 5).
 
     Parameters
@@ -162,27 +162,23 @@ def quantise(values: Tensor, steps: Tensor, bits: int, scales: Tensor | float = 
         Broadcast to ``values``.
     bits
         b.
-    scales
-        g, a factor on the gradient of each step.
     """
-    result: Tensor = _Quantise.apply(values, steps, bits, scales)  # type: ignore[no-untyped-call]
+    result: Tensor = _Quantise.apply(values, steps, bits)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Quantise(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, steps: Tensor, bits: int, scales: Tensor | float
-    ) -> Tensor:
+    def forward(ctx: Any, values: Tensor, steps: Tensor, bits: int) -> Tensor:
         codes = integers(values, steps, bits)
         ctx.save_for_backward(values, steps, codes)
-        ctx.bits, ctx.scales = bits, scales
+        ctx.bits = bits
         return codes * steps
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         values, steps, codes = ctx.saved_tensors
         ratios = values / steps
         within = (ratios >= -largest(ctx.bits) - 1) & (ratios <= largest(ctx.bits))
         of_steps = gradient * (codes - ratios * within)
-        return gradient * within, ctx.scales * of_steps.sum_to_size(steps.shape), None, None
+        return gradient * within, of_steps.sum_to_size(steps.shape), None

@@ -31,6 +31,7 @@ class MDE(Method):
     name = "mde"
     family = "mixed"
     year = 2019
+    version = 2
 
     alpha: Annotated[
         float,

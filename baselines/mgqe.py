@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -12,23 +12,21 @@ from torch import Tensor, nn
 
 from pepbench.method import (
     Between,
-    Embedding,
     Fields,
     Fitted,
     Method,
-    Model,
     OneOf,
     RowTable,
     Task,
     lookup,
-    to_numpy,
     view_of,
     xavier_uniform,
 )
 from pepbench.serve.addresses import starts_of
 
-from .coded import CodedLayout, CodedTable, GranularCodebooks, pieces_of
-from .hashing import capped_rows, drawn_seed
+from .coded import CodebookTable, GranularCodebooks, counts_within, fit_served, pieces_of
+from .frequency import by_frequency
+from .hashing import largest_divisor
 
 _CHUNK = 2**24
 """Distances of features to centroids that are in memory at once."""
@@ -78,7 +76,7 @@ class MultiGranularQuantised(Method):
     name = "mgqe"
     family = "factored"
     year = 2020
-    version = 2
+    version = 3
 
     n_groups: Annotated[
         int, Between(2, 16, allow=(1, 256)), "S, at most; the largest divisor of D not above it"
@@ -105,31 +103,21 @@ class MultiGranularQuantised(Method):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train table and centroids together, then keep centroids and codes."""
-        table = self.training_table(task.fields, task.dim, budget)
-        fitted = task.train(task.model(table))
-        codes = table.all_codes()
-        served = CodedTable(table.books, table.centroids.detach(), codes)
-        fitted = replace(fitted, model=Model(served, fitted.model.backbone))
-        if table.n_parameters() < 0.9 * min(budget, task.full_parameters):
-            why = f"a field has {self.n_centroids} centroids at most"
-            fitted = fitted.with_notes(unused_budget=why)
-        return fitted.with_notes(centroids_used=table.books.use_of(to_numpy(codes)))
+        return fit_served(task, self.training_table(task.fields, task.dim, budget), budget)
 
     def training_table(self, fields: Fields, dim: int, budget: int) -> StraightThroughTable:
         """The full table and the most centroids within ``budget``."""
         cardinalities = np.asarray(fields.cardinalities)
-        least = int(np.minimum(cardinalities, 2).sum()) * dim
-        self.refuse_below(least, budget, "two centroids a field")
-        most = np.minimum(cardinalities, self.n_centroids)
-        counts = capped_rows(most, budget // dim, drawn_seed(-1))
+        counts = counts_within(self, fields, dim, budget, self.n_centroids)
         tail = np.where(counts < cardinalities, np.maximum(counts // self.tail_divisor, 2), counts)
-        groups = max(s for s in range(1, dim + 1) if dim % s == 0 and s <= self.n_groups)
+        groups = largest_divisor(dim, self.n_groups)
         books = GranularCodebooks(cardinalities, counts, tail, self.heads(fields), groups)
         return StraightThroughTable(books, dim, self.commitment, self.normalise)
 
     def heads(self, fields: Fields) -> NDArray[np.bool_]:
-        """Which features (N,) are among the most frequent of their field; ties go to low ids."""
-        order = np.lexsort((-fields.frequencies, fields.field_of_feature))
+        """Which features (N,) are among the most frequent of their field; ties at random."""
+        order = by_frequency(fields.frequencies)
+        order = order[np.argsort(fields.field_of_feature[order], kind="stable")]
         within = np.arange(len(order)) - fields.offsets[fields.field_of_feature]
         n_heads = np.ceil(self.head_share * np.asarray(fields.cardinalities))
         heads = np.zeros(len(order), dtype=np.bool_)
@@ -137,7 +125,7 @@ class MultiGranularQuantised(Method):
         return heads
 
 
-class StraightThroughTable(Embedding):
+class StraightThroughTable(CodebookTable):
     """What is trained: the full table, seen through the nearest centroids.
 
     Its count and its export are those of what will be served. Of a piece e^(s) and a centroid C_k,
@@ -280,13 +268,3 @@ class StraightThroughTable(Embedding):
     def all_codes(self) -> Tensor:
         """Codes of every feature: (N, S)."""
         return self.nearest(torch.arange(len(self.table), device=self.table.device))
-
-    def n_parameters(self) -> int:
-        """Numbers in the centroids."""
-        return self.centroids.numel()
-
-    def export(self) -> CodedLayout:
-        """Centroids and codes."""
-        return CodedLayout(
-            to_numpy(self.centroids.flatten(1)), to_numpy(self.all_codes()), self.books
-        )

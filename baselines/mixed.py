@@ -16,14 +16,18 @@ from torch import Tensor, nn
 from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
 from pepbench.tables.layout import Mixed, ranks_in_blocks
 
+from .frequency import by_frequency
+
 
 def equal_frequency_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Block (N,) of each feature: cuts of equal total frequency, the most frequent first.
 
+    Ties are broken at random.
+
     >>> equal_frequency_blocks(np.array([1, 4, 1, 2]), 2).tolist()
     [1, 0, 1, 1]
     """
-    order = np.argsort(-frequencies, kind="stable")
+    order = by_frequency(frequencies)
     before = np.cumsum(frequencies[order]) - frequencies[order]
     return _numbered(order, before * count // max(int(frequencies.sum()), 1), count)
 
@@ -31,10 +35,12 @@ def equal_frequency_blocks(frequencies: NDArray[np.int64], count: int) -> NDArra
 def equal_count_blocks(frequencies: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Block (N,) of each feature: cuts of equally many features, the most frequent first.
 
+    Ties are broken at random.
+
     >>> equal_count_blocks(np.array([1, 4, 1, 2]), 2).tolist()
     [1, 0, 1, 0]
     """
-    order = np.argsort(-frequencies, kind="stable")
+    order = by_frequency(frequencies)
     return _numbered(order, np.arange(len(order)) * count // len(order), count)
 
 

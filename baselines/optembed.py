@@ -29,7 +29,7 @@ from pepbench.method import (
 )
 from pepbench.tables.layout import Dense
 
-from .search import BestEpoch, LastStart, train_under_mask, unused_budget
+from .search import BestEpoch, LastStart, train_under_mask
 
 Widths = NDArray[np.int64]
 """Shape (F,): one individual, the width of each field."""
@@ -59,7 +59,7 @@ class OptEmbed(Method):
     ``least_width`` columns each, those of the smallest ‖e‖₁ − t_f go too, so any budget is
     feasible. Less is used only where the thresholds leave too few features to fill it at D columns.
     The released thresholds start at 0 and have rates of 3e-5 to 1e-4 (tuned in 1e-4 … 1e-2): they
-    hardly move, and what they drop are rare features, whose norms L2 has brought to zero. Other
+    hardly move, and what they drop are features of small norms. Other
     than in the released code, mutants are copies (there they overwrite their parents) and may be 1
     wide (there 2 and more), crossings are cut among the F fields (there at up to D), a field counts
     its width (there one column less during evolution), and the supernet is trained for a fixed
@@ -142,13 +142,13 @@ class OptEmbed(Method):
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
+        fitted.model.embedding.unused_budget = "the thresholds leave fewer features"
         return fitted.with_notes(
-            **unused_budget(fitted.model.embedding, budget, "the thresholds leave fewer features"),
             search_steps=steps,
             features_above_threshold=int((supernet.margins() > 0).sum()),
             features_kept=int(kept.sum()),
             widths=" ".join(map(str, widths.tolist())),
-        )
+        ).with_budget_note(task, budget)
 
     def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
         """Train vectors and thresholds at random widths, up to the best epoch at width D.

@@ -9,7 +9,7 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pepbench.method import LEAST_USE, Embedding, Fitted, MaskedTable, Model, OneOf, Part, Task
+from pepbench.method import Fitted, MaskedTable, Model, OneOf, Part, Task
 
 SearchSplit = Annotated[
     str, OneOf("validation", "train", tuned=False), "rows on which α is trained"
@@ -112,11 +112,6 @@ def _train_only(these: Iterable[nn.Parameter], not_those: Iterable[nn.Parameter]
         parameter.requires_grad_(True)
     for parameter in not_those:
         parameter.requires_grad_(False)
-
-
-def unused_budget(embedding: Embedding, budget: int, reason: str) -> dict[str, str]:
-    """A note with the ``reason`` why less than 90 % of the budget is used; empty if more is."""
-    return {} if embedding.n_parameters() >= LEAST_USE * budget else {"unused_budget": reason}
 
 
 def train_under_mask(

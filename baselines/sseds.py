@@ -26,7 +26,6 @@ from pepbench.method import (
 from pepbench.tables.layout import Dense
 
 from .mixed import MixedTable, mixed_size
-from .search import unused_budget
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,12 @@ class SSEDS(Method):
             found = self.saliency(task, dense)
             widths = widths_of_most_salient(found, fields, dim, budget)
         table = MixedTable(fields.field_of_feature, widths.tolist(), dim)
+        table.unused_budget = "one more column of any field exceeds the budget"
         fitted = task.train(task.model(table))
         return fitted.with_notes(
-            **unused_budget(table, budget, "one more column of any field exceeds the budget"),
             search_split=self.search_split,
             widths=" ".join(map(str, widths.tolist())),
-        )
+        ).with_budget_note(task, budget)
 
     def saliency(self, task: Task, dense: Model) -> NDArray[np.float64]:
         """|∂L/∂α| of every column, shape (F, D), in one pass without dropout."""

@@ -14,10 +14,8 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
-    Fitted,
     Layout,
     Method,
-    Task,
     lookup,
     to_numpy,
 )
@@ -44,8 +42,9 @@ class TensorTrain(Method):
     ids.
 
     Initial values: the paper draws cores from a Gaussian without its values near zero, because
-    products of plain Gaussians pile up there. So do we (only |z| > 2 is kept, as in FBTT), then
-    scale the cores so that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
+    products of plain Gaussians pile up there. So do we: only |z| > 2 is kept, as in FBTT, so that
+    no entry of a core is below 2 / √5.746 = 0.834 of their root mean square. The cores are then
+    scaled such that the mean square over the whole table is exactly 2 / (N + D), Xavier's.
     FBTT scales each core by (3N)^(−1/6), whose entries have a mean square of 63 R₁R₂ / N.
 
     Where we differ: one train for the ids of all fields instead of one for each large field, so
@@ -70,13 +69,6 @@ class TensorTrain(Method):
         seed = drawn_seed(self.hash_seed)
         positions = Positions(np.asarray(fields.cardinalities), seed)
         return TrainTable(positions, rows, columns, ranks)
-
-    def fit(self, task: Task, budget: int) -> Fitted:
-        """Train; note where the next rank is far above ``budget``."""
-        fitted = super().fit(task, budget)
-        if fitted.model.embedding.n_parameters() < 0.9 * budget:
-            return fitted.with_notes(unused_budget="ranks are whole numbers")
-        return fitted
 
 
 Three = tuple[int, int, int]
@@ -140,6 +132,7 @@ class TrainTable(ComposedVectors):
 
     position: Tensor
     """Shape (N,): the place of each feature in the train."""
+    unused_budget = "ranks are whole numbers"
 
     def __init__(
         self, positions: Positions, rows: Three, columns: Three, ranks: tuple[int, int]

@@ -24,7 +24,7 @@ from pepbench.method import (
 from pepbench.serve.addresses import PoolHashes
 from pepbench.tables.layout import Floats, constant, part, trained
 
-from .hashing import HashSeed, drawn_seed
+from .hashing import HashSeed, drawn_seed, largest_divisor
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Unified(Method):
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """A table of as many rows as ``budget`` admits; infeasible below one."""
-        lookups = max(c for c in range(1, self.lookups + 1) if dim % c == 0)
+        lookups = largest_divisor(dim, self.lookups)
         width = dim // lookups
         self.refuse_below(width, budget, "one row")
         n_rows = min(budget, fields.n_features * dim) // width

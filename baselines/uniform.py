@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 
 from pepbench.method import (
@@ -18,6 +17,8 @@ from pepbench.method import (
     xavier_uniform,
 )
 
+from .frequency import by_frequency
+
 
 @dataclass(frozen=True)
 class Uniform(Method):
@@ -26,12 +27,13 @@ class Uniform(Method):
     The backbone runs at width d', it is not padded to D. The knob is d', at most D. What is left of
     the budget, B − N·d', is up to N − 1 parameters and stays unused, or with
     ``remainder="frequent"`` gives as many of the most frequent features (of the training split,
-    ties to the lowest id) one more column. The backbone then runs at width d' + 1, in which the
+    ties at random) one more column. The backbone then runs at width d' + 1, in which the
     other features have a zero.
     """
 
     name = "uniform"
     family = "controls"
+    version = 2
 
     remainder: Annotated[
         str,
@@ -49,5 +51,5 @@ class Uniform(Method):
             table.unused_budget = "widths are whole numbers"
             return table
         mask = torch.ones(n_features, width + 1, dtype=torch.bool)
-        mask[np.argsort(-fields.frequencies, kind="stable")[rest:], width] = False
+        mask[by_frequency(fields.frequencies)[rest:], width] = False
         return MaskedTable(xavier_uniform(n_features, width + 1), mask)

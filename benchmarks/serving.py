@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pepbench.baselines.cerp import CompositionalTable, TwoRows
-from pepbench.baselines.mgqe import MultiGranularQuantised
 from tabulate import tabulate
 
 from benchmarks.methods import fixed_shapes, method_named
 from benchmarks.problem import Problem, Size, zipf_problem
+from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.export.folder import write_export
 from pepbench.serve import ServedTable, load
@@ -64,12 +64,10 @@ def embedding_of(name: str, fields: Fields, budget: int) -> Embedding:
     torch.manual_seed(0)
     if base == "cerp":
         embedding: Embedding = composed(fields, budget)
-    elif base == "mgqe":
-        embedding = cast(MultiGranularQuantised, method_named(base)).training_table(
-            fields, DIM, budget
-        )
     else:
-        embedding = method_named(base).embedding(fields, DIM, budget)
+        method = method_named(base)
+        trained_of = getattr(method, "training_table", method.embedding)
+        embedding = cast(Embedding, trained_of(fields, DIM, budget))
     embedding.eval()
     return QuantisedTable(embedding, SCHEMES[suffix]) if suffix else embedding
 
@@ -175,8 +173,14 @@ def resident_set() -> int:
 
 def tables() -> list[tuple[str, float]]:
     """What is measured: names and shares."""
-    names = [name for name in fixed_shapes() if name not in (FULL, "mgqe")]
-    compressed = [(name, share) for share in SHARES for name in (*names, "cerp", "mgqe")]
+    catalog = Catalog()
+    coded = [
+        name
+        for name in catalog.entries("method")
+        if hasattr(catalog.load("method", name), "training_table")
+    ]
+    names = [*(name for name in fixed_shapes() if name != FULL), "cerp", *coded]
+    compressed = [(name, share) for share in SHARES for name in names]
     masked = [(name, MASKED_SHARE) for name in TABLES_AT_MASKED_SHARE]
     return [(FULL, 1.0), *((name, 1.0) for name in ROUNDED), *masked, *compressed]
 

@@ -207,6 +207,14 @@ class Fitted:
         """The same with further notes."""
         return replace(self, notes={**self.notes, **notes})
 
+    def with_budget_note(self, task: Task, budget: int) -> Fitted:
+        """The same with the embedding's ``unused_budget`` as a note, if that much is unused."""
+        embedding = self.model.embedding
+        is_used = embedding.n_parameters() >= LEAST_USE * min(budget, task.full_parameters)
+        if is_used or not embedding.unused_budget:
+            return self
+        return self.with_notes(unused_budget=embedding.unused_budget)
+
 
 class Task(ABC):
     """Data, backbone, settings and clock of one trial, with which a method trains.
@@ -410,7 +418,4 @@ class Method(Component, ABC):
         fitted = task.train(task.model(embedding))
         if self.notes_training_bytes:
             fitted = fitted.with_notes(training_bytes=embedding.training_bytes())
-        is_used = embedding.n_parameters() >= LEAST_USE * min(budget, task.full_parameters)
-        if is_used or not embedding.unused_budget:
-            return fitted
-        return fitted.with_notes(unused_budget=embedding.unused_budget)
+        return fitted.with_budget_note(task, budget)

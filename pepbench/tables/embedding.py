@@ -156,6 +156,10 @@ class Embedding(nn.Module, ABC):
         """Row tables that are updated in the embedding's own way, whatever the plan's optimizer."""
         return {}
 
+    def decays(self) -> Mapping[nn.Parameter, float]:
+        """Factors on the L2 weight of single parameters: 0 for those that are not vectors."""
+        return {}
+
     def training_bytes(self) -> int:
         """Bytes in training with Adam: trained numbers, two moments of each, and buffers."""
         trained = sum(parameter.nbytes for parameter in self.parameters())

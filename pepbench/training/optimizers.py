@@ -57,14 +57,18 @@ def make_optimizer(
     learning_rate, l2
         Common learning rate and L2 weight.
     rates, decays
-        Factors on them for single parameters.
+        Factors on them for single parameters. An embedding in the model may have factors on the L2
+        weight of its own, :meth:`~pepbench.method.Embedding.decays`; ``decays`` override them.
     """
-    rates, decays = rates or {}, decays or {}
+    rates = rates or {}
+    of_embeddings: dict[nn.Parameter, float] = {}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rows: dict[nn.Parameter, RowState] = {}
     for module in model.modules():
         if isinstance(module, Embedding):
             rows |= module.row_states(learning_rate, l2)
+            of_embeddings |= module.decays()
+    decays = {**of_embeddings, **(decays or {})}
     # Parameters of one learning rate and L2 weight together, as torch's optimizers take them.
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained:

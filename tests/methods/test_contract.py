@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import numpy as np
 import pytest
 from run_helpers import CHEAP_OPTIONS
 
@@ -12,6 +13,7 @@ from pepbench.contract.checks import CHECKS
 from pepbench.contract.rules.fields import does_not_depend_on_order, does_not_erase_a_small_field
 from pepbench.contract.rules.repetition import another_process_gives_the_same_bits
 from pepbench.contract.rules.training import more_budget_is_not_worse
+from pepbench.harness.fit_checks import BrokenContract
 
 METHODS = sorted(Catalog().entries("method"))
 SLOW = {
@@ -47,3 +49,11 @@ def test_method_keeps_the_rule(name, check, candidate_named):
         check(candidate_named(name))
     except NotApplicable as reason:
         pytest.skip(str(reason))
+
+
+@pytest.mark.slow
+def test_ties_of_frequency_that_go_by_number_are_found(toy, monkeypatch):
+    by_number = "pepbench.baselines.frequency.by_frequency"
+    monkeypatch.setattr(by_number, lambda counts: np.argsort(-counts, kind="stable"))
+    with pytest.raises(BrokenContract, match="ties at random"):
+        does_not_depend_on_order(Candidate(Catalog().load("method", "frequency")(), toy))

@@ -27,7 +27,7 @@ def by_hand(table, ids):
         here = [
             x for x in dict.fromkeys(ids.flatten().tolist()) if books.field_of_feature[x] == field
         ]
-        values = table.values[start : start + count]
+        values = table.centroids[start : start + count]
         if count == books.cardinalities[field]:
             offset = int(books.cardinalities[:field].sum())
             pieces |= {x: values[x - offset].flatten() for x in here}
@@ -46,7 +46,7 @@ def by_hand(table, ids):
 def test_vectors_and_gradients_are_those_of_the_equations(table):
     ids = torch.tensor([[2, 31, 40], [3, 30, 41], [2, 32, 52], [29, 31, 33]])
     weight = torch.randn(12, DIM, dtype=torch.float64)
-    parameters = [table.table, table.keys, table.values]
+    parameters = [table.table, table.keys, table.centroids]
     vectors = table(ids).view(-1, DIM)
     expected = by_hand(table, ids)
     torch.testing.assert_close(vectors, expected)
@@ -68,7 +68,7 @@ def test_evaluation_serves_the_codes(table):
     ids = torch.arange(53)[:, None]
     table(ids)
     table.eval()
-    values, codes = table.values.detach(), table.all_codes()
+    values, codes = table.centroids.detach(), table.all_codes()
     expected = values[codes, torch.arange(GROUPS)].flatten(1)
     torch.testing.assert_close(table(ids).squeeze(1), expected)
     # Evaluation leaves the statistics alone.
@@ -84,14 +84,40 @@ def test_vectors_start_with_the_variance_of_the_full_table():
     assert vectors.var().item() == pytest.approx(2 / (1520 + 16), rel=0.1)
 
 
-def test_normalised_products_use_most_centroids(toy):
+def test_normalised_products_use_most_centroids_of_a_single_group(toy):
+    # Of pieces of one column, only the largest and the smallest key would have the largest product.
     torch.manual_seed(0)
-    fitted = DPQ().fit(toy.task(epochs=2), 348)
-    assert fitted.notes["centroids_used"] > 0.5
+    fitted = DPQ(n_groups=1).fit(toy.task(epochs=2), 348)
+    assert fitted.notes["centroids_used"] > 0.8
     assert [name for name, _ in fitted.model.embedding.named_parameters()] == ["centroids"]
+
+
+def test_one_feature_of_a_field_in_a_batch_keeps_its_code_with_a_single_group():
+    torch.manual_seed(0)
+    fields = Fields(("a", "b"), (30, 20), np.arange(50))
+    table = DPQ(n_groups=1).training_table(fields, DIM, 20 * DIM)
+    variance = table.variance.clone()
+    codes = table.all_codes().squeeze(1)
+    ids = torch.tensor([[7, 41]])
+    table(ids).sum().backward()
+    torch.testing.assert_close(table(ids)[0], table.centroids[codes[ids[0]], 0])
+    torch.testing.assert_close(table.variance, variance)
+    assert len(codes.unique()) > 10
+
+
+def test_centroids_used_leave_out_fields_with_a_value_for_each_feature(toy):
+    fitted = DPQ().fit(toy.task(epochs=1), 348)
+    codes, books = fitted.model.embedding.codes, fitted.model.embedding.books
+    used = there = 0
+    for field, count in enumerate(books.counts.tolist()):
+        if count < toy.fields.cardinalities[field]:
+            of_field = codes[toy.fields.field_of_feature == field]
+            used += sum(len(column.unique()) for column in of_field.T)
+            there += count * books.groups
+    assert fitted.notes["centroids_used"] == pytest.approx(used / there)
 
 
 def test_what_the_largest_codebooks_leave_is_noted(toy):
     fitted = DPQ(n_centroids=4).fit(toy.task(epochs=1), 348)
     assert fitted.model.embedding.n_parameters() == 16 * 8
-    assert fitted.notes["unused_budget"] == "a field has 4 centroids at most"
+    assert fitted.notes["unused_budget"] == "n_centroids is the most that a field may have"

@@ -351,7 +351,7 @@ class TestMultiGranular:
         assert fitted.notes["centroids_used"] == pytest.approx(used / total)
 
     def test_says_why_it_leaves_budget_unused(self, toy):
-        note = "a field has 4 centroids at most"
+        note = "n_centroids is the most that a field may have"
         assert self.fitted(toy, 200, n_centroids=4).notes["unused_budget"] == note
         assert "unused_budget" not in self.fitted(toy, 200).notes
 

@@ -9,7 +9,7 @@ from pepbench.baselines import deeplight as deeplight_module
 from pepbench.baselines.autosrh import AutoSrh, BlockwiseDescent, SelectedTable
 from pepbench.baselines.cerp import CERP, ThresholdedPair, TwoRows
 from pepbench.baselines.deeplight import DeepLight, zero_smallest
-from pepbench.baselines.frequency import Frequency, most_frequent
+from pepbench.baselines.frequency import Frequency, by_frequency, most_frequent
 from pepbench.baselines.low_rank import LowRank
 from pepbench.baselines.mixed import equal_count_blocks, equal_frequency_blocks
 from pepbench.baselines.popularity_mask import PopularityMask, row_counts
@@ -99,7 +99,7 @@ def test_frequency_gives_as_many_own_rows_as_fit():
     rng = np.random.default_rng(1)
     for _ in range(100):
         sizes = tuple(rng.integers(1, 7, size=rng.integers(1, 5)).tolist())
-        fields = Fields(tuple("abcd"[: len(sizes)]), sizes, rng.integers(0, 5, size=sum(sizes)))
+        fields = Fields(tuple("abcd"[: len(sizes)]), sizes, rng.permutation(sum(sizes)))
         order = np.argsort(-fields.frequencies, kind="stable")
         needed = [
             k + len(set(fields.field_of_feature[order[k:]].tolist())) for k in range(sum(sizes) + 1)
@@ -110,6 +110,19 @@ def test_frequency_gives_as_many_own_rows_as_fit():
             np.testing.assert_array_equal(most_frequent(fields, rows), expected)
             size = Frequency().embedding(fields, DIM, rows * DIM + 3).n_parameters()
             assert size == min(rows, sum(sizes)) * DIM
+
+
+def test_ties_of_frequency_are_broken_at_random():
+    counts, firsts = np.array([1, 3, 1, 0, 1, 1]), []
+    for seed in range(400):
+        torch.manual_seed(seed)
+        order = by_frequency(counts)
+        assert counts[order].tolist() == [3, 1, 1, 1, 1, 0]
+        firsts.append(order[1])
+        torch.manual_seed(seed)
+        np.testing.assert_array_equal(by_frequency(counts), order)
+    # Five standard deviations of a binomial count of 100.
+    assert np.abs(np.bincount(firsts)[[0, 2, 4, 5]] - 100).max() < 5 * np.sqrt(75)
 
 
 def test_frequency_below_one_row_a_field_is_infeasible(toy):

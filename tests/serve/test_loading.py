@@ -20,7 +20,10 @@ from pepbench.serve import load
 FORMS = [
     "full", "pep", "mde", "cerp", "hash", "memcom", "frequency", "double-hash", "cafe",
     "hash-embedding", "robe", "qr", "mgqe", "cce", "tt", "dhe", "lsq", "mpe",
+    "dedup", "unified",
 ]  # fmt: skip
+SAME_FORM = ["dpq", "adapt", "alpt", "quarter-power"]
+"""Methods that share a form with one of these."""
 
 
 @pytest.fixture
@@ -129,7 +132,9 @@ def test_a_header_that_points_beyond_the_file_is_refused(folder):
         load(folder, verify=False)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [*FORMS, *(pytest.param(name, marks=pytest.mark.slow) for name in SAME_FORM)]
+)
 def test_forged_arrays_never_read_outside(form, export_of, tmp_path):
     """Every array shortened, emptied, set to the largest number, or of another type."""
     source = export_of(form).folder

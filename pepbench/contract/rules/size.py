@@ -71,7 +71,7 @@ def uses_its_budget(candidate: Candidate) -> None:
             raise BrokenContract(
                 f"{count} of {allowed} parameters are used, {count / allowed:.0%}; use what a "
                 "budget allows, or say why that is impossible: set unused_budget on the embedding, "
-                "or call Fitted.with_notes(unused_budget=...)"
+                "and in a fit() of its own call Fitted.with_budget_note()"
             )
 
 
