@@ -9,7 +9,6 @@ The module is long because it is to be read beside the paper, from one file.
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from pepbench.method import (
 )
 from pepbench.pep_search import RowCounts, SearchOutcome, fast_soft_threshold, new_search
 from pepbench.tables.layout import Masked
-from pepbench.tables.rows import current_rows
+from pepbench.tables.rows import current_copy, current_rows
 
 
 class Thresholds(nn.Module):
@@ -381,7 +380,7 @@ class PEP(Method):
             model = task.model(MaskedTable(initial, outcome.mask))
         else:
             table = MaskedTable(outcome.table, outcome.mask)
-            model = Model(table, copy.deepcopy(outcome.backbone))
+            model = Model(table, current_copy(outcome.backbone))
         return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
 
     shares_search = True

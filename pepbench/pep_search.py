@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from pepbench.method import Model, OptimizerKind, Task, largest_entries
 from pepbench.tables import kernels
-from pepbench.tables.rows import has_row_state, swept_rows
+from pepbench.tables.rows import state_of, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
@@ -189,7 +189,7 @@ def new_search(method: PEP, task: Task, model: Model, kind: OptimizerKind = "aut
     """
     table = cast("ThresholdedTable", model.embedding)
     optimizer = method.optimizer(task, model, table.thresholds, kind)
-    search = RowSearch if has_row_state(table.values) else DenseSearch
+    search = DenseSearch if state_of(table.values) is None else RowSearch
     return search(method, task, model, optimizer)
 
 

@@ -36,6 +36,8 @@ def is_compiled_for(vectors: Tensor) -> bool:
         and vectors.dtype in (torch.float32, torch.float64)
         and vectors.shape[1] <= MOST_FIELDS
         and not torch.is_autocast_enabled("cpu")
+        # Torch's compiler and its export trace vectors without values.
+        and not torch.compiler.is_compiling()
     )
 
 

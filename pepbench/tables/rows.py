@@ -8,6 +8,7 @@ a view is the whole parameter.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,11 +82,6 @@ def view_of(parameter: RowTable, ids: Tensor) -> View:
     return View(table, local, rows)
 
 
-def has_row_state(parameter: RowTable) -> bool:
-    """Whether a row-wise optimizer is attached to ``parameter``."""
-    return state_of(parameter) is not None
-
-
 def swept_rows(parameter: RowTable) -> slice:
     """The rows that the last step swept: brought up to date in their turn."""
     state = state_of(parameter)
@@ -101,6 +97,26 @@ def current_rows(parameter: RowTable, rows: slice) -> Tensor:
     if state is None:
         return parameter.detach()[rows].clone()
     return torch.from_numpy(state.current(rows)).view(-1, *parameter.shape[1:])
+
+
+def release(parameter: nn.Parameter) -> None:
+    """Bring ``parameter`` up to date and detach its state by row, if there is one.
+
+    From then on views are the whole parameter, for an optimizer that updates it as a whole.
+    """
+    state: RowState | None = _STATES.pop(parameter, None)
+    if state is not None:
+        state.flush()
+
+
+def current_copy(module: nn.Module) -> nn.Module:
+    """A deep copy of ``module`` whose row tables are up to date; changes nothing."""
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter, own in zip(module.parameters(), twin.parameters(), strict=True):
+            if isinstance(parameter, RowTable):
+                own.copy_(current_rows(parameter, slice(None)))
+    return twin
 
 
 def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
