@@ -45,7 +45,7 @@ from pepbench.method import (
 )
 from pepbench.pep_search import RowCounts, SearchOutcome, fast_soft_threshold, new_search
 from pepbench.tables.layout import Masked
-from pepbench.tables.rows import current_copy, current_rows
+from pepbench.tables.rows import current_copy, current_rows, state_of
 
 
 class Thresholds(nn.Module):
@@ -83,8 +83,9 @@ class Thresholds(nn.Module):
 
     def of_batch(self, ids: Tensor, rows: Tensor) -> Tensor:
         """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
-        raw = view_of(self.raw, ids).table if isinstance(self.raw, RowTable) else self.raw
-        return self._gate(raw, rows)
+        own = self.raw
+        own = view_of(own, ids, by_rows=True).table if isinstance(own, RowTable) else own
+        return self._gate(own, rows)
 
     def current(self, rows: slice) -> Tensor:
         """σ(s) of neighbouring ``rows``, with all postponed updates and without gradients."""
@@ -137,7 +138,7 @@ class ThresholdedTable(TableEmbedding):
 
     def as_table(self, ids: Tensor) -> View:
         """V̂, computed anew: all of it, or only the rows of ``ids`` if training goes by rows."""
-        values = view_of(self.values, ids)
+        values = view_of(self.values, ids, by_rows=state_of(self.thresholds.raw) is not None)
         if values.rows is None:
             table = self.thresholded()
         else:

@@ -162,6 +162,15 @@ def recount_rows(values: Floats, rows: Ids, counts: Ids) -> int:
 
 
 @compiled
+def are_rows(ids: Ids, n_rows: int) -> bool:
+    """Whether all ``ids`` (n,) are from 0 to ``n_rows`` − 1."""
+    outside = False
+    for k in range(ids.shape[0]):
+        outside |= (ids[k] < 0) | (ids[k] >= n_rows)
+    return not outside
+
+
+@compiled
 def unique_rows(ids: Ids, slots: Ids, unique: Ids, local: Ids) -> int:
     """Number the distinct ``ids`` (n,) in order of first appearance.
 

@@ -51,8 +51,9 @@ def make_optimizer(
         (:class:`~pepbench.training.row_optimizers.RowAdagrad`). Not ``auto``: see
         :func:`resolve_optimizer`.
     model
-        Its trainable parameters are updated, by no optimizer made before. Those for which an embedding in it has
-        :meth:`~pepbench.method.Embedding.row_states` are updated by these, whatever the kind.
+        Its trainable parameters are updated, from now on by no other optimizer. Those for which an
+        embedding in it has :meth:`~pepbench.method.Embedding.row_states` are updated by these,
+        whatever the kind.
     learning_rate, l2
         Common learning rate and L2 weight.
     rates, decays

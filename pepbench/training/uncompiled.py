@@ -11,7 +11,6 @@ import inspect
 import torch
 
 
-
 class Uncompiled(torch.optim.Optimizer):
     """An optimizer whose gradients are cleared without the import."""
 
