@@ -83,8 +83,8 @@ class Thresholds(nn.Module):
 
     def of_batch(self, ids: Tensor, rows: Tensor) -> Tensor:
         """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
-        own = self.raw
-        own = view_of(own, ids, by_rows=True).table if isinstance(own, RowTable) else own
+        raw = self.raw
+        own = view_of(raw, ids, by_rows=True).table if isinstance(raw, RowTable) else raw
         return self._gate(own, rows)
 
     def current(self, rows: slice) -> Tensor:
@@ -206,7 +206,9 @@ class PEP(Method):
     ``schedule="paper"`` is the released search: s moves from the first step, at the common rate,
     towards 0. Its length depends on the data, and it may stall. ``schedule="epochs"`` holds s until
     the values have converged, then moves it from ``init`` to ``threshold_target`` in
-    ``search_epochs`` passes over the training rows, whatever their number and the batch size.
+    ``search_epochs`` passes over the training rows, whatever their number and the batch size. Its
+    own defaults of ``init`` and ``retrain`` (:data:`EPOCHS`) come with :meth:`from_options`, as in
+    plans and on the command line; ``PEP(schedule="epochs")`` has the paper's.
 
     Differences from the released code: where the last step overshoots the budget, the largest
     entries that it pruned are kept (``exact``); a search that reaches its last step above the

@@ -164,10 +164,11 @@ def recount_rows(values: Floats, rows: Ids, counts: Ids) -> int:
 @compiled
 def are_rows(ids: Ids, n_rows: int) -> bool:
     """Whether all ``ids`` (n,) are from 0 to ``n_rows`` − 1."""
-    outside = False
+    signs = np.int64(0)
     for k in range(ids.shape[0]):
-        outside |= (ids[k] < 0) | (ids[k] >= n_rows)
-    return not outside
+        # Of these, one is negative where an id is not a row.
+        signs |= ids[k] | (n_rows - 1 - ids[k])
+    return bool(signs >= 0)
 
 
 @compiled

@@ -154,7 +154,7 @@ def check_ids(ids: Tensor, n_rows: int) -> None:
     IndexError
         If one is negative, or ``n_rows`` or more.
     """
-    if not kernels.are_rows(ids.reshape(-1).numpy(), n_rows):
+    if not kernels.are_rows(ids.numpy().reshape(-1), n_rows):
         low, high = ids.aminmax()
         raise IndexError(f"ids from {low} to {high} of a table of {n_rows} rows")
 

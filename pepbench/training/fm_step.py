@@ -77,7 +77,14 @@ class _Trainer:
         first_order = cast(FirstOrder, backbone.first_order)
         modules = (model, embedding, backbone, first_order, *embedding.children())
         self._model, self._source = model, source
-        self._embedding, self._backbone, self._first_order = embedding, backbone, first_order
+        self._members = (
+            (model._modules, "embedding", embedding),
+            (model._modules, "backbone", backbone),
+            (backbone._modules, "first_order", first_order),
+            (first_order._parameters, "weights", first_order.weights),
+            (first_order._parameters, "bias", first_order.bias),
+            (first_order._parameters, "dense", None),
+        )
         self._attributes = [vars(module) for module in modules]
         self._hooks = [getattr(module, name) for module in modules for name in _HOOKS]
         self._pairwise = type(backbone) is FMModule
@@ -105,17 +112,12 @@ class _Trainer:
 
     def serves(self, model: Model, optimizer: torch.optim.Optimizer) -> bool:
         """Whether all is where it was, and nothing computes otherwise than its class says."""
-        source, first_order = model.embedding.direct_rows(), self._first_order
+        source = model.embedding.direct_rows()
         by_rows, dense = _parts_of(optimizer)
         groups = [] if dense is None else dense.param_groups
         return (
             model is self._model
-            and model.embedding is self._embedding
-            and model.backbone is self._backbone
-            and self._backbone.first_order is first_order
-            and first_order.weights is self._parts[1].parameter
-            and first_order.bias is self._parts[2].parameter
-            and first_order.dense is None
+            and all(place.get(name) is member for place, name, member in self._members)
             and not any(self._hooks)
             and all(map(_METHODS.isdisjoint, self._attributes))
             and source is not None
