@@ -204,7 +204,8 @@ class _FastSoftThreshold(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values: Tensor, threshold: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         pruned = torch.empty_like(values)
-        kernels.soft_threshold(*_flat(values, threshold, pruned))
+        gate, no_group = threshold.detach().numpy(), np.empty(0, np.int64)
+        kernels.threshold_rows(values.detach().numpy(), gate, no_group, pruned.numpy())
         ctx.save_for_backward(pruned)
         return pruned
 

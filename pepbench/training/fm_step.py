@@ -26,6 +26,7 @@ from pepbench.backbones.backbone import FirstOrder
 from pepbench.backbones.fm import FMModule
 from pepbench.backbones.lr import LRModule
 from pepbench.method import Batch, Embedding, Model
+from pepbench.tables.kernels import threshold_rows
 from pepbench.tables.rows import (
     DirectRows,
     RowState,
@@ -378,7 +379,7 @@ def _add_gradients(
     if threshold is not None and raw is not None:
         gate, group = _gate(threshold, raw, table.rows)
         vectors = np.empty_like(table.values)
-        non_zeros = kernels.threshold_rows(table.values, gate, group, vectors)
+        non_zeros = threshold_rows(table.values, gate, group, vectors)
         threshold.used(torch.from_numpy(vectors), table.rows, non_zeros)
     apart = table.ids is not weights.ids
     of_rows = np.zeros(len(vectors), vectors.dtype) if apart else weights.gradient
