@@ -10,9 +10,9 @@
 * **loss**: the same loss, by noise on the ranks of the predictions in a baseline file, cell by
   cell; no model is trained.
 * **time**: worker processes as a check starts them, each of which times both cells as they are, and
-  once more with every step's forward and backward pass made longer by a share, by a loop of fixed
-  length (reported as ``ratio``). Checks are resampled from these processes: so
-  many for the baseline, others for now. Only one figure of ten is slower. ``--keep FILE`` appends
+  once more with every step made longer by a share, by a loop of fixed length (reported as
+  ``ratio``). Checks are resampled from these processes: so many for the baseline, others for now.
+  Only one figure of ten is slower. ``--keep FILE`` appends
   each process to a file, and takes what is there, too; ``--processes 0`` adds none.
 * **spread**: the same test on log-normal figures of a given spread between processes, for machines
   that are calmer or noisier than this one.
@@ -46,7 +46,7 @@ from pepbench.check.timing import RECORDED, p_not_slower, p_slower, repetitions_
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.metrics import auc
-from pepbench.training import step
+from pepbench.training import task
 
 METHODS = ("full", "hash")
 TOLERANCE = Tolerance()
@@ -158,29 +158,26 @@ def idle(rounds: int) -> None:
 
 
 def slow_steps(share: float) -> None:
-    """Make every step's forward and backward pass longer by a share, by a loop of fixed length.
+    """Make every training step longer by a share, by a loop of fixed length after it.
 
-    The probe sits in the optimizer's step, which must not be slowed with it. How long the loop is
-    follows from the quickest of the first passes, lest a disturbed one make it too long.
+    What the probe does at the end of a step is not slowed with it. How long the loop is follows
+    from the quickest of the first steps, lest a disturbed one make it too long.
     """
-    began, rounds, passes = 0.0, 0, [math.inf]
-    loss_of, clip = step.batch_loss, step.clip_gradient
+    rounds, passes = 0, [math.inf]
+    train_step = task.train_step
     round_seconds = min(timeit.repeat(lambda: idle(10_000), number=1, repeat=20)) / 10_000
 
-    def batch_loss(*arguments: Any, **options: Any) -> Any:
-        nonlocal began
-        began = time.thread_time()
-        return loss_of(*arguments, **options)
-
-    def clip_gradient(*arguments: Any, **options: Any) -> float:
+    def slowed(*arguments: Any, **options: Any) -> Any:
         nonlocal rounds
+        began = time.thread_time()
+        loss = train_step(*arguments, **options)
         if len(passes) <= FIRST_PASSES:
             passes.append(time.thread_time() - began)
             rounds = round(share * min(passes) / round_seconds)
         idle(rounds)
-        return clip(*arguments, **options)
+        return loss
 
-    step.batch_loss, step.clip_gradient = batch_loss, clip_gradient
+    task.train_step = slowed
 
 
 def worker(slow_down: float) -> None:

@@ -9,7 +9,6 @@ The module is long because it is to be read beside the paper, from one file.
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ from pepbench.method import (
 )
 from pepbench.pep_search import RowCounts, SearchOutcome, fast_soft_threshold, new_search
 from pepbench.tables.layout import Masked
-from pepbench.tables.rows import current_rows
+from pepbench.tables.rows import current_copy, current_rows, state_of
 
 
 class Thresholds(nn.Module):
@@ -84,8 +83,9 @@ class Thresholds(nn.Module):
 
     def of_batch(self, ids: Tensor, rows: Tensor) -> Tensor:
         """σ(s) in a shape that broadcasts to (M, D), for the distinct ``rows`` (M,) of ``ids``."""
-        raw = view_of(self.raw, ids).table if isinstance(self.raw, RowTable) else self.raw
-        return self._gate(raw, rows)
+        raw = self.raw
+        own = view_of(raw, ids, by_rows=True).table if isinstance(raw, RowTable) else raw
+        return self._gate(own, rows)
 
     def current(self, rows: slice) -> Tensor:
         """σ(s) of neighbouring ``rows``, with all postponed updates and without gradients."""
@@ -138,7 +138,7 @@ class ThresholdedTable(TableEmbedding):
 
     def as_table(self, ids: Tensor) -> View:
         """V̂, computed anew: all of it, or only the rows of ``ids`` if training goes by rows."""
-        values = view_of(self.values, ids)
+        values = view_of(self.values, ids, by_rows=state_of(self.thresholds.raw) is not None)
         if values.rows is None:
             table = self.thresholded()
         else:
@@ -206,7 +206,9 @@ class PEP(Method):
     ``schedule="paper"`` is the released search: s moves from the first step, at the common rate,
     towards 0. Its length depends on the data, and it may stall. ``schedule="epochs"`` holds s until
     the values have converged, then moves it from ``init`` to ``threshold_target`` in
-    ``search_epochs`` passes over the training rows, whatever their number and the batch size.
+    ``search_epochs`` passes over the training rows, whatever their number and the batch size. Its
+    own defaults of ``init`` and ``retrain`` (:data:`EPOCHS`) come with :meth:`from_options`, as in
+    plans and on the command line; ``PEP(schedule="epochs")`` has the paper's.
 
     Differences from the released code: where the last step overshoots the budget, the largest
     entries that it pruned are kept (``exact``); a search that reaches its last step above the
@@ -381,7 +383,7 @@ class PEP(Method):
             model = task.model(MaskedTable(initial, outcome.mask))
         else:
             table = MaskedTable(outcome.table, outcome.mask)
-            model = Model(table, copy.deepcopy(outcome.backbone))
+            model = Model(table, current_copy(outcome.backbone))
         return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
 
     shares_search = True

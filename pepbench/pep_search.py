@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from pepbench.method import Model, OptimizerKind, Task, largest_entries
 from pepbench.tables import kernels
-from pepbench.tables.rows import has_row_state, swept_rows
+from pepbench.tables.rows import state_of, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
@@ -189,7 +189,7 @@ def new_search(method: PEP, task: Task, model: Model, kind: OptimizerKind = "aut
     """
     table = cast("ThresholdedTable", model.embedding)
     optimizer = method.optimizer(task, model, table.thresholds, kind)
-    search = RowSearch if has_row_state(table.values) else DenseSearch
+    search = DenseSearch if state_of(table.values) is None else RowSearch
     return search(method, task, model, optimizer)
 
 
@@ -204,7 +204,8 @@ class _FastSoftThreshold(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values: Tensor, threshold: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         pruned = torch.empty_like(values)
-        kernels.soft_threshold(*_flat(values, threshold, pruned))
+        gate, no_group = threshold.detach().numpy(), np.empty(0, np.int64)
+        kernels.threshold_rows(values.detach().numpy(), gate, no_group, pruned.numpy())
         ctx.save_for_backward(pruned)
         return pruned
 

@@ -16,17 +16,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pepbench.compiling import compiled
-from pepbench.tables.kernels import Floats
+from pepbench.tables.kernels import Floats, careful
 
 MOST_FIELDS = 16
 """Fields up to which the compiled loops are faster than torch's."""
 
 TILE = 128
 """Rows of a batch in a tile."""
-
-_reordered = compiled(error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-"""Sums may be reordered; a nan or an infinity passes, as it must."""
 
 
 def is_compiled_for(vectors: Tensor) -> bool:
@@ -36,6 +32,8 @@ def is_compiled_for(vectors: Tensor) -> bool:
         and vectors.dtype in (torch.float32, torch.float64)
         and vectors.shape[1] <= MOST_FIELDS
         and not torch.is_autocast_enabled("cpu")
+        # Torch's compiler and its export trace vectors without values.
+        and not torch.compiler.is_compiling()
     )
 
 
@@ -88,7 +86,7 @@ class _Attend(torch.autograd.Function):
         return for_tiles, for_weight, None, None
 
 
-@_reordered
+@careful
 def _forward(projected: Floats, shares: Floats, outputs: Floats, size: int, residual: bool) -> None:
     """Fill ``shares`` (H, F, F, T), the softmax of products, and ``outputs`` (H · size, F, T).
 
@@ -132,7 +130,7 @@ def _forward(projected: Floats, shares: Floats, outputs: Floats, size: int, resi
                     outputs[d, m, t] = zero if outputs[d, m, t] <= zero else outputs[d, m, t]
 
 
-@_reordered
+@careful
 def _backward(
     projected: Floats,
     shares: Floats,

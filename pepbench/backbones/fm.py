@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pepbench.backbones.backbone import Backbone, FirstOrder
 from pepbench.tables import kernels
 from pepbench.tables.fields import Fields
-from pepbench.tables.rows import View, view_of
+from pepbench.tables.rows import View, check_ids, view_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def from_table(
     weights = view_of(first_order.weights, ids)
     # Features and rows may have different numbers, for instance where features share rows.
     apart = weights.ids is not view.ids
+    check_ids(view.ids, len(view.table) if apart else min(len(view.table), len(weights.table)))
     of_features = view.table.new_zeros(len(view.table)) if apart else weights.table
     logits, vectors = _FMFromTable.apply(view.table, of_features, view.ids, with_vectors)  # type: ignore[no-untyped-call]
     return logits + (first_order.of_view(weights) if apart else first_order.bias), vectors

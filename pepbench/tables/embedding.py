@@ -34,26 +34,39 @@ class _Lookup(torch.autograd.Function):
         width = gradient.shape[-1]
         table_gradient = gradient.new_zeros(ctx.n_rows, width)
         values = gradient.reshape(-1, width)
-        if gradient.device.type == "cpu" and gradient.dtype in (torch.float32, torch.float64):
+        if _has_kernels(gradient):
             kernels.add_rows(values.numpy(), flat.numpy(), table_gradient.numpy())
         else:
             table_gradient.index_add_(0, flat, values)
         return table_gradient, None
 
 
-class _MaskedRows(torch.autograd.Function):
-    """Rows of a masked table, unchanged, since masked values are zero; masks their gradient."""
+class _Masked(torch.autograd.Function):
+    """A masked table, or rows of it, unchanged, since masked values are zero; masks the gradient.
+
+    Not a hook of the parameter, which a copy of the table would lack.
+    """
 
     @staticmethod
-    def forward(ctx, table: Tensor, mask: Tensor, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, table: Tensor, mask: Tensor, rows: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.mask, ctx.rows = mask, rows
         return table.view_as(table)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        if not _has_kernels(gradient):
+            return torch.where(ctx.mask, gradient, 0.0), None, None
+        # Nothing else uses the gradient; masking it in place saves a copy of the table.
         gradient = gradient.contiguous()
-        kernels.mask_rows(gradient.numpy(), ctx.mask.numpy(), ctx.rows.numpy())
+        if ctx.rows is None:
+            kernels.mask_all(gradient.view(-1).numpy(), ctx.mask.view(-1).numpy())
+        else:
+            kernels.mask_rows(gradient.numpy(), ctx.mask.numpy(), ctx.rows.numpy())
         return gradient, None, None
+
+
+def _has_kernels(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 def lookup(table: Tensor, ids: Tensor) -> Tensor:
@@ -250,28 +263,16 @@ class MaskedTable(TableEmbedding):
         self.dim = values.shape[1]
         self.register_buffer("mask", mask.to(values.device, copy=True))
         self.table = RowTable(values.detach() * self.mask)
-        self.table.register_hook(self._masked)  # type: ignore[no-untyped-call]
 
     def as_table(self, ids: Tensor) -> View:
         """The table, or its rows at ``ids``, zeros included."""
         view = view_of(self.table, ids)
-        if view.rows is None:
-            return view
-        table: Tensor = _MaskedRows.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
+        table: Tensor = _Masked.apply(view.table, self.mask, view.rows)  # type: ignore[no-untyped-call]
         return view._replace(table=table)
 
     def direct_rows(self) -> DirectRows:
         """The table and its mask."""
         return DirectRows(self.table, mask=self.mask)
-
-    def _masked(self, gradient: Tensor | None) -> Tensor | None:
-        if gradient is None:
-            return None
-        # Nothing else uses the gradient; masking it in place saves a copy of the table.
-        if gradient.device.type == "cpu" and gradient.is_contiguous():
-            kernels.mask_all(gradient.view(-1).numpy(), self.mask.view(-1).numpy())
-            return gradient
-        return gradient.mul_(self.mask)
 
     def n_parameters(self) -> int:
         """Entries under the mask."""

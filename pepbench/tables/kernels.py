@@ -21,6 +21,11 @@ compiled = compiling.compiled(fastmath=True, error_model="numpy")
 """Decorator of a kernel. Divisions follow IEEE 754: Python's error model would branch at each of
 them, which keeps loops from being vectorised."""
 
+careful = compiling.compiled(
+    fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy"
+)
+"""Decorator of a kernel through which infinities and what is not a number must pass."""
+
 
 @compiled
 def fm_forward(table: Floats, weights: Floats, ids: Ids, sums: Floats, logits: Floats) -> None:
@@ -102,19 +107,46 @@ def fm_backward(
 
 
 @compiled
-def soft_threshold(values: Floats, threshold: Floats, pruned: Floats) -> None:
-    """Fill ``pruned`` with sign(v) · relu(|v| − t), all of shape (n,)."""
-    for k in range(values.shape[0]):
-        value = values[k]
-        t = threshold[k]
-        pruned[k] = value - max(min(value, t), -t)
+def threshold_rows(values: Floats, gate: Floats, group: Ids, pruned: Floats) -> int:
+    """Fill ``pruned`` (M, D) with sign(v) · relu(|v| − t); returns its number of non-zeros.
+
+    t is ``gate`` (K, D) or (K, 1) at row ``group[i]``; without a group, at row i or its only one.
+    """
+    n_rows, width = values.shape
+    zero = values.dtype.type(0)
+    left = 0
+    if group.shape[0] == 0 and gate.shape == values.shape:
+        flat, threshold, result = values.ravel(), gate.ravel(), pruned.ravel()
+        for k in range(flat.shape[0]):
+            value, t = flat[k], threshold[k]
+            short = value - max(min(value, t), -t)
+            result[k] = short
+            left += short != zero
+        return left
+    for i in range(n_rows):
+        of_group = gate[group_of(i, group, gate.shape[0])]
+        for d in range(width):
+            value = values[i, d]
+            t = of_group[d] if gate.shape[1] > 1 else of_group[0]
+            short = value - max(min(value, t), -t)
+            pruned[i, d] = short
+            left += short != zero
+    return left
+
+
+@compiled
+def group_of(i: int, group: Ids, n_groups: int) -> int:
+    """The row of thresholds that row ``i`` of a table goes by: see :func:`threshold_rows`."""
+    if group.shape[0] > 0:
+        return group[i]  # type: ignore[no-any-return]
+    return i if n_groups > 1 else 0
 
 
 @compiled
 def soft_threshold_backward(
     gradient: Floats, pruned: Floats, for_values: Floats, for_threshold: Floats
 ) -> None:
-    """Gradients of :func:`soft_threshold` for values and thresholds, all of shape (n,)."""
+    """Gradients of :func:`threshold_rows` for values and thresholds, all of shape (n,)."""
     zero = gradient.dtype.type(0)
     for k in range(gradient.shape[0]):
         g = gradient[k] if pruned[k] != zero else zero
@@ -159,6 +191,16 @@ def recount_rows(values: Floats, rows: Ids, counts: Ids) -> int:
         growth += count - counts[rows[k]]
         counts[rows[k]] = count
     return growth
+
+
+@compiled
+def are_rows(ids: Ids, n_rows: int) -> bool:
+    """Whether all ``ids`` (n,) are from 0 to ``n_rows`` − 1."""
+    signs = np.int64(0)
+    for k in range(ids.shape[0]):
+        # Of these, one is negative where an id is not a row.
+        signs |= ids[k] | (n_rows - 1 - ids[k])
+    return bool(signs >= 0)
 
 
 @compiled

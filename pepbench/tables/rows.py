@@ -8,6 +8,7 @@ a view is the whole parameter.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,23 +68,21 @@ class DirectRows:
     threshold: SoftThreshold | None = None
 
 
-def view_of(parameter: RowTable, ids: Tensor) -> View:
+def view_of(parameter: RowTable, ids: Tensor, by_rows: bool = False) -> View:
     """The rows of ``parameter`` (N, w) that ``ids`` (B, F) need, with gradients.
 
-    The whole parameter where no row-wise optimizer is attached, or no gradient is wanted.
+    The whole parameter where no gradient is wanted, or no row-wise optimizer is attached and
+    it is not to be ``by_rows`` all the same, as beside another table that is.
     """
     state = state_of(parameter)
-    if state is None or not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or (state is None and not by_rows):
         return View(parameter, ids, None)
     rows, local = distinct(ids, parameter.shape[0])
+    if state is None:
+        return View(parameter[rows], local, rows)
     state.catch_up(rows.numpy())
     table: Tensor = _Gather.apply(parameter, rows, state)  # type: ignore[no-untyped-call]
     return View(table, local, rows)
-
-
-def has_row_state(parameter: RowTable) -> bool:
-    """Whether a row-wise optimizer is attached to ``parameter``."""
-    return state_of(parameter) is not None
 
 
 def swept_rows(parameter: RowTable) -> slice:
@@ -103,6 +102,26 @@ def current_rows(parameter: RowTable, rows: slice) -> Tensor:
     return torch.from_numpy(state.current(rows)).view(-1, *parameter.shape[1:])
 
 
+def release(parameter: nn.Parameter) -> None:
+    """Bring ``parameter`` up to date and detach its state by row, if there is one.
+
+    From then on views are the whole parameter, for an optimizer that updates it as a whole.
+    """
+    state: RowState | None = _STATES.pop(parameter, None)  # type: ignore[no-untyped-call]
+    if state is not None:
+        state.flush()
+
+
+def current_copy(module: nn.Module) -> nn.Module:
+    """A deep copy of ``module`` whose row tables are up to date; changes nothing."""
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter, own in zip(module.parameters(), twin.parameters(), strict=True):
+            if isinstance(parameter, RowTable):
+                own.copy_(current_rows(parameter, slice(None)))
+    return twin
+
+
 def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     """The distinct ids of a batch (M,), and the batch in terms of them (B, F).
 
@@ -115,6 +134,7 @@ def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     if ids in _DISTINCT:
         known: tuple[Tensor, Tensor] = _DISTINCT[ids]
         return known
+    check_ids(ids, n_rows)
     if n_rows not in _SLOTS:
         _SLOTS[n_rows] = np.full(n_rows, -1, dtype=np.int32)
     flat = ids.reshape(-1).numpy()
@@ -124,6 +144,19 @@ def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     found = torch.from_numpy(rows[:count]), torch.from_numpy(places).view(ids.shape)
     _DISTINCT[ids] = found
     return found
+
+
+def check_ids(ids: Tensor, n_rows: int) -> None:
+    """Make sure that ids on the CPU are rows of a table, before a kernel goes by them.
+
+    Raises
+    ------
+    IndexError
+        If one is negative, or ``n_rows`` or more.
+    """
+    if not kernels.are_rows(ids.numpy().reshape(-1), n_rows):
+        low, high = ids.aminmax()
+        raise IndexError(f"ids from {low} to {high} of a table of {n_rows} rows")
 
 
 class _Gather(torch.autograd.Function):

@@ -10,13 +10,16 @@ import math
 
 import numpy as np
 
-from pepbench import compiling
-from pepbench.tables.kernels import Flags, Floats, Ids, compiled, fm_forward, fm_scatter
-
-careful = compiling.compiled(
-    fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy"
+from pepbench.tables.kernels import (
+    Flags,
+    Floats,
+    Ids,
+    careful,
+    compiled,
+    fm_forward,
+    fm_scatter,
+    group_of,
 )
-"""Decorator of a kernel whose result may be infinite or not a number, and is tested for it."""
 
 LONGEST_PRODUCT = 1e200
 """Factors below 1 + e are multiplied up to here before one logarithm is taken of them all."""
@@ -164,41 +167,6 @@ def finish_gradient(
     return total
 
 
-@compiled
-def threshold_rows(values: Floats, gate: Floats, group: Ids, pruned: Floats) -> int:
-    """Fill ``pruned`` (M, D) with sign(v) · relu(|v| − t); returns its number of non-zeros.
-
-    t is ``gate`` (K, D) or (K, 1) at row ``group[i]``; without a group, at row i or its only one.
-    """
-    n_rows, width = values.shape
-    zero = values.dtype.type(0)
-    left = 0
-    if group.shape[0] == 0 and gate.shape == values.shape:
-        flat, threshold, result = values.ravel(), gate.ravel(), pruned.ravel()
-        for k in range(flat.shape[0]):
-            value, t = flat[k], threshold[k]
-            short = value - max(min(value, t), -t)
-            result[k] = short
-            left += short != zero
-        return left
-    for i in range(n_rows):
-        of_group = gate[_group_of(i, group, gate.shape[0])]
-        for d in range(width):
-            value = values[i, d]
-            t = of_group[d] if gate.shape[1] > 1 else of_group[0]
-            short = value - max(min(value, t), -t)
-            pruned[i, d] = short
-            left += short != zero
-    return left
-
-
-@compiled
-def _group_of(i: int, group: Ids, n_groups: int) -> int:
-    if group.shape[0] > 0:
-        return group[i]  # type: ignore[no-any-return]
-    return i if n_groups > 1 else 0
-
-
 @careful
 def finish_thresholded(
     pruned: Floats,
@@ -213,8 +181,9 @@ def finish_thresholded(
     """Complete the gradients of values and thresholds; the sums of squares of both.
 
     ``gradient`` (M, D) for V̂ becomes that for V, and ``raw_gradient`` (as ``gate``), zero before,
-    that for the raw thresholds s, where ``gate`` is σ(s) (see :func:`threshold_rows`). Rows are
-    those of :func:`finish_gradient`.
+    that for the raw thresholds s, where ``gate`` is σ(s), as
+    :func:`pepbench.tables.kernels.threshold_rows` takes it. Rows are those of
+    :func:`finish_gradient`.
     """
     width = pruned.shape[1]
     kind = pruned.dtype.type
@@ -223,7 +192,7 @@ def finish_thresholded(
     for k in range(count):
         i = found[k] if found.shape[0] > 0 else k
         own = row_gradient[i]
-        r = _group_of(i, group, gate.shape[0])
+        r = group_of(i, group, gate.shape[0])
         values, of_row, of_group, to = pruned[i], gradient[i], gate[r], raw_gradient[r]
         squares, of_own = zero, zero
         if gate.shape[1] == width:

@@ -25,11 +25,21 @@ from torch import Tensor, nn
 from pepbench.backbones.backbone import FirstOrder
 from pepbench.backbones.fm import FMModule
 from pepbench.backbones.lr import LRModule
-from pepbench.method import Batch, Model
-from pepbench.tables.rows import DirectRows, RowState, RowTable, SoftThreshold, distinct, state_of
+from pepbench.method import Batch, Embedding, Model
+from pepbench.tables.kernels import threshold_rows
+from pepbench.tables.rows import (
+    DirectRows,
+    RowState,
+    RowTable,
+    SoftThreshold,
+    check_ids,
+    distinct,
+    state_of,
+)
 from pepbench.training import fm_kernels as kernels
 from pepbench.training.divergence import check_finite
 from pepbench.training.row_optimizers import RowWise
+from pepbench.training.uncompiled import Adagrad, Adam
 
 _NO_FLAGS = np.empty(0, np.bool_)
 _NO_MASK = np.empty((0, 0), np.bool_)
@@ -57,10 +67,7 @@ def compiled_step(
         _TRAINERS[optimizer] = trainer
     if not trainer.takes(batch):
         return None
-    loss = trainer.step(batch, optimizer, clip)
-    for hook in optimizer._optimizer_step_post_hooks.values():
-        hook(optimizer, (), {})
-    return batch.labels.new_tensor(loss)
+    return batch.labels.new_tensor(trainer.step(batch, optimizer, clip))
 
 
 class _Trainer:
@@ -71,7 +78,14 @@ class _Trainer:
         first_order = cast(FirstOrder, backbone.first_order)
         modules = (model, embedding, backbone, first_order, *embedding.children())
         self._model, self._source = model, source
-        self._embedding, self._backbone, self._first_order = embedding, backbone, first_order
+        self._members = (
+            (model._modules, "embedding", embedding),
+            (model._modules, "backbone", backbone),
+            (backbone._modules, "first_order", first_order),
+            (first_order._parameters, "weights", first_order.weights),
+            (first_order._parameters, "bias", first_order.bias),
+            (first_order._parameters, "dense", None),
+        )
         self._attributes = [vars(module) for module in modules]
         self._hooks = [getattr(module, name) for module in modules for name in _HOOKS]
         self._pairwise = type(backbone) is FMModule
@@ -79,6 +93,8 @@ class _Trainer:
         if source.threshold is not None:
             parameters.append(source.threshold.raw)
         by_rows, dense = _parts_of(optimizer)
+        n_vectors = len(source.values if source.row is None else source.row)
+        self._n_features = min(n_vectors, len(first_order.weights))
         self._groups = [] if dense is None else list(dense.param_groups)
         group_of = {id(p): group for group in self._groups for p in group["params"]}
         self._parts = [
@@ -87,8 +103,13 @@ class _Trainer:
             else _Whole(parameter, group_of.get(id(parameter)))
             for parameter in parameters
         ]
-        # The hook of a masked table masks its gradient, as the kernels do.
-        self._parts[0].own_hooks = 0 if source.mask is None else 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether values and a threshold for each row of them are both by rows, or both whole."""
+        threshold = self._source.threshold
+        by_row = threshold is not None and isinstance(threshold.raw, RowTable)
+        return not by_row or type(self._parts[0]) is type(self._parts[3])
 
     def serves(self, model: Model, optimizer: torch.optim.Optimizer) -> bool:
         """Whether all is where it was, and nothing computes otherwise than its class says."""
@@ -97,16 +118,11 @@ class _Trainer:
         groups = [] if dense is None else dense.param_groups
         return (
             model is self._model
-            and model.embedding is self._embedding
-            and model.backbone is self._backbone
-            and self._backbone.first_order is self._first_order
+            and all(place.get(name) is member for place, name, member in self._members)
             and not any(self._hooks)
             and all(map(_METHODS.isdisjoint, self._attributes))
             and source is not None
-            and source.values is self._source.values
-            and source.row is self._source.row
-            and source.mask is self._source.mask
-            and (source.threshold is None or source.threshold.raw is self._parts[-1].parameter)
+            and _is_same(source, self._source)
             and _is_known(optimizer)
             and len(groups) == len(self._groups)
             and all(map(operator.is_, groups, self._groups))
@@ -118,7 +134,11 @@ class _Trainer:
         ids, labels = batch
         return (
             isinstance(ids, Tensor)
+            and ids.device.type == labels.device.type == "cpu"
+            and ids.dtype == torch.int64
+            and ids.dim() == 2
             and ids.is_contiguous()
+            and labels.shape == ids.shape[:1]
             and labels.dtype == self._source.values.dtype
         )
 
@@ -127,6 +147,7 @@ class _Trainer:
         source, parts = self._source, self._parts
         _, dense = _parts_of(optimizer)
         ids = cast(Tensor, batch.ids)
+        check_ids(ids, self._n_features)
         of_vectors = ids if source.row is None else source.row[ids]
         for part in parts:
             part.look_up(ids if part is parts[1] else of_vectors)
@@ -141,11 +162,17 @@ class _Trainer:
             for part in parts:
                 part.gradient.fill(0)
             raise
-        if type(dense) is torch.optim.Adagrad:
-            dense.step()
+        if type(dense) in _ADAGRAD:
+            dense.step()  # type: ignore[union-attr]
+        # Adagrad's own step has called its hooks.
+        if dense is not optimizer or type(dense) not in _ADAGRAD:
+            for hook in optimizer._optimizer_step_post_hooks.values():
+                hook(optimizer, (), {})
         return loss
 
 
+_ADAM = (torch.optim.Adam, Adam)
+_ADAGRAD = (torch.optim.Adagrad, Adagrad)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _METHODS = {"forward", "from_table", "as_table", "direct_rows", "penalty", "vectors"}
 
@@ -161,6 +188,7 @@ def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | No
         or type(backbone.first_order) is not FirstOrder
         or backbone.first_order.dense is not None
         or "direct_rows" not in vars(type(model.embedding))
+        or type(model.embedding).penalty is not Embedding.penalty
     ):
         return None
     source = model.embedding.direct_rows()
@@ -177,7 +205,22 @@ def _trainer_of(model: Model, optimizer: torch.optim.Optimizer) -> _Trainer | No
     ):
         return None
     trainer = _Trainer(model, source, optimizer)
-    return trainer if trainer.serves(model, optimizer) else None
+    return trainer if trainer.is_complete and trainer.serves(model, optimizer) else None
+
+
+def _is_same(source: DirectRows, other: DirectRows) -> bool:
+    """Whether two descriptions of an embedding's rows name the same arrays and target."""
+    s, t = source.threshold, other.threshold
+    return (
+        source.values is other.values
+        and source.row is other.row
+        and source.mask is other.mask
+        and (
+            s is t
+            if s is None or t is None
+            else s.raw is t.raw and s.group is t.group and s.target == t.target
+        )
+    )
 
 
 def _is_known(optimizer: torch.optim.Optimizer) -> bool:
@@ -185,9 +228,11 @@ def _is_known(optimizer: torch.optim.Optimizer) -> bool:
     if optimizer._optimizer_step_pre_hooks or "step" in vars(optimizer):
         return False
     dense = optimizer.dense if type(optimizer) is RowWise else optimizer
-    if type(dense) is torch.optim.Adam:
-        return not any(group[option] for group in dense.param_groups for option in _ADAM_OPTIONS)
-    return dense is None or type(dense) is torch.optim.Adagrad
+    if type(dense) in _ADAM and dense is not None:
+        return not any(
+            group.get(option) for group in dense.param_groups for option in _ADAM_OPTIONS
+        )
+    return dense is None or type(dense) in _ADAGRAD
 
 
 _ADAM_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable", "decoupled_weight_decay")
@@ -223,16 +268,16 @@ class _Part(ABC):
 
     def __init__(self, parameter: nn.Parameter, state: RowState | None) -> None:
         self.parameter, self._state = parameter, state
-        self._pointer = parameter.data_ptr()
-        self.own_hooks = 0
+        self._place = parameter.data_ptr(), parameter.shape
 
     def is_current(self, by_rows: ByRows) -> bool:
         """Whether values and state by row are where they were, and no hook is a stranger's."""
         parameter = self.parameter
         attached = state_of(parameter) if isinstance(parameter, RowTable) else None
         return (
-            parameter.data_ptr() == self._pointer
-            and len(parameter._backward_hooks or ()) == self.own_hooks
+            (parameter.data_ptr(), parameter.shape) == self._place
+            and parameter.is_contiguous()
+            and not parameter._backward_hooks
             and not parameter._post_accumulate_grad_hooks
             and attached is self._state is by_rows.get(parameter)
         )
@@ -295,7 +340,7 @@ class _Whole(_Part):
         group = self._group
         if not self.is_trained or group is None:
             self.gradient.fill(0)
-        elif type(dense) is torch.optim.Adam:
+        elif dense is not None and type(dense) in _ADAM:
             state = dense.state[self.parameter]
             if not state or state["exp_avg"] is not self._first:
                 self._attach(state)
@@ -334,7 +379,7 @@ def _add_gradients(
     if threshold is not None and raw is not None:
         gate, group = _gate(threshold, raw, table.rows)
         vectors = np.empty_like(table.values)
-        non_zeros = kernels.threshold_rows(table.values, gate, group, vectors)
+        non_zeros = threshold_rows(table.values, gate, group, vectors)
         threshold.used(torch.from_numpy(vectors), table.rows, non_zeros)
     apart = table.ids is not weights.ids
     of_rows = np.zeros(len(vectors), vectors.dtype) if apart else weights.gradient

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from pepbench.method import Embedding, Factors
 from pepbench.records import OptimizerKind
-from pepbench.tables.rows import RowState, RowTable
+from pepbench.tables.rows import RowState, RowTable, release
 from pepbench.training.row_optimizers import RowAdagrad, RowAdam, RowWise
+from pepbench.training.uncompiled import Adagrad, Adam
 
 LAZY_FROM = 2.0
 """Entries of row tables, for each that a batch can look up, from which ``auto`` is lazy Adam.
@@ -52,8 +51,9 @@ def make_optimizer(
         (:class:`~pepbench.training.row_optimizers.RowAdagrad`). Not ``auto``: see
         :func:`resolve_optimizer`.
     model
-        Its trainable parameters are updated. Those for which an embedding in it has
-        :meth:`~pepbench.method.Embedding.row_states` are updated by these, whatever the kind.
+        Its trainable parameters are updated, from now on by no other optimizer. Those for which an
+        embedding in it has :meth:`~pepbench.method.Embedding.row_states` are updated by these,
+        whatever the kind.
     learning_rate, l2
         Common learning rate and L2 weight.
     rates, decays
@@ -78,21 +78,21 @@ def make_optimizer(
         if kind in _BY_ROWS and isinstance(parameter, RowTable):
             rows[parameter] = _BY_ROWS[kind](parameter, learning_rate * rate, l2 * decay)
         else:
+            release(parameter)
             groups.setdefault((rate, decay), []).append(parameter)
     settings = [
         {"params": members, "lr": learning_rate * rate, "weight_decay": l2 * decay}
         for (rate, decay), members in groups.items()
     ]
-    with _without_compiler():
-        if rows and not settings:
-            return RowWise(trained, rows, None)
-        dense: torch.optim.Optimizer
-        if kind in ("adam", "lazy-adam"):
-            dense = torch.optim.Adam(settings, fused=True)
-        else:
-            # Adagrad's fused form is for the CPU only.
-            dense = torch.optim.Adagrad(settings, fused=_on_cpu(trained))
-        return RowWise(trained, rows, dense) if rows or kind in _BY_ROWS else dense
+    if rows and not settings:
+        return RowWise(trained, rows, None)
+    dense: torch.optim.Optimizer
+    if kind in ("adam", "lazy-adam"):
+        dense = Adam(settings, fused=True)
+    else:
+        # Adagrad's fused form is for the CPU only.
+        dense = Adagrad(settings, fused=_on_cpu(trained))
+    return RowWise(trained, rows, dense) if rows or kind in _BY_ROWS else dense
 
 
 def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -103,24 +103,6 @@ def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
         merged = [state.merged_gradient() for state in optimizer.rows.values()]
         gradients += [pair[1] for pair in merged if pair is not None]
     return gradients
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Let an optimizer be made without the import of torch's compiler, a second of CPU time.
-
-    Torch shields ``add_param_group`` from its compiler by a wrapper that imports it when first
-    called. Nothing is compiled here; the wrapper is told to call the function as it is.
-    """
-    inner = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    if inner is None or "torch._dynamo" in sys.modules:
-        yield
-        return
-    inner.__dynamo_disable = inner
-    try:
-        yield
-    finally:
-        del inner.__dynamo_disable
 
 
 def _on_cpu(parameters: Iterable[nn.Parameter]) -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 
 from pepbench.tables.rows import RowState
 from pepbench.training import optimizer_kernels as kernels
+from pepbench.training.uncompiled import Uncompiled
 
 BETA1, BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 """Of Adam, as in ``torch.optim.Adam``."""
@@ -197,7 +198,7 @@ class RowAdagrad(RowState):
         """Nothing, for the same reason."""
 
 
-class RowWise(torch.optim.Optimizer):
+class RowWise(Uncompiled):
     """An optimizer by rows on row tables, and a dense one on the other parameters.
 
     Parameters

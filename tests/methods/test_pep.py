@@ -12,6 +12,7 @@ from pepbench.method import Fitted, PlainTable, xavier_uniform
 from pepbench.pep import EPOCHS, PEP, ThresholdedTable, Thresholds, soft_threshold
 from pepbench.pep_search import DenseSearch, RowSearch, fast_soft_threshold, new_search, refilled
 from pepbench.tables.fields import Fields
+from pepbench.tables.rows import release, state_of
 from pepbench.training import optimizers
 
 QUICK = PEP(init=-2.0, max_steps=400)
@@ -139,8 +140,12 @@ def test_a_search_in_epochs_ends_within_them(toy, rows, batch_size, search_epoch
     assert outcomes[-1].trimmed == (l2 == 1e-6)
 
 
+@pytest.mark.parametrize("lazy_from", [0.0, np.inf])
 @pytest.mark.parametrize("retrain", ["initial", "searched"])
-def test_second_training_starts_from_initial_or_searched_values(toy, retrain, monkeypatch):
+def test_second_training_starts_from_initial_or_searched_values(
+    toy, retrain, lazy_from, monkeypatch
+):
+    monkeypatch.setattr(optimizers, "LAZY_FROM", lazy_from)
     method = dataclasses.replace(EVENLY, retrain=retrain, warmup_epochs=0)
     task = toy.task(epochs=1)
     torch.manual_seed(4)
@@ -150,6 +155,9 @@ def test_second_training_starts_from_initial_or_searched_values(toy, retrain, mo
     start = method.retrained(task, initial, found).model
     kept = initial if retrain == "initial" else found.table
     assert torch.equal(start.embedding.table, kept * found.mask)
+    weights = found.backbone.first_order.weights
+    assert (state_of(weights) is None) == (lazy_from > 0)
+    release(weights)  # brings all rows up to date
     same = [
         torch.equal(ours, searched)
         for ours, searched in zip(

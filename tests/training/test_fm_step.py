@@ -17,6 +17,7 @@ from pepbench.method import Batch, MaskedTable, Model, PlainTable, xavier_unifor
 from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.tables.bags import Bags
 from pepbench.tables.fields import Fields
+from pepbench.tables.rows import DirectRows, View
 from pepbench.training import step as steps
 from pepbench.training.fm_kernels import cross_entropy
 from pepbench.training.fm_step import compiled_step
@@ -273,8 +274,16 @@ def reload_optimizer(_model, optimizer):
     optimizer.load_state_dict(state)
 
 
+def assign_first_order(model, optimizer):
+    first_order = model.backbone.first_order
+    copied = {key: value.clone() for key, value in first_order.state_dict().items()}
+    first_order.load_state_dict(copied, assign=True)
+    optimizer.add_param_group({"params": list(first_order.parameters())})
+
+
 @pytest.mark.parametrize(
-    "change", [replace_values, replace_mask, replace_embedding, reload_optimizer]
+    "change",
+    [replace_values, replace_mask, replace_embedding, reload_optimizer, assign_first_order],
 )
 def test_changes_between_steps_are_seen(change):
     results = []
@@ -288,9 +297,61 @@ def test_changes_between_steps_are_seen(change):
     assert_agree(results, rtol=1e-4, atol=5e-5)
 
 
-def test_calls_hooks_after_the_optimizers_step():
+def higher_target(table):
+    table.thresholds.target = 2.0
+
+
+def one_group(table):
+    table.thresholds.field_of_feature = torch.zeros_like(table.thresholds.field_of_feature)
+
+
+def no_threshold(table):
+    table.as_table = lambda ids: View(table.values, ids, None)
+    table.direct_rows = lambda: DirectRows(table.values)
+
+
+@pytest.mark.parametrize("change", [higher_target, one_group, no_threshold])
+def test_changed_thresholds_are_seen(change):
+    results = []
+    for step in (torch_step, steps.train_step):
+        model = model_of("pep field")
+        optimizer = optimizer_of(model)
+        losses_of(step, model, optimizer, batches_of(3))
+        change(model.embedding)
+        results.append((losses_of(step, model, optimizer, batches_of(5, seed=2)), model))
+    assert_agree(results, rtol=1e-4, atol=5e-5)
+
+
+def test_a_table_that_has_become_shorter_is_seen():
     model = model_of("plain")
-    optimizer = optimizer_of(model)
+    optimizer = torch.optim.Adam(model.parameters())
+    batch = Batch(torch.tensor([[1, 2]]), torch.ones(1))
+    compiled_step(model, batch, optimizer, 100.0)
+    model.embedding.table.data = model.embedding.table.data[:50]
+    with pytest.raises(IndexError, match="of 50 rows"):
+        compiled_step(model, Batch(torch.tensor([[1, 60]]), torch.ones(1)), optimizer, 100.0)
+
+
+@pytest.mark.parametrize("held", ["thresholds.raw", "values"])
+def test_values_by_rows_with_whole_thresholds_or_the_reverse_are_left_to_torch(held):
+    losses = []
+    for kind in ("adam", "lazy-adam"):
+        model = model_of("pep feature")
+        model.embedding.get_parameter(held).requires_grad_(False)
+        optimizer = optimizer_of(model, kind)
+        assert (compiled_step(model, next(batches_of(1)), optimizer, 1.0) is None) == (
+            kind == "lazy-adam"
+        )
+        model = model_of("pep feature")
+        model.embedding.get_parameter(held).requires_grad_(False)
+        losses.append(losses_of(torch_step, model, optimizer_of(model, kind), batches_of(9)))
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_hooks_once_after_the_optimizers_step(kind):
+    model = model_of("plain")
+    optimizer = optimizer_of(model, kind)
     called = []
     optimizer.register_step_post_hook(lambda *arguments: called.append(arguments[0]))
     losses_of(compiled_step, model, optimizer, batches_of(2))
@@ -306,6 +367,11 @@ class Doubled(PlainTable):
 class Penalised(PlainTable):
     def penalty(self):
         return self.table.square().sum()
+
+
+class PenalisedDirectly(Penalised):
+    def direct_rows(self):
+        return DirectRows(self.table)
 
 
 def with_table(kind):
@@ -335,6 +401,7 @@ def patched():
 STRANGERS = {
     "subclass": lambda: with_table(Doubled),
     "penalty": lambda: with_table(Penalised),
+    "penalty of direct rows": lambda: with_table(PenalisedDirectly),
     "module hook": hooked_module,
     "parameter hook": hooked_parameter,
     "patched": patched,
@@ -385,6 +452,34 @@ def test_bags_are_left_to_torch():
     model = model_of("plain")
     batch = Batch(Bags.__new__(Bags), torch.zeros(2))
     assert compiled_step(model, batch, optimizer_of(model), 100.0) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int32), torch.zeros(2)),
+        (torch.zeros(6, dtype=torch.int64), torch.zeros(6)),
+        (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(1)),
+        (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 1)),
+    ],
+)
+def test_batches_of_other_shapes_and_types_are_left_to_torch(ids, labels):
+    model = model_of("plain")
+    assert compiled_step(model, Batch(ids, labels), optimizer_of(model), 100.0) is None
+
+
+@pytest.mark.parametrize("step", [compiled_step, torch_step])
+@pytest.mark.parametrize("kind", ["adam", "lazy-adam"])
+@pytest.mark.parametrize("name", ["plain", "hash", "pep feature"])
+@pytest.mark.parametrize("wrong", [-1, 101, 2**40])
+def test_ids_of_no_feature_raise_and_change_nothing(wrong, name, kind, step):
+    model = model_of(name)
+    optimizer = optimizer_of(model, kind)
+    before = copy.deepcopy(model.state_dict())
+    batch = Batch(torch.tensor([[3, 41], [5, wrong]]), torch.ones(2))
+    with pytest.raises(IndexError):
+        step(model, batch, optimizer, 100.0)
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)
 
 
 def test_reduced_precision_is_left_to_torch(monkeypatch):

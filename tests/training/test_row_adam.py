@@ -1,5 +1,7 @@
 """Row-wise Adam against dense Adam, which it stands in for on large tables."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from pepbench.tables.rows import RowTable, distinct, view_of
 from pepbench.training.optimizer_kernels import EXACT_STEPS
 from pepbench.training.optimizers import make_optimizer, resolve_optimizer
 from pepbench.training.row_optimizers import GRID, RowAdam, RowWise
-from pepbench.training.step import train_step
+from pepbench.training.step import torch_step, train_step
 
 N, DIM, FIELDS = 400, 4, 3
 
@@ -165,6 +167,34 @@ def test_auto_takes_the_lazy_one_for_tables_that_are_large_beside_a_batch():
     assert resolve_optimizer("auto", table, lookups=1000) == "lazy-adam"
     assert resolve_optimizer("adam", table, lookups=1) == "adam"
     assert resolve_optimizer("auto", torch.nn.Linear(3, 3), lookups=1) == "adam"
+
+
+@pytest.mark.parametrize("kind", ["adam", "adagrad"])
+@pytest.mark.parametrize("step", [train_step, torch_step])
+def test_a_dense_optimizer_takes_over_from_one_by_rows(step, kind):
+    results = []
+    for first in ("adam", "lazy-adam"):
+        torch.manual_seed(0)
+        model = Model(PlainTable(N, DIM), FMModule(N))
+        for name, seed in ((first, 0), (kind, 1)):
+            optimizer = make_optimizer(name, model, 1e-3, 1e-4)
+            for batch in batches(10, seed=seed):
+                step(model, batch, optimizer, 100.0)
+        results.append(model)
+    for ours, expected in zip(results[1].parameters(), results[0].parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adagrad", "lazy-adam"])
+@pytest.mark.parametrize("step", [train_step, torch_step])
+def test_a_copied_masked_table_keeps_its_zeros(step, kind):
+    torch.manual_seed(0)
+    mask = torch.rand(N, DIM) < 0.5
+    model = copy.deepcopy(Model(MaskedTable(torch.randn(N, DIM), mask), FMModule(N)))
+    optimizer = make_optimizer(kind, model, 1e-3, 1e-4)
+    for batch in batches(3):
+        step(model, batch, optimizer, 100.0)
+    assert torch.equal(model.embedding.table != 0, mask)
 
 
 def test_the_kind_decides_the_class():
