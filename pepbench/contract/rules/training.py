@@ -17,7 +17,7 @@ from pepbench.contract.toy import DIM, every_feature
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract, check_notes, check_scores
 from pepbench.harness.tuning.halton import MOST_OPTIONS, HaltonTrial
-from pepbench.method import Embedding, Model, to_numpy
+from pepbench.method import Embedding, MaskedTable, Model, to_numpy
 from pepbench.tables.layout import Floats, Layout
 
 MARGIN = 0.05
@@ -106,9 +106,12 @@ def more_budget_is_not_worse(candidate: Candidate) -> None:
 
 def gradients_are_exact(candidate: Candidate) -> None:
     """Gradients equal finite differences, in double precision."""
-    # The copy has no hooks: masks change gradients on purpose.
+    # The copy has no hooks, and open masks: both change gradients on purpose.
     new = candidate.new_embedding(candidate.toy.full_parameters, seed=2)
     embedding = copy.deepcopy(new).double()
+    for module in embedding.modules():
+        if isinstance(module, MaskedTable):
+            module.mask.fill_(True)
     ids = torch.from_numpy(candidate.toy.train.ids[:3].astype(np.int64))
     trained = [parameter for parameter in embedding.parameters() if parameter.requires_grad]
     if not trained:
