@@ -106,10 +106,11 @@ def more_budget_is_not_worse(candidate: Candidate) -> None:
 
 def gradients_are_exact(candidate: Candidate) -> None:
     """Gradients equal finite differences, in double precision."""
-    # The copy has no hooks, and open masks: both change gradients on purpose.
+    # The copy has no hooks: masks change gradients on purpose.
     new = candidate.new_embedding(candidate.toy.full_parameters, seed=2)
     embedding = copy.deepcopy(new).double()
     for module in embedding.modules():
+        # So does a masked table, of which nothing is masked here.
         if isinstance(module, MaskedTable):
             module.mask.fill_(True)
     ids = torch.from_numpy(candidate.toy.train.ids[:3].astype(np.int64))
