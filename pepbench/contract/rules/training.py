@@ -17,7 +17,7 @@ from pepbench.contract.toy import DIM, every_feature
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract, check_notes, check_scores
 from pepbench.harness.tuning.halton import MOST_OPTIONS, HaltonTrial
-from pepbench.method import Embedding, Model, to_numpy
+from pepbench.method import Embedding, MaskedTable, Model, to_numpy
 from pepbench.tables.layout import Floats, Layout
 from pepbench.tables.quantised import Quantised
 
@@ -112,6 +112,10 @@ def gradients_are_exact(candidate: Candidate) -> None:
     # The copy has no hooks: masks change gradients on purpose.
     new = candidate.new_embedding(candidate.toy.full_parameters, seed=2)
     embedding = copy.deepcopy(new).double()
+    for module in embedding.modules():
+        # So does a masked table, of which nothing is masked here.
+        if isinstance(module, MaskedTable):
+            module.mask.fill_(True)
     ids = torch.from_numpy(candidate.toy.train.ids[:3].astype(np.int64))
     trained = [parameter for parameter in embedding.parameters() if parameter.requires_grad]
     if not trained:
