@@ -34,7 +34,7 @@ from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
-from pepbench.harness.test_facts import store_facts
+from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import FEWEST_FOLDS, Plan
 from pepbench.records import RecordStore
@@ -282,10 +282,11 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
         tally = run_cells(cells, store, progress, options, locks)
         # After the last fit, since these are facts about test rows.
         for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
-            if not store.labels_path(cell.splits.fingerprint).exists():
-                dataset = catalog.select("dataset", cell.data.spec).default()
+            dataset = cast(Dataset, catalog.select("dataset", cell.data.spec).default())
+            # Opening a fold may mean to encode it again.
+            if not facts_are_stored(store, dataset, cell.splits):
                 splits = open_splits(cell.splits.table, plan.split_seed, cell.splits.fold)
-                store_facts(store, cast(Dataset, dataset), splits)
+                store_facts(store, dataset, splits)
         if not options.shared:
             store.pack()
     return tally

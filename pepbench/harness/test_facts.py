@@ -29,6 +29,23 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     store.put_labels(splits.fingerprint, splits.open_test().labels)
 
 
+def facts_are_stored(store: RecordStore, dataset: Dataset, splits: Splits) -> bool:
+    """Whether all that :func:`store_facts` writes is there and whole; opens no rows."""
+    fingerprint, n_rows = splits.fingerprint, splits.meta.n_rows["test"]
+    try:
+        labels, features = store.load_labels(fingerprint), store.load_features(fingerprint)
+        users, truth = store.load_users(fingerprint), store.load_truth(fingerprint)
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+    return (
+        (len(labels), int(labels.sum())) == (n_rows, splits.meta.n_positive["test"])
+        and features is not None
+        and features.num_rows == splits.fields.n_features
+        and (users is None) == (dataset.user_field is None)
+        and all(len(array) == n_rows for array in (users, truth) if array is not None)
+    )
+
+
 def feature_table(splits: Splits) -> pa.Table:
     """Field, training frequency and planted width (null where there is none) of each global id."""
     fields = splits.fields

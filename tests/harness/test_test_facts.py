@@ -16,7 +16,12 @@ from scipy.stats import spearmanr
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.harness.fit_checks import BrokenContract, learnt_widths
-from pepbench.harness.test_facts import feature_table, store_facts, true_test_probabilities
+from pepbench.harness.test_facts import (
+    facts_are_stored,
+    feature_table,
+    store_facts,
+    true_test_probabilities,
+)
 from pepbench.metrics import auc
 from pepbench.records import Record, RecordStore
 from pepbench.report.findings import load_runs
@@ -184,3 +189,18 @@ def test_layouts_with_impossible_widths_break_the_contract(widths, reason):
 def test_widths_are_kept_in_the_smallest_type():
     layout = Masked.from_table(np.ones((3, 300), np.float32), np.ones((3, 300), bool))
     assert learnt_widths(layout, 3, 300).dtype == np.uint16
+
+
+def test_facts_are_stored_only_if_every_file_is_whole(splits, tmp_path):
+    dataset, store = Synthetic(**SPEC), RecordStore(tmp_path)
+    assert not facts_are_stored(store, dataset, splits)
+    store_facts(store, dataset, splits)
+    assert facts_are_stored(store, dataset, splits)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3
+    for path in files:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        assert not facts_are_stored(store, dataset, splits)
+        path.write_bytes(whole)
+    assert facts_are_stored(store, dataset, splits)

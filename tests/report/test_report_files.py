@@ -37,7 +37,7 @@ def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
     names = ["report.html", *(f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "parquet"))]
     for chart in ("pareto", "pareto-bytes", "pareto-time", "forest", "learning-curves", "tuning"):
         names += [f"{chart}.svg", f"{chart}.png"]
-    names += ["fronts.csv", "comparisons.csv", "pairs.csv"]
+    names += ["fronts.csv", "contrasts.csv", "comparisons.csv", "pairs.csv"]
     assert [path.name for path in first] == names
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(names)
     for one, other in zip(first, second, strict=True):
