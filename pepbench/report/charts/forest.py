@@ -43,7 +43,7 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
         label="Difference of AUC",
         panels={block: _panel(block, rows, all_marks, margin) for block, rows in by_block(drawn)},
         lines=[
-            "Bars: 95% intervals over test rows, or users where known, and seeds.",
+            "Bars: 95% intervals over folds, or test rows (or users) and seeds.",
             f"Filled: shown better or worse (Holm). Band: within ±{margin:g}.",
         ],
     )

@@ -84,7 +84,7 @@ COSTS = {
 """By file name."""
 
 _KEY_WORDS = "Where there are many names: those of the front and the full table; all are below."
-BAND_WORDS = "Grey band: at each size, the front in 95% of the draws of seeds and of rows or users."
+BAND_WORDS = "Grey band: at each size, the front in 95% of the draws."
 
 
 def pareto_chart(
@@ -123,7 +123,7 @@ def pareto_chart(
         },
         lines=[
             "Filled points: on the front (stepped line).",
-            "Bars: 95% intervals over test rows, or users where known, and seeds"
+            "Bars: 95% intervals over folds, or test rows (or users) and seeds"
             f"{' (of the front and the full table alone)' * crowded}.",
             "Dashed: the full table.",
             *(["Points of nearly the same place are drawn side by side."] * cost.budgeted),
