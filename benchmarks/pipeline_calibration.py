@@ -40,6 +40,8 @@ SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02)
 """True differences at which power is counted."""
 PLUGIN = Path(__file__).with_name("equal_methods.py")
 PAIRS = ("itself", "equal")
+RESULTS = Path(__file__).with_name("pipeline-calibration.jsonl")
+"""Differences of all studies so far."""
 
 STANDARD_ERRORS: dict[str, Callable[[Floats], Floats]] = {
     "s/√J": lambda d: d.std(-1, ddof=1) / np.sqrt(d.shape[-1]),
@@ -125,7 +127,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--studies", type=int, default=20, help="further ones")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("pipeline-calibration.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     known = [] if not arguments.out.exists() else arguments.out.read_text("utf-8").splitlines()
     first = sum(json.loads(line)["folds"] == arguments.folds for line in known)
