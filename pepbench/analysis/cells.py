@@ -80,13 +80,8 @@ class Cell:
     @property
     def full_parameters(self) -> int:
         """N·D; the mean over folds, whose vocabularies differ a little."""
-        sizes = [part.spec_of_fold.full_parameters for part in self.by_fold()]
+        sizes = [part.runs[0].spec.full_parameters for part in self.by_fold()]
         return round(np.mean(sizes)) if sizes else self.spec.full_parameters
-
-    @property
-    def spec_of_fold(self) -> TrialSpec:
-        """Of the first run, or of any record."""
-        return self.runs[0].spec if self.runs else self.spec
 
     def size(self, figure: Callable[[Record], int | None]) -> int | None:
         """Of a count of its runs: the largest over seeds, and the mean of that over folds."""

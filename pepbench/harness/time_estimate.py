@@ -26,7 +26,7 @@ from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, Place, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
 from pepbench.harness.status.run_counts import most_runs
-from pepbench.harness.tuning.study import MOST_DRAWS, STARTUP_TRIALS
+from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_left
 from pepbench.plan import Plan
 from pepbench.records import CellName, Record, finalists, parse_record
 from pepbench.records.segments import Segment
@@ -204,9 +204,7 @@ def _trials_left(plan: Plan, own: list[Record], pace: Pace) -> int:
         left = plan.tuning_seconds - sum(record.cpu_seconds() for record in tuning)
         # The trial during which the time ends is half over then, on average.
         return round(left / (pace.search + pace.train) + 0.5) if left > 0 else 0
-    infeasible = sum(record.status == "infeasible" for record in tuning)
-    replaced = infeasible if infeasible < len(tuning) else 0
-    return max(0, min(plan.trials + replaced, MOST_DRAWS * plan.trials) - len(tuning))
+    return draws_left(plan.trials, tuning)
 
 
 def _recorded_pace(records: list[Record]) -> Pace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import cast
 
 import optuna
@@ -136,20 +136,23 @@ def _sequence(cell: Cell) -> Iterable[Params]:
 
 
 def _trials_left(cell: Cell, records: list[Record]) -> int:
-    """How many trials may still be asked for; a tuning time leaves a batch until it is used up.
+    """How many trials may still be asked for; a tuning time leaves a batch until it is used up."""
+    time = cell.plan.tuning_seconds
+    if time is None:
+        return draws_left(cell.plan.trials, records)
+    spent = sum(_counted_seconds(record, time) for record in records)
+    return cell.plan.batch if spent < time else 0
+
+
+def draws_left(trials: int, records: Sequence[Record]) -> int:
+    """How many tuning trials are left to draw after these ones.
 
     Infeasible trials are replaced, so that all methods have as many that could be, but a method is
     given up after ``MOST_DRAWS`` times as many, or where none of the first is feasible.
     """
-    time = cell.plan.tuning_seconds
-    if time is None:
-        trials = cell.plan.trials
-        infeasible = sum(record.status == "infeasible" for record in records)
-        if infeasible == len(records):
-            return trials - len(records)
-        return min(trials + infeasible, MOST_DRAWS * trials) - len(records)
-    spent = sum(_counted_seconds(record, time) for record in records)
-    return cell.plan.batch if spent < time else 0
+    infeasible = sum(record.status == "infeasible" for record in records)
+    replaced = infeasible if infeasible < len(records) else 0
+    return max(0, min(trials + replaced, MOST_DRAWS * trials) - len(records))
 
 
 def _counted_seconds(record: Record, time: float) -> float:
