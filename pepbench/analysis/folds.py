@@ -8,8 +8,8 @@ So the d_j vary by rows, by seeds, and by tuning and split, and their mean has t
 
 with s² their sample variance and c for what folds have in common: any two share most of their
 training rows, which makes their results alike (Nadeau & Bengio take c = n_test/n_train). The mean
-divided by √V is referred to Student's t with J − 1 degrees of freedom. Whether a smaller c holds the
-level is for a calibration of the whole pipeline to say, see ``docs/statistics.md``.
+divided by √V is referred to Student's t with J − 1 degrees of freedom. Whether a smaller c holds
+the level is for a calibration of the whole pipeline to say, see ``docs/statistics.md``.
 
 References
 ----------
