@@ -5,12 +5,12 @@ engine as it is, and compares
 
 * **itself**: the full table with itself, tuned and trained anew with another plan seed;
 * **equal**: two methods that are equal by symmetry, in one plan;
-* **worse**: the full table with a mask of 30 % of it, whose true expected difference is the mean
-  over all studies.
+* **worse**: with ``--one-source``, the full table with a mask of 30 % of it. All studies draw their
+  rows from one truth, so that the mean over all is the true expected difference.
 
-Any difference found in the first two is a false one; in the third, intervals should cover the
-true one. Both, and power after a shift of all folds of *equal* by a known difference, are counted
-for each candidate standard error. ``--studies`` of the same ``--out`` file are added up, so that a
+Any difference found in the first two is a false one; in the third, intervals should cover the true
+one. Both, and power after a shift of all folds by a known difference, are counted for each
+candidate standard error. ``--studies`` of the same ``--out`` file are added up, so that a
 calibration can be run in pieces.
 """
 
@@ -22,6 +22,8 @@ import logging
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,15 +42,15 @@ ROWS, FEATURES = 3000, 150
 LEVELS = (0.05, 0.01)
 SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02)
 """True differences at which power is counted."""
-PLUGIN = Path(__file__).with_name("equal_methods.py")
-PAIRS = {
-    "itself": ((0, "full"), (1, "full")),
-    "equal": ((0, "first-mask"), (0, "last-mask")),
-    "worse": ((0, "full"), (0, "first-mask")),
+PLUGIN = Path(__file__).with_name("calibration_plugin.py")
+PAIRS: dict[str, dict[str, tuple[tuple[int, str], tuple[int, str]]]] = {
+    "synthetic": {
+        "itself": ((0, "full"), (1, "full")),
+        "equal": ((0, "first-mask"), (0, "last-mask")),
+    },
+    "one-source": {"worse": ((0, "full"), (0, "first-mask"))},
 }
-"""By name: two members, each the number of its plan and its method."""
-METHODS = (("full", "first-mask", "last-mask"), ("full",))
-"""Of each plan of a study."""
+"""For each data set by name: two members, each the number of its plan and its method."""
 RESULTS = Path(__file__).with_name("pipeline-calibration.jsonl")
 """Differences of all studies so far."""
 
@@ -96,10 +98,10 @@ STANDARD_ERRORS: dict[str, Callable[[Studies], tuple[Floats, Floats]]] = {
 """By name: standard errors (studies,) and degrees of freedom (studies,)."""
 
 
-def plan(number: int, folds: int, seed: int, methods: list[str]) -> dict[str, Any]:
+def plan(dataset: str, number: int, folds: int, seed: int, methods: list[str]) -> dict[str, Any]:
     """The plan of one run of a study."""
     return {
-        "datasets": [f"synthetic:rows={ROWS}:features={FEATURES}:dim=4:seed={number + 1}"],
+        "datasets": [f"{dataset}:rows={ROWS}:features={FEATURES}:dim=4:seed={number + 1}"],
         "methods": methods,
         "budgets": ["30%"],
         "dim": 4,
@@ -117,14 +119,16 @@ def plan(number: int, folds: int, seed: int, methods: list[str]) -> dict[str, An
     }
 
 
-def study(task: tuple[int, int]) -> dict[str, dict[str, list[float]]]:
+def study(task: tuple[str, int, int]) -> dict[str, dict[str, list[float]]]:
     """Differences in each fold of a study and their variances over rows, by pair."""
-    number, folds = task
+    dataset, number, folds = task
+    members = sorted({member for pair in PAIRS[dataset].values() for member in pair})
     tests: list[dict[tuple[str, int], Floats]] = []
     labels: dict[int, Floats] = {}
-    for seed, methods in enumerate(METHODS, 2 * number):
+    for of_plan, group in groupby(members, itemgetter(0)):
+        wanted = plan(dataset, number, folds, 2 * number + of_plan, [name for _, name in group])
         with tempfile.TemporaryDirectory() as folder:
-            pepbench.run(plan(number, folds, seed, list(methods)), out=folder, plugins=[PLUGIN])
+            pepbench.run(wanted, out=folder, plugins=[PLUGIN])
             runs = open_runs([Path(folder)])
             finals = [run for run in runs.records if run.spec.role == "final"]
             tests.append(
@@ -136,7 +140,7 @@ def study(task: tuple[int, int]) -> dict[str, dict[str, list[float]]]:
             for run in finals:
                 labels[run.spec.data.fold] = runs.load_labels(run.spec.data.split_fingerprint)
     found = {}
-    for pair, ((plan_a, a), (plan_b, b)) in PAIRS.items():
+    for pair, ((plan_a, a), (plan_b, b)) in PAIRS[dataset].items():
         compared = [
             delong_test(labels[fold], tests[plan_a][a, fold], tests[plan_b][b, fold])
             for fold in range(folds)
@@ -175,32 +179,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--studies", type=int, default=20, help="further ones")
+    parser.add_argument("--one-source", action="store_true", help="rows of one truth")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    known = [] if not arguments.out.exists() else arguments.out.read_text("utf-8").splitlines()
-    first = sum(json.loads(line)["folds"] == arguments.folds for line in known)
+    dataset = "one-source" if arguments.one_source else "synthetic"
+    kind = {"dataset": dataset, "folds": arguments.folds}
+    first = sum(kind.items() <= line.items() for line in _lines(arguments.out))
     logging.disable(logging.WARNING)
-    tasks = [(number, arguments.folds) for number in range(first, first + arguments.studies)]
+    tasks = [(dataset, i, arguments.folds) for i in range(first, first + arguments.studies)]
     with (
         ProcessPoolExecutor(arguments.jobs) as pool,
         arguments.out.open("a", encoding="utf-8") as file,
     ):
-        for (number, folds), found in zip(tasks, pool.map(study, tasks), strict=True):
-            file.write(json.dumps({"study": number, "folds": folds, **found}) + "\n")
+        for found in pool.map(study, tasks):
+            file.write(json.dumps({**kind, **found}) + "\n")
             file.flush()
-    lines = [json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]
-    for pair in PAIRS:
-        every = [np.mean(line[pair]["differences"]) for line in lines]
-        for folds in sorted({line["folds"] for line in lines}):
-            of_pair = [line[pair] for line in lines if line["folds"] == folds]
-            found = Studies(
-                np.array([one["differences"] for one in of_pair]),
-                np.array([one["row_variances"] for one in of_pair]),
-            )
-            truth = float(np.mean(every)) if pair == "worse" else 0.0
-            print(f"\n{pair}, J = {folds}, {len(of_pair)} studies, true difference {truth:.4f}\n")
-            print(tabulate(rates(found, truth), headers="keys", tablefmt="github"))
+    for dataset, pairs in PAIRS.items():
+        lines = [line for line in _lines(arguments.out) if line["dataset"] == dataset]
+        for pair in pairs:
+            every = [np.mean(line[pair]["differences"]) for line in lines]
+            truth = float(np.mean(every)) if dataset == "one-source" else 0.0
+            for folds in sorted({line["folds"] for line in lines}):
+                of_pair = [line[pair] for line in lines if line["folds"] == folds]
+                found = Studies(
+                    np.array([one["differences"] for one in of_pair]),
+                    np.array([one["row_variances"] for one in of_pair]),
+                )
+                print(f"\n{pair}, J = {folds}, {len(of_pair)} studies, truth {truth:.4f}\n")
+                print(tabulate(rates(found, truth), headers="keys", tablefmt="github"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text("utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 if __name__ == "__main__":

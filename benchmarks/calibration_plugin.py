@@ -1,12 +1,27 @@
-"""Two methods that are equal by symmetry, and a worse one, for the calibration of the pipeline."""
+"""What the calibration of the pipeline adds: two methods equal by symmetry, and a single source."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
+from datasets.synthetic import Model, Synthetic, draw_model
 from pepbench.method import Embedding, Fields, MaskedTable, Method, xavier_uniform
+
+
+@dataclass(frozen=True)
+class OneSource(Synthetic):
+    """Drawn rows whose truth is the same for every seed."""
+
+    name = "one-source"
+    title = "Synthetic rows of one truth"
+
+    @cached_property
+    def model(self) -> Model:
+        """The true model, of seed 0."""
+        return draw_model(replace(self, seed=0))
 
 
 @dataclass(frozen=True)
