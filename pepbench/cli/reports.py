@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Jobs, Margin, Quiet, Threads, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Plugins, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -108,6 +108,7 @@ def compare(
     epilog="Examples:\n\n"
     "  pepbench leaderboard ml-100k\n\n"
     "  pepbench leaderboard ml-100k --tables-only\n\n"
+    "  pepbench leaderboard --replicate ml-100k --dry-run\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify"
 )
@@ -131,6 +132,23 @@ def leaderboard(
             "--tables-only", help="Run nothing; publish the records of the working folder."
         ),
     ] = False,
+    replicate: Annotated[
+        bool,
+        typer.Option(
+            "--replicate",
+            help="Run the primary contrasts of NAME, or of the run in the folder NAME, a second "
+            "time with other folds and draws, and compare the verdicts.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --replicate: print the cells and the time only."),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="With --replicate: run a part of the cells: 2/8 is the second eighth."),
+    ] = None,
+    plugin: Plugins = None,
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
@@ -153,13 +171,26 @@ def leaderboard(
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
 
-    if verify + overall + tables_only > 1 or (overall and names):
+    if verify + overall + tables_only + replicate > 1 or (overall and names):
         raise PlanError(
-            "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
+            "--verify, --overall, --tables-only and --replicate exclude each other, and --overall "
+            "takes no NAME"
         )
-    options = commands.BoardOptions(
-        results_folder(results), work or WORK, jobs or usable_cores(), threads
-    )
+    jobs = jobs or usable_cores()
+    if replicate:
+        from pepbench.leaderboards.replicate import ReplicationOptions
+        from pepbench.leaderboards.replicate import replicate as run_again
+
+        if names is None or len(names) != 1:
+            raise PlanError("--replicate needs one NAME: a leaderboard's, or the folder of a run")
+        plugins = tuple(path.resolve() for path in plugin or ())
+        how = ReplicationOptions(
+            results, work or WORK, jobs, threads, quiet, dry_run, shard, plugins
+        )
+        return run_again(names[0], how)
+    if dry_run or shard or plugin:
+        raise PlanError("--dry-run, --shard and --plugin go with --replicate")
+    options = commands.BoardOptions(results_folder(results), work or WORK, jobs, threads)
     if verify:
         return commands.verify(names or (), options)
     if overall:

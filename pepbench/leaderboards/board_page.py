@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pepbench.leaderboards.board_results import BoardResults
-from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import Plan
 from pepbench.records import Record
@@ -30,6 +30,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
             f"![AUC against parameters]({FRONT}.png)",
             best_table(results.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
+            *_replication(board),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
@@ -58,6 +59,14 @@ def _files(board: Board) -> Iterator[tuple[str, str]]:
     yield RECORDS_FILE, "every trial with its learning curve"
     if (board.folder / PAGE).is_file():
         yield PAGE, "interactive, for download"
+
+
+def _replication(board: Board) -> Iterator[str]:
+    if (board.folder / REPLICATION_MD).is_file():
+        yield (
+            "The primary contrasts were run a second time, with other folds and draws: "
+            f"[which verdicts came out again]({REPLICATION_MD})."
+        )
 
 
 def best_table(frame: pd.DataFrame) -> str:

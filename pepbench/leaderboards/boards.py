@@ -14,6 +14,12 @@ from pepbench.plan import PLAN_FILE, Plan
 RESULTS = Path("results")
 """Folder of the leaderboards, in the working directory or the repository."""
 
+REPLICATION = "replication"
+"""Folder, within a leaderboard's or a run's, in which its primary contrasts are run again."""
+
+REPLICATION_MD = "replication.md"
+"""Page, beside that folder, that compares the two runs."""
+
 WORK = Path("runs/leaderboards")
 """Folder of working records and predictions, in the working directory; not committed."""
 
@@ -47,6 +53,11 @@ class Board:
         return work / f"{self.work_stem}-{plan.digest()}"
 
     @property
+    def replication(self) -> Board:
+        """The leaderboard of its primary contrasts, run again."""
+        return Board(f"{self.name}/{REPLICATION}", self.folder / REPLICATION)
+
+    @property
     def work_stem(self) -> str:
         """Prefix of the names of its working folders."""
         return self.name.replace("/", "--")
@@ -77,6 +88,8 @@ def results_folder(given: Path | None = None) -> Path:
 def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
     """The leaderboards with a plan, by name; or the named ones, in the given order.
 
+    Replications are left out unless they are named.
+
     Raises
     ------
     PlanError
@@ -88,4 +101,5 @@ def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
     for name in names:
         if name not in boards:
             raise PlanError(f"{results}: {unknown_name('leaderboard', name, boards)}")
-    return [boards[name] for name in dict.fromkeys(names or boards)]
+    own = [name for name, folder in names_of.items() if folder.name != REPLICATION]
+    return [boards[name] for name in dict.fromkeys(names or own)]

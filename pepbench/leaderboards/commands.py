@@ -11,12 +11,17 @@ from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
 from pepbench.harness.cells import expand
 from pepbench.leaderboards.board_results import BoardResults, load_results
-from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
 from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.replication import (
+    check_replication,
+    has_replication,
+    replication_page,
+)
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
 from pepbench.workflow import run_and_report
@@ -58,8 +63,7 @@ def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quie
         code = 0 if tables_only else _run(board, options, quiet)
         if code == EXIT_INTERRUPTED:
             return code
-        publish(board, board.work_folder(options.work, board.plan(Catalog(()))))
-        print(f"{board.folder}: published")
+        _publish(board, options, Catalog(()))
         worst = max(worst, code)
     overall(options)
     return worst
@@ -92,20 +96,31 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
     for board in boards:
         if board.name in published:
             checks += _printed(list(check_board(board, published[board.name], catalog)))
+            if has_replication(board):
+                found = check_replication(board, published[board.name], catalog)
+                checks += _printed(list(found))
         else:
             checks += _printed([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
         checks += _printed(_check_overall(options, boards, published))
-    found = [
+    cells = [
         cell
         for board in boards
         if board.name in published
         for cell in complete_cells(board, published[board.name].records)
     ]
-    checks += _printed([check_cell(found, catalog, options.jobs)])
+    checks += _printed([check_cell(cells, catalog, options.jobs)])
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
     return EXIT_FAILED if wrong else 0
+
+
+def _publish(board: Board, options: BoardOptions, catalog: Catalog) -> None:
+    results = publish(board, board.work_folder(options.work, board.plan(catalog)))
+    if has_replication(board):
+        page = replication_page(board, results, catalog)
+        write_atomically(board.folder / REPLICATION_MD, page)
+    print(f"{board.folder}: published")
 
 
 def _run(board: Board, options: BoardOptions, quiet: bool) -> int:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,6 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.plan import Plan
 from pepbench.records import (
-    CELL_COLUMNS,
     CellName,
     ComponentSpec,
     Record,
@@ -39,6 +38,7 @@ from pepbench.records import (
     TrialSpec,
     final_runs,
 )
+from pepbench.units import FULL
 
 ROUNDING = 1e-9
 """Largest difference that the order of additions may make in an AUC or a p-value."""
@@ -70,19 +70,20 @@ class Check:
 def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterator[Check]:
     """Compare all that a leaderboard publishes with its records, results and plan."""
     for name, content in results.tables().items():
-        yield _same_bytes(board.folder / name, content)
+        yield same_bytes(board.folder / name, content)
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
         (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
-        (_wrong_holm(results.comparisons), "adjusted p-values follow from the others"),
+        (_wrong_holm(results), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
 
 
-def _same_bytes(path: Path, content: bytes) -> Check:
+def same_bytes(path: Path, content: bytes) -> Check:
+    """Whether a file has this content; names the first line that differs."""
     if not path.is_file():
         return Check(False, f"{path}: missing; the records give one")
     there, given = path.read_bytes().splitlines(), content.splitlines()
@@ -110,21 +111,39 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
 
 
 def _wrong_difference(results: BoardResults) -> str:
-    aucs = results.frame.set_index(CELL_COLUMNS)["auc"]
-    for row in results.comparisons.dropna(subset=["difference"]).to_dict("records"):
-        own = aucs[CellName.of_row(row)]
-        base = aucs[row["dataset"], row["backbone"], row["reference"], row["reference_budget"]]
-        if abs(own - base - row["difference"]) > ROUNDING:
+    aucs: dict[CellName, float] = {
+        CellName.of_row(row): row["auc"] for row in results.frame.to_dict("records")
+    }
+    for row in _compared(results.comparisons):
+        base = CellName(row["dataset"], row["backbone"], row["reference"], row["reference_budget"])
+        expected = aucs[CellName.of_row(row)] - aucs[base]
+        if abs(expected - row["difference"]) > ROUNDING:
             name = CellName.of_row(row).listed()
-            return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {own - base:+.6f}"
+            return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {expected:+.6f}"
+    for row in _compared(results.contrasts):
+        places = [CellName.of_row({**row, "method": row[side]}) for side in ("method", "other")]
+        # Methods of fixed size have one cell, at 100%.
+        own, other = (aucs.get(place, aucs.get(place._replace(budget=FULL))) for place in places)
+        if own is None or other is None or abs(own - other - row["difference"]) > ROUNDING:
+            return f"the contrast {places[0].listed()} − {row['other']} is not that of its records"
     return ""
 
 
-def _wrong_holm(comparisons: pd.DataFrame) -> str:
-    compared = comparisons.dropna(subset=["difference"])
-    for name, family in compared.groupby(["dataset", "backbone", "budget"]):
-        if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
-            return f"adjusted p-values of {', '.join(map(str, name))} do not follow from the others"
+def _compared(frame: pd.DataFrame | None) -> list[dict[Any, Any]]:
+    return [] if frame is None else frame.dropna(subset=["difference"]).to_dict("records")
+
+
+def _wrong_holm(results: BoardResults) -> str:
+    families = [(results.comparisons, ["dataset", "backbone", "budget"])]
+    if results.contrasts is not None:
+        primary = results.contrasts["primary"]
+        families.append((results.contrasts[primary], ["dataset", "backbone"]))
+        families.append((results.contrasts[~primary], ["dataset", "backbone", "budget"]))
+    for frame, columns in families:
+        for name, family in frame.dropna(subset=["difference"]).groupby(columns):
+            if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
+                where = ", ".join(map(str, name))
+                return f"adjusted p-values of {where} do not follow from the others"
     return ""
 
 
