@@ -12,7 +12,6 @@ import pandas as pd
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
-from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import (
     COLUMNS,
     COMPARISON_COLUMNS,
@@ -27,7 +26,7 @@ from pepbench.analysis.fronts import FrontTables, front_tables
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
 from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
-from pepbench.analysis.significance import ALPHA
+from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
 
 REFERENCE = "full"
@@ -131,9 +130,10 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     """How far each method can compress and still be shown to hold the reference's AUC.
 
     A method's budgets are tested one-sided, by the margin of :func:`analyse`, from the largest down
-    until one is not shown to be non-inferior. In that fixed order each is tested at the full level,
-    and the chance that any is passed wrongly is still at most ``ALPHA`` for a method. Over folds,
-    the level is divided by the number of methods, so that it is at most that for all together.
+    until one is not shown to be non-inferior. In that fixed order each is tested at the full level
+    of its method, which is ``ALPHA`` divided by the number of methods compared on the data set and
+    backbone: the chance that any budget of any method is passed wrongly is at most ``ALPHA``. A
+    budget is passed only where the verdict says no less, so that no page contradicts its table.
 
     Parameters
     ----------
@@ -148,19 +148,18 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
         N·D / parameters, both NaN where not even the largest budget is shown to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
+    methods = compared.groupby(["dataset", "backbone"])["method"].transform("nunique")
+    shown = (compared["p_noninferior"] < ALPHA / methods) & compared["verdict"].isin(NOT_INFERIOR)
     rows = []
-    for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
+    for (dataset, backbone, method), group in compared.assign(shown=shown).groupby(
+        ["dataset", "backbone", "method"]
+    ):
         falling = group.sort_values("parameters", ascending=False, kind="stable")
-        level = ALPHA
-        if (falling["basis"] == BASIS).all():
-            block = (compared["dataset"] == dataset) & (compared["backbone"] == backbone)
-            level /= compared[block]["method"].nunique()
-        passed = (falling["p_noninferior"] < level).cummin()
-        shown = falling[passed]
+        passed = falling[falling["shown"].cummin()]
         parameters, compression = math.nan, math.nan
-        if len(shown):
-            parameters = float(shown["parameters"].min())
-            compression = float(shown["full_parameters"].max()) / max(parameters, 1.0)
+        if len(passed):
+            parameters = float(passed["parameters"].min())
+            compression = float(passed["full_parameters"].max()) / max(parameters, 1.0)
         rows.append((dataset, backbone, method, parameters, compression))
     return pd.DataFrame(
         rows, columns=["dataset", "backbone", "method", "parameters", "compression"]

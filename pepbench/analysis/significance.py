@@ -34,6 +34,9 @@ ALPHA = 0.05
 
 Verdict = Literal["better", "worse", "equivalent", "non-inferior", "undecided"]
 
+NOT_INFERIOR: tuple[Verdict, ...] = ("better", "equivalent", "non-inferior")
+"""Verdicts that show a method to be less than the margin below the reference, or above it."""
+
 
 @dataclass(frozen=True)
 class Interval:

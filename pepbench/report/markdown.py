@@ -259,7 +259,8 @@ def _reading(margin: float) -> str:
 * **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
   set, backbone and budget.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
+  full table's: one-sided at {ALPHA:g} divided by the number of methods compared, from the largest
+  budget down until one is not, or its verdict is *worse* or *undecided*.
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
 * **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
