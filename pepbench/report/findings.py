@@ -20,6 +20,7 @@ from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, re
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import MARGIN
+from pepbench.report.mixed import refuse_mixed
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,11 @@ def load_runs(
     Raises
     ------
     RecordError
-        As :func:`pepbench.analysis.runs.open_runs` and :func:`margin_of`.
+        As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of` and
+        :func:`pepbench.report.mixed.refuse_mixed`.
     """
     runs = open_runs(folders, warn)
+    refuse_mixed(runs)
     margin = margin_of(runs.folders, margin)
     analysis = analyse(
         runs.records,

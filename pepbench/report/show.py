@@ -22,6 +22,7 @@ from pepbench.report.findings import (
 )
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv
+from pepbench.report.mixed import refuse_mixed
 from pepbench.report.table_rows import has_folds
 from pepbench.report.terminal.leaderboard_view import LeaderboardView, RecoveryView
 from pepbench.report.terminal.pair_view import PairView, pair_json
@@ -105,6 +106,7 @@ def compare(
     ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
     """
     runs = open_runs(folders, _warn)
+    refuse_mixed(runs)
     within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
     if as_json:
