@@ -36,8 +36,8 @@ from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.harness.trial import TrialContext
-from pepbench.plan import FEWEST_FOLDS, Plan
-from pepbench.records import RecordStore
+from pepbench.plan import Plan
+from pepbench.records import FEWEST_FOLDS, RecordStore
 from pepbench.report.findings import Findings, load_runs
 from pepbench.units import parse_bytes, parse_seconds
 

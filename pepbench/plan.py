@@ -39,8 +39,6 @@ MOST_CONTRAST_BUDGETS = 3
 """More primary contrasts would leave little power to each."""
 FINALISTS = 3
 """Default number of finalists."""
-FEWEST_FOLDS = 3
-"""With fewer folds, hardly anything can be said over folds."""
 MANY_FOLDS = 5
 """From this many folds on, one final run in each is the default."""
 MOST = 1_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any, Literal
 
@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.covariance import Measurements, measure
+from pepbench.analysis.fold_comparisons import (
+    compare_folds,
+    compare_pooled,
+    fold_interval,
+    pooled_interval,
+)
 from pepbench.analysis.folds import FoldFigures, overlap
 from pepbench.analysis.significance import (
     ALPHA,
     Comparison,
     Interval,
-    compare_folds,
     compare_runs,
-    fold_interval,
     mean_interval,
 )
 from pepbench.errors import PepbenchError
+from pepbench.records import FEWEST_FOLDS
 
 LoadArray = Callable[[str], NDArray[Any]]
 """From a record's key to its test predictions, or from a split's fingerprint to its labels."""
@@ -42,7 +47,7 @@ def no_users(_split: str) -> None:
 
 
 @dataclass(frozen=True)
-class Block:
+class SplitBlock:
     """Cells that share test rows, and what was measured on these.
 
     Attributes
@@ -55,38 +60,26 @@ class Block:
     notes
         For each cell, why it has no usable runs although it has runs; else empty.
     measured
-        AUC and log loss of all runs on the rows of a single split; None if no cell has usable runs,
-        and where there are several folds.
-    folds
-        The same cells with the runs of one fold, fold by fold; empty for a single split.
+        AUC and log loss of all runs; None if no cell has usable runs.
     """
 
     cells: tuple[Cell, ...]
     runs: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     measured: Measurements | None
-    folds: tuple[Block, ...] = ()
 
     def problem(self, cell: int) -> str:
         """Why nothing can be said about a cell that has runs; else empty."""
-        if self.folds:
-            return ""
         if self.runs[cell] and self.measured is not None:
             return self.measured.auc.problem
         return self.notes[cell]
 
     def usable(self, cell: int) -> bool:
         """Whether a cell has runs about which something can be said."""
-        if self.folds:
-            return self.cells[cell].status == "ok"
         return bool(self.runs[cell]) and not self.problem(cell)
 
     def interval(self, cell: int, alpha: float = ALPHA) -> Interval | None:
         """Of a usable cell's AUC; else None."""
-        if self.folds:
-            if not self.usable(cell):
-                return None
-            return fold_interval(self.fold_figures(cell), len(self.cells[cell].runs), alpha)
         if self.measured is None or not self.usable(cell):
             return None
         return mean_interval(self.measured.auc, self.runs[cell], alpha)
@@ -95,13 +88,6 @@ class Block:
         self, a: int, b: int, alpha: float, margin: float
     ) -> tuple[Comparison, Comparison | None]:
         """Difference of two usable cells in AUC and, where it is known, in log loss."""
-        counts = len(self.cells[a].runs), len(self.cells[b].runs)
-        if self.folds:
-            losses = self.fold_figures(a, b, "log_loss")
-            return (
-                compare_folds(self.fold_figures(a, b), counts, alpha, margin),
-                compare_folds(losses, counts, alpha),
-            )
         assert self.measured is not None  # both are usable
         runs = self.runs[a], self.runs[b]
         paired = self.cells[a].seeds == self.cells[b].seeds
@@ -111,46 +97,110 @@ class Block:
             return auc, None
         return auc, compare_runs(self.measured.log_loss, *runs, alpha, paired=paired)
 
-    def mean_auc(self, cell: int) -> float:
-        """Of a usable cell, over seeds and folds."""
-        if self.folds:
-            return self.fold_figures(cell).mean
-        assert self.measured is not None  # it is usable
-        return float(self.measured.auc.means[list(self.runs[cell])].mean())
+    def row_variance(self, a: int, b: int) -> float:
+        """Variance over rows of the difference of two mean AUCs; NaN if unknown."""
+        if not (self.usable(a) and self.usable(b)):
+            return math.nan
+        assert self.measured is not None  # both are usable
+        runs = [*self.runs[a], *self.runs[b]]
+        weights = np.repeat(
+            [1 / len(self.runs[a]), -1 / len(self.runs[b])], [len(self.runs[a]), len(self.runs[b])]
+        )
+        parts = (part.covariance[np.ix_(runs, runs)] for part in self.measured.auc.parts)
+        return float(sum(weights @ part @ weights for part in parts))
 
-    def fold_figures(
-        self, cell: int, other: int | None = None, figure: Figure = "auc"
-    ) -> FoldFigures:
+
+@dataclass(frozen=True)
+class FoldBlock:
+    """Cells with several folds: statements come from the figures of each fold, in the records.
+
+    Attributes
+    ----------
+    cells
+        In the order given.
+    folds
+        The same cells with the runs of one fold, fold by fold.
+    """
+
+    cells: tuple[Cell, ...]
+    folds: tuple[SplitBlock, ...]
+
+    def problem(self, cell: int) -> str:
+        """Why nothing can be said about a cell; else empty."""
+        one = self.cells[cell]
+        return "" if one.status == "ok" else f"{one.method} is {one.status}: {one.reason}"
+
+    def usable(self, cell: int) -> bool:
+        """Whether something can be said about a cell."""
+        return not self.problem(cell)
+
+    def interval(self, cell: int, alpha: float = ALPHA) -> Interval | None:
+        """Of a usable cell's AUC; else None."""
+        if not self.usable(cell):
+            return None
+        return fold_interval(self.figures(cell), len(self.cells[cell].runs), alpha)
+
+    def compare(
+        self, a: int, b: int, alpha: float, margin: float
+    ) -> tuple[Comparison, Comparison | None]:
+        """Difference of two usable cells in AUC and in log loss."""
+        counts = len(self.cells[a].runs), len(self.cells[b].runs)
+        losses = self.figures(a, b, "log_loss")
+        return (
+            compare_folds(self.difference(a, b), counts, alpha, margin),
+            compare_folds(losses, counts, alpha),
+        )
+
+    def figures(self, cell: int, other: int | None = None, figure: Figure = "auc") -> FoldFigures:
         """A figure of a usable cell, or its difference from another's, in each fold."""
-        members = (cell,) if other is None else (cell, other)
-        means = [fold_means(self.cells[member], figure) for member in members]
-        values = means[0] if other is None else means[0] - means[1]
-        runs = [_runs_in_folds(self.cells[member]) for member in members]
-        seeds = np.sum(
-            [
-                np.array(self.cells[member].seed_variances) / count
-                for member, count in zip(members, runs, strict=True)
-            ],
-            axis=0,
-        )
-        rows = np.array([fold.row_variance(*members) for fold in self.folds])
-        known = figure == "auc"
+        values = fold_means(self.cells[cell], figure)
+        if other is not None:
+            values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(
-            values, rows if known else unknown, seeds if known else unknown, overlap(len(values))
-        )
+        return FoldFigures(values, unknown, unknown, overlap(len(values)))
 
-    def row_variance(self, *cells: int) -> float:
-        """Variance over rows of a cell's mean AUC, or of the difference of two; NaN if unknown."""
-        if self.measured is None or not all(self.runs[cell] for cell in cells):
-            return math.nan
-        auc = self.measured.auc
-        if auc.problem:
-            return math.nan
-        weights = np.zeros(len(auc.means))
-        for cell, sign in zip(cells, (1.0, -1.0), strict=False):
-            weights[list(self.runs[cell])] = sign / len(self.runs[cell])
-        return float(sum(weights @ part.covariance @ weights for part in auc.parts))
+    def difference(self, a: int, b: int) -> FoldFigures:
+        """Difference of two usable cells in AUC in each fold, with its variances."""
+        seeds = [
+            np.array(cell.seed_variances) / _runs_in_folds(cell)
+            for cell in (self.cells[a], self.cells[b])
+        ]
+        rows = np.array([fold.row_variance(a, b) for fold in self.folds])
+        return replace(self.figures(a, b), row_variances=rows, seed_variances=seeds[0] + seeds[1])
+
+
+class FewFoldsBlock(FoldBlock):
+    """Cells with too few folds to tell how folds vary: means of what each split says by itself.
+
+    Test parts are disjoint, so that the folds' estimates are independent over rows and seeds; like
+    those of a single split, statements do not hold over other splits and tuning draws.
+    """
+
+    def problem(self, cell: int) -> str:
+        """Why nothing can be said about a cell; else empty."""
+        problems = (fold.problem(cell) for fold in self.folds)
+        return super().problem(cell) or next(filter(None, problems), "")
+
+    def interval(self, cell: int, alpha: float = ALPHA) -> Interval | None:
+        """Of a usable cell's AUC; else None."""
+        if not self.usable(cell):
+            return None
+        parts = [(fold.measured, fold.runs[cell]) for fold in self.folds]
+        return pooled_interval([(one.auc, runs) for one, runs in parts if one is not None], alpha)
+
+    def compare(
+        self, a: int, b: int, alpha: float, margin: float
+    ) -> tuple[Comparison, Comparison | None]:
+        """Difference of two usable cells in AUC and, where it is known, in log loss."""
+        aucs, losses = zip(*(one.compare(a, b, alpha, margin) for one in self.folds), strict=True)
+        known = [loss for loss in losses if loss is not None]
+        whole = len(known) == len(losses)
+        auc = compare_pooled(aucs, alpha, margin)
+        return auc, compare_pooled(known, alpha) if whole else None
+
+
+Block = SplitBlock | FoldBlock
+"""The cells of one data set and backbone."""
 
 
 def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
@@ -188,7 +238,8 @@ def blocks_of(
             _measured(tuple(cell.in_fold(fold) for cell in members), *loaders)
             for fold in range(members[0].folds)
         )
-        yield Block(members, ((),) * len(members), ("",) * len(members), None, folds)
+        few = len(folds) < FEWEST_FOLDS
+        yield (FewFoldsBlock if few else FoldBlock)(members, folds)
 
 
 def _measured(
@@ -196,7 +247,7 @@ def _measured(
     load_predictions: LoadArray,
     load_labels: LoadArray,
     load_users: LoadUsers,
-) -> Block:
+) -> SplitBlock:
     keys = [run.key for cell in cells for run in cell.runs]
     ends = np.cumsum([len(cell.runs) for cell in cells])
     runs = [
@@ -214,7 +265,7 @@ def _measured(
             problems = [str(error)] * len(keys)
     notes = tuple(next((problems[run] for run in mine if problems[run]), "") for mine in runs)
     usable = tuple(() if note else mine for mine, note in zip(runs, notes, strict=True))
-    return Block(cells, usable, notes, measured)
+    return SplitBlock(cells, usable, notes, measured)
 
 
 def _facts(

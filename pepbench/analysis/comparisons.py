@@ -125,9 +125,7 @@ def _reference_for(block: Block, position: int, references: Sequence[int]) -> in
 def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:
     """Compare two cells of a block, not adjusted yet; with a note where that is not possible."""
     if b is None or block.cells[a].status != "ok":
-        cell = block.cells[a]
-        why = f"{cell.method} is {cell.status}: {cell.reason}" if block.folds else ""
-        return CellComparison(a, b, note=block.problem(a) or why)
+        return CellComparison(a, b, note=block.problem(a))
     note = block.problem(a) or _why_not(block, b)
     if note or not block.usable(a):
         return CellComparison(a, b, note=note)

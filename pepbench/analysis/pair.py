@@ -97,6 +97,9 @@ def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> Metho
 
 def _over_folds(runs: Runs, a: Cell, b: Cell, margin: float) -> MethodPair:
     (block,) = blocks_of([a, b], runs.load_predictions, runs.load_labels, runs.load_users)
+    note = block.problem(0) or block.problem(1)
+    if note:
+        return MethodPair(a, b, note=note)
     found, _ = block.compare(0, 1, ALPHA, margin)
     words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior)
     pair = MethodPair(a, b, found, words, direction=direction(found.difference, found.p))

@@ -25,6 +25,9 @@ MARGIN = 0.001
 
 MOST_FOLDS = 100
 
+FEWEST_FOLDS = 3
+"""Fewer folds do not tell how results vary between folds."""
+
 DRAWN = "drawn"
 """Source of data sets that a random number generator made."""
 

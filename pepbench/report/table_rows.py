@@ -92,14 +92,15 @@ def contrast_sentence(block: pd.DataFrame) -> str:
         return ""
     basis = shown["basis"].iloc[0]
     family = "Primary contrasts, named beforehand; p-values are adjusted (Holm) over all of them."
+    folds = int(shown["folds"].max())
     if basis == BASIS:
-        folds = int(shown["folds"].max())
         return (
             f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, "
             "each tuned anew."
         )
+    these = "this one" if folds == 1 else f"each of these {folds} folds'"
     return (
-        f"{family} Intervals hold over {basis} of this one split and tuning draw, not over others; "
+        f"{family} Intervals hold over {basis} of {these} split and tuning draw, not over others; "
         "folds = 5 or more would."
     )
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pepbench.analysis.covariance import measure
+from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures, overlap
-from pepbench.analysis.significance import compare_folds
+from pepbench.analysis.significance import compare, mean_auc_interval
 
 UNKNOWN = np.full(5, math.nan)
 
@@ -76,3 +78,30 @@ def test_shares_are_never_negative_or_above_one():
     found = figures([0.0, 1e-3], rows=np.ones(2), seeds=np.ones(2))
     assert found.shares == (1.0, 0.0, 0.0)
     assert all(math.isnan(share) for share in figures([1.0, 1.0]).shares)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_two_folds_give_the_mean_of_two_independent_estimates(seeds):
+    rng, parts, intervals, measured = np.random.default_rng(4), [], [], []
+    for _ in range(2):
+        labels = rng.random(300) < 0.4
+        a, b = (labels + rng.normal(size=(seeds, 300)) for _ in "ab")
+        parts.append(compare(labels, a, b))
+        intervals.append(mean_auc_interval(labels, a))
+        runs = [lambda line=line: line for line in a]
+        measured.append((measure(labels, runs, log_loss=False).auc, range(seeds)))
+    found, mean = compare_pooled(parts, margin=0.01), pooled_interval(measured)
+    for one, of_folds, value in (
+        (found, parts, found.difference),
+        (mean, intervals, mean.mean),
+    ):
+        values = [getattr(x, "difference", getattr(x, "mean", None)) for x in of_folds]
+        assert value == pytest.approx(np.mean(values))
+        expected = math.hypot(*(x.standard_error for x in of_folds)) / 2
+        assert one.standard_error == pytest.approx(expected)
+        assert one.basis == ("rows and seeds" if seeds > 1 else "rows only")
+    assert (found.seeds_a, mean.seeds) == (2 * seeds, 2 * seeds)
+    assert found.folds is None
+    if seeds == 1:
+        z = found.difference / found.standard_error
+        assert found.p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.05)
