@@ -64,13 +64,28 @@ def feature_table(splits: Splits) -> pa.Table:
 
 
 def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
-    """User ids of the test rows, in test order; None where the data set declares no users."""
+    """User ids of the test rows, in test order; None where the data set declares no users.
+
+    Those of the splits used last are kept, since each final run of a split needs them.
+    """
     if dataset.user_field is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
-    field = splits.meta.fields.index(dataset.user_field)
-    column = splits.table.meta.columns_of(field).start
-    return np.ascontiguousarray(splits.table.codes[:, column][in_test])
+    key = str(splits.folder), splits.fingerprint, dataset.user_field
+    if key not in _USERS:
+        in_test = splits.parts() == PARTS.index("test")
+        column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
+        while len(_USERS) >= _MOST_USERS:
+            del _USERS[next(iter(_USERS))]
+        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][in_test])
+        _USERS[key].setflags(write=False)
+    return _USERS[key]
+
+
+_USERS: dict[tuple[str, str, str], NDArray[np.int32]] = {}
+"""Users of test rows by folder and fingerprint of their split, and by field; oldest first."""
+
+_MOST_USERS = 10
+"""As many as a leaderboard has folds."""
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:
