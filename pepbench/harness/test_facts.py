@@ -18,7 +18,7 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
 
     Call it after the last fit. With them, reports need no data cache.
     """
-    users = users_of_test_rows(dataset, splits)
+    users = users_of_rows(dataset, splits, "test")
     if users is not None:
         store.put_users(splits.fingerprint, users)
     store.put_features(splits.fingerprint, feature_table(splits))
@@ -63,14 +63,14 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
-def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
-    """User ids of the test rows, in test order; None where the data set declares no users."""
+def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int32] | None:
+    """User ids of the rows of a part, in its order; None where the data set declares no users."""
     if dataset.user_field is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
+    chosen = splits.parts() == PARTS.index(part)
     field = splits.meta.fields.index(dataset.user_field)
     column = splits.table.meta.columns_of(field).start
-    return np.ascontiguousarray(splits.table.codes[:, column][in_test])
+    return np.ascontiguousarray(splits.table.codes[:, column][chosen])
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:

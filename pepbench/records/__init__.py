@@ -22,6 +22,7 @@ from pepbench.records.record import (
     now,
     parse_record,
     tuning_used,
+    validation_goal,
 )
 from pepbench.records.spec import (
     CELL_COLUMNS,
@@ -34,6 +35,7 @@ from pepbench.records.spec import (
     CellName,
     ComponentSpec,
     DataSpec,
+    Objective,
     OptimizerKind,
     Precision,
     PrunerKind,
@@ -41,6 +43,7 @@ from pepbench.records.spec import (
     Role,
     TrainingSpec,
     TrialSpec,
+    goal,
 )
 from pepbench.records.store import RecordStore
 
@@ -60,6 +63,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "KeptRecord",
+    "Objective",
     "OptimizerKind",
     "PhaseSeconds",
     "Precision",
@@ -76,10 +80,12 @@ __all__ = [
     "figures_of",
     "final_runs",
     "finalists",
+    "goal",
     "now",
     "npy_bytes",
     "npy_sha256",
     "parse_record",
     "tuning_used",
+    "validation_goal",
     "write_atomically",
 ]
