@@ -208,15 +208,17 @@ def compare_folds(
     )
 
 
-def fold_interval(figures: FoldFigures, runs: int, alpha: float = ALPHA) -> Interval:
-    """The mean over folds of an AUC with its interval, cut to [0, 1]."""
+def fold_interval(
+    figures: FoldFigures, runs: int, alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
+    """The mean over folds of a figure with its interval, cut to [0, most]."""
     half = figures.quantile(alpha)
     return Interval(
         mean=figures.mean,
         standard_error=figures.standard_error,
         degrees_of_freedom=figures.freedom,
         low=max(0.0, figures.mean - half),
-        high=min(1.0, figures.mean + half),
+        high=min(most, figures.mean + half),
         seeds=runs,
         basis=BASIS,
     )
@@ -237,8 +239,10 @@ def mean_auc_interval(
     return mean_interval(measured, range(len(lines)), alpha)
 
 
-def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
-    """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
+def mean_interval(
+    measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
+    """As :func:`mean_auc_interval`, for runs (indices) that are measured already; up to ``most``."""
     estimate = mean_estimate(measured, runs)
     half = estimate.distribution().quantile(alpha)
     return Interval(
@@ -246,7 +250,7 @@ def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPH
         standard_error=estimate.standard_error,
         degrees_of_freedom=estimate.degrees_of_freedom,
         low=max(0.0, estimate.value - half),
-        high=min(1.0, estimate.value + half),
+        high=min(most, estimate.value + half),
         seeds=len(runs),
         basis=_basis(measured, len(runs)),
     )
