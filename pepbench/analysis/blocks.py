@@ -85,9 +85,7 @@ class Block:
             return self.cells[cell].status == "ok"
         return bool(self.runs[cell]) and not self.problem(cell)
 
-    def interval(
-        self, cell: int, alpha: float = ALPHA, figure: Figure = "auc"
-    ) -> Interval | None:
+    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         if not self.usable(cell):
             return None
@@ -123,9 +121,7 @@ class Block:
                 raise unknown
             losses = self.fold_figures(a, b, "log_loss")
             return (
-                compare_folds(
-                    replace(main, values=card.sign * main.values), counts, alpha, margin
-                ),
+                compare_folds(replace(main, values=card.sign * main.values), counts, alpha, margin),
                 compare_folds(losses, counts, alpha),
             )
         assert self.measured is not None  # both are usable

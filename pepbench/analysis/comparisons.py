@@ -40,8 +40,8 @@ class CellComparison:
         Positions in the block; the difference is ``cell`` minus ``other``. ``other`` is None where
         there is no reference.
     main, log_loss
-        In the block's metric and in log loss; None where one of the two is not ``ok`` or cannot be used; ``log_loss`` also where a
-        prediction is not a probability.
+        In the block's metric and in log loss; None where one of the two is not ``ok`` or cannot be
+        used; ``log_loss`` also where a prediction is not a probability.
     note
         Why they were not compared, where both have runs; else empty.
     p_holm, p_noninferior_holm, p_equivalent_holm, p_log_loss_holm

@@ -116,10 +116,10 @@ COMPARISON_COLUMNS = (
 """Columns of the comparisons' frame: a row for each cell that was compared with the
 reference, or should have been.
 
-``difference`` is method minus reference in the ``metric``, signed so that positive is better, with ``standard_error``, Satterthwaite's
-``degrees_of_freedom``, the interval ``low`` to ``high`` and the two-sided ``p``. ``p_noninferior``:
-one-sided, worse by the margin or more. ``p_equivalent``: two one-sided tests. ``…_holm``: adjusted
-within data set × backbone × budget. ``verdict``: better, worse, equivalent, non-inferior or
+``difference`` is method minus reference in the ``metric``, signed so that positive is better, with
+``standard_error``, Satterthwaite's ``degrees_of_freedom``, the interval ``low`` to ``high`` and the
+two-sided ``p``. ``p_noninferior``: one-sided, worse by the margin or more. ``p_equivalent``: two
+one-sided tests. ``…_holm``: adjusted within data set × backbone × budget. ``verdict``: better, worse, equivalent, non-inferior or
 undecided; ``direction``: higher or lower where the difference is shown not to be zero, also beside
 ``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of each method that would probably
 decide; infinite where only more rows can; NaN with one seed. ``log_loss_…`` likewise for the
@@ -182,7 +182,7 @@ def columns_for(metric: Metric) -> tuple[str, ...]:
 
 def written_columns(frame: pd.DataFrame) -> list[str]:
     """The columns of a leaderboard's files: without intervals that no cell has."""
-    return [name for name in frame if name not in INTERVALS or frame[name].notna().any()]
+    return [name for name in map(str, frame) if name not in INTERVALS or frame[name].notna().any()]
 
 
 def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, object]:

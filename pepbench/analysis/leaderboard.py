@@ -24,7 +24,7 @@ from pepbench.analysis.frames import (
     pair_row,
 )
 from pepbench.analysis.fronts import FrontTables, front_tables
-from pepbench.analysis.metrics import METRICS, Metric, MetricCard
+from pepbench.analysis.metrics import METRICS, Metric, MetricCard, card_of
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
 from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
@@ -184,9 +184,9 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     Returns
     -------
     list of dict
-        ``dataset``, ``backbone``; ``points``: objects with method, budget, parameters and auc, by
-        parameters; ``hypervolume`` and its ``reference_point`` (parameters, auc), see
-        :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
+        ``dataset``, ``backbone``; ``figure`` that parity is about; ``points``: objects with method,
+        budget, parameters and auc, by parameters; ``hypervolume`` and its ``reference_point``
+        (parameters, auc), see :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
         and compression, the highest compression first, None where parity is not shown.
     """
     parity = compression_at_parity(comparisons)
@@ -200,6 +200,7 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
             {
                 "dataset": str(dataset),
                 "backbone": str(backbone),
+                "figure": card_of(frame).name,
                 "points": [
                     {
                         "method": row["method"],

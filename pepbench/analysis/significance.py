@@ -242,7 +242,7 @@ def mean_auc_interval(
 def mean_interval(
     measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA, most: float = 1.0
 ) -> Interval:
-    """As :func:`mean_auc_interval`, for runs (indices) that are measured already; up to ``most``."""
+    """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
     estimate = mean_estimate(measured, runs)
     half = estimate.distribution().quantile(alpha)
     return Interval(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Jobs, Margin, Quiet, Threads, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Metric, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -17,7 +17,7 @@ from pepbench.errors import PlanError
     "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
-    "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
+    "  pepbench report runs/ml-100k-ids --metric gauc --margin 0.002\n\n"
     "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
@@ -52,6 +52,7 @@ def report(
         bool, typer.Option("--open", help="Open report.html in the browser.")
     ] = False,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
@@ -65,6 +66,7 @@ def report(
         tuning=tuning,
         open_page=open_page,
         margin=margin,
+        metric=metric,
     )
 
 
@@ -85,6 +87,7 @@ def compare(
         str | None, typer.Option(help="Default: all that both methods have.")
     ] = None,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Compare two methods in full: each seed, intervals, p-values and verdict.
@@ -101,6 +104,7 @@ def compare(
         backbone=backbone,
         as_json=as_json,
         margin=margin,
+        metric=metric,
     )
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import analyse, fronts
+from pepbench.analysis.metrics import objective_name
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record
@@ -86,7 +87,11 @@ class BoardResults:
         These are ``contrasts.csv`` and ``widths.csv``.
         """
         page = leaderboard_markdown(
-            self.frame, self.fronts(), margin=self.margin, contrasts=self.contrasts
+            self.frame,
+            self.fronts(),
+            margin=self.margin,
+            contrasts=self.contrasts,
+            goal=objective_name(self.records),
         )
         section = recovery_markdown(self.widths, self.pictures, has_folds(self.frame))
         contents = {

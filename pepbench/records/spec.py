@@ -140,7 +140,7 @@ class PruningSpec(Frozen):
     """The pruning rule of a tuning trial, and the trials with which the rule compares it.
 
     These are the trials of the same cell that had ended when this one was proposed, so that the
-    outcome does not depend on scheduling. Curves are the objective's figures by epoch, from epoch 1.
+    outcome does not depend on scheduling. Curves are the objective's figures from epoch 1.
     """
 
     pruner: PrunerKind
