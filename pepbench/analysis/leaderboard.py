@@ -186,8 +186,9 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     list of dict
         ``dataset``, ``backbone``; ``figure`` that parity is about; ``points``: objects with method,
         budget, parameters and auc, by parameters; ``hypervolume`` and its ``reference_point``
-        (parameters, auc), see :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
-        and compression, the highest compression first, None where parity is not shown.
+        (parameters, auc), see :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects
+        with method, parameters and compression, the highest compression first, None where parity is
+        not shown.
     """
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []

@@ -46,11 +46,11 @@ CONTRAST_COLUMNS = (
     "note",
 )
 """Columns of the contrasts' frame: a row for each primary contrast, and for every other two methods
-at the same budget. ``difference`` is ``method`` minus ``other`` in the ``metric``, signed so
-that positive is better; ``verdict`` is about ``method``. ``folds_won``: share of the folds in which
-the difference is above 0, with its interval;
-``chance_of_improvement``: predictive probability that it is in a further fold. ``share_…``: of the
-variance between folds. NaN for a single split. ``note``: why there is no comparison."""
+at the same budget. ``difference`` is ``method`` minus ``other`` in the ``metric``, signed so that
+positive is better; ``verdict`` is about ``method``. ``folds_won``: share of the folds in which the
+difference is above 0, with its interval; ``chance_of_improvement``: predictive probability that it
+is in a further fold. ``share_…``: of the variance between folds. NaN for a single split. ``note``:
+why there is no comparison."""
 
 
 def contrast_rows(

@@ -207,7 +207,8 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     dict
         ``folder``; ``metric``; ``margin``; ``cells`` and ``contrasts``: an object for each row,
         with columns as in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``;
-        ``widths``: likewise, with the recovery's columns; ``failed``: the number of cells with that status.
+        ``widths``: likewise, with the recovery's columns; ``failed``: the number of cells with that
+        status.
     """
     return {
         "folder": str(folder),

@@ -105,7 +105,7 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     elif missing:
         sentences.append(
             "No method is shown to keep parity with the full table "
-            f"(within {margin:g} of its {front['figure']}) at any budget."
+            f"(within {margin:g} {front.get('figure', 'AUC')}) at any budget."
         )
     return sentences
 
