@@ -261,7 +261,7 @@ def _reading(margin: float, metric: Metric, goal: str) -> str:
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
   {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
   data set has them, and seeds; with one seed, over rows or users only.
-* **delta_{metric}** is the {minus} the full table's, on the same test {rows}. **p_holm** is its
+* **delta_{metric}** is {minus} the full table's, on the same test {rows}. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
   tests), even where it is also shown not to be zero; else *better* or *worse* if

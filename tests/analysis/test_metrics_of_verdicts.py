@@ -21,7 +21,7 @@ from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.metrics import METRICS, metric_named
 from pepbench.analysis.significance import compare_runs, mean_interval
 from pepbench.errors import PlanError
-from pepbench.metrics import gauc, log_loss, ndcg, user_aucs, user_ndcgs
+from pepbench.metrics import gauc, ndcg, user_aucs, user_ndcgs
 from pepbench.records import ScoresRecord
 
 
@@ -193,14 +193,16 @@ def test_over_folds_every_metric_has_the_corrected_t_interval(differences, metri
 def test_figures_beside_auc_have_intervals_over_folds(figure):
     """Student's t of the folds' values; log loss and calibration may exceed 1."""
     values = [0.0, 0.3, 0.9, 0.1]
-    frame = analyse(folds_of(values, figure), {}.__getitem__, {}.__getitem__).frame
-    row = frame[frame["method"] == "pep"].iloc[0]
+    cells = cells_of(folds_of(values, figure))
+    (block,) = blocks_of(cells, {}.__getitem__, {}.__getitem__)
+    place = next(n for n, cell in enumerate(cells) if cell.method == "pep")
+    found = block.interval(place, figure=figure)
     error = np.std(values, ddof=1) * math.sqrt(1 / 4 + 0.25 / 0.65)
     half = stats.t.ppf(0.975, 3) * error
-    top = row[figure] + half
     most = math.inf if figure in ("log_loss", "calibration") else 1.0
-    assert row[f"{figure}_high"] == pytest.approx(min(most, top))
-    assert row[f"{figure}_low"] == pytest.approx(max(0.0, row[figure] - half))
+    mean = np.mean(values)
+    ends = max(0.0, mean - half), min(most, mean + half)
+    assert (found.mean, found.low, found.high) == pytest.approx((mean, *ends))
 
 
 def test_single_splits_have_an_interval_of_log_loss_over_rows():
@@ -215,12 +217,3 @@ def test_single_splits_have_an_interval_of_log_loss_over_rows():
     assert frame[["gauc_low", "ndcg10_low", "calibration_low"]].isna().all(axis=None)
     found = measure(run.labels, [partial(np.asarray, scores)]).log_loss
     assert mean_interval(found, [0]).mean == pytest.approx(sklearn_log_loss(run.labels, scores))
-
-
-@settings(max_examples=25, deadline=None)
-@given(rows_of_users())
-def test_log_loss_is_that_of_scikit_learn(rows):
-    labels, scores, _ = rows
-    logits = 3 * scores - 1
-    expected = sklearn_log_loss(labels, 1 / (1 + np.exp(-logits)), labels=[0, 1])
-    assert log_loss(labels, logits) == pytest.approx(expected)
