@@ -112,6 +112,7 @@ def compare(
     epilog="Examples:\n\n"
     "  pepbench leaderboard ml-100k\n\n"
     "  pepbench leaderboard ml-100k --tables-only\n\n"
+    "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify"
 )
@@ -135,6 +136,12 @@ def leaderboard(
             "--tables-only", help="Run nothing; publish the records of the working folder."
         ),
     ] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Only print, with verdicts about gauc, logloss, ndcg10 or auc; needs folds."
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
@@ -154,16 +161,21 @@ def leaderboard(
     Each NAME/plan.toml in the results folder defines a leaderboard. Run the same command again to
     resume. Exit code 1 if cells failed or --verify finds a difference.
     """
+    from pepbench.analysis.metrics import metric_named
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
 
-    if verify + overall + tables_only > 1 or (overall and names):
+    about = None if metric is None else metric_named(metric)
+    if verify + overall + tables_only + (about is not None) > 1 or (overall and names):
         raise PlanError(
-            "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
+            "--verify, --overall, --tables-only and --metric exclude each other, and --overall "
+            "takes no NAME"
         )
     options = commands.BoardOptions(
         results_folder(results), work or WORK, jobs or usable_cores(), threads
     )
+    if about is not None:
+        return commands.show(names or (), options, about)
     if verify:
         return commands.verify(names or (), options)
     if overall:

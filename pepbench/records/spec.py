@@ -91,6 +91,9 @@ Precision = Literal["float32", "bfloat16"]
 Objective = Literal["auc", "logloss", "gauc"]
 """Validation figure by which epochs, trials and finalists are chosen, the same for all methods."""
 
+GOALS: dict[Objective, str] = {"auc": "AUC", "logloss": "-log loss", "gauc": "gAUC"}
+"""What each objective maximises, as :func:`goal` has it, in words."""
+
 
 class Scored(Protocol):
     """Figures of predictions."""

@@ -19,7 +19,7 @@ from pepbench.analysis.runs import Runs, open_runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import MARGIN
+from pepbench.records import MARGIN, Record
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load_runs(
         As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of` and :func:`check_metric`.
     """
     runs = open_runs(folders, warn)
-    check_metric(runs, metric)
+    check_metric(runs.records, metric)
     margin = margin_of(runs.folders, margin)
     analysis = analyse(
         runs.records,
@@ -150,7 +150,7 @@ def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
     return margin
 
 
-def check_metric(runs: Runs, metric: Metric) -> None:
+def check_metric(records: Iterable[Record], metric: Metric) -> None:
     """Refuse a metric that final runs lack.
 
     Raises
@@ -159,7 +159,7 @@ def check_metric(runs: Runs, metric: Metric) -> None:
         With the data set, and what may be the reason.
     """
     figure = METRICS[metric].figure
-    for record in runs.records:
+    for record in records:
         if record.test is not None and getattr(record.test, figure) is None:
             raise RecordError(
                 f"--metric {metric}: final runs on {record.spec.data.spec} have none; it needs a "

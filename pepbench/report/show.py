@@ -113,7 +113,7 @@ def compare(
     """
     about = metric_named(metric)
     runs = open_runs(folders, _warn)
-    check_metric(runs, about)
+    check_metric(runs.records, about)
     within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within, about)
     if as_json:

@@ -252,11 +252,11 @@ class TrialTask(Task):
                     after_epoch(epoch)
                 scores = self.validate(model)
                 curve.append(EpochScore(epoch, train_loss, **vars(scores)))
-                steps = epoch * self.steps_per_epoch
-                self._reporter.report(phase, steps, epoch, self.samples, scores.auc)
+                steps, value = epoch * self.steps_per_epoch, goal(scores, self.objective)
+                self._reporter.report(phase, steps, epoch, self.samples, value)
                 if early_stopping.should_stop(curve[-1], model):
                     break
-                last, value = epoch == n_epochs, goal(scores, self.objective)
+                last = epoch == n_epochs
                 if phase == LAST_PHASE and not last and self._should_stop(epoch, value):
                     raise Pruned(tuple(curve))
             best = early_stopping.restore(model)
