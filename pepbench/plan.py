@@ -26,7 +26,14 @@ from pydantic import (
 )
 
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import MARGIN, MOST_FOLDS, OptimizerKind, Precision, PrunerKind
+from pepbench.records import (
+    MARGIN,
+    MOST_FOLDS,
+    Objective,
+    OptimizerKind,
+    Precision,
+    PrunerKind,
+)
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -214,8 +221,11 @@ class Plan(_Model):
     batch: int = Field(1, ge=1, le=MOST)
     """Trials of a cell that are asked for at once, so that they can run side by side; the sampler
     learns from a batch when all of it is done."""
+    objective: Objective = "auc"
+    """What early stopping, tuning and the choice among finalists go by, on validation rows: `auc`,
+    `logloss`, or `gauc` (AUC within users, of data sets that declare them)."""
     pruner: PrunerKind = "none"
-    """Who stops tuning trials early by their validation AUC: `none`, `median` or `halving`."""
+    """Who stops tuning trials early by the objective: `none`, `median` or `halving`."""
     warm_start: bool = False
     """The second trial of a cell repeats the best of the next larger budget's."""
     tune_batch_size: tuple[int, ...] = ()
@@ -224,7 +234,7 @@ class Plan(_Model):
     """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
     finalists: int = Field(cast(int, None), ge=1, le=MOST)
     """The best trials of a cell that are trained with further seeds before one of them is chosen by
-    its mean validation AUC; 1: the best trial is chosen. Default: 3, or all trials if there are
+    its mean objective; 1: the best trial is chosen. Default: 3, or all trials if there are
     fewer."""
     finalist_seeds: int = Field(2, ge=1, le=MOST)
     """Further seeds of each finalist."""
@@ -234,7 +244,7 @@ class Plan(_Model):
     epochs: int = Field(60, ge=1, le=MOST)
     """At most this many passes over the training rows."""
     patience: int = Field(5, ge=1, le=MOST)
-    """Stop after this many epochs without a better validation AUC."""
+    """Stop after this many epochs in which the objective is no better."""
     batch_size: int = Field(1024, ge=1, le=LARGEST_BATCH)
     """Rows of a training step."""
     clip: float = Field(100.0, gt=0)
@@ -397,9 +407,10 @@ class Plan(_Model):
         for tables in ("except", "contrast"):
             if not values[tables]:
                 del values[tables]
-        # So that plans with the default have the digest from before this key existed.
-        if self.margin == _DEFAULT_MARGIN:
-            del values["margin"]
+        # So that plans with the default have the digest from before these keys existed.
+        for key, default in (("margin", _DEFAULT_MARGIN), ("objective", "auc")):
+            if values[key] == default:
+                del values[key]
         return tomli_w.dumps(values)
 
 

@@ -19,6 +19,7 @@ from pepbench.harness.status.status_file import status_document, status_view, wa
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.plan import Plan
 from pepbench.printing import print_json
+from pepbench.records import GOALS
 from pepbench.report.show import report
 from pepbench.units import duration
 
@@ -117,6 +118,7 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
             f"{cell.plan.seeds} final runs; {left.runs} to do, {duration(left.seconds)} "
             f"(by {left.basis})"
         )
+    print(f"trials are chosen by validation {GOALS[plan.objective]}")
     for line in exceptions:
         print(f"except {line}")
     print(f"{len(cells)} cells, {_in_words(expected, jobs)}.\nResults would go to {folder}")

@@ -77,7 +77,7 @@ def _drawn_over_folds(
     block: FoldBlock, cells: Sequence[int], draws: int, rng: np.random.Generator
 ) -> Floats:
     """Draws from the multivariate t distribution that tests over folds refer to, (B, C)."""
-    figures = [block.figures(cell) for cell in cells]
+    figures = [block.figures("auc", cell) for cell in cells]
     values = np.stack([one.values for one in figures], axis=1)
     freedom = len(values) - 1
     centred = (values - values.mean(0)) / np.sqrt(freedom)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pepbench.analysis.metrics import Figure
 from pepbench.records import CellName, Record, TrialSpec, final_runs, tuning_used
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
@@ -37,9 +39,8 @@ class Cell:
         Of the first record that is not ok, on one line; empty for ``ok``.
     runs
         The final runs that are ok, by fold and seed.
-    seed_variances
-        For each fold, the variance between seeds of the validation AUC of one setting, from
-        finalists; NaN where there are none.
+    trained_alike
+        For each fold, records of one setting and different seeds, setting by setting.
     tuning_trials, tuning_seconds
         Tuning trials and the CPU seconds they took: what tuning really used.
     """
@@ -53,7 +54,7 @@ class Cell:
     status: CellStatus
     reason: str
     runs: tuple[Record, ...]
-    seed_variances: tuple[float, ...]
+    trained_alike: tuple[tuple[tuple[Record, ...], ...], ...]
     tuning_trials: int
     tuning_seconds: float
 
@@ -88,6 +89,13 @@ class Cell:
         largest = [max(map(figure, part.runs), key=lambda n: n or 0) for part in self.by_fold()]
         known = [count for count in largest if count is not None]
         return round(np.mean(known)) if known else None
+
+    def seed_variances(self, figure: Figure = "auc") -> NDArray[np.float64]:
+        """Variance between seeds of a validation figure of one setting, pooled over settings.
+
+        (J,), a variance for each fold; NaN where it is not known.
+        """
+        return np.array([_seed_variance(groups, figure) for groups in self.trained_alike])
 
     def by_fold(self) -> list[Cell]:
         """The cell with the runs of each fold that has any."""
@@ -135,7 +143,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
                 status=status,
                 reason=reason,
                 runs=runs,
-                seed_variances=tuple(map(_seed_variance, folds)),
+                trained_alike=tuple(map(_trained_alike, folds)),
                 tuning_trials=tuning_trials,
                 tuning_seconds=tuning_seconds,
             )
@@ -177,22 +185,27 @@ def _over_folds(folds: Sequence[Sequence[Record]]) -> tuple[CellStatus, str, tup
     return "ok", "", runs
 
 
-def _seed_variance(members: Sequence[Record]) -> float:
-    """Variance of the validation AUC between the seeds of one setting, pooled over settings.
-
-    Of finalists' further seeds, since their trial was chosen for its AUC; of final runs, where no
-    finalist has two.
-    """
+def _trained_alike(members: Sequence[Record]) -> tuple[tuple[Record, ...], ...]:
+    """Finalists' further seeds, since their trial was chosen for its figure; else final runs."""
     for role in ("finalist", "final"):
-        groups: dict[str, list[float]] = defaultdict(list)
+        groups: dict[str, list[Record]] = defaultdict(list)
         for record in members:
             if record.spec.role == role and record.validation:
-                groups[record.spec.settings()].append(record.validation.auc)
-        several = [aucs for aucs in groups.values() if len(aucs) > 1]
+                groups[record.spec.settings()].append(record)
+        several = tuple(tuple(group) for group in groups.values() if len(group) > 1)
         if several:
-            freedoms = [len(aucs) - 1 for aucs in several]
-            return float(np.average([np.var(aucs, ddof=1) for aucs in several], weights=freedoms))
-    return math.nan
+            return several
+    return ()
+
+
+def _seed_variance(groups: Sequence[Sequence[Record]], figure: Figure) -> float:
+    if not groups:
+        return math.nan
+    values = [[getattr(record.validation, figure) for record in group] for group in groups]
+    if any(value is None for group in values for value in group):
+        return math.nan
+    freedoms = [len(group) - 1 for group in values]
+    return float(np.average([np.var(group, ddof=1) for group in values], weights=freedoms))
 
 
 def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, ...]]:

@@ -58,15 +58,17 @@ def compare_folds(
     )
 
 
-def fold_interval(figures: FoldFigures, runs: int, alpha: float = ALPHA) -> Interval:
-    """The mean over folds of an AUC with its interval, cut to [0, 1]."""
+def fold_interval(
+    figures: FoldFigures, runs: int, alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
+    """The mean over folds of a figure with its interval, cut to [0, most]."""
     half = figures.quantile(alpha)
     return Interval(
         mean=figures.mean,
         standard_error=figures.standard_error,
         degrees_of_freedom=figures.freedom,
         low=max(0.0, figures.mean - half),
-        high=min(1.0, figures.mean + half),
+        high=min(most, figures.mean + half),
         seeds=runs,
         basis=BASIS,
     )
@@ -85,9 +87,9 @@ def compare_pooled(
 
 
 def pooled_interval(
-    parts: Sequence[tuple[RunFigures, Sequence[int]]], alpha: float = ALPHA
+    parts: Sequence[tuple[RunFigures, Sequence[int]]], alpha: float = ALPHA, most: float = 1.0
 ) -> Interval:
-    """The mean AUC of runs (indices) on disjoint test rows, measured fold by fold."""
+    """The mean figure of runs (indices) on disjoint test rows, measured fold by fold."""
     estimate = mean_of_independent([mean_estimate(measured, runs) for measured, runs in parts])
     basis = basis_of(parts[0][0], len(parts[0][1]))
-    return interval_of(estimate, sum(len(runs) for _, runs in parts), basis, alpha)
+    return interval_of(estimate, sum(len(runs) for _, runs in parts), basis, alpha, most)

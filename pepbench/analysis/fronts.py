@@ -282,10 +282,12 @@ def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
 def _crossing_rows(
     points: Points, compared: Sequence[CellComparison], criteria: Criteria
 ) -> list[dict[str, Any]]:
+    if points.block.metric != "auc":  # what is interpolated are AUCs
+        return []
     place = {cell: column for column, cell in enumerate(points.cells)}
     references: dict[str, set[int]] = {}
     for pair in compared:
-        if pair.other is not None and pair.auc is not None and pair.other in place:
+        if pair.other is not None and pair.main is not None and pair.other in place:
             method = points.block.cells[pair.cell].method
             references.setdefault(method, set()).add(place[pair.other])
     rows = []

@@ -209,22 +209,26 @@ def mean_auc_interval(
     return mean_interval(measured, range(len(lines)), alpha)
 
 
-def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
+def mean_interval(
+    measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
     """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
     return interval_of(
-        mean_estimate(measured, runs), len(runs), basis_of(measured, len(runs)), alpha
+        mean_estimate(measured, runs), len(runs), basis_of(measured, len(runs)), alpha, most
     )
 
 
-def interval_of(estimate: Estimate, runs: int, basis: str, alpha: float = ALPHA) -> Interval:
-    """The interval of an estimated mean AUC over ``runs`` runs, cut to [0, 1]."""
+def interval_of(
+    estimate: Estimate, runs: int, basis: str, alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
+    """The interval of an estimated mean over ``runs`` runs, cut to [0, most]."""
     half = estimate.distribution().quantile(alpha)
     return Interval(
         mean=estimate.value,
         standard_error=estimate.standard_error,
         degrees_of_freedom=estimate.degrees_of_freedom,
         low=max(0.0, estimate.value - half),
-        high=min(1.0, estimate.value + half),
+        high=min(most, estimate.value + half),
         seeds=runs,
         basis=basis,
     )

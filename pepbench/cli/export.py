@@ -30,7 +30,7 @@ def export(
     backbone: Annotated[str | None, typer.Option(help="Required if the run has several.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of a final run. Default: the one with the best validation AUC."),
+        typer.Option(help="Seed of a final run. Default: the best on validation rows."),
     ] = None,
     fold: Annotated[
         int | None,

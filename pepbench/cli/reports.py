@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Jobs, Margin, Plugins, Quiet, Threads, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Metric, Plugins, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -17,7 +17,7 @@ from pepbench.errors import PlanError
     "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
-    "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
+    "  pepbench report runs/ml-100k-ids --metric gauc --margin 0.002\n\n"
     "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
@@ -52,6 +52,7 @@ def report(
         bool, typer.Option("--open", help="Open report.html in the browser.")
     ] = False,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
@@ -65,6 +66,7 @@ def report(
         tuning=tuning,
         open_page=open_page,
         margin=margin,
+        metric=metric,
     )
 
 
@@ -85,6 +87,7 @@ def compare(
         str | None, typer.Option(help="Default: all that both methods have.")
     ] = None,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Compare two methods in full: each seed, intervals, p-values and verdict.
@@ -101,6 +104,7 @@ def compare(
         backbone=backbone,
         as_json=as_json,
         margin=margin,
+        metric=metric,
     )
 
 
@@ -109,6 +113,7 @@ def compare(
     "  pepbench leaderboard ml-100k\n\n"
     "  pepbench leaderboard ml-100k --tables-only\n\n"
     "  pepbench leaderboard --replicate ml-100k --dry-run\n\n"
+    "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify"
 )
@@ -149,6 +154,12 @@ def leaderboard(
         typer.Option(help="With --replicate: run a part of the cells: 2/8 is the second eighth."),
     ] = None,
     plugin: Plugins = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Only print, with verdicts about gauc, logloss, ndcg10 or auc; needs folds."
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
@@ -168,13 +179,16 @@ def leaderboard(
     Each NAME/plan.toml in the results folder defines a leaderboard. Run the same command again to
     resume. Exit code 1 if cells failed or --verify finds a difference.
     """
+    from pepbench.analysis.metrics import metric_named
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
 
-    if verify + overall + tables_only + replicate > 1 or (overall and names):
+    about = None if metric is None else metric_named(metric)
+    chosen = verify + overall + tables_only + replicate + (about is not None)
+    if chosen > 1 or (overall and names):
         raise PlanError(
-            "--verify, --overall, --tables-only and --replicate exclude each other, and --overall "
-            "takes no NAME"
+            "--verify, --overall, --tables-only, --replicate and --metric exclude each other, and "
+            "--overall takes no NAME"
         )
     jobs = jobs or usable_cores()
     if replicate:
@@ -191,6 +205,8 @@ def leaderboard(
     if dry_run or shard or plugin:
         raise PlanError("--dry-run, --shard and --plugin go with --replicate")
     options = commands.BoardOptions(results_folder(results), work or WORK, jobs, threads)
+    if about is not None:
+        return commands.show(names or (), options, about)
     if verify:
         return commands.verify(names or (), options)
     if overall:

@@ -59,6 +59,10 @@ def run(
         int | None,
         typer.Option(help="Trials of a cell that are chosen, and may run, at once."),
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Validation figure that chooses: auc (default), logloss or gauc."),
+    ] = None,
     pruner: Annotated[
         str | None,
         typer.Option(help="When trials are stopped early: none, median or halving."),
@@ -186,6 +190,7 @@ def run(
         "tuning_time": tuning_time,
         "sampler": sampler,
         "batch": batch,
+        "objective": objective,
         "pruner": pruner,
         "warm_start": warm_start,
         "tune_batch_size": None if tune_batch_size is None else _sizes(tune_batch_size),

@@ -21,7 +21,7 @@ from pepbench.export.folder import (
 from pepbench.harness.fit_checks import single_lookups, vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
-from pepbench.records import CellName, Record, RecordStore, final_runs
+from pepbench.records import CellName, Record, RecordStore, final_runs, validation_goal
 from pepbench.serve import load
 
 Say = Callable[[str], None]
@@ -181,8 +181,8 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
     """The final run that ``cell_filter`` matches, and the number of seeds to choose from.
 
     The first fold is taken unless another is asked for: validation AUCs of different folds are of
-    different rows, and the highest is the easiest fold's. Of its seeds, the one of the best
-    validation AUC is chosen, never by the test AUC: the rows that judge a table must not choose it.
+    different rows, and the highest is the easiest fold's. Of its seeds, the best by
+    the objective is chosen, never by the test AUC: the rows that judge a table must not choose it.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
     fold = cell_filter.fold or folds[0]
     finals = final_runs(record for record in of_cell if record.spec.data.fold + 1 == fold)
     good = [
-        (run.validation.auc, -run.spec.seed, run)
+        (validation_goal(run), -run.spec.seed, run)
         for run in finals
         if run.status == "ok" and run.validation is not None
     ]

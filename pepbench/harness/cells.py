@@ -164,6 +164,7 @@ def training_spec(
         clip=plan.clip,
         optimizer=plan.optimizer,
         precision=plan.precision,
+        objective=plan.objective,
     )
 
 
@@ -189,6 +190,11 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     for selection in (*methods, *backbones):
         selection.default()
     _refuse_unknown_names(plan, catalog)
+    for dataset in datasets:
+        if plan.objective == "gauc" and cast(Dataset, dataset.default()).user_field is None:
+            raise PlanError(
+                f"objective gauc: data set {dataset.spec!r} declares no users; take auc or logloss"
+            )
     cells: list[Cell] = []
     for dataset in datasets:
         known = cast(Dataset, dataset.default())

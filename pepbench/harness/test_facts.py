@@ -18,7 +18,7 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
 
     Call it after the last fit. With them, reports need no data cache.
     """
-    users = users_of_test_rows(dataset, splits)
+    users = users_of_rows(dataset, splits, "test")
     if users is not None:
         store.put_users(splits.fingerprint, users)
     store.put_features(splits.fingerprint, feature_table(splits))
@@ -63,29 +63,29 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
-def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
-    """User ids of the test rows, in test order; None where the data set declares no users.
+def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int32] | None:
+    """User ids of the rows of a part, in its order; None where the data set declares no users.
 
-    Those of the splits used last are kept, since each final run of a split needs them.
+    Those used last are kept, since each run of a split needs them.
     """
     if dataset.user_field is None:
         return None
-    key = str(splits.folder), splits.fingerprint, dataset.user_field
+    key = str(splits.folder), splits.fingerprint, dataset.user_field, part
     if key not in _USERS:
-        in_test = splits.parts() == PARTS.index("test")
+        chosen = splits.parts() == PARTS.index(part)
         column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
         while len(_USERS) >= _MOST_USERS:
             del _USERS[next(iter(_USERS))]
-        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][in_test])
+        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][chosen])
         _USERS[key].setflags(write=False)
     return _USERS[key]
 
 
-_USERS: dict[tuple[str, str, str], NDArray[np.int32]] = {}
-"""Users of test rows by folder and fingerprint of their split, and by field; oldest first."""
+_USERS: dict[tuple[str, str, str, str], NDArray[np.int32]] = {}
+"""Users of rows by folder and fingerprint of their split, by field and part; oldest first."""
 
-_MOST_USERS = 10
-"""As many as a leaderboard has folds."""
+_MOST_USERS = 20
+"""Twice as many as a leaderboard has folds: of validation and test rows."""
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:

@@ -29,7 +29,7 @@ from pepbench.harness.environment import (
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
 from pepbench.harness.status.live_files import live_file
-from pepbench.harness.test_facts import users_of_test_rows
+from pepbench.harness.test_facts import users_of_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
 from pepbench.records import (
@@ -42,6 +42,7 @@ from pepbench.records import (
     ScoresRecord,
     Status,
     TrialSpec,
+    goal,
     now,
     npy_sha256,
 )
@@ -161,6 +162,9 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
             seed=spec.seed,
             device=torch.device(spec.device),
             on_progress=on_progress,
+            users=users_of_rows(dataset, splits, "validation")
+            if spec.training.objective == "gauc"
+            else None,
             **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
         )
         seed_torch(spec.seed, task.device)
@@ -196,7 +200,7 @@ def _fitted_alone(
         status, reason = "infeasible", str(error)
     except Pruned as stop:
         status, reason = "pruned", f"{stop} by the plan's pruner"
-        figures = _figures_of_pruned(stop, task.resolved_optimizer)
+        figures = _figures_of_pruned(stop, task)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
     record = _record(setup, spec, status=status, reason=reason, **figures)
@@ -233,7 +237,7 @@ def _examined(
     stored = fitted.model.embedding.export()
     widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
     figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
-    users = users_of_test_rows(setup.dataset, splits)
+    users = users_of_rows(setup.dataset, splits, "test")
     scores, predictions = _scored_on_test(fitted, task, splits, users)
     return figures | scores, (predictions, widths)
 
@@ -300,12 +304,12 @@ def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     return should_stop(pruning)
 
 
-def _figures_of_pruned(stop: Pruned, optimizer: OptimizerKind | None) -> dict[str, Any]:
-    best = max(stop.curve, key=lambda point: point.auc)
+def _figures_of_pruned(stop: Pruned, task: TrialTask) -> dict[str, Any]:
+    best = max(stop.curve, key=lambda point: goal(point, task.objective))
     return {
-        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss),
+        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss, gauc=best.gauc),
         "curve": [EpochRecord(**vars(point)) for point in stop.curve],
-        "optimizer": optimizer,
+        "optimizer": task.resolved_optimizer,
     }
 
 

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
+from pepbench.analysis.leaderboard import fronts
+from pepbench.analysis.metrics import Metric
 from pepbench.catalog import Catalog
-from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError, RecordError
 from pepbench.harness.cells import expand
-from pepbench.leaderboards.board_results import BoardResults, load_results
+from pepbench.leaderboards.board_results import BoardResults, from_records, load_results
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
 from pepbench.leaderboards.paper_page import claims_summary
@@ -24,6 +28,8 @@ from pepbench.leaderboards.replication import (
 )
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
+from pepbench.report.findings import check_metric, contrasts_of
+from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report
 
 
@@ -75,6 +81,37 @@ def overall(options: BoardOptions) -> int:
     for page, text in _overall_pages(options, boards, _published(boards)).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
+    return 0
+
+
+def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
+    """Print leaderboards with verdicts about a metric, from their records; writes nothing.
+
+    Raises
+    ------
+    PlanError
+        For a single split, whose inference needs predictions: boards do not publish them.
+    RecordError
+        If no board is published, or final runs lack the metric.
+    """
+    published = _published(find_boards(options.results, names))
+    if not published:
+        raise RecordError(f"{options.results}: no leaderboard is published")
+    for name, results in published.items():
+        if any(record.spec.data.folds == 1 for record in results.records):
+            raise PlanError(
+                f"--metric {metric}: {name} has a single split, for which predictions are needed; "
+                "take a leaderboard with folds, or pepbench report on the folder of a run"
+            )
+        check_metric(results.records, metric)
+        folder = options.results / name
+        contrasts = contrasts_of([folder])
+        analysis = from_records(results.records, metric, results.margin, contrasts)
+        found = fronts(analysis.frame, analysis.comparisons)
+        view = LeaderboardView(
+            analysis.frame, found, margin=results.margin, contrasts=analysis.contrasts
+        )
+        Console().print(view)
     return 0
 
 

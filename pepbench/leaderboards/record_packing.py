@@ -28,6 +28,7 @@ _POINT = pa.struct(
         ("train_loss", pa.float64()),
         ("auc", pa.float64()),
         ("log_loss", pa.float64()),
+        ("gauc", pa.float64()),
     ]
 )
 _KEPT = pa.struct([("step", pa.int64()), ("parameters", pa.int64())])

@@ -22,6 +22,7 @@ from pepbench.records.record import (
     now,
     parse_record,
     tuning_used,
+    validation_goal,
 )
 from pepbench.records.spec import (
     CELL_COLUMNS,
@@ -29,12 +30,14 @@ from pepbench.records.spec import (
     DEFAULT_LEARNING_RATE,
     DRAWN,
     FEWEST_FOLDS,
+    GOALS,
     MARGIN,
     MOST_FOLDS,
     PROTOCOL_VERSION,
     CellName,
     ComponentSpec,
     DataSpec,
+    Objective,
     OptimizerKind,
     Precision,
     PrunerKind,
@@ -42,6 +45,7 @@ from pepbench.records.spec import (
     Role,
     TrainingSpec,
     TrialSpec,
+    goal,
 )
 from pepbench.records.store import RecordStore
 
@@ -52,6 +56,7 @@ __all__ = [
     "DRAWN",
     "FEWEST_FOLDS",
     "FINALIST_REACH",
+    "GOALS",
     "MARGIN",
     "MOST_FOLDS",
     "PROTOCOL_VERSION",
@@ -62,6 +67,7 @@ __all__ = [
     "Environment",
     "EpochRecord",
     "KeptRecord",
+    "Objective",
     "OptimizerKind",
     "PhaseSeconds",
     "Precision",
@@ -78,10 +84,12 @@ __all__ = [
     "figures_of",
     "final_runs",
     "finalists",
+    "goal",
     "now",
     "npy_bytes",
     "npy_sha256",
     "parse_record",
     "tuning_used",
+    "validation_goal",
     "write_atomically",
 ]

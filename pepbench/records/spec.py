@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -90,6 +91,40 @@ Precision = Literal["float32", "bfloat16"]
 """Precision of matrix products in backbones; parameters and the loss are always float32."""
 
 
+Objective = Literal["auc", "logloss", "gauc"]
+"""Validation figure by which epochs, trials and finalists are chosen, the same for all methods."""
+
+GOALS: dict[Objective, str] = {"auc": "AUC", "logloss": "-log loss", "gauc": "gAUC"}
+"""What each objective maximises, as :func:`goal` has it, in words."""
+
+
+class Scored(Protocol):
+    """Figures of predictions."""
+
+    @property
+    def auc(self) -> float:
+        """AUC over all rows."""
+
+    @property
+    def log_loss(self) -> float:
+        """Mean binary cross-entropy in nats."""
+
+    @property
+    def gauc(self) -> float | None:
+        """AUC within users; None where it was not computed."""
+
+
+def goal(scores: Scored, objective: Objective) -> float:
+    """The figure that an objective maximises: AUC, gAUC, or minus the log loss.
+
+    NaN where it was not computed.
+    """
+    if objective == "logloss":
+        return -scores.log_loss
+    value = scores.auc if objective == "auc" else scores.gauc
+    return math.nan if value is None else value
+
+
 class TrainingSpec(Frozen):
     """Training settings, the same for all methods."""
 
@@ -99,18 +134,19 @@ class TrainingSpec(Frozen):
     epochs: int
     """At most this many passes over the training rows."""
     patience: int
-    """Stop after this many epochs without a better validation AUC."""
+    """Stop after this many epochs without a better validation figure."""
     clip: float
     """Largest norm of the whole gradient."""
     optimizer: OptimizerKind = "auto"
     precision: Precision = "float32"
+    objective: Objective = "auc"
 
 
 class PruningSpec(Frozen):
     """The pruning rule of a tuning trial, and the trials with which the rule compares it.
 
     These are the trials of the same cell that had ended when this one was proposed, so that the
-    outcome does not depend on scheduling. Curves are validation AUCs by epoch, from epoch 1.
+    outcome does not depend on scheduling. Curves are the objective's figures from epoch 1.
     """
 
     pruner: PrunerKind
@@ -188,6 +224,8 @@ class TrialSpec(Frozen):
             del component["tuned"]
         if self.pruning is None:
             del content["pruning"]
+        if self.training.objective == "auc":
+            del content["training"]["objective"]
         del content["data"]["source"]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]

@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
+from pepbench.analysis.metrics import METRICS, Metric, metric_of
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
 from pepbench.analysis.runs import Runs, open_runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import MARGIN
+from pepbench.records import MARGIN, Record
 from pepbench.report.mixed import refuse_mixed
 
 
@@ -40,7 +40,7 @@ class Findings:
     runs
         The records analysed.
     margin
-        Of equivalence and non-inferiority, in AUC.
+        Of equivalence and non-inferiority, in the metric.
     """
 
     analysis: Analysis
@@ -49,6 +49,11 @@ class Findings:
     leading: list[Lead]
     runs: Runs
     margin: float
+
+    @property
+    def metric(self) -> Metric:
+        """What verdicts are about."""
+        return metric_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -71,6 +76,7 @@ def load_runs(
     warn: Callable[[str], None] = lambda _: None,
     margin: float | None = None,
     contrasts: Sequence[Contrast] | None = None,
+    metric: Metric = "auc",
 ) -> Findings:
     """Analyse the records of a run, or of several together.
 
@@ -81,18 +87,21 @@ def load_runs(
     warn
         Called with one line for each damaged file, and for each cell that could not be compared.
     margin
-        Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
+        Of equivalence and non-inferiority, in the metric; None: that of the runs' plans.
     contrasts
         The primary ones; None: those of the runs' plans.
+    metric
+        What comparisons and verdicts are about.
 
     Raises
     ------
     RecordError
-        As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of` and
+        As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of`, :func:`check_metric` and
         :func:`pepbench.report.mixed.refuse_mixed`.
     """
     runs = open_runs(folders, warn)
     refuse_mixed(runs)
+    check_metric(runs.records, metric)
     margin = margin_of(runs.folders, margin)
     analysis = analyse(
         runs.records,
@@ -101,6 +110,7 @@ def load_runs(
         margin=margin,
         load_users=runs.load_users,
         contrasts=contrasts_of(runs.folders) if contrasts is None else contrasts,
+        metric=metric,
     )
     for row in analysis.comparisons.to_dict("records"):
         if row["note"]:
@@ -143,6 +153,23 @@ def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
     return margin
 
 
+def check_metric(records: Iterable[Record], metric: Metric) -> None:
+    """Refuse a metric that final runs lack.
+
+    Raises
+    ------
+    RecordError
+        With the data set, and what may be the reason.
+    """
+    figure = METRICS[metric].figure
+    for record in records:
+        if record.test is not None and getattr(record.test, figure) is None:
+            raise RecordError(
+                f"--metric {metric}: final runs on {record.spec.data.spec} have none; it needs a "
+                "data set that declares users; take auc or logloss"
+            )
+
+
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
     """The primary contrasts of the plans in these folders, in their order, each once.
 
@@ -181,15 +208,17 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``folder``; ``margin``; ``cells`` and ``contrasts``: an object for each row, with columns as
-        in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``; ``widths``:
-        likewise, with the recovery's columns; ``failed``: the number of cells with that status.
+        ``folder``; ``metric``; ``margin``; ``cells`` and ``contrasts``: an object for each row,
+        with columns as in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``;
+        ``widths``: likewise, with the recovery's columns; ``failed``: the number of cells with that
+        status.
     """
     return {
         "folder": str(folder),
+        "metric": findings.metric,
         "margin": findings.margin,
         "contrasts": _objects(findings.contrasts, CONTRAST_COLUMNS),
-        "cells": _objects(findings.frame, COLUMNS),
+        "cells": _objects(findings.frame, map(str, findings.frame)),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
         "failed": int((findings.frame["status"] == "failed").sum()),

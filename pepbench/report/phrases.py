@@ -105,7 +105,7 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     elif missing:
         sentences.append(
             "No method is shown to keep parity with the full table "
-            f"(within {margin:g} AUC) at any budget."
+            f"(within {margin:g} {front.get('figure', 'AUC')}) at any budget."
         )
     return sentences
 
@@ -157,7 +157,7 @@ def summary(
 
 def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
     """Who leads at a budget, and whether the lead over the second is shown."""
-    words = f"At {lead.budget}, {lead.first} has the highest AUC"
+    words = f"At {lead.budget}, {lead.first} has the {lead.best}"
     if not lead.verdict:
         why = f": {lead.note}" if lead.note else ""
         return f"{words}; it could not be compared with {lead.second}{why}."

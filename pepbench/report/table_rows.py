@@ -10,6 +10,7 @@ import pandas as pd
 
 from pepbench.analysis.folds import BASIS
 from pepbench.analysis.fronts import FrontTables
+from pepbench.analysis.metrics import card_of
 from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
@@ -53,11 +54,12 @@ def chance(share: float) -> str:
 
 def comparison_rows(block: pd.DataFrame) -> list[Row]:
     """Comparisons of one data set and backbone with the reference, in words."""
+    difference = card_of(block).difference
     return [
         {
             "budget": row["budget"],
             "method": row["method"],
-            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
+            difference: with_interval(row["difference"], row["low"], row["high"], sign=True),
             "p": _p(row["p_holm"]),
             "p equivalent": _p(row["p_equivalent_holm"]),
             "p non-inferior": _p(row["p_noninferior_holm"]),
@@ -71,11 +73,12 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
 
 def contrast_table(block: pd.DataFrame) -> list[Row]:
     """Primary contrasts of one data set and backbone in words; empty if the plan names none."""
+    difference = card_of(block).difference
     return [
         {
             "contrast": f"{row['method']} − {row['other']}",
             "budget": row["budget"],
-            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
+            difference: with_interval(row["difference"], row["low"], row["high"], sign=True),
             "p": _p(row["p_holm"]),
             "verdict": row["verdict"] or NOT_COMPARED,
             "folds won": _won(row),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
 from pepbench.report.charts.report_charts import charts_of
 from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
@@ -91,7 +92,12 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 def report_markdown(findings: Findings) -> str:
     """``leaderboard.md``: the leaderboard, comparisons and fronts in full, learnt widths."""
     page = leaderboard_markdown(
-        findings.frame, findings.fronts, findings.leading, findings.margin, findings.contrasts
+        findings.frame,
+        findings.fronts,
+        findings.leading,
+        findings.margin,
+        findings.contrasts,
+        objective_name(findings.runs.records),
     )
     analysis = findings.analysis
     sections = (

@@ -18,6 +18,8 @@ CONTRACT_COLUMNS = [
     *("dataset", "backbone", "method", "budget", "status", "reason"),
     *("full_parameters", "parameters", "share", "bytes", "folds", "seeds"),
     *("auc", "auc_low", "auc_high", "log_loss", "calibration", "gauc", "ndcg10"),
+    *("log_loss_low", "log_loss_high", "calibration_low", "calibration_high"),
+    *("gauc_low", "gauc_high", "ndcg10_low", "ndcg10_high"),
     *("delta_auc", "delta_low", "delta_high", "p_holm", "verdict", "on_front"),
     *("cpu_seconds", "search_seconds", "train_seconds", "peak_memory_mib"),
     *("tuning_trials", "tuning_seconds"),

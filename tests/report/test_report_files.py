@@ -84,6 +84,7 @@ def test_json_document_is_strict_json_with_the_contracts_keys(folder):
     document = json_document(folder, findings)
     assert list(document) == [
         "folder",
+        "metric",
         "margin",
         "contrasts",
         "cells",

@@ -33,7 +33,7 @@ def test_every_epoch_is_reported_with_the_best_score_so_far(monkeypatch):
     task = task_of(reports.append)
     fitted = task.train(task.model(PlainTable(11, 4)), phase="first")
     assert [report.epoch for report in reports] == [point.epoch for point in fitted.curve]
-    assert reports[-1].auc == max(point.auc for point in fitted.curve)
+    assert reports[-1].score == max(point.auc for point in fitted.curve)
     assert reports[-1].step == len(fitted.curve) * task.steps_per_epoch
     assert {report.phase for report in reports} == {"first"}
     assert all(report.samples_per_second > 0 for report in reports)
@@ -47,7 +47,7 @@ def test_a_search_is_reported_between_epochs(monkeypatch):
         stream = task.steps(task.model(PlainTable(11, 4)))
         for _ in range(9):
             next(stream)
-    assert [(m.phase, m.step, m.epoch, m.auc) for m in reports] == [
+    assert [(m.phase, m.step, m.epoch, m.score) for m in reports] == [
         ("search", step, 1 + (step - 1) // task.steps_per_epoch, None) for step in range(1, 10)
     ]
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pepbench.harness.cells import Cell
 from pepbench.plan import Plan
-from pepbench.records import Record, Role, TrialSpec
+from pepbench.records import Record, Role, TrialSpec, validation_goal
 
 State = Literal["running", "finished", "interrupted"]
 
@@ -88,7 +88,8 @@ class CellCount:
         if reused:
             self.begun[record.spec.role] += 1
         if record.validation is not None:
-            self.best = max(self.best or 0.0, record.validation.auc)
+            score = validation_goal(record)
+            self.best = score if self.best is None else max(self.best, score)
         if record.reason is not None:
             self.reasons.append(record.reason)
 

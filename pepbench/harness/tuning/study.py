@@ -23,7 +23,15 @@ from pepbench.harness.tuning.space import (
 )
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import Method
-from pepbench.records import Record, Role, TrialSpec, best_trial, finalists
+from pepbench.records import (
+    Record,
+    Role,
+    TrialSpec,
+    best_trial,
+    finalists,
+    goal,
+    validation_goal,
+)
 
 TrialBatches = Generator[list[TrialSpec], list[Record], None]
 """Yields trials in batches and is sent their records."""
@@ -208,7 +216,7 @@ def seeded_sampler(cell: Cell) -> optuna.samplers.BaseSampler:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
-    """Report an outcome to Optuna: validation AUC, also by epoch, or that there is none."""
+    """Report an outcome to Optuna: the objective, also by epoch, or that there is none."""
     attributes: dict[str, Value | None] = {
         "record": record.key,
         "status": record.status,
@@ -220,9 +228,9 @@ def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
         if value is not None:
             trial.set_user_attr(name, value)
     for point in record.curve:
-        trial.report(point.auc, point.epoch)
+        trial.report(goal(point, record.spec.training.objective), point.epoch)
     if record.status == "ok" and record.validation is not None:
-        study.tell(trial, record.validation.auc)
+        study.tell(trial, validation_goal(record))
     elif record.status == "pruned":
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import optuna
 
-from pepbench.records import PrunerKind, PruningSpec, Record
+from pepbench.records import PrunerKind, PruningSpec, Record, goal
 
 STARTUP_TRIALS = 3
 """Complete trials that ``median`` needs before it stops any."""
@@ -18,7 +18,7 @@ REDUCTION = 3
 """``halving`` continues one trial in this many, at epochs 2, 6, 18, 54, …"""
 
 ShouldStop = Callable[[int, float], bool]
-"""Called after each epoch of the last training, with its number and its validation AUC."""
+"""Called after each epoch of the last training, with its number and the objective's value."""
 
 
 def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
@@ -48,8 +48,8 @@ def should_stop(spec: PruningSpec) -> ShouldStop:
         study.tell(_replayed(study, curve), state=optuna.trial.TrialState.PRUNED)
     trial = study.ask()
 
-    def ask(epoch: int, auc: float) -> bool:
-        trial.report(auc, epoch)
+    def ask(epoch: int, value: float) -> bool:
+        trial.report(value, epoch)
         return trial.should_prune()
 
     return ask
@@ -57,8 +57,8 @@ def should_stop(spec: PruningSpec) -> ShouldStop:
 
 def _replayed(study: optuna.Study, curve: tuple[float, ...]) -> optuna.Trial:
     trial = study.ask()
-    for epoch, auc in enumerate(curve, 1):
-        trial.report(auc, epoch)
+    for epoch, value in enumerate(curve, 1):
+        trial.report(value, epoch)
         # The answer does not matter here: asking makes ``halving`` note the trial's rungs.
         trial.should_prune()
     return trial
@@ -71,4 +71,4 @@ def _pruner(kind: PrunerKind) -> optuna.pruners.BasePruner:
 
 
 def _curve(record: Record) -> tuple[float, ...]:
-    return tuple(point.auc for point in record.curve)
+    return tuple(goal(point, record.spec.training.objective) for point in record.curve)

@@ -62,7 +62,7 @@ def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
 
 
 def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
-    """Validation AUC of each tuning trial, and the best so far.
+    """Score of each tuning trial on validation rows, and the best so far.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
     """
     return PanelChart(
         name="tuning",
-        title="Validation AUC of the tuning trials",
+        title=f"Validation {_objective(trials)} of the tuning trials",
         label="Tuning trials",
-        panels=_panels(trials[trials["auc"].notna()], frame, _trial_layers),
+        panels=_panels(trials[trials["score"].notna()], frame, _trial_layers),
         lines=["Trial 0: the method's default. Steps: the best so far. Filled: the best."],
     )
 
@@ -146,21 +146,26 @@ def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
     ]
 
 
+def _objective(trials: pd.DataFrame) -> str:
+    return " or ".join(trials["objective"].unique()) or "AUC"
+
+
 def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
-    shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
+    shown = ["method", "budget", "trial", "score", "best_so_far", "best", "settings"]
+    title = f"validation {_objective(block)}"
     base = alt.Chart(block[shown]).encode(
         x=alt.X("trial:Q", axis=_integer_axis(block["trial"])), color=colour(all_marks)
     )
-    scale = _room(block["auc"])
+    scale = _room(block["score"])
     last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
-    ends = _spread(last.assign(auc=last["best_so_far"]), block, "trial")
+    ends = _spread(last.assign(score=last["best_so_far"]), block, "trial", "score")
     return [
         base.mark_line(interpolate="step-after", strokeWidth=1.2).encode(
-            y=alt.Y("best_so_far:Q", title="validation AUC", scale=scale),
+            y=alt.Y("best_so_far:Q", title=title, scale=scale),
             opacity=opacity(0.6),
         ),
         base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
-            y=alt.Y("auc:Q", title="validation AUC", scale=scale),
+            y=alt.Y("score:Q", title=title, scale=scale),
             shape=shape(all_marks),
             fill=filled("datum.best", all_marks),
             opacity=opacity(),
@@ -168,7 +173,7 @@ def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
                 "method",
                 "budget",
                 "trial",
-                alt.Tooltip("auc", title="validation AUC", format=".5f"),
+                alt.Tooltip("score", title=title, format=".5f"),
                 "settings",
             ],
         ),
@@ -192,19 +197,19 @@ def _integer_axis(numbers: pd.Series[int]) -> alt.Axis:
     return alt.Axis(values=values, format="d", grid=False)
 
 
-def _room(aucs: pd.Series[float]) -> alt.Scale:
-    low, high = float(aucs.min()), float(aucs.max())
+def _room(values: pd.Series[float]) -> alt.Scale:
+    low, high = float(values.min()), float(values.max())
     room = max(0.0005, 0.05 * (high - low))
     return alt.Scale(domain=[low - room, high + room], nice=False)
 
 
-def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str) -> pd.DataFrame:
+def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str, up: str = "auc") -> pd.DataFrame:
     """Places of the names at the curves' ends, moved apart to a line's height."""
-    line = float(means["auc"].max() - means["auc"].min()) / (_HEIGHT / (LABEL_SIZE + 2))
-    ordered = ends.sort_values(["auc", "method"])
+    line = float(means[up].max() - means[up].min()) / (_HEIGHT / (LABEL_SIZE + 2))
+    ordered = ends.sort_values([up, "method"])
     steps = line * np.arange(len(ordered))
     # The least squares under "each at least a line above the one before".
-    places = isotonic_regression(ordered["auc"].to_numpy(np.float64) - steps).x + steps
+    places = isotonic_regression(ordered[up].to_numpy(np.float64) - steps).x + steps
     return ordered.assign(at=places, **{across: float(means[across].max())})
 
 

@@ -15,6 +15,8 @@ import vl_convert
 from altair.utils import schemapi
 from altair.utils.schemapi import debug_mode
 
+from pepbench.analysis.metrics import METRICS
+
 GREY, LIGHT, INK = "#555555", "#E6E6E6", "#222222"
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 LABEL_SIZE = 12
@@ -40,9 +42,9 @@ TOOLTIPS = {
     "auc_low": ("interval from", ".5f"),
     "auc_high": ("interval to", ".5f"),
     "log_loss": ("log loss", ".5f"),
-    "delta_auc": ("ΔAUC", "+.5f"),
-    "delta_low": ("ΔAUC from", "+.5f"),
-    "delta_high": ("ΔAUC to", "+.5f"),
+    **{f"delta_{metric}": (card.difference, "+.5f") for metric, card in METRICS.items()},
+    "delta_low": ("Δ from", "+.5f"),
+    "delta_high": ("Δ to", "+.5f"),
     "p_holm": ("p (Holm)", ".2g"),
     "verdict": ("verdict", ""),
     "verdict_note": ("of the verdict", ""),

@@ -14,6 +14,7 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from pepbench.analysis.metrics import METRICS, objective_name
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.tuning import gains_frame, trials_frame
 from pepbench.plan import PLAN_FILE
@@ -98,6 +99,8 @@ def _rendered(findings: Findings, folder: Path) -> str:
         alpha=f"{ALPHA:g}",
         level=percent(1 - ALPHA).replace(".0", ""),
         margin=f"{findings.margin:g}",
+        metric=METRICS[findings.metric],
+        goal=objective_name(records),
         dark=json.dumps(DARK, sort_keys=True),
         specs=_packed_specs(specs),
     )

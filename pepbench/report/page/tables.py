@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.metrics import (
+    METRICS,
+    Metric,
+    measured_delta,
+    measured_figure,
+    metric_of,
+    objective_name,
+)
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
 from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record
@@ -91,7 +100,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
         for name, members in by_cell(runs.records).items()
     }
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
-    rows = []
+    metric, rows = metric_of(frame), []
     for cell in frame.to_dict("records"):
         name = CellName.of_row(cell)
         known = not pd.isna(cell["parameters"])
@@ -101,8 +110,8 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
             "parameters": cell["parameters"],
             "share": cell["share"],
             "bytes": cell["bytes"],
-            "auc": cell["auc"],
-            "delta": cell["delta_auc"],
+            "figure": cell[METRICS[metric].figure],
+            "delta": cell[f"delta_{metric}"],
             "p_holm": cell["p_holm"],
             "chance": cell["front_probability"],
             "seconds": seconds,
@@ -116,10 +125,8 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
                 "parameters": f"{cell['parameters']:,}" if known else "",
                 "share": percent(cell["share"]) if known else "",
                 "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
-                "auc": with_interval(cell["auc"], cell["auc_low"], cell["auc_high"]),
-                "delta": with_interval(
-                    cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True
-                ),
+                "figure": with_interval(*measured_figure(cell, METRICS[metric])),
+                "delta": with_interval(*measured_delta(cell, metric), sign=True),
                 "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
                 "seconds": "" if math.isnan(seconds) else duration(seconds),
                 "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
@@ -144,7 +151,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
         rows: list[Row] = []
         for method, cells in judged.groupby("method", sort=True):
             by_budget = {cell["budget"]: cell for cell in cells.to_dict("records")}
-            places = [_place(by_budget.get(budget)) for budget in budgets]
+            places = [_place(by_budget.get(budget), metric_of(block)) for budget in budgets]
             rows.append({"method": method, "places": places})
         found = {place["verdict"] for row in rows for place in row["places"]}
         if found - {"", NOT_COMPARED}:
@@ -158,8 +165,8 @@ def gain_rows(gains: pd.DataFrame) -> list[Row]:
         {
             **{key: row[key] for key in (*CELL_COLUMNS, "settings")},
             "trials": f"{row['ok']} of {row['trials']}",
-            "default": _figure(row["default_auc"], ".4f"),
-            "best": _figure(row["best_auc"], ".4f"),
+            "default": _figure(row["default_score"], ".4f"),
+            "best": _figure(row["best_score"], ".4f"),
             "gain": _figure(row["gain"], "+.4f"),
             "best_trial": "" if pd.isna(row["best_trial"]) else str(row["best_trial"]),
         }
@@ -194,6 +201,7 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
                     f"trials {each}": _range({count["tuning"] for count in roles}),
                     f"runs of finalists {each}": _range({count["finalist"] for count in roles}),
                     f"final runs {each}": _range({count["final"] for count in roles} - {0} or {0}),
+                    "chosen by": f"validation {objective_name(chain.from_iterable(cells))}",
                     "most epochs": _range({spec.training.epochs for spec in specs}),
                     "batch size": _range({spec.training.batch_size for spec in specs}),
                     "device": ", ".join(sorted({spec.device for spec in specs})),
@@ -279,11 +287,11 @@ def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
     ]
 
 
-def _place(cell: dict[Any, Any] | None) -> Row:
+def _place(cell: dict[Any, Any] | None, metric: Metric) -> Row:
     if cell is None:
         return {"verdict": "", "delta": "", "note": "", "reason": ""}
     verdict = outcome(cell)
-    delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
+    delta = with_interval(*measured_delta(cell, metric), sign=True)
     return {
         "verdict": verdict or NOT_COMPARED,
         "delta": delta,

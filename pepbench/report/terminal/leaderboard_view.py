@@ -21,6 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pepbench.analysis.frames import by_block
+from pepbench.analysis.metrics import (
+    METRICS,
+    Metric,
+    MetricCard,
+    card_of,
+    measured_figure,
+    metric_of,
+)
 from pepbench.records import MARGIN
 from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
 from pepbench.report.table_rows import (
@@ -57,7 +65,7 @@ class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
     For each data set and backbone its primary contrasts, if there are any, and a table, its rows
-    grouped by budget, best AUC first; below it the cells without figures, with reasons, and
+    grouped by budget, best first; below it the cells without figures, with reasons, and
     compression at parity.
 
     Parameters
@@ -82,6 +90,7 @@ class LeaderboardView:
         """Choose symbols that the terminal can show, then render block by block."""
         symbols = symbols_for(options)
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
+        card = card_of(self.frame)
         for (dataset, backbone), block in by_block(self.frame):
             full = short_count(float(block["full_parameters"].max()))
             heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
@@ -107,7 +116,9 @@ class LeaderboardView:
             f"{symbols.star} on the front of few parameters and high AUC; "
             f"{symbols.plus_minus}: 95% intervals over folds, or over test rows, or users where "
             "known, and seeds of a single split; "
-            f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
+            f"{symbols.delta}: {card.name} minus the full table's"
+            f"{'' if card.sign > 0 else ', with its sign changed: positive is better'}; "
+            f"margin of verdicts: {self.margin:g}.",
             style="dim",
         )
 
@@ -121,7 +132,7 @@ def _contrasts(
         return
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        right = column in ("ΔAUC", "p", "folds won")
+        right = column.startswith("Δ") or column in ("p", "folds won")
         table.add_column(symbols.text(column), justify="right" if right else "left")
     for row in rows:
         table.add_row(
@@ -184,6 +195,11 @@ class Symbols:
     rule: box.Box
     encoding: str
 
+    def difference(self, card: MetricCard) -> str:
+        """Name of differences, positive where better."""
+        minus = "-" if card.sign < 0 else ""
+        return f"{self.delta} {minus}{card.name}"
+
     def text(self, words: str) -> str:
         """Words from outside, such as names, in characters that can be shown."""
         return words.encode(self.encoding, "replace").decode(self.encoding)
@@ -212,15 +228,26 @@ def _fitting_table(
 
 def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
     table = _empty_table(symbols)
-    auc = f"AUC {symbols.plus_minus}"
-    names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
+    figure = f"{card_of(block).name} {symbols.plus_minus}"
+    names = (
+        "params",
+        "share",
+        "bytes",
+        figure,
+        symbols.delta,
+        "p",
+        "verdict",
+        "time",
+        "MiB",
+        "seeds",
+    )
     for name in (*names, symbols.star):
         if name not in dropped:
             justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
             table.add_column(name, justify=justify, no_wrap=True)
     for budget, group in block.groupby("budget", sort=False):
         for position, row in enumerate(group.to_dict("records")):
-            cells = _cells(row, symbols)
+            cells = _cells(row, symbols, metric_of(block))
             shown = [cell for name, cell in cells.items() if name not in dropped]
             table.add_row(symbols.text(str(budget)) if position == 0 else "", *shown)
         table.add_section()
@@ -234,12 +261,13 @@ def _empty_table(symbols: Symbols) -> Table:
     return table
 
 
-def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
+def _cells(row: dict[Any, Any], symbols: Symbols, metric: Metric) -> dict[str, Text]:
     words = outcome(row)
-    half = (row["auc_high"] - row["auc_low"]) / 2
-    auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
+    value, low, high = measured_figure(row, METRICS[metric])
+    half = (high - low) / 2
+    figure = symbols.none if math.isnan(value) else f"{value:.4f}"
     spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"
-    delta = row["delta_auc"]
+    delta = row[f"delta_{metric}"]
     seconds = row["search_seconds"] + row["train_seconds"]
     counted = not pd.isna(row["parameters"])
     p, memory = row["p_holm"], row["peak_memory_mib"]
@@ -248,7 +276,7 @@ def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
         "params": Text(short_count(row["parameters"]) if counted else symbols.none),
         "share": Text(percent(row["share"]) if counted else symbols.none),
         "bytes": Text(symbols.none if pd.isna(row["bytes"]) else f"{short_count(row['bytes'])}B"),
-        "auc": Text(auc + spread),
+        "figure": Text(figure + spread),
         "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
         "p": Text("" if math.isnan(p) else f"{p:.2g}"),
         "verdict": Text(words, style=STYLES.get(words, "")),

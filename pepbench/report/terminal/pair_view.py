@@ -16,7 +16,8 @@ from rich.text import Text
 from pepbench.analysis.blocks import fold_means
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.folds import FoldFigures
-from pepbench.analysis.pair import MethodPair, seed_aucs
+from pepbench.analysis.metrics import METRICS, Figure
+from pepbench.analysis.pair import MethodPair, seed_figures
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
 from pepbench.report.phrases import verdict_note
@@ -70,12 +71,13 @@ class PairView:
 
 def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
     """The pair as data, with the margin that it was compared with; missing figures are None."""
-    found = pair.comparison
+    found, figure = pair.comparison, METRICS[pair.metric].figure
     return {
         "dataset": pair.a.dataset,
         "backbone": pair.a.backbone,
-        "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": seed_aucs(pair.a)},
-        "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": seed_aucs(pair.b)},
+        "metric": pair.metric,
+        "a": _side(pair.a, figure),
+        "b": _side(pair.b, figure),
         "folds": None
         if found is None or found.folds is None
         else {
@@ -100,6 +102,10 @@ def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
     }
 
 
+def _side(cell: Cell, figure: Figure) -> dict[str, Any]:
+    return {"method": cell.method, "budget": cell.budget, figure: seed_figures(cell, figure)}
+
+
 def _cell(method: str, budget: str) -> str:
     return f"{method} at {budget}"
 
@@ -109,9 +115,10 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
     for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
     same = pair.a.seeds == pair.b.seeds
-    aucs = zip_longest(seed_aucs(pair.a), seed_aucs(pair.b), fillvalue=math.nan)
-    for place, values in enumerate(aucs):
-        delta = values[0] - values[1] if same else math.nan
+    card = METRICS[pair.metric]
+    sides = (seed_figures(cell, card.figure) for cell in (pair.a, pair.b))
+    for place, values in enumerate(zip_longest(*sides, fillvalue=math.nan)):
+        delta = card.sign * (values[0] - values[1]) if same else math.nan
         seed = str(pair.a.seeds[place]) if same else str(place + 1)
         table.add_row(
             seed,
@@ -122,12 +129,13 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
 
 
 def _folds(pair: MethodPair, symbols: Symbols) -> Table:
-    """Mean AUC of each fold, and its difference as a point left or right of zero."""
+    """Mean of each fold, and its difference as a point left or right of zero."""
     table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
     table.add_column(f"{'-' * (_HALF - 1)}0{'+' * (_HALF - 1)}".center(2 * _HALF + 1))
-    ones, others = fold_means(pair.a), fold_means(pair.b)
+    card = METRICS[pair.metric]
+    ones, others = fold_means(pair.a, card.figure), fold_means(pair.b, card.figure)
     largest = max(1e-9, float(np.nanmax(np.abs(ones - others), initial=0.0)))
     for fold, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True), 1):
         if math.isnan(one - other):
@@ -136,8 +144,9 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
             continue
         picture = [" "] * (2 * _HALF + 1)
         picture[_HALF] = "|"
-        picture[_HALF + round((one - other) / largest * _HALF)] = "o"
-        row = f"{one:.5f}", f"{other:.5f}", f"{one - other:+.5f}", "".join(picture)
+        delta = card.sign * (one - other)
+        picture[_HALF + round(delta / largest * _HALF)] = "o"
+        row = f"{one:.5f}", f"{other:.5f}", f"{delta:+.5f}", "".join(picture)
         table.add_row(str(fold), *row)
     return table
 
@@ -148,7 +157,7 @@ def _facts(
     found = pair.comparison
     assert found is not None
     level = f"{100 * (1 - alpha):g}%"
-    yield f"{symbols.delta} AUC", f"{found.difference:+.5f}"
+    yield symbols.difference(METRICS[pair.metric]), f"{found.difference:+.5f}"
     yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
