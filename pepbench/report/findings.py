@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.frames import columns_for
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
 from pepbench.analysis.metrics import METRICS, Metric, metric_of
@@ -218,7 +219,7 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
         "metric": findings.metric,
         "margin": findings.margin,
         "contrasts": _objects(findings.contrasts, CONTRAST_COLUMNS),
-        "cells": _objects(findings.frame, map(str, findings.frame)),
+        "cells": _objects(findings.frame, columns_for(findings.metric)),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
         "failed": int((findings.frame["status"] == "failed").sum()),

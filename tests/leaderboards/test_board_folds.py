@@ -98,6 +98,10 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     assert verified.code == 0, verified.out
     assert "contrasts.csv: as the records give it" in verified.out
     assert "/3: run again (same platform): predictions have the recorded" in verified.out
+    shown = pepbench("leaderboard", "folds", "--metric", "logloss")
+    assert "Δ(−log loss)" in shown.out
+    refused = pepbench("leaderboard", "folds", "--metric", "gauc")
+    assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
     page = folder / "contrasts.csv"
     page.write_text(page.read_text().replace("uniform", "uniforn"))
     plan = folder / "plan.toml"
