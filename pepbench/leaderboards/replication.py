@@ -186,24 +186,24 @@ def count_sentences(frame: pd.DataFrame) -> Iterator[str]:
     if shown:
         again, reversals = ((outcomes == one).sum() for one in ("shown again", "reversed"))
         undecided = outcomes.str.startswith("undecided, ").sum()
+        otherwise = shown - again - undecided - reversals
         yield (
-            f"Of {shown} verdict(s) shown the first time, {again} came out shown again, "
-            f"{undecided} undecided, {reversals} reversed"
-            + (f", {other} otherwise." if (other := shown - again - undecided - reversals) else ".")
+            f"Verdicts shown the first time: {shown}. Of these, shown again: {again}, undecided: "
+            f"{undecided}, reversed: {reversals}{f', another: {otherwise}' if otherwise else ''}."
         )
     else:
         yield "No verdict was shown the first time."
     signs = frame[(frame["first_sign"] != "") & (outcomes != "not compared")]
     if len(signs):
         same = sum(map(same_sign, signs.to_dict("records")))
-        yield f"Of {len(signs)} shown sign(s), {same} came out the same."
+        yield f"Signs shown the first time: {len(signs)}. Of these, the same again: {same}."
     later = int((outcomes == "shown the second time").sum())
     undecided = later + int((outcomes == "undecided both times").sum())
     if undecided:
-        yield f"Of {undecided} undecided the first time, {later} came out shown."
+        yield f"Undecided the first time: {undecided}. Of these, shown the second time: {later}."
     missing = int((outcomes == "not compared").sum())
     if missing:
-        yield f"{missing} contrast(s) could not be compared both times."
+        yield f"Not compared in both runs: {missing}."
 
 
 def _table(frame: pd.DataFrame) -> str:
