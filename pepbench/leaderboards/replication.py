@@ -19,7 +19,7 @@ from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import REPLICATION, REPLICATION_MD, Board
 from pepbench.leaderboards.verify import Check, check_board, same_bytes
 from pepbench.plan import LARGEST_SEED, PLAN_FILE, Plan, PlanException
-from pepbench.records import FEWEST_FOLDS, Record
+from pepbench.records import FEWEST_FOLDS
 from pepbench.report.findings import load_runs
 from pepbench.report.markdown import escape, github_table
 from pepbench.report.phrases import NOT_COMPARED, with_interval
@@ -36,13 +36,10 @@ class ContrastRun:
         Its plan.
     contrasts
         Its frame with the columns :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`.
-    records
-        Its records.
     """
 
     plan: Plan
     contrasts: pd.DataFrame
-    records: Sequence[Record]
 
 
 def replication_plan(plan: Plan, name: str) -> Plan:
@@ -114,14 +111,12 @@ def published_run(board: Board, results: BoardResults, catalog: Catalog) -> Cont
             f"{board.folder}: was published without contrasts; publish it again: "
             f"pepbench leaderboard {board.name} --tables-only"
         )
-    return ContrastRun(board.plan(catalog), results.contrasts, results.records)
+    return ContrastRun(board.plan(catalog), results.contrasts)
 
 
 def run_of_folder(folder: Path) -> ContrastRun:
     """A run in its folder; raises as :func:`pepbench.report.findings.load_runs`."""
-    findings = load_runs([folder])
-    plan = Plan.load(folder / PLAN_FILE, {})
-    return ContrastRun(plan, findings.contrasts, findings.runs.records)
+    return ContrastRun(Plan.load(folder / PLAN_FILE, {}), load_runs([folder]).contrasts)
 
 
 def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> str:
@@ -141,7 +136,6 @@ def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> 
         f"were run a second time with split seed {second.plan.split_seed} instead of "
         f"{first.plan.split_seed} and seed {second.plan.seed} instead of {first.plan.seed}; rows "
         "and settings are the same.",
-        *_same_folds(first.records, second.records),
         " ".join(count_sentences(frame)),
         _table(frame),
         _READING.format(margin=first.plan.margin, folds=first.plan.folds),
@@ -158,19 +152,8 @@ _READING = """\
 * *reversed*: both signs are shown, and they differ. *another verdict*: the second verdict is shown
   too, but it is neither the same nor of the opposite sign.
 * A sign is shown where the adjusted p is below 0.05, whatever the verdict.
-* Both runs use the same rows. Newly gathered data would agree less often."""
-
-
-def _same_folds(first: Sequence[Record], second: Sequence[Record]) -> Iterator[str]:
-    """Which data sets have the same folds both times, as those split by time have."""
-    seen = {record.spec.data.split_fingerprint for record in first}
-    datas = (record.spec.data for record in second)
-    same = sorted({data.spec for data in datas if data.split_fingerprint in seen})
-    if same:
-        yield (
-            f"Splits of {escape(', '.join(same))} depend on no seed: their folds are the same both "
-            "times, and only tuning draws and seeds differ."
-        )
+* Both runs use the same rows. Newly gathered data would agree less often. A split by time depends
+  on no seed: its folds are the same both times, and only tuning draws and seeds differ."""
 
 
 def count_sentences(frame: pd.DataFrame) -> Iterator[str]:
@@ -186,24 +169,24 @@ def count_sentences(frame: pd.DataFrame) -> Iterator[str]:
     if shown:
         again, reversals = ((outcomes == one).sum() for one in ("shown again", "reversed"))
         undecided = outcomes.str.startswith("undecided, ").sum()
+        otherwise = shown - again - undecided - reversals
         yield (
-            f"Of {shown} verdict(s) shown the first time, {again} came out shown again, "
-            f"{undecided} undecided, {reversals} reversed"
-            + (f", {other} otherwise." if (other := shown - again - undecided - reversals) else ".")
+            f"Verdicts shown the first time: {shown}. Of these, shown again: {again}, undecided: "
+            f"{undecided}, reversed: {reversals}{f', another: {otherwise}' if otherwise else ''}."
         )
     else:
         yield "No verdict was shown the first time."
     signs = frame[(frame["first_sign"] != "") & (outcomes != "not compared")]
     if len(signs):
         same = sum(map(same_sign, signs.to_dict("records")))
-        yield f"Of {len(signs)} shown sign(s), {same} came out the same."
+        yield f"Signs shown the first time: {len(signs)}. Of these, the same again: {same}."
     later = int((outcomes == "shown the second time").sum())
     undecided = later + int((outcomes == "undecided both times").sum())
     if undecided:
-        yield f"Of {undecided} undecided the first time, {later} came out shown."
+        yield f"Undecided the first time: {undecided}. Of these, shown the second time: {later}."
     missing = int((outcomes == "not compared").sum())
     if missing:
-        yield f"{missing} contrast(s) could not be compared both times."
+        yield f"Not compared in both runs: {missing}."
 
 
 def _table(frame: pd.DataFrame) -> str:
