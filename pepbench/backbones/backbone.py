@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,22 @@ from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable, View, view_of
 
 
+Input = Literal["dense", "multi-valued"]
+"""Kinds of fields besides those with one categorical value a row."""
+
+ALL_INPUTS: tuple[Input, ...] = ("dense", "multi-valued")
+
+
 @dataclass(frozen=True)
 class Backbone(Component, ABC):
     """A CTR model and its options; :meth:`build` makes the module."""
 
     kind: ClassVar[str] = "backbone"
     year: ClassVar[int | None] = None
+    takes: ClassVar[tuple[Input, ...]] = ()
+    """Further inputs that the module reads; plans with data sets that have others are refused."""
+    linear: ClassVar[bool] = False
+    """Whether the logit is linear in the features, so that no interaction can be learnt."""
 
     @abstractmethod
     def build(self, fields: Fields, dim: int) -> nn.Module:
