@@ -14,7 +14,6 @@ from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable, View, view_of
 
-
 Input = Literal["dense", "multi-valued"]
 """Kinds of fields besides those with one categorical value a row."""
 

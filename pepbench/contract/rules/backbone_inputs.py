@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pepbench.backbones.backbone import from pepbench.catalog import Catalog
+from pepbench.catalog import Catalog
 from pepbench.contract.backbone_candidate import DIM, BackboneCandidate, Inputs, blamed
 from pepbench.contract.candidate import NotApplicable
 from pepbench.contract.toy import Toy, make_toy

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
 
 from pepbench.backbones.backbone import ALL_INPUTS, Backbone, Input
 from pepbench.catalog import Catalog
@@ -79,7 +80,7 @@ def gradients_are_exact(candidate: BackboneCandidate) -> None:
         fast = sum(tensor.numel() for tensor in tensors) > FAST
         try:
             torch.autograd.gradcheck(lambda v, *_: module(v, inputs.ids), tensors, fast_mode=fast)
-        except torch.autograd.gradcheck.GradcheckError as error:
+        except GradcheckError as error:
             words = " ".join(str(error).split())[:200]
             raise BrokenContract(
                 f"gradients are not those of forward(): {words}; {remedy}"
