@@ -432,6 +432,36 @@ def test_backbone_of_the_guide_keeps_every_rule(pepbench, tmp_path):
     assert (ran.code, mine["backbone"], mine["failed"]) == (0, "my-backbone", 0)
 
 
+@pytest.mark.slow
+def test_plan_runs_on_a_plugged_in_backbone_and_its_version_is_part_of_the_key(tiny_run, tmp_path):
+    source = PAGE.read_text().split("```python\n")[1].split("```")[0]
+    trials = []
+    for name, version in (("a.py", 1), ("b.py", 1), ("c.py", 2)):
+        path = tmp_path / name
+        path.write_text(
+            source.replace("    year = 2026", f"    year = 2026\n    version = {version}")
+        )
+        ran = tiny_run(
+            f"--plugin={path}", "--backbones=my-backbone", "--methods=full", "--out=out", "--json"
+        )
+        assert ran.code == 0, ran.err
+        records = list((tmp_path / "out").rglob("records/*"))
+        trials.append({record.name for record in records})
+    assert trials[0] == trials[1] < trials[2]
+
+
+@pytest.mark.slow
+def test_backbone_that_would_leave_fields_unread_is_refused(pepbench, plugin, tmp_path):
+    rows = [f"{k % 2},{k % 7},{k % 5},{k % 3}.5" for k in range(200)]
+    (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,price", *rows]))
+    options = ("--label=click", "--fields=user,item", "--dense=price")
+    assert pepbench("data", "add", "mine", "--from=rows.csv", *options).code == 0
+    ran = pepbench("run", f"--plugin={plugin}", "--datasets=mine", "--backbones=good", "--dry-run")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    for word in ("backbone good takes no dense fields", "mine has price", 'takes = ("dense",)'):
+        assert word in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

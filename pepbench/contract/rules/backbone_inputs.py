@@ -109,7 +109,7 @@ def reads_dense_fields(candidate: BackboneCandidate) -> None:
 
 
 def works_with_every_embedding(candidate: BackboneCandidate) -> None:
-    """Every method's embedding gives a finite loss and a gradient: narrow, mixed, hashed, …"""
+    """Every method's embedding, narrow, mixed or hashed, gives a finite loss and a gradient."""
     toy, catalog = make_toy(), Catalog()
     task = toy.task(backbone=candidate.backbone)
     batch = next(iter(task.batches("train")))
