@@ -354,7 +354,7 @@ BREAKS = {
     "forgets": ("state survives a round trip", "parameters or buffers"),
     "unseeded": ("same seed gives the same bits", "torch's global generator"),
     "hashes": ("another process gives the same bits", "hash()"),
-    "branches": ("exports to onnx", "torch cannot export Predictor"),
+    "branches": ("exports to onnx", "torch cannot export Branch"),
 }
 """For each broken backbone, the check that must catch it, and words of its line."""
 
@@ -453,7 +453,7 @@ def test_plan_runs_on_a_plugged_in_backbone_and_its_version_is_part_of_the_key(t
 @pytest.mark.slow
 def test_backbone_that_would_leave_fields_unread_is_refused(pepbench, plugin, tmp_path):
     rows = [f"{k % 2},{k % 7},{k % 5},{k % 3}.5" for k in range(200)]
-    (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,price", *rows]))
+    (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,price", *rows, ""]))
     options = ("--label=click", "--fields=user,item", "--dense=price")
     assert pepbench("data", "add", "mine", "--from=rows.csv", *options).code == 0
     ran = pepbench("run", f"--plugin={plugin}", "--datasets=mine", "--backbones=good", "--dry-run")
