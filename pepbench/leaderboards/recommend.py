@@ -177,6 +177,12 @@ class Answer:
         options = tuned_options(records, found, found.choice)
         spec, notes = usable_spec(found.choice.method, options, catalog)
         python, more = python_lines(spec, found.choice.budget, catalog)
+        for other in () if python else found.alike:
+            theirs, _ = usable_spec(other.method, tuned_options(records, found, other), catalog)
+            python, _ = python_lines(theirs, other.budget, catalog)
+            if python:
+                more = (*more, f"the lines below are for {other.method}")
+                break
         commands = check_commands(found, found.choice, catalog)
         return cls(found, options, python, commands, (*notes, *more))
 
@@ -212,7 +218,7 @@ def usable_spec(
         for name, values in options.items()
         if len(values) > 1
     )
-    middles = {name: cast(Value, statistics.median_low(v)) for name, v in options.items()}
+    middles = {name: statistics.median_low(v) for name, v in options.items()}
     for written in (_written, str):  # short, unless rounding leaves the option's range
         spec = method + "".join(f":{name}={written(v)}" for name, v in middles.items())
         try:
@@ -221,7 +227,9 @@ def usable_spec(
             problem = str(error)
         else:
             return spec, notes
-    return method.partition(":")[0], (f"this version has no {spec}: {problem.rstrip('.')}",)
+    return method.partition(":")[0], (
+        f"this version has no {method}: {problem.partition('. Known')[0]}",
+    )
 
 
 def python_lines(
