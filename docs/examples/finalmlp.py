@@ -21,8 +21,8 @@ class FinalMLP(Backbone):
     Mao, Zhu, Su, Cai, Li, Dong, "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction",
     AAAI 2023, arXiv 2304.00902. The gates of the feature selection are conditioned on learnable
     parameters, which is one of the paper's choices, so that a gate is one vector for all rows; the
-    other choices name fields of a user or an item, which differ from data set to data set. Both networks have the same layers. The paper has no
-    first-order weights; here every backbone has them.
+    other choices name fields of a user or an item, which differ between data sets. Both networks
+    have the same layers. The paper has no first-order weights; here every backbone has them.
     """
 
     name = "finalmlp"

@@ -270,10 +270,13 @@ def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> t
     """Commands that compare the choice with what it was chosen from and the full table."""
     methods = [usable_spec(each.method, {}, catalog)[0] for each in (choice, *found.alike)]
     names = ",".join(dict.fromkeys([*methods, "full"]))
+    is_known = split_spec(found.backbone)[0] in catalog.entries("backbone")
+    files = [*map(str, catalog.plugins)] or ([] if is_known else ["FILE.py"])
+    plugins = "".join(f" --plugin {file}" for file in files)
     return (
         "pepbench data add mine --from FILE --label COLUMN --fields COLUMN,COLUMN",
         f"pepbench run --datasets mine --backbones {found.backbone} --methods {names} "
-        f"--budgets {choice.budget} --folds {MANY_FOLDS}",
+        f"--budgets {choice.budget} --folds {MANY_FOLDS}{plugins}",
     )
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from pepbench.analysis.recommend import Choice, Recommendation
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_results import load_results
-from pepbench.leaderboards.recommend import python_lines, usable_spec
+from pepbench.leaderboards.recommend import check_commands, python_lines, usable_spec
 from pepbench.plan import Plan
 
 RESULTS = Path(__file__).parents[2] / "results"
+PLUGIN = RESULTS.parent / "docs/examples/finalmlp.py"
 BOARD = "ml-100k-ids"
 
 
@@ -99,6 +101,24 @@ def test_lines_are_those_that_the_plug_in_takes(spec, words):
     assert lines[0] == "import pepbench.nn as pnn"
     assert words in lines[1]
     assert bool(notes) == ("+" in spec)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "plugins", "end"),
+    [
+        ("deepfm:layers=1", (), "--budgets 5% --folds 5"),
+        ("mine", (), "--folds 5 --plugin FILE.py"),
+        ("fm", (Path("mine.py"),), "--folds 5 --plugin mine.py"),
+    ],
+)
+def test_command_names_the_files_of_plug_ins(backbone, plugins, end, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(PLUGIN.read_text())
+    choice = Choice("mde", "5%", 500, 10_000, 0.8, -0.001, -0.002, 0.0, "undecided", 1.0)
+    found = Recommendation("data", backbone, choice, "why")
+    _, run = check_commands(found, choice, Catalog(plugins))
+    assert f"--backbones {backbone} --methods mde,full " in run
+    assert run.endswith(end)
 
 
 def test_method_that_searches_is_sent_to_export():
