@@ -1,4 +1,4 @@
-"""``pepbench report``, ``compare`` and ``leaderboard``."""
+"""``pepbench report``, ``compare``, ``recommend`` and ``leaderboard``."""
 
 from __future__ import annotations
 
@@ -105,6 +105,48 @@ def compare(
         as_json=as_json,
         margin=margin,
         metric=metric,
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  pepbench recommend --from ml-100k-ids --budget 5%\n\n"
+    "  pepbench recommend --from runs/mine --lose-at-most 0.002 --json"
+)
+def recommend(
+    source: Annotated[
+        str, typer.Option("--from", help="A published leaderboard, by name or folder, or a run.")
+    ],
+    budget: Annotated[
+        str | None, typer.Option(help="As in its plan: which method predicts best with it?")
+    ] = None,
+    lose_at_most: Annotated[
+        float | None, typer.Option(help="AUC: what is the smallest table that loses less?")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Recommend a method from results: with options, expected loss, and how to use and check it.
+
+    Exit code 1 if nothing can be recommended.
+    """
+    from pepbench.leaderboards import recommend as command
+
+    return command.recommend(
+        source,
+        budget=budget,
+        loss=lose_at_most,
+        dataset=dataset,
+        backbone=backbone,
+        results=results,
+        plugins=tuple(plugin or ()),
+        as_json=as_json,
     )
 
 

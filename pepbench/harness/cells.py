@@ -31,6 +31,7 @@ from pepbench.records import (
     TrainingSpec,
     TrialSpec,
 )
+from pepbench.tables.fields import Fields
 from pepbench.units import FULL, Budget
 
 Place = tuple[CellName, int]
@@ -210,6 +211,8 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
                 folds=plan.folds,
                 source=DRAWN if known.generated else known.source or known.name,
             )
+            for backbone in backbones:
+                _refuse_unread_inputs(backbone, dataset.spec, splits.fields)
             for backbone, method in itertools.product(backbones, methods):
                 cells += _of_method(plan, data, splits, backbone, method)
     if not cells:
@@ -244,6 +247,18 @@ def _with_neighbours(cells: list[Cell]) -> list[Cell]:
     ordered = sorted(cells, key=lambda cell: -cell.budget_parameters)
     neighbours: list[CellName | None] = [None, *(cell.name for cell in ordered)]
     return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
+
+
+def _refuse_unread_inputs(backbone: Selection, dataset: str, fields: Fields) -> None:
+    """Refuse a backbone that would leave fields of a data set unread."""
+    takes = cast(type[Backbone], backbone.component).takes
+    for kind, names in (("dense", fields.dense), ("multi-valued", tuple(fields.bags))):
+        if names and kind not in takes:
+            raise PlanError(
+                f"backbone {backbone.spec} takes no {kind} fields, and {dataset} has "
+                f"{', '.join(names)}; if its module reads them, let the class say "
+                f'takes = ("{kind}",)'
+            )
 
 
 def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
