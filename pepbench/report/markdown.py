@@ -20,6 +20,7 @@ from pepbench.records import MARGIN
 from pepbench.report.phrases import decimals, percent, summary
 from pepbench.report.table_rows import (
     CHANCES,
+    CONTRAST_TEXTS,
     BlockName,
     chance,
     comparison_rows,
@@ -97,7 +98,7 @@ def leaderboard_markdown(
     margin: float = MARGIN,
     contrasts: pd.DataFrame | None = None,
 ) -> str:
-    """The page of a leaderboard: contrasts, findings, all cells, how to read it.
+    """The page of a leaderboard: contrasts, paired front, all cells, findings, how to read it.
 
     Parameters
     ----------
@@ -113,14 +114,27 @@ def leaderboard_markdown(
     parts = [
         "# Leaderboard",
         *(() if contrasts is None else _contrast_parts(contrasts)),
-        *_findings(frame, fronts, leading, margin),
-        "![AUC against parameters](pareto.svg)",
+        *(f"![{what}]({name}.svg)" for name, what in front_pictures(frame).items()),
         "## All cells",
         markdown_table(frame),
+        "## Findings",
+        *_findings(frame, fronts, leading, margin),
         "## How to read it",
         _reading(margin),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
+    """Fronts that a page shows first, by file name without suffix, and what each shows.
+
+    Bytes have one of their own where a table takes less than four for a parameter.
+    """
+    ok = frame[frame["status"] == "ok"]
+    pictures = {"pareto": "ΔAUC to the full table against parameters"}
+    if (ok["bytes"] < 4 * ok["parameters"]).any():
+        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
+    return pictures
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
@@ -263,7 +277,7 @@ def _reading(margin: float) -> str:
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
 * **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
-  wall time; **peak_memory_mib**: the largest over seeds."""
+  wall time beside it; **peak_memory_mib**: the largest over seeds."""
 
 
 def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
@@ -271,7 +285,7 @@ def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
         rows = contrast_table(block)
         if rows:
             yield _heading(name)
-            yield _table(rows, ("contrast", "budget", "verdict", "variance mostly from"))
+            yield _table(rows, CONTRAST_TEXTS)
             yield contrast_sentence(block)
 
 

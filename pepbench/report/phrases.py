@@ -78,6 +78,20 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
     return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 
 
+def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A difference and the ends of its interval with signs, rounded by it; empty if not known.
+
+    >>> rounded(-0.0115, -0.0181, -0.0049), rounded(-0.00001, -0.0035, 0.0035)
+    (('-0.0115', '-0.0181', '-0.0049'), ('+0.0000', '-0.0035', '+0.0035'))
+    """
+    digits = decimals((high - low) / 2)
+
+    def text(figure: float) -> str:
+        return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"
+
+    return text(value), text(low), text(high)
+
+
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:
     """Sentences on compression at parity, one for each finding.
 

@@ -13,7 +13,14 @@ from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
-from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
+from pepbench.report.phrases import (
+    NOT_COMPARED,
+    percent,
+    rounded,
+    times,
+    verdict_note,
+    with_interval,
+)
 
 Row = dict[str, str]
 BlockName = tuple[str, str]
@@ -69,20 +76,32 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
     ]
 
 
-def contrast_table(block: pd.DataFrame) -> list[Row]:
-    """Primary contrasts of one data set and backbone in words; empty if the plan names none."""
-    return [
-        {
+CONTRAST_TEXTS = ("contrast", "budget", "verdict", "variance mostly from")
+"""Columns of :func:`contrast_table` that are no figures."""
+
+
+def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
+    """Primary contrasts of one data set and backbone in words; empty if the plan names none.
+
+    With ``detail``, the adjusted p and what most of the variance between folds is due to, too.
+    """
+    rows = []
+    for row in block[block["primary"]].to_dict("records"):
+        difference, low, high = rounded(row["difference"], row["low"], row["high"])
+        known = not math.isnan(row["difference"])
+        words = {
             "contrast": f"{row['method']} − {row['other']}",
             "budget": row["budget"],
-            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
-            "p": _p(row["p_holm"]),
+            "ΔAUC": difference,
+            "95% interval": f"{low} to {high}" if known else "",
             "verdict": row["verdict"] or NOT_COMPARED,
             "folds won": _won(row),
-            "variance mostly from": widest_source(row) or row["note"],
         }
-        for row in block[block["primary"]].to_dict("records")
-    ]
+        if detail:
+            words["p"] = _p(row["p_holm"])
+            words["variance mostly from"] = widest_source(row) or row["note"]
+        rows.append(words)
+    return rows
 
 
 def contrast_sentence(block: pd.DataFrame) -> str:
@@ -91,15 +110,14 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     if shown.empty:
         return ""
     basis = shown["basis"].iloc[0]
-    family = "Primary contrasts, named beforehand; p-values are adjusted (Holm) over all of them."
+    family = f"Named beforehand; verdicts are adjusted (Holm) for all {len(shown)}."
     if basis == BASIS:
-        folds = int(shown["folds"].max())
         return (
-            f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, "
+            f"{family} Intervals hold over splits, tuning and seeds: {shown['folds'].max()} folds, "
             "each tuned anew."
         )
     return (
-        f"{family} Intervals hold over {basis} of this one split and tuning draw, not over others; "
+        f"{family} Intervals hold over {basis} of one split and tuning draw, not over others; "
         "folds = 5 or more would."
     )
 

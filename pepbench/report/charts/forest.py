@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
@@ -25,7 +27,9 @@ from pepbench.report.charts.style import (
 _WIDTH, _ROW = 330, 17
 
 
-def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
+def forest_chart(
+    frame: pd.DataFrame, margin: float = MARGIN, all_marks: Mapping[str, Mark] | None = None
+) -> PanelChart:
     """ΔAUC of each cell against the full table.
 
     Parameters
@@ -34,8 +38,10 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
         The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     margin
         Differences within it do not matter; it is drawn as a band.
+    all_marks
+        Of the methods; those of the frame alone if not given.
     """
-    all_marks = marks(frame["method"])
+    all_marks = marks(frame["method"]) if all_marks is None else all_marks
     drawn = frame[frame["delta_auc"].notna()]
     return PanelChart(
         name="forest",
@@ -50,7 +56,7 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
 
 
 def _panel(
-    name: tuple[str, str], block: pd.DataFrame, all_marks: dict[str, Mark], margin: float
+    name: tuple[str, str], block: pd.DataFrame, all_marks: Mapping[str, Mark], margin: float
 ) -> Panel:
     shown = [column for column in TOOLTIPS if column in block]
     data = block[shown].assign(

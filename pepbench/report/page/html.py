@@ -18,8 +18,9 @@ from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.tuning import gains_frame, trials_frame
 from pepbench.plan import PLAN_FILE
 from pepbench.report.cards import method_cards
+from pepbench.report.charts.highlight import report_marks
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import DARK, PanelChart, marks, page_spec, unchecked
+from pepbench.report.charts.style import DARK, PanelChart, page_spec, unchecked
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import (
     comparison_tables,
@@ -35,6 +36,7 @@ from pepbench.report.page.tables import (
     with_detail,
 )
 from pepbench.report.phrases import percent
+from pepbench.report.table_rows import CONTRAST_TEXTS
 
 PAGE = "report.html"
 """Name of the page's file, and of its template."""
@@ -79,14 +81,20 @@ def _rendered(findings: Findings, folder: Path) -> str:
         summary=summaries(findings).items(),
         methods=[
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
-            for name, mark in marks(frame["method"]).items()
+            for name, mark in report_marks(frame, findings.contrasts).items()
         ],
-        costs={"pareto": "parameters", "pareto-bytes": "bytes", "pareto-time": "time"},
+        fronts={
+            "pareto": "parameters",
+            "pareto-bytes": "bytes",
+            "pareto-time": "time",
+            "pareto-auc": "parameters, AUC itself",
+        },
         charts=charts,
         sizes=size_tables(findings),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
         contrasts=contrast_tables(findings),
+        contrast_texts=CONTRAST_TEXTS,
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
         gains=gain_rows(gains_frame(trials_frame(records))),
