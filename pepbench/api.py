@@ -129,7 +129,9 @@ def run(
     Parameters
     ----------
     plan
-        A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``.
+        A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``. None:
+        the defaults; those of the built-in example if ``keys`` name no methods, data sets or
+        budgets.
         None: the default plan.
     out
         Folder of the results. None: a folder for each plan, below ``runs`` in the working
@@ -226,6 +228,8 @@ def resolve_plan(
         values = dict(plan)
     elif plan is not None:
         path = Path(plan)
+    elif not {"methods", "datasets", "budgets"} & keys.keys():
+        path = EXAMPLE
     for bound, other in (("trials", "tuning_time"), ("tuning_time", "trials")):
         if bound in keys:
             values.pop(other, None)

@@ -171,8 +171,8 @@ def run(
 ) -> int:
     """Run what is missing of a plan, then report.
 
-    Without arguments: pep, mde and uniform against the full table on the built-in data, in
-    minutes. The same command again continues where it was interrupted and redoes nothing.
+    Without methods, data sets or budgets: PEP, magnitude pruning and a narrower table against the
+    full one on built-in data, in three folds, which takes minutes. The same command again continues where it was interrupted and redoes nothing.
     """
     from pepbench import workflow
     from pepbench.api import default_folder, resolve_plan

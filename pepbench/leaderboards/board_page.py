@@ -13,10 +13,17 @@ from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import Plan
 from pepbench.records import Record
-from pepbench.report.markdown import LEADERBOARD_CSV, LEADERBOARD_MD, escape, github_table
+from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    contrast_parts,
+    escape,
+    front_pictures,
+    github_table,
+)
 from pepbench.report.page.html import PAGE
 from pepbench.report.phrases import percent, short_count
-from pepbench.units import duration
+from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
 """Name of the chart on the page; the only one that is also published as PNG."""
@@ -26,8 +33,9 @@ def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
     return "\n\n".join(
         [
+            *_contrasts(results.contrasts),
+            f"![{front_pictures(results.frame)[FRONT]}]({FRONT}.png)",
             "## The best of each size",
-            f"![AUC against parameters]({FRONT}.png)",
             best_table(results.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             "## How it was made",
@@ -40,6 +48,12 @@ def board_summary(board: Board, results: BoardResults) -> str:
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
     )
+
+
+def _contrasts(contrasts: pd.DataFrame | None) -> Iterator[str]:
+    if contrasts is not None and contrasts["primary"].any():
+        yield "## Primary contrasts"
+        yield from contrast_parts(contrasts)
 
 
 def _folds(records: Iterable[Record]) -> Iterator[str]:
@@ -77,7 +91,7 @@ def best_table(frame: pd.DataFrame) -> str:
     )
     rows = [
         [
-            escape(row["dataset"]),
+            escape(dataset_title(row["dataset"])),
             escape(row["backbone"]),
             escape(row["budget"]),
             escape(row["method"]),
@@ -93,22 +107,22 @@ def best_table(frame: pd.DataFrame) -> str:
 
 
 def time_table(records: Iterable[Record]) -> str:
-    """Wall time of all trials by data set, backbone and phase, summed over workers.
+    """CPU time of all trials by data set, backbone and phase, and their wall time beside it.
 
-    Finalists have a column where there are any.
+    Times are summed over workers. Finalists have a column where there are any.
     """
     seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     trials: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         block = (record.spec.data.spec, record.spec.backbone.spec)
         trials[block] += 1
-        seconds[block]["search"] += record.search_seconds()
-        seconds[block]["train"] += record.train_seconds()
-        seconds[block][record.spec.role] += record.search_seconds() + record.train_seconds()
+        seconds[block][record.spec.role] += record.cpu_seconds()
+        seconds[block]["CPU"] += record.cpu_seconds()
+        seconds[block]["wall"] += record.search_seconds() + record.train_seconds()
     further = any("finalist" in block for block in seconds.values())
-    columns = ("tuning", *["finalist"] * further, "final", "search", "train")
+    columns = ("tuning", *["finalist"] * further, "final", "CPU", "wall")
     rows = [
-        [escape(dataset), escape(backbone), f"{trials[dataset, backbone]:,}"]
+        [escape(dataset_title(dataset)), escape(backbone), f"{trials[dataset, backbone]:,}"]
         + [duration(seconds[dataset, backbone][column]) for column in columns]
         for dataset, backbone in sorted(trials)
     ]
@@ -118,18 +132,18 @@ def time_table(records: Iterable[Record]) -> str:
         "data set",
         "backbone",
         "trials",
-        "tuning trials",
-        *["finalists"] * further,
-        "final runs",
-        "of it search",
-        "of it last training",
+        "tuning trials, CPU",
+        *["finalists, CPU"] * further,
+        "final runs, CPU",
+        "all, CPU",
+        "all, wall",
     )
     return markdown(rows, headings, texts=2)
 
 
-def worker_seconds(records: Iterable[Record]) -> float:
-    """Wall seconds of all trials."""
-    return sum(record.search_seconds() + record.train_seconds() for record in records)
+def cpu_seconds(records: Iterable[Record]) -> float:
+    """CPU seconds of all trials."""
+    return sum(record.cpu_seconds() for record in records)
 
 
 def provenance(records: Sequence[Record]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block
 from pepbench.report.phrases import outcome, percent, with_interval
+from pepbench.units import dataset_title
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,10 +44,9 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
         lines = [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(dataset)} with {escape(backbone)}: test AUC and $\Delta$AUC "
-            r"against the full table, $\pm$ half of a 95\,\% interval over test rows (users, where "
-            r"known) and seeds; "
-            r"$\star$: on the front.}",
+            rf"\caption{{{escape(dataset_title(dataset))} with {escape(backbone)}: test AUC and "
+            r"$\Delta$AUC against the full table, $\pm$ half of a 95\,\% interval over folds, or "
+            r"over rows or users and seeds of a single split; $\star$: on the front.}",
             r"\begin{tabular}{llrrrrl}",
             r"\toprule",
             _HEADINGS + r" \\",

@@ -17,7 +17,7 @@ from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.records import MARGIN
-from pepbench.report.phrases import decimals, percent, summary
+from pepbench.report.phrases import block_title, decimals, percent, summary
 from pepbench.report.table_rows import (
     CHANCES,
     CONTRAST_TEXTS,
@@ -36,6 +36,7 @@ from pepbench.report.table_rows import (
     width_reading,
     width_rows,
 )
+from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -113,7 +114,7 @@ def leaderboard_markdown(
     """
     parts = [
         "# Leaderboard",
-        *(() if contrasts is None else _contrast_parts(contrasts)),
+        *(() if contrasts is None else contrast_parts(contrasts)),
         *(f"![{what}]({name}.svg)" for name, what in front_pictures(frame).items()),
         "## All cells",
         markdown_table(frame),
@@ -210,7 +211,7 @@ def escape(text: str) -> str:
 def _cell(column: str, row: dict[Any, Any]) -> str:
     value = row[column]
     if column in _TEXTS:
-        return escape(value)
+        return escape(dataset_title(value) if column == "dataset" else value)
     if column == "on_front":
         return "yes" if value else ""
     if pd.isna(value):
@@ -280,7 +281,8 @@ def _reading(margin: float) -> str:
   wall time beside it; **peak_memory_mib**: the largest over seeds."""
 
 
-def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+    """Primary contrasts of each data set and backbone: a heading, a table, what they hold over."""
     for name, block in by_block(contrasts):
         rows = contrast_table(block)
         if rows:
@@ -355,7 +357,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
 
 
 def _heading(name: BlockName) -> str:
-    return f"**{escape(name[0])} · {escape(name[1])}**"
+    return f"**{escape(block_title(name))}**"
 
 
 def _table(rows: Sequence[dict[str, str]], texts: Container[str]) -> str:

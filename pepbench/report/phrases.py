@@ -11,6 +11,7 @@ import pandas as pd
 from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import by_block
 from pepbench.records import MARGIN
+from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -19,6 +20,15 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
 """Written in place of a verdict."""
+
+
+def block_title(name: Sequence[str]) -> str:
+    """The title of what is about a data set, a backbone and, for some, a budget.
+
+    >>> block_title(("synthetic:rows=2000", "fm"))
+    'drawn, 2k rows · fm'
+    """
+    return " · ".join((dataset_title(name[0]), *name[1:]))
 
 
 def outcome(cell: Mapping[Any, Any]) -> str:

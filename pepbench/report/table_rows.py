@@ -76,8 +76,9 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
     ]
 
 
+INTERVAL = f"{100 * (1 - ALPHA):g}% interval"
 CONTRAST_TEXTS = ("contrast", "budget", "verdict", "variance mostly from")
-"""Columns of :func:`contrast_table` that are no figures."""
+"""A column of :func:`contrast_table`, and those that are no figures."""
 
 
 def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
@@ -93,7 +94,7 @@ def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
             "contrast": f"{row['method']} − {row['other']}",
             "budget": row["budget"],
             "ΔAUC": difference,
-            "95% interval": f"{low} to {high}" if known else "",
+            INTERVAL: f"{low} to {high}" if known else "",
             "verdict": row["verdict"] or NOT_COMPARED,
             "folds won": _won(row),
         }

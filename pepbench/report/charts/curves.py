@@ -27,6 +27,7 @@ from pepbench.report.charts.style import (
     opacity,
     shape,
 )
+from pepbench.report.phrases import block_title
 
 PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
 """Columns of :func:`pruning_frame`."""
@@ -122,7 +123,7 @@ def _panels(
     for key, block in rows.groupby(["dataset", "backbone", "budget"], sort=False):
         name = tuple(map(str, key))
         panels[name] = alt.LayerChart(
-            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=" · ".join(name)
+            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=block_title(name)
         )
     return panels
 

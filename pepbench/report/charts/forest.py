@@ -23,6 +23,7 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
+from pepbench.report.phrases import block_title
 
 _WIDTH, _ROW = 330, 17
 
@@ -82,4 +83,4 @@ def _panel(
         ),
     ]
     height = _ROW * data["row"].nunique()
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=" · ".join(name))
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=block_title(name))

@@ -34,6 +34,7 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
+from pepbench.report.phrases import block_title
 
 _WIDTH, _HEIGHT = 540, 320
 """A picture of one panel is readable at 640 pixels."""
@@ -120,7 +121,7 @@ def front_chart(
     panels, grey, band = {}, False, False
     for block, rows in by_block(drawn):
         steps = _steps(attainment if front.figure == "auc" else None, *block)
-        panels[block] = _panel(" · ".join(block), rows, front, all_marks, steps)
+        panels[block] = _panel(block_title(block), rows, front, all_marks, steps)
         grey |= not set(_others(rows)["method"]) <= set(all_marks)
         band |= len(steps) > 0
     over = "over folds" if (drawn["folds"] > 1).all() else "of one split"

@@ -35,8 +35,9 @@ from pepbench.report.page.tables import (
     verdict_matrices,
     with_detail,
 )
-from pepbench.report.phrases import percent
+from pepbench.report.phrases import block_title, percent
 from pepbench.report.table_rows import CONTRAST_TEXTS
+from pepbench.units import dataset_title
 
 PAGE = "report.html"
 """Name of the page's file, and of its template."""
@@ -77,7 +78,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         style=_asset("report.css"),
         script=_asset("report.js"),
         library=_library(),
-        title=", ".join(dict.fromkeys(frame["dataset"])),
+        title="; ".join(map(dataset_title, dict.fromkeys(frame["dataset"]))),
         summary=summaries(findings).items(),
         methods=[
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
@@ -115,7 +116,7 @@ def _numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, 
     """Append the specifications of a chart's panels; number, title and label of each."""
     panels = []
     for name, panel in chart.panels.items():
-        title = " · ".join(name)
+        title = block_title(name)
         panels.append({"id": len(specs), "title": title, "words": f"{chart.label}: {title}"})
         spec = page_spec(panel)
         spec.pop("title", None)
@@ -154,10 +155,12 @@ def _asset(name: str) -> str:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("pepbench.report.page"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["titled"] = dataset_title
+    return environment

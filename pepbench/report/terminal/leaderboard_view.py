@@ -22,10 +22,12 @@ from rich.text import Text
 
 from pepbench.analysis.frames import by_block
 from pepbench.records import MARGIN
-from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
+from pepbench.report.phrases import block_title, outcome, parity_sentences, percent, short_count
 from pepbench.report.table_rows import (
+    CONTRAST_TEXTS,
     contrast_sentence,
     contrast_table,
+    has_folds,
     of_block,
     width_reading,
     width_rows,
@@ -46,7 +48,7 @@ STYLES = {
 }
 """Colour of each verdict and status."""
 
-DROPPED_IN_ORDER = ("MiB", "seeds", "p", "bytes", "time", "share", "params")
+DROPPED_IN_ORDER = ("MiB", "seeds", "p", "wall", "bytes", "CPU", "share", "params")
 """Columns that are left out, one after the other, until the table fits."""
 
 _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -56,9 +58,9 @@ _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=
 class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
-    For each data set and backbone its primary contrasts, if there are any, and a table, its rows
-    grouped by budget, best AUC first; below it the cells without figures, with reasons, and
-    compression at parity.
+    For each data set and backbone its primary contrasts, if there are any, a picture of the front,
+    and a table, its rows grouped by budget, best AUC first; below it the cells without figures,
+    with reasons, and compression at parity.
 
     Parameters
     ----------
@@ -84,10 +86,15 @@ class LeaderboardView:
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
         for (dataset, backbone), block in by_block(self.frame):
             full = short_count(float(block["full_parameters"].max()))
-            heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
+            heading = symbols.text(block_title((dataset, backbone)))
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
             if self.contrasts is not None:
-                yield from _contrasts(self.contrasts, (dataset, backbone), symbols)
+                yield from _contrasts(self.contrasts, (dataset, backbone), symbols, self.wide)
+            plot = front_plot(block)
+            for line in plot:
+                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
+            if plot:
+                yield Text()
             if self.wide:
                 yield _table(block, symbols, ())
             else:
@@ -97,32 +104,26 @@ class LeaderboardView:
             front = parity.get((dataset, backbone))
             for sentence in parity_sentences(front, self.margin) if front else []:
                 yield Text(symbols.text(sentence))
-            plot = front_plot(block)
-            if plot:
-                yield Text("\nAUC against parameters (log scale); capitals: on the front", "dim")
-            for line in plot:
-                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
             yield Text()
+        over = "folds" if has_folds(self.frame) else "rows or users and seeds of one split"
         yield Text(
-            f"{symbols.star} on the front of few parameters and high AUC; "
-            f"{symbols.plus_minus}: 95% intervals over folds, or over test rows, or users where "
-            "known, and seeds of a single split; "
+            f"{symbols.star} on the front; {symbols.plus_minus}: 95% interval over {over}; "
             f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
             style="dim",
         )
 
 
 def _contrasts(
-    contrasts: pd.DataFrame, name: tuple[str, str], symbols: Symbols
+    contrasts: pd.DataFrame, name: tuple[str, str], symbols: Symbols, detail: bool
 ) -> Iterator[RenderableType]:
     block = of_block(contrasts, name)
-    rows = contrast_table(block)
+    rows = contrast_table(block, detail)
     if not rows:
         return
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        right = column in ("ΔAUC", "p", "folds won")
-        table.add_column(symbols.text(column), justify="right" if right else "left")
+        right = column not in CONTRAST_TEXTS
+        table.add_column(symbols.text(column), justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(
             *(
@@ -155,7 +156,7 @@ class RecoveryView:
         symbols = symbols_for(options)
         for (dataset, backbone), block in by_block(self.frame):
             yield Text()
-            heading = f"learnt widths: {dataset} {symbols.dot} {backbone}"
+            heading = f"learnt widths: {block_title((dataset, backbone))}"
             yield Text(symbols.text(heading), "bold")
             rows = width_rows(block, symbols.plus_minus, symbols.none)
             table = _empty_table(symbols)
@@ -186,9 +187,12 @@ class Symbols:
 
     def text(self, words: str) -> str:
         """Words from outside, such as names, in characters that can be shown."""
+        if self.encoding == "ascii":
+            words = words.translate(_IN_ASCII)
         return words.encode(self.encoding, "replace").decode(self.encoding)
 
 
+_IN_ASCII = str.maketrans({"−": "-", "Δ": "diff ", "·": "*"})
 _UNICODE = Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
 _ASCII = Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
 
@@ -213,7 +217,19 @@ def _fitting_table(
 def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
     table = _empty_table(symbols)
     auc = f"AUC {symbols.plus_minus}"
-    names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
+    names = (
+        "params",
+        "share",
+        "bytes",
+        auc,
+        symbols.delta,
+        "p",
+        "verdict",
+        "CPU",
+        "wall",
+        "MiB",
+        "seeds",
+    )
     for name in (*names, symbols.star):
         if name not in dropped:
             justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
@@ -240,7 +256,6 @@ def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
     auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
     spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"
     delta = row["delta_auc"]
-    seconds = row["search_seconds"] + row["train_seconds"]
     counted = not pd.isna(row["parameters"])
     p, memory = row["p_holm"], row["peak_memory_mib"]
     return {
@@ -252,11 +267,16 @@ def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
         "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
         "p": Text("" if math.isnan(p) else f"{p:.2g}"),
         "verdict": Text(words, style=STYLES.get(words, "")),
-        "time": Text(symbols.none if math.isnan(seconds) else duration(seconds)),
+        "CPU": _time(row["cpu_seconds"], symbols),
+        "wall": _time(row["search_seconds"] + row["train_seconds"], symbols),
         "MiB": Text(symbols.none if pd.isna(memory) else f"{memory:,.0f}"),
         "seeds": Text(str(row["seeds"])),
         "front": Text(symbols.star if row["on_front"] else "", style="bold yellow"),
     }
+
+
+def _time(seconds: float, symbols: Symbols) -> Text:
+    return Text(symbols.none if math.isnan(seconds) else duration(seconds))
 
 
 def _troubles(block: pd.DataFrame) -> Iterable[str]:
