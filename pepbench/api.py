@@ -36,7 +36,7 @@ from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.harness.trial import TrialContext
-from pepbench.plan import FEWEST_FOLDS, Plan
+from pepbench.plan import EXAMPLE, FEWEST_FOLDS, Plan
 from pepbench.records import RecordStore
 from pepbench.report.findings import Findings, load_runs
 from pepbench.units import parse_bytes, parse_seconds
@@ -129,10 +129,9 @@ def run(
     Parameters
     ----------
     plan
-        A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``. None:
-        the defaults; those of the built-in example if ``keys`` name no methods, data sets or
+        A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``.
+        None: the defaults, or the built-in example if ``keys`` name no methods, data sets or
         budgets.
-        None: the default plan.
     out
         Folder of the results. None: a folder for each plan, below ``runs`` in the working
         directory.

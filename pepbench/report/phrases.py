@@ -89,12 +89,14 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
 
 
 def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
-    """A difference and the ends of its interval with signs, rounded by it; empty if not known.
+    """A difference and the ends of its interval with signs; empty if not known.
 
-    >>> rounded(-0.0115, -0.0181, -0.0049), rounded(-0.00001, -0.0035, 0.0035)
-    (('-0.0115', '-0.0181', '-0.0049'), ('+0.0000', '-0.0035', '+0.0035'))
+    Rounded by the interval, but to 4 decimals at least: a column of differences reads better.
+
+    >>> rounded(-0.0115, -0.0381, 0.0151), rounded(-0.000012, -0.00035, 0.00033)
+    (('-0.0115', '-0.0381', '+0.0151'), ('-0.00001', '-0.00035', '+0.00033'))
     """
-    digits = decimals((high - low) / 2)
+    digits = max(4, decimals((high - low) / 2))
 
     def text(figure: float) -> str:
         return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"

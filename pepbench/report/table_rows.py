@@ -13,6 +13,7 @@ from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
+from pepbench.plan import MANY_FOLDS
 from pepbench.report.phrases import (
     NOT_COMPARED,
     percent,
@@ -113,9 +114,11 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     basis = shown["basis"].iloc[0]
     family = f"Named beforehand; verdicts are adjusted (Holm) for all {len(shown)}."
     if basis == BASIS:
+        folds = int(shown["folds"].max())
+        more = "; five or more would narrow them" if folds < MANY_FOLDS else ""
         return (
-            f"{family} Intervals hold over splits, tuning and seeds: {shown['folds'].max()} folds, "
-            "each tuned anew."
+            f"{family} Intervals hold over splits, tuning and seeds: {folds} folds, each tuned "
+            f"anew{more}."
         )
     return (
         f"{family} Intervals hold over {basis} of one split and tuning draw, not over others; "
@@ -275,18 +278,17 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±", folds: bool = Fal
     """How to read the columns of :func:`width_rows`; ``folds``: whether there are several."""
     means, spread = ("folds and seeds", "the seeds of a fold") if folds else ("seeds", "them")
     words = [
-        "width: mean learnt width of the features seen in training;",
-        "freq.: Spearman correlation of learnt width with training frequency",
+        "width: mean learnt width of the features seen in training; freq.: its Spearman",
+        "correlation with training frequency",
         f"(means over {means}; {plus_minus}: standard deviation over {spread}).",
     ]
     if frame["planted_correlation"].notna().any():
         words += [
-            "planted: the same with planted width; at most: what it would be if the same widths",
-            "were dealt out in the planted order; partial: planted, within fields and with",
-            "frequency held.",
+            "planted: the same with planted width; at most: of the same widths in planted order;",
+            "partial: planted, within fields, frequency held.",
         ]
     if frame["bayes_gap"].notna().any():
-        words += ["Bayes gap: AUC of the true probabilities on the test rows minus test AUC."]
+        words += ["Bayes gap: AUC of the true probabilities minus test AUC."]
     return " ".join(words)
 
 

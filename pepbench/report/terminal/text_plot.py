@@ -65,7 +65,7 @@ def front_plot(block: pd.DataFrame) -> list[str]:
     lines.append(" " * 8 + "+" + "-" * _WIDTH)
     lines.append(" " * 9 + low + f"{high:>{_WIDTH - len(low)}}")
     heading = "AUC minus the full table's" if paired else "AUC"
-    heading += " against parameters (log scale); capitals: on the front"
+    heading += ", by parameters (log scale); capitals: on the front"
     return [heading, *(line.rstrip() for line in lines), *_key(letters)]
 
 
