@@ -118,7 +118,8 @@ def front_chart(
     front = FRONTS[name]
     all_marks = marks(frame["method"]) if named is None else named
     drawn = frame[(frame["status"] == "ok") & frame["auc"].notna() & frame[front.cost].notna()]
-    panels, grey, band = {}, False, False
+    panels: dict[tuple[str, ...], Panel] = {}
+    grey = band = False
     for block, rows in by_block(drawn):
         steps = _steps(attainment if front.figure == "auc" else None, *block)
         panels[block] = _panel(block_title(block), rows, front, all_marks, steps)
@@ -182,9 +183,9 @@ def _panel(
     x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
     x = alt.X("drawn_at:Q", title=front.cost_title, scale=x_scale, axis=x_axis)
     scale = alt.Scale(domain=domain, nice=False, clamp=True)
-    signs = {"labelExpr": "datum.value == 0 ? '0' : format(datum.value, '+~f')"}
-    y_axis = alt.Axis(**(signs if y_title.startswith("Δ") else {}))
-    y = alt.Y("y:Q", title=y_title, scale=scale, axis=y_axis)
+    sign = "+" if y_title.startswith("Δ") else ""
+    words = f"datum.value == 0 ? '0' : format(datum.value, '{sign}~f')"
+    y = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(labelExpr=words))
     layers = [
         *_band(steps, high, x, scale, y_title),
         _front(block, high, x, y),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -86,7 +86,7 @@ class LeaderboardView:
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
         for (dataset, backbone), block in by_block(self.frame):
             full = short_count(float(block["full_parameters"].max()))
-            heading = symbols.text(block_title((dataset, backbone)))
+            heading = symbols.title((dataset, backbone))
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
             if self.contrasts is not None:
                 yield from _contrasts(self.contrasts, (dataset, backbone), symbols, self.wide)
@@ -156,7 +156,7 @@ class RecoveryView:
         symbols = symbols_for(options)
         for (dataset, backbone), block in by_block(self.frame):
             yield Text()
-            heading = f"learnt widths: {block_title((dataset, backbone))}"
+            heading = f"learnt widths: {symbols.title((dataset, backbone))}"
             yield Text(symbols.text(heading), "bold")
             rows = width_rows(block, symbols.plus_minus, symbols.none)
             table = _empty_table(symbols)
@@ -191,8 +191,12 @@ class Symbols:
             words = words.translate(_IN_ASCII)
         return words.encode(self.encoding, "replace").decode(self.encoding)
 
+    def title(self, name: Sequence[str]) -> str:
+        """As :func:`pepbench.report.phrases.block_title`."""
+        return self.text(block_title(name).replace("·", self.dot))
 
-_IN_ASCII = str.maketrans({"−": "-", "Δ": "diff ", "·": "*"})
+
+_IN_ASCII = str.maketrans({"−": "-", "Δ": "diff "})
 _UNICODE = Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
 _ASCII = Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
 

@@ -19,7 +19,7 @@ from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.pair import MethodPair, seed_aucs
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
-from pepbench.report.phrases import block_title, verdict_note
+from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 
 _HALF = 15
@@ -47,7 +47,7 @@ class PairView:
         symbols = symbols_for(options)
         pair = self.pair
         heading = (
-            f"{block_title((pair.a.dataset, pair.a.backbone))}: "
+            f"{symbols.title((pair.a.dataset, pair.a.backbone))}: "
             f"{_cell(pair.a.method, pair.a.budget)} against {_cell(pair.b.method, pair.b.budget)}"
         )
         yield Text(symbols.text(heading), "bold")

@@ -20,7 +20,6 @@ from pepbench.analysis.tuning import (
     trials_frame,
 )
 from pepbench.records import CELL_COLUMNS, Record
-from pepbench.report.phrases import block_title
 from pepbench.report.terminal.leaderboard_view import symbols_for
 
 _STRIP = 40
@@ -51,7 +50,7 @@ class TuningView:
             of_cell = (trials[CELL_COLUMNS] == list(name)).all(axis=1) & (trials["fold"] == fold)
             tried = trials[of_cell]
             folds = members[0].spec.data.folds
-            heading = f"{block_title(name[:3])} at {name[3]}"
+            heading = f"{symbols.title(name[:3])} at {name[3]}"
             heading += f", fold {fold + 1}/{folds}" if folds > 1 else ""
             yield Text(symbols.text(heading), "bold")
             gain = gains_frame(tried).iloc[0].to_dict()
