@@ -122,8 +122,12 @@ def _contrasts(
         return
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        right = column not in CONTRAST_TEXTS
-        table.add_column(symbols.text(column), justify="right" if right else "left", no_wrap=right)
+        table.add_column(
+            symbols.text(column),
+            justify="left" if column in CONTRAST_TEXTS else "right",
+            overflow="fold",
+            no_wrap=column != "contrast",
+        )
     for row in rows:
         table.add_row(
             *(
