@@ -42,6 +42,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
             *_folds(results.records),
+            "CPU time, summed over workers:",
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
@@ -132,11 +133,11 @@ def time_table(records: Iterable[Record]) -> str:
         "data set",
         "backbone",
         "trials",
-        "tuning trials, CPU",
-        *["finalists, CPU"] * further,
-        "final runs, CPU",
-        "all, CPU",
-        "all, wall",
+        "tuning trials",
+        *["finalists"] * further,
+        "final runs",
+        "CPU time in all",
+        "wall time in all",
     )
     return markdown(rows, headings, texts=2)
 
