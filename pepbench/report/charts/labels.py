@@ -24,7 +24,7 @@ _LONG = 20
 """A name of more characters is written in two lines, of more than twice as many in three."""
 _POINT = 8.0
 _COVERED, _OUTSIDE = 1.0, 1000.0
-_ON_POINT, _ON_LABEL = 3, 6
+_ON_POINT, _ON_LABEL = 8, 8
 """How many times worse it is to cover a point or another label than to cover a line."""
 _ROUNDS = 4
 """How often each label is placed."""
