@@ -34,7 +34,10 @@ def board_summary(board: Board, results: BoardResults) -> str:
     return "\n\n".join(
         [
             *_contrasts(results.contrasts),
-            f"![{front_pictures(results.frame)[FRONT]}]({FRONT}.png)",
+            *(
+                f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
+                for name, what in front_pictures(results.frame).items()
+            ),
             "## The best of each size",
             best_table(results.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",

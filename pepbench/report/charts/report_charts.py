@@ -14,6 +14,24 @@ from pepbench.report.charts.style import PanelChart
 from pepbench.report.findings import Findings
 
 
+def front_charts(
+    frame: pd.DataFrame, contrasts: pd.DataFrame | None, attainment: pd.DataFrame | None = None
+) -> list[PanelChart]:
+    """All fronts of a leaderboard, with the same methods named in each.
+
+    Parameters
+    ----------
+    frame, contrasts
+        Of :class:`pepbench.analysis.leaderboard.Analysis`.
+    attainment
+        The band of the front of AUCs, which is left out without one.
+    """
+    all_marks = report_marks(frame, contrasts)
+    named = {name: all_marks[name] for name in highlighted(frame, contrasts)}
+    names = [name for name in FRONTS if name != ABSOLUTE or attainment is not None]
+    return [front_chart(frame, name, named, attainment) for name in names]
+
+
 def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
     """Charts of panels, by file name, in the order of the page.
 
@@ -29,11 +47,9 @@ def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
     """
     records, ranks = findings.runs.records, findings.analysis.ranks
     all_marks = report_marks(frame, findings.contrasts)
-    named = {name: all_marks[name] for name in highlighted(frame, findings.contrasts)}
-    bands = {ABSOLUTE: findings.analysis.fronts.attainment}
     pruning, trials = pruning_frame(records), trials_frame(records)
     charts = [
-        *(front_chart(frame, name, named, bands.get(name)) for name in FRONTS),
+        *front_charts(frame, findings.contrasts, findings.analysis.fronts.attainment),
         forest_chart(frame, findings.margin, all_marks),
         curves_chart(curves_frame(records), all_marks),
         *([pruning_chart(pruning, all_marks)] if len(pruning) else []),
