@@ -129,7 +129,7 @@ def leaderboard(
         bool,
         typer.Option(
             "--tables-only",
-            help="Run nothing; publish the records of the working folder, or, without any, write "
+            help="Run nothing; publish the records of the working folder or, without any, write "
             "tables, fronts and pages anew from what is published.",
         ),
     ] = False,

@@ -18,11 +18,10 @@ from pepbench.report.markdown import (
     LEADERBOARD_MD,
     contrast_parts,
     escape,
-    front_pictures,
     github_table,
 )
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import percent, short_count
+from pepbench.report.phrases import front_pictures, percent, short_count
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"

@@ -17,7 +17,7 @@ from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.records import MARGIN
-from pepbench.report.phrases import block_title, decimals, percent, summary
+from pepbench.report.phrases import block_title, decimals, front_pictures, percent, summary
 from pepbench.report.table_rows import (
     CHANCES,
     CONTRAST_TEXTS,
@@ -124,18 +124,6 @@ def leaderboard_markdown(
         _reading(margin),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
-    """Fronts that a page shows first, by file name without suffix, and what each shows.
-
-    Bytes have one of their own where a table takes less than four for a parameter.
-    """
-    ok = frame[frame["status"] == "ok"]
-    pictures = {"pareto": "ΔAUC to the full table against parameters"}
-    if (ok["bytes"] < 4 * ok["parameters"]).any():
-        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
-    return pictures
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
@@ -253,8 +241,8 @@ def _reading(margin: float) -> str:
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
   validation AUC, with as many trials and epochs for every method; the best few are trained with
   further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
-  validation. Test rows are read once per final run. Only results on
-  the same split, dimension and backbone settings are compared.
+  validation. Test rows are read once per final run. Only results on the same split, dimension and
+  backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
@@ -268,17 +256,15 @@ def _reading(margin: float) -> str:
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
   tests), even where it is also shown not to be zero; else *better* or *worse* if
   p_holm < {ALPHA:g}; else *non-inferior* if the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided); else *undecided*, which means that the data do not tell, not that the
-  methods are the same. Each kind of test is adjusted (Holm) over the methods of one data set,
-  backbone and budget.
-* **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
-  set, backbone and budget.
+  full table's (one-sided); else *undecided*: the data do not tell, which is not that the methods
+  are the same. Tests are adjusted (Holm) over the methods of one data set, backbone and budget,
+  those of **leads** over all their pairs.
 * **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
   full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
-* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
-  wall time beside it; **peak_memory_mib**: the largest over seeds."""
+* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: wall time
+  likewise; **peak_memory_mib**: the largest over seeds."""
 
 
 def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:

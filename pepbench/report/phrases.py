@@ -48,6 +48,18 @@ def short_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
+    """Fronts that a page shows first, by file name without suffix, and what each shows.
+
+    Bytes have one of their own where a table takes less than four for a parameter.
+    """
+    ok = frame[frame["status"] == "ok"]
+    pictures = {"pareto": "ΔAUC to the full table against parameters"}
+    if (ok["bytes"] < 4 * ok["parameters"]).any():
+        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
+    return pictures
+
+
 def percent(share: float) -> str:
     """A share with three significant digits.
 

@@ -67,7 +67,7 @@ def test_charts_of_an_earlier_edition_go_and_other_pictures_stay(board):
     assert {path.name for path in board.folder.iterdir()} == before - set(old)
 
 
-def test_without_a_working_folder_what_is_published_is_written_anew(board, tmp_path):
+def test_without_a_working_folder_what_is_published_is_written_anew(board):
     files = {path.name: path.read_bytes() for path in board.folder.iterdir()}
     for name in ("leaderboard.md", "pareto.svg", "pareto.png", "pareto-bytes.svg"):
         (board.folder / name).unlink()
