@@ -249,8 +249,7 @@ def _reading(margin: float) -> str:
 * **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
   **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
-  {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
-  data set has them, and seeds; with one seed, over rows or users only.
+  {level} intervals over folds; of a single split, over test rows (DeLong) or users, and seeds.
 * **delta_auc** is the method's AUC minus the full table's, on the same test rows. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
