@@ -36,7 +36,7 @@ from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.harness.trial import TrialContext
-from pepbench.plan import Plan
+from pepbench.plan import EXAMPLE, Plan
 from pepbench.records import FEWEST_FOLDS, RecordStore
 from pepbench.report.findings import Findings, load_runs
 from pepbench.units import parse_bytes, parse_seconds
@@ -130,7 +130,8 @@ def run(
     ----------
     plan
         A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``.
-        None: the default plan.
+        None: the defaults, or the built-in example if ``keys`` name no methods, data sets or
+        budgets.
     out
         Folder of the results. None: a folder for each plan, below ``runs`` in the working
         directory.
@@ -226,6 +227,8 @@ def resolve_plan(
         values = dict(plan)
     elif plan is not None:
         path = Path(plan)
+    elif not {"methods", "datasets", "budgets"} & keys.keys():
+        path = EXAMPLE
     for bound, other in (("trials", "tuning_time"), ("tuning_time", "trials")):
         if bound in keys:
             values.pop(other, None)

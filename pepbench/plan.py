@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.toml"
 """Name of a plan in the folder of a run or a leaderboard."""
+EXAMPLE = Path(__file__).parent / "example.toml"
+"""The plan of a run that names no methods, data sets or budgets."""
 MOST_CONTRASTS = 6
 MOST_CONTRAST_BUDGETS = 3
 """More primary contrasts would leave little power to each."""
@@ -199,7 +201,7 @@ class Plan(_Model):
     with options that are fixed rather than tuned (``pep:granularity=feature``).
     """
 
-    methods: Names = ("pep", "mde", "uniform", "full")
+    methods: Names = ("pep", "magnitude", "uniform", "full")
     """Specs of methods."""
     datasets: Names = ("synthetic",)
     """Specs of data sets."""

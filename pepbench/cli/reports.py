@@ -176,7 +176,9 @@ def leaderboard(
     tables_only: Annotated[
         bool,
         typer.Option(
-            "--tables-only", help="Run nothing; publish the records of the working folder."
+            "--tables-only",
+            help="Run nothing; publish the records of the working folder or, without any, write "
+            "tables, fronts and pages anew from what is published.",
         ),
     ] = False,
     replicate: Annotated[

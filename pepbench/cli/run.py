@@ -17,7 +17,7 @@ from pepbench.errors import PlanError
 @app.command(
     epilog="Examples:\n\n"
     "  pepbench run\n\n"
-    "  pepbench run --methods pep,mde,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
+    "  pepbench run --methods pep,magnitude,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
     "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
     "  pepbench run --datasets ml-100k --folds 10 --budgets 20%,5% --shard 1/2\n\n"
@@ -175,8 +175,9 @@ def run(
 ) -> int:
     """Run what is missing of a plan, then report.
 
-    Without arguments: pep, mde and uniform against the full table on the built-in data, in
-    minutes. The same command again continues where it was interrupted and redoes nothing.
+    Without methods, data sets or budgets: PEP, magnitude pruning and a narrower table against the
+    full one on built-in data, in three folds, which takes minutes. The same command again continues
+    where it was interrupted and redoes nothing.
     """
     from pepbench import workflow
     from pepbench.api import default_folder, resolve_plan

@@ -13,10 +13,16 @@ from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import Plan
 from pepbench.records import Record
-from pepbench.report.markdown import LEADERBOARD_CSV, LEADERBOARD_MD, escape, github_table
+from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    contrast_parts,
+    escape,
+    github_table,
+)
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import percent, short_count
-from pepbench.units import duration
+from pepbench.report.phrases import front_pictures, percent, short_count
+from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
 """Name of the chart on the page; the only one that is also published as PNG."""
@@ -26,8 +32,12 @@ def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
     return "\n\n".join(
         [
+            *_contrasts(results.contrasts),
+            *(
+                f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
+                for name, what in front_pictures(results.frame).items()
+            ),
             "## The best of each size",
-            f"![AUC against parameters]({FRONT}.png)",
             best_table(results.frame),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             *_replication(board),
@@ -35,12 +45,19 @@ def board_summary(board: Board, results: BoardResults) -> str:
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
             *_folds(results.records),
+            "CPU time, summed over workers:",
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
     )
+
+
+def _contrasts(contrasts: pd.DataFrame | None) -> Iterator[str]:
+    if contrasts is not None and contrasts["primary"].any():
+        yield "## Primary contrasts"
+        yield from contrast_parts(contrasts)
 
 
 def _folds(records: Iterable[Record]) -> Iterator[str]:
@@ -86,7 +103,7 @@ def best_table(frame: pd.DataFrame) -> str:
     )
     rows = [
         [
-            escape(row["dataset"]),
+            escape(dataset_title(row["dataset"])),
             escape(row["backbone"]),
             escape(row["budget"]),
             escape(row["method"]),
@@ -102,22 +119,22 @@ def best_table(frame: pd.DataFrame) -> str:
 
 
 def time_table(records: Iterable[Record]) -> str:
-    """Wall time of all trials by data set, backbone and phase, summed over workers.
+    """CPU time of all trials by data set, backbone and phase, and their wall time beside it.
 
-    Finalists have a column where there are any.
+    Times are summed over workers. Finalists have a column where there are any.
     """
     seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     trials: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         block = (record.spec.data.spec, record.spec.backbone.spec)
         trials[block] += 1
-        seconds[block]["search"] += record.search_seconds()
-        seconds[block]["train"] += record.train_seconds()
-        seconds[block][record.spec.role] += record.search_seconds() + record.train_seconds()
+        seconds[block][record.spec.role] += record.cpu_seconds()
+        seconds[block]["CPU"] += record.cpu_seconds()
+        seconds[block]["wall"] += record.search_seconds() + record.train_seconds()
     further = any("finalist" in block for block in seconds.values())
-    columns = ("tuning", *["finalist"] * further, "final", "search", "train")
+    columns = ("tuning", *["finalist"] * further, "final", "CPU", "wall")
     rows = [
-        [escape(dataset), escape(backbone), f"{trials[dataset, backbone]:,}"]
+        [escape(dataset_title(dataset)), escape(backbone), f"{trials[dataset, backbone]:,}"]
         + [duration(seconds[dataset, backbone][column]) for column in columns]
         for dataset, backbone in sorted(trials)
     ]
@@ -130,15 +147,15 @@ def time_table(records: Iterable[Record]) -> str:
         "tuning trials",
         *["finalists"] * further,
         "final runs",
-        "of it search",
-        "of it last training",
+        "CPU time in all",
+        "wall time in all",
     )
     return markdown(rows, headings, texts=2)
 
 
-def worker_seconds(records: Iterable[Record]) -> float:
-    """Wall seconds of all trials."""
-    return sum(record.search_seconds() + record.train_seconds() for record in records)
+def cpu_seconds(records: Iterable[Record]) -> float:
+    """CPU seconds of all trials."""
+    return sum(record.cpu_seconds() for record in records)
 
 
 def provenance(records: Sequence[Record]) -> Iterator[str]:

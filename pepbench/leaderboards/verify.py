@@ -25,7 +25,7 @@ from pepbench.errors import PlanError
 from pepbench.harness.cells import Place
 from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
-from pepbench.leaderboards.board_page import board_summary, worker_seconds
+from pepbench.leaderboards.board_page import board_summary, cpu_seconds
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.publish import README, is_in_step
@@ -191,7 +191,7 @@ def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[Publishe
         final = final_runs(members)
         if final and all(record.status == "ok" for record in members):
             made = (*(record for record in members if record.spec.role != "final"), *final)
-            yield PublishedCell(board, made, worker_seconds(made))
+            yield PublishedCell(board, made, cpu_seconds(made))
 
 
 def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> Check:

@@ -16,6 +16,7 @@ from pepbench.analysis.metrics import (
     metric_of,
 )
 from pepbench.report.phrases import outcome, percent, with_interval
+from pepbench.units import dataset_title
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -53,10 +54,9 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
         lines = [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(dataset)} with {escape(backbone)}: "
-            f"test {card.name} and {difference} "
-            r"against the full table, $\pm$ half of a 95\,\% interval over test rows (users, where "
-            r"known) and seeds; "
+            rf"\caption{{{escape(dataset_title(dataset))} with {escape(backbone)}: "
+            rf"test {card.name} and {difference} against the full table, $\pm$ half of a 95\,\% "
+            r"interval over folds, or over rows or users and seeds of a single split; "
             r"$\star$: on the front.}",
             r"\begin{tabular}{llrrrrl}",
             r"\toprule",

@@ -18,9 +18,17 @@ from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.records import MARGIN
-from pepbench.report.phrases import decimals, percent, summary, with_interval
+from pepbench.report.phrases import (
+    block_title,
+    decimals,
+    front_pictures,
+    percent,
+    summary,
+    with_interval,
+)
 from pepbench.report.table_rows import (
     CHANCES,
+    CONTRAST_TEXTS,
     BlockName,
     chance,
     comparison_rows,
@@ -36,6 +44,7 @@ from pepbench.report.table_rows import (
     width_reading,
     width_rows,
 )
+from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -101,7 +110,7 @@ def leaderboard_markdown(
     contrasts: pd.DataFrame | None = None,
     goal: str = METRICS["auc"].name,
 ) -> str:
-    """The page of a leaderboard: contrasts, findings, all cells, how to read it.
+    """The page of a leaderboard: contrasts, paired front, all cells, findings, how to read it.
 
     Parameters
     ----------
@@ -118,11 +127,12 @@ def leaderboard_markdown(
     """
     parts = [
         "# Leaderboard",
-        *(() if contrasts is None else _contrast_parts(contrasts)),
-        *_findings(frame, fronts, leading, margin),
-        "![AUC against parameters](pareto.svg)",
+        *(() if contrasts is None else contrast_parts(contrasts)),
+        *(f"![{what}]({name}.svg)" for name, what in front_pictures(frame).items()),
         "## All cells",
         markdown_table(frame),
+        "## Findings",
+        *_findings(frame, fronts, leading, margin),
         "## How to read it",
         _reading(margin, metric_of(frame), goal),
     ]
@@ -203,7 +213,7 @@ def escape(text: str) -> str:
 def _cell(column: str, row: dict[Any, Any]) -> str:
     value = row[column]
     if column in _TEXTS:
-        return escape(value)
+        return escape(dataset_title(value) if column == "dataset" else value)
     if column == "on_front":
         return "yes" if value else ""
     if pd.isna(value):
@@ -251,41 +261,39 @@ def _reading(margin: float, metric: Metric, goal: str) -> str:
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
   validation {goal}, with as many trials and epochs for every method; the best few are trained with
   further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
-  validation. Test rows are read once per final run. Only results on
-  the same split, dimension and backbone settings are compared.
+  validation. Test rows are read once per final run. Only results on the same split, dimension and
+  backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
 * **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
   **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
-  {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
-  data set has them, and seeds; with one seed, over rows or users only.
+  {level} intervals over folds; of a single split, over test rows (DeLong) or users, and seeds.
 * **delta_{metric}** is {minus} the full table's, on the same test {rows}. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
   tests), even where it is also shown not to be zero; else *better* or *worse* if
   p_holm < {ALPHA:g}; else *non-inferior* if the {inferior}
-  full table's (one-sided); else *undecided*, which means that the data do not tell, not that the
-  methods are the same. Each kind of test is adjusted (Holm) over the methods of one data set,
-  backbone and budget.
-* **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
-  set, backbone and budget.
+  full table's (one-sided); else *undecided*: the data do not tell, which is not that the methods
+  are the same. Tests are adjusted (Holm) over the methods of one data set, backbone and budget,
+  those of **leads** over all their pairs.
 * **Parity**: the fewest parameters at which the {inferior}
   full table's: one-sided at {ALPHA:g} divided by the number of methods compared, from the largest
   budget down until one is not, or its verdict is *worse* or *undecided*.
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
-* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
-  wall time; **peak_memory_mib**: the largest over seeds."""
+* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: wall time
+  likewise; **peak_memory_mib**: the largest over seeds."""
 
 
-def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+    """Primary contrasts of each data set and backbone: a heading, a table, what they hold over."""
     for name, block in by_block(contrasts):
         rows = contrast_table(block)
         if rows:
             yield _heading(name)
-            yield _table(rows, ("contrast", "budget", "verdict", "variance mostly from"))
+            yield _table(rows, CONTRAST_TEXTS)
             yield contrast_sentence(block)
 
 
@@ -355,7 +363,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
 
 
 def _heading(name: BlockName) -> str:
-    return f"**{escape(name[0])} · {escape(name[1])}**"
+    return f"**{escape(block_title(name))}**"
 
 
 def _table(rows: Sequence[dict[str, str]], texts: Container[str]) -> str:

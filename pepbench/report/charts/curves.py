@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import altair as alt
@@ -23,11 +23,11 @@ from pepbench.report.charts.style import (
     colour,
     filled,
     log_ticks,
-    marks,
     named_opacity,
     opacity,
     shape,
 )
+from pepbench.report.phrases import block_title
 
 PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
 """Columns of :func:`pruning_frame`."""
@@ -38,63 +38,63 @@ _CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
 _LEAST_CHANGE = 0.01
 """Points that differ by less than this share from the last one drawn are left out."""
 
-_Draw = Callable[[pd.DataFrame, dict[str, Mark]], list[alt.Chart]]
+_Draw = Callable[[pd.DataFrame, Mapping[str, Mark]], list[alt.Chart]]
 """From the rows of a panel and the methods' marks to the panel's layers."""
 
 
-def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+def curves_chart(curves: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Validation AUC by epoch of the final runs, mean over seeds.
 
     Parameters
     ----------
     curves
         Of :func:`pepbench.analysis.tuning.curves_frame`.
-    frame
-        The leaderboard: its methods have the same colours in all charts.
+    all_marks
+        Of the methods, the same in all charts.
     """
     return PanelChart(
         name="learning-curves",
         title="Validation AUC by epoch",
         label="Learning curves",
-        panels=_panels(curves, frame, _curve_layers),
+        panels=_panels(curves, all_marks, _curve_layers),
         lines=["Last training of the final runs, mean over the seeds that got so far."],
     )
 
 
-def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+def trials_chart(trials: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Score of each tuning trial on validation rows, and the best so far.
 
     Parameters
     ----------
     trials
         Of :func:`pepbench.analysis.tuning.trials_frame`.
-    frame
+    all_marks
         As :func:`curves_chart`.
     """
     return PanelChart(
         name="tuning",
         title=f"Validation {_objective(trials)} of the tuning trials",
         label="Tuning trials",
-        panels=_panels(trials[trials["score"].notna()], frame, _trial_layers),
+        panels=_panels(trials[trials["score"].notna()], all_marks, _trial_layers),
         lines=["Trial 0: the method's default. Steps: the best so far. Filled: the best."],
     )
 
 
-def pruning_chart(pruning: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+def pruning_chart(pruning: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Parameters kept by step of the search, a line for each final run.
 
     Parameters
     ----------
     pruning
         Of :func:`pruning_frame`.
-    frame
+    all_marks
         As :func:`curves_chart`.
     """
     return PanelChart(
         name="pruning-curves",
         title="Parameters kept by step of the search",
         label="Pruning curves",
-        panels=_panels(pruning, frame, _pruning_layers),
+        panels=_panels(pruning, all_marks, _pruning_layers),
         lines=["Final runs, a line for each seed. Mark: what the last training starts from."],
     )
 
@@ -116,18 +116,19 @@ def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PRUNING_COLUMNS))
 
 
-def _panels(rows: pd.DataFrame, frame: pd.DataFrame, draw: _Draw) -> dict[tuple[str, ...], Panel]:
-    all_marks = marks(frame["method"])
+def _panels(
+    rows: pd.DataFrame, all_marks: Mapping[str, Mark], draw: _Draw
+) -> dict[tuple[str, ...], Panel]:
     panels: dict[tuple[str, ...], Panel] = {}
     for key, block in rows.groupby(["dataset", "backbone", "budget"], sort=False):
         name = tuple(map(str, key))
         panels[name] = alt.LayerChart(
-            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=" · ".join(name)
+            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=block_title(name)
         )
     return panels
 
 
-def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _curve_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
     means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
     base = alt.Chart(means).encode(
         x=alt.X("epoch:Q", axis=_integer_axis(means["epoch"])),
@@ -150,7 +151,7 @@ def _objective(trials: pd.DataFrame) -> str:
     return " or ".join(trials["objective"].unique()) or "AUC"
 
 
-def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _trial_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
     shown = ["method", "budget", "trial", "score", "best_so_far", "best", "settings"]
     title = f"validation {_objective(block)}"
     base = alt.Chart(block[shown]).encode(
@@ -213,7 +214,7 @@ def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str, up: str = "auc
     return ordered.assign(at=places, **{across: float(means[across].max())})
 
 
-def _pruning_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _pruning_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
     block = _thinned(block)
     ends = block.groupby(["method", "seed"], sort=False).tail(1)
     most = max(1.0, 1.06 * float(block["step"].max()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
@@ -22,11 +24,14 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
+from pepbench.report.phrases import block_title
 
 _WIDTH, _ROW = 330, 17
 
 
-def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
+def forest_chart(
+    frame: pd.DataFrame, margin: float = MARGIN, all_marks: Mapping[str, Mark] | None = None
+) -> PanelChart:
     """Difference in the metric of each cell against the full table.
 
     Parameters
@@ -35,8 +40,10 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
         The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     margin
         Differences within it do not matter; it is drawn as a band.
+    all_marks
+        Of the methods; those of the frame alone if not given.
     """
-    all_marks = marks(frame["method"])
+    all_marks = marks(frame["method"]) if all_marks is None else all_marks
     metric, card = metric_of(frame), card_of(frame)
     drawn = frame[frame[f"delta_{metric}"].notna()]
     return PanelChart(
@@ -53,7 +60,7 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
 
 
 def _panel(
-    name: tuple[str, str], block: pd.DataFrame, all_marks: dict[str, Mark], margin: float
+    name: tuple[str, str], block: pd.DataFrame, all_marks: Mapping[str, Mark], margin: float
 ) -> Panel:
     shown = [column for column in TOOLTIPS if column in block]
     data = block[shown].assign(
@@ -80,4 +87,4 @@ def _panel(
         ),
     ]
     height = _ROW * data["row"].nunique()
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=" · ".join(name))
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=block_title(name))

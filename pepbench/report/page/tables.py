@@ -28,6 +28,7 @@ from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record
 from pepbench.report.findings import Findings
 from pepbench.report.phrases import (
     NOT_COMPARED,
+    block_title,
     outcome,
     percent,
     short_count,
@@ -114,6 +115,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
             "delta": cell[f"delta_{metric}"],
             "p_holm": cell["p_holm"],
             "chance": cell["front_probability"],
+            "cpu": cell["cpu_seconds"],
             "seconds": seconds,
             "memory": cell["peak_memory_mib"],
         }
@@ -128,6 +130,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
                 "figure": with_interval(*measured_figure(cell, METRICS[metric])),
                 "delta": with_interval(*measured_delta(cell, metric), sign=True),
                 "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
+                "cpu": "" if math.isnan(cell["cpu_seconds"]) else duration(cell["cpu_seconds"]),
                 "seconds": "" if math.isnan(seconds) else duration(seconds),
                 "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
                 "front": bool(cell["on_front"]),
@@ -155,7 +158,7 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
             rows.append({"method": method, "places": places})
         found = {place["verdict"] for row in rows for place in row["places"]}
         if found - {"", NOT_COMPARED}:
-            matrices.append({"title": " · ".join(name), "budgets": budgets, "rows": rows})
+            matrices.append({"title": block_title(name), "budgets": budgets, "rows": rows})
     return matrices
 
 
@@ -236,7 +239,7 @@ def size_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone: AUC at sizes, and compression at parity."""
     tables, parity = findings.analysis.fronts, compression_at_parity(findings.comparisons)
     return [
-        {"title": " · ".join(name), "rows": rows}
+        {"title": block_title(name), "rows": rows}
         for name in zip(tables.summary["dataset"], tables.summary["backbone"], strict=True)
         if (rows := size_rows(tables, parity, name))
     ]
@@ -246,7 +249,7 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone: comparisons in full, and by reason what has none."""
     return [
         {
-            "title": " · ".join(name),
+            "title": block_title(name),
             "units": units(block),
             "rows": comparison_rows(block[block["verdict"] != ""]),
             "left_out": {
@@ -261,7 +264,7 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
 def contrast_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone with primary contrasts: rows, and what they hold over."""
     return [
-        {"title": " · ".join(name), "rows": rows, "words": contrast_sentence(block)}
+        {"title": block_title(name), "rows": rows, "words": contrast_sentence(block)}
         for name, block in by_block(findings.contrasts)
         if (rows := contrast_table(block))
     ]

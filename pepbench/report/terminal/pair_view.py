@@ -23,7 +23,7 @@ from pepbench.records import MARGIN
 from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 
-_HALF = 12
+_HALF = 15
 """Columns on either side of zero in the picture of folds."""
 
 
@@ -44,11 +44,11 @@ class PairView:
     margin: float = MARGIN
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A heading, the figures seed by seed, tests and verdict."""
+        """A heading, the figures fold by fold or seed by seed, verdict and tests."""
         symbols = symbols_for(options)
         pair = self.pair
         heading = (
-            f"{pair.a.dataset} {symbols.dot} {pair.a.backbone}: "
+            f"{symbols.title((pair.a.dataset, pair.a.backbone))}: "
             f"{_cell(pair.a.method, pair.a.budget)} against {_cell(pair.b.method, pair.b.budget)}"
         )
         yield Text(symbols.text(heading), "bold")
@@ -56,8 +56,6 @@ class PairView:
         if pair.comparison is None:
             yield Text(symbols.text(f"no comparison: {pair.note}"), "magenta")
         else:
-            for name, value in _facts(pair, symbols, self.alpha, self.margin):
-                yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
             note = verdict_note(
                 pair.verdict, pair.direction, pair.seeds_to_decide, pair.comparison.basis
             )
@@ -66,6 +64,8 @@ class PairView:
                 (pair.verdict, STYLES.get(pair.verdict, "")),
                 f" ({note})" if note else "",
             )
+            for name, value in _facts(pair, symbols, self.alpha, self.margin):
+                yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
         yield Text()
 
 
@@ -129,26 +129,58 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
 
 
 def _folds(pair: MethodPair, symbols: Symbols) -> Table:
-    """Mean of each fold, and its difference as a point left or right of zero."""
+    """Mean and difference of each fold and of all, and a picture around zero.
+
+    A fold's difference is a point; the mean has its interval in brackets.
+    """
+    card = METRICS[pair.metric]
+    ones, others = fold_means(pair.a, card.figure), fold_means(pair.b, card.figure)
+    found = pair.comparison
+    ends = (math.nan, math.nan) if found is None else (found.low, found.high)
+    largest = max(1e-9, float(np.nanmax(np.abs([*(ones - others), *ends]), initial=0.0)))
     table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
-    table.add_column(f"{'-' * (_HALF - 1)}0{'+' * (_HALF - 1)}".center(2 * _HALF + 1))
-    card = METRICS[pair.metric]
-    ones, others = fold_means(pair.a, card.figure), fold_means(pair.b, card.figure)
-    largest = max(1e-9, float(np.nanmax(np.abs(ones - others), initial=0.0)))
+    edges = f"{-largest:+.4f}", f"{largest:+.4f}"
+    table.add_column(f"{edges[0]:<{_HALF}}0{edges[1]:>{_HALF}}", no_wrap=True)
     for fold, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True), 1):
-        if math.isnan(one - other):
-            figures = [symbols.none if math.isnan(v) else f"{v:.5f}" for v in (one, other)]
-            table.add_row(str(fold), *figures, symbols.none, "")
-            continue
-        picture = [" "] * (2 * _HALF + 1)
-        picture[_HALF] = "|"
         delta = card.sign * (one - other)
-        picture[_HALF + round(delta / largest * _HALF)] = "o"
-        row = f"{one:.5f}", f"{other:.5f}", f"{delta:+.5f}", "".join(picture)
-        table.add_row(str(fold), *row)
+        table.add_row(
+            str(fold), *_figures(one, other, delta, symbols), Text(_picture(delta, largest))
+        )
+    if found is not None:
+        table.add_section()
+        means = float(np.nanmean(ones)), float(np.nanmean(others))
+        picture = Text(_picture(found.difference, largest, ends))
+        table.add_row("all", *_figures(*means, found.difference, symbols), picture)
     return table
+
+
+def _figures(one: float, other: float, delta: float, symbols: Symbols) -> list[str]:
+    forms = ((one, ".5f"), (other, ".5f"), (delta, "+.5f"))
+    return [symbols.none if math.isnan(value) else format(value, form) for value, form in forms]
+
+
+def _picture(value: float, largest: float, ends: tuple[float, float] | None = None) -> str:
+    """A line with zero in its middle and ``o`` at the value; brackets at the ends of an interval.
+
+    >>> _picture(0.5, 1.0, (-0.2, 1.0))
+    '            [--|-------o------]'
+    """
+    if math.isnan(value):
+        return ""
+    line = [" "] * (2 * _HALF + 1)
+
+    def column(figure: float) -> int:
+        return _HALF + round(figure / largest * _HALF)
+
+    if ends is not None:
+        low, high = map(column, ends)
+        line[low : high + 1] = ["-"] * (high + 1 - low)
+        line[low], line[high] = "[", "]"
+    line[_HALF] = "|"
+    line[column(value)] = "o"
+    return "".join(line)
 
 
 def _facts(

@@ -50,7 +50,7 @@ class TuningView:
             of_cell = (trials[CELL_COLUMNS] == list(name)).all(axis=1) & (trials["fold"] == fold)
             tried = trials[of_cell]
             folds = members[0].spec.data.folds
-            heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
+            heading = f"{symbols.title(name[:3])} at {name[3]}"
             heading += f", fold {fold + 1}/{folds}" if folds > 1 else ""
             yield Text(symbols.text(heading), "bold")
             gain = gains_frame(tried).iloc[0].to_dict()
