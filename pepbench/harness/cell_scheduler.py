@@ -95,14 +95,14 @@ class CellScheduler:
 
     def ready(self, cell: Cell) -> bool:
         """Whether a cell need not wait for its neighbour's end."""
-        return cell.neighbour is None or (cell.neighbour, cell.data.fold) in self._best
+        return cell.neighbour is None or (cell.neighbour, cell.fold.number) in self._best
 
     def start(self, cell: Cell) -> list[PendingTrial]:
         """Start a cell; returns the trials that have to run first."""
         study = new_study(cell)
         neighbour_best = None
         if cell.neighbour is not None:
-            neighbour_best = self._best[cell.neighbour, cell.data.fold]
+            neighbour_best = self._best[cell.neighbour, cell.fold.number]
         active = ActiveCell(cell, trial_batches(cell, study, neighbour_best), study)
         return list(self._next_missing(active))
 

@@ -16,7 +16,8 @@ from pepbench.records import RecordStore
 def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     """Store test labels, features and, where known, users and true probabilities of a split.
 
-    Call it after the last fit. With them, reports need no data cache.
+    Call it after the last fit. With them, reports need no data cache. The fold's encoded rows,
+    which may have been evicted, are not opened.
     """
     users = users_of_test_rows(dataset, splits)
     if users is not None:
@@ -26,7 +27,7 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     if truth is not None:
         store.put_truth(splits.fingerprint, truth)
     # Last, since that labels are there says that all is.
-    store.put_labels(splits.fingerprint, splits.open_test().labels)
+    store.put_labels(splits.fingerprint, splits.table.labels[_in_test(splits)])
 
 
 def facts_are_stored(store: RecordStore, dataset: Dataset, splits: Splits) -> bool:
@@ -63,14 +64,19 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
+def _in_test(splits: Splits) -> NDArray[np.bool_]:
+    """Shape (rows of the table,): which are test rows."""
+    in_test: NDArray[np.bool_] = splits.parts() == PARTS.index("test")
+    return in_test
+
+
 def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
     """User ids of the test rows, in test order; None where the data set declares no users."""
     if dataset.user_field is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
     field = splits.meta.fields.index(dataset.user_field)
     column = splits.table.meta.columns_of(field).start
-    return np.ascontiguousarray(splits.table.codes[:, column][in_test])
+    return np.ascontiguousarray(splits.table.codes[:, column][_in_test(splits)])
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:
@@ -78,7 +84,7 @@ def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.floa
     blocks = dataset.probabilities()
     if blocks is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
+    in_test = _in_test(splits)
     chosen, n_rows = [], 0
     for block in blocks:
         among = in_test[n_rows : n_rows + len(block)]

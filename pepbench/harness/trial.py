@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.data.manage import open_table
-from pepbench.data.split_schemes import Fold
-from pepbench.data.splits import Splits, open_splits
-from pepbench.errors import DataError, Infeasible, PepbenchError
+from pepbench.data.splits import Splits
+from pepbench.errors import Infeasible, PepbenchError
 from pepbench.harness.environment import (
     PeakMemory,
     check_memory,
@@ -28,7 +26,8 @@ from pepbench.harness.environment import (
     recent_calibration_seconds,
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
-from pepbench.harness.status.live_files import live_file
+from pepbench.harness.open_rows import open_rows
+from pepbench.harness.status.live_files import live_file, spaced
 from pepbench.harness.test_facts import users_of_test_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
@@ -140,7 +139,8 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         keep_freed_memory()
         catalog = Catalog(context.plugins)
         yardstick, memory = recent_calibration_seconds(), PeakMemory()
-        dataset, splits = _open(spec, catalog)
+        dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
+        splits = open_rows(spec.data, dataset)
         load = catalog.load
         method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
         kind = load("backbone", spec.backbone.name)
@@ -160,7 +160,7 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
             settings=spec.training,
             seed=spec.seed,
             device=torch.device(spec.device),
-            on_progress=on_progress,
+            on_progress=spaced(on_progress),
             **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
         )
         seed_torch(spec.seed, task.device)
@@ -279,18 +279,6 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, PepbenchError):
         return message
     return f"{type(error).__name__}: {message}{place}"
-
-
-def _open(spec: TrialSpec, catalog: Catalog) -> tuple[Dataset, Splits]:
-    dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
-    data = spec.data
-    splits = open_splits(open_table(dataset), data.split_seed, Fold(data.fold, data.folds))
-    if splits.fingerprint != data.split_fingerprint:
-        raise DataError(
-            f"data set {data.spec!r} differs from the plan's: split fingerprint "
-            f"{splits.fingerprint}, expected {data.split_fingerprint}; add it again"
-        )
-    return dataset, splits
 
 
 def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
