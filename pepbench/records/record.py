@@ -180,8 +180,10 @@ def finalists(records: Iterable[Record], most: int) -> list[Record]:
         (record for record in records if record.spec.role == "tuning" and _known(record)),
         key=lambda record: (-_validation_auc(record), record.key),
     )
-    distinct = {record.spec.settings(): record for record in reversed(ranked)}
-    chosen = sorted(distinct.values(), key=ranked.index)[:most]
+    distinct: dict[str, Record] = {}
+    for record in ranked:
+        distinct.setdefault(record.spec.settings(), record)
+    chosen = list(distinct.values())[:most]
     return [r for r in chosen if _validation_auc(chosen[0]) - _validation_auc(r) <= FINALIST_REACH]
 
 
