@@ -90,13 +90,19 @@ _TestArrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | No
 """Test probabilities and learnt widths."""
 
 
-def run_trial(spec: TrialSpec, context: TrialContext, on_fitted: OnFitted | None = None) -> Outcome:
+def run_trial(
+    spec: TrialSpec,
+    context: TrialContext,
+    on_fitted: OnFitted | None = None,
+    rows: Splits | None = None,
+) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
-    trial; test rows are opened after fitting, and by final runs only.
+    trial; test rows are opened after fitting, and by final runs only. ``rows`` take the place of
+    the spec's fold, if they are given.
     """
-    with _trial_setup([spec], context) as setup:
+    with _trial_setup([spec], context, rows) as setup:
         return _fitted_alone(setup, spec, on_fitted)
 
 
@@ -131,7 +137,9 @@ class _TrialSetup:
 
 
 @contextmanager
-def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[_TrialSetup]:
+def _trial_setup(
+    specs: Sequence[TrialSpec], context: TrialContext, rows: Splits | None = None
+) -> Iterator[_TrialSetup]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
@@ -140,7 +148,7 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         catalog = Catalog(context.plugins)
         yardstick, memory = recent_calibration_seconds(), PeakMemory()
         dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
-        splits = open_rows(spec.data, dataset)
+        splits = rows or open_rows(spec.data, dataset)
         load = catalog.load
         method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
         kind = load("backbone", spec.backbone.name)
