@@ -71,6 +71,11 @@ class PlannedFold:
         """Its rows may be evicted from the cache again, its fields and counts not."""
         return split_facts(self.table, self.split_seed, self.fold)
 
+    @property
+    def known(self) -> bool:
+        """Whether :attr:`splits` is there already."""
+        return "splits" in vars(self)
+
     @cached_property
     def data(self) -> DataSpec:
         """As records name it."""

@@ -318,7 +318,7 @@ def test_the_model_of_a_fold_is_exported_as_it_was_tested(ran, tmp_path):
 
 
 @pytest.mark.usefixtures("tiny_cache")
-def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkeypatch):
+def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cells_module, "SMALL_ROWS", 0)
     monkeypatch.setattr(splits_module, "FOLDS_BYTES", 0)
@@ -334,6 +334,8 @@ def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkey
     plan = {**PLAN, "folds": 5, "trials": 1, "finalists": 1}
     del plan["contrast"]
     assert len(expand(Plan.model_validate(plan), Catalog())) == 10
+    assert dry_run(Plan.model_validate(plan), tmp_path / "run", (), 1, False) == 0
+    assert "Sizes are those of the first fold" in capsys.readouterr().out
     assert len(list(tmp_path.glob("cache/tables/*/splits/*-of-5"))) == 1
     folder = pepbench.run(plan, out=tmp_path / "run").folder
     seen = {(fold, *names) for fold, names in there}
