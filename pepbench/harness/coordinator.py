@@ -180,7 +180,7 @@ class Coordinator:
         if not self.locks.take(trial.key):
             self.elsewhere.append(trial)
             return False
-        if not self.scheduler.reuse(trial.cell, trial.spec):
+        if not self.scheduler.reuse(trial.cell, trial.key):
             return True
         self.locks.release(trial.key)
         self._advance(trial)
@@ -218,7 +218,7 @@ class Coordinator:
     def _check_elsewhere(self) -> None:
         for _ in range(len(self.elsewhere)):
             trial = self.elsewhere.popleft()
-            if self.scheduler.reuse(trial.cell, trial.spec, failed_since=self.began):
+            if self.scheduler.reuse(trial.cell, trial.key, failed_since=self.began):
                 self._advance(trial)
             elif self.locks.is_free(trial.key):
                 self.queue.append(trial)

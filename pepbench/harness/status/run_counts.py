@@ -115,7 +115,8 @@ class RunCounts:
         trial = f"{spec.role} {number}/{max(number, count.totals[spec.role])}"
         if cell.fold.of > 1:
             trial = f"{cell.fold} {trial}"
-        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), trial, time.time())
+        key = spec.key()
+        self._running[key] = RunningTrial(key, str(cell.name), trial, time.time())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""
