@@ -226,6 +226,12 @@ def _folder(table: Table, seed: int, fold: Fold) -> Path:
     return table.folder / "splits" / f"seed-{seed}{which}"
 
 
+def mark_used(folder: Path) -> None:
+    """Note that a fold's rows are in use now; without effect in a cache that cannot be written."""
+    with suppress(OSError):
+        os.utime(folder)
+
+
 def evict_folds(keep: Path) -> None:
     """Delete the rows of folds used longest ago while all together take up too much room.
 
@@ -233,7 +239,7 @@ def evict_folds(keep: Path) -> None:
     so does what describes a fold; its rows are encoded again when they are needed. A process that
     has them open keeps them.
     """
-    os.utime(keep)
+    mark_used(keep)
     rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
     used = sorted((folder for folder in rows if rows[folder]), key=lambda f: -f.stat().st_mtime)
     room = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pepbench.data.cache import cache_root
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
-from pepbench.data.splits import Splits, open_splits
+from pepbench.data.splits import Splits, mark_used, open_splits
 from pepbench.errors import DataError
 from pepbench.records import DataSpec
 
@@ -23,12 +22,12 @@ def open_rows(data: DataSpec, dataset: Dataset) -> Splits:
     DataError
         If the cache holds other rows, or cannot be read.
     """
-    try:
-        splits = _latest(data, dataset, cache_root())
-        os.utime(splits.folder)  # by which folds are evicted
-    except FileNotFoundError:
+    splits = _latest(data, dataset, cache_root())
+    if not splits.folder.exists():
         _latest.cache_clear()
-        splits = _latest(data, dataset, cache_root())
+        return _latest(data, dataset, cache_root())
+    if data.folds > 1:
+        mark_used(splits.folder)
     return splits
 
 
