@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 from collections import Counter
 from statistics import mean
 
@@ -19,6 +20,7 @@ from pepbench.export.last_training import typical_fold
 from pepbench.harness import cells as cells_module
 from pepbench.harness import trial as trial_module
 from pepbench.harness.cells import expand
+from pepbench.harness.open_rows import open_rows
 from pepbench.harness.status.run_counts import RunCounts
 from pepbench.harness.time_estimate import estimate
 from pepbench.harness.trial import run_trial
@@ -315,6 +317,18 @@ def test_the_model_of_a_fold_is_exported_as_it_was_tested(ran, tmp_path):
         assert about["record"] == third.key
         assert about["predictions_as_recorded"] is True
         assert about["scores"]["test"]["auc"] == third.test.auc
+
+
+def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
+    cell, *_ = expand(Plan.model_validate(PLAN), Catalog())
+    dataset = Catalog().select("dataset", PLAN["datasets"][0]).default()
+    rows = open_rows(cell.data, dataset)
+    assert open_rows(cell.data, dataset) is rows
+    shutil.rmtree(rows.folder)
+    again = open_rows(cell.data, dataset)
+    assert again is not rows
+    np.testing.assert_array_equal(again.train.ids, cell.splits.train.ids)
 
 
 @pytest.mark.usefixtures("tiny_cache")
