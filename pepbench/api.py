@@ -24,7 +24,6 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.data.splits import open_splits
 from pepbench.errors import PlanError, unknown_name
 from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
@@ -286,10 +285,8 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
         # After the last fit, since these are facts about test rows.
         for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
             dataset = cast(Dataset, catalog.select("dataset", cell.data.spec).default())
-            # Opening a fold may mean to encode it again.
             if not facts_are_stored(store, dataset, cell.splits):
-                splits = open_splits(cell.splits.table, plan.split_seed, cell.splits.fold)
-                store_facts(store, dataset, splits)
+                store_facts(store, dataset, cell.splits)
         if not options.shared:
             store.pack()
     return tally

@@ -27,6 +27,7 @@ from pydantic import (
 
 from pepbench.errors import PlanError, unknown_name
 from pepbench.records import (
+    LARGEST_SEED,
     MARGIN,
     MOST_FOLDS,
     Objective,
@@ -53,8 +54,6 @@ MANY_FOLDS = 5
 MOST = 1_000_000
 """Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
 LARGEST_BATCH = 2**24
-LARGEST_SEED = 2**63 - 1
-"""What TOML and torch can hold."""
 
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Sampler of the trials after the first."""

@@ -86,16 +86,22 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
 
 
 def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool) -> int:
-    """Print the cells of a plan and how long it would take; runs and writes nothing."""
+    """Print the cells of a plan and how long it would take; runs and writes nothing.
+
+    Where a fold has not been encoded, which may take long, sizes are those of the first fold.
+    """
     cells, expected = _expected(plan, folder, plugins, jobs)
+    first = {cell.name: cell for cell in reversed(cells)}
+    sized = [cell if cell.rows.known else first[cell.name] for cell in cells]
     exceptions = [exception.describe() for exception in plan.exceptions]
     if as_json:
         rows = [
             {
                 **cell.name._asdict(),
                 "fold": cell.data.fold + 1,
-                "budget_parameters": cell.budget_parameters,
-                "full_parameters": cell.full_parameters,
+                "budget_parameters": size.budget_parameters,
+                "full_parameters": size.full_parameters,
+                "sizes_of_fold": size.fold.number + 1,
                 "trials": cell.plan.trials if cell.plan.tuning_time is None else None,
                 "tuning_time": cell.plan.tuning_time,
                 "finalists": cell.plan.finalists,
@@ -104,15 +110,15 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
                 "seconds": round(left.seconds, 1),
                 "basis": left.basis,
             }
-            for cell, left in zip(cells, expected.cells, strict=True)
+            for cell, size, left in zip(cells, sized, expected.cells, strict=True)
         ]
         document = {"folder": str(folder), "cells": rows, "trials": expected.runs}
         document |= _seconds(expected) | {"exceptions": exceptions}
         print_json(document)
         return 0
-    for cell, left in zip(cells, expected.cells, strict=True):
+    for cell, size, left in zip(cells, sized, expected.cells, strict=True):
         print(
-            f"{cell}: at most {cell.budget_parameters:,} of {cell.full_parameters:,} "
+            f"{cell}: at most {size.budget_parameters:,} of {size.full_parameters:,} "
             f"parameters, {cell.plan.tuning_time or cell.plan.trials}"
             f"{'' if cell.plan.tuning_time is None else ' of'} trials + {_choice(cell.plan)}"
             f"{cell.plan.seeds} final runs; {left.runs} to do, {duration(left.seconds)} "
@@ -121,6 +127,8 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
     print(f"trials are chosen by validation {GOALS[plan.objective]}")
     for line in exceptions:
         print(f"except {line}")
+    if sized != cells:
+        print("Sizes are those of the first fold; vocabularies of others differ a little.")
     print(f"{len(cells)} cells, {_in_words(expected, jobs)}.\nResults would go to {folder}")
     return 0
 

@@ -7,13 +7,22 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.metrics import Figure
-from pepbench.records import CellName, Record, TrialSpec, final_runs, tuning_used
+from pepbench.records import (
+    CellName,
+    ComponentSpec,
+    DataSpec,
+    Record,
+    TrialSpec,
+    final_runs,
+    tuning_used,
+)
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
 
@@ -161,9 +170,13 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
 
 def protocol_digest(spec: TrialSpec) -> str:
     """SHA-256 (hex) of what two records must share to be compared."""
-    backbone = spec.backbone.untuned().model_dump_json()
-    data = spec.data.without_fold().model_dump_json()
-    shared = (data, backbone, spec.dim, spec.protocol)
+    return _digest(spec.data, spec.backbone.model_dump_json(), spec.dim, spec.protocol)
+
+
+@lru_cache
+def _digest(data: DataSpec, backbone: str, dim: int, protocol: int) -> str:
+    untuned = ComponentSpec.model_validate_json(backbone).untuned().model_dump_json()
+    shared = (data.without_fold().model_dump_json(), untuned, dim, protocol)
     return hashlib.sha256(repr(shared).encode()).hexdigest()
 
 

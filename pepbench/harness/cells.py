@@ -7,6 +7,7 @@ import itertools
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import cast
 
 from pepbench.backbones.backbone import Backbone
@@ -16,6 +17,7 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, split_facts
+from pepbench.data.table import Table
 from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
@@ -37,6 +39,10 @@ from pepbench.units import FULL, Budget
 Place = tuple[CellName, int]
 """Name and fold of a cell."""
 
+SMALL_ROWS = 100_000
+"""Folds of tables with at most so many rows are encoded before the first trial: that takes less
+than a second, and what is wrong with one of them is then said at once."""
+
 
 @dataclass(frozen=True)
 class TrialSettings:
@@ -50,17 +56,49 @@ class TrialSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class PlannedFold:
+    """A fold of a data set, which all its cells share; encoded when it is first needed."""
+
+    dataset: str
+    """As the plan names it."""
+    table: Table
+    split_seed: int
+    fold: Fold
+    source: str
+    """Origin of the rows."""
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Its rows may be evicted from the cache again, its fields and counts not."""
+        return split_facts(self.table, self.split_seed, self.fold)
+
+    @property
+    def known(self) -> bool:
+        """Whether :attr:`splits` is there already."""
+        return "splits" in vars(self)
+
+    @cached_property
+    def data(self) -> DataSpec:
+        """As records name it."""
+        return DataSpec(
+            spec=self.dataset,
+            table_fingerprint=self.table.fingerprint,
+            split_seed=self.split_seed,
+            split_fingerprint=self.splits.fingerprint,
+            fold=self.fold.number,
+            folds=self.fold.of,
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A cell of a plan in one fold: data set × backbone × method × budget."""
 
-    data: DataSpec
+    rows: PlannedFold
     backbone: Selection
     method: Selection
     budget: str
-    budget_parameters: int
-    full_parameters: int
-    splits: Splits
-    """Of the fold; its rows may have been evicted from the cache, its fields and counts not."""
     plan: Plan
     """With the exceptions for this cell applied."""
     neighbour: CellName | None = None
@@ -69,17 +107,41 @@ class Cell:
     @property
     def name(self) -> CellName:
         """As records and tables name it."""
-        return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
+        return CellName(self.rows.dataset, self.backbone.spec, self.method.spec, self.budget)
+
+    @property
+    def fold(self) -> Fold:
+        """Which fold it is in."""
+        return self.rows.fold
+
+    @property
+    def data(self) -> DataSpec:
+        """The fold's rows, as records name them."""
+        return self.rows.data
+
+    @property
+    def splits(self) -> Splits:
+        """The fold's rows."""
+        return self.rows.splits
+
+    @property
+    def full_parameters(self) -> int:
+        """Size of the fold's full table."""
+        return self.splits.fields.n_features * self.plan.dim
+
+    @property
+    def budget_parameters(self) -> int:
+        """The budget in the fold; raises :class:`PlanError` if it is above the full table."""
+        return Budget(self.budget).parameters(self.full_parameters)
 
     @property
     def place(self) -> Place:
         """Its name and its fold: what no other cell of a run has."""
-        return self.name, self.data.fold
+        return self.name, self.fold.number
 
     def __str__(self) -> str:
         """The cell as shown in progress messages."""
-        fold = f" fold {self.data.fold + 1}/{self.data.folds}" if self.data.folds > 1 else ""
-        return f"{self.name}{fold}"
+        return f"{self.name} {self.fold}" if self.fold.of > 1 else str(self.name)
 
     @property
     def sampler_seed(self) -> int:
@@ -111,8 +173,8 @@ class Cell:
 
     def _seed(self, *purpose: str) -> int:
         """A seed that depends on the plan's seed, the fold and the purpose."""
-        data = self.data
-        fold = (f"fold {data.fold + 1} of {data.folds}",) if data.folds > 1 else ()
+        number, of = self.fold
+        fold = (f"fold {number + 1} of {of}",) if of > 1 else ()
         return _hashed_seed(str(self.plan.seed), *fold, *purpose)
 
     def default(self) -> TrialSettings:
@@ -171,18 +233,20 @@ def training_spec(
 
 def family(cell: Cell) -> tuple[str, str, str, int]:
     """Data set, backbone, method, fold: cells that agree in these may share searches and trials."""
-    return *cell.name[:3], cell.data.fold
+    return *cell.name[:3], cell.fold.number
 
 
 def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     """All cells of a plan, in its order; of a data set fold by fold.
+
+    The first fold of each data set is encoded, and all folds of small ones.
 
     Raises
     ------
     PlanError
         For unknown names, illegal options and budgets above a full table.
     DataError
-        For data sets that are not in the cache.
+        For data sets that are not in the cache, or whose rows allow fewer folds.
     """
     # Every name is checked before the first data set is opened, which may take a while.
     methods = [catalog.select("method", spec) for spec in plan.methods]
@@ -200,51 +264,40 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     for dataset in datasets:
         known = cast(Dataset, dataset.default())
         table = open_table(known)
-        for fold in range(plan.folds):
-            splits = split_facts(table, plan.split_seed, Fold(fold, plan.folds))
-            data = DataSpec(
-                spec=dataset.spec,
-                table_fingerprint=table.fingerprint,
-                split_seed=plan.split_seed,
-                split_fingerprint=splits.fingerprint,
-                fold=fold,
-                folds=plan.folds,
-                source=DRAWN if known.generated else known.source or known.name,
-            )
-            for backbone in backbones:
-                _refuse_unread_inputs(backbone, dataset.spec, splits.fields)
-            for backbone, method in itertools.product(backbones, methods):
-                cells += _of_method(plan, data, splits, backbone, method)
+        source = DRAWN if known.generated else known.source or known.name
+        folds = [
+            PlannedFold(dataset.spec, table, plan.split_seed, Fold(number, plan.folds), source)
+            for number in range(plan.folds)
+        ]
+        for rows in folds if table.meta.n_rows <= SMALL_ROWS else folds[:1]:
+            _ = rows.splits
+        fields = folds[0].splits.fields
+        for backbone in backbones:
+            _refuse_unread_inputs(backbone, dataset.spec, fields)
+        for rows, backbone, method in itertools.product(folds, backbones, methods):
+            cells += _of_method(plan, rows, backbone, method, fields.n_features)
     if not cells:
         raise PlanError("except leaves out all cells; narrow its patterns")
     return cells
 
 
 def _of_method(
-    plan: Plan, data: DataSpec, splits: Splits, backbone: Selection, method: Selection
+    plan: Plan, rows: PlannedFold, backbone: Selection, method: Selection, n_features: int
 ) -> list[Cell]:
-    """The cells of one data set, backbone and method."""
-    full = splits.fields.n_features * plan.dim
+    """The cells of one fold, backbone and method; features are those of the first fold."""
     cells = [
-        Cell(
-            data=data,
-            backbone=backbone,
-            method=method,
-            budget=budget,
-            budget_parameters=Budget(budget).parameters(full),
-            full_parameters=full,
-            splits=splits,
-            plan=own,
-        )
+        Cell(rows, backbone, method, budget, own)
         for budget in budgets_of(method, plan)
-        if (own := plan.of_cell(data.spec, backbone.spec, method.spec, budget)) is not None
+        if (own := plan.of_cell(rows.dataset, backbone.spec, method.spec, budget)) is not None
     ]
-    return _with_neighbours(cells) if plan.warm_start else cells
+    sizes = [Budget(cell.budget).parameters(n_features * plan.dim) for cell in cells]
+    return _with_neighbours(cells, sizes) if plan.warm_start else cells
 
 
-def _with_neighbours(cells: list[Cell]) -> list[Cell]:
+def _with_neighbours(cells: list[Cell], sizes: list[int]) -> list[Cell]:
     """The cells, largest budget first, each with the name of the one before it."""
-    ordered = sorted(cells, key=lambda cell: -cell.budget_parameters)
+    order = sorted(range(len(cells)), key=lambda n: -sizes[n])
+    ordered = [cells[n] for n in order]
     neighbours: list[CellName | None] = [None, *(cell.name for cell in ordered)]
     return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
 

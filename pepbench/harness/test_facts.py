@@ -16,7 +16,8 @@ from pepbench.records import RecordStore
 def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     """Store test labels, features and, where known, users and true probabilities of a split.
 
-    Call it after the last fit. With them, reports need no data cache.
+    Call it after the last fit. With them, reports need no data cache. The fold's encoded rows,
+    which may have been evicted, are not opened.
     """
     users = users_of_rows(dataset, splits, "test")
     if users is not None:
@@ -26,7 +27,7 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     if truth is not None:
         store.put_truth(splits.fingerprint, truth)
     # Last, since that labels are there says that all is.
-    store.put_labels(splits.fingerprint, splits.open_test().labels)
+    store.put_labels(splits.fingerprint, splits.table.labels[_in_part(splits, "test")])
 
 
 def facts_are_stored(store: RecordStore, dataset: Dataset, splits: Splits) -> bool:
@@ -63,6 +64,12 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
+def _in_part(splits: Splits, part: str) -> NDArray[np.bool_]:
+    """Shape (rows of the table,): which rows are of a part."""
+    chosen: NDArray[np.bool_] = splits.parts() == PARTS.index(part)
+    return chosen
+
+
 def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int32] | None:
     """User ids of the rows of a part, in its order; None where the data set declares no users.
 
@@ -72,11 +79,10 @@ def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int
         return None
     key = str(splits.folder), splits.fingerprint, dataset.user_field, part
     if key not in _USERS:
-        chosen = splits.parts() == PARTS.index(part)
         column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
         while len(_USERS) >= _MOST_USERS:
             del _USERS[next(iter(_USERS))]
-        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][chosen])
+        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][_in_part(splits, part)])
         _USERS[key].setflags(write=False)
     return _USERS[key]
 
@@ -93,7 +99,7 @@ def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.floa
     blocks = dataset.probabilities()
     if blocks is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
+    in_test = _in_part(splits, "test")
     chosen, n_rows = [], 0
     for block in blocks:
         among = in_test[n_rows : n_rows + len(block)]

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.data.manage import open_table
-from pepbench.data.split_schemes import Fold
-from pepbench.data.splits import Splits, open_splits
-from pepbench.errors import DataError, Infeasible, PepbenchError
+from pepbench.data.splits import Splits
+from pepbench.errors import Infeasible, PepbenchError
 from pepbench.harness.environment import (
     PeakMemory,
     check_memory,
@@ -28,7 +26,8 @@ from pepbench.harness.environment import (
     recent_calibration_seconds,
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
-from pepbench.harness.status.live_files import live_file
+from pepbench.harness.open_rows import open_rows
+from pepbench.harness.status.live_files import live_file, spaced
 from pepbench.harness.test_facts import users_of_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
@@ -92,13 +91,19 @@ _TestArrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | No
 """Test probabilities and learnt widths."""
 
 
-def run_trial(spec: TrialSpec, context: TrialContext, on_fitted: OnFitted | None = None) -> Outcome:
+def run_trial(
+    spec: TrialSpec,
+    context: TrialContext,
+    on_fitted: OnFitted | None = None,
+    rows: Splits | None = None,
+) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
-    trial; test rows are opened after fitting, and by final runs only.
+    trial; test rows are opened after fitting, and by final runs only. ``rows`` take the place of
+    the spec's fold, if they are given.
     """
-    with _trial_setup([spec], context) as setup:
+    with _trial_setup([spec], context, rows) as setup:
         return _fitted_alone(setup, spec, on_fitted)
 
 
@@ -133,7 +138,9 @@ class _TrialSetup:
 
 
 @contextmanager
-def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[_TrialSetup]:
+def _trial_setup(
+    specs: Sequence[TrialSpec], context: TrialContext, rows: Splits | None = None
+) -> Iterator[_TrialSetup]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
@@ -141,7 +148,8 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         keep_freed_memory()
         catalog = Catalog(context.plugins)
         yardstick, memory = recent_calibration_seconds(), PeakMemory()
-        dataset, splits = _open(spec, catalog)
+        dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
+        splits = rows or open_rows(spec.data, dataset)
         load = catalog.load
         method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
         kind = load("backbone", spec.backbone.name)
@@ -161,7 +169,7 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
             settings=spec.training,
             seed=spec.seed,
             device=torch.device(spec.device),
-            on_progress=on_progress,
+            on_progress=spaced(on_progress),
             users=users_of_rows(dataset, splits, "validation")
             if spec.training.objective == "gauc"
             else None,
@@ -283,18 +291,6 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, PepbenchError):
         return message
     return f"{type(error).__name__}: {message}{place}"
-
-
-def _open(spec: TrialSpec, catalog: Catalog) -> tuple[Dataset, Splits]:
-    dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
-    data = spec.data
-    splits = open_splits(open_table(dataset), data.split_seed, Fold(data.fold, data.folds))
-    if splits.fingerprint != data.split_fingerprint:
-        raise DataError(
-            f"data set {data.spec!r} differs from the plan's: split fingerprint "
-            f"{splits.fingerprint}, expected {data.split_fingerprint}; add it again"
-        )
-    return dataset, splits
 
 
 def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:

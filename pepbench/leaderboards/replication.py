@@ -18,8 +18,8 @@ from pepbench.errors import PlanError, RecordError
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import REPLICATION, REPLICATION_MD, Board
 from pepbench.leaderboards.verify import Check, check_board, same_bytes
-from pepbench.plan import LARGEST_SEED, PLAN_FILE, Plan, PlanException
-from pepbench.records import FEWEST_FOLDS
+from pepbench.plan import PLAN_FILE, Plan, PlanException
+from pepbench.records import FEWEST_FOLDS, LARGEST_SEED
 from pepbench.report.findings import load_runs
 from pepbench.report.markdown import escape, github_table
 from pepbench.report.phrases import NOT_COMPARED, with_interval

@@ -185,8 +185,10 @@ def finalists(records: Iterable[Record], most: int) -> list[Record]:
         (record for record in records if record.spec.role == "tuning" and _known(record)),
         key=lambda record: (-validation_goal(record), record.key),
     )
-    distinct = {record.spec.settings(): record for record in reversed(ranked)}
-    chosen = sorted(distinct.values(), key=ranked.index)[:most]
+    distinct: dict[str, Record] = {}
+    for record in ranked:
+        distinct.setdefault(record.spec.settings(), record)
+    chosen = list(distinct.values())[:most]
     best = validation_goal(chosen[0]) if chosen else 0.0
     return [record for record in chosen if best - validation_goal(record) <= FINALIST_REACH]
 

@@ -25,6 +25,8 @@ MARGIN = 0.001
 """Default margin of plans and reports: smaller differences of AUC do not matter in practice."""
 
 MOST_FOLDS = 100
+LARGEST_SEED = 2**63 - 1
+"""What TOML and torch can hold."""
 
 FEWEST_FOLDS = 3
 """Fewer folds do not tell how results vary between folds."""

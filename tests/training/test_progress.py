@@ -7,6 +7,7 @@ import pytest
 
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
+from pepbench.harness.status import live_files
 from pepbench.harness.status.live_files import live_file, live_progress
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
@@ -60,6 +61,16 @@ def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
         tell(now)
         assert live_progress(folder, "abc") == now
     assert list(folder.iterdir()) == []
+
+
+def test_short_trials_report_nothing_and_long_ones_now_and_then(monkeypatch):
+    clock, reports = [0.0], []
+    monkeypatch.setattr(live_files.time, "monotonic", lambda: clock[0])
+    tell = live_files.spaced(reports.append)
+    for epoch in range(1, 11):
+        clock[0] += 0.2
+        tell(Progress("train", epoch, epoch, 1e5))
+    assert [report.epoch for report in reports] == [3, 6, 9]
 
 
 def test_the_file_goes_with_a_trial_that_fails(tmp_path):

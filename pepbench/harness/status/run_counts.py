@@ -114,9 +114,10 @@ class RunCounts:
         count.begun[spec.role] += 1
         number = count.begun[spec.role]
         trial = f"{spec.role} {number}/{max(number, count.totals[spec.role])}"
-        if cell.data.folds > 1:
-            trial = f"fold {cell.data.fold + 1}/{cell.data.folds} {trial}"
-        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), trial, time.time())
+        if cell.fold.of > 1:
+            trial = f"{cell.fold} {trial}"
+        key = spec.key()
+        self._running[key] = RunningTrial(key, str(cell.name), trial, time.time())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""

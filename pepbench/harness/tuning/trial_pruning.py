@@ -23,8 +23,10 @@ ShouldStop = Callable[[int, float], bool]
 
 def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
     """The next trial's pruning rule, with the earlier trials that it is compared with."""
+    if pruner == "none":
+        return None
     complete = tuple(_curve(record) for record in records if record.status == "ok")
-    if pruner == "none" or not complete:
+    if not complete:
         return None
     pruned = tuple(_curve(record) for record in records if record.status == "pruned")
     return PruningSpec(pruner=pruner, complete=complete, pruned=pruned)
