@@ -41,9 +41,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.component import Between, Component, OneOf, Value
+from pepbench.component import Between, Component, OneOf, OptimizerKind, Value
 from pepbench.errors import Infeasible
-from pepbench.records import OptimizerKind
 from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.embedding import (
     ComposedVectors,

@@ -4,6 +4,7 @@ A :class:`TrialSpec` holds everything that determines a result, a :class:`Record
 :class:`RecordStore` the records of a run's folder.
 """
 
+from pepbench.component import OptimizerKind
 from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
 from pepbench.records.record import (
     FINALIST_REACH,
@@ -34,7 +35,6 @@ from pepbench.records.spec import (
     CellName,
     ComponentSpec,
     DataSpec,
-    OptimizerKind,
     Precision,
     PrunerKind,
     PruningSpec,

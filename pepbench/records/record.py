@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
 from pepbench.errors import RecordError
-from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec
+from pepbench.records.spec import Frozen, TrialSpec
 
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
 
 PROTOCOL_VERSION = 1
 """Version of everything that influences results and has no version of its own."""
@@ -77,10 +77,6 @@ class DataSpec(Frozen):
         """What the folds of one data set and seed have in common."""
         fold = {} if self.folds == 1 else {"fold": 0, "split_fingerprint": ""}
         return self.model_copy(update={"source": "", **fold})
-
-
-OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
-"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
 
 
 Precision = Literal["float32", "bfloat16"]

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.tables import kernels, layout
+from pepbench.lazy import LazyModule
+from pepbench.tables import layout
 from pepbench.tables.rows import DirectRows, RowState, RowTable, View, distinct, view_of
+
+if TYPE_CHECKING:
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 class _Lookup(torch.autograd.Function):

@@ -12,14 +12,19 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from pepbench.tables import kernels
+from pepbench.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 class RowTable(nn.Parameter):
