@@ -365,6 +365,9 @@ class Method(Component, ABC):
     """Whether the method has a single size and runs once, at a budget of 100 %."""
     notes_training_bytes: ClassVar[bool] = False
     """Whether :meth:`fit` notes :meth:`Embedding.training_bytes`, where memory is the point."""
+    own_training: ClassVar[str] = ""
+    """What :meth:`fit` does while it trains what :meth:`embedding` made, if plain steps of an
+    optimizer are not enough."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.
