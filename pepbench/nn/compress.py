@@ -115,10 +115,8 @@ def compress(
         counts = read_frequencies(tables, frequencies)
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
-    old = {id(table.weight) for table in tables} - {
-        id(p) for m in new.values() for p in m.parameters()
-    }
     replace_modules(model, new)
+    old = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
     return replace(report(model), notes=(*left, *stale_references(model, old)))
 
 
@@ -228,9 +226,8 @@ def refuse_unfit(model: nn.Module, tables: Sequence[Table], method: str) -> None
         if not table.weight.requires_grad:
             raise CompressError(f"{table.name} is frozen, and {method} draws its values anew")
         for name, other in model.named_modules():
-            if id(other) not in replaced and any(
-                p is table.weight for p in other._parameters.values()
-            ):
+            shares = any(p is table.weight for p in other.parameters(recurse=False))
+            if shares and id(other) not in replaced:
                 raise CompressError(
                     f"{name} uses the weight of {table.name}; use magnitude, or leave it out by "
                     "include=…"

@@ -104,11 +104,11 @@ def pooled(
 ) -> Tensor:
     """Bags of vectors (V, D) of ``ids`` (V,) or (B, L), pooled by torch: → (B, D)."""
     positions = torch.arange(ids.numel(), device=ids.device).view_as(ids)
-    padding = None
-    if settings.padding_idx is not None or not ids.numel():
-        padding = ids.numel()
+    padding = settings.padding_idx
+    if padding is not None or not ids.numel():
         vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
-        positions = torch.where(ids == settings.padding_idx, padding, positions)
+    if padding is not None:
+        positions = positions.masked_fill(ids == padding, padding := ids.numel())
     return functional.embedding_bag(
         positions,
         vectors,
@@ -197,7 +197,7 @@ class MaskedEmbedding(DropIn):
         return self.weight.detach(), self.mask
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         _watch(self)
 
 
@@ -248,7 +248,7 @@ class Tables(nn.Module):
             table = self.method.embedding(self.fields, self.dim, self.budget)
         if table.dim != self.dim:
             raise CompressError(
-                f"{self.method.name} makes vectors {table.dim} wide, and the model needs {self.dim}; "
+                f"{self.method.name} makes vectors {table.dim} wide, the model needs {self.dim}; "
                 "use a method that projects or pads, such as low-rank or mde"
             )
         self.checksum = checksum_of_structure(table)
@@ -285,7 +285,7 @@ class Tables(nn.Module):
         for name, parameter in table.named_parameters():
             if name in old and old[name].shape == parameter.shape:
                 owner, _, last = name.rpartition(".")
-                table.get_submodule(owner).register_parameter(last, cast(nn.Parameter, old[name]))
+                table.get_submodule(owner).register_parameter(last, old[name])
         self.seed, self.table = seed, table
 
 

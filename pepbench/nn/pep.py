@@ -88,8 +88,8 @@ class PEPEmbedding(Computed):
     ) -> None:
         if granularity not in GRANULARITIES:
             raise CompressError(
-                f"granularity={granularity!r} is none of {', '.join(GRANULARITIES)}; a table is one "
-                "field, so that 'field' is 'global' and 'field_dim' is 'dimension'"
+                f"granularity={granularity!r} is none of {', '.join(GRANULARITIES)}; a table is "
+                "one field, so that 'field' is 'global' and 'field_dim' is 'dimension'"
             )
         if search_steps is not None and search_steps < 1:
             raise CompressError(f"search_steps={search_steps} must be at least 1")
@@ -188,7 +188,7 @@ def masks_within(scores: Sequence[Tensor], count: int) -> list[Tensor]:
     """Masks of the ``count`` largest entries over all tables, of their shapes."""
     device = scores[0].device
     flat = torch.cat([score.reshape(-1).to(device) for score in scores])
-    masks = largest_entries(flat, count).split([score.numel() for score in scores])
+    masks = torch.split(largest_entries(flat, count), [score.numel() for score in scores])
     return [m.view_as(s).to(s.device) for m, s in zip(masks, scores, strict=True)]
 
 

@@ -116,10 +116,10 @@ def stored_tables(model: nn.Module) -> list[StoredTables]:
         for t in shared.values()
     ]
     for (dim, method), members in groups.items():
-        names, values, masks = zip(*members.values(), strict=True)
-        table = to_numpy(torch.cat([v.float().cpu() for v in values]))
+        names, tensors, masks = zip(*members.values(), strict=True)
+        table = to_numpy(torch.cat([values.float().cpu() for values in tensors]))
         layout: Layout = Dense(table)
         if method != "none":
             layout = Masked.from_table(table, to_numpy(torch.cat([m.cpu() for m in masks])))
-        found.append(StoredTables(names, tuple(len(v) for v in values), dim, method, layout))
+        found.append(StoredTables(names, tuple(map(len, tensors)), dim, method, layout))
     return found
