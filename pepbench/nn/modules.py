@@ -125,9 +125,13 @@ class Computed(DropIn):
 
     @property
     def weight(self) -> Tensor:
-        """The whole table as it is in use, (N, D), with gradients."""
-        device = next(self.parameters()).device
-        return self.vectors(torch.arange(self.num_embeddings, device=device))
+        """The whole table as it is served, (N, D), with gradients."""
+        device, training = next(self.parameters()).device, self.training
+        # Networks that make vectors may normalise by batch in training.
+        try:
+            return self.eval().vectors(torch.arange(self.num_embeddings, device=device))
+        finally:
+            self.train(training)
 
 
 class MaskedEmbedding(DropIn):
@@ -179,14 +183,12 @@ class MaskedEmbedding(DropIn):
         return torch.where(self.mask[ids], rows, 0.0)
 
     @torch.no_grad()
-    def clear(self) -> None:
-        """Set the entries outside of the mask to zero; of a sparse gradient, in its rows alone."""
-        gradient = self.weight.grad
-        if gradient is not None and gradient.is_sparse:
-            rows = gradient._indices()[0]
-            self.weight[rows] = torch.where(self.mask[rows], self.weight[rows], 0.0)
-        else:
+    def clear(self, rows: Tensor | None = None) -> None:
+        """Set the entries outside of the mask to zero: all of them, or those of some rows (M,)."""
+        if rows is None:
             self.weight.masked_fill_(~self.mask, 0.0)
+        else:
+            self.weight[rows] = torch.where(self.mask[rows], self.weight[rows], 0.0)
 
     def n_parameters(self) -> int:
         """Entries under the mask."""
@@ -216,7 +218,9 @@ def _clear_masked(optimizer: torch.optim.Optimizer, *_: object) -> None:
         for parameter in group["params"]:
             reference = _MASKED.get(parameter)  # type: ignore[no-untyped-call]
             if reference is not None and (module := reference()) is not None:
-                module.clear()
+                gradient = parameter.grad
+                sparse = gradient is not None and gradient.is_sparse
+                module.clear(gradient._indices()[0] if sparse else None)
 
 
 _HOOKS: list[object] = []
@@ -325,6 +329,8 @@ class CompressedEmbedding(Computed):
 
     def vectors(self, ids: Tensor) -> Tensor:
         """Vectors of some ids: (V,) → (V, D)."""
+        if not ids.numel():
+            return next(self.parameters()).new_zeros(0, self.embedding_dim)
         # Refuses ids out of range as torch does, which may be rows of another table.
         offsets = self.offset.expand(self.num_embeddings).index_select(0, ids)
         vectors: Tensor = self.tables(ids + offsets)
