@@ -13,7 +13,8 @@ parameters and bytes, :func:`export` writes a folder for :mod:`pepbench.serve`.
 
 from pepbench.nn.compress import compress
 from pepbench.nn.export import export
-from pepbench.nn.modules import CompressedEmbedding, CompressError, MaskedEmbedding
+from pepbench.nn.fixed_shape import CompressedEmbedding
+from pepbench.nn.modules import CompressError, MaskedEmbedding
 from pepbench.nn.pep import PEPEmbedding, prune, reached
 from pepbench.nn.report import Report, StoredTables, report
 

@@ -15,13 +15,12 @@ from torch import nn
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible, unknown_name
 from pepbench.method import Fields, Method
+from pepbench.nn.fixed_shape import CompressedEmbedding, Tables
 from pepbench.nn.modules import (
-    CompressedEmbedding,
     CompressError,
     DropIn,
     MaskedEmbedding,
     Settings,
-    Tables,
     replace_modules,
 )
 from pepbench.nn.pep import PEPEmbedding, masks_within, parameters_of

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.method import to_numpy
-from pepbench.nn.modules import CompressedEmbedding, MaskedEmbedding, Tables
+from pepbench.nn.fixed_shape import CompressedEmbedding, Tables
+from pepbench.nn.modules import MaskedEmbedding
 from pepbench.nn.pep import PEPEmbedding
 from pepbench.tables.layout import Dense, Layout, Masked
 from pepbench.units import byte_size
