@@ -26,6 +26,9 @@ from pepbench.errors import PlanError, unknown_name
 Value = bool | int | float | str
 """Types of an option; JSON and TOML keep them unchanged."""
 
+OptimizerKind = typing.Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
+"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
+
 
 class Trial(Protocol):
     """The part of an Optuna trial that a search space uses."""

@@ -41,9 +41,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.component import Between, Component, OneOf, Value
+from pepbench.component import Between, Component, OneOf, OptimizerKind, Value
 from pepbench.errors import Infeasible
-from pepbench.records import Objective, OptimizerKind, goal
+from pepbench.objective import Objective, goal
 from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.embedding import (
     ComposedVectors,
@@ -376,6 +376,9 @@ class Method(Component, ABC):
     """Whether the method has a single size and runs once, at a budget of 100 %."""
     notes_training_bytes: ClassVar[bool] = False
     """Whether :meth:`fit` notes :meth:`Embedding.training_bytes`, where memory is the point."""
+    own_training: ClassVar[str] = ""
+    """What :meth:`fit` does while it trains what :meth:`embedding` made, if plain steps of an
+    optimizer are not enough."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.

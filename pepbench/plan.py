@@ -25,16 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from pepbench.component import OptimizerKind
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import (
-    LARGEST_SEED,
-    MARGIN,
-    MOST_FOLDS,
-    Objective,
-    OptimizerKind,
-    Precision,
-    PrunerKind,
-)
+from pepbench.objective import Objective
+from pepbench.records import LARGEST_SEED, MARGIN, MOST_FOLDS, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:

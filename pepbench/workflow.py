@@ -17,9 +17,9 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
+from pepbench.objective import GOALS
 from pepbench.plan import Plan
 from pepbench.printing import print_json
-from pepbench.records import GOALS
 from pepbench.report.show import report
 from pepbench.units import duration
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
+from pepbench.component import OptimizerKind
 from pepbench.data.dataset import Dataset
 from pepbench.data.splits import Splits
 from pepbench.errors import Infeasible, PepbenchError
@@ -31,17 +32,16 @@ from pepbench.harness.status.live_files import live_file, spaced
 from pepbench.harness.test_facts import users_of_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
+from pepbench.objective import goal
 from pepbench.records import (
     EpochRecord,
     KeptRecord,
-    OptimizerKind,
     PhaseSeconds,
     PruningSpec,
     Record,
     ScoresRecord,
     Status,
     TrialSpec,
-    goal,
     now,
     npy_sha256,
 )

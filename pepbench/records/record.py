@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
 from pepbench.errors import RecordError
-from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec, goal
+from pepbench.objective import goal
+from pepbench.records.spec import Frozen, TrialSpec
 
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
+from pepbench.objective import Objective
 
 PROTOCOL_VERSION = 1
 """Version of everything that influences results and has no version of its own."""
@@ -85,46 +85,8 @@ class DataSpec(Frozen):
         return self.model_copy(update={"source": "", **fold})
 
 
-OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
-"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
-
-
 Precision = Literal["float32", "bfloat16"]
 """Precision of matrix products in backbones; parameters and the loss are always float32."""
-
-
-Objective = Literal["auc", "logloss", "gauc"]
-"""Validation figure by which epochs, trials and finalists are chosen, the same for all methods."""
-
-GOALS: dict[Objective, str] = {"auc": "AUC", "logloss": "-log loss", "gauc": "gAUC"}
-"""What each objective maximises, as :func:`goal` has it, in words."""
-
-
-class Scored(Protocol):
-    """Figures of predictions."""
-
-    @property
-    def auc(self) -> float:
-        """AUC over all rows."""
-
-    @property
-    def log_loss(self) -> float:
-        """Mean binary cross-entropy in nats."""
-
-    @property
-    def gauc(self) -> float | None:
-        """AUC within users; None where it was not computed."""
-
-
-def goal(scores: Scored, objective: Objective) -> float:
-    """The figure that an objective maximises: AUC, gAUC, or minus the log loss.
-
-    NaN where it was not computed.
-    """
-    if objective == "logloss":
-        return -scores.log_loss
-    value = scores.auc if objective == "auc" else scores.gauc
-    return math.nan if value is None else value
 
 
 class TrainingSpec(Frozen):

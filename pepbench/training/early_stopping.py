@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 
 from pepbench.method import EpochScore
-from pepbench.records import Objective, goal
+from pepbench.objective import Objective, goal
 
 
 class EarlyStopping:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone
+from pepbench.component import OptimizerKind
 from pepbench.data.splits import Rows
 from pepbench.errors import DataError, Diverged
 from pepbench.method import (
@@ -30,7 +31,8 @@ from pepbench.method import (
     Task,
 )
 from pepbench.metrics import auc, gauc, log_loss
-from pepbench.records import OptimizerKind, TrainingSpec, goal
+from pepbench.objective import goal
+from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
 from pepbench.training.early_stopping import EarlyStopping

@@ -22,8 +22,9 @@ from pepbench.harness.tuning.study import new_study, tell
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import EpochScore
 from pepbench.metrics import gauc
+from pepbench.objective import goal
 from pepbench.plan import Plan
-from pepbench.records import EpochRecord, ScoresRecord, best_trial, finalists, goal, validation_goal
+from pepbench.records import EpochRecord, ScoresRecord, best_trial, finalists, validation_goal
 from pepbench.training.early_stopping import EarlyStopping
 
 PLUGIN = Path(__file__).parents[1] / "users_plugin.py"

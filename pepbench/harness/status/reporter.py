@@ -14,7 +14,8 @@ from pepbench.harness.cells import Cell
 from pepbench.harness.status.run_counts import CellCount, RunCounts
 from pepbench.harness.status.run_display import counts_text, snapshot_view
 from pepbench.harness.status.status_file import StatusFile
-from pepbench.records import GOALS, Record, TrialSpec, validation_goal
+from pepbench.objective import GOALS
+from pepbench.records import Record, TrialSpec, validation_goal
 from pepbench.units import duration
 
 REFRESHES_PER_SECOND = 2

@@ -23,15 +23,8 @@ from pepbench.harness.tuning.space import (
 )
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import Method
-from pepbench.records import (
-    Record,
-    Role,
-    TrialSpec,
-    best_trial,
-    finalists,
-    goal,
-    validation_goal,
-)
+from pepbench.objective import goal
+from pepbench.records import Record, Role, TrialSpec, best_trial, finalists, validation_goal
 
 TrialBatches = Generator[list[TrialSpec], list[Record], None]
 """Yields trials in batches and is sent their records."""

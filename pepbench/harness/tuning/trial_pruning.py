@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import optuna
 
-from pepbench.records import PrunerKind, PruningSpec, Record, goal
+from pepbench.objective import goal
+from pepbench.records import PrunerKind, PruningSpec, Record
 
 STARTUP_TRIALS = 3
 """Complete trials that ``median`` needs before it stops any."""
