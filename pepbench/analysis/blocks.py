@@ -136,9 +136,8 @@ class Block:
         rows = np.array([fold.row_variance(*members) for fold in self.folds])
         known = figure == "auc"
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(
-            values, rows if known else unknown, seeds if known else unknown, overlap(len(values))
-        )
+        shared = overlap(self.cells[cell].spec.data.folds)
+        return FoldFigures(values, rows if known else unknown, seeds if known else unknown, shared)
 
     def row_variance(self, *cells: int) -> float:
         """Variance over rows of a cell's mean AUC, or of the difference of two; NaN if unknown."""
@@ -155,16 +154,17 @@ class Block:
 
 def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
     """Mean of a test figure over the runs of each fold, (J,), from the records alone."""
-    values: list[list[float]] = [[] for _ in range(cell.folds)]
+    values: dict[int, list[float]] = {fold: [] for fold in cell.spec.data.reported_folds}
     for run in cell.runs:
         value = None if run.test is None else getattr(run.test, figure)
         values[run.spec.data.fold].append(math.nan if value is None else value)
-    return np.array([np.mean(of_fold) if of_fold else math.nan for of_fold in values])
+    means = (np.mean(of_fold) if of_fold else math.nan for of_fold in values.values())
+    return np.array(list(means), np.float64)
 
 
 def _runs_in_folds(cell: Cell) -> NDArray[np.int64]:
     folds = [run.spec.data.fold for run in cell.runs]
-    return np.maximum(np.bincount(folds, minlength=cell.folds), 1)
+    return np.array([max(1, folds.count(fold)) for fold in cell.spec.data.reported_folds])
 
 
 def blocks_of(
@@ -186,7 +186,7 @@ def blocks_of(
             continue
         folds = tuple(
             _measured(tuple(cell.in_fold(fold) for cell in members), *loaders)
-            for fold in range(members[0].folds)
+            for fold in members[0].spec.data.reported_folds
         )
         yield Block(members, ((),) * len(members), ("",) * len(members), None, folds)
 

@@ -193,7 +193,7 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     for dataset in datasets:
         known = cast(Dataset, dataset.default())
         table = open_table(known)
-        for fold in range(plan.folds):
+        for fold in plan.folds_to_run:
             splits = split_facts(table, plan.split_seed, Fold(fold, plan.folds))
             data = DataSpec(
                 spec=dataset.spec,
@@ -247,7 +247,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
     """
     for number, exception in enumerate(plan.exceptions, 1):
         for kind, patterns, specs in (
-            ("method", exception.methods, plan.methods),
+            ("method", exception.methods, plan.method_labels()),
             ("dataset", exception.datasets, plan.datasets),
             ("backbone", exception.backbones, plan.backbones),
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from pepbench.plan import PLAN_FILE, Plan
 
 RESULTS = Path("results")
 """Folder of the leaderboards, in the working directory or the repository."""
+
+PACKAGED = Path(pepbench.__file__).parent / RESULTS
+"""Plans and extracts of the published leaderboards in the installed package."""
+
+SUBMISSIONS = "submissions"
+"""Folder, in that of a leaderboard, of the results that others have handed in."""
 
 WORK = Path("runs/leaderboards")
 """Folder of working records and predictions, in the working directory; not committed."""
@@ -82,10 +89,38 @@ def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
     PlanError
         For a name without a plan; suggests the nearest one.
     """
-    folders = [path.parent for path in sorted(results.rglob(PLAN_FILE))]
+    folders = [
+        path.parent
+        for path in sorted(results.rglob(PLAN_FILE))
+        if SUBMISSIONS not in path.relative_to(results).parts
+    ]
     names_of = {folder.relative_to(results).as_posix(): folder for folder in folders}
     boards = {name: Board(name, folder) for name, folder in names_of.items()}
     for name in names:
         if name not in boards:
             raise PlanError(f"{results}: {unknown_name('leaderboard', name, boards)}")
     return [boards[name] for name in dict.fromkeys(names or boards)]
+
+
+def find_board(name: str) -> Board:
+    """A board to compare with: a folder with a plan, or the name of a published leaderboard.
+
+    Names are looked up in ``results`` of the working directory or the repository, then in the
+    installed package.
+
+    Raises
+    ------
+    PlanError
+        If there is none; suggests the nearest name.
+    """
+    folder = Path(name)
+    if (folder / PLAN_FILE).is_file():
+        return Board(folder.resolve().name, folder)
+    if folder.is_dir():
+        raise PlanError(f"{name}: holds no {PLAN_FILE}; give the folder of a board or of a run")
+    boards = {board.name: board for board in find_boards(PACKAGED)} if PACKAGED.is_dir() else {}
+    with suppress(PlanError):
+        boards |= {board.name: board for board in find_boards(results_folder())}
+    if name not in boards:
+        raise PlanError(f"{unknown_name('board', name, boards)}; or give the folder of a run")
+    return boards[name]

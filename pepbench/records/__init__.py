@@ -8,6 +8,7 @@ from pepbench.records.files import npy_bytes, npy_sha256, write_atomically
 from pepbench.records.record import (
     FINALIST_REACH,
     SCHEMA_VERSION,
+    TUNING_NOTES,
     Environment,
     EpochRecord,
     KeptRecord,
@@ -54,6 +55,7 @@ __all__ = [
     "MOST_FOLDS",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
+    "TUNING_NOTES",
     "CellName",
     "ComponentSpec",
     "DataSpec",

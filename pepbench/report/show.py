@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from pepbench.analysis.pair import chosen_pairs
-from pepbench.analysis.runs import open_runs
 from pepbench.errors import EXIT_FAILED, RecordError
 from pepbench.printing import print_json
+from pepbench.report.beside_board import opened
 from pepbench.report.findings import (
     Findings,
     json_document,
@@ -74,7 +75,7 @@ def report(
         If ``margin`` cannot be one.
     """
     findings = load_runs(folders, _warn, margin)
-    target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
+    target = out or (folders[0] if len(set(folders)) == 1 else None)
     if tuning:
         _console(wide).print(TuningView(findings.runs.records))
         return 0
@@ -104,7 +105,7 @@ def compare(
 
     ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
     """
-    runs = open_runs(folders, _warn)
+    runs = opened(folders, _warn)
     within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
     if as_json:
@@ -139,7 +140,7 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
             findings.frame, findings.fronts, wide, findings.margin, findings.contrasts
         )
         widths = RecoveryView(findings.recovery.frame, has_folds(findings.frame))
-        _console(wide).print(board, widths)
+        _console(wide).print(board, widths, *(Text(note) for note in findings.notes))
     else:
         _print_file(findings, form, folder)
 

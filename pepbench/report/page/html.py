@@ -87,6 +87,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
         contrasts=contrast_tables(findings),
+        notes=findings.notes,
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
         gains=gain_rows(gains_frame(trials_frame(records))),
