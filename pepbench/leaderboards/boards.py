@@ -10,6 +10,7 @@ from pathlib import Path
 import pepbench
 from pepbench.catalog import Catalog
 from pepbench.errors import PlanError, unknown_name
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE
 from pepbench.plan import PLAN_FILE, Plan
 
 RESULTS = Path("results")
@@ -117,10 +118,17 @@ def find_board(name: str) -> Board:
     if (folder / PLAN_FILE).is_file():
         return Board(folder.resolve().name, folder)
     if folder.is_dir():
-        raise PlanError(f"{name}: holds no {PLAN_FILE}; give the folder of a board or of a run")
-    boards = {board.name: board for board in find_boards(PACKAGED)} if PACKAGED.is_dir() else {}
+        raise PlanError(
+            f"--against: {name} holds no {PLAN_FILE}; give the folder of a board or of a run"
+        )
+    found = find_boards(PACKAGED) if PACKAGED.is_dir() else []
     with suppress(PlanError):
-        boards |= {board.name: board for board in find_boards(results_folder())}
-    if name not in boards:
-        raise PlanError(f"{unknown_name('board', name, boards)}; or give the folder of a run")
-    return boards[name]
+        found += find_boards(results_folder())
+    published = {
+        board.name: board
+        for board in found
+        if any((board.folder / file).is_file() for file in (RECORDS_FILE, EXTRACT_FILE))
+    }
+    if name not in published:
+        raise PlanError(f"--against: {unknown_name('board', name, published)}")
+    return published[name]

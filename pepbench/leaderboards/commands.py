@@ -12,10 +12,11 @@ from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
 from pepbench.harness.cells import expand
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
 from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
-from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
@@ -66,9 +67,14 @@ def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quie
 
 
 def overall(options: BoardOptions) -> int:
-    """Write the generated parts of the pages over all leaderboards."""
+    """Write the generated parts of the pages over all leaderboards, and the boards' extracts."""
     boards = find_boards(options.results)
-    for page, text in _overall_pages(options, boards, _published(boards)).items():
+    published = _published(boards)
+    for board in boards:
+        if board.name in published:
+            content = packed(published_extract(published[board.name].records, board))
+            write_atomically(board.folder / EXTRACT_FILE, content)
+    for page, text in _overall_pages(options, boards, published).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     return 0

@@ -14,12 +14,9 @@ from typing import Any
 from pepbench.errors import RecordError
 from pepbench.harness.cells import Place
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, unpacked
 from pepbench.leaderboards.submitted import submitted_records
 from pepbench.records import TUNING_NOTES, Record, RecordStore, best_trial, final_runs, tuning_used
-
-EXTRACT_FILE = "extract.parquet"
-"""The extract of a published leaderboard, its submissions included."""
 
 
 def extract(records: Iterable[Record]) -> list[Record]:

@@ -28,7 +28,9 @@ from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, worker_seconds
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.publish import README, is_in_step
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
 from pepbench.records import (
     CELL_COLUMNS,
@@ -74,12 +76,21 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
+    yield _extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
         (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
         (_wrong_holm(results.comparisons), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
+
+
+def _extract_check(board: Board, results: BoardResults) -> Check:
+    path = board.folder / EXTRACT_FILE
+    if not path.is_file():
+        return Check(None, f"{path}: not written yet; run: pepbench leaderboard --overall")
+    in_step = unpacked(path) == published_extract(results.records, board)
+    return Check(in_step, f"{path}: {'as' if in_step else 'not what'} the records give")
 
 
 def _same_bytes(path: Path, content: bytes) -> Check:

@@ -74,7 +74,9 @@ class BoardBeside:
         """What a reader of the report has to know."""
         yield (
             f"{', '.join(self.own)}: run here. The other {len(self.others)} methods: from the "
-            f"board {self.name}, with the same data, splits, tuning trials and settings."
+            f"board {self.name}, with the same data, splits, tuning trials and settings. "
+            "Verdicts against the full table are adjusted for all of them together, so they may be "
+            "weaker than on the page of the board."
         )
         if self.single and self.without_predictions:
             yield (
