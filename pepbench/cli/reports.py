@@ -109,12 +109,18 @@ def compare(
     "  pepbench leaderboard ml-100k\n\n"
     "  pepbench leaderboard ml-100k --tables-only\n\n"
     "  pepbench leaderboard --overall\n\n"
-    "  pepbench leaderboard --verify"
+    "  pepbench leaderboard --verify\n\n"
+    "  pepbench leaderboard --submit runs/mine --into results/ml-100k/submissions/mine\n\n"
+    "  pepbench leaderboard --verify results/ml-100k/submissions/mine --trust"
 )
 def leaderboard(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Leaderboards, by folder name. Default: all."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Leaderboards, by folder name, or with --verify folders of submissions. Default: "
+            "all.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -122,8 +128,24 @@ def leaderboard(
             "--verify", help="Recompute tables from the records and rerun one small cell."
         ),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="With --verify: run the method files of submissions, which are code."
+        ),
+    ] = False,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Write the folder of a submission, of a run made with --against."
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="With --submit: the new folder to write.")
+    ] = None,
     overall: Annotated[
-        bool, typer.Option("--overall", help="Only write the pages about all leaderboards.")
+        bool,
+        typer.Option("--overall", help="Only write pages and extracts, from published records."),
     ] = False,
     tables_only: Annotated[
         bool,
@@ -153,15 +175,23 @@ def leaderboard(
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
 
-    if verify + overall + tables_only > 1 or (overall and names):
+    modes = verify + overall + tables_only + (submit is not None)
+    if modes > 1 or (names and (overall or submit is not None)):
         raise PlanError(
-            "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
+            "--verify, --overall, --submit and --tables-only exclude each other, and --overall and "
+            "--submit take no NAME"
         )
+    if (submit is None) != (into is None):
+        raise PlanError("--submit RUN and --into FOLDER go together")
+    if trust and not verify:
+        raise PlanError("--trust goes with --verify")
+    if submit is not None and into is not None:
+        return commands.submit(submit, into)
     options = commands.BoardOptions(
         results_folder(results), work or WORK, jobs or usable_cores(), threads
     )
     if verify:
-        return commands.verify(names or (), options)
+        return commands.verify(names or (), options, trust)
     if overall:
         return commands.overall(options)
     return commands.make(names or (), options, tables_only=tables_only, quiet=quiet)

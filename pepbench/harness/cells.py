@@ -98,21 +98,18 @@ class Cell:
     @property
     def tuning_seed(self) -> int:
         """Of every tuning trial of a fold: equal initial values and batches for all methods."""
-        return self._seed("tuning")
+        return tuning_seed(self.plan, self.data)
 
     def finalist_seeds(self) -> list[int]:
         """Further seeds of finalists, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("finalist", str(k)) for k in range(self.plan.finalist_seeds)]
+        return finalist_seeds(self.plan, self.data)
 
     def final_seeds(self) -> list[int]:
         """Seeds of the final runs, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("final", str(k)) for k in range(self.plan.seeds)]
+        return final_seeds(self.plan, self.data)
 
     def _seed(self, *purpose: str) -> int:
-        """A seed that depends on the plan's seed, the fold and the purpose."""
-        data = self.data
-        fold = (f"fold {data.fold + 1} of {data.folds}",) if data.folds > 1 else ()
-        return _hashed_seed(str(self.plan.seed), *fold, *purpose)
+        return _fold_seed(self.plan, self.data, *purpose)
 
     def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
@@ -275,6 +272,27 @@ def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()
         version=component.version,
         tuned=tuned,
     )
+
+
+def tuning_seed(plan: Plan, data: DataSpec) -> int:
+    """As :attr:`Cell.tuning_seed`."""
+    return _fold_seed(plan, data, "tuning")
+
+
+def finalist_seeds(plan: Plan, data: DataSpec) -> list[int]:
+    """As :meth:`Cell.finalist_seeds`."""
+    return [_fold_seed(plan, data, "finalist", str(k)) for k in range(plan.finalist_seeds)]
+
+
+def final_seeds(plan: Plan, data: DataSpec) -> list[int]:
+    """As :meth:`Cell.final_seeds`."""
+    return [_fold_seed(plan, data, "final", str(k)) for k in range(plan.seeds)]
+
+
+def _fold_seed(plan: Plan, data: DataSpec, *purpose: str) -> int:
+    """A seed that depends on the plan's seed, the fold and the purpose."""
+    fold = (f"fold {data.fold + 1} of {data.folds}",) if data.folds > 1 else ()
+    return _hashed_seed(str(plan.seed), *fold, *purpose)
 
 
 def _hashed_seed(*parts: str) -> int:

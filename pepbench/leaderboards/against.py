@@ -135,8 +135,8 @@ def against(
         wanted.pop("contrasts", None)
     _refuse_other_settings(board, theirs, wanted)
     methods = _methods(catalog, wanted.get("methods"), label)
-    _refuse_known_names(board, records, methods)
-    plan = _plan(board, theirs, methods, wanted)
+    refuse_known_names(board, records, methods)
+    plan = board_plan_of(board, theirs, methods, wanted)
     cells = expand(plan.with_families_expanded(catalog), catalog)
     taken = [
         record
@@ -188,7 +188,8 @@ def _methods(catalog: Catalog, named: Sequence[str] | None, label: str | None) -
     return (named_so,)
 
 
-def _refuse_known_names(board: Board, records: Sequence[Record], methods: Sequence[str]) -> None:
+def refuse_known_names(board: Board, records: Sequence[Record], methods: Sequence[str]) -> None:
+    """Raise :class:`PlanError` if a method of the board's records has one of these names."""
     there = {record.spec.method.spec.removesuffix(MARK) for record in records}
     for method in methods:
         label, wanted = split_label(method)
@@ -200,7 +201,9 @@ def _refuse_known_names(board: Board, records: Sequence[Record], methods: Sequen
             )
 
 
-def _plan(board: Board, theirs: Plan, methods: tuple[str, ...], wanted: Mapping[str, Any]) -> Plan:
+def board_plan_of(
+    board: Board, theirs: Plan, methods: tuple[str, ...], wanted: Mapping[str, Any]
+) -> Plan:
     """The board's plan with these methods, and the exceptions that may concern them."""
     labels = [split_label(method)[0] for method in methods]
     exceptions = [

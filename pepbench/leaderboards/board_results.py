@@ -115,7 +115,7 @@ class BoardResults:
 
 def from_records(records: Sequence[Record]) -> pd.DataFrame:
     """The leaderboard computed from records alone, without columns that need predictions."""
-    return analyse(records, _absent, _absent).frame
+    return analyse(records, absent, absent).frame
 
 
 def load_results(folder: Path) -> BoardResults:
@@ -153,7 +153,8 @@ def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(zip(*(frame[column] for column in CELL_COLUMNS), strict=True))
 
 
-def _absent(what: str) -> NoReturn:
+def absent(what: str) -> NoReturn:
+    """Stand in for the loaders of predictions and labels, which are not published."""
     raise FileNotFoundError(what)
 
 

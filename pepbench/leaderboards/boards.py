@@ -117,10 +117,6 @@ def find_board(name: str) -> Board:
     folder = Path(name)
     if (folder / PLAN_FILE).is_file():
         return Board(folder.resolve().name, folder)
-    if folder.is_dir():
-        raise PlanError(
-            f"--against: {name} holds no {PLAN_FILE}; give the folder of a board or of a run"
-        )
     found = find_boards(PACKAGED) if PACKAGED.is_dir() else []
     with suppress(PlanError):
         found += find_boards(results_folder())
@@ -129,6 +125,10 @@ def find_board(name: str) -> Board:
         for board in found
         if any((board.folder / file).is_file() for file in (RECORDS_FILE, EXTRACT_FILE))
     }
+    if name not in published and folder.is_dir():
+        raise PlanError(
+            f"--against: {name} holds no {PLAN_FILE}; give the folder of a board or of a run"
+        )
     if name not in published:
         raise PlanError(f"--against: {unknown_name('board', name, published)}")
     return published[name]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pepbench.catalog import Catalog
-from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PepbenchError, PlanError
 from pepbench.harness.cells import expand
+from pepbench.leaderboards import submissions
+from pepbench.leaderboards.board_page import board_summary
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.extract import published_extract
@@ -18,6 +20,8 @@ from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.submissions import check_submission, is_submission
+from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
 from pepbench.workflow import run_and_report
@@ -67,21 +71,32 @@ def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quie
 
 
 def overall(options: BoardOptions) -> int:
-    """Write the generated parts of the pages over all leaderboards, and the boards' extracts."""
+    """Write the generated parts of all pages, and the extracts of the leaderboards."""
     boards = find_boards(options.results)
     published = _published(boards)
     for board in boards:
         if board.name in published:
             content = packed(published_extract(published[board.name].records, board))
             write_atomically(board.folder / EXTRACT_FILE, content)
+            page, text = board.folder / README, board_summary(board, published[board.name])
+            write_atomically(page, with_generated(page, text, board.name))
     for page, text in _overall_pages(options, boards, published).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     return 0
 
 
-def verify(names: Sequence[str], options: BoardOptions) -> int:
+def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> int:
     """Check committed tables against committed records, and run one small cell again.
+
+    Parameters
+    ----------
+    names
+        Leaderboards, or folders of submissions; none: all leaderboards with their submissions.
+    options
+        Where they are.
+    trust
+        Whether the method files of submissions may be run.
 
     Returns
     -------
@@ -89,15 +104,24 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
         0 if all checks pass or nothing is published; else 1.
     """
     catalog = Catalog(())
-    boards = find_boards(options.results, names)
+    handed_in = [Path(name) for name in names if is_submission(Path(name))]
+    checks = [
+        check
+        for folder in handed_in
+        for check in _printed(check_submission(folder, options.jobs, trust))
+    ]
+    boards = find_boards(options.results, [n for n in names if Path(n) not in handed_in])
+    if handed_in and len(handed_in) == len(names):
+        return _summed_up(checks)
     published = _published(boards)
     if not published:
         print(f"{options.results}: no leaderboard is published; nothing to verify")
         return 0
-    checks: list[Check] = []
     for board in boards:
         if board.name in published:
-            checks += _printed(list(check_board(board, published[board.name], catalog)))
+            checks += _printed(check_board(board, published[board.name], catalog))
+            for folder in submission_folders(board):
+                checks += _printed(_submission_checks(folder, options.jobs, trust))
         else:
             checks += _printed([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
@@ -109,6 +133,24 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
         for cell in complete_cells(board, published[board.name].records)
     ]
     checks += _printed([check_cell(found, catalog, options.jobs)])
+    return _summed_up(checks)
+
+
+def submit(run: Path, into: Path) -> int:
+    """Write the folder of a submission, and say what comes next."""
+    submissions.submit(run, into)
+    print(f"{into}: written. Check it with: pepbench leaderboard --verify {into}")
+    return 0
+
+
+def _submission_checks(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
+    try:
+        yield from check_submission(folder, jobs, trust)
+    except PepbenchError as error:
+        yield Check(False, str(error))
+
+
+def _summed_up(checks: Sequence[Check]) -> int:
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
     return EXIT_FAILED if wrong else 0
@@ -162,8 +204,10 @@ def _check_overall(
     ]
 
 
-def _printed(checks: list[Check]) -> list[Check]:
+def _printed(checks: Iterable[Check]) -> list[Check]:
     marks = {True: "good", False: "WRONG", None: "not checked"}
+    made = []
     for check in checks:
         print(f"{marks[check.good]}: {check.line}")
-    return checks
+        made.append(check)
+    return made

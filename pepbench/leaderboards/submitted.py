@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pepbench.errors import RecordError
 from pepbench.leaderboards.boards import SUBMISSIONS, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, unpacked
 from pepbench.records import Record
@@ -23,13 +24,20 @@ def submitted_records(board: Board) -> list[Record]:
     Raises
     ------
     RecordError
-        If a file is damaged.
+        If a file is damaged, or two submissions have a method of the same name.
     """
-    return [
-        _marked(record)
-        for folder in submission_folders(board)
-        for record in unpacked(folder / RECORDS_FILE)
-    ]
+    found: list[Record] = []
+    folder_of: dict[str, Path] = {}
+    for folder in submission_folders(board):
+        for record in unpacked(folder / RECORDS_FILE):
+            method = record.spec.method.spec
+            first = folder_of.setdefault(method, folder)
+            if first != folder:
+                raise RecordError(
+                    f"{first} and {folder} both have a method {method!r}; one of them needs another"
+                )
+            found.append(_marked(record))
+    return found
 
 
 def _marked(record: Record) -> Record:

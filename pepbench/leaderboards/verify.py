@@ -17,6 +17,7 @@ import pandas as pd
 from pepbench import api
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog, Kind
+from pepbench.component import split_label
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
@@ -207,9 +208,12 @@ def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> C
     here = environment(recorded.threads)
     same = recorded.alike(here) and recorded.instructions == here.instructions
     if same:
-        problems, alike = _from_plan(cell, jobs)
+        problems, alike = _from_plan(cell, jobs, catalog.plugins)
     else:
-        problems, alike = list(_final_runs(cell)), f"AUCs agree within {TOLERANCE:g}"
+        problems, alike = (
+            list(_final_runs(cell, catalog.plugins)),
+            f"AUCs agree within {TOLERANCE:g}",
+        )
     where = "same platform" if same else "another platform"
     return Check(not problems, f"{cell.name}: run again ({where}): {'; '.join(problems) or alike}")
 
@@ -222,7 +226,9 @@ def is_current(spec: TrialSpec, catalog: Catalog) -> bool:
     )
     for kind, component in kinds:
         try:
-            catalog.select(kind, component.spec).default()
+            # A method with a name of its own (mine=pep) is found by the name of its class.
+            if component.spec.startswith(component.name):
+                catalog.select(kind, component.spec).default()
             present = catalog.load(kind, component.name).from_options(component.options)
         except PlanError:
             return False
@@ -246,17 +252,26 @@ def data_available(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(cell: PublishedCell, jobs: int) -> tuple[list[str], str]:
+def _from_plan(cell: PublishedCell, jobs: int, plugins: tuple[Path, ...]) -> tuple[list[str], str]:
     """Run a cell from its plan; what is not as recorded, and else in which sense all is."""
     spec = cell.records[0].spec
     dataset, backbone, method, budget = spec.cell
+    named = {split_label(one)[0]: one for one in Plan.load(cell.board.plan_path, {}).methods}
+    method = named.get(method, method)
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     # The plan has this cell alone, once in each fold.
     shard = f"{spec.data.fold + 1}/{plan.folds}" if plan.folds > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         threads = cell.final[0].environment.threads
-        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads, shard=shard)
+        run = api.run(
+            plan,
+            out=Path(folder) / "run",
+            jobs=jobs,
+            threads=threads,
+            shard=shard,
+            plugins=plugins,
+        )
         again = {record.key: record for record in RecordStore(run.folder)}
     problems, other_digits = [], 0
     for record in cell.records:
@@ -286,9 +301,10 @@ def _change_of_auc(record: Record, other: Record) -> float:
     )
 
 
-def _final_runs(cell: PublishedCell) -> Iterator[str]:
+def _final_runs(cell: PublishedCell, plugins: tuple[Path, ...]) -> Iterator[str]:
     for record in cell.final:
-        again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
+        context = TrialContext(plugins=plugins, threads=record.environment.threads)
+        again = run_trial(record.spec, context).record
         if again.test is None or record.test is None:
             yield f"run {record.key[:12]} is {again.status}: {again.reason}"
         elif abs(again.test.auc - record.test.auc) > TOLERANCE:
