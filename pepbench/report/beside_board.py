@@ -31,7 +31,8 @@ class BoardBeside:
     own, others
         Methods of the run and of the board, in the order of tables; the full table comes first.
     contrasts
-        Each of the run's methods against each of the board's, at each budget that both have.
+        Each of the run's methods against each of the board's that can be tested, at each budget
+        that both have.
     without_predictions
         Methods of the board whose test predictions are not at hand.
     single
@@ -57,17 +58,17 @@ class BoardBeside:
         budgets = {r.spec.budget: r.spec.budget_parameters for r in mine}
         others = _methods(theirs)
         places = {(record.spec.method.spec, record.spec.budget) for record in theirs}
+        bare = frozenset(r.spec.method.spec for r in theirs if r.predictions_sha256 is None)
+        single = all(record.spec.data.folds == 1 for record in theirs)
         contrasts = [
             (method, other, budget)
             for budget in sorted(budgets, key=lambda budget: -budgets[budget])
             for method in _methods(mine)
             for other in others
-            if {(other, budget), (other, FULL)} & places
+            if {(other, budget), (other, FULL)} & places and not (single and other in bare)
         ]
-        bare = frozenset(r.spec.method.spec for r in theirs if r.predictions_sha256 is None)
         first = next(iter(boards))
         name = (first / NAME_FILE).read_text("utf-8").strip()
-        single = all(record.spec.data.folds == 1 for record in theirs)
         return cls(name, _methods(mine), others, contrasts, bare, single)
 
     def notes(self) -> Iterator[str]:
