@@ -126,9 +126,7 @@ def find_board(name: str) -> Board:
         if any((board.folder / file).is_file() for file in (RECORDS_FILE, EXTRACT_FILE))
     }
     if name not in published and folder.is_dir():
-        raise PlanError(
-            f"--against: {name} holds no {PLAN_FILE}; give the folder of a board or of a run"
-        )
+        raise PlanError(f"{name} holds no {PLAN_FILE}; give the folder of a board or of a run")
     if name not in published:
-        raise PlanError(f"--against: {unknown_name('board', name, published)}")
+        raise PlanError(unknown_name("board", name, published))
     return published[name]
