@@ -8,7 +8,7 @@ from statistics import mean
 import pandas as pd
 
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, Record, best_trial, finalists
+from pepbench.records import CELL_COLUMNS, Record, best_trial, finalists, is_extract
 
 FINALIST_COLUMNS = (*CELL_COLUMNS, "choices", "changed", "fall")
 """Columns of :func:`finalists_frame`."""
@@ -26,6 +26,8 @@ def finalists_frame(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = []
     for name, members in by_cell(records).items():
+        if is_extract(members):
+            continue
         folds = {record.spec.data.fold for record in members}
         outcomes = [
             outcome

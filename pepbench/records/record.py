@@ -220,6 +220,11 @@ def _validation_auc(record: Record) -> float:
     return math.nan if record.validation is None else record.validation.auc
 
 
+def is_extract(records: Iterable[Record]) -> bool:
+    """Whether one of the records stands for others, see :data:`TUNING_NOTES`."""
+    return any(TUNING_NOTES[0] in record.notes for record in records)
+
+
 def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
     """Number of a cell's tuning trials, pruned and failed ones included, and CPU seconds of tuning.
 

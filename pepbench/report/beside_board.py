@@ -16,8 +16,8 @@ from pepbench.units import FULL
 BOARD_FOLDER = "board"
 """Folder, in that of a run, with the records of the board that the run is compared with."""
 
-NAME_FILE = "name.txt"
-"""File, in that folder, with the board's name."""
+NAME_FILE = "board.txt"
+"""File, in that folder, with the board's name; marks the folder."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class BoardBeside:
     @classmethod
     def of(cls, runs: Runs) -> BoardBeside | None:
         """The board beside the runs; None if there is none."""
-        boards = {folder for folder in runs.folders if folder.name == BOARD_FOLDER}
-        if not boards:
+        boards = {folder for folder in runs.folders if (folder / NAME_FILE).is_file()}
+        if not boards or boards == set(runs.folders):
             return None
         final = [record for record in runs.records if record.spec.role == "final"]
         theirs = [record for record in final if runs.folder_of[record.key] in boards]
@@ -104,7 +104,7 @@ def opened(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None
         part
         for folder in folders
         for part in (folder, folder / BOARD_FOLDER)
-        if part == folder or part.is_dir()
+        if part == folder or (part / NAME_FILE).is_file()
     ]
     asked = [_asked_folds(folder) for folder in folders]
     only = {fold for folds in asked for fold in folds} if all(asked) else set()

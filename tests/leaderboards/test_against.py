@@ -6,6 +6,7 @@ import pytest
 from made_board import FOLDS, PLAN, made_record, records_of, test_aucs, write_board
 from scipy import stats
 
+from pepbench.analysis.tuning import trials_frame
 from pepbench.leaderboards import boards
 from pepbench.leaderboards.against import against
 from pepbench.leaderboards.boards import find_board
@@ -71,6 +72,7 @@ def test_each_method_of_the_board_is_compared_over_folds(tmp_path):
         assert row["folds"] == FOLDS
         assert row["verdict"]
     assert set(findings.frame["tuning_trials"]) == {2 * FOLDS}
+    assert set(trials_frame(findings.runs.records)["method"]) == set(MINE)
     assert "low-rank: run here. The other 3 methods: from the board made" in findings.notes[0]
 
 
