@@ -174,6 +174,7 @@ def leaderboard(
     """
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
+    from pepbench.leaderboards.submissions import is_submission
 
     modes = verify + overall + tables_only + (submit is not None)
     if modes > 1 or (names and (overall or submit is not None)):
@@ -187,6 +188,9 @@ def leaderboard(
         raise PlanError("--trust goes with --verify")
     if submit is not None and into is not None:
         return commands.submit(submit, into)
+    folders = [Path(name) for name in names or ()]
+    if verify and folders and all(map(is_submission, folders)):
+        return commands.verify_submissions(folders, jobs or usable_cores(), trust)
     options = commands.BoardOptions(
         results_folder(results), work or WORK, jobs or usable_cores(), threads
     )

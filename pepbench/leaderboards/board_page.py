@@ -17,7 +17,7 @@ from pepbench.plan import Plan
 from pepbench.records import Record
 from pepbench.report.markdown import LEADERBOARD_CSV, LEADERBOARD_MD, escape, github_table
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import percent, short_count
+from pepbench.report.phrases import NOT_COMPARED, percent, short_count
 from pepbench.units import duration
 
 FRONT = "pareto"
@@ -111,7 +111,7 @@ def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
             short_count(row["parameters"]),
             _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
             _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
-            escape(row["verdict"] or row["status"]),
+            escape(row["verdict"] or (NOT_COMPARED if row["status"] == "ok" else row["status"])),
         ]
         for row in of_others.to_dict("records")
     ]

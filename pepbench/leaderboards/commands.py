@@ -20,7 +20,7 @@ from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
-from pepbench.leaderboards.submissions import check_submission, is_submission
+from pepbench.leaderboards.submissions import check_submission
 from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
@@ -86,13 +86,20 @@ def overall(options: BoardOptions) -> int:
     return 0
 
 
+def verify_submissions(folders: Sequence[Path], jobs: int, trust: bool) -> int:
+    """Check folders of submissions; returns as :func:`verify`."""
+    return _summed_up(
+        [one for folder in folders for one in _printed(check_submission(folder, jobs, trust))]
+    )
+
+
 def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> int:
     """Check committed tables against committed records, and run one small cell again.
 
     Parameters
     ----------
     names
-        Leaderboards, or folders of submissions; none: all leaderboards with their submissions.
+        Leaderboards, each with its submissions; none: all of them.
     options
         Where they are.
     trust
@@ -104,19 +111,12 @@ def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> 
         0 if all checks pass or nothing is published; else 1.
     """
     catalog = Catalog(())
-    handed_in = [Path(name) for name in names if is_submission(Path(name))]
-    checks = [
-        check
-        for folder in handed_in
-        for check in _printed(check_submission(folder, options.jobs, trust))
-    ]
-    boards = find_boards(options.results, [n for n in names if Path(n) not in handed_in])
-    if handed_in and len(handed_in) == len(names):
-        return _summed_up(checks)
+    boards = find_boards(options.results, names)
     published = _published(boards)
     if not published:
         print(f"{options.results}: no leaderboard is published; nothing to verify")
         return 0
+    checks: list[Check] = []
     for board in boards:
         if board.name in published:
             checks += _printed(check_board(board, published[board.name], catalog))
