@@ -77,7 +77,7 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
-    yield _extract_check(board, results)
+    yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
         (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
@@ -86,7 +86,8 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
         yield Check(not problem, f"{board.folder}: {problem or what}")
 
 
-def _extract_check(board: Board, results: BoardResults) -> Check:
+def extract_check(board: Board, results: BoardResults) -> Check:
+    """Compare a leaderboard's extract with its records."""
     path = board.folder / EXTRACT_FILE
     if not path.is_file():
         return Check(None, f"{path}: not written yet; run: pepbench leaderboard --overall")

@@ -2,12 +2,17 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
-from made_board import PLAN, made_record, records_of, write_board
+from made_board import PLAN, made_record, records_of, test_aucs, write_board
 
 from pepbench.leaderboards.against import against
-from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.board_page import submitted_table
+from pepbench.leaderboards.boards import find_board
+from pepbench.leaderboards.extract import published_extract
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import RecordStore
 
@@ -199,3 +204,27 @@ def test_a_run_with_missing_folds_is_not_written(place, tmp_path):
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "fold 4/4: there are no records" in ran.err
     assert not (tmp_path / INTO).exists()
+
+
+@pytest.mark.usefixtures("submitted")
+def test_the_boards_page_has_a_table_of_what_was_submitted():
+    board = find_board("made")
+    results = SimpleNamespace(records=unpacked(board.folder / RECORDS_FILE), margin=0.001)
+    *_, table = submitted_table(board, results)
+    (row,) = [line for line in table.splitlines() if "| 40% " in line]
+    difference = (test_aucs("low-rank", "40%") - test_aucs("full", "100%")).mean()
+    assert "low-rank (submitted)" in row
+    assert f" {difference:+.4f} (" in row
+
+
+@pytest.mark.usefixtures("place")
+def test_an_extract_that_is_not_of_the_records_is_found():
+    board = find_board("made")
+    records = unpacked(board.folder / RECORDS_FILE)
+    results = SimpleNamespace(records=records)
+    path = board.folder / EXTRACT_FILE
+    assert extract_check(board, results).good is None
+    path.write_bytes(packed(published_extract(records, board)))
+    assert extract_check(board, results).good is True
+    path.write_bytes(packed(published_extract(records[1:], board)))
+    assert extract_check(board, results).good is False
