@@ -234,6 +234,7 @@ def run(
         from pepbench.leaderboards.against import against as run_against
 
         compared = run_against(against, plan_file, plugins, keys, name)
+        compared.refuse_folder(out or default_folder(compared.plan))
         plan, keys, beside = compared.plan, {}, {"before_report": compared.write_beside}
     elif name is not None:
         raise PlanError("--as goes with --against; else write --methods NAME=METHOD")

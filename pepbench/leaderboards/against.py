@@ -66,8 +66,27 @@ class Against:
     plan: Plan
     plugins: tuple[Path, ...]
 
+    def refuse_folder(self, folder: Path) -> None:
+        """Raise :class:`PlanError` if the board's records cannot be put into a run's folder."""
+        beside = folder / BOARD_FOLDER
+        foreign = beside.exists() and not (beside / NAME_FILE).is_file()
+        if foreign or beside.resolve() == self.board.folder.resolve():
+            raise PlanError(
+                f"{beside} is where the board's records would go, and holds others; choose another "
+                "folder with --out"
+            )
+
     def write_beside(self, folder: Path) -> None:
-        """Put the board's records, and the plug-ins, into the folder of the run."""
+        """Put the board's records, and the plug-ins, into the folder of the run.
+
+        Records of a board that are there from an earlier comparison are replaced.
+
+        Raises
+        ------
+        PlanError
+            As :meth:`refuse_folder`.
+        """
+        self.refuse_folder(folder)
         beside = folder / BOARD_FOLDER
         shutil.rmtree(beside, ignore_errors=True)
         store, theirs = RecordStore(beside), RecordStore(self.board.folder)
@@ -153,10 +172,9 @@ def _refuse_other_settings(board: Board, plan: Plan, wanted: Mapping[str, Any]) 
     for key, value in wanted.items():
         own = getattr(plan, key)
         if key not in FREE and value != own:
-            option = key.replace("_", "-")
             raise PlanError(
                 f"--against {board.name}: {key} = {_shown(value)} is not the board's, which is "
-                f"{_shown(own)}; leave --{option} out, so that the board's is taken"
+                f"{_shown(own)}; leave it out, so that the board's is taken"
             )
     for key in SUBSETS:
         for value in wanted.get(key, ()):

@@ -115,7 +115,7 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
         if (
             dataset not in plan.datasets
             or backbone not in plan.backbones
-            or method not in plan.methods
+            or method not in plan.method_labels()
             or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
         ):
             return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"

@@ -1,6 +1,7 @@
 """A run beside a published board: what is compared, and what is refused."""
 
 import math
+import shutil
 
 import pytest
 from made_board import FOLDS, PLAN, made_record, records_of, test_aucs, write_board
@@ -192,6 +193,15 @@ def test_what_differs_from_the_board_is_named(pepbench, tmp_path, arguments, wor
     for word in words:
         assert word in ran.err
     assert not (tmp_path / "out").exists()
+
+
+def test_no_other_folder_is_replaced_by_the_boards_records(pepbench, board, tmp_path):
+    shutil.copytree(board, tmp_path / "runs" / "board")
+    for name in ("made", "runs/board"):
+        ran = pepbench("run", f"--against={name}", "--methods=qr", "--out=runs")
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert "runs/board is where the board's records would go" in ran.err
+    assert (tmp_path / "runs/board" / RECORDS_FILE).is_file()
 
 
 @pytest.mark.usefixtures("board")
