@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from pepbench.component import OptimizerKind
+from pepbench.component import OptimizerKind, split_label
 from pepbench.errors import PlanError, unknown_name
 from pepbench.objective import Objective
 from pepbench.records import LARGEST_SEED, MARGIN, MOST_FOLDS, Precision, PrunerKind
@@ -252,6 +252,9 @@ class Plan(_Model):
     folds: int = Field(1, ge=1, le=MOST_FOLDS)
     """Each fold tests another part of the rows, with everything tuned and drawn anew. 1: a single
     80/10/10 split, whose verdicts do not hold over splits."""
+    only_folds: tuple[int, ...] = ()
+    """Numbers of the folds to run, from 1, at least two of them; empty: all. More can be added
+    later in the same folder. Decides no trial's result."""
     split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of the random split, or of the folds."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
@@ -267,12 +270,12 @@ class Plan(_Model):
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
-    @field_validator("tune_batch_size", "exceptions", "contrasts", mode="before")
+    @field_validator("tune_batch_size", "only_folds", "exceptions", "contrasts", mode="before")
     @classmethod
     def _list(cls, values: object) -> object:
         return tuple(values) if isinstance(values, list) else values
 
-    @field_validator("methods", "datasets", "backbones", "budgets", "tune_batch_size")
+    @field_validator("methods", "datasets", "backbones", "budgets", "tune_batch_size", "only_folds")
     @classmethod
     def _no_repeats(cls, names: tuple[object, ...]) -> tuple[object, ...]:
         for name in names:
@@ -291,6 +294,11 @@ class Plan(_Model):
                 f"tune_batch_size = {list(sizes)} must hold sizes from 1 to {LARGEST_BATCH}, and "
                 "batch_size = "
                 f"{self.batch_size} among them, with which the first trial is made"
+            )
+        only = self.only_folds
+        if only and (len(only) < 2 or not all(1 <= fold <= self.folds for fold in only)):
+            raise ValueError(
+                f"only_folds = {list(only)} must name at least two of the folds 1 to {self.folds}"
             )
         known = self.finalists is not None, self.seeds is not None
         trials = self.trials if self.tuning_time is None else MOST
@@ -322,8 +330,15 @@ class Plan(_Model):
         return hashlib.sha256(self._without_judgement().to_toml().encode()).hexdigest()[:8]
 
     def _without_judgement(self) -> Self:
-        """The plan with defaults for what only reports use."""
-        return self.model_copy(update={"margin": _DEFAULT_MARGIN, "contrasts": ()})
+        """The plan with defaults for what decides no trial's result."""
+        return self.model_copy(
+            update={"margin": _DEFAULT_MARGIN, "contrasts": (), "only_folds": ()}
+        )
+
+    @property
+    def folds_to_run(self) -> list[int]:
+        """The folds that are run, from 0, ascending."""
+        return sorted(fold - 1 for fold in self.only_folds) or list(range(self.folds))
 
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
         """The plan of one cell, with exceptions applied; None if the cell is left out."""
@@ -344,15 +359,23 @@ class Plan(_Model):
             For unknown names, and contrasts of methods or budgets that the plan lacks.
         """
         plan = self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
+        labels = plan.method_labels()
+        for label in labels:
+            if labels.count(label) > 1:
+                raise PlanError(f"methods: {label!r} is listed twice")
         for number, contrast in enumerate(plan.contrasts, 1):
             for kind, names, known in (
-                ("method", contrast.methods, plan.methods),
+                ("method", contrast.methods, labels),
                 ("budget", contrast.budgets, plan.budgets),
             ):
                 for name in names:
                     if name not in known:
                         raise PlanError(f"contrast {number}: {unknown_name(kind, name, known)}")
         return plan
+
+    def method_labels(self) -> list[str]:
+        """The methods as records and tables name them."""
+        return [split_label(spec)[0] for spec in self.methods]
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -402,8 +425,8 @@ class Plan(_Model):
         for tables in ("except", "contrast"):
             if not values[tables]:
                 del values[tables]
-        # So that plans with the default have the digest from before these keys existed.
-        for key, default in (("margin", _DEFAULT_MARGIN), ("objective", "auc")):
+        # So that plans with the defaults have the digest from before these keys existed.
+        for key, default in (("margin", _DEFAULT_MARGIN), ("objective", "auc"), ("only_folds", [])):
             if values[key] == default:
                 del values[key]
         return tomli_w.dumps(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def run_and_report(
     as_json: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    before_report: Callable[[Path], None] = lambda _folder: None,
     **options: Any,
 ) -> int:
     """Run a plan with progress, write and print its report, and return the exit code.
@@ -46,6 +47,8 @@ def run_and_report(
         Print one JSON document instead of tables.
     quiet, verbose
         Report less or more while the plan runs.
+    before_report
+        Called with the run's folder when the run is complete.
     options
         Further arguments of :func:`pepbench.api.run`.
     """
@@ -59,6 +62,7 @@ def run_and_report(
             progress="warnings" if silent else "verbose" if verbose else True,
             **options,
         )
+        before_report(results.folder)
         code = report([results.folder], "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"

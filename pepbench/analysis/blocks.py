@@ -192,7 +192,8 @@ class FoldBlock:
         if other is not None:
             values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(values, unknown, unknown, overlap(len(values)))
+        shared = overlap(self.cells[cell].spec.data.folds)
+        return FoldFigures(values, unknown, unknown, shared)
 
     def difference(self, a: int, b: int) -> FoldFigures:
         """Difference of two usable cells in the metric in each fold, with its variances.
@@ -259,16 +260,17 @@ def _unknown(metric: Metric) -> PepbenchError:
 
 def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
     """Mean of a test figure over the runs of each fold, (J,), from the records alone."""
-    values: list[list[float]] = [[] for _ in range(cell.folds)]
+    values: dict[int, list[float]] = {fold: [] for fold in cell.spec.data.reported_folds}
     for run in cell.runs:
         value = None if run.test is None else getattr(run.test, figure)
         values[run.spec.data.fold].append(math.nan if value is None else value)
-    return np.array([np.mean(of_fold) if of_fold else math.nan for of_fold in values])
+    means = (np.mean(of_fold) if of_fold else math.nan for of_fold in values.values())
+    return np.array(list(means), np.float64)
 
 
 def _runs_in_folds(cell: Cell) -> NDArray[np.int64]:
     folds = [run.spec.data.fold for run in cell.runs]
-    return np.maximum(np.bincount(folds, minlength=cell.folds), 1)
+    return np.array([max(1, folds.count(fold)) for fold in cell.spec.data.reported_folds])
 
 
 def blocks_of(
@@ -291,7 +293,7 @@ def blocks_of(
             continue
         folds = tuple(
             _measured(tuple(cell.in_fold(fold) for cell in members), *loaders, metric)
-            for fold in range(members[0].folds)
+            for fold in members[0].spec.data.reported_folds
         )
         few = len(folds) < FEWEST_FOLDS
         yield (FewFoldsBlock if few else FoldBlock)(members, folds, metric)

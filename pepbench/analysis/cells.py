@@ -84,8 +84,8 @@ class Cell:
 
     @property
     def folds(self) -> int:
-        """Number of folds of its protocol."""
-        return self.spec.data.folds
+        """Number of folds that the report covers."""
+        return len(self.spec.data.reported_folds)
 
     @property
     def full_parameters(self) -> int:
@@ -108,7 +108,7 @@ class Cell:
 
     def by_fold(self) -> list[Cell]:
         """The cell with the runs of each fold that has any."""
-        parts = map(self.in_fold, range(self.folds))
+        parts = map(self.in_fold, self.spec.data.reported_folds)
         return [part for part in parts if part.runs]
 
     def in_fold(self, fold: int) -> Cell:
@@ -137,9 +137,9 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
         mixed = len(protocols[dataset, backbone]) > 1
         folds = [
             [record for record in members if record.spec.data.fold == fold]
-            for fold in range(spec.data.folds)
+            for fold in spec.data.reported_folds
         ]
-        status, reason, runs = _over_folds(folds)
+        status, reason, runs = _over_folds(folds, spec.data.reported_folds)
         tuning_trials, tuning_seconds = tuning_used(members)
         cells.append(
             Cell(
@@ -186,14 +186,16 @@ def _apart(spec: TrialSpec, protocol: str) -> str:
     return f"[D={spec.dim}, {split}, protocol {protocol[:8]}]"
 
 
-def _over_folds(folds: Sequence[Sequence[Record]]) -> tuple[CellStatus, str, tuple[Record, ...]]:
+def _over_folds(
+    folds: Sequence[Sequence[Record]], numbers: Sequence[int]
+) -> tuple[CellStatus, str, tuple[Record, ...]]:
     """The worst outcome of any fold, with the first reason for it, and the runs of all folds."""
     outcomes = [_outcome(members) for members in folds]
     runs = tuple(run for _, _, of_fold in outcomes for run in of_fold)
     for status in ("failed", "infeasible", "incomplete"):
-        for number, (of_fold, reason, _) in enumerate(outcomes, 1):
+        for number, (of_fold, reason, _) in zip(numbers, outcomes, strict=True):
             if of_fold == status:
-                where = f"fold {number}: " if len(folds) > 1 else ""
+                where = f"fold {number + 1}: " if len(folds) > 1 else ""
                 return status, where + reason, runs
     return "ok", "", runs
 

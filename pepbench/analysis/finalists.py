@@ -8,7 +8,14 @@ from statistics import mean
 import pandas as pd
 
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, Record, best_trial, finalists, validation_goal
+from pepbench.records import (
+    CELL_COLUMNS,
+    Record,
+    best_trial,
+    finalists,
+    is_extract,
+    validation_goal,
+)
 
 FINALIST_COLUMNS = (*CELL_COLUMNS, "choices", "changed", "fall")
 """Columns of :func:`finalists_frame`."""
@@ -26,6 +33,8 @@ def finalists_frame(records: Iterable[Record]) -> pd.DataFrame:
     """
     rows = []
     for name, members in by_cell(records).items():
+        if is_extract(members):
+            continue
         folds = {record.spec.data.fold for record in members}
         outcomes = [
             outcome

@@ -23,6 +23,7 @@ from pepbench.records import (
     Record,
     best_trial,
     final_runs,
+    is_extract,
     validation_goal,
 )
 
@@ -80,12 +81,15 @@ def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
 
 
 def by_cell_and_fold(records: Iterable[Record]) -> dict[tuple[CellName, int], list[Record]]:
-    """As :func:`by_cell`, fold by fold: what was tuned together."""
+    """As :func:`by_cell`, fold by fold: what was tuned together.
+
+    Cells of which only an extract is at hand, such as those of a published board, are left out.
+    """
     grouped: dict[tuple[CellName, int], list[Record]] = {}
     for name, members in by_cell(records).items():
         for record in sorted(members, key=lambda record: record.spec.data.fold):
             grouped.setdefault((name, record.spec.data.fold), []).append(record)
-    return grouped
+    return {place: members for place, members in grouped.items() if not is_extract(members)}
 
 
 def trials_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -157,12 +157,18 @@ def recommend(
     "  pepbench leaderboard --replicate ml-100k --dry-run\n\n"
     "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
-    "  pepbench leaderboard --verify"
+    "  pepbench leaderboard --verify\n\n"
+    "  pepbench leaderboard --submit runs/mine --into results/ml-100k/submissions/mine\n\n"
+    "  pepbench leaderboard --verify results/ml-100k/submissions/mine --trust"
 )
 def leaderboard(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Leaderboards, by folder name. Default: all."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Leaderboards, by folder name, or with --verify folders of submissions. Default: "
+            "all.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -170,8 +176,24 @@ def leaderboard(
             "--verify", help="Recompute tables from the records and rerun one small cell."
         ),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="With --verify: run the method files of submissions, which are code."
+        ),
+    ] = False,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Write the folder of a submission, of a run made with --against."
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="With --submit: the new folder to write.")
+    ] = None,
     overall: Annotated[
-        bool, typer.Option("--overall", help="Only write the pages about all leaderboards.")
+        bool,
+        typer.Option("--overall", help="Only write pages and extracts, from published records."),
     ] = False,
     tables_only: Annotated[
         bool,
@@ -226,15 +248,25 @@ def leaderboard(
     from pepbench.analysis.metrics import metric_named
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
+    from pepbench.leaderboards.submissions import is_submission
 
     about = None if metric is None else metric_named(metric)
-    chosen = verify + overall + tables_only + replicate + (about is not None)
-    if chosen > 1 or (overall and names):
+    chosen = verify + overall + tables_only + replicate + (submit is not None)
+    if chosen + (about is not None) > 1 or (names and (overall or submit is not None)):
         raise PlanError(
-            "--verify, --overall, --tables-only, --replicate and --metric exclude each other, and "
-            "--overall takes no NAME"
+            "--verify, --overall, --submit, --tables-only, --replicate and --metric exclude each "
+            "other, and --overall and --submit take no NAME"
         )
+    if (submit is None) != (into is None):
+        raise PlanError("--submit RUN and --into FOLDER go together")
+    if trust and not verify:
+        raise PlanError("--trust goes with --verify")
+    if submit is not None and into is not None:
+        return commands.submit(submit, into)
     jobs = jobs or usable_cores()
+    folders = [Path(name) for name in names or ()]
+    if verify and folders and all(map(is_submission, folders)):
+        return commands.verify_submissions(folders, jobs, trust)
     if replicate:
         from pepbench.leaderboards.replicate import ReplicationOptions
         from pepbench.leaderboards.replicate import replicate as run_again
@@ -252,7 +284,7 @@ def leaderboard(
     if about is not None:
         return commands.show(names or (), options, about)
     if verify:
-        return commands.verify(names or (), options)
+        return commands.verify(names or (), options, trust)
     if overall:
         return commands.overall(options)
     return commands.make(names or (), options, tables_only=tables_only, quiet=quiet)

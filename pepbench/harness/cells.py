@@ -161,21 +161,18 @@ class Cell:
     @property
     def tuning_seed(self) -> int:
         """Of every tuning trial of a fold: equal initial values and batches for all methods."""
-        return self._seed("tuning")
+        return tuning_seed(self.plan, self.fold)
 
     def finalist_seeds(self) -> list[int]:
         """Further seeds of finalists, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("finalist", str(k)) for k in range(self.plan.finalist_seeds)]
+        return finalist_seeds(self.plan, self.fold)
 
     def final_seeds(self) -> list[int]:
         """Seeds of the final runs, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("final", str(k)) for k in range(self.plan.seeds)]
+        return final_seeds(self.plan, self.fold)
 
     def _seed(self, *purpose: str) -> int:
-        """A seed that depends on the plan's seed, the fold and the purpose."""
-        number, of = self.fold
-        fold = (f"fold {number + 1} of {of}",) if of > 1 else ()
-        return _hashed_seed(str(self.plan.seed), *fold, *purpose)
+        return _fold_seed(self.plan, self.fold, *purpose)
 
     def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
@@ -267,7 +264,7 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
         source = DRAWN if known.generated else known.source or known.name
         folds = [
             PlannedFold(dataset.spec, table, plan.split_seed, Fold(number, plan.folds), source)
-            for number in range(plan.folds)
+            for number in plan.folds_to_run
         ]
         for rows in folds if table.meta.n_rows <= SMALL_ROWS else folds[:1]:
             _ = rows.splits
@@ -321,7 +318,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
     """
     for number, exception in enumerate(plan.exceptions, 1):
         for kind, patterns, specs in (
-            ("method", exception.methods, plan.methods),
+            ("method", exception.methods, plan.method_labels()),
             ("dataset", exception.datasets, plan.datasets),
             ("backbone", exception.backbones, plan.backbones),
         ):
@@ -349,6 +346,27 @@ def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()
         version=component.version,
         tuned=tuned,
     )
+
+
+def tuning_seed(plan: Plan, fold: Fold) -> int:
+    """As :attr:`Cell.tuning_seed`."""
+    return _fold_seed(plan, fold, "tuning")
+
+
+def finalist_seeds(plan: Plan, fold: Fold) -> list[int]:
+    """As :meth:`Cell.finalist_seeds`."""
+    return [_fold_seed(plan, fold, "finalist", str(k)) for k in range(plan.finalist_seeds)]
+
+
+def final_seeds(plan: Plan, fold: Fold) -> list[int]:
+    """As :meth:`Cell.final_seeds`."""
+    return [_fold_seed(plan, fold, "final", str(k)) for k in range(plan.seeds)]
+
+
+def _fold_seed(plan: Plan, fold: Fold, *purpose: str) -> int:
+    """A seed that depends on the plan's seed, the fold and the purpose."""
+    which = (f"fold {fold.number + 1} of {fold.of}",) if fold.of > 1 else ()
+    return _hashed_seed(str(plan.seed), *which, *purpose)
 
 
 def _hashed_seed(*parts: str) -> int:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pepbench.leaderboards.board_results import BoardResults
+from pepbench.analysis.leaderboard import analyse
+from pepbench.leaderboards.board_results import BoardResults, absent
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.leaderboards.submitted import MARK, submitted_records
 from pepbench.plan import Plan
 from pepbench.records import Record
 from pepbench.report.markdown import (
@@ -21,7 +23,7 @@ from pepbench.report.markdown import (
     github_table,
 )
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import front_pictures, percent, short_count
+from pepbench.report.phrases import NOT_COMPARED, front_pictures, percent, short_count
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
@@ -39,6 +41,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
             ),
             "## The best of each size",
             best_table(results.frame),
+            *submitted_table(board, results),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             *_replication(board),
             "## How it was made",
@@ -116,6 +119,34 @@ def best_table(frame: pd.DataFrame) -> str:
         for row in best.to_dict("records")
     ]
     return markdown(rows, headings, texts=4)
+
+
+def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
+    """The cells of submitted methods, beside the full table; nothing if there are none."""
+    submitted = submitted_records(board)
+    if not submitted:
+        return
+    found = analyse([*results.records, *submitted], absent, absent, margin=results.margin).frame
+    of_others = found[found["method"].str.endswith(MARK, na=False)]
+    headings = (
+        "data set", "backbone", "budget", "method", "parameters", "AUC", "Δ to full", "verdict"
+    )  # fmt: skip
+    rows = [
+        [
+            *(escape(row[name]) for name in ("dataset", "backbone", "budget", "method")),
+            short_count(row["parameters"]),
+            _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
+            _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
+            escape(row["verdict"] or (NOT_COMPARED if row["status"] == "ok" else row["status"])),
+        ]
+        for row in of_others.to_dict("records")
+    ]
+    yield "### Submitted by others"
+    yield (
+        "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
+        "Verdicts are adjusted for all methods of a budget, these included."
+    )
+    yield markdown(rows, headings, texts=4)
 
 
 def time_table(records: Iterable[Record]) -> str:

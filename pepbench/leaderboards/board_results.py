@@ -126,7 +126,7 @@ def from_records(
     contrasts: Sequence[Contrast] = (),
 ) -> Analysis:
     """The analysis of records alone; of a single split it lacks what needs predictions."""
-    return analyse(records, _absent, _absent, margin=margin, contrasts=contrasts, metric=metric)
+    return analyse(records, absent, absent, margin=margin, contrasts=contrasts, metric=metric)
 
 
 def load_results(folder: Path) -> BoardResults:
@@ -164,7 +164,8 @@ def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(zip(*(frame[column] for column in CELL_COLUMNS), strict=True))
 
 
-def _absent(what: str) -> NoReturn:
+def absent(what: str) -> NoReturn:
+    """Stand in for the loaders of predictions and labels, which are not published."""
     raise FileNotFoundError(what)
 
 

@@ -9,7 +9,8 @@ from pepbench.errors import RecordError
 from pepbench.leaderboards.board_page import FRONT, board_summary
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
+from pepbench.leaderboards.extract import published_extract
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.report_charts import front_charts
 from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
@@ -70,6 +71,7 @@ def publish(board: Board, work: Path) -> BoardResults:
         findings.contrasts,
     )
     contents = {RECORDS_FILE: packed(records), **results.files()}
+    contents[EXTRACT_FILE] = packed(published_extract(records, board))
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
     _remove_old_charts(board.folder, write_reports(board.folder, findings, {FRONT}))

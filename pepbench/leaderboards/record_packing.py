@@ -22,6 +22,9 @@ from pepbench.records.segments import COLUMNS, FIGURES
 
 RECORDS_FILE = "records.parquet"
 
+EXTRACT_FILE = "extract.parquet"
+"""What of the records comparisons over folds need; installed packages have this one only."""
+
 _POINT = pa.struct(
     [
         ("epoch", pa.int64()),

@@ -17,6 +17,7 @@ import pandas as pd
 from pepbench import api
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog, Kind
+from pepbench.component import split_label
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
@@ -28,7 +29,9 @@ from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, cpu_seconds
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.publish import README, is_in_step
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
 from pepbench.records import (
     CellName,
@@ -74,12 +77,22 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
+    yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
         (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
         (_wrong_holm(results), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
+
+
+def extract_check(board: Board, results: BoardResults) -> Check:
+    """Compare a leaderboard's extract with its records."""
+    path = board.folder / EXTRACT_FILE
+    if not path.is_file():
+        return Check(None, f"{path}: not written yet; run: pepbench leaderboard --overall")
+    in_step = unpacked(path) == published_extract(results.records, board)
+    return Check(in_step, f"{path}: {'as' if in_step else 'not what'} the records give")
 
 
 def same_bytes(path: Path, content: bytes) -> Check:
@@ -103,7 +116,7 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
         if (
             dataset not in plan.datasets
             or backbone not in plan.backbones
-            or method not in plan.methods
+            or method not in plan.method_labels()
             or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
         ):
             return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
@@ -215,9 +228,12 @@ def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> C
     here = environment(recorded.threads)
     same = recorded.alike(here) and recorded.instructions == here.instructions
     if same:
-        problems, alike = _from_plan(cell, jobs)
+        problems, alike = _from_plan(cell, jobs, catalog.plugins)
     else:
-        problems, alike = list(_final_runs(cell)), f"AUCs agree within {TOLERANCE:g}"
+        problems, alike = (
+            list(_final_runs(cell, catalog.plugins)),
+            f"AUCs agree within {TOLERANCE:g}",
+        )
     where = "same platform" if same else "another platform"
     return Check(not problems, f"{cell.name}: run again ({where}): {'; '.join(problems) or alike}")
 
@@ -230,7 +246,9 @@ def is_current(spec: TrialSpec, catalog: Catalog) -> bool:
     )
     for kind, component in kinds:
         try:
-            catalog.select(kind, component.spec).default()
+            # A method with a name of its own (mine=pep) is found by the name of its class.
+            if component.spec.startswith(component.name):
+                catalog.select(kind, component.spec).default()
             present = catalog.load(kind, component.name).from_options(component.options)
         except PlanError:
             return False
@@ -254,17 +272,26 @@ def data_available(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(cell: PublishedCell, jobs: int) -> tuple[list[str], str]:
+def _from_plan(cell: PublishedCell, jobs: int, plugins: tuple[Path, ...]) -> tuple[list[str], str]:
     """Run a cell from its plan; what is not as recorded, and else in which sense all is."""
     spec = cell.records[0].spec
     dataset, backbone, method, budget = spec.cell
+    named = {split_label(one)[0]: one for one in Plan.load(cell.board.plan_path, {}).methods}
+    method = named.get(method, method)
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     # The plan has this cell alone, once in each fold.
     shard = f"{spec.data.fold + 1}/{plan.folds}" if plan.folds > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         threads = cell.final[0].environment.threads
-        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads, shard=shard)
+        run = api.run(
+            plan,
+            out=Path(folder) / "run",
+            jobs=jobs,
+            threads=threads,
+            shard=shard,
+            plugins=plugins,
+        )
         again = {record.key: record for record in RecordStore(run.folder)}
     problems, other_digits = [], 0
     for record in cell.records:
@@ -294,9 +321,10 @@ def _change_of_auc(record: Record, other: Record) -> float:
     )
 
 
-def _final_runs(cell: PublishedCell) -> Iterator[str]:
+def _final_runs(cell: PublishedCell, plugins: tuple[Path, ...]) -> Iterator[str]:
     for record in cell.final:
-        again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
+        context = TrialContext(plugins=plugins, threads=record.environment.threads)
+        again = run_trial(record.spec, context).record
         if again.test is None or record.test is None:
             yield f"run {record.key[:12]} is {again.status}: {again.reason}"
         elif abs(again.test.auc - record.test.auc) > TOLERANCE:

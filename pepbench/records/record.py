@@ -23,6 +23,10 @@ SCHEMA_VERSION = 1
 FINALIST_REACH = 0.01
 """Finalists are at most this much below the best trial in the objective."""
 
+TUNING_NOTES = ("tuning_trials", "tuning_seconds")
+"""Notes of a tuning record that stands for other trials of its cell and fold, which are left out:
+the number of all of them, and the CPU seconds of these and of finalists that are left out."""
+
 Status = Literal["ok", "infeasible", "failed", "pruned"]
 """``pruned`` is a tuning trial that a pruner stopped early."""
 
@@ -228,15 +232,24 @@ def _known(record: Record) -> bool:
     return record.status == "ok" and record.validation is not None
 
 
+def is_extract(records: Iterable[Record]) -> bool:
+    """Whether one of the records stands for others, see :data:`TUNING_NOTES`."""
+    return any(TUNING_NOTES[0] in record.notes for record in records)
+
+
 def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
     """Number of a cell's tuning trials, pruned and failed ones included, and CPU seconds of tuning.
 
     The seconds include those of finalists. A search that several budgets share counts in full for
-    each of them.
+    each of them. A record may stand for others, see :data:`TUNING_NOTES`.
     """
-    tuning = [record for record in records if record.spec.role != "final"]
-    trials = sum(record.spec.role == "tuning" for record in tuning)
-    return trials, sum(record.cpu_seconds() for record in tuning)
+    trials, seconds = 0, 0.0
+    for record in records:
+        if record.spec.role != "final":
+            counts = record.notes.get(TUNING_NOTES[0], record.spec.role == "tuning")
+            trials += int(counts)
+            seconds += float(record.notes.get(TUNING_NOTES[1], record.cpu_seconds()))
+    return trials, seconds
 
 
 def final_runs(records: Iterable[Record]) -> list[Record]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pepbench.component import OptimizerKind, Value
 from pepbench.objective import Objective
@@ -78,6 +78,14 @@ class DataSpec(Frozen):
     folds: int = 1
     source: str = ""
     """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
+    only_folds: tuple[int, ...] = Field((), exclude=True)
+    """Folds that a report is restricted to, from 0; empty: all. Set when records are read for one,
+    and never stored."""
+
+    @property
+    def reported_folds(self) -> tuple[int, ...]:
+        """The folds that a report covers, from 0."""
+        return self.only_folds or tuple(range(self.folds))
 
     def without_fold(self) -> DataSpec:
         """What the folds of one data set and seed have in common."""

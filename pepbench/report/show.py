@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from pepbench.analysis.metrics import metric_named
 from pepbench.analysis.pair import chosen_pairs
-from pepbench.analysis.runs import open_runs
 from pepbench.errors import EXIT_FAILED, RecordError
 from pepbench.printing import print_json
+from pepbench.report.beside_board import opened
 from pepbench.report.findings import (
     Findings,
     check_metric,
@@ -24,7 +25,6 @@ from pepbench.report.findings import (
 )
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import leaderboard_csv
-from pepbench.report.mixed import refuse_mixed
 from pepbench.report.table_rows import has_folds
 from pepbench.report.terminal.leaderboard_view import LeaderboardView, RecoveryView
 from pepbench.report.terminal.pair_view import PairView, pair_json
@@ -80,7 +80,7 @@ def report(
         If ``margin`` or ``metric`` cannot be one.
     """
     findings = load_runs(folders, _warn, margin, metric=metric_named(metric))
-    target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
+    target = out or (folders[0] if len(set(folders)) == 1 else None)
     if tuning:
         _console(wide).print(TuningView(findings.runs.records))
         return 0
@@ -113,8 +113,7 @@ def compare(
     compared, else 0.
     """
     about = metric_named(metric)
-    runs = open_runs(folders, _warn)
-    refuse_mixed(runs)
+    runs = opened(folders, _warn)
     check_metric(runs.records, about)
     within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within, about)
@@ -150,7 +149,7 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
             findings.frame, findings.fronts, wide, findings.margin, findings.contrasts
         )
         widths = RecoveryView(findings.recovery.frame, has_folds(findings.frame))
-        _console(wide).print(board, widths)
+        _console(wide).print(board, widths, *(Text(note) for note in findings.notes))
     else:
         _print_file(findings, form, folder)
 

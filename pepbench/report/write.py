@@ -24,6 +24,7 @@ from pepbench.report.markdown import (
     LEADERBOARD_MD,
     WIDTHS_CSV,
     detail_markdown,
+    escape,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
@@ -113,7 +114,8 @@ def report_markdown(findings: Findings) -> str:
             has_folds(findings.frame),
         ),
     )
-    return "\n".join([page, *(section for section in sections if section)])
+    notes = "\n".join(f"* {escape(note)}" for note in findings.notes)
+    return "\n".join(part for part in [page, notes, *sections] if part)
 
 
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:

@@ -151,9 +151,14 @@ def draws_left(trials: int, records: Sequence[Record]) -> int:
     Infeasible trials are replaced, so that all methods have as many that could be, but a method is
     given up after ``MOST_DRAWS`` times as many, or where none of the first is feasible.
     """
+    return max(0, draws_needed(trials, records) - len(records))
+
+
+def draws_needed(trials: int, records: Sequence[Record]) -> int:
+    """How many tuning trials there are in the end, if no further one is infeasible."""
     infeasible = sum(record.status == "infeasible" for record in records)
     replaced = infeasible if infeasible < len(records) else 0
-    return max(0, min(trials + replaced, MOST_DRAWS * trials) - len(records))
+    return min(trials + replaced, MOST_DRAWS * trials)
 
 
 def _counted_seconds(record: Record, time: float) -> float:

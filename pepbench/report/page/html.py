@@ -97,6 +97,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         matrices=verdict_matrices(frame),
         contrasts=contrast_tables(findings),
         contrast_texts=CONTRAST_TEXTS,
+        notes=findings.notes,
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
         gains=gain_rows(gains_frame(trials_frame(records))),

@@ -24,7 +24,7 @@ from pepbench.analysis.metrics import (
 )
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record
+from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record, is_extract
 from pepbench.report.findings import Findings
 from pepbench.report.phrases import (
     NOT_COMPARED,
@@ -186,9 +186,10 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
     for (dataset, backbone), cells in groups.items():
         specs = [record.spec for members in cells for record in members]
         data = specs[0].data
+        whole = [members for members in cells if not is_extract(members)] or cells
         roles = [
             Counter(record.spec.role for record in members if record.spec.data.fold == fold)
-            for members in cells
+            for members in whole
             for fold in {record.spec.data.fold for record in members}
         ]
         each = "a cell" if data.folds == 1 else "a cell and fold"
