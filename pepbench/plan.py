@@ -412,7 +412,8 @@ class Plan(_Model):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise PlanError(_one_line(error, path, overrides)) from None
+            named = None if path == EXAMPLE else path
+            raise PlanError(_one_line(error, named, overrides)) from None
 
     def to_toml(self) -> str:
         """The plan as a file that :meth:`load` reads back to an equal plan."""
