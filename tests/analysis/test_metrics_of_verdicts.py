@@ -152,6 +152,9 @@ def test_unknown_metrics_are_refused_with_the_nearest_name():
         metric_named("gacu")
 
 
+EQUAL = {"auc": 0.7, "log_loss": 0.5, "gauc": 0.6, "ndcg10": 0.4, "calibration": 1.0}
+
+
 def folds_of(differences, figure):
     """Cells whose ``figure`` differs so by fold; their other figures are equal."""
     records = []
@@ -161,7 +164,7 @@ def folds_of(differences, figure):
             data = trial.data.model_copy(update={"fold": fold, "folds": len(differences)})
             trial = trial.model_copy(update={"data": data})
             records.append(record(trial.model_copy(update={"role": "tuning", "seed": 9})))
-            values = {"auc": 0.7, "log_loss": 0.5, "gauc": 0.6, "ndcg10": 0.4, "calibration": 1.0}
+            values = dict(EQUAL)
             values[figure] += sign * difference
             records.append(record(trial, n_parameters=10, test=ScoresRecord(**values)))
     return records
@@ -200,7 +203,7 @@ def test_figures_beside_auc_have_intervals_over_folds(figure):
     error = np.std(values, ddof=1) * math.sqrt(1 / 4 + 0.25 / 0.65)
     half = stats.t.ppf(0.975, 3) * error
     most = math.inf if figure in ("log_loss", "calibration") else 1.0
-    mean = np.mean(values)
+    mean = EQUAL[figure] + np.mean(values)
     ends = max(0.0, mean - half), min(most, mean + half)
     assert (found.mean, found.low, found.high) == pytest.approx((mean, *ends))
 
