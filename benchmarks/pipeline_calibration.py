@@ -4,12 +4,14 @@ Each study draws a data set, splits it into folds, tunes, trains finalists and f
 engine as it is, and compares
 
 * **itself**: the full table with itself, tuned and trained anew with another plan seed;
-* **equal**: two methods that are equal by symmetry, in one plan, with the same learning rates, L2
-  and seeds.
+* **equal**: two methods that are equal by symmetry, in one plan;
+* **worse**: the full table with a mask of 30 % of it, whose true expected difference is the mean
+  over all studies.
 
-Any difference found is a false one. Rejections, and power after a shift of all folds by a known
-difference, are counted for each candidate standard error. ``--studies`` of the same ``--out`` file
-are added up, so that a calibration can be run in pieces.
+Any difference found in the first two is a false one; in the third, intervals should cover the
+true one. Both, and power after a shift of all folds of *equal* by a known difference, are counted
+for each candidate standard error. ``--studies`` of the same ``--out`` file are added up, so that a
+calibration can be run in pieces.
 """
 
 from __future__ import annotations
@@ -21,16 +23,16 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 from tabulate import tabulate
 
 import pepbench
-from pepbench.analysis.folds import overlap
+from pepbench.analysis.delong import delong_test
+from pepbench.analysis.runs import open_runs
 
 Floats = NDArray[np.float64]
 
@@ -39,23 +41,65 @@ LEVELS = (0.05, 0.01)
 SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02)
 """True differences at which power is counted."""
 PLUGIN = Path(__file__).with_name("equal_methods.py")
-PAIRS = ("itself", "equal")
+PAIRS = {
+    "itself": ((0, "full"), (1, "full")),
+    "equal": ((0, "first-mask"), (0, "last-mask")),
+    "worse": ((0, "full"), (0, "first-mask")),
+}
+"""By name: two members, each the number of its plan and its method."""
+METHODS = (("full", "first-mask", "last-mask"), ("full",))
+"""Of each plan of a study."""
 RESULTS = Path(__file__).with_name("pipeline-calibration.jsonl")
 """Differences of all studies so far."""
 
-STANDARD_ERRORS: dict[str, Callable[[Floats], Floats]] = {
-    "s/√J": lambda d: d.std(-1, ddof=1) / np.sqrt(d.shape[-1]),
-    "Nadeau & Bengio": lambda d: (
-        d.std(-1, ddof=1) * np.sqrt(1 / d.shape[-1] + overlap(d.shape[-1]))
-    ),
+
+class Studies(NamedTuple):
+    """A pair in all studies."""
+
+    differences: Floats
+    """(studies, J) of test AUC."""
+    row_variances: Floats
+    """(studies, J), by DeLong, Delong & Clarke-Pearson."""
+
+
+def _spread(found: Studies) -> tuple[Floats, Floats]:
+    folds = found.differences.shape[1]
+    error = found.differences.std(1, ddof=1) / np.sqrt(folds)
+    return error, np.full(len(error), folds - 1.0)
+
+
+def _nadeau_bengio(found: Studies) -> tuple[Floats, Floats]:
+    error, freedom = _spread(found)
+    folds = found.differences.shape[1]
+    return error * np.sqrt(1 + folds * n_test_to_n_train(folds)), freedom
+
+
+def _rows_and_rest(found: Studies) -> tuple[Floats, Floats]:
+    folds = found.differences.shape[1]
+    rows = found.row_variances.mean(1)
+    total = np.maximum(found.differences.var(1, ddof=1), rows)
+    # Satterthwaite: the variance over rows is known as if from infinitely many folds.
+    rest = np.maximum(total - rows, 1e-3 * total)
+    return np.sqrt(total / folds), (folds - 1) * np.square(total / rest)
+
+
+def n_test_to_n_train(folds: int) -> float:
+    """Of a fold, a tenth of all rows validating."""
+    return 1 / folds / (0.9 - 1 / folds)
+
+
+STANDARD_ERRORS: dict[str, Callable[[Studies], tuple[Floats, Floats]]] = {
+    "s/√J": _spread,
+    "Nadeau & Bengio": _nadeau_bengio,
+    "rows and rest": _rows_and_rest,
 }
-"""By name: from differences (studies, J) to standard errors (studies,)."""
+"""By name: standard errors (studies,) and degrees of freedom (studies,)."""
 
 
-def plan(study: int, folds: int, seed: int, methods: list[str]) -> dict[str, Any]:
+def plan(number: int, folds: int, seed: int, methods: list[str]) -> dict[str, Any]:
     """The plan of one run of a study."""
     return {
-        "datasets": [f"synthetic:rows={ROWS}:features={FEATURES}:dim=4:seed={study + 1}"],
+        "datasets": [f"synthetic:rows={ROWS}:features={FEATURES}:dim=4:seed={number + 1}"],
         "methods": methods,
         "budgets": ["30%"],
         "dim": 4,
@@ -68,47 +112,52 @@ def plan(study: int, folds: int, seed: int, methods: list[str]) -> dict[str, Any
         "patience": 3,
         "batch_size": 256,
         "folds": folds,
-        "split_seed": study,
+        "split_seed": number,
         "seed": seed,
     }
 
 
-def differences(task: tuple[int, int]) -> dict[str, list[float]]:
-    """Differences of test AUC in each fold of a study, by pair."""
-    study, folds = task
-    aucs: dict[tuple[int, str], Floats] = {}
-    for seed, methods in (
-        (2 * study, ["full", "first-mask", "last-mask"]),
-        (2 * study + 1, ["full"]),
-    ):
+def study(task: tuple[int, int]) -> dict[str, dict[str, list[float]]]:
+    """Differences in each fold of a study and their variances over rows, by pair."""
+    number, folds = task
+    tests: list[dict[tuple[str, int], Floats]] = []
+    labels: dict[int, Floats] = {}
+    for seed, methods in enumerate(METHODS, 2 * number):
         with tempfile.TemporaryDirectory() as folder:
-            pepbench.run(plan(study, folds, seed, methods), out=folder, plugins=[PLUGIN])
-            for method in methods:
-                aucs[seed % 2, method] = _fold_aucs(Path(folder), method, folds)
-    return {
-        "itself": (aucs[0, "full"] - aucs[1, "full"]).tolist(),
-        "equal": (aucs[0, "first-mask"] - aucs[0, "last-mask"]).tolist(),
-    }
-
-
-def _fold_aucs(folder: Path, method: str, folds: int) -> Floats:
-    found = np.full(folds, np.nan)
-    for path in (folder / "records").glob("*.json"):
-        record = json.loads(path.read_bytes())
-        if record["spec"]["role"] == "final" and record["spec"]["method"]["name"] == method:
-            found[record["spec"]["data"].get("fold", 0)] = record["test"]["auc"]
+            pepbench.run(plan(number, folds, seed, list(methods)), out=folder, plugins=[PLUGIN])
+            runs = open_runs([Path(folder)])
+            finals = [run for run in runs.records if run.spec.role == "final"]
+            tests.append(
+                {
+                    (run.spec.method.name, run.spec.data.fold): runs.load_predictions(run.key)
+                    for run in finals
+                }
+            )
+            for run in finals:
+                labels[run.spec.data.fold] = runs.load_labels(run.spec.data.split_fingerprint)
+    found = {}
+    for pair, ((plan_a, a), (plan_b, b)) in PAIRS.items():
+        compared = [
+            delong_test(labels[fold], tests[plan_a][a, fold], tests[plan_b][b, fold])
+            for fold in range(folds)
+        ]
+        found[pair] = {
+            "differences": [test.difference for test in compared],
+            "row_variances": [test.variance for test in compared],
+        }
     return found
 
 
-def rates(found: Floats) -> list[dict[str, Any]]:
-    """Rejections and power of each standard error, from differences (studies, J)."""
-    freedom = found.shape[1] - 1
+def rates(found: Studies, truth: float) -> list[dict[str, Any]]:
+    """Rejections of the true difference, and power, of each standard error."""
+    means = found.differences.mean(1) - truth
     rows = []
-    for name, error in STANDARD_ERRORS.items():
+    for name, estimate in STANDARD_ERRORS.items():
+        error, freedom = estimate(found)
         for level in LEVELS:
-            bound = stats.t.isf(level / 2, freedom) * error(found)
-            rejected = np.abs(found.mean(1)) > bound
-            low, high = stats.binomtest(int(rejected.sum()), len(found)).proportion_ci()
+            bound = stats.t.isf(level / 2, freedom) * error
+            rejected = np.abs(means) > bound
+            low, high = stats.binomtest(int(rejected.sum()), len(means)).proportion_ci()
             row: dict[str, Any] = {
                 "standard error": name,
                 "level": level,
@@ -116,7 +165,7 @@ def rates(found: Floats) -> list[dict[str, Any]]:
                 "half width": f"{np.mean(bound):.4f}",
             }
             for shift in SHIFTS:
-                row[f"power at {shift:g}"] = f"{(np.abs(found.mean(1) + shift) > bound).mean():.2f}"
+                row[f"power at {shift:g}"] = f"{(np.abs(means + shift) > bound).mean():.2f}"
             rows.append(row)
     return rows
 
@@ -132,20 +181,26 @@ def main() -> None:
     known = [] if not arguments.out.exists() else arguments.out.read_text("utf-8").splitlines()
     first = sum(json.loads(line)["folds"] == arguments.folds for line in known)
     logging.disable(logging.WARNING)
-    tasks = [(study, arguments.folds) for study in range(first, first + arguments.studies)]
+    tasks = [(number, arguments.folds) for number in range(first, first + arguments.studies)]
     with (
         ProcessPoolExecutor(arguments.jobs) as pool,
         arguments.out.open("a", encoding="utf-8") as file,
     ):
-        for (study, folds), found in zip(tasks, pool.map(differences, tasks), strict=True):
-            file.write(json.dumps({"study": study, "folds": folds, **found}) + "\n")
+        for (number, folds), found in zip(tasks, pool.map(study, tasks), strict=True):
+            file.write(json.dumps({"study": number, "folds": folds, **found}) + "\n")
             file.flush()
-    frame = pd.read_json(arguments.out, lines=True)
-    for folds, group in frame.groupby("folds"):
-        for pair in PAIRS:
-            values = np.array(group[pair].tolist())
-            print(f"\n{pair}, J = {folds}, {len(values)} studies\n")
-            print(tabulate(rates(values), headers="keys", tablefmt="github"))
+    lines = [json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]
+    for pair in PAIRS:
+        every = [np.mean(line[pair]["differences"]) for line in lines]
+        for folds in sorted({line["folds"] for line in lines}):
+            of_pair = [line[pair] for line in lines if line["folds"] == folds]
+            found = Studies(
+                np.array([one["differences"] for one in of_pair]),
+                np.array([one["row_variances"] for one in of_pair]),
+            )
+            truth = float(np.mean(every)) if pair == "worse" else 0.0
+            print(f"\n{pair}, J = {folds}, {len(of_pair)} studies, true difference {truth:.4f}\n")
+            print(tabulate(rates(found, truth), headers="keys", tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,10 @@ def test_the_order_of_values_does_not_matter(name):
     torch.testing.assert_close(model(bags_of(turned, fields)), model(bags_of(ids, fields)))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam", "adagrad"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lazy-adam", "adagrad"))],
+)
 @pytest.mark.parametrize("name", BACKBONES)
 def test_learns_what_is_in_bags_alone(name, optimizer):
     """Clicks where one value is in the bag, on fields of one value that say nothing."""

@@ -37,7 +37,7 @@ def bags(rows):
     return bags_of(rows.ids, FIELDS, dense=rows.dense).to(torch.device("cpu"), torch.float64)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
+@pytest.mark.parametrize("optimizer", ["adam", pytest.param("lazy-adam", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_learns_from_dense_fields_alone(name, optimizer):
     settings = TrainingSpec(

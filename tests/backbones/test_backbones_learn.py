@@ -93,7 +93,10 @@ def test_same_seed_gives_the_same_bits(name, parity_task):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "fm" else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES],
+)
 def test_every_method_runs_on_it(name, method, parity_task):
     task = parity_task(limited("backbone", name, SMALL), batch_size=500, epochs=1)
     chosen = limited("method", method, {"max_steps": 20})

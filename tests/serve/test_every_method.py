@@ -11,7 +11,8 @@ from pepbench.serve import load
 from pepbench.tables.quantised import SCHEMES
 
 METHODS = sorted(Catalog().entries("method"))
-ALL = [f"{name}{suffix}" for name in METHODS for suffix in ("", *(f"+{s}" for s in SCHEMES))]
+ROUNDED = [f"{name}+{scheme}" for name in METHODS for scheme in SCHEMES]
+ALL = [*METHODS, *(pytest.param(name, marks=pytest.mark.slow) for name in ROUNDED)]
 
 
 @pytest.mark.parametrize("name", ALL)
