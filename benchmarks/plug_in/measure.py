@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.plug_in.models import SUBJECTS, Subject
+from pepbench.errors import Infeasible
 from pepbench.nn import Report, compress, prune, reached, report
 
 PATIENCE = 2
@@ -70,7 +71,11 @@ def measured(name: str, seed: int, methods: list[str], budgets: list[str]) -> li
             if method in ("magnitude", "pep"):
                 subject.model.load_state_dict(full.model.state_dict())
             torch.manual_seed(seed)
-            counted = compressed(subject, method, budget)
+            try:
+                counted = compressed(subject, method, budget)
+            except Infeasible as infeasible:
+                print(f"{name} {budget} {infeasible}", flush=True)
+                continue
             milliseconds = trained(subject)
             found.append(row(name, seed, method, budget, subject, counted, milliseconds))
     return found
