@@ -26,6 +26,7 @@ CONTRAST = {
     "method": "pep:granularity=feature",
     "other": "magnitude",
     "primary": True,
+    "metric": "auc",
     "difference": -0.01234,
     "low": -0.02,
     "high": -0.00468,
