@@ -67,6 +67,7 @@ class AdaptiveLowPrecision(Method):
 
     name = "alpt"
     family = "quantised"
+    own_training = "updates its rows in its own way"
     year = 2023
     notes_training_bytes = True
 

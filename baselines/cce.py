@@ -63,6 +63,7 @@ class ClusteredCompositional(Method):
 
     name = "cce"
     family = "hashing"
+    own_training = "clusters features anew between epochs"
     year = 2023
     version = 3
 

@@ -134,7 +134,7 @@ class OptEmbed(Method):
                 return kept[:, None] & prefixes[supernet.field_of_feature]
 
             def score(widths: Widths) -> float:
-                return task.validate(Model(MaskedTable(table, mask_of(widths)), model.backbone)).auc
+                return task.score(Model(MaskedTable(table, mask_of(widths)), model.backbone))
 
             counts = np.bincount(
                 fields.field_of_feature, weights=to_numpy(kept), minlength=fields.n_fields

@@ -78,7 +78,7 @@ def bilevel_steps(
 
 
 class BestEpoch:
-    """The values of a model after the epoch of its highest validation AUC.
+    """The values of a model after its best epoch on the validation rows.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class BestEpoch:
 
     def __init__(self, task: Task, model: Model) -> None:
         self.task, self.model = task, model
-        self.auc = -math.inf
+        self.score = -math.inf
         self._state: dict[str, Tensor] = {}
 
     def is_due(self, step: int, last: int) -> bool:
@@ -97,9 +97,9 @@ class BestEpoch:
 
     def see(self) -> None:
         """Validate the model, and remember it if it is the best so far."""
-        auc = self.task.validate(self.model).auc
-        if auc > self.auc:
-            self.auc = auc
+        score = self.task.score(self.model)
+        if score > self.score:
+            self.score = score
             self._state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def restore(self) -> None:

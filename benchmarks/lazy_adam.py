@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.studies import new_task, open_dataset
 from pepbench.analysis.significance import compare, verdict
+from pepbench.component import OptimizerKind
 from pepbench.method import PlainTable
 from pepbench.plan import Plan
-from pepbench.records import OptimizerKind
 
 KINDS: tuple[OptimizerKind, ...] = ("adam", "lazy-adam")
 

@@ -12,13 +12,14 @@ import torch
 from benchmarks.problem import Problem
 from pepbench.backbones.backbone import Backbone
 from pepbench.backbones.fm import FM
+from pepbench.component import OptimizerKind
 from pepbench.data.splits import Rows
 from pepbench.harness.cells import training_spec
 from pepbench.method import Embedding, MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP, ThresholdedTable, Thresholds
 from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
-from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE, OptimizerKind
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.row_optimizers import RowAdam
 from pepbench.training.task import TrialTask
 

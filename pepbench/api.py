@@ -24,7 +24,6 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.data.splits import open_splits
 from pepbench.errors import PlanError, unknown_name
 from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
@@ -36,8 +35,8 @@ from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.harness.trial import TrialContext
-from pepbench.plan import FEWEST_FOLDS, Plan
-from pepbench.records import RecordStore
+from pepbench.plan import EXAMPLE, Plan
+from pepbench.records import FEWEST_FOLDS, RecordStore
 from pepbench.report.findings import Findings, load_runs
 from pepbench.units import parse_bytes, parse_seconds
 
@@ -130,7 +129,8 @@ def run(
     ----------
     plan
         A :class:`~pepbench.plan.Plan`, a dictionary of its keys, or a path to a ``plan.toml``.
-        None: the default plan.
+        None: the defaults, or the built-in example if ``keys`` name no methods, data sets or
+        budgets.
     out
         Folder of the results. None: a folder for each plan, below ``runs`` in the working
         directory.
@@ -226,6 +226,8 @@ def resolve_plan(
         values = dict(plan)
     elif plan is not None:
         path = Path(plan)
+    elif not {"methods", "datasets", "budgets"} & keys.keys():
+        path = EXAMPLE
     for bound, other in (("trials", "tuning_time"), ("tuning_time", "trials")):
         if bound in keys:
             values.pop(other, None)
@@ -283,10 +285,8 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
         # After the last fit, since these are facts about test rows.
         for cell in {cell.splits.fingerprint: cell for cell in cells}.values():
             dataset = cast(Dataset, catalog.select("dataset", cell.data.spec).default())
-            # Opening a fold may mean to encode it again.
             if not facts_are_stored(store, dataset, cell.splits):
-                splits = open_splits(cell.splits.table, plan.split_seed, cell.splits.fold)
-                store_facts(store, dataset, splits)
+                store_facts(store, dataset, cell.splits)
         if not options.shared:
             store.pack()
     return tally

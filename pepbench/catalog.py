@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Literal
 
 import pepbench
-from pepbench.component import Component, Value, split_spec
+from pepbench.component import Component, Value, split_label, split_spec
 from pepbench.errors import PlanError, unknown_name
 
 Kind = Literal["method", "backbone", "dataset"]
@@ -112,15 +112,19 @@ class Catalog:
         return component
 
     def select(self, kind: Kind, spec: str) -> Selection:
-        """The component that a spec names; raises :class:`PlanError` if it is not legal."""
+        """The component that a spec names; raises :class:`PlanError` if it is not legal.
+
+        ``mine=pep:init=-8`` is a method that records and tables call ``mine``.
+        """
         if kind == "dataset":
             # The module is needed for data sets only, and names are listed without it.
             from pepbench.data.file_description import full_spec
 
             spec = full_spec(spec)
-        name, texts = split_spec(spec)
+        label, wanted = split_label(spec) if kind == "method" else (spec, spec)
+        name, texts = split_spec(wanted)
         component = self.load(kind, name)
-        return Selection(spec, component, component.parse_options(texts))
+        return Selection(label, component, component.parse_options(texts))
 
     def ungrouped(self, kind: Kind, specs: Iterable[str]) -> tuple[str, ...]:
         """Specs with groups replaced by their members: ``all``, or a family such as ``hashing``."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from pepbench.errors import PlanError, unknown_name
 
 Value = bool | int | float | str
 """Types of an option; JSON and TOML keep them unchanged."""
+
+OptimizerKind = typing.Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
+"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
 
 
 class Trial(Protocol):
@@ -242,6 +246,18 @@ class Component:
             for option in self.described_options()
             if option.tuned and option.name not in fixed
         }
+
+
+def split_label(spec: str) -> tuple[str, str]:
+    """Split a method's spec into the name that tables use and the spec without that name.
+
+    >>> split_label("mine=pep:init=-8")
+    ('mine', 'pep:init=-8')
+    >>> split_label("pep:init=-8")
+    ('pep:init=-8', 'pep:init=-8')
+    """
+    found = re.fullmatch(r"([\w.-]+)=(.+)", spec.strip())
+    return (found[1], found[2]) if found else (spec, spec)
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:

@@ -15,7 +15,7 @@ A method is a frozen dataclass, and its fields are its hyper-parameters (see
   ``task.steps(model, architecture, "validation")`` are advanced in turn; pulls towards a
   budget are an :meth:`Embedding.penalty`.
 * **Any search that shrinks its table** reports the size by :meth:`Task.report_size`.
-* **Evolutionary** (optembed): :meth:`Task.validate` scores candidates on validation rows.
+* **Evolutionary** (optembed): :meth:`Task.score` scores candidates on validation rows.
 * **Periodic re-assignment** (cce, every epoch; cafe, every few steps): the ``after_epoch`` hook of
   :meth:`Task.train`; work within a step belongs in the embedding's ``forward``.
 * **Many budgets in one search** (pep, magnitude): :attr:`Method.shares_search` and
@@ -41,9 +41,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.component import Between, Component, OneOf, Value
+from pepbench.component import Between, Component, OneOf, OptimizerKind, Value
 from pepbench.errors import Infeasible
-from pepbench.records import OptimizerKind
+from pepbench.objective import Objective, goal
 from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.embedding import (
     ComposedVectors,
@@ -146,6 +146,8 @@ class Scores:
 
     auc: float
     log_loss: float
+    gauc: float | None = None
+    """None unless it is the objective."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class EpochScore:
     train_loss: float
     auc: float
     log_loss: float
+    gauc: float | None = None
+    """None unless it is the objective."""
 
 
 @runtime_checkable
@@ -232,6 +236,8 @@ class Task(ABC):
     """Of the trial; parameters may have factors on it."""
     rng: np.random.Generator
     """For random choices of the method. The trial seeds it, and torch's global generator."""
+    objective: Objective = "auc"
+    """Figure of validation rows that the plan maximises."""
 
     @property
     def full_parameters(self) -> int:
@@ -297,7 +303,7 @@ class Task(ABC):
         after_epoch: Callable[[int], None] | None = None,
         epochs: int | None = None,
     ) -> Fitted:
-        """The standard fit: epochs with early stopping on validation AUC, best epoch restored.
+        """The standard fit: epochs with early stopping by the objective, best epoch restored.
 
         Parameters
         ----------
@@ -318,7 +324,11 @@ class Task(ABC):
 
     @abstractmethod
     def validate(self, model: Model) -> Scores:
-        """AUC and log loss on the validation rows."""
+        """AUC and log loss on the validation rows; gAUC, too, where it is the objective."""
+
+    def score(self, model: Model) -> float:
+        """The objective on the validation rows; more is better."""
+        return goal(self.validate(model), self.objective)
 
     @property
     @abstractmethod
@@ -366,6 +376,9 @@ class Method(Component, ABC):
     """Whether the method has a single size and runs once, at a budget of 100 %."""
     notes_training_bytes: ClassVar[bool] = False
     """Whether :meth:`fit` notes :meth:`Embedding.training_bytes`, where memory is the point."""
+    own_training: ClassVar[str] = ""
+    """What :meth:`fit` does while it trains what :meth:`embedding` made, if plain steps of an
+    optimizer are not enough."""
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An embedding of at most ``budget`` parameters, as close to it as the method allows.

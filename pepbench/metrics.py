@@ -86,15 +86,23 @@ def gauc(labels: NDArray[np.integer], scores: Numbers, users: NDArray[np.integer
     >>> gauc(np.array([1, 0, 1, 0, 0]), np.array([2, 1, 1, 3, 2]), np.array([7, 7, 8, 8, 8]))
     0.4
     """
+    return _weighted(*user_aucs(labels, scores, users))
+
+
+def user_aucs(
+    labels: NDArray[np.integer], scores: Numbers, users: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUC of each of U users in order, (U,), and their weights in :func:`gauc`, (U,).
+
+    Both 0 for a user without both labels.
+    """
     _, codes, sizes = np.unique(users, return_inverse=True, return_counts=True)
     positives = np.bincount(codes, labels, len(sizes))
     pairs = positives * (sizes - positives)
     ranks = _midranks_within(codes, sizes, scores)
     sums = np.bincount(codes, ranks * labels, len(sizes)) - positives * (positives + 1) / 2
     mixed = pairs > 0
-    if not mixed.any():
-        return float("nan")
-    return float(np.average(sums[mixed] / pairs[mixed], weights=sizes[mixed]))
+    return sums * mixed / np.maximum(pairs, 1), sizes * mixed.astype(np.float64)
 
 
 def ndcg(
@@ -119,6 +127,16 @@ def ndcg(
     >>> round(ndcg(np.array([0, 1, 1]), np.array([3.0, 2.0, 1.0]), np.zeros(3, int)), 4)
     0.6934
     """
+    return _weighted(*user_ndcgs(labels, scores, users, k))
+
+
+def user_ndcgs(
+    labels: NDArray[np.integer], scores: Numbers, users: NDArray[np.integer], k: int = 10
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """NDCG@k of each of U users in order, (U,), and their weights in :func:`ndcg`, (U,).
+
+    Both 0 for a user without a positive row.
+    """
     _, codes, sizes = np.unique(users, return_inverse=True, return_counts=True)
     order = np.lexsort((-scores, codes))
     starts = np.cumsum(sizes) - sizes
@@ -133,9 +151,12 @@ def ndcg(
     positives = np.bincount(codes, labels, len(sizes)).astype(np.int64)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     known = positives > 0
-    if not known.any():
-        return float("nan")
-    return float(np.mean(gains[known] / ideal[np.minimum(positives[known], k)]))
+    return gains / ideal[np.clip(positives, 1, k)], known.astype(np.float64)
+
+
+def _weighted(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    known = weights > 0
+    return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
 
 
 def _midranks_within(

@@ -48,11 +48,23 @@ from pepbench.tables.layout import Masked
 from pepbench.tables.rows import current_copy, current_rows, state_of
 
 
+def threshold_shape(granularity: str, n_features: int, n_fields: int, dim: int) -> tuple[int, ...]:
+    """The shape of s for N features in F fields and D dimensions."""
+    return {
+        "global": (1,),
+        "dimension": (dim,),
+        "feature": (n_features, 1),
+        "field": (n_fields, 1),
+        "feature_dim": (n_features, dim),
+        "field_dim": (n_fields, dim),
+    }[granularity]
+
+
 class Thresholds(nn.Module):
     """Raw thresholds s, one for each group of entries that ``granularity`` names.
 
-    Shapes of s: global (1,), dimension (D,), feature (N, 1), field (F, 1), feature_dim (N, D),
-    field_dim (F, D). What is trained is ``raw`` = s − target, since L2 pulls a parameter to 0.
+    :func:`threshold_shape` has the shapes of s. What is trained is ``raw`` = s − target, since L2
+    pulls a parameter to 0.
     """
 
     field_of_feature: Tensor
@@ -61,19 +73,11 @@ class Thresholds(nn.Module):
         self, granularity: str, fields: Fields, dim: int, init: float, target: float = 0.0
     ) -> None:
         super().__init__()
-        n_features, n_fields = fields.n_features, fields.n_fields
-        shapes = {
-            "global": (1,),
-            "dimension": (dim,),
-            "feature": (n_features, 1),
-            "field": (n_fields, 1),
-            "feature_dim": (n_features, dim),
-            "field_dim": (n_fields, dim),
-        }
+        shape = threshold_shape(granularity, fields.n_features, fields.n_fields, dim)
         self.by_field = granularity in ("field", "field_dim")
         self.by_feature = granularity in ("feature", "feature_dim")
         kind = RowTable if self.by_feature else nn.Parameter
-        self.raw = kind(torch.full(shapes[granularity], init - target))
+        self.raw = kind(torch.full(shape, init - target))
         self.target = target
         self.register_buffer("field_of_feature", torch.from_numpy(fields.field_of_feature))
 

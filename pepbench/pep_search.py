@@ -16,12 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pepbench.lazy import LazyModule
 from pepbench.method import Model, OptimizerKind, Task, largest_entries
-from pepbench.tables import kernels
 from pepbench.tables.rows import state_of, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 class SearchOutcome(NamedTuple):

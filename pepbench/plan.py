@@ -25,8 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from pepbench.component import OptimizerKind, split_label
 from pepbench.errors import PlanError, unknown_name
-from pepbench.records import MARGIN, MOST_FOLDS, OptimizerKind, Precision, PrunerKind
+from pepbench.objective import Objective
+from pepbench.records import LARGEST_SEED, MARGIN, MOST_FOLDS, Precision, PrunerKind
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -34,20 +36,18 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.toml"
 """Name of a plan in the folder of a run or a leaderboard."""
+EXAMPLE = Path(__file__).parent / "example.toml"
+"""The plan of a run that names no methods, data sets or budgets."""
 MOST_CONTRASTS = 6
 MOST_CONTRAST_BUDGETS = 3
 """More primary contrasts would leave little power to each."""
 FINALISTS = 3
 """Default number of finalists."""
-FEWEST_FOLDS = 3
-"""With fewer folds, hardly anything can be said over folds."""
 MANY_FOLDS = 5
 """From this many folds on, one final run in each is the default."""
 MOST = 1_000_000
 """Most trials, seeds or epochs: what is beyond is a slip of the keyboard."""
 LARGEST_BATCH = 2**24
-LARGEST_SEED = 2**63 - 1
-"""What TOML and torch can hold."""
 
 SamplerKind = Literal["tpe", "random", "gp", "halton", "grid"]
 """Sampler of the trials after the first."""
@@ -194,7 +194,7 @@ class Plan(_Model):
     with options that are fixed rather than tuned (``pep:granularity=feature``).
     """
 
-    methods: Names = ("pep", "mde", "uniform", "full")
+    methods: Names = ("pep", "magnitude", "uniform", "full")
     """Specs of methods."""
     datasets: Names = ("synthetic",)
     """Specs of data sets."""
@@ -216,8 +216,11 @@ class Plan(_Model):
     batch: int = Field(1, ge=1, le=MOST)
     """Trials of a cell that are asked for at once, so that they can run side by side; the sampler
     learns from a batch when all of it is done."""
+    objective: Objective = "auc"
+    """What early stopping, tuning and the choice among finalists go by, on validation rows: `auc`,
+    `logloss`, or `gauc` (AUC within users, of data sets that declare them)."""
     pruner: PrunerKind = "none"
-    """Who stops tuning trials early by their validation AUC: `none`, `median` or `halving`."""
+    """Who stops tuning trials early by the objective: `none`, `median` or `halving`."""
     warm_start: bool = False
     """The second trial of a cell repeats the best of the next larger budget's."""
     tune_batch_size: tuple[int, ...] = ()
@@ -226,7 +229,7 @@ class Plan(_Model):
     """Tune the backbone's options too, in the ranges that `pepbench show backbone` prints."""
     finalists: int = Field(cast(int, None), ge=1, le=MOST)
     """The best trials of a cell that are trained with further seeds before one of them is chosen by
-    its mean validation AUC; 1: the best trial is chosen. Default: 3, or all trials if there are
+    its mean objective; 1: the best trial is chosen. Default: 3, or all trials if there are
     fewer."""
     finalist_seeds: int = Field(2, ge=1, le=MOST)
     """Further seeds of each finalist."""
@@ -236,7 +239,7 @@ class Plan(_Model):
     epochs: int = Field(60, ge=1, le=MOST)
     """At most this many passes over the training rows."""
     patience: int = Field(5, ge=1, le=MOST)
-    """Stop after this many epochs without a better validation AUC."""
+    """Stop after this many epochs in which the objective is no better."""
     batch_size: int = Field(1024, ge=1, le=LARGEST_BATCH)
     """Rows of a training step."""
     clip: float = Field(100.0, gt=0)
@@ -249,6 +252,9 @@ class Plan(_Model):
     folds: int = Field(1, ge=1, le=MOST_FOLDS)
     """Each fold tests another part of the rows, with everything tuned and drawn anew. 1: a single
     80/10/10 split, whose verdicts do not hold over splits."""
+    only_folds: tuple[int, ...] = ()
+    """Numbers of the folds to run, from 1, at least two of them; empty: all. More can be added
+    later in the same folder. Decides no trial's result."""
     split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Of the random split, or of the folds."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
@@ -264,12 +270,12 @@ class Plan(_Model):
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
-    @field_validator("tune_batch_size", "exceptions", "contrasts", mode="before")
+    @field_validator("tune_batch_size", "only_folds", "exceptions", "contrasts", mode="before")
     @classmethod
     def _list(cls, values: object) -> object:
         return tuple(values) if isinstance(values, list) else values
 
-    @field_validator("methods", "datasets", "backbones", "budgets", "tune_batch_size")
+    @field_validator("methods", "datasets", "backbones", "budgets", "tune_batch_size", "only_folds")
     @classmethod
     def _no_repeats(cls, names: tuple[object, ...]) -> tuple[object, ...]:
         for name in names:
@@ -288,6 +294,11 @@ class Plan(_Model):
                 f"tune_batch_size = {list(sizes)} must hold sizes from 1 to {LARGEST_BATCH}, and "
                 "batch_size = "
                 f"{self.batch_size} among them, with which the first trial is made"
+            )
+        only = self.only_folds
+        if only and (len(only) < 2 or not all(1 <= fold <= self.folds for fold in only)):
+            raise ValueError(
+                f"only_folds = {list(only)} must name at least two of the folds 1 to {self.folds}"
             )
         known = self.finalists is not None, self.seeds is not None
         trials = self.trials if self.tuning_time is None else MOST
@@ -319,8 +330,15 @@ class Plan(_Model):
         return hashlib.sha256(self._without_judgement().to_toml().encode()).hexdigest()[:8]
 
     def _without_judgement(self) -> Self:
-        """The plan with defaults for what only reports use."""
-        return self.model_copy(update={"margin": _DEFAULT_MARGIN, "contrasts": ()})
+        """The plan with defaults for what decides no trial's result."""
+        return self.model_copy(
+            update={"margin": _DEFAULT_MARGIN, "contrasts": (), "only_folds": ()}
+        )
+
+    @property
+    def folds_to_run(self) -> list[int]:
+        """The folds that are run, from 0, ascending."""
+        return sorted(fold - 1 for fold in self.only_folds) or list(range(self.folds))
 
     def of_cell(self, dataset: str, backbone: str, method: str, budget: str) -> Plan | None:
         """The plan of one cell, with exceptions applied; None if the cell is left out."""
@@ -341,15 +359,23 @@ class Plan(_Model):
             For unknown names, and contrasts of methods or budgets that the plan lacks.
         """
         plan = self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
+        labels = plan.method_labels()
+        for label in labels:
+            if labels.count(label) > 1:
+                raise PlanError(f"methods: {label!r} is listed twice")
         for number, contrast in enumerate(plan.contrasts, 1):
             for kind, names, known in (
-                ("method", contrast.methods, plan.methods),
+                ("method", contrast.methods, labels),
                 ("budget", contrast.budgets, plan.budgets),
             ):
                 for name in names:
                     if name not in known:
                         raise PlanError(f"contrast {number}: {unknown_name(kind, name, known)}")
         return plan
+
+    def method_labels(self) -> list[str]:
+        """The methods as records and tables name them."""
+        return [split_label(spec)[0] for spec in self.methods]
 
     @classmethod
     def keys(cls) -> list[str]:
@@ -386,7 +412,8 @@ class Plan(_Model):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise PlanError(_one_line(error, path, overrides)) from None
+            named = None if path == EXAMPLE else path
+            raise PlanError(_one_line(error, named, overrides)) from None
 
     def to_toml(self) -> str:
         """The plan as a file that :meth:`load` reads back to an equal plan."""
@@ -399,9 +426,10 @@ class Plan(_Model):
         for tables in ("except", "contrast"):
             if not values[tables]:
                 del values[tables]
-        # So that plans with the default have the digest from before this key existed.
-        if self.margin == _DEFAULT_MARGIN:
-            del values["margin"]
+        # So that plans with the defaults have the digest from before these keys existed.
+        for key, default in (("margin", _DEFAULT_MARGIN), ("objective", "auc"), ("only_folds", [])):
+            if values[key] == default:
+                del values[key]
         return tomli_w.dumps(values)
 
 

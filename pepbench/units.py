@@ -125,6 +125,33 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def dataset_title(spec: str) -> str:
+    """What people read in place of a data set's spec, if it has options.
+
+    >>> dataset_title("synthetic:rows=5000000:features=1000000:fields=39")
+    'drawn, 5M rows, 1M features, 39 fields'
+    >>> dataset_title("ml-100k-ids"), dataset_title("synthetic:rows=2500:seed=1")
+    ('ml-100k-ids', 'drawn, 2.5k rows, seed 1')
+    """
+    name, *options = spec.split(":")
+    if not options:
+        return spec
+    words = ["drawn" if name == "synthetic" else name]
+    for option in options:
+        key, _, value = option.partition("=")
+        counted = key in ("rows", "features", "fields") and value.isdecimal()
+        words.append(f"{_round_count(int(value))} {key}" if counted else f"{key} {value}".strip())
+    return ", ".join(words)
+
+
+def _round_count(count: int) -> str:
+    """A count with its unit where that loses no digit."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size and count % (size // 10) == 0:
+            return f"{count / size:g}{unit}"
+    return f"{count:,}"
+
+
 def byte_size(n_bytes: float) -> str:
     """A number of bytes, with a unit of powers of a thousand.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
+from pepbench.objective import GOALS
 from pepbench.plan import Plan
 from pepbench.printing import print_json
 from pepbench.report.show import report
@@ -31,6 +32,7 @@ def run_and_report(
     as_json: bool = False,
     quiet: bool = False,
     verbose: bool = False,
+    before_report: Callable[[Path], None] = lambda _folder: None,
     **options: Any,
 ) -> int:
     """Run a plan with progress, write and print its report, and return the exit code.
@@ -45,6 +47,8 @@ def run_and_report(
         Print one JSON document instead of tables.
     quiet, verbose
         Report less or more while the plan runs.
+    before_report
+        Called with the run's folder when the run is complete.
     options
         Further arguments of :func:`pepbench.api.run`.
     """
@@ -58,6 +62,7 @@ def run_and_report(
             progress="warnings" if silent else "verbose" if verbose else True,
             **options,
         )
+        before_report(results.folder)
         code = report([results.folder], "json" if as_json else "terminal")
     except KeyboardInterrupt:
         message = f"Interrupted; finished trials are kept. To go on: {command}"
@@ -85,16 +90,22 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
 
 
 def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool) -> int:
-    """Print the cells of a plan and how long it would take; runs and writes nothing."""
+    """Print the cells of a plan and how long it would take; runs and writes nothing.
+
+    Where a fold has not been encoded, which may take long, sizes are those of the first fold.
+    """
     cells, expected = _expected(plan, folder, plugins, jobs)
+    first = {cell.name: cell for cell in reversed(cells)}
+    sized = [cell if cell.rows.known else first[cell.name] for cell in cells]
     exceptions = [exception.describe() for exception in plan.exceptions]
     if as_json:
         rows = [
             {
                 **cell.name._asdict(),
                 "fold": cell.data.fold + 1,
-                "budget_parameters": cell.budget_parameters,
-                "full_parameters": cell.full_parameters,
+                "budget_parameters": size.budget_parameters,
+                "full_parameters": size.full_parameters,
+                "sizes_of_fold": size.fold.number + 1,
                 "trials": cell.plan.trials if cell.plan.tuning_time is None else None,
                 "tuning_time": cell.plan.tuning_time,
                 "finalists": cell.plan.finalists,
@@ -103,22 +114,25 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
                 "seconds": round(left.seconds, 1),
                 "basis": left.basis,
             }
-            for cell, left in zip(cells, expected.cells, strict=True)
+            for cell, size, left in zip(cells, sized, expected.cells, strict=True)
         ]
         document = {"folder": str(folder), "cells": rows, "trials": expected.runs}
         document |= _seconds(expected) | {"exceptions": exceptions}
         print_json(document)
         return 0
-    for cell, left in zip(cells, expected.cells, strict=True):
+    for cell, size, left in zip(cells, sized, expected.cells, strict=True):
         print(
-            f"{cell}: at most {cell.budget_parameters:,} of {cell.full_parameters:,} "
+            f"{cell}: at most {size.budget_parameters:,} of {size.full_parameters:,} "
             f"parameters, {cell.plan.tuning_time or cell.plan.trials}"
             f"{'' if cell.plan.tuning_time is None else ' of'} trials + {_choice(cell.plan)}"
             f"{cell.plan.seeds} final runs; {left.runs} to do, {duration(left.seconds)} "
             f"(by {left.basis})"
         )
+    print(f"trials are chosen by validation {GOALS[plan.objective]}")
     for line in exceptions:
         print(f"except {line}")
+    if sized != cells:
+        print("Sizes are those of the first fold; vocabularies of others differ a little.")
     print(f"{len(cells)} cells, {_in_words(expected, jobs)}.\nResults would go to {folder}")
     return 0
 

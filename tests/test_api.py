@@ -214,3 +214,19 @@ def test_contrasts_within_a_family_that_is_asked_for_stay(tmp_path, methods, kep
     )
     plan, _ = resolve_plan(path, (), {"methods": (methods,)})
     assert len(plan.contrasts) == kept
+
+
+def test_the_example_has_folds_and_contrasts_and_gives_way_to_what_is_named():
+    example, _ = resolve_plan(None, (), {})
+    assert (example.folds, example.methods) == (3, ("pep", "magnitude", "uniform", "full"))
+    assert [contrast.methods for contrast in example.contrasts] == [
+        ("pep", "full"),
+        ("pep", "magnitude"),
+        ("magnitude", "full"),
+        ("pep", "uniform"),
+    ]
+    shorter, _ = resolve_plan(None, (), {"trials": 1, "folds": 5})
+    assert (shorter.folds, shorter.finalists, shorter.seeds) == (5, 1, 1)
+    assert shorter.contrasts == example.contrasts
+    named, _ = resolve_plan(None, (), {"methods": ("pep", "full")})
+    assert (named.folds, named.contrasts) == (1, ())

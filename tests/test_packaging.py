@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from check_helpers import PLAN
 
+from pepbench.leaderboards.boards import SUBMISSIONS
+from pepbench.leaderboards.extract import extract
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +45,27 @@ def test_wheel_holds_one_package_with_all_rooms(wheel):
         for path in (ROOT / folder).rglob("*.py"):
             expected.add(below + path.relative_to(ROOT).as_posix())
     assert expected <= set(names)
+
+
+def test_wheel_holds_plan_and_extract_of_each_board_within_5_mb(wheel):
+    below = "pepbench/results/"
+    sizes = {
+        info.filename.removeprefix(below): info.file_size
+        for info in zipfile.ZipFile(wheel).infolist()
+        if info.filename.startswith(below)
+    }
+    results = ROOT / "results"
+    expected = {
+        path.relative_to(results).as_posix()
+        for path in (*results.rglob("plan.toml"), *results.rglob(EXTRACT_FILE))
+        if SUBMISSIONS not in path.parts
+    }
+    assert set(sizes) == expected
+    written = [path.parent for path in results.rglob(EXTRACT_FILE)]
+    for path in results.rglob(RECORDS_FILE):
+        if path.parent not in written and SUBMISSIONS not in path.parts:
+            sizes[path.as_posix()] = len(packed(extract(unpacked(path))))
+    assert sum(sizes.values()) < 5e6
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,7 @@ OTHER_CHOICES = {
     "role": "final",
     "optimizer": "lazy-adam",
     "precision": "bfloat16",
+    "objective": "logloss",
     "pruning": {"pruner": "median", "complete": ((0.5, 0.6),), "pruned": ()},
 }
 DECIDES_NOTHING = {"tuned", "source"}

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
-from pepbench.analysis.covariance import Measurements, measure
+from pepbench.analysis.covariance import Measurements, RunFigures, Within, measure
+from pepbench.analysis.fold_comparisons import (
+    compare_folds,
+    compare_pooled,
+    fold_interval,
+    pooled_interval,
+)
 from pepbench.analysis.folds import FoldFigures, overlap
+from pepbench.analysis.metrics import METRICS, Figure, Metric
 from pepbench.analysis.significance import (
     ALPHA,
     Comparison,
     Interval,
-    compare_folds,
     compare_runs,
-    fold_interval,
     mean_interval,
 )
 from pepbench.errors import PepbenchError
+from pepbench.metrics import user_aucs, user_ndcgs
+from pepbench.records import FEWEST_FOLDS
 
 LoadArray = Callable[[str], NDArray[Any]]
 """From a record's key to its test predictions, or from a split's fingerprint to its labels."""
@@ -31,8 +38,7 @@ LoadArray = Callable[[str], NDArray[Any]]
 LoadUsers = Callable[[str], NDArray[Any] | None]
 """From a split's fingerprint to the user of each test row; None where no user is declared."""
 
-Figure = Literal["auc", "log_loss", "gauc", "ndcg10", "calibration"]
-"""Figures of test rows, as records name them."""
+_WITHIN: dict[Figure, Within] = {"gauc": user_aucs, "ndcg10": user_ndcgs}
 
 _UNREADABLE = (OSError, ValueError, KeyError, PepbenchError)
 
@@ -42,7 +48,7 @@ def no_users(_split: str) -> None:
 
 
 @dataclass(frozen=True)
-class Block:
+class SplitBlock:
     """Cells that share test rows, and what was measured on these.
 
     Attributes
@@ -55,116 +61,216 @@ class Block:
     notes
         For each cell, why it has no usable runs although it has runs; else empty.
     measured
-        AUC and log loss of all runs on the rows of a single split; None if no cell has usable runs,
-        and where there are several folds.
-    folds
-        The same cells with the runs of one fold, fold by fold; empty for a single split.
+        Figures of all runs; None if no cell has usable runs.
+    metric
+        What comparisons are about.
     """
 
     cells: tuple[Cell, ...]
     runs: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     measured: Measurements | None
-    folds: tuple[Block, ...] = ()
+    metric: Metric = "auc"
 
     def problem(self, cell: int) -> str:
         """Why nothing can be said about a cell that has runs; else empty."""
-        if self.folds:
-            return ""
         if self.runs[cell] and self.measured is not None:
             return self.measured.auc.problem
         return self.notes[cell]
 
     def usable(self, cell: int) -> bool:
         """Whether a cell has runs about which something can be said."""
-        if self.folds:
-            return self.cells[cell].status == "ok"
         return bool(self.runs[cell]) and not self.problem(cell)
 
-    def interval(self, cell: int, alpha: float = ALPHA) -> Interval | None:
-        """Of a usable cell's AUC; else None."""
-        if self.folds:
-            if not self.usable(cell):
-                return None
-            return fold_interval(self.fold_figures(cell), len(self.cells[cell].runs), alpha)
-        if self.measured is None or not self.usable(cell):
+    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+        """Of a figure of a usable cell; else, and where it is not known, None."""
+        figures = self.figures(figure, cell) if self.usable(cell) else None
+        if figures is None:
             return None
-        return mean_interval(self.measured.auc, self.runs[cell], alpha)
+        return mean_interval(figures, self.runs[cell], alpha, largest(figure))
 
     def compare(
         self, a: int, b: int, alpha: float, margin: float
     ) -> tuple[Comparison, Comparison | None]:
-        """Difference of two usable cells in AUC and, where it is known, in log loss."""
-        counts = len(self.cells[a].runs), len(self.cells[b].runs)
-        if self.folds:
-            losses = self.fold_figures(a, b, "log_loss")
-            return (
-                compare_folds(self.fold_figures(a, b), counts, alpha, margin),
-                compare_folds(losses, counts, alpha),
-            )
-        assert self.measured is not None  # both are usable
+        """Difference of two usable cells in the metric and, where it is known, in log loss.
+
+        That in the metric is positive where ``a`` is better.
+
+        Raises
+        ------
+        PepbenchError
+            If the metric is not known of both.
+        """
         runs = self.runs[a], self.runs[b]
         paired = self.cells[a].seeds == self.cells[b].seeds
-        auc = compare_runs(self.measured.auc, *runs, alpha, margin, paired)
-        means = self.measured.log_loss.means
-        if any(math.isnan(means[run]) for run in chain(*runs)):
-            return auc, None
-        return auc, compare_runs(self.measured.log_loss, *runs, alpha, paired=paired)
+        card = METRICS[self.metric]
+        figures, losses = (self.figures(figure, a, b) for figure in (card.figure, "log_loss"))
+        if figures is None:
+            raise _unknown(self.metric)
+        signed = replace(figures, means=card.sign * figures.means)
+        main = compare_runs(signed, *runs, alpha, margin, paired)
+        if losses is None:
+            return main, None
+        return main, compare_runs(losses, *runs, alpha, paired=paired)
 
-    def mean_auc(self, cell: int) -> float:
-        """Of a usable cell, over seeds and folds."""
-        if self.folds:
-            return self.fold_figures(cell).mean
-        assert self.measured is not None  # it is usable
-        return float(self.measured.auc.means[list(self.runs[cell])].mean())
+    def figures(self, figure: Figure, *cells: int) -> RunFigures | None:
+        """A figure of all runs; None where it was not measured, or not of all of these cells."""
+        if self.measured is None:
+            return None
+        within = self.measured.within if figure == METRICS[self.metric].figure else None
+        known = {"auc": self.measured.auc, "log_loss": self.measured.log_loss}
+        found = known.get(figure, within)
+        runs = list(chain.from_iterable(self.runs[cell] for cell in cells))
+        return None if found is None or np.isnan(found.means[runs]).any() else found
 
-    def fold_figures(
-        self, cell: int, other: int | None = None, figure: Figure = "auc"
-    ) -> FoldFigures:
+    def row_variance(self, a: int, b: int) -> float:
+        """Variance over rows of the difference of two cells in the metric; NaN if unknown."""
+        figures = self.figures(METRICS[self.metric].figure, a, b)
+        if figures is None or figures.problem or not (self.usable(a) and self.usable(b)):
+            return math.nan
+        runs = [*self.runs[a], *self.runs[b]]
+        weights = np.repeat(
+            [1 / len(self.runs[a]), -1 / len(self.runs[b])], [len(self.runs[a]), len(self.runs[b])]
+        )
+        parts = (part.covariance[np.ix_(runs, runs)] for part in figures.parts)
+        return float(sum(weights @ part @ weights for part in parts))
+
+
+@dataclass(frozen=True)
+class FoldBlock:
+    """Cells with several folds: statements come from the figures of each fold, in the records.
+
+    Attributes
+    ----------
+    cells
+        In the order given.
+    folds
+        The same cells with the runs of one fold, fold by fold.
+    metric
+        What comparisons are about.
+    """
+
+    cells: tuple[Cell, ...]
+    folds: tuple[SplitBlock, ...]
+    metric: Metric = "auc"
+
+    def problem(self, cell: int) -> str:
+        """Why nothing can be said about a cell; else empty."""
+        one = self.cells[cell]
+        return "" if one.status == "ok" else f"{one.method} is {one.status}: {one.reason}"
+
+    def usable(self, cell: int) -> bool:
+        """Whether something can be said about a cell."""
+        return not self.problem(cell)
+
+    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+        """Of a figure of a usable cell; else, and where it is not known, None."""
+        if not self.usable(cell):
+            return None
+        figures = self.figures(figure, cell)
+        if np.isnan(figures.values).any():
+            return None
+        return fold_interval(figures, len(self.cells[cell].runs), alpha, largest(figure))
+
+    def compare(
+        self, a: int, b: int, alpha: float, margin: float
+    ) -> tuple[Comparison, Comparison | None]:
+        """As of :class:`SplitBlock`, over folds."""
+        counts = len(self.cells[a].runs), len(self.cells[b].runs)
+        difference = self.difference(a, b)
+        if np.isnan(difference.values).any():
+            raise _unknown(self.metric)
+        losses = self.figures("log_loss", a, b)
+        return (
+            compare_folds(difference, counts, alpha, margin),
+            compare_folds(losses, counts, alpha),
+        )
+
+    def figures(self, figure: Figure, cell: int, other: int | None = None) -> FoldFigures:
         """A figure of a usable cell, or its difference from another's, in each fold."""
-        members = (cell,) if other is None else (cell, other)
-        means = [fold_means(self.cells[member], figure) for member in members]
-        values = means[0] if other is None else means[0] - means[1]
-        runs = [_runs_in_folds(self.cells[member]) for member in members]
-        seeds = np.sum(
-            [
-                np.array(self.cells[member].seed_variances) / count
-                for member, count in zip(members, runs, strict=True)
-            ],
-            axis=0,
-        )
-        rows = np.array([fold.row_variance(*members) for fold in self.folds])
-        known = figure == "auc"
+        values = fold_means(self.cells[cell], figure)
+        if other is not None:
+            values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(
-            values, rows if known else unknown, seeds if known else unknown, overlap(len(values))
+        shared = overlap(self.cells[cell].spec.data.folds)
+        return FoldFigures(values, unknown, unknown, shared)
+
+    def difference(self, a: int, b: int) -> FoldFigures:
+        """Difference of two usable cells in the metric in each fold, with its variances.
+
+        Positive where ``a`` is better.
+        """
+        card = METRICS[self.metric]
+        found = self.figures(card.figure, a, b)
+        seeds = [
+            cell.seed_variances(card.figure) / _runs_in_folds(cell)
+            for cell in (self.cells[a], self.cells[b])
+        ]
+        return replace(
+            found,
+            values=card.sign * found.values,
+            row_variances=np.array([fold.row_variance(a, b) for fold in self.folds]),
+            seed_variances=seeds[0] + seeds[1],
         )
 
-    def row_variance(self, *cells: int) -> float:
-        """Variance over rows of a cell's mean AUC, or of the difference of two; NaN if unknown."""
-        if self.measured is None or not all(self.runs[cell] for cell in cells):
-            return math.nan
-        auc = self.measured.auc
-        if auc.problem:
-            return math.nan
-        weights = np.zeros(len(auc.means))
-        for cell, sign in zip(cells, (1.0, -1.0), strict=False):
-            weights[list(self.runs[cell])] = sign / len(self.runs[cell])
-        return float(sum(weights @ part.covariance @ weights for part in auc.parts))
+
+class FewFoldsBlock(FoldBlock):
+    """Cells with too few folds to tell how folds vary: means of what each split says by itself.
+
+    Test parts are disjoint, so that the folds' estimates are independent over rows and seeds; like
+    those of a single split, statements do not hold over other splits and tuning draws.
+    """
+
+    def problem(self, cell: int) -> str:
+        """Why nothing can be said about a cell; else empty."""
+        problems = (fold.problem(cell) for fold in self.folds)
+        return super().problem(cell) or next(filter(None, problems), "")
+
+    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+        """Of a figure of a usable cell; else, and where it is not known, None."""
+        if not self.usable(cell):
+            return None
+        parts = [(fold.figures(figure, cell), fold.runs[cell]) for fold in self.folds]
+        known = [(figures, runs) for figures, runs in parts if figures is not None]
+        return pooled_interval(known, alpha, largest(figure)) if len(known) == len(parts) else None
+
+    def compare(
+        self, a: int, b: int, alpha: float, margin: float
+    ) -> tuple[Comparison, Comparison | None]:
+        """As of :class:`SplitBlock`, the mean over folds."""
+        found, losses = zip(*(one.compare(a, b, alpha, margin) for one in self.folds), strict=True)
+        known = [loss for loss in losses if loss is not None]
+        whole = len(known) == len(losses)
+        main = compare_pooled(found, alpha, margin)
+        return main, compare_pooled(known, alpha) if whole else None
+
+
+Block = SplitBlock | FoldBlock
+"""The cells of one data set and backbone."""
+
+
+def largest(figure: Figure) -> float:
+    """The largest value that a figure can have."""
+    return 1.0 if figure in ("auc", "gauc", "ndcg10") else math.inf
+
+
+def _unknown(metric: Metric) -> PepbenchError:
+    return PepbenchError(f"the {METRICS[metric].figure} of its predictions is not known")
 
 
 def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
     """Mean of a test figure over the runs of each fold, (J,), from the records alone."""
-    values: list[list[float]] = [[] for _ in range(cell.folds)]
+    values: dict[int, list[float]] = {fold: [] for fold in cell.spec.data.reported_folds}
     for run in cell.runs:
         value = None if run.test is None else getattr(run.test, figure)
         values[run.spec.data.fold].append(math.nan if value is None else value)
-    return np.array([np.mean(of_fold) if of_fold else math.nan for of_fold in values])
+    means = (np.mean(of_fold) if of_fold else math.nan for of_fold in values.values())
+    return np.array(list(means), np.float64)
 
 
 def _runs_in_folds(cell: Cell) -> NDArray[np.int64]:
     folds = [run.spec.data.fold for run in cell.runs]
-    return np.maximum(np.bincount(folds, minlength=cell.folds), 1)
+    return np.array([max(1, folds.count(fold)) for fold in cell.spec.data.reported_folds])
 
 
 def blocks_of(
@@ -172,6 +278,7 @@ def blocks_of(
     load_predictions: LoadArray,
     load_labels: LoadArray,
     load_users: LoadUsers = no_users,
+    metric: Metric = "auc",
 ) -> Iterator[Block]:
     """Measure data set by data set, backbone by backbone, as they follow each other.
 
@@ -182,13 +289,14 @@ def blocks_of(
         members = tuple(grouped)
         loaders = load_predictions, load_labels, load_users
         if members[0].folds == 1:
-            yield _measured(members, *loaders)
+            yield _measured(members, *loaders, metric)
             continue
         folds = tuple(
-            _measured(tuple(cell.in_fold(fold) for cell in members), *loaders)
-            for fold in range(members[0].folds)
+            _measured(tuple(cell.in_fold(fold) for cell in members), *loaders, metric)
+            for fold in members[0].spec.data.reported_folds
         )
-        yield Block(members, ((),) * len(members), ("",) * len(members), None, folds)
+        few = len(folds) < FEWEST_FOLDS
+        yield (FewFoldsBlock if few else FoldBlock)(members, folds, metric)
 
 
 def _measured(
@@ -196,7 +304,8 @@ def _measured(
     load_predictions: LoadArray,
     load_labels: LoadArray,
     load_users: LoadUsers,
-) -> Block:
+    metric: Metric,
+) -> SplitBlock:
     keys = [run.key for cell in cells for run in cell.runs]
     ends = np.cumsum([len(cell.runs) for cell in cells])
     runs = [
@@ -208,13 +317,15 @@ def _measured(
         split = next(cell.runs[0] for cell in cells if cell.runs).spec.data.split_fingerprint
         try:
             labels, users = _facts(split, load_labels, load_users)
-            measured = measure(labels, [_loader(key, load_predictions) for key in keys], users)
+            loaders = [_loader(key, load_predictions) for key in keys]
+            within = _WITHIN.get(METRICS[metric].figure)
+            measured = measure(labels, loaders, users, within=within)
             problems = list(measured.problems)
         except PepbenchError as error:
             problems = [str(error)] * len(keys)
     notes = tuple(next((problems[run] for run in mine if problems[run]), "") for mine in runs)
     usable = tuple(() if note else mine for mine, note in zip(runs, notes, strict=True))
-    return Block(cells, usable, notes, measured)
+    return SplitBlock(cells, usable, notes, measured, metric)
 
 
 def _facts(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pepbench.analysis.blocks import Block
+from pepbench.analysis.blocks import Block, FewFoldsBlock, FoldBlock, SplitBlock
 from pepbench.analysis.delong import Floats
 
 DRAWS = 2000
@@ -25,7 +25,7 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
       seeds, for all cells at once. What seeds and rows do jointly comes with the seeds alone.
 
     Where there are several folds, they take the place of both: see
-    :mod:`pepbench.analysis.folds`.
+    :mod:`pepbench.analysis.folds`. Where these are too few, it is the mean of the folds' draws.
 
     Parameters
     ----------
@@ -44,7 +44,14 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
     if not cells:
         return np.zeros((draws, 0))
     rng = np.random.default_rng(SEED)
-    if block.folds:
+    return _drawn(block, cells, draws, rng)
+
+
+def _drawn(block: Block, cells: Sequence[int], draws: int, rng: np.random.Generator) -> Floats:
+    if isinstance(block, FewFoldsBlock):
+        mean: Floats = np.mean([_drawn(one, cells, draws, rng) for one in block.folds], axis=0)
+        return mean
+    if isinstance(block, FoldBlock):
         return _drawn_over_folds(block, cells, draws, rng)
     if block.measured is None:
         return np.zeros((draws, 0))
@@ -67,10 +74,10 @@ def drawn_aucs(block: Block, cells: Sequence[int], draws: int = DRAWS) -> Floats
 
 
 def _drawn_over_folds(
-    block: Block, cells: Sequence[int], draws: int, rng: np.random.Generator
+    block: FoldBlock, cells: Sequence[int], draws: int, rng: np.random.Generator
 ) -> Floats:
     """Draws from the multivariate t distribution that tests over folds refer to, (B, C)."""
-    figures = [block.fold_figures(cell) for cell in cells]
+    figures = [block.figures("auc", cell) for cell in cells]
     values = np.stack([one.values for one in figures], axis=1)
     freedom = len(values) - 1
     centred = (values - values.mean(0)) / np.sqrt(freedom)
@@ -80,7 +87,7 @@ def _drawn_over_folds(
     return around
 
 
-def row_covariance(block: Block, cells: Sequence[int]) -> Floats:
+def row_covariance(block: SplitBlock, cells: Sequence[int]) -> Floats:
     """Covariance over rows of the cells' mean AUCs, (C, C), between different seeds only.
 
     Where two cells have no two different seeds (one each), the pair that there is is taken.

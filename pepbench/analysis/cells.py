@@ -7,11 +7,22 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pepbench.records import CellName, Record, TrialSpec, final_runs, tuning_used
+from pepbench.analysis.metrics import Figure
+from pepbench.records import (
+    CellName,
+    ComponentSpec,
+    DataSpec,
+    Record,
+    TrialSpec,
+    final_runs,
+    tuning_used,
+)
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
 
@@ -37,9 +48,8 @@ class Cell:
         Of the first record that is not ok, on one line; empty for ``ok``.
     runs
         The final runs that are ok, by fold and seed.
-    seed_variances
-        For each fold, the variance between seeds of the validation AUC of one setting, from
-        finalists; NaN where there are none.
+    trained_alike
+        For each fold, records of one setting and different seeds, setting by setting.
     tuning_trials, tuning_seconds
         Tuning trials and the CPU seconds they took: what tuning really used.
     """
@@ -53,7 +63,7 @@ class Cell:
     status: CellStatus
     reason: str
     runs: tuple[Record, ...]
-    seed_variances: tuple[float, ...]
+    trained_alike: tuple[tuple[tuple[Record, ...], ...], ...]
     tuning_trials: int
     tuning_seconds: float
 
@@ -74,8 +84,8 @@ class Cell:
 
     @property
     def folds(self) -> int:
-        """Number of folds of its protocol."""
-        return self.spec.data.folds
+        """Number of folds that the report covers."""
+        return len(self.spec.data.reported_folds)
 
     @property
     def full_parameters(self) -> int:
@@ -89,9 +99,16 @@ class Cell:
         known = [count for count in largest if count is not None]
         return round(np.mean(known)) if known else None
 
+    def seed_variances(self, figure: Figure = "auc") -> NDArray[np.float64]:
+        """Variance between seeds of a validation figure of one setting, pooled over settings.
+
+        (J,), a variance for each fold; NaN where it is not known.
+        """
+        return np.array([_seed_variance(groups, figure) for groups in self.trained_alike])
+
     def by_fold(self) -> list[Cell]:
         """The cell with the runs of each fold that has any."""
-        parts = map(self.in_fold, range(self.folds))
+        parts = map(self.in_fold, self.spec.data.reported_folds)
         return [part for part in parts if part.runs]
 
     def in_fold(self, fold: int) -> Cell:
@@ -120,9 +137,9 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
         mixed = len(protocols[dataset, backbone]) > 1
         folds = [
             [record for record in members if record.spec.data.fold == fold]
-            for fold in range(spec.data.folds)
+            for fold in spec.data.reported_folds
         ]
-        status, reason, runs = _over_folds(folds)
+        status, reason, runs = _over_folds(folds, spec.data.reported_folds)
         tuning_trials, tuning_seconds = tuning_used(members)
         cells.append(
             Cell(
@@ -135,7 +152,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
                 status=status,
                 reason=reason,
                 runs=runs,
-                seed_variances=tuple(map(_seed_variance, folds)),
+                trained_alike=tuple(map(_trained_alike, folds)),
                 tuning_trials=tuning_trials,
                 tuning_seconds=tuning_seconds,
             )
@@ -153,9 +170,13 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
 
 def protocol_digest(spec: TrialSpec) -> str:
     """SHA-256 (hex) of what two records must share to be compared."""
-    backbone = spec.backbone.untuned().model_dump_json()
-    data = spec.data.without_fold().model_dump_json()
-    shared = (data, backbone, spec.dim, spec.protocol)
+    return _digest(spec.data, spec.backbone.model_dump_json(), spec.dim, spec.protocol)
+
+
+@lru_cache
+def _digest(data: DataSpec, backbone: str, dim: int, protocol: int) -> str:
+    untuned = ComponentSpec.model_validate_json(backbone).untuned().model_dump_json()
+    shared = (data.without_fold().model_dump_json(), untuned, dim, protocol)
     return hashlib.sha256(repr(shared).encode()).hexdigest()
 
 
@@ -165,34 +186,41 @@ def _apart(spec: TrialSpec, protocol: str) -> str:
     return f"[D={spec.dim}, {split}, protocol {protocol[:8]}]"
 
 
-def _over_folds(folds: Sequence[Sequence[Record]]) -> tuple[CellStatus, str, tuple[Record, ...]]:
+def _over_folds(
+    folds: Sequence[Sequence[Record]], numbers: Sequence[int]
+) -> tuple[CellStatus, str, tuple[Record, ...]]:
     """The worst outcome of any fold, with the first reason for it, and the runs of all folds."""
     outcomes = [_outcome(members) for members in folds]
     runs = tuple(run for _, _, of_fold in outcomes for run in of_fold)
     for status in ("failed", "infeasible", "incomplete"):
-        for number, (of_fold, reason, _) in enumerate(outcomes, 1):
+        for number, (of_fold, reason, _) in zip(numbers, outcomes, strict=True):
             if of_fold == status:
-                where = f"fold {number}: " if len(folds) > 1 else ""
+                where = f"fold {number + 1}: " if len(folds) > 1 else ""
                 return status, where + reason, runs
     return "ok", "", runs
 
 
-def _seed_variance(members: Sequence[Record]) -> float:
-    """Variance of the validation AUC between the seeds of one setting, pooled over settings.
-
-    Of finalists' further seeds, since their trial was chosen for its AUC; of final runs, where no
-    finalist has two.
-    """
+def _trained_alike(members: Sequence[Record]) -> tuple[tuple[Record, ...], ...]:
+    """Finalists' further seeds, since their trial was chosen for its figure; else final runs."""
     for role in ("finalist", "final"):
-        groups: dict[str, list[float]] = defaultdict(list)
+        groups: dict[str, list[Record]] = defaultdict(list)
         for record in members:
             if record.spec.role == role and record.validation:
-                groups[record.spec.settings()].append(record.validation.auc)
-        several = [aucs for aucs in groups.values() if len(aucs) > 1]
+                groups[record.spec.settings()].append(record)
+        several = tuple(tuple(group) for group in groups.values() if len(group) > 1)
         if several:
-            freedoms = [len(aucs) - 1 for aucs in several]
-            return float(np.average([np.var(aucs, ddof=1) for aucs in several], weights=freedoms))
-    return math.nan
+            return several
+    return ()
+
+
+def _seed_variance(groups: Sequence[Sequence[Record]], figure: Figure) -> float:
+    if not groups:
+        return math.nan
+    values = [[getattr(record.validation, figure) for record in group] for group in groups]
+    if any(value is None for group in values for value in group):
+        return math.nan
+    freedoms = [len(group) - 1 for group in values]
+    return float(np.average([np.var(group, ddof=1) for group in values], weights=freedoms))
 
 
 def _outcome(members: Sequence[Record]) -> tuple[CellStatus, str, tuple[Record, ...]]:

@@ -16,12 +16,13 @@ from pepbench.analysis.significance import (
     holm,
     verdict,
 )
+from pepbench.errors import PepbenchError
 from pepbench.records import MARGIN
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """Level of tests and intervals; margin of equivalence and non-inferiority, in AUC."""
+    """Level of tests and intervals; margin of equivalence and non-inferiority, in the metric."""
 
     alpha: float = ALPHA
     margin: float = MARGIN
@@ -38,9 +39,9 @@ class CellComparison:
     cell, other
         Positions in the block; the difference is ``cell`` minus ``other``. ``other`` is None where
         there is no reference.
-    auc, log_loss
-        None where one of the two is not ``ok`` or cannot be used; ``log_loss`` also where a
-        prediction is not a probability.
+    main, log_loss
+        In the block's metric and in log loss; None where one of the two is not ``ok`` or cannot be
+        used; ``log_loss`` also where a prediction is not a probability.
     note
         Why they were not compared, where both have runs; else empty.
     p_holm, p_noninferior_holm, p_equivalent_holm, p_log_loss_holm
@@ -56,7 +57,7 @@ class CellComparison:
 
     cell: int
     other: int | None
-    auc: Comparison | None = None
+    main: Comparison | None = None
     log_loss: Comparison | None = None
     note: str = ""
     p_holm: float = math.nan
@@ -125,13 +126,14 @@ def _reference_for(block: Block, position: int, references: Sequence[int]) -> in
 def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:
     """Compare two cells of a block, not adjusted yet; with a note where that is not possible."""
     if b is None or block.cells[a].status != "ok":
-        cell = block.cells[a]
-        why = f"{cell.method} is {cell.status}: {cell.reason}" if block.folds else ""
-        return CellComparison(a, b, note=block.problem(a) or why)
+        return CellComparison(a, b, note=block.problem(a))
     note = block.problem(a) or _why_not(block, b)
     if note or not block.usable(a):
         return CellComparison(a, b, note=note)
-    return CellComparison(a, b, *block.compare(a, b, criteria.alpha, criteria.margin))
+    try:
+        return CellComparison(a, b, *block.compare(a, b, criteria.alpha, criteria.margin))
+    except PepbenchError as error:
+        return CellComparison(a, b, note=str(error))
 
 
 def _why_not(block: Block, reference: int) -> str:
@@ -159,7 +161,7 @@ def _adjusted_by_family(
 
 def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[CellComparison]:
     """The comparisons of one family with adjusted p-values and verdicts."""
-    tested = [pair.auc for pair in family if pair.auc is not None]
+    tested = [pair.main for pair in family if pair.main is not None]
     losses = [pair.log_loss for pair in family if pair.log_loss is not None]
     p_holm, p_noninferior, p_equivalent, p_log_loss = (
         iter(holm(values).tolist())
@@ -171,10 +173,10 @@ def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[C
         )
     )
     for pair in family:
-        if pair.auc is None:
+        if pair.main is None:
             yield pair
             continue
-        found = pair.auc
+        found = pair.main
         p, noninferior, equivalent = next(p_holm), next(p_noninferior), next(p_equivalent)
         words = verdict(found.difference, p, equivalent, noninferior, criteria.alpha)
         yield replace(

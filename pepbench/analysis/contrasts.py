@@ -137,6 +137,23 @@ def difference_estimate(
     return _unpaired(measured, (left, right), (own_a, own_b), cross)
 
 
+def mean_of_independent(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates, with the parts of its variance."""
+    share = 1 / len(estimates)
+    seed_error = sum(
+        one.seed_variance**2 / one.seed_freedom for one in estimates if one.seed_variance
+    )
+    seed_variance = sum(one.seed_variance for one in estimates)
+    return Estimate(
+        value=share * sum(one.value for one in estimates),
+        row_variance=share**2 * sum(one.row_variance for one in estimates),
+        row_error=share**4 * sum(one.row_error for one in estimates),
+        seed_variance=share**2 * seed_variance,
+        seed_freedom=seed_variance**2 / seed_error if seed_error else 0.0,
+        seeds=min(one.seeds for one in estimates),
+    )
+
+
 def _paired(
     measured: RunFigures, figures: Floats, blocks: Sequence[Floats], size: float
 ) -> Estimate:

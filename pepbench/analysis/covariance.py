@@ -1,4 +1,4 @@
-"""How AUCs and log losses of many runs vary together, over the rows of a test split.
+"""How figures of many runs vary together, over the rows of a test split: AUC, log loss and others.
 
 All runs of a data set and backbone are scored on the same rows, so one covariance matrix
 serves every comparison between them: a comparison is a contrast of it.
@@ -11,6 +11,7 @@ serves every comparison between them: a comparison is a contrast of it.
   user's rows are, and take the place of rows (Obuchowski 1997 for the AUC; cluster sums for means):
   with ψ_u = Σ_{i∈u,+} (P_i − θ)/m + Σ_{j∈u,−} (N_j − θ)/n, the covariance is
   U/(U−1) · Σ_u ψ_u ψ_u'.
+  For a mean over users of a figure of each, such as gAUC, ψ_u = w_u (f_u − θ)/Σw.
   Obuchowski has the factor I/(I−1) apart for users with positive rows, with negative rows, and with
   both; the one factor keeps the matrix a covariance, and differs by O(1/U).
 
@@ -54,7 +55,7 @@ class RowPart:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """A figure of R runs, AUC or log loss, on common rows, with its covariance.
+    """A figure of R runs on common rows, with its covariance.
 
     Attributes
     ----------
@@ -87,14 +88,27 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Measurements:
-    """AUC and log loss of R runs; ``problems`` says for each run why it has none, else is empty."""
+    """Figures of R runs.
+
+    Attributes
+    ----------
+    auc, log_loss
+        Over all rows.
+    problems
+        For each run why it has none, else empty.
+    within
+        The figure within users that was asked for; else None.
+    """
 
     auc: RunFigures
     log_loss: RunFigures
     problems: tuple[str, ...]
+    within: RunFigures | None = None
 
 
 LoadScores = Callable[[], NDArray[Any]]
+Within = Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], tuple[Floats, Floats]]
+"""From labels, scores and users of all rows to a figure of each user and its weights, (U,) each."""
 
 
 def measure(
@@ -103,8 +117,9 @@ def measure(
     users: ArrayLike | None = None,
     in_memory: int = IN_MEMORY,
     log_loss: bool = True,
+    within: Within | None = None,
 ) -> Measurements:
-    """Measure AUC and log loss of runs on common rows: one sort each, then one pass over all.
+    """Measure figures of runs on common rows: one sort each, then one pass over all.
 
     Runs are loaded and sorted on as many threads as there are cores. Besides the two matrices, each
     thread holds one run and 16 bytes a row to sort it in.
@@ -122,6 +137,8 @@ def measure(
         As :class:`~pepbench.analysis.score_matrix.ScoreMatrix`.
     log_loss
         Whether to measure it, too.
+    within
+        A figure of each user to measure, too; left out without ``users``.
 
     Returns
     -------
@@ -135,14 +152,17 @@ def measure(
     """
     classes, grouping = classes_of(labels), _grouping(users, np.asarray(labels))
     positives = np.asarray(labels) == 1
+    of_user = None if grouping is None else within
     length = len(positives) if grouping is None else grouping.n_users
-    aucs, losses = np.full(len(runs), np.nan), np.full(len(runs), np.nan)
+    aucs, losses, means = (np.full(len(runs), np.nan) for _ in range(3))
+    weights = np.zeros(length if of_user else 0)
     with ExitStack() as stack:
-        ranks, costs = (
+        ranks, costs, members = (
             stack.enter_context(ScoreMatrix(len(runs), columns, kind, in_memory))
             for columns, kind in (
                 (length, np.uint32 if grouping is None else np.float64),
                 (length if log_loss else 0, np.float64),
+                (len(weights), np.float64),
             )
         )
 
@@ -161,6 +181,11 @@ def measure(
                 return str(error)
             finally:
                 free.append(scratch)
+            if of_user is not None and grouping is not None:
+                values, weights[:] = of_user(positives.astype(np.int64), scores, grouping.codes)
+                if weights.any():
+                    means[run] = np.average(values, weights=weights)
+                    members.put(run, weights * (values - means[run]) / weights.sum())
             if log_loss and scores.min() >= 0 and scores.max() <= 1:
                 cost = row_losses(positives, scores)
                 losses[run] = cost.mean()
@@ -171,11 +196,13 @@ def measure(
             problems = tuple(pool.map(measure_run, range(len(runs))))
         auc_parts = _delong_parts(ranks, aucs, classes, grouping)
         loss_parts = _loss_parts(costs, losses, grouping)
+        user_parts = _user_part(members, weights) if of_user else ()
     unit: Unit = "rows" if grouping is None else "users"
     return Measurements(
         RunFigures(aucs, auc_parts, unit, length),
         RunFigures(losses, loss_parts, unit, length),
         problems,
+        RunFigures(means, user_parts, "users", int((weights > 0).sum())) if of_user else None,
     )
 
 
@@ -192,7 +219,7 @@ class _Grouping:
     codes: NDArray[np.int64]
     placed: NDArray[np.int64]
     n_users: int
-    effective: float
+    sizes: Floats
 
     def auc_sums(self, counts: Counts, auc: float, classes: Classes) -> Floats:
         """ψ_u of each user, (U,)."""
@@ -223,7 +250,7 @@ def _grouping(users: ArrayLike | None, labels: NDArray[Any]) -> _Grouping | None
         codes=codes.astype(np.int64),
         placed=np.concatenate([codes[positives], codes[~positives]]).astype(np.int64),
         n_users=len(sizes),
-        effective=float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum()),
+        sizes=sizes.astype(np.float64),
     )
 
 
@@ -232,7 +259,7 @@ def _delong_parts(
 ) -> tuple[RowPart, ...]:
     """DeLong's S₁/m and S₀/n; or Obuchowski's covariance by user."""
     if grouping is not None:
-        return _user_part(matrix, grouping)
+        return _user_part(matrix, grouping.sizes)
     if min(classes.n_positive, classes.n_negative) < 2:
         return ()
     centres = np.nan_to_num(aucs)
@@ -250,7 +277,7 @@ def _loss_parts(
     matrix: ScoreMatrix, losses: Floats, grouping: _Grouping | None
 ) -> tuple[RowPart, ...]:
     if grouping is not None:
-        return _user_part(matrix, grouping)
+        return _user_part(matrix, grouping.sizes)
     n = matrix.shape[1]
     if n < 2:
         return ()
@@ -258,9 +285,10 @@ def _loss_parts(
     return (RowPart(products / (n * (n - 1)), n - 1),)
 
 
-def _user_part(matrix: ScoreMatrix, grouping: _Grouping) -> tuple[RowPart, ...]:
-    n_users = matrix.shape[1]
+def _user_part(matrix: ScoreMatrix, weights: Floats) -> tuple[RowPart, ...]:
+    n_users = int((weights > 0).sum())
     if n_users < 2:
         return ()
-    products = matrix.products(0, n_users, np.zeros(matrix.shape[0]))
-    return (RowPart(products * n_users / (n_users - 1), max(1.0, grouping.effective - 1)),)
+    products = matrix.products(0, matrix.shape[1], np.zeros(matrix.shape[0]))
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    return (RowPart(products * n_users / (n_users - 1), max(1.0, effective - 1)),)

@@ -1,4 +1,4 @@
-"""What finalists changed: how often another trial than the best was chosen, and at which AUC."""
+"""What finalists changed: how often another trial than the best was chosen, and how good it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from statistics import mean
 import pandas as pd
 
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, Record, best_trial, finalists
+from pepbench.records import (
+    CELL_COLUMNS,
+    Record,
+    best_trial,
+    finalists,
+    is_extract,
+    validation_goal,
+)
 
 FINALIST_COLUMNS = (*CELL_COLUMNS, "choices", "changed", "fall")
 """Columns of :func:`finalists_frame`."""
@@ -21,11 +28,13 @@ def finalists_frame(records: Iterable[Record]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``FINALIST_COLUMNS``. ``choices``: folds with such finalists; ``changed``: those in
-        which not the best trial was chosen; ``fall``: by how much the mean validation AUC of the
+        which not the best trial was chosen; ``fall``: by how much the mean score of the
         chosen one, over its trial and further seeds, is below that of its trial, mean over folds.
     """
     rows = []
     for name, members in by_cell(records).items():
+        if is_extract(members):
+            continue
         folds = {record.spec.data.fold for record in members}
         outcomes = [
             outcome
@@ -45,7 +54,7 @@ def _outcome(members: list[Record]) -> tuple[bool, float] | None:
         return None
     settings = chosen.spec.settings()
     further = [
-        record.validation.auc
+        validation_goal(record)
         for record in members
         if record.spec.role == "finalist" and record.spec.settings() == settings
         if record.validation is not None
@@ -53,5 +62,5 @@ def _outcome(members: list[Record]) -> tuple[bool, float] | None:
     if not further:
         return None
     first = finalists(members, 1)[0]
-    alone = chosen.validation.auc
+    alone = validation_goal(chosen)
     return first.spec.settings() != settings, alone - mean([alone, *further])

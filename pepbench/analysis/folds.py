@@ -127,6 +127,17 @@ def _mean_of_known(values: Floats) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
+def width_factor(some: int, folds: int) -> float:
+    """How many times as wide intervals over some of the folds are, if folds vary alike.
+
+    >>> round(width_factor(3, 10), 1)
+    2.7
+    """
+    some_error, error = (math.sqrt(1 / n + overlap(folds)) for n in (some, folds))
+    quantiles = stats.t.isf(0.025, some - 1) / stats.t.isf(0.025, folds - 1)
+    return float(quantiles * some_error / error)
+
+
 def overlap(folds: int) -> float:
     """C of :class:`FoldFigures`: Nadeau & Bengio's n_test/n_train, a tenth of the rows validating.
 

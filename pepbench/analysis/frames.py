@@ -8,10 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from pepbench.analysis.blocks import Block, Figure, fold_means
+from pepbench.analysis.blocks import Block, fold_means
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import CellComparison
+from pepbench.analysis.metrics import Figure, Metric
 from pepbench.records import CELL_COLUMNS
+
+OTHER_FIGURES: tuple[Figure, ...] = ("log_loss", "calibration", "gauc", "ndcg10")
+"""Figures beside AUC."""
+
+INTERVALS = tuple(f"{figure}_{end}" for figure in OTHER_FIGURES for end in ("low", "high"))
+"""Columns of their intervals."""
 
 COLUMNS = (
     *CELL_COLUMNS,
@@ -30,6 +37,7 @@ COLUMNS = (
     "calibration",
     "gauc",
     "ndcg10",
+    *INTERVALS,
     "delta_auc",
     "delta_low",
     "delta_high",
@@ -43,9 +51,9 @@ COLUMNS = (
     "tuning_trials",
     "tuning_seconds",
 )
-"""Columns of the leaderboard."""
+"""Columns of the leaderboard; ``delta_auc`` is ``delta_gauc``, … where another metric decides."""
 
-_AUC_FIGURES = (
+_MAIN_FIGURES = (
     "difference",
     "standard_error",
     "degrees_of_freedom",
@@ -55,10 +63,7 @@ _AUC_FIGURES = (
     "p_noninferior",
     "p_equivalent",
 )
-"""Of a :class:`~pepbench.analysis.significance.Comparison` of AUCs, under their own names."""
-
-_WITH_USERS: tuple[Figure, ...] = ("calibration", "gauc", "ndcg10")
-"""Figures of test rows that not every record has."""
+"""Of a :class:`~pepbench.analysis.significance.Comparison`, under their own names."""
 
 _LOG_LOSS_FIGURES = {
     "log_loss_difference": "difference",
@@ -81,7 +86,7 @@ _CONCLUSIONS = (
 """Of a :class:`~pepbench.analysis.comparisons.CellComparison`, under their own names."""
 
 _TESTS = (
-    *_AUC_FIGURES[:6],
+    *_MAIN_FIGURES[:6],
     "p_holm",
     "p_noninferior",
     "p_noninferior_holm",
@@ -104,22 +109,24 @@ COMPARISON_COLUMNS = (
     "seeds",
     "reference_seeds",
     "paired",
+    "metric",
     "basis",
     "note",
 )
 """Columns of the comparisons' frame: a row for each cell that was compared with the
 reference, or should have been.
 
-``difference`` is method minus reference in AUC, with ``standard_error``, Satterthwaite's
-``degrees_of_freedom``, the interval ``low`` to ``high`` and the two-sided ``p``. ``p_noninferior``:
-one-sided, worse by the margin or more. ``p_equivalent``: two one-sided tests. ``…_holm``: adjusted
-within data set × backbone × budget. ``verdict``: better, worse, equivalent, non-inferior or
-undecided; ``direction``: higher or lower where the difference is shown not to be zero, also beside
-``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of each method that would probably
-decide; infinite where only more rows can; NaN with one seed. ``log_loss_…`` likewise for the
-difference of log losses (less is better), NaN where predictions are no probabilities. ``basis``:
-``rows and seeds``, ``users and seeds``, ``rows only`` or ``users only`` (one seed each: about these
-trained models, not the methods). ``note``: why there is no comparison although there are runs."""
+``difference`` is method minus reference in the ``metric``, signed so that positive is better, with
+``standard_error``, Satterthwaite's ``degrees_of_freedom``, the interval ``low`` to ``high`` and the
+two-sided ``p``. ``p_noninferior``: one-sided, worse by the margin or more. ``p_equivalent``: two
+one-sided tests. ``…_holm``: adjusted within data set × backbone × budget. ``verdict``: better,
+worse, equivalent, non-inferior or undecided; ``direction``: higher or lower where the difference is
+shown not to be zero, also beside ``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of
+each method that would probably decide; infinite where only more rows can; NaN with one seed.
+``log_loss_…`` likewise for the difference of log losses (less is better), NaN where predictions are
+no probabilities. ``basis``: ``rows and seeds``, ``users and seeds``, ``rows only`` or ``users
+only`` (one seed each: about these trained models, not the methods). ``note``: why there is no
+comparison although there are runs."""
 
 PAIR_COLUMNS = (
     "dataset",
@@ -131,6 +138,7 @@ PAIR_COLUMNS = (
     "seeds",
     "other_seeds",
     "paired",
+    "metric",
     "basis",
 )
 """Columns of the frame of all pairs: a row for every two methods that are ok at the same
@@ -156,6 +164,7 @@ _TEXTS = (
     "direction",
     "reference",
     "reference_budget",
+    "metric",
     "basis",
     "note",
 )
@@ -167,9 +176,19 @@ _KINDS = {
 """Type of each column that is not a float."""
 
 
+def columns_for(metric: Metric) -> tuple[str, ...]:
+    """``COLUMNS`` of a leaderboard whose verdicts are about a metric."""
+    return tuple(f"delta_{metric}" if name == "delta_auc" else name for name in COLUMNS)
+
+
+def written_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a leaderboard's files: without intervals that no cell has."""
+    return [name for name in map(str, frame) if name not in INTERVALS or frame[name].notna().any()]
+
+
 def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, object]:
     """A row of the leaderboard; columns that are not known are left out."""
-    cell, interval = block.cells[compared.cell], block.interval(compared.cell, alpha)
+    cell = block.cells[compared.cell]
     row: dict[str, object] = {
         **cell.name._asdict(),
         "status": cell.status,
@@ -184,13 +203,15 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
         "tuning_seconds": cell.tuning_seconds,
         **_figures(cell),
     }
-    if interval is not None:
-        row |= {"auc_low": interval.low, "auc_high": interval.high}
-    if compared.auc is not None:
+    for figure in ("auc", *OTHER_FIGURES):
+        interval = block.interval(compared.cell, alpha, figure)
+        if interval is not None:
+            row |= {f"{figure}_low": interval.low, f"{figure}_high": interval.high}
+    if compared.main is not None:
         row |= {
-            "delta_auc": compared.auc.difference,
-            "delta_low": compared.auc.low,
-            "delta_high": compared.auc.high,
+            f"delta_{block.metric}": compared.main.difference,
+            "delta_low": compared.main.low,
+            "delta_high": compared.main.high,
         }
     return row
 
@@ -204,7 +225,8 @@ def _figures(cell: Cell) -> dict[str, object]:
         "share": None if parameters is None else parameters / cell.full_parameters,
         "bytes": cell.size(lambda run: run.n_bytes),
         **{name: float(np.nanmean(fold_means(cell, name))) for name in ("auc", "log_loss")},
-        **{name: float(fold_means(cell, name).mean()) for name in _WITH_USERS},
+        # Not every record has these.
+        **{name: float(fold_means(cell, name).mean()) for name in OTHER_FIGURES[1:]},
         "cpu_seconds": _mean(run.cpu_seconds() for run in cell.runs),
         "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
         "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
@@ -234,6 +256,7 @@ def comparison_row(block: Block, compared: CellComparison) -> dict[str, object]:
         "seeds": len(cell.runs),
         "reference_seeds": 0 if reference is None else len(reference.runs),
         "note": compared.note,
+        "metric": block.metric,
         **_tests(compared),
     }
 
@@ -246,16 +269,17 @@ def pair_row(block: Block, compared: CellComparison) -> dict[str, object]:
         "other": other.method,
         "seeds": len(cell.runs),
         "other_seeds": len(other.runs),
+        "metric": block.metric,
         **_tests(compared),
     }
 
 
 def _tests(compared: CellComparison) -> dict[str, object]:
-    auc, log_loss = compared.auc, compared.log_loss
+    main, log_loss = compared.main, compared.log_loss
     row: dict[str, object] = {name: getattr(compared, name) for name in _CONCLUSIONS}
-    row |= {"paired": auc is not None and auc.paired, "basis": "" if auc is None else auc.basis}
-    if auc is not None:
-        row |= {name: getattr(auc, name) for name in _AUC_FIGURES}
+    row |= {"paired": main is not None and main.paired, "basis": "" if main is None else main.basis}
+    if main is not None:
+        row |= {name: getattr(main, name) for name in _MAIN_FIGURES}
     if log_loss is not None:
         row |= {column: getattr(log_loss, name) for column, name in _LOG_LOSS_FIGURES.items()}
     return row

@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from pepbench.analysis.blocks import Block
+from pepbench.analysis.blocks import Block, fold_means
 from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import CellComparison, Criteria
@@ -146,7 +146,7 @@ def points_of(block: Block, draws: int = DRAWS) -> Points | None:
         ),
         n_bytes=np.array([cell.size(lambda run: run.n_bytes) or 0 for cell in members], float),
         seconds=np.array(seconds),
-        aucs=np.array([block.mean_auc(cell) for cell in cells]),
+        aucs=np.array([fold_means(cell).mean() for cell in members]),
         draws=drawn_aucs(block, cells, draws),
         full=members[0].full_parameters,
     )
@@ -282,10 +282,12 @@ def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
 def _crossing_rows(
     points: Points, compared: Sequence[CellComparison], criteria: Criteria
 ) -> list[dict[str, Any]]:
+    if points.block.metric != "auc":  # what is interpolated are AUCs
+        return []
     place = {cell: column for column, cell in enumerate(points.cells)}
     references: dict[str, set[int]] = {}
     for pair in compared:
-        if pair.other is not None and pair.auc is not None and pair.other in place:
+        if pair.other is not None and pair.main is not None and pair.other in place:
             method = points.block.cells[pair.cell].method
             references.setdefault(method, set()).add(place[pair.other])
     rows = []

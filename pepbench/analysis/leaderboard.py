@@ -12,22 +12,22 @@ import pandas as pd
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
 from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
-from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import (
-    COLUMNS,
     COMPARISON_COLUMNS,
     PAIR_COLUMNS,
     by_block,
     cell_row,
+    columns_for,
     comparison_row,
     frame_of,
     pair_row,
 )
 from pepbench.analysis.fronts import FrontTables, front_tables
+from pepbench.analysis.metrics import METRICS, Metric, MetricCard, card_of
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
 from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
-from pepbench.analysis.significance import ALPHA
+from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
 
 REFERENCE = "full"
@@ -71,6 +71,7 @@ def analyse(
     margin: float = MARGIN,
     load_users: LoadUsers = no_users,
     contrasts: Sequence[Contrast] = (),
+    metric: Metric = "auc",
 ) -> Analysis:
     """Summarise a run's records and compare its methods with the reference and with each other.
 
@@ -86,17 +87,20 @@ def analyse(
         Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
         single cell, is the reference of every budget of its data set and backbone.
     alpha, margin
-        Level of tests and intervals; margin of equivalence and non-inferiority, in AUC.
+        Level of tests and intervals; margin of equivalence and non-inferiority, in the metric.
     load_users
         From a split's fingerprint to the user of each test row, or None where no user is declared;
         where there are users, they and not their rows are taken to be independent.
     contrasts
         The primary ones, as the plan names them.
+    metric
+        What comparisons and verdicts are about, and orders the cells of a budget. Fronts and ranks
+        are about AUC always.
 
     Returns
     -------
     Analysis
-        Rows by data set, backbone, budget (largest first), AUC (highest first), method.
+        Rows by data set, backbone, budget (largest first), metric (best first), method.
 
         AUC and log loss are means over final runs; parameters, bytes and memory their maximum
         (what one has to provide for); seconds their mean. Where some final runs failed, the
@@ -106,17 +110,18 @@ def analyse(
     cells, criteria = cells_of(records), Criteria(alpha, margin)
     blocks = [
         (block, against_reference(block, reference, criteria))
-        for block in blocks_of(cells, load_predictions, load_labels, load_users)
+        for block in blocks_of(cells, load_predictions, load_labels, load_users, metric)
     ]
     compared = [(block, one) for block, members in blocks for one in members]
-    frame = frame_of((cell_row(block, one, alpha) for block, one in compared), COLUMNS)
+    rows_of_cells = (cell_row(block, one, alpha) for block, one in compared)
+    frame = frame_of(rows_of_cells, columns_for(metric))
     comparisons = [
-        comparison_row(block, one) for block, one in compared if one.auc is not None or one.note
+        comparison_row(block, one) for block, one in compared if one.main is not None or one.note
     ]
     pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
     sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
     rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, criteria))
-    frame = _sorted(_with_fronts(frame), cells)
+    frame = _sorted(_with_fronts(frame), cells, METRICS[metric])
     return Analysis(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
@@ -131,9 +136,10 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     """How far each method can compress and still be shown to hold the reference's AUC.
 
     A method's budgets are tested one-sided, by the margin of :func:`analyse`, from the largest down
-    until one is not shown to be non-inferior. In that fixed order each is tested at the full level,
-    and the chance that any is passed wrongly is still at most ``ALPHA`` for a method. Over folds,
-    the level is divided by the number of methods, so that it is at most that for all together.
+    until one is not shown to be non-inferior. In that fixed order each is tested at the full level
+    of its method, which is ``ALPHA`` divided by the number of methods compared on the data set and
+    backbone: the chance that any budget of any method is passed wrongly is at most ``ALPHA``. A
+    budget is passed only where the verdict says no less, so that no page contradicts its table.
 
     Parameters
     ----------
@@ -148,19 +154,18 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
         N·D / parameters, both NaN where not even the largest budget is shown to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
+    methods = compared.groupby(["dataset", "backbone"])["method"].transform("nunique")
+    shown = (compared["p_noninferior"] < ALPHA / methods) & compared["verdict"].isin(NOT_INFERIOR)
     rows = []
-    for (dataset, backbone, method), group in compared.groupby(["dataset", "backbone", "method"]):
+    for (dataset, backbone, method), group in compared.assign(shown=shown).groupby(
+        ["dataset", "backbone", "method"]
+    ):
         falling = group.sort_values("parameters", ascending=False, kind="stable")
-        level = ALPHA
-        if (falling["basis"] == BASIS).all():
-            block = (compared["dataset"] == dataset) & (compared["backbone"] == backbone)
-            level /= compared[block]["method"].nunique()
-        passed = (falling["p_noninferior"] < level).cummin()
-        shown = falling[passed]
+        passed = falling[falling["shown"].cummin()]
         parameters, compression = math.nan, math.nan
-        if len(shown):
-            parameters = float(shown["parameters"].min())
-            compression = float(shown["full_parameters"].max()) / max(parameters, 1.0)
+        if len(passed):
+            parameters = float(passed["parameters"].min())
+            compression = float(passed["full_parameters"].max()) / max(parameters, 1.0)
         rows.append((dataset, backbone, method, parameters, compression))
     return pd.DataFrame(
         rows, columns=["dataset", "backbone", "method", "parameters", "compression"]
@@ -178,10 +183,11 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     Returns
     -------
     list of dict
-        ``dataset``, ``backbone``; ``points``: objects with method, budget, parameters and auc, by
-        parameters; ``hypervolume`` and its ``reference_point`` (parameters, auc), see
-        :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects with method, parameters
-        and compression, the highest compression first, None where parity is not shown.
+        ``dataset``, ``backbone``; ``figure`` that parity is about; ``points``: objects with method,
+        budget, parameters and auc, by parameters; ``hypervolume`` and its ``reference_point``
+        (parameters, auc), see :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects
+        with method, parameters and compression, the highest compression first, None where parity is
+        not shown.
     """
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
@@ -194,6 +200,7 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
             {
                 "dataset": str(dataset),
                 "backbone": str(backbone),
+                "figure": card_of(frame).name,
                 "points": [
                     {
                         "method": row["method"],
@@ -226,16 +233,16 @@ def _with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(on_front=frame.index.isin(members))
 
 
-def _sorted(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
-    """Rows of cells that are in the leaderboard's order, by AUC within each budget."""
+def _sorted(frame: pd.DataFrame, cells: list[Cell], card: MetricCard) -> pd.DataFrame:
+    """Rows of cells that are in the leaderboard's order, best first within each budget."""
     budgets = [-cell.spec.budget_parameters for cell in cells]
     return (
-        frame.assign(_budget=budgets, _auc=-frame["auc"])
+        frame.assign(_budget=budgets, _worse=-card.sign * frame[card.figure])
         .sort_values(
-            ["dataset", "backbone", "_budget", "budget", "_auc", "method"],
+            ["dataset", "backbone", "_budget", "budget", "_worse", "method"],
             kind="stable",
             na_position="last",
         )
-        .drop(columns=["_budget", "_auc"])
+        .drop(columns=["_budget", "_worse"])
         .reset_index(drop=True)
     )

@@ -9,22 +9,24 @@ from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.metrics import METRICS, card_of
+
 _PLACE = ["dataset", "backbone", "budget"]
 _REVERSED = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
 class Lead:
-    """The two methods of highest AUC of a data set, backbone and budget.
+    """The two best methods of a data set, backbone and budget.
 
     Attributes
     ----------
     dataset, backbone, budget
         Where.
     first, second
-        Methods, by mean test AUC.
+        Methods, by the mean of the metric.
     difference, low, high
-        First minus second in AUC, with its interval; NaN if they could not be compared.
+        First minus second in the metric, with its interval; NaN if they could not be compared.
     verdict
         Of the first against the second, adjusted over all pairs of the budget; but
         ``non-inferior`` is said of ``noninferior``. Empty without comparison.
@@ -35,6 +37,8 @@ class Lead:
         As in the frame of pairs.
     note
         Why they could not be compared, if it is known; else empty.
+    best
+        What the first has, such as ``highest AUC``.
     """
 
     dataset: str
@@ -50,6 +54,7 @@ class Lead:
     seeds_to_decide: float = math.nan
     basis: str = ""
     note: str = ""
+    best: str = METRICS["auc"].best
 
 
 def leads(frame: pd.DataFrame, pairs: pd.DataFrame, comparisons: pd.DataFrame) -> list[Lead]:
@@ -58,7 +63,7 @@ def leads(frame: pd.DataFrame, pairs: pd.DataFrame, comparisons: pd.DataFrame) -
     Parameters
     ----------
     frame
-        The leaderboard, in its order: best AUC first within a budget.
+        The leaderboard, in its order: best first within a budget.
     pairs, comparisons
         As :class:`pepbench.analysis.leaderboard.Analysis` describes them. A lead is a row of
         ``pairs``, so that choosing the best after seeing the figures is paid for: Holm's family
@@ -78,7 +83,7 @@ def leads(frame: pd.DataFrame, pairs: pd.DataFrame, comparisons: pd.DataFrame) -
         for row in comparisons.to_dict("records")
     }
     done = frame[(frame["status"] == "ok") & frame["auc"].notna()]
-    found = []
+    found, best = [], card_of(frame).best
     for place, block in done.groupby(_PLACE, sort=False):
         if len(block) < 2:
             continue
@@ -87,13 +92,13 @@ def leads(frame: pd.DataFrame, pairs: pd.DataFrame, comparisons: pd.DataFrame) -
         row = known.get((*names, frozenset((first, second))))
         if row is None:
             note = notes.get((*names, first)) or notes.get((*names, second)) or ""
-            found.append(Lead(dataset, backbone, budget, first, second, note=note))
+            found.append(Lead(dataset, backbone, budget, first, second, note=note, best=best))
         else:
-            found.append(_lead(first, second, row))
+            found.append(_lead(first, second, row, best))
     return found
 
 
-def _lead(first: str, second: str, row: Mapping[Any, Any]) -> Lead:
+def _lead(first: str, second: str, row: Mapping[Any, Any], best: str) -> Lead:
     """The row as it is, or reversed: its difference is ``method`` minus ``other``."""
     straight, words = row["method"] == first, row["verdict"]
     sign, low, high = (1, row["low"], row["high"]) if straight else (-1, row["high"], row["low"])
@@ -110,4 +115,5 @@ def _lead(first: str, second: str, row: Mapping[Any, Any]) -> Lead:
         noninferior=row["method"] if words == "non-inferior" else "",
         seeds_to_decide=row["seeds_to_decide"],
         basis=row["basis"],
+        best=best,
     )

@@ -11,6 +11,8 @@ import numpy as np
 
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.comparisons import Criteria, adjusted, compared
+from pepbench.analysis.metrics import Figure, Metric
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.significance import (
@@ -33,7 +35,7 @@ class MethodPair:
     a, b
         The cells.
     comparison
-        a minus b; None if it cannot be made.
+        a minus b in the metric, positive where a is better; None if it cannot be made.
     verdict
         Of a against b, not adjusted for other pairs; empty without comparison.
     rows, positives
@@ -44,6 +46,8 @@ class MethodPair:
         As :func:`~pepbench.analysis.significance.direction`.
     seeds_to_decide
         As :func:`~pepbench.analysis.power.seeds_to_decide`, where the verdict is ``undecided``.
+    metric
+        What is compared.
     """
 
     a: Cell
@@ -55,21 +59,24 @@ class MethodPair:
     note: str = ""
     direction: str = ""
     seeds_to_decide: float = math.nan
+    metric: Metric = "auc"
 
 
-def seed_aucs(cell: Cell) -> list[float]:
-    """Test AUC of each final run of a cell, by seed."""
-    return [run.test.auc for run in cell.runs if run.test is not None]
+def seed_figures(cell: Cell, figure: Figure = "auc") -> list[float]:
+    """A test figure of each final run of a cell, by seed."""
+    return [getattr(run.test, figure) for run in cell.runs if run.test is not None]
 
 
-def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> MethodPair:
+def compare_cells(
+    runs: Runs, a: Cell, b: Cell, margin: float = MARGIN, metric: Metric = "auc"
+) -> MethodPair:
     """Compare two cells that share data set, backbone and protocol."""
     for cell in (a, b):
         if cell.status != "ok":
             note = f"{cell.method} at {cell.budget} is {cell.status}: {cell.reason}"
-            return MethodPair(a, b, note=note)
-    if a.folds > 1:
-        return _over_folds(runs, a, b, margin)
+            return MethodPair(a, b, note=note, metric=metric)
+    if a.folds > 1 or metric != "auc":
+        return _as_block(runs, a, b, margin, metric)
     pair, split = MethodPair(a, b), a.spec.data.split_fingerprint
     try:
         labels, users = np.asarray(runs.load_labels(split)), runs.load_users(split)
@@ -95,11 +102,21 @@ def compare_cells(runs: Runs, a: Cell, b: Cell, margin: float = MARGIN) -> Metho
     )
 
 
-def _over_folds(runs: Runs, a: Cell, b: Cell, margin: float) -> MethodPair:
-    (block,) = blocks_of([a, b], runs.load_predictions, runs.load_labels, runs.load_users)
-    found, _ = block.compare(0, 1, ALPHA, margin)
-    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior)
-    pair = MethodPair(a, b, found, words, direction=direction(found.difference, found.p))
+def _as_block(runs: Runs, a: Cell, b: Cell, margin: float, metric: Metric) -> MethodPair:
+    loaders = runs.load_predictions, runs.load_labels, runs.load_users
+    (block,) = blocks_of([a, b], *loaders, metric)
+    tested = compared(block, 0, 1, Criteria(ALPHA, margin))
+    (pair_alone,) = adjusted([tested], Criteria(ALPHA, margin))
+    pair = MethodPair(
+        a,
+        b,
+        pair_alone.main,
+        pair_alone.verdict,
+        note=pair_alone.note,
+        direction=pair_alone.direction,
+        seeds_to_decide=pair_alone.seeds_to_decide,
+        metric=metric,
+    )
     splits = {run.spec.data.split_fingerprint for run in a.runs}
     try:
         labels = [np.asarray(runs.load_labels(split)) for split in sorted(splits)]
@@ -115,6 +132,7 @@ def chosen_pairs(
     budget: str | None,
     backbone: str | None,
     margin: float = MARGIN,
+    metric: Metric = "auc",
 ) -> list[MethodPair]:
     """Compare two methods wherever both have a cell.
 
@@ -129,7 +147,9 @@ def chosen_pairs(
     dataset, budget, backbone
         Restrict the comparison; None takes all there are.
     margin
-        Of equivalence and non-inferiority, in AUC.
+        Of equivalence and non-inferiority, in the metric.
+    metric
+        What is compared.
 
     Raises
     ------
@@ -152,7 +172,7 @@ def chosen_pairs(
     for (name, network), block in groupby(cells, key=lambda cell: cell.block):
         if dataset in (None, name) and backbone in (None, network):
             pairs += [
-                compare_cells(runs, one, other, margin)
+                compare_cells(runs, one, other, margin, metric)
                 for one, other in _in_block(list(block), methods, budget)
             ]
     if not pairs:

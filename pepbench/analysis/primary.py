@@ -33,6 +33,7 @@ CONTRAST_COLUMNS = (
     "p",
     "p_holm",
     "verdict",
+    "metric",
     "basis",
     "folds",
     "folds_won",
@@ -45,10 +46,11 @@ CONTRAST_COLUMNS = (
     "note",
 )
 """Columns of the contrasts' frame: a row for each primary contrast, and for every other two methods
-at the same budget. ``difference`` is ``method`` minus ``other`` in test AUC; ``verdict`` is about
-``method``. ``folds_won``: share of the folds in which it is above 0, with its interval;
-``chance_of_improvement``: predictive probability that it is in a further fold. ``share_…``: of the
-variance between folds. NaN for a single split. ``note``: why there is no comparison."""
+at the same budget. ``difference`` is ``method`` minus ``other`` in the ``metric``, signed so that
+positive is better; ``verdict`` is about ``method``. ``folds_won``: share of the folds in which the
+difference is above 0, with its interval; ``chance_of_improvement``: predictive probability that it
+is in a further fold. ``share_…``: of the variance between folds. NaN for a single split. ``note``:
+why there is no comparison."""
 
 
 def contrast_rows(
@@ -87,11 +89,12 @@ def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict
         "primary": primary,
         "p_holm": pair.p_holm,
         "verdict": pair.verdict,
+        "metric": block.metric,
         "note": pair.note,
         "basis": "",
         "folds": cell.folds,
     }
-    found = pair.auc
+    found = pair.main
     if found is None:
         return row
     row |= {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +77,9 @@ class Runs:
         return next((s for s in stores if s.labels_path(split).exists()), stores[0])
 
 
-def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
+def open_runs(
+    folders: Sequence[Path], warn: Warn = lambda _: None, only_folds: Collection[int] = ()
+) -> Runs:
     """Read the records of runs that were made of the same data.
 
     Parameters
@@ -87,6 +89,8 @@ def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
     warn
         Called with one line for each file that is damaged, for each record that two folders hold
         with different figures, and for each data set with records of several protocols.
+    only_folds
+        Folds, from 0, whose records are taken; empty: all.
 
     Raises
     ------
@@ -113,12 +117,22 @@ def open_runs(folders: Sequence[Path], warn: Warn = lambda _: None) -> Runs:
                     f"{folder_of[record.key]}; the latter's are taken"
                 )
     merged = tuple(records[key] for key in sorted(records))
+    if only_folds:
+        merged = tuple(_restricted(merged, tuple(sorted(only_folds))))
     runs = Runs(tuple(stores), merged, folder_of, stores)
     _refuse_other_data(runs)
     _refuse_other_labels(runs)
     for line in _mixed(merged):
         warn(line)
     return runs
+
+
+def _restricted(records: Sequence[Record], folds: tuple[int, ...]) -> Iterator[Record]:
+    """The records of some folds, each with the folds that there are."""
+    for record in records:
+        if record.spec.data.fold in folds:
+            data = record.spec.data.model_copy(update={"only_folds": folds})
+            yield record.model_copy(update={"spec": record.spec.model_copy(update={"data": data})})
 
 
 def _refuse_other_data(runs: Runs) -> None:

@@ -21,9 +21,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.analysis.contrasts import Estimate, difference_estimate, mean_estimate
+from pepbench.analysis.contrasts import (
+    Estimate,
+    difference_estimate,
+    mean_estimate,
+)
 from pepbench.analysis.covariance import RunFigures, measure
-from pepbench.analysis.folds import BASIS, FoldFigures
+from pepbench.analysis.folds import FoldFigures
 from pepbench.errors import PepbenchError
 from pepbench.records import MARGIN
 
@@ -33,6 +37,9 @@ ALPHA = 0.05
 """Level of tests; intervals cover 1 − ALPHA."""
 
 Verdict = Literal["better", "worse", "equivalent", "non-inferior", "undecided"]
+
+NOT_INFERIOR: tuple[Verdict, ...] = ("better", "equivalent", "non-inferior")
+"""Verdicts that show a method to be less than the margin below the reference, or above it."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,19 @@ def compare_runs(
     """
     pairs = len(a) == len(b) if paired is None or len(a) == len(b) == 1 else paired
     estimate = difference_estimate(measured, a, b, pairs)
+    basis = basis_of(measured, max(len(a), len(b)))
+    return tested(estimate, (len(a), len(b)), pairs, basis, alpha, margin)
+
+
+def tested(
+    estimate: Estimate,
+    runs: tuple[int, int],
+    paired: bool,
+    basis: str,
+    alpha: float,
+    margin: float,
+) -> Comparison:
+    """The tests of an estimated difference; see :class:`Comparison` for the arguments."""
     error = estimate.distribution()
     half = error.quantile(alpha)
     below, above = (error.tail(margin + side * estimate.value) for side in (1, -1))
@@ -166,59 +186,11 @@ def compare_runs(
         p=min(1.0, 2 * error.tail(abs(estimate.value))),
         p_noninferior=below,
         p_equivalent=math.nan if math.isnan(margin) else max(below, above),
-        seeds_a=len(a),
-        seeds_b=len(b),
-        paired=pairs,
-        basis=_basis(measured, max(len(a), len(b))),
-        estimate=estimate,
-    )
-
-
-def compare_folds(
-    figures: FoldFigures, runs: tuple[int, int], alpha: float = ALPHA, margin: float = math.nan
-) -> Comparison:
-    """A comparison over folds, of the differences in ``figures``.
-
-    Parameters
-    ----------
-    figures
-        Differences of two methods, fold by fold.
-    runs
-        How many runs of each method entered.
-    alpha, margin
-        As of :func:`compare`.
-    """
-    difference, half = figures.mean, figures.quantile(alpha)
-    below, above = (figures.tail(margin + side * difference) for side in (1, -1))
-    known = not math.isnan(margin)
-    return Comparison(
-        difference=difference,
-        standard_error=figures.standard_error,
-        degrees_of_freedom=figures.freedom,
-        low=difference - half,
-        high=difference + half,
-        p=min(1.0, 2 * figures.tail(abs(difference))),
-        p_noninferior=below if known else math.nan,
-        p_equivalent=max(below, above) if known else math.nan,
         seeds_a=runs[0],
         seeds_b=runs[1],
-        paired=True,
-        basis=BASIS,
-        folds=figures,
-    )
-
-
-def fold_interval(figures: FoldFigures, runs: int, alpha: float = ALPHA) -> Interval:
-    """The mean over folds of an AUC with its interval, cut to [0, 1]."""
-    half = figures.quantile(alpha)
-    return Interval(
-        mean=figures.mean,
-        standard_error=figures.standard_error,
-        degrees_of_freedom=figures.freedom,
-        low=max(0.0, figures.mean - half),
-        high=min(1.0, figures.mean + half),
-        seeds=runs,
-        basis=BASIS,
+        paired=paired,
+        basis=basis,
+        estimate=estimate,
     )
 
 
@@ -237,18 +209,28 @@ def mean_auc_interval(
     return mean_interval(measured, range(len(lines)), alpha)
 
 
-def mean_interval(measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA) -> Interval:
+def mean_interval(
+    measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
     """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
-    estimate = mean_estimate(measured, runs)
+    return interval_of(
+        mean_estimate(measured, runs), len(runs), basis_of(measured, len(runs)), alpha, most
+    )
+
+
+def interval_of(
+    estimate: Estimate, runs: int, basis: str, alpha: float = ALPHA, most: float = 1.0
+) -> Interval:
+    """The interval of an estimated mean over ``runs`` runs, cut to [0, most]."""
     half = estimate.distribution().quantile(alpha)
     return Interval(
         mean=estimate.value,
         standard_error=estimate.standard_error,
         degrees_of_freedom=estimate.degrees_of_freedom,
         low=max(0.0, estimate.value - half),
-        high=min(1.0, estimate.value + half),
-        seeds=len(runs),
-        basis=_basis(measured, len(runs)),
+        high=min(most, estimate.value + half),
+        seeds=runs,
+        basis=basis,
     )
 
 
@@ -341,5 +323,6 @@ def _lines(scores: ArrayLike) -> list[NDArray[np.floating]]:
     return list(lines)
 
 
-def _basis(measured: RunFigures, seeds: int) -> str:
+def basis_of(measured: RunFigures, seeds: int) -> str:
+    """What statements from a single split hold over, as :attr:`Comparison.basis`."""
     return f"{measured.unit} and seeds" if seeds > 1 else f"{measured.unit} only"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pepbench.analysis.cells import cells_of, protocol_digest
+from pepbench.analysis.metrics import METRICS
 from pepbench.component import Value
 from pepbench.records import (
     CELL_COLUMNS,
@@ -22,6 +23,8 @@ from pepbench.records import (
     Record,
     best_trial,
     final_runs,
+    is_extract,
+    validation_goal,
 )
 
 TRIAL_COLUMNS = (
@@ -31,24 +34,26 @@ TRIAL_COLUMNS = (
     "default",
     "best",
     "status",
-    "auc",
+    "objective",
+    "score",
     "best_so_far",
     "settings",
     "key",
 )
-"""Columns of the trials' frame; ``fold`` from 0."""
+"""Columns of the trials' frame; ``fold`` from 0; ``score`` is the objective's validation figure, of
+which more is better."""
 
 GAIN_COLUMNS = (
     *CELL_COLUMNS,
     "trials",
     "ok",
-    "default_auc",
-    "best_auc",
+    "default_score",
+    "best_score",
     "gain",
     "best_trial",
     "settings",
 )
-"""Columns of the gains' frame. Over folds, counts are sums and AUCs means; ``best_trial`` and
+"""Columns of the gains' frame. Over folds, counts are sums and scores means; ``best_trial`` and
 ``settings`` are those of a single split."""
 
 CURVE_COLUMNS = (
@@ -76,23 +81,26 @@ def by_cell(records: Iterable[Record]) -> dict[CellName, list[Record]]:
 
 
 def by_cell_and_fold(records: Iterable[Record]) -> dict[tuple[CellName, int], list[Record]]:
-    """As :func:`by_cell`, fold by fold: what was tuned together."""
+    """As :func:`by_cell`, fold by fold: what was tuned together.
+
+    Cells of which only an extract is at hand, such as those of a published board, are left out.
+    """
     grouped: dict[tuple[CellName, int], list[Record]] = {}
     for name, members in by_cell(records).items():
         for record in sorted(members, key=lambda record: record.spec.data.fold):
             grouped.setdefault((name, record.spec.data.fold), []).append(record)
-    return grouped
+    return {place: members for place, members in grouped.items() if not is_extract(members)}
 
 
 def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """A row for each tuning trial: validation AUC, and the best up to then.
+    """A row for each tuning trial: its score, and the best up to then.
 
     Trials are numbered in the order in which they ended, the default first.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``TRIAL_COLUMNS``; ``auc`` is NaN where a trial is not ok.
+        Columns ``TRIAL_COLUMNS``; ``score`` is NaN where a trial is not ok.
     """
     rows = []
     for (name, fold), members in by_cell_and_fold(records).items():
@@ -100,19 +108,21 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
         best, best_so_far = best_trial(members), math.nan
         varied = _varied(trials)
         for number, trial in enumerate(trials):
-            auc = _auc(trial)
-            best_so_far = float(np.fmax(best_so_far, auc))
+            score = _score(trial)
+            best_so_far = float(np.fmax(best_so_far, score))
             settings = ", ".join(
                 f"{key}={_short(value)}" for key, value in _settings(trial).items() if key in varied
             )
             is_best = best is not None and trial.key == best.key
-            row = (number, _is_default(trial), is_best, trial.status, auc, best_so_far)
+            objective = METRICS[trial.spec.training.objective].signed
+            outcome = (trial.status, objective, score, best_so_far)
+            row = (number, _is_default(trial), is_best, *outcome)
             rows.append((*name, fold, *row, settings, trial.key))
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
 
 
 def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
-    """Gain of tuning in each cell: best validation AUC minus the default's.
+    """Gain of tuning in each cell: the best score minus the default's.
 
     The best of several trials is chosen by the same validation rows, so the gain is an optimistic
     figure; test rows say what is left of it.
@@ -130,17 +140,17 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, group in trials.groupby(list(CELL_COLUMNS), sort=False):
         best = group[group["best"]]
-        default_auc = float(group.loc[group["default"], "auc"].mean())
-        best_auc = float(best["auc"].mean())
+        default_score = float(group.loc[group["default"], "score"].mean())
+        best_score = float(best["score"].mean())
         single = len(best) == 1 and group["fold"].nunique() == 1
         rows.append(
             (
                 *name,
                 len(group),
                 int((group["status"] == "ok").sum()),
-                default_auc,
-                best_auc,
-                best_auc - default_auc,
+                default_score,
+                best_score,
+                best_score - default_score,
                 int(best["trial"].iloc[0]) if single else None,
                 str(best["settings"].iloc[0]) if single else "",
             )
@@ -167,7 +177,7 @@ def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def importances(records: Sequence[Record]) -> dict[str, float]:
-    """Importance of each tuned setting of one cell for its validation AUC (PED-ANOVA).
+    """Importance of each tuned setting of one cell for its score (PED-ANOVA).
 
     Parameters
     ----------
@@ -188,7 +198,7 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
     # Optuna takes a second to import, and most reports do without.
     import optuna
 
-    trials = [trial for trial in _in_order(records) if not math.isnan(_auc(trial))]
+    trials = [trial for trial in _in_order(records) if not math.isnan(_score(trial))]
     varied = _varied(trials)
     if len(trials) < LEAST_TRIALS or not varied:
         return {}
@@ -200,7 +210,7 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
         for trial in trials:
             values = {name: _settings(trial)[name] for name in varied}
             study.add_trial(
-                optuna.trial.create_trial(params=values, distributions=space, value=_auc(trial))
+                optuna.trial.create_trial(params=values, distributions=space, value=_score(trial))
             )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
@@ -219,9 +229,8 @@ def _is_default(trial: Record) -> bool:
     return common == (DEFAULT_LEARNING_RATE, DEFAULT_L2)
 
 
-def _auc(trial: Record) -> float:
-    known = trial.status == "ok" and trial.validation is not None
-    return trial.validation.auc if known and trial.validation else math.nan
+def _score(trial: Record) -> float:
+    return validation_goal(trial) if trial.status == "ok" else math.nan
 
 
 def _settings(trial: Record) -> dict[str, Value]:

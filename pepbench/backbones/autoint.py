@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.backbones.attention import attend, is_compiled_for, tiles_of
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder
 from pepbench.backbones.mlp import tower, weighted_sum
 from pepbench.component import Between, OneOf
 from pepbench.tables.bags import Bags, Ids
@@ -33,6 +33,7 @@ class AutoInt(Backbone):
     name = "autoint"
     version = 2
     year = 2019
+    takes = ALL_INPUTS
 
     layers: Annotated[int, Between(1, 4, allow=(1, 16)), "interacting layers"] = 3
     heads: Annotated[int, OneOf(1, 2, 4, 8), "attention heads in a layer"] = 2

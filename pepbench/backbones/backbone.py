@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import RowTable, View, view_of
 
+Input = Literal["dense", "multi-valued"]
+"""Kinds of fields besides those with one categorical value a row."""
+
+ALL_INPUTS: tuple[Input, ...] = ("dense", "multi-valued")
+
 
 @dataclass(frozen=True)
 class Backbone(Component, ABC):
@@ -21,6 +26,10 @@ class Backbone(Component, ABC):
 
     kind: ClassVar[str] = "backbone"
     year: ClassVar[int | None] = None
+    takes: ClassVar[tuple[Input, ...]] = ()
+    """Further inputs that the module reads; plans with data sets that have others are refused."""
+    linear: ClassVar[bool] = False
+    """Whether the logit is linear in the features, so that no interaction can be learnt."""
 
     @abstractmethod
     def build(self, fields: Fields, dim: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import linear, mlp, weighted_sum
 from pepbench.component import Between, OneOf
 from pepbench.tables.fields import Fields
@@ -31,6 +31,7 @@ class DCNv2(Backbone):
     name = "dcnv2"
     version = 2
     year = 2021
+    takes = ALL_INPUTS
 
     cross_layers: Annotated[int, Between(1, 4, allow=(1, 16)), "cross layers"] = 2
     low_rank: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder, with_dense
 from pepbench.backbones.fm import from_table, pairwise_products
 from pepbench.backbones.mlp import tower
 from pepbench.component import Between
@@ -27,6 +27,7 @@ class DeepFM(Backbone):
     name = "deepfm"
     version = 2
     year = 2017
+    takes = ALL_INPUTS
 
     units: Annotated[int, Between(16, 512, log=True, allow=(1, 8192)), "width of a layer"] = 100
     layers: Annotated[int, Between(1, 3, allow=(1, 16)), "layers of the deep network"] = 2

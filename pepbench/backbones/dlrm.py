@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder
 from pepbench.backbones.lr import LRModule
 from pepbench.backbones.mlp import halving, mlp, tower
 from pepbench.component import Between, OneOf
@@ -31,6 +31,7 @@ class DLRM(Backbone):
     name = "dlrm"
     version = 2
     year = 2019
+    takes = ALL_INPUTS
 
     units: Annotated[
         int,

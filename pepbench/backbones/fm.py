@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder
 from pepbench.tables import kernels
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import View, check_ids, view_of
@@ -22,6 +22,7 @@ class FM(Backbone):
 
     name = "fm"
     year = 2010
+    takes = ALL_INPUTS
 
     def build(self, fields: Fields, dim: int) -> nn.Module:  # noqa: ARG002
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""

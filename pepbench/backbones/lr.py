@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import View
 
@@ -24,6 +24,8 @@ class LR(Backbone):
 
     name = "lr"
     year = 2007
+    takes = ALL_INPUTS
+    linear = True
 
     def build(self, fields: Fields, dim: int) -> nn.Module:  # noqa: ARG002
         """A new module: vectors (B, F, dim) and ids (B, F) → logits (B,)."""

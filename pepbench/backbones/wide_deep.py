@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from pepbench.backbones.backbone import Backbone, FirstOrder, with_dense
+from pepbench.backbones.backbone import ALL_INPUTS, Backbone, FirstOrder, with_dense
 from pepbench.backbones.mlp import halving, tower
 from pepbench.component import Between
 from pepbench.tables.fields import Fields
@@ -26,6 +26,7 @@ class WideDeep(Backbone):
     name = "wide_deep"
     version = 2
     year = 2016
+    takes = ALL_INPUTS
 
     units: Annotated[
         int,

@@ -24,12 +24,13 @@ from torch.nn import functional
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
 from pepbench.check.plan import trials_of
+from pepbench.component import OptimizerKind
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
-from pepbench.records import OptimizerKind, TrialSpec
+from pepbench.records import TrialSpec
 from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
 from pepbench.training.task import TrialTask
 

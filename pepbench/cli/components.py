@@ -1,4 +1,4 @@
-"""``pepbench list``, ``show`` and ``test-method``."""
+"""``pepbench list``, ``show``, ``test-method`` and ``test-backbone``."""
 
 from __future__ import annotations
 
@@ -81,3 +81,32 @@ def check_method(
     from pepbench.contract.check_methods import check_methods
 
     return check_methods(file, tuple(method or ()), as_json)
+
+
+@app.command(
+    "test-backbone",
+    epilog="Examples:\n\n"
+    "  pepbench test-backbone my_backbone.py\n\n"
+    "  pepbench test-backbone --backbone deepfm:layers=1",
+)
+def check_backbone(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE.py]", help="A Python file that defines backbones."),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A backbone of the file, or a built-in one; name:option=value fixes an option. "
+            "Repeatable. Default: all backbones of the file."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Test backbones against the rules: shapes, gradients, counts, interactions, seeds, ONNX.
+
+    For each broken rule, prints what is wrong and what to do. Exit code 1 if a rule is broken.
+    """
+    from pepbench.contract.check_backbones import check_backbones
+
+    return check_backbones(file, tuple(backbone or ()), as_json)

@@ -30,11 +30,15 @@ def export(
     backbone: Annotated[str | None, typer.Option(help="Required if the run has several.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of a final run. Default: the one with the best validation AUC."),
+        typer.Option(help="Seed of a final run. Default: the best on validation rows."),
     ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(min=1, help="Fold of a final run. Default: the first."),
+        typer.Option(
+            min=1,
+            help="Export the model of this fold. Default, of several folds: train the options of "
+            "the fold with the median validation AUC on all rows but its validation rows.",
+        ),
     ] = None,
     onnx: Annotated[
         bool,
@@ -54,7 +58,8 @@ def export(
     """Export a run's trained table to a folder that can be served without torch.
 
     The run is trained again from its record, which takes as long as before, and its predictions
-    are compared with the recorded ones.
+    are compared with the recorded ones. Of a run with folds, a last model is trained, with test
+    rows, too: what it is worth is told by the leaderboard's mean over folds.
     """
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 
@@ -65,9 +70,13 @@ def export(
         print_json(said)
         return
     counts = said["counts"]
-    same = "as recorded" if said["predictions_as_recorded"] else "not as recorded"
+    if (last := said.get("last_training")) is None:
+        same = "as recorded" if said["predictions_as_recorded"] else "not as recorded"
+        known = f"predictions are {same}"
+    else:
+        known = f"mean test AUC over {last['folds']} folds {last['mean_test_auc']:.4f}"
     print(
         f"{out}: {counts['parameters']:,} of {counts['full_parameters']:,} parameters in "
-        f"{counts['bytes']:,} bytes; predictions are {same}, served vectors within "
+        f"{counts['bytes']:,} bytes; {known}, served vectors within "
         f"{said['vector_difference']:.0e} of the trained ones"
     )

@@ -29,9 +29,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="Differences of AUC below this do not matter (equivalence, parity). Default: as in "
+        help="Differences below this do not matter (equivalence, parity). Default: as in "
         "plan.toml, else 0.001."
     ),
+]
+Metric = Annotated[
+    str, typer.Option(help="What verdicts are about: auc, gauc, logloss or ndcg10, of test rows.")
 ]
 Plugins = Annotated[
     list[Path] | None,

@@ -1,4 +1,4 @@
-"""``pepbench report``, ``compare`` and ``leaderboard``."""
+"""``pepbench report``, ``compare``, ``recommend`` and ``leaderboard``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pepbench.cli.program import AsJson, Jobs, Margin, Quiet, Threads, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Metric, Plugins, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -17,7 +17,7 @@ from pepbench.errors import PlanError
     "  pepbench report runs/synthetic-1a2b3c4d --open\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --format csv > leaderboard.csv\n\n"
     "  pepbench report runs/synthetic-1a2b3c4d --tuning\n\n"
-    "  pepbench report runs/synthetic-1a2b3c4d --margin 0.002\n\n"
+    "  pepbench report runs/ml-100k-ids --metric gauc --margin 0.002\n\n"
     "  pepbench report runs/monday runs/tuesday --out runs/both"
 )
 def report(
@@ -52,6 +52,7 @@ def report(
         bool, typer.Option("--open", help="Open report.html in the browser.")
     ] = False,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Regenerate tables, charts and report.html from the records of one or several runs."""
@@ -65,6 +66,7 @@ def report(
         tuning=tuning,
         open_page=open_page,
         margin=margin,
+        metric=metric,
     )
 
 
@@ -85,6 +87,7 @@ def compare(
         str | None, typer.Option(help="Default: all that both methods have.")
     ] = None,
     margin: Margin = None,
+    metric: Metric = "auc",
     as_json: AsJson = False,
 ) -> int:
     """Compare two methods in full: each seed, intervals, p-values and verdict.
@@ -101,6 +104,49 @@ def compare(
         backbone=backbone,
         as_json=as_json,
         margin=margin,
+        metric=metric,
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  pepbench recommend --from ml-100k-ids --budget 5%\n\n"
+    "  pepbench recommend --from runs/mine --lose-at-most 0.002 --json"
+)
+def recommend(
+    source: Annotated[
+        str, typer.Option("--from", help="A published leaderboard, by name or folder, or a run.")
+    ],
+    budget: Annotated[
+        str | None, typer.Option(help="As in its plan: which method predicts best with it?")
+    ] = None,
+    lose_at_most: Annotated[
+        float | None, typer.Option(help="AUC: what is the smallest table that loses less?")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
+) -> int:
+    """Recommend a method from results: with options, expected loss, and how to use and check it.
+
+    Exit code 1 if nothing can be recommended.
+    """
+    from pepbench.leaderboards import recommend as command
+
+    return command.recommend(
+        source,
+        budget=budget,
+        loss=lose_at_most,
+        dataset=dataset,
+        backbone=backbone,
+        results=results,
+        plugins=tuple(plugin or ()),
+        as_json=as_json,
     )
 
 
@@ -108,13 +154,21 @@ def compare(
     epilog="Examples:\n\n"
     "  pepbench leaderboard ml-100k\n\n"
     "  pepbench leaderboard ml-100k --tables-only\n\n"
+    "  pepbench leaderboard --replicate ml-100k --dry-run\n\n"
+    "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
-    "  pepbench leaderboard --verify"
+    "  pepbench leaderboard --verify\n\n"
+    "  pepbench leaderboard --submit runs/mine --into results/ml-100k/submissions/mine\n\n"
+    "  pepbench leaderboard --verify results/ml-100k/submissions/mine --trust"
 )
 def leaderboard(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Leaderboards, by folder name. Default: all."),
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Leaderboards, by folder name, or with --verify folders of submissions. Default: "
+            "all.",
+        ),
     ] = None,
     verify: Annotated[
         bool,
@@ -122,15 +176,56 @@ def leaderboard(
             "--verify", help="Recompute tables from the records and rerun one small cell."
         ),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="With --verify: run the method files of submissions, which are code."
+        ),
+    ] = False,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Write the folder of a submission, of a run made with --against."
+        ),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="With --submit: the new folder to write.")
+    ] = None,
     overall: Annotated[
-        bool, typer.Option("--overall", help="Only write the pages about all leaderboards.")
+        bool,
+        typer.Option("--overall", help="Only write pages and extracts, from published records."),
     ] = False,
     tables_only: Annotated[
         bool,
         typer.Option(
-            "--tables-only", help="Run nothing; publish the records of the working folder."
+            "--tables-only",
+            help="Run nothing; publish the records of the working folder or, without any, write "
+            "tables, fronts and pages anew from what is published.",
         ),
     ] = False,
+    replicate: Annotated[
+        bool,
+        typer.Option(
+            "--replicate",
+            help="Run the primary contrasts of NAME, or of the run in the folder NAME, a second "
+            "time with other folds and draws, and compare the verdicts.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="With --replicate: print the cells and the time only."),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="With --replicate: run a part of the cells: 2/8 is the second eighth."),
+    ] = None,
+    plugin: Plugins = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Only print, with verdicts about gauc, logloss, ndcg10 or auc; needs folds."
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(help="Folder of the leaderboards. Default: ./results, or the repository's."),
@@ -150,18 +245,46 @@ def leaderboard(
     Each NAME/plan.toml in the results folder defines a leaderboard. Run the same command again to
     resume. Exit code 1 if cells failed or --verify finds a difference.
     """
+    from pepbench.analysis.metrics import metric_named
     from pepbench.leaderboards import commands
     from pepbench.leaderboards.boards import WORK, results_folder
+    from pepbench.leaderboards.submissions import is_submission
 
-    if verify + overall + tables_only > 1 or (overall and names):
+    about = None if metric is None else metric_named(metric)
+    chosen = verify + overall + tables_only + replicate + (submit is not None)
+    if chosen + (about is not None) > 1 or (names and (overall or submit is not None)):
         raise PlanError(
-            "--verify, --overall and --tables-only exclude each other, and --overall takes no NAME"
+            "--verify, --overall, --submit, --tables-only, --replicate and --metric exclude each "
+            "other, and --overall and --submit take no NAME"
         )
-    options = commands.BoardOptions(
-        results_folder(results), work or WORK, jobs or usable_cores(), threads
-    )
+    if (submit is None) != (into is None):
+        raise PlanError("--submit RUN and --into FOLDER go together")
+    if trust and not verify:
+        raise PlanError("--trust goes with --verify")
+    if submit is not None and into is not None:
+        return commands.submit(submit, into)
+    jobs = jobs or usable_cores()
+    folders = [Path(name) for name in names or ()]
+    if verify and folders and all(map(is_submission, folders)):
+        return commands.verify_submissions(folders, jobs, trust)
+    if replicate:
+        from pepbench.leaderboards.replicate import ReplicationOptions
+        from pepbench.leaderboards.replicate import replicate as run_again
+
+        if names is None or len(names) != 1:
+            raise PlanError("--replicate needs one NAME: a leaderboard's, or the folder of a run")
+        plugins = tuple(path.resolve() for path in plugin or ())
+        how = ReplicationOptions(
+            results, work or WORK, jobs, threads, quiet, dry_run, shard, plugins
+        )
+        return run_again(names[0], how)
+    if dry_run or shard or plugin:
+        raise PlanError("--dry-run, --shard and --plugin go with --replicate")
+    options = commands.BoardOptions(results_folder(results), work or WORK, jobs, threads)
+    if about is not None:
+        return commands.show(names or (), options, about)
     if verify:
-        return commands.verify(names or (), options)
+        return commands.verify(names or (), options, trust)
     if overall:
         return commands.overall(options)
     return commands.make(names or (), options, tables_only=tables_only, quiet=quiet)

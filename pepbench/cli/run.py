@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,17 +13,21 @@ from pepbench.cli.program import AsJson, Margin, Plugins, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
+if TYPE_CHECKING:
+    from pepbench.plan import Plan
+
 
 @app.command(
     epilog="Examples:\n\n"
     "  pepbench run\n\n"
-    "  pepbench run --methods pep,mde,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
+    "  pepbench run --methods pep,magnitude,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
     "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
     "  pepbench run --datasets ml-100k --folds 10 --budgets 20%,5% --shard 1/2\n\n"
     "  pepbench run --tuning-time 10m --sampler random --pruner median --batch 4\n\n"
     "  pepbench run plan.toml --executor dask://head:8786 --trial-timeout 30m\n\n"
-    "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan"
+    "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan\n\n"
+    "  pepbench run --against ml-100k-ids --plugin mine.py --budgets 10%"
 )
 def run(
     plan_file: Annotated[
@@ -58,6 +62,10 @@ def run(
     batch: Annotated[
         int | None,
         typer.Option(help="Trials of a cell that are chosen, and may run, at once."),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Validation figure that chooses: auc (default), logloss or gauc."),
     ] = None,
     pruner: Annotated[
         str | None,
@@ -104,6 +112,10 @@ def run(
         int | None, typer.Option(help="Stop after so many epochs without improvement.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a training step.")] = None,
+    only_folds: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated numbers of folds: run only these, at least two."),
+    ] = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
     optimizer: Annotated[
@@ -157,6 +169,17 @@ def run(
         typer.Option(help="Folder of the results. Default: one for each plan, under ./runs"),
     ] = None,
     plugin: Plugins = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BOARD",
+            help="Compare with a published board, or a run's folder, without running it again: "
+            "plan and settings are the board's, --methods the only ones that are run.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="With --against: the method's name in tables.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the cells and an estimate of the time.")
     ] = False,
@@ -171,8 +194,9 @@ def run(
 ) -> int:
     """Run what is missing of a plan, then report.
 
-    Without arguments: pep, mde and uniform against the full table on the built-in data, in
-    minutes. The same command again continues where it was interrupted and redoes nothing.
+    Without methods, data sets or budgets: PEP, magnitude pruning and a narrower table against the
+    full one on built-in data, in three folds, which takes minutes. The same command again continues
+    where it was interrupted and redoes nothing.
     """
     from pepbench import workflow
     from pepbench.api import default_folder, resolve_plan
@@ -186,9 +210,10 @@ def run(
         "tuning_time": tuning_time,
         "sampler": sampler,
         "batch": batch,
+        "objective": objective,
         "pruner": pruner,
         "warm_start": warm_start,
-        "tune_batch_size": None if tune_batch_size is None else _sizes(tune_batch_size),
+        "tune_batch_size": _numbers("--tune-batch-size", tune_batch_size),
         "tune_backbone": tune_backbone,
         "seeds": seeds,
         "dim": dim,
@@ -196,6 +221,7 @@ def run(
         "patience": patience,
         "batch_size": batch_size,
         "folds": folds,
+        "only_folds": _numbers("--only-folds", only_folds),
         "finalists": finalists,
         "finalist_seeds": finalist_seeds,
         "split_seed": split_seed,
@@ -208,13 +234,24 @@ def run(
     keys = {name: value for name, value in keys.items() if value is not None}
     plugins = tuple(path.resolve() for path in plugin or ())
     jobs = jobs or usable_cores()
+    plan: Plan | Path | None = plan_file
+    beside: dict[str, Any] = {}
+    if against is not None:
+        from pepbench.leaderboards.against import against as run_against
+
+        compared = run_against(against, plan_file, plugins, keys, name)
+        compared.refuse_folder(out or default_folder(compared.plan))
+        plan, keys, beside = compared.plan, {}, {"before_report": compared.write_beside}
+    elif name is not None:
+        raise PlanError("--as goes with --against; else write --methods NAME=METHOD")
     if dry_run or estimate:
-        resolved, _ = resolve_plan(plan_file, plugins, keys)
+        resolved, _ = resolve_plan(plan, plugins, keys)
         show = workflow.dry_run if dry_run else workflow.print_estimate
         return show(resolved, out or default_folder(resolved), plugins, jobs, as_json)
     return workflow.run_and_report(
-        plan_file,
+        plan,
         out,
+        **beside,
         command=shlex.join(["pepbench", *sys.argv[1:]]),
         as_json=as_json,
         quiet=quiet,
@@ -247,13 +284,11 @@ def _named_folders(texts: list[str] | None) -> dict[str, str]:
     return named
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return None if text is None else tuple(int(p) for p in text.split(",") if p.strip())
     except ValueError:
-        raise PlanError(
-            f"--tune-batch-size: {text!r} is no list of whole numbers; write, say, 512,1024"
-        ) from None
+        raise PlanError(f"{option}: {text!r} is no list of whole numbers, such as 1,2") from None
 
 
 @app.command(

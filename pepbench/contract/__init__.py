@@ -1,1 +1,1 @@
-"""The contract of methods: its rules as checks, a toy task, and the command ``test-method``."""
+"""The contracts of methods and backbones: rules as checks, toy tasks, and their commands."""

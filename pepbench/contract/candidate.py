@@ -26,7 +26,7 @@ SHARES = (1.0, 0.5, 0.31, 0.1)
 
 
 class NotApplicable(Exception):
-    """A check does not apply to a method; the message says why."""
+    """A check does not apply to a component; the message says why."""
 
 
 class DoesNotTrain(BrokenContract):
@@ -94,6 +94,11 @@ class Candidate:
     toy: Toy
     plugins: tuple[Path, ...] = ()
     _fits: dict[FitSpec, Fit | BaseException] = field(default_factory=dict)
+
+    @property
+    def component(self) -> Method:
+        """The method."""
+        return self.method
 
     def fit(self, spec: FitSpec) -> Fit:
         """Fit to the toy task, once for each ``spec``.

@@ -104,6 +104,25 @@ def make_small_field_toy() -> tuple[Toy, Toy]:
     return task, replace(task, validation=Rows(unknown, task.validation.labels))
 
 
+def make_parity_toy() -> Toy:
+    """Clicks where just one of the first two fields' codes is odd; the third field is noise.
+
+    No model that is linear in the features does better than chance.
+    """
+    rng = np.random.default_rng(0)
+    cardinalities, n_rows, n_train = (6, 8, 5), 3000, 2000
+    codes = np.stack([rng.integers(0, n, n_rows) for n in cardinalities], axis=1)
+    labels = ((codes[:, 0] + codes[:, 1]) % 2).astype(np.uint8)
+    ids = (codes + np.cumsum([0, *cardinalities[:-1]])).astype(np.int32)
+    frequencies = np.bincount(ids[:n_train].ravel(), minlength=sum(cardinalities))
+    return Toy(
+        Fields(("a", "b", "c"), cardinalities, frequencies),
+        Rows(ids[:n_train], labels[:n_train]),
+        Rows(ids[n_train:], labels[n_train:]),
+        dim=4,
+    )
+
+
 def permuted(toy: Toy) -> tuple[Toy, NDArray[np.int64]]:
     """``toy`` with its fields in reverse order and its features numbered anew, but for code 0.
 

@@ -27,8 +27,6 @@ HELD_OUT = 10
 CHUNK_ROWS = 1 << 20
 RADIX_BITS = 16
 
-LARGEST_SEED = 2**63 - 1
-
 Chunks = Callable[[], Iterator[NDArray[np.uint64]]]
 """Starts a new pass over the same numbers, chunk by chunk."""
 

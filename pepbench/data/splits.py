@@ -42,10 +42,10 @@ from pepbench.data.encoding import interval_names
 from pepbench.data.features import global_ids
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
-from pepbench.data.split_schemes import LARGEST_SEED, PARTS, SINGLE, Fold, parts_of
+from pepbench.data.split_schemes import PARTS, SINGLE, TRAIN, VALIDATION, Fold, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
-from pepbench.records import write_atomically
+from pepbench.records import LARGEST_SEED, write_atomically
 from pepbench.serve.dense import DenseScale, dense_inputs
 from pepbench.tables.fields import BagField, Fields
 from pepbench.units import byte_size
@@ -226,6 +226,12 @@ def _folder(table: Table, seed: int, fold: Fold) -> Path:
     return table.folder / "splits" / f"seed-{seed}{which}"
 
 
+def mark_used(folder: Path) -> None:
+    """Note that a fold's rows are in use now; without effect in a cache that cannot be written."""
+    with suppress(OSError):
+        os.utime(folder)
+
+
 def evict_folds(keep: Path) -> None:
     """Delete the rows of folds used longest ago while all together take up too much room.
 
@@ -233,7 +239,7 @@ def evict_folds(keep: Path) -> None:
     so does what describes a fold; its rows are encoded again when they are needed. A process that
     has them open keeps them.
     """
-    os.utime(keep)
+    mark_used(keep)
     rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
     used = sorted((folder for folder in rows if rows[folder]), key=lambda f: -f.stat().st_mtime)
     room = 0
@@ -307,14 +313,33 @@ def cached_splits(table: Table) -> list[Splits]:
     return [splits for folder in folders if (splits := _read_splits(table, folder)) is not None]
 
 
-def write_splits(table: Table, seed: int, fold: Fold, folder: Path) -> None:
-    """Split and encode a table into an empty folder, block by block."""
+def final_splits(table: Table, seed: int, fold: Fold, folder: Path) -> Splits:
+    """A split for a last training, in an empty folder: only a fold's validation rows are held out.
+
+    All other rows are for training, those of the fold's test part among them; no test rows are
+    left, so :meth:`Splits.open_test` and :meth:`Splits.parts` are not for this split.
+    """
+    parts = parts_of(table, seed, fold)
+    write_splits(table, seed, fold, folder, np.where(parts == VALIDATION, parts, TRAIN))
+    splits = _read_splits(table, folder)
+    assert splits is not None
+    return splits
+
+
+def write_splits(
+    table: Table, seed: int, fold: Fold, folder: Path, parts: NDArray[np.uint8] | None = None
+) -> None:
+    """Split and encode a table into an empty folder, block by block.
+
+    ``parts`` are the parts of the rows where they are not the fold's; then a part may be empty.
+    """
     n_rows, n_slots = table.codes.shape
     if n_rows < FEWEST_ROWS:
         raise DataError(
             f"data set {table.meta.spec!r} has {n_rows} rows; a split needs {FEWEST_ROWS}"
         )
-    parts = parts_of(table, seed, fold)
+    if parts is None:
+        parts = parts_of(table, seed, fold)
     blocks = row_blocks(n_rows, n_slots * 16)
     of_slot = table.meta.slot_fields
     offsets = table.offsets[of_slot]
@@ -367,7 +392,7 @@ def write_splits(table: Table, seed: int, fold: Fold, folder: Path) -> None:
 
     n_rows_of = {part: writer.n_rows for part, writer in labels_of.items()}
     for part in PARTS:
-        if n_positive[part] in (0, n_rows_of[part]):
+        if n_rows_of[part] and n_positive[part] in (0, n_rows_of[part]):
             which, fewer = (f", {fold},", ", or fewer folds") if fold.of > 1 else ("", "")
             raise DataError(
                 f"data set {table.meta.spec!r}: all {n_rows_of[part]} labels of the {part} split "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,26 @@ from pepbench.export.folder import (
     refuse_occupied,
     write_export,
 )
+from pepbench.export.last_training import board_figures, on_all_rows, typical_fold
 from pepbench.harness.fit_checks import single_lookups, vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
-from pepbench.records import CellName, Record, RecordStore, final_runs
+from pepbench.records import (
+    CellName,
+    Record,
+    RecordStore,
+    TrialSpec,
+    final_runs,
+    validation_goal,
+)
 from pepbench.serve import load
 
 Say = Callable[[str], None]
+
+NO_TEST_FIGURE = (
+    "trained on test rows, too: no test figure is its own; mean_test_auc is that of the models "
+    "that were trained in the folds, without their test rows"
+)
 
 
 @dataclass(frozen=True)
@@ -54,10 +68,13 @@ class ExportOptions:
 def export_run(
     run: Path, out: Path, cell_filter: CellFilter, options: ExportOptions, say: Say
 ) -> dict[str, Any]:
-    """Export one final run of a folder; returns what the command reports.
+    """Export a cell of a folder; returns what the command reports.
 
-    Records keep hyper-parameters and seeds, not weights: the run is trained again from its spec,
-    and its test predictions are compared with those of the record.
+    Records keep hyper-parameters and seeds, not weights: a final run is trained again from its
+    spec, and its test predictions are compared with those of the record. Of a cell in several
+    folds, unless a fold or a seed is named, the options of the
+    :func:`~pepbench.export.last_training.typical_fold` are trained on all rows but that fold's
+    validation rows.
 
     Raises
     ------
@@ -71,26 +88,52 @@ def export_run(
     refuse_occupied(out)
     if not (run / "records").is_dir():
         raise RecordError(f"{run}: no records in this folder; give the folder of a run")
-    record, n_candidates = choose(RecordStore(run, say), cell_filter)
+    of_cell = _one_cell(list(RecordStore(run, say)), cell_filter)
+    last = of_cell[0].spec.data.folds > 1 and cell_filter.fold is cell_filter.seed is None
+    if last and (fold := typical_fold(of_cell)) is not None:
+        cell_filter = replace(cell_filter, fold=fold + 1)
+    record, n_candidates = choose(of_cell, cell_filter)
     if options.onnx:
         from pepbench.export.onnx import check_available
 
         check_available()
-    say(_announced(record, n_candidates))
+    say(_announced_last(record) if last else _announced(record, n_candidates))
+    with ExitStack() as rows:
+        spec, splits = record.spec, None
+        if last:
+            spec, splits = rows.enter_context(on_all_rows(spec, options.plugins))
+        return _trained_and_written(out, record, spec, splits, of_cell, options)
+
+
+def _trained_and_written(
+    out: Path,
+    record: Record,
+    spec: TrialSpec,
+    rows: Splits | None,
+    of_cell: list[Record],
+    options: ExportOptions,
+) -> dict[str, Any]:
+    """Train a spec on other rows than the record's, if they are given, and write its table."""
     fits: list[tuple[Fitted, Splits]] = []
 
     def remember(fitted: Fitted, splits: Splits) -> None:
         fits.append((fitted, splits))
 
     context = TrialContext(options.plugins, record.environment.threads)
-    again = run_trial(record.spec, context, remember).record
+    again = run_trial(spec, context, remember, rows).record
     if not fits:
         raise ExportError(f"training again did not succeed: {again.reason}")
-    same = again.predictions_sha256 == record.predictions_sha256
-    if not same and not options.allow_different:
+    same = None if rows is not None else again.predictions_sha256 == record.predictions_sha256
+    if same is False and not options.allow_different:
         raise ExportError(_difference(record, again))
     (fitted, splits) = fits[0]
     about = described(record, again, same)
+    if rows is not None:
+        about["last_training"] = {
+            "validation_rows_of_fold": spec.data.fold + 1,
+            **board_figures(of_cell),
+            "note": NO_TEST_FIGURE,
+        }
     if splits.meta.dense:
         about["dense"] = [{"name": n, **asdict(scale)} for n, scale in splits.meta.dense.items()]
     notes: dict[str, Any] = {}
@@ -108,9 +151,12 @@ def export_run(
     return about | notes | {"folder": str(out)}
 
 
-def described(record: Record, again: Record, same: bool) -> dict[str, Any]:
-    """Origin, counts and scores of a table, for ``meta.json``."""
-    spec = record.spec
+def described(record: Record, again: Record, same: bool | None) -> dict[str, Any]:
+    """Origin, counts and scores of a table, for ``meta.json``.
+
+    ``same`` is None for a training that no record is of.
+    """
+    spec = again.spec
     return {
         "method": spec.method.model_dump(mode="json"),
         "backbone": spec.backbone.model_dump(mode="json"),
@@ -159,6 +205,15 @@ def _announced(record: Record, n_candidates: int) -> str:
     )
 
 
+def _announced_last(record: Record) -> str:
+    data = record.spec.data
+    return (
+        f"{' '.join(record.spec.cell)}: training with the options of fold {data.fold + 1} of "
+        f"{data.folds}, whose validation AUC is in the middle, on all rows but that fold's "
+        "validation rows. --fold exports the model of a fold"
+    )
+
+
 def _difference(record: Record, again: Record) -> str:
     """The message for predictions that differ: which versions changed, and both scores."""
     before, now = record.environment, again.environment
@@ -180,9 +235,10 @@ def _difference(record: Record, again: Record) -> str:
 def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, int]:
     """The final run that ``cell_filter`` matches, and the number of seeds to choose from.
 
-    The first fold is taken unless another is asked for: validation AUCs of different folds are of
-    different rows, and the highest is the easiest fold's. Of its seeds, the one of the best
-    validation AUC is chosen, never by the test AUC: the rows that judge a table must not choose it.
+    Of several folds the first is taken unless the filter names another, or a seed of another:
+    validation AUCs of different folds are of different rows, and the highest is the easiest fold's.
+    Of its seeds, the best by the objective is chosen, never by the test AUC: the rows that judge a
+    table must not choose it.
 
     Raises
     ------
@@ -191,18 +247,21 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
     ExportError
         If the cell has no final run that came out well.
     """
-    cells = _matching_cells(list(records), cell_filter)
-    if len(cells) > 1:
-        raise PlanError(_ambiguous(list(cells)))
-    (name, of_cell) = next(iter(cells.items()))
+    of_cell = _one_cell(list(records), cell_filter)
+    name = of_cell[0].spec.cell
     folds = sorted({record.spec.data.fold + 1 for record in of_cell})
+    of_seed = [
+        record.spec.data.fold + 1
+        for record in of_cell
+        if record.spec.role == "final" and record.spec.seed == cell_filter.seed
+    ]
     if cell_filter.fold is not None and cell_filter.fold not in folds:
         there = ", ".join(map(str, folds))
         raise PlanError(f"--fold {cell_filter.fold}: no such fold; there are {there}")
-    fold = cell_filter.fold or folds[0]
+    fold = cell_filter.fold or (of_seed or folds)[0]
     finals = final_runs(record for record in of_cell if record.spec.data.fold + 1 == fold)
     good = [
-        (run.validation.auc, -run.spec.seed, run)
+        (validation_goal(run), -run.spec.seed, run)
         for run in finals
         if run.status == "ok" and run.validation is not None
     ]
@@ -216,6 +275,14 @@ def choose(records: Iterable[Record], cell_filter: CellFilter) -> tuple[Record, 
             raise PlanError(f"--seed {cell_filter.seed}: no such final run; there are {seeds}")
     best = max(good, key=lambda found: found[:2])
     return best[-1], len(good)
+
+
+def _one_cell(records: list[Record], cell_filter: CellFilter) -> list[Record]:
+    """The records of the only cell that fits; raises as :func:`choose`."""
+    cells = _matching_cells(records, cell_filter)
+    if len(cells) > 1:
+        raise PlanError(_ambiguous(list(cells)))
+    return next(iter(cells.values()))
 
 
 def _matching_cells(records: list[Record], cell_filter: CellFilter) -> dict[CellName, list[Record]]:

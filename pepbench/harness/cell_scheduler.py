@@ -40,7 +40,8 @@ class ActiveCell:
     cell: Cell
     batches: TrialBatches
     study: optuna.Study
-    batch: list[TrialSpec] = field(default_factory=list)
+    batch: list[str] = field(default_factory=list)
+    """Keys of its trials."""
     records: dict[str, Record] = field(default_factory=dict)
     copied: int = 0
     """Trials of the study that are in the journal."""
@@ -52,10 +53,10 @@ class PendingTrial:
 
     cell: ActiveCell
     spec: TrialSpec
+    key: str
+    """Of its record."""
 
     def __post_init__(self) -> None:
-        self.key = self.spec.key()
-        """Of its record."""
         self.search_key = search_key(self.cell.cell, self.spec)
         """Equal for trials that one search can serve; None if it needs its own."""
 
@@ -95,32 +96,30 @@ class CellScheduler:
 
     def ready(self, cell: Cell) -> bool:
         """Whether a cell need not wait for its neighbour's end."""
-        return cell.neighbour is None or (cell.neighbour, cell.data.fold) in self._best
+        return cell.neighbour is None or (cell.neighbour, cell.fold.number) in self._best
 
     def start(self, cell: Cell) -> list[PendingTrial]:
         """Start a cell; returns the trials that have to run first."""
         study = new_study(cell)
         neighbour_best = None
         if cell.neighbour is not None:
-            neighbour_best = self._best[cell.neighbour, cell.data.fold]
+            neighbour_best = self._best[cell.neighbour, cell.fold.number]
         active = ActiveCell(cell, trial_batches(cell, study, neighbour_best), study)
         return list(self._next_missing(active))
 
     def advance(self, active: ActiveCell) -> list[PendingTrial]:
         """The trials that have to run next, once the whole batch has records."""
-        if all(spec.key() in active.records for spec in active.batch):
+        if all(key in active.records for key in active.batch):
             return list(self._next_missing(active))
         return []
 
-    def reuse(
-        self, active: ActiveCell, spec: TrialSpec, failed_since: datetime | None = None
-    ) -> bool:
-        """Take a stored record, if there is one.
+    def reuse(self, active: ActiveCell, key: str, failed_since: datetime | None = None) -> bool:
+        """Take the stored record of a trial's key, if there is one.
 
         Where failed trials are retried, a failed one counts only if another run made it since
         ``failed_since``.
         """
-        record = self._store.get(spec.key())
+        record = self._store.get(key)
         if record is None:
             return False
         fresh = failed_since is not None and record.created >= failed_since
@@ -139,14 +138,13 @@ class CellScheduler:
 
     def _next_missing(self, active: ActiveCell) -> Iterator[PendingTrial]:
         """Send a cell its records, batch by batch, until one of its trials has to run."""
-        missing: list[TrialSpec] = []
+        missing: list[PendingTrial] = []
         while not missing:
             try:
                 if active.batch:
-                    records = [active.records[spec.key()] for spec in active.batch]
-                    active.batch = active.batches.send(records)
+                    specs = active.batches.send([active.records[key] for key in active.batch])
                 else:
-                    active.batch = next(active.batches)
+                    specs = next(active.batches)
             except StopIteration:
                 self._copy_trials(active)
                 self._done(active)
@@ -155,10 +153,14 @@ class CellScheduler:
                 # The method's own suggest() raised: its cell fails, the others go on.
                 self._fail(active, describe_failure(error))
                 return
+            active.batch = [spec.key() for spec in specs]
             self._copy_trials(active)
-            missing = [spec for spec in active.batch if not self.reuse(active, spec)]
-        for spec in missing:
-            yield PendingTrial(active, spec)
+            missing = [
+                PendingTrial(active, spec, key)
+                for spec, key in zip(specs, active.batch, strict=True)
+                if not self.reuse(active, key)
+            ]
+        yield from missing
 
     def _fail(self, active: ActiveCell, reason: str) -> None:
         spec = cell_failure_spec(active.cell, active.records.values())

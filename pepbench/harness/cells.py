@@ -7,6 +7,7 @@ import itertools
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import cast
 
 from pepbench.backbones.backbone import Backbone
@@ -16,6 +17,7 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, split_facts
+from pepbench.data.table import Table
 from pepbench.errors import PlanError, unknown_name
 from pepbench.method import Method
 from pepbench.plan import Plan
@@ -31,10 +33,15 @@ from pepbench.records import (
     TrainingSpec,
     TrialSpec,
 )
+from pepbench.tables.fields import Fields
 from pepbench.units import FULL, Budget
 
 Place = tuple[CellName, int]
 """Name and fold of a cell."""
+
+SMALL_ROWS = 100_000
+"""Folds of tables with at most so many rows are encoded before the first trial: that takes less
+than a second, and what is wrong with one of them is then said at once."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +56,49 @@ class TrialSettings:
 
 
 @dataclass(frozen=True, eq=False)
+class PlannedFold:
+    """A fold of a data set, which all its cells share; encoded when it is first needed."""
+
+    dataset: str
+    """As the plan names it."""
+    table: Table
+    split_seed: int
+    fold: Fold
+    source: str
+    """Origin of the rows."""
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Its rows may be evicted from the cache again, its fields and counts not."""
+        return split_facts(self.table, self.split_seed, self.fold)
+
+    @property
+    def known(self) -> bool:
+        """Whether :attr:`splits` is there already."""
+        return "splits" in vars(self)
+
+    @cached_property
+    def data(self) -> DataSpec:
+        """As records name it."""
+        return DataSpec(
+            spec=self.dataset,
+            table_fingerprint=self.table.fingerprint,
+            split_seed=self.split_seed,
+            split_fingerprint=self.splits.fingerprint,
+            fold=self.fold.number,
+            folds=self.fold.of,
+            source=self.source,
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Cell:
     """A cell of a plan in one fold: data set × backbone × method × budget."""
 
-    data: DataSpec
+    rows: PlannedFold
     backbone: Selection
     method: Selection
     budget: str
-    budget_parameters: int
-    full_parameters: int
-    splits: Splits
-    """Of the fold; its rows may have been evicted from the cache, its fields and counts not."""
     plan: Plan
     """With the exceptions for this cell applied."""
     neighbour: CellName | None = None
@@ -68,17 +107,41 @@ class Cell:
     @property
     def name(self) -> CellName:
         """As records and tables name it."""
-        return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
+        return CellName(self.rows.dataset, self.backbone.spec, self.method.spec, self.budget)
+
+    @property
+    def fold(self) -> Fold:
+        """Which fold it is in."""
+        return self.rows.fold
+
+    @property
+    def data(self) -> DataSpec:
+        """The fold's rows, as records name them."""
+        return self.rows.data
+
+    @property
+    def splits(self) -> Splits:
+        """The fold's rows."""
+        return self.rows.splits
+
+    @property
+    def full_parameters(self) -> int:
+        """Size of the fold's full table."""
+        return self.splits.fields.n_features * self.plan.dim
+
+    @property
+    def budget_parameters(self) -> int:
+        """The budget in the fold; raises :class:`PlanError` if it is above the full table."""
+        return Budget(self.budget).parameters(self.full_parameters)
 
     @property
     def place(self) -> Place:
         """Its name and its fold: what no other cell of a run has."""
-        return self.name, self.data.fold
+        return self.name, self.fold.number
 
     def __str__(self) -> str:
         """The cell as shown in progress messages."""
-        fold = f" fold {self.data.fold + 1}/{self.data.folds}" if self.data.folds > 1 else ""
-        return f"{self.name}{fold}"
+        return f"{self.name} {self.fold}" if self.fold.of > 1 else str(self.name)
 
     @property
     def sampler_seed(self) -> int:
@@ -98,21 +161,18 @@ class Cell:
     @property
     def tuning_seed(self) -> int:
         """Of every tuning trial of a fold: equal initial values and batches for all methods."""
-        return self._seed("tuning")
+        return tuning_seed(self.plan, self.fold)
 
     def finalist_seeds(self) -> list[int]:
         """Further seeds of finalists, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("finalist", str(k)) for k in range(self.plan.finalist_seeds)]
+        return finalist_seeds(self.plan, self.fold)
 
     def final_seeds(self) -> list[int]:
         """Seeds of the final runs, the same for every cell of a fold, none used elsewhere."""
-        return [self._seed("final", str(k)) for k in range(self.plan.seeds)]
+        return final_seeds(self.plan, self.fold)
 
     def _seed(self, *purpose: str) -> int:
-        """A seed that depends on the plan's seed, the fold and the purpose."""
-        data = self.data
-        fold = (f"fold {data.fold + 1} of {data.folds}",) if data.folds > 1 else ()
-        return _hashed_seed(str(self.plan.seed), *fold, *purpose)
+        return _fold_seed(self.plan, self.fold, *purpose)
 
     def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
@@ -164,23 +224,26 @@ def training_spec(
         clip=plan.clip,
         optimizer=plan.optimizer,
         precision=plan.precision,
+        objective=plan.objective,
     )
 
 
 def family(cell: Cell) -> tuple[str, str, str, int]:
     """Data set, backbone, method, fold: cells that agree in these may share searches and trials."""
-    return *cell.name[:3], cell.data.fold
+    return *cell.name[:3], cell.fold.number
 
 
 def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     """All cells of a plan, in its order; of a data set fold by fold.
+
+    The first fold of each data set is encoded, and all folds of small ones.
 
     Raises
     ------
     PlanError
         For unknown names, illegal options and budgets above a full table.
     DataError
-        For data sets that are not in the cache.
+        For data sets that are not in the cache, or whose rows allow fewer folds.
     """
     # Every name is checked before the first data set is opened, which may take a while.
     methods = [catalog.select("method", spec) for spec in plan.methods]
@@ -189,55 +252,63 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     for selection in (*methods, *backbones):
         selection.default()
     _refuse_unknown_names(plan, catalog)
+    for dataset in datasets:
+        if plan.objective == "gauc" and cast(Dataset, dataset.default()).user_field is None:
+            raise PlanError(
+                f"objective gauc: data set {dataset.spec!r} declares no users; take auc or logloss"
+            )
     cells: list[Cell] = []
     for dataset in datasets:
         known = cast(Dataset, dataset.default())
         table = open_table(known)
-        for fold in range(plan.folds):
-            splits = split_facts(table, plan.split_seed, Fold(fold, plan.folds))
-            data = DataSpec(
-                spec=dataset.spec,
-                table_fingerprint=table.fingerprint,
-                split_seed=plan.split_seed,
-                split_fingerprint=splits.fingerprint,
-                fold=fold,
-                folds=plan.folds,
-                source=DRAWN if known.generated else known.source or known.name,
-            )
-            for backbone, method in itertools.product(backbones, methods):
-                cells += _of_method(plan, data, splits, backbone, method)
+        source = DRAWN if known.generated else known.source or known.name
+        folds = [
+            PlannedFold(dataset.spec, table, plan.split_seed, Fold(number, plan.folds), source)
+            for number in plan.folds_to_run
+        ]
+        for rows in folds if table.meta.n_rows <= SMALL_ROWS else folds[:1]:
+            _ = rows.splits
+        fields = folds[0].splits.fields
+        for backbone in backbones:
+            _refuse_unread_inputs(backbone, dataset.spec, fields)
+        for rows, backbone, method in itertools.product(folds, backbones, methods):
+            cells += _of_method(plan, rows, backbone, method, fields.n_features)
     if not cells:
         raise PlanError("except leaves out all cells; narrow its patterns")
     return cells
 
 
 def _of_method(
-    plan: Plan, data: DataSpec, splits: Splits, backbone: Selection, method: Selection
+    plan: Plan, rows: PlannedFold, backbone: Selection, method: Selection, n_features: int
 ) -> list[Cell]:
-    """The cells of one data set, backbone and method."""
-    full = splits.fields.n_features * plan.dim
+    """The cells of one fold, backbone and method; features are those of the first fold."""
     cells = [
-        Cell(
-            data=data,
-            backbone=backbone,
-            method=method,
-            budget=budget,
-            budget_parameters=Budget(budget).parameters(full),
-            full_parameters=full,
-            splits=splits,
-            plan=own,
-        )
+        Cell(rows, backbone, method, budget, own)
         for budget in budgets_of(method, plan)
-        if (own := plan.of_cell(data.spec, backbone.spec, method.spec, budget)) is not None
+        if (own := plan.of_cell(rows.dataset, backbone.spec, method.spec, budget)) is not None
     ]
-    return _with_neighbours(cells) if plan.warm_start else cells
+    sizes = [Budget(cell.budget).parameters(n_features * plan.dim) for cell in cells]
+    return _with_neighbours(cells, sizes) if plan.warm_start else cells
 
 
-def _with_neighbours(cells: list[Cell]) -> list[Cell]:
+def _with_neighbours(cells: list[Cell], sizes: list[int]) -> list[Cell]:
     """The cells, largest budget first, each with the name of the one before it."""
-    ordered = sorted(cells, key=lambda cell: -cell.budget_parameters)
+    order = sorted(range(len(cells)), key=lambda n: -sizes[n])
+    ordered = [cells[n] for n in order]
     neighbours: list[CellName | None] = [None, *(cell.name for cell in ordered)]
     return [replace(cell, neighbour=name) for cell, name in zip(ordered, neighbours, strict=False)]
+
+
+def _refuse_unread_inputs(backbone: Selection, dataset: str, fields: Fields) -> None:
+    """Refuse a backbone that would leave fields of a data set unread."""
+    takes = cast(type[Backbone], backbone.component).takes
+    for kind, names in (("dense", fields.dense), ("multi-valued", tuple(fields.bags))):
+        if names and kind not in takes:
+            raise PlanError(
+                f"backbone {backbone.spec} takes no {kind} fields, and {dataset} has "
+                f"{', '.join(names)}; if its module reads them, let the class say "
+                f'takes = ("{kind}",)'
+            )
 
 
 def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
@@ -247,7 +318,7 @@ def _refuse_unknown_names(plan: Plan, catalog: Catalog) -> None:
     """
     for number, exception in enumerate(plan.exceptions, 1):
         for kind, patterns, specs in (
-            ("method", exception.methods, plan.methods),
+            ("method", exception.methods, plan.method_labels()),
             ("dataset", exception.datasets, plan.datasets),
             ("backbone", exception.backbones, plan.backbones),
         ):
@@ -275,6 +346,27 @@ def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()
         version=component.version,
         tuned=tuned,
     )
+
+
+def tuning_seed(plan: Plan, fold: Fold) -> int:
+    """As :attr:`Cell.tuning_seed`."""
+    return _fold_seed(plan, fold, "tuning")
+
+
+def finalist_seeds(plan: Plan, fold: Fold) -> list[int]:
+    """As :meth:`Cell.finalist_seeds`."""
+    return [_fold_seed(plan, fold, "finalist", str(k)) for k in range(plan.finalist_seeds)]
+
+
+def final_seeds(plan: Plan, fold: Fold) -> list[int]:
+    """As :meth:`Cell.final_seeds`."""
+    return [_fold_seed(plan, fold, "final", str(k)) for k in range(plan.seeds)]
+
+
+def _fold_seed(plan: Plan, fold: Fold, *purpose: str) -> int:
+    """A seed that depends on the plan's seed, the fold and the purpose."""
+    which = (f"fold {fold.number + 1} of {fold.of}",) if fold.of > 1 else ()
+    return _hashed_seed(str(plan.seed), *which, *purpose)
 
 
 def _hashed_seed(*parts: str) -> int:

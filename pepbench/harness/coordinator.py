@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 
 from pepbench.harness.cell_scheduler import CellScheduler, PendingTrial, Tally
-from pepbench.harness.cells import Cell, family
+from pepbench.harness.cells import Cell, PlannedFold, family
 from pepbench.harness.executors import Call, Pool, open_pool
 from pepbench.harness.executors.calls import Answer
 from pepbench.harness.interrupts import GRACE_SECONDS, StopRequest, stop_on_interrupt
@@ -99,6 +99,8 @@ class Coordinator:
     stop: StopRequest
     began: datetime = field(default_factory=now)
     pool: Pool | None = None
+    rows: PlannedFold | None = None
+    """Of the cell that was started last."""
     queue: deque[PendingTrial] = field(default_factory=deque)
     elsewhere: deque[PendingTrial] = field(default_factory=deque)
     """Locked by another run."""
@@ -135,7 +137,7 @@ class Coordinator:
         """Start cells and submit their trials while workers are idle."""
         workers = self.pool.workers if self.pool is not None else self.options.jobs
         while waiting and len(self.queue) + len(self.in_flight) < workers:
-            cells = self._next_cells(waiting)
+            cells = self._next_cells(waiting, workers)
             if not cells:
                 break
             for cell in cells:
@@ -145,11 +147,16 @@ class Coordinator:
             if trials:
                 self._submit(trials)
 
-    def _next_cells(self, waiting: deque[Cell]) -> list[Cell]:
+    def _next_cells(self, waiting: deque[Cell], workers: int) -> list[Cell]:
         """The next cell that need not wait for another, with those that may share its searches."""
         first = next((cell for cell in waiting if self.scheduler.ready(cell)), None)
         if first is None:
             return []
+        # A fold that is begun before the last one's trials are written evicts rows still in use.
+        busy = len(self.queue) + len(self.in_flight) + len(self.writing)
+        if first.rows is not self.rows and busy >= workers:
+            return []
+        self.rows = first.rows
         waiting.remove(first)
         if not first.default().method.shares_search:
             return [first]
@@ -173,7 +180,7 @@ class Coordinator:
         if not self.locks.take(trial.key):
             self.elsewhere.append(trial)
             return False
-        if not self.scheduler.reuse(trial.cell, trial.spec):
+        if not self.scheduler.reuse(trial.cell, trial.key):
             return True
         self.locks.release(trial.key)
         self._advance(trial)
@@ -211,7 +218,7 @@ class Coordinator:
     def _check_elsewhere(self) -> None:
         for _ in range(len(self.elsewhere)):
             trial = self.elsewhere.popleft()
-            if self.scheduler.reuse(trial.cell, trial.spec, failed_since=self.began):
+            if self.scheduler.reuse(trial.cell, trial.key, failed_since=self.began):
                 self._advance(trial)
             elif self.locks.is_free(trial.key):
                 self.queue.append(trial)

@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 import pepbench
+from pepbench.component import OptimizerKind
 from pepbench.errors import PepbenchError, PlanError
-from pepbench.records import Environment, OptimizerKind, Precision
+from pepbench.records import Environment, Precision
 
 
 def check_device(

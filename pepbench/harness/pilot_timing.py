@@ -141,7 +141,7 @@ class PilotTask(TrialTask):
         scores = self.validate(model)
         self.measured[phase] = (step, time.perf_counter() - began)
         self._training = False
-        return Fitted(model, scores, (EpochScore(1, 0.0, scores.auc, scores.log_loss),))
+        return Fitted(model, scores, (EpochScore(1, 0.0, **vars(scores)),))
 
     def _update(self, model: Model, batch: Batch, optimizer: torch.optim.Optimizer) -> Tensor:
         if not self._training:
@@ -158,14 +158,15 @@ Kind = TypeVar("Kind", bound=TrialTask)
 
 
 def calibration_task(kind: type[Kind], cell: Cell, **options: Any) -> Kind:
-    """A task of a class on a cell's rows, at the cell's default settings."""
+    """A task of a class on a cell's rows, at the cell's default settings, with AUC as objective."""
+    plan = cell.plan.model_copy(update={"objective": "auc"})
     return kind(
         cell.splits.fields,
         cell.plan.dim,
         cell.splits.train,
         cell.splits.validation,
         cell.default().backbone,
-        training_spec(cell.plan, DEFAULT_LEARNING_RATE, DEFAULT_L2),
+        training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2),
         seed=0,
         device=torch.device(cell.plan.device),
         **options,

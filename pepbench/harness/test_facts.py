@@ -16,9 +16,10 @@ from pepbench.records import RecordStore
 def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     """Store test labels, features and, where known, users and true probabilities of a split.
 
-    Call it after the last fit. With them, reports need no data cache.
+    Call it after the last fit. With them, reports need no data cache. The fold's encoded rows,
+    which may have been evicted, are not opened.
     """
-    users = users_of_test_rows(dataset, splits)
+    users = users_of_rows(dataset, splits, "test")
     if users is not None:
         store.put_users(splits.fingerprint, users)
     store.put_features(splits.fingerprint, feature_table(splits))
@@ -26,7 +27,7 @@ def store_facts(store: RecordStore, dataset: Dataset, splits: Splits) -> None:
     if truth is not None:
         store.put_truth(splits.fingerprint, truth)
     # Last, since that labels are there says that all is.
-    store.put_labels(splits.fingerprint, splits.open_test().labels)
+    store.put_labels(splits.fingerprint, splits.table.labels[_in_part(splits, "test")])
 
 
 def facts_are_stored(store: RecordStore, dataset: Dataset, splits: Splits) -> bool:
@@ -63,14 +64,34 @@ def feature_table(splits: Splits) -> pa.Table:
     )
 
 
-def users_of_test_rows(dataset: Dataset, splits: Splits) -> NDArray[np.int32] | None:
-    """User ids of the test rows, in test order; None where the data set declares no users."""
+def _in_part(splits: Splits, part: str) -> NDArray[np.bool_]:
+    """Shape (rows of the table,): which rows are of a part."""
+    chosen: NDArray[np.bool_] = splits.parts() == PARTS.index(part)
+    return chosen
+
+
+def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int32] | None:
+    """User ids of the rows of a part, in its order; None where the data set declares no users.
+
+    Those used last are kept, since each run of a split needs them.
+    """
     if dataset.user_field is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
-    field = splits.meta.fields.index(dataset.user_field)
-    column = splits.table.meta.columns_of(field).start
-    return np.ascontiguousarray(splits.table.codes[:, column][in_test])
+    key = str(splits.folder), splits.fingerprint, dataset.user_field, part
+    if key not in _USERS:
+        column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
+        while len(_USERS) >= _MOST_USERS:
+            del _USERS[next(iter(_USERS))]
+        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][_in_part(splits, part)])
+        _USERS[key].setflags(write=False)
+    return _USERS[key]
+
+
+_USERS: dict[tuple[str, str, str, str], NDArray[np.int32]] = {}
+"""Users of rows by folder and fingerprint of their split, by field and part; oldest first."""
+
+_MOST_USERS = 20
+"""Twice as many as a leaderboard has folds: of validation and test rows."""
 
 
 def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.float64] | None:
@@ -78,7 +99,7 @@ def true_test_probabilities(dataset: Dataset, splits: Splits) -> NDArray[np.floa
     blocks = dataset.probabilities()
     if blocks is None:
         return None
-    in_test = splits.parts() == PARTS.index("test")
+    in_test = _in_part(splits, "test")
     chosen, n_rows = [], 0
     for block in blocks:
         among = in_test[n_rows : n_rows + len(block)]

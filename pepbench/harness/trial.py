@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from pepbench.backbones.backbone import Backbone
 from pepbench.catalog import Catalog
+from pepbench.component import OptimizerKind
 from pepbench.data.dataset import Dataset
-from pepbench.data.manage import open_table
-from pepbench.data.split_schemes import Fold
-from pepbench.data.splits import Splits, open_splits
-from pepbench.errors import DataError, Infeasible, PepbenchError
+from pepbench.data.splits import Splits
+from pepbench.errors import Infeasible, PepbenchError
 from pepbench.harness.environment import (
     PeakMemory,
     check_memory,
@@ -28,14 +27,15 @@ from pepbench.harness.environment import (
     recent_calibration_seconds,
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
-from pepbench.harness.status.live_files import live_file
-from pepbench.harness.test_facts import users_of_test_rows
+from pepbench.harness.open_rows import open_rows
+from pepbench.harness.status.live_files import live_file, spaced
+from pepbench.harness.test_facts import users_of_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
+from pepbench.objective import goal
 from pepbench.records import (
     EpochRecord,
     KeptRecord,
-    OptimizerKind,
     PhaseSeconds,
     PruningSpec,
     Record,
@@ -91,13 +91,19 @@ _TestArrays = tuple[NDArray[np.float32] | None, NDArray[np.unsignedinteger] | No
 """Test probabilities and learnt widths."""
 
 
-def run_trial(spec: TrialSpec, context: TrialContext, on_fitted: OnFitted | None = None) -> Outcome:
+def run_trial(
+    spec: TrialSpec,
+    context: TrialContext,
+    on_fitted: OnFitted | None = None,
+    rows: Splits | None = None,
+) -> Outcome:
     """Fit one method once, and score it; pure but for the data cache.
 
     Exceptions of the method become a ``failed`` record. Validation rows give the scores of every
-    trial; test rows are opened after fitting, and by final runs only.
+    trial; test rows are opened after fitting, and by final runs only. ``rows`` take the place of
+    the spec's fold, if they are given.
     """
-    with _trial_setup([spec], context) as setup:
+    with _trial_setup([spec], context, rows) as setup:
         return _fitted_alone(setup, spec, on_fitted)
 
 
@@ -132,7 +138,9 @@ class _TrialSetup:
 
 
 @contextmanager
-def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[_TrialSetup]:
+def _trial_setup(
+    specs: Sequence[TrialSpec], context: TrialContext, rows: Splits | None = None
+) -> Iterator[_TrialSetup]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
     with flushed_denormals(), ExitStack() as watchers:
@@ -140,7 +148,8 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
         keep_freed_memory()
         catalog = Catalog(context.plugins)
         yardstick, memory = recent_calibration_seconds(), PeakMemory()
-        dataset, splits = _open(spec, catalog)
+        dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
+        splits = rows or open_rows(spec.data, dataset)
         load = catalog.load
         method = cast(Method, load("method", spec.method.name).from_options(spec.method.options))
         kind = load("backbone", spec.backbone.name)
@@ -160,7 +169,10 @@ def _trial_setup(specs: Sequence[TrialSpec], context: TrialContext) -> Iterator[
             settings=spec.training,
             seed=spec.seed,
             device=torch.device(spec.device),
-            on_progress=on_progress,
+            on_progress=spaced(on_progress),
+            users=users_of_rows(dataset, splits, "validation")
+            if spec.training.objective == "gauc"
+            else None,
             **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
         )
         seed_torch(spec.seed, task.device)
@@ -196,7 +208,7 @@ def _fitted_alone(
         status, reason = "infeasible", str(error)
     except Pruned as stop:
         status, reason = "pruned", f"{stop} by the plan's pruner"
-        figures = _figures_of_pruned(stop, task.resolved_optimizer)
+        figures = _figures_of_pruned(stop, task)
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
     record = _record(setup, spec, status=status, reason=reason, **figures)
@@ -233,7 +245,7 @@ def _examined(
     stored = fitted.model.embedding.export()
     widths = learnt_widths(stored, splits.fields.n_features, spec.dim)
     figures["widths_sha256"] = None if widths is None else npy_sha256(widths)
-    users = users_of_test_rows(setup.dataset, splits)
+    users = users_of_rows(setup.dataset, splits, "test")
     scores, predictions = _scored_on_test(fitted, task, splits, users)
     return figures | scores, (predictions, widths)
 
@@ -281,18 +293,6 @@ def describe_failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}{place}"
 
 
-def _open(spec: TrialSpec, catalog: Catalog) -> tuple[Dataset, Splits]:
-    dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
-    data = spec.data
-    splits = open_splits(open_table(dataset), data.split_seed, Fold(data.fold, data.folds))
-    if splits.fingerprint != data.split_fingerprint:
-        raise DataError(
-            f"data set {data.spec!r} differs from the plan's: split fingerprint "
-            f"{splits.fingerprint}, expected {data.split_fingerprint}; add it again"
-        )
-    return dataset, splits
-
-
 def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     # Optuna takes as long to import as a small trial; workers without a pruner do without.
     from pepbench.harness.tuning.trial_pruning import should_stop
@@ -300,12 +300,12 @@ def _pruning_rule(pruning: PruningSpec) -> Callable[[int, float], bool]:
     return should_stop(pruning)
 
 
-def _figures_of_pruned(stop: Pruned, optimizer: OptimizerKind | None) -> dict[str, Any]:
-    best = max(stop.curve, key=lambda point: point.auc)
+def _figures_of_pruned(stop: Pruned, task: TrialTask) -> dict[str, Any]:
+    best = max(stop.curve, key=lambda point: goal(point, task.objective))
     return {
-        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss),
+        "validation": ScoresRecord(auc=best.auc, log_loss=best.log_loss, gauc=best.gauc),
         "curve": [EpochRecord(**vars(point)) for point in stop.curve],
-        "optimizer": optimizer,
+        "optimizer": task.resolved_optimizer,
     }
 
 

@@ -8,15 +8,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from pepbench.leaderboards.board_results import BoardResults
-from pepbench.leaderboards.boards import Board
+from pepbench.analysis.leaderboard import analyse
+from pepbench.leaderboards.board_results import BoardResults, absent
+from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.leaderboards.submitted import MARK, submitted_records
 from pepbench.plan import Plan
 from pepbench.records import Record
-from pepbench.report.markdown import LEADERBOARD_CSV, LEADERBOARD_MD, escape, github_table
+from pepbench.report.markdown import (
+    LEADERBOARD_CSV,
+    LEADERBOARD_MD,
+    contrast_parts,
+    escape,
+    github_table,
+)
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import percent, short_count
-from pepbench.units import duration
+from pepbench.report.phrases import NOT_COMPARED, front_pictures, percent, short_count
+from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
 """Name of the chart on the page; the only one that is also published as PNG."""
@@ -26,20 +34,33 @@ def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
     return "\n\n".join(
         [
+            *_contrasts(results.contrasts),
+            *(
+                f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
+                for name, what in front_pictures(results.frame).items()
+            ),
             "## The best of each size",
-            f"![AUC against parameters]({FRONT}.png)",
             best_table(results.frame),
+            *submitted_table(board, results),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
+            *_replication(board),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks this page.",
             *_folds(results.records),
+            "CPU time, summed over workers:",
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
             "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
         ]
     )
+
+
+def _contrasts(contrasts: pd.DataFrame | None) -> Iterator[str]:
+    if contrasts is not None and contrasts["primary"].any():
+        yield "## Primary contrasts"
+        yield from contrast_parts(contrasts)
 
 
 def _folds(records: Iterable[Record]) -> Iterator[str]:
@@ -60,6 +81,14 @@ def _files(board: Board) -> Iterator[tuple[str, str]]:
         yield PAGE, "interactive, for download"
 
 
+def _replication(board: Board) -> Iterator[str]:
+    if (board.folder / REPLICATION_MD).is_file():
+        yield (
+            "The primary contrasts were run a second time, with other folds and draws: "
+            f"[which verdicts came out again]({REPLICATION_MD})."
+        )
+
+
 def best_table(frame: pd.DataFrame) -> str:
     """The highest AUC of each data set, backbone and budget."""
     ok = frame[(frame["status"] == "ok") & frame["auc"].notna()]
@@ -77,7 +106,7 @@ def best_table(frame: pd.DataFrame) -> str:
     )
     rows = [
         [
-            escape(row["dataset"]),
+            escape(dataset_title(row["dataset"])),
             escape(row["backbone"]),
             escape(row["budget"]),
             escape(row["method"]),
@@ -92,23 +121,51 @@ def best_table(frame: pd.DataFrame) -> str:
     return markdown(rows, headings, texts=4)
 
 
-def time_table(records: Iterable[Record]) -> str:
-    """Wall time of all trials by data set, backbone and phase, summed over workers.
+def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
+    """The cells of submitted methods, beside the full table; nothing if there are none."""
+    submitted = submitted_records(board)
+    if not submitted:
+        return
+    found = analyse([*results.records, *submitted], absent, absent, margin=results.margin).frame
+    of_others = found[found["method"].str.endswith(MARK, na=False)]
+    headings = (
+        "data set", "backbone", "budget", "method", "parameters", "AUC", "Δ to full", "verdict"
+    )  # fmt: skip
+    rows = [
+        [
+            *(escape(row[name]) for name in ("dataset", "backbone", "budget", "method")),
+            short_count(row["parameters"]),
+            _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
+            _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
+            escape(row["verdict"] or (NOT_COMPARED if row["status"] == "ok" else row["status"])),
+        ]
+        for row in of_others.to_dict("records")
+    ]
+    yield "### Submitted by others"
+    yield (
+        "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
+        "Verdicts are adjusted for all methods of a budget, these included."
+    )
+    yield markdown(rows, headings, texts=4)
 
-    Finalists have a column where there are any.
+
+def time_table(records: Iterable[Record]) -> str:
+    """CPU time of all trials by data set, backbone and phase, and their wall time beside it.
+
+    Times are summed over workers. Finalists have a column where there are any.
     """
     seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     trials: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         block = (record.spec.data.spec, record.spec.backbone.spec)
         trials[block] += 1
-        seconds[block]["search"] += record.search_seconds()
-        seconds[block]["train"] += record.train_seconds()
-        seconds[block][record.spec.role] += record.search_seconds() + record.train_seconds()
+        seconds[block][record.spec.role] += record.cpu_seconds()
+        seconds[block]["CPU"] += record.cpu_seconds()
+        seconds[block]["wall"] += record.search_seconds() + record.train_seconds()
     further = any("finalist" in block for block in seconds.values())
-    columns = ("tuning", *["finalist"] * further, "final", "search", "train")
+    columns = ("tuning", *["finalist"] * further, "final", "CPU", "wall")
     rows = [
-        [escape(dataset), escape(backbone), f"{trials[dataset, backbone]:,}"]
+        [escape(dataset_title(dataset)), escape(backbone), f"{trials[dataset, backbone]:,}"]
         + [duration(seconds[dataset, backbone][column]) for column in columns]
         for dataset, backbone in sorted(trials)
     ]
@@ -121,15 +178,15 @@ def time_table(records: Iterable[Record]) -> str:
         "tuning trials",
         *["finalists"] * further,
         "final runs",
-        "of it search",
-        "of it last training",
+        "CPU time in all",
+        "wall time in all",
     )
     return markdown(rows, headings, texts=2)
 
 
-def worker_seconds(records: Iterable[Record]) -> float:
-    """Wall seconds of all trials."""
-    return sum(record.search_seconds() + record.train_seconds() for record in records)
+def cpu_seconds(records: Iterable[Record]) -> float:
+    """CPU seconds of all trials."""
+    return sum(record.cpu_seconds() for record in records)
 
 
 def provenance(records: Sequence[Record]) -> Iterator[str]:

@@ -18,7 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pepbench.analysis.leaderboard import analyse, fronts
+from pepbench.analysis.leaderboard import Analysis, analyse, fronts
+from pepbench.analysis.metrics import Metric, objective_name
+from pepbench.analysis.primary import Contrast
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record
@@ -86,7 +88,11 @@ class BoardResults:
         These are ``contrasts.csv`` and ``widths.csv``.
         """
         page = leaderboard_markdown(
-            self.frame, self.fronts(), margin=self.margin, contrasts=self.contrasts
+            self.frame,
+            self.fronts(),
+            margin=self.margin,
+            contrasts=self.contrasts,
+            goal=objective_name(self.records),
         )
         section = recovery_markdown(self.widths, self.pictures, has_folds(self.frame))
         contents = {
@@ -101,7 +107,7 @@ class BoardResults:
 
     def files(self) -> dict[str, bytes]:
         """Contents of the Parquet files, without the records."""
-        bare = from_records(self.records)
+        bare = from_records(self.records).frame
         needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
         if _cells(self.frame) != _cells(bare):
             raise RecordError("the records do not give the cells of the leaderboard")
@@ -113,9 +119,14 @@ class BoardResults:
         }
 
 
-def from_records(records: Sequence[Record]) -> pd.DataFrame:
-    """The leaderboard computed from records alone, without columns that need predictions."""
-    return analyse(records, _absent, _absent).frame
+def from_records(
+    records: Sequence[Record],
+    metric: Metric = "auc",
+    margin: float = MARGIN,
+    contrasts: Sequence[Contrast] = (),
+) -> Analysis:
+    """The analysis of records alone; of a single split it lacks what needs predictions."""
+    return analyse(records, absent, absent, margin=margin, contrasts=contrasts, metric=metric)
 
 
 def load_results(folder: Path) -> BoardResults:
@@ -127,7 +138,7 @@ def load_results(folder: Path) -> BoardResults:
         If a file is missing or damaged, or the frames are not those of the records.
     """
     records = unpacked(folder / RECORDS_FILE)
-    frame = from_records(records)
+    frame = from_records(records).frame
     intervals, _ = _read(folder / INTERVALS_FILE)
     if _cells(frame) != _cells(intervals):
         raise RecordError(
@@ -153,7 +164,8 @@ def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(zip(*(frame[column] for column in CELL_COLUMNS), strict=True))
 
 
-def _absent(what: str) -> NoReturn:
+def absent(what: str) -> NoReturn:
+    """Stand in for the loaders of predictions and labels, which are not published."""
     raise FileNotFoundError(what)
 
 

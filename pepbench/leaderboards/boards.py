@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pepbench
 from pepbench.catalog import Catalog
 from pepbench.errors import PlanError, unknown_name
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE
 from pepbench.plan import PLAN_FILE, Plan
 
 RESULTS = Path("results")
 """Folder of the leaderboards, in the working directory or the repository."""
+
+REPLICATION = "replication"
+"""Folder, within a leaderboard's or a run's, in which its primary contrasts are run again."""
+
+REPLICATION_MD = "replication.md"
+"""Page, beside that folder, that compares the two runs."""
+
+PACKAGED = Path(pepbench.__file__).parent / RESULTS
+"""Plans and extracts of the published leaderboards in the installed package."""
+
+SUBMISSIONS = "submissions"
+"""Folder, in that of a leaderboard, of the results that others have handed in."""
 
 WORK = Path("runs/leaderboards")
 """Folder of working records and predictions, in the working directory; not committed."""
@@ -47,6 +61,11 @@ class Board:
         return work / f"{self.work_stem}-{plan.digest()}"
 
     @property
+    def replication(self) -> Board:
+        """The leaderboard of its primary contrasts, run again."""
+        return Board(f"{self.name}/{REPLICATION}", self.folder / REPLICATION)
+
+    @property
     def work_stem(self) -> str:
         """Prefix of the names of its working folders."""
         return self.name.replace("/", "--")
@@ -77,15 +96,51 @@ def results_folder(given: Path | None = None) -> Path:
 def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
     """The leaderboards with a plan, by name; or the named ones, in the given order.
 
+    Replications are left out unless they are named.
+
     Raises
     ------
     PlanError
         For a name without a plan; suggests the nearest one.
     """
-    folders = [path.parent for path in sorted(results.rglob(PLAN_FILE))]
+    folders = [
+        path.parent
+        for path in sorted(results.rglob(PLAN_FILE))
+        if SUBMISSIONS not in path.relative_to(results).parts
+    ]
     names_of = {folder.relative_to(results).as_posix(): folder for folder in folders}
     boards = {name: Board(name, folder) for name, folder in names_of.items()}
     for name in names:
         if name not in boards:
             raise PlanError(f"{results}: {unknown_name('leaderboard', name, boards)}")
-    return [boards[name] for name in dict.fromkeys(names or boards)]
+    own = [name for name, folder in names_of.items() if folder.name != REPLICATION]
+    return [boards[name] for name in dict.fromkeys(names or own)]
+
+
+def find_board(name: str) -> Board:
+    """A board to compare with: a folder with a plan, or the name of a published leaderboard.
+
+    Names are looked up in ``results`` of the working directory or the repository, then in the
+    installed package.
+
+    Raises
+    ------
+    PlanError
+        If there is none; suggests the nearest name.
+    """
+    folder = Path(name)
+    if (folder / PLAN_FILE).is_file():
+        return Board(folder.resolve().name, folder)
+    found = find_boards(PACKAGED) if PACKAGED.is_dir() else []
+    with suppress(PlanError):
+        found += find_boards(results_folder())
+    published = {
+        board.name: board
+        for board in found
+        if any((board.folder / file).is_file() for file in (RECORDS_FILE, EXTRACT_FILE))
+    }
+    if name not in published and folder.is_dir():
+        raise PlanError(f"{name} holds no {PLAN_FILE}; give the folder of a board or of a run")
+    if name not in published:
+        raise PlanError(unknown_name("board", name, published))
+    return published[name]

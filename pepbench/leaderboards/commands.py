@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
+from pepbench.analysis.leaderboard import fronts
+from pepbench.analysis.metrics import Metric
 from pepbench.catalog import Catalog
-from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PlanError
+from pepbench.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    PepbenchError,
+    PlanError,
+    RecordError,
+)
 from pepbench.harness.cells import expand
-from pepbench.leaderboards.board_results import BoardResults, load_results
-from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards import submissions
+from pepbench.leaderboards.board_page import board_summary
+from pepbench.leaderboards.board_results import BoardResults, from_records, load_results
+from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
+from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
 from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
-from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.replication import (
+    check_replication,
+    has_replication,
+    replication_page,
+)
+from pepbench.leaderboards.submissions import check_submission
+from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
 from pepbench.records import write_atomically
+from pepbench.report.findings import check_metric, contrasts_of
+from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report
 
 
@@ -58,24 +80,77 @@ def make(names: Sequence[str], options: BoardOptions, *, tables_only: bool, quie
         code = 0 if tables_only else _run(board, options, quiet)
         if code == EXIT_INTERRUPTED:
             return code
-        publish(board, board.work_folder(options.work, board.plan(Catalog(()))))
-        print(f"{board.folder}: published")
+        _publish(board, options, Catalog(()))
         worst = max(worst, code)
     overall(options)
     return worst
 
 
 def overall(options: BoardOptions) -> int:
-    """Write the generated parts of the pages over all leaderboards."""
+    """Write the generated parts of all pages, and the extracts of the leaderboards."""
     boards = find_boards(options.results)
-    for page, text in _overall_pages(options, boards, _published(boards)).items():
+    published = _published(boards)
+    for board in boards:
+        if board.name in published:
+            content = packed(published_extract(published[board.name].records, board))
+            write_atomically(board.folder / EXTRACT_FILE, content)
+            page, text = board.folder / README, board_summary(board, published[board.name])
+            write_atomically(page, with_generated(page, text, board.name))
+    for page, text in _overall_pages(options, boards, published).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     return 0
 
 
-def verify(names: Sequence[str], options: BoardOptions) -> int:
+def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
+    """Print leaderboards with verdicts about a metric, from their records; writes nothing.
+
+    Raises
+    ------
+    PlanError
+        For a single split, whose inference needs predictions: boards do not publish them.
+    RecordError
+        If no board is published, or final runs lack the metric.
+    """
+    published = _published(find_boards(options.results, names))
+    if not published:
+        raise RecordError(f"{options.results}: no leaderboard is published")
+    for name, results in published.items():
+        if any(record.spec.data.folds == 1 for record in results.records):
+            raise PlanError(
+                f"--metric {metric}: {name} has a single split, for which predictions are needed; "
+                "take a leaderboard with folds, or pepbench report on the folder of a run"
+            )
+        check_metric(results.records, metric)
+        folder = options.results / name
+        contrasts = contrasts_of([folder])
+        analysis = from_records(results.records, metric, results.margin, contrasts)
+        found = fronts(analysis.frame, analysis.comparisons)
+        view = LeaderboardView(
+            analysis.frame, found, margin=results.margin, contrasts=analysis.contrasts
+        )
+        Console().print(view)
+    return 0
+
+
+def verify_submissions(folders: Sequence[Path], jobs: int, trust: bool) -> int:
+    """Check folders of submissions; returns as :func:`verify`."""
+    return _summed_up(
+        [one for folder in folders for one in _printed(check_submission(folder, jobs, trust))]
+    )
+
+
+def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> int:
     """Check committed tables against committed records, and run one small cell again.
+
+    Parameters
+    ----------
+    names
+        Leaderboards, each with its submissions; none: all of them.
+    options
+        Where they are.
+    trust
+        Whether the method files of submissions may be run.
 
     Returns
     -------
@@ -91,21 +166,51 @@ def verify(names: Sequence[str], options: BoardOptions) -> int:
     checks: list[Check] = []
     for board in boards:
         if board.name in published:
-            checks += _printed(list(check_board(board, published[board.name], catalog)))
+            checks += _printed(check_board(board, published[board.name], catalog))
+            if has_replication(board):
+                checks += _printed(check_replication(board, published[board.name], catalog))
+            for folder in submission_folders(board):
+                checks += _printed(_submission_checks(folder, options.jobs, trust))
         else:
             checks += _printed([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
     if not names:
         checks += _printed(_check_overall(options, boards, published))
-    found = [
+    cells = [
         cell
         for board in boards
         if board.name in published
         for cell in complete_cells(board, published[board.name].records)
     ]
-    checks += _printed([check_cell(found, catalog, options.jobs)])
+    checks += _printed([check_cell(cells, catalog, options.jobs)])
+    return _summed_up(checks)
+
+
+def submit(run: Path, into: Path) -> int:
+    """Write the folder of a submission, and say what comes next."""
+    submissions.submit(run, into)
+    print(f"{into}: written. Check it with: pepbench leaderboard --verify {into}")
+    return 0
+
+
+def _submission_checks(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
+    try:
+        yield from check_submission(folder, jobs, trust)
+    except PepbenchError as error:
+        yield Check(False, str(error))
+
+
+def _summed_up(checks: Sequence[Check]) -> int:
     wrong = sum(check.good is False for check in checks)
     print(f"{len(checks)} checks, {wrong} failed")
     return EXIT_FAILED if wrong else 0
+
+
+def _publish(board: Board, options: BoardOptions, catalog: Catalog) -> None:
+    results = publish(board, board.work_folder(options.work, board.plan(catalog)))
+    if has_replication(board):
+        page = replication_page(board, results, catalog)
+        write_atomically(board.folder / REPLICATION_MD, page)
+    print(f"{board.folder}: published")
 
 
 def _run(board: Board, options: BoardOptions, quiet: bool) -> int:
@@ -156,8 +261,10 @@ def _check_overall(
     ]
 
 
-def _printed(checks: list[Check]) -> list[Check]:
+def _printed(checks: Iterable[Check]) -> list[Check]:
     marks = {True: "good", False: "WRONG", None: "not checked"}
+    made = []
     for check in checks:
         print(f"{marks[check.good]}: {check.line}")
-    return checks
+        made.append(check)
+    return made

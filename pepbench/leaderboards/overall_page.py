@@ -8,12 +8,12 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
-from pepbench.leaderboards.board_page import markdown, worker_seconds
+from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
-from pepbench.units import Budget, duration
+from pepbench.units import Budget, dataset_title, duration
 
 PAPER = "paper/"
 """Prefix of the leaderboards about the paper, which are left out of the overall page."""
@@ -59,14 +59,14 @@ def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) ->
         rows.append(
             [
                 f"[{board.name}]({board.name}/README.md)",
-                escape(", ".join(dict.fromkeys(frame["dataset"]))),
+                escape("; ".join(map(dataset_title, dict.fromkeys(frame["dataset"])))),
                 escape(", ".join(dict.fromkeys(frame["backbone"]))),
                 f"{frame['method'].nunique()}",
                 f"{len(results.records):,}",
-                duration(worker_seconds(results.records)),
+                duration(cpu_seconds(results.records)),
             ]
         )
-    headings = ("leaderboard", "data sets", "backbones", "methods", "trials", "worker time")
+    headings = ("leaderboard", "data sets", "backbones", "methods", "trials", "CPU time")
     return markdown(rows, headings, texts=3)
 
 
@@ -139,7 +139,8 @@ def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:
             for method in sorted(set(block["method"]))
         ]
         yield f"**{escape(str(backbone))}**"
-        yield markdown(rows, ["method", *map(escape, datasets)], texts=1)
+        names = [escape(dataset_title(name)) for name in datasets]
+        yield markdown(rows, ["method", *names], texts=1)
 
 
 def _factor(value: float | str) -> str:

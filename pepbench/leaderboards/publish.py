@@ -9,8 +9,11 @@ from pepbench.errors import RecordError
 from pepbench.leaderboards.board_page import FRONT, board_summary
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board
-from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
+from pepbench.leaderboards.extract import published_extract
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.records import RecordStore, write_atomically
+from pepbench.report.charts.report_charts import front_charts
+from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import PICTURES, picture_names
 from pepbench.report.findings import contrasts_of, load_runs, margin_of
 from pepbench.report.page.html import PAGE
@@ -28,6 +31,8 @@ _RECORD = re.compile(r'(?<=href=")[^"]*records/[0-9a-f]{64}\.json(?=")')
 
 def publish(board: Board, work: Path) -> BoardResults:
     """Write a leaderboard's records, tables, charts and page.
+
+    Without records in the working folder, what is published already is written anew.
 
     Parameters
     ----------
@@ -50,6 +55,8 @@ def publish(board: Board, work: Path) -> BoardResults:
     records = tuple(RecordStore(work, problems.append)) if work.is_dir() else ()
     if problems:
         raise RecordError(f"{problems[0]}; run: pepbench leaderboard {board.name}")
+    if not records and (board.folder / RECORDS_FILE).is_file():
+        return redraw(board)
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
@@ -64,6 +71,7 @@ def publish(board: Board, work: Path) -> BoardResults:
         findings.contrasts,
     )
     contents = {RECORDS_FILE: packed(records), **results.files()}
+    contents[EXTRACT_FILE] = packed(published_extract(records, board))
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
     _remove_old_charts(board.folder, write_reports(board.folder, findings, {FRONT}))
@@ -73,11 +81,31 @@ def publish(board: Board, work: Path) -> BoardResults:
     again = load_results(board.folder)
     if again.tables() != results.tables():
         raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
-    for name, content in again.tables().items():
+    _write_page(board, again)
+    return again
+
+
+def redraw(board: Board) -> BoardResults:
+    """Write the tables, the paired fronts and the page of a published leaderboard anew.
+
+    Needs the published files alone; what needs test predictions stays as it is.
+    """
+    results = load_results(board.folder)
+    with unchecked():
+        for chart in front_charts(results.frame, results.contrasts):
+            svg = svg_bytes(chart.picture())
+            write_atomically(board.folder / f"{chart.name}.svg", svg)
+            if chart.name == FRONT:
+                write_atomically(board.folder / f"{FRONT}.png", png_of_svg(svg))
+    _write_page(board, results)
+    return results
+
+
+def _write_page(board: Board, results: BoardResults) -> None:
+    for name, content in results.tables().items():
         write_atomically(board.folder / name, content)
     page = board.folder / README
-    write_atomically(page, with_generated(page, board_summary(board, again), board.name))
-    return again
+    write_atomically(page, with_generated(page, board_summary(board, results), board.name))
 
 
 def _remove_old_charts(folder: Path, written: list[Path]) -> None:

@@ -22,12 +22,16 @@ from pepbench.records.segments import COLUMNS, FIGURES
 
 RECORDS_FILE = "records.parquet"
 
+EXTRACT_FILE = "extract.parquet"
+"""What of the records comparisons over folds need; installed packages have this one only."""
+
 _POINT = pa.struct(
     [
         ("epoch", pa.int64()),
         ("train_loss", pa.float64()),
         ("auc", pa.float64()),
         ("log_loss", pa.float64()),
+        ("gauc", pa.float64()),
     ]
 )
 _KEPT = pa.struct([("step", pa.int64()), ("parameters", pa.int64())])

@@ -78,7 +78,7 @@ def _fitting(store: RecordStore, cells_by_place: dict[Place, Cell]) -> Iterator[
     for record in store:
         place = record.spec.cell, record.spec.data.fold
         cell = cells_by_place.get(place)
-        if cell is not None and record.status != "failed" and _same_rows(record, cell):
+        if cell is not None and record.status != "failed" and _made_alike(record, cell):
             groups[place].append(record)
     for place, records in groups.items():
         cell = cells_by_place[place]
@@ -91,10 +91,12 @@ def _fitting(store: RecordStore, cells_by_place: dict[Place, Cell]) -> Iterator[
                 yield record
 
 
-def _same_rows(record: Record, cell: Cell) -> bool:
-    """Whether data set, split and fold are the same, whatever they say of their source."""
-    blank = {"source": ""}
-    return record.spec.data.model_copy(update=blank) == cell.data.model_copy(update=blank)
+def _made_alike(record: Record, cell: Cell) -> bool:
+    """Whether data set, split and fold are the same, whatever their source, and the epochs are."""
+    blank, training = {"source": ""}, record.spec.training
+    same_rows = record.spec.data.model_copy(update=blank) == cell.data.model_copy(update=blank)
+    epochs = training.epochs, training.patience
+    return same_rows and epochs == (cell.plan.epochs, cell.plan.patience)
 
 
 def _copy(record: Record, source: RecordStore, target: RecordStore) -> None:

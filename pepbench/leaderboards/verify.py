@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ import pandas as pd
 from pepbench import api
 from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog, Kind
+from pepbench.component import split_label
 from pepbench.data.adding import add_named
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
@@ -25,13 +26,14 @@ from pepbench.errors import PlanError
 from pepbench.harness.cells import Place
 from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
-from pepbench.leaderboards.board_page import board_summary, worker_seconds
+from pepbench.leaderboards.board_page import board_summary, cpu_seconds
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.publish import README, is_in_step
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
 from pepbench.records import (
-    CELL_COLUMNS,
     CellName,
     ComponentSpec,
     Record,
@@ -39,6 +41,7 @@ from pepbench.records import (
     TrialSpec,
     final_runs,
 )
+from pepbench.units import FULL
 
 ROUNDING = 1e-9
 """Largest difference that the order of additions may make in an AUC or a p-value."""
@@ -70,19 +73,30 @@ class Check:
 def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterator[Check]:
     """Compare all that a leaderboard publishes with its records, results and plan."""
     for name, content in results.tables().items():
-        yield _same_bytes(board.folder / name, content)
+        yield same_bytes(board.folder / name, content)
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
+    yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
         (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
-        (_wrong_holm(results.comparisons), "adjusted p-values follow from the others"),
+        (_wrong_holm(results), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
 
 
-def _same_bytes(path: Path, content: bytes) -> Check:
+def extract_check(board: Board, results: BoardResults) -> Check:
+    """Compare a leaderboard's extract with its records."""
+    path = board.folder / EXTRACT_FILE
+    if not path.is_file():
+        return Check(None, f"{path}: not written yet; run: pepbench leaderboard --overall")
+    in_step = unpacked(path) == published_extract(results.records, board)
+    return Check(in_step, f"{path}: {'as' if in_step else 'not what'} the records give")
+
+
+def same_bytes(path: Path, content: bytes) -> Check:
+    """Whether a file has this content; names the first line that differs."""
     if not path.is_file():
         return Check(False, f"{path}: missing; the records give one")
     there, given = path.read_bytes().splitlines(), content.splitlines()
@@ -102,7 +116,7 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
         if (
             dataset not in plan.datasets
             or backbone not in plan.backbones
-            or method not in plan.methods
+            or method not in plan.method_labels()
             or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
         ):
             return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
@@ -110,21 +124,39 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
 
 
 def _wrong_difference(results: BoardResults) -> str:
-    aucs = results.frame.set_index(CELL_COLUMNS)["auc"]
-    for row in results.comparisons.dropna(subset=["difference"]).to_dict("records"):
-        own = aucs[CellName.of_row(row)]
-        base = aucs[row["dataset"], row["backbone"], row["reference"], row["reference_budget"]]
-        if abs(own - base - row["difference"]) > ROUNDING:
+    aucs: dict[CellName, float] = {
+        CellName.of_row(row): row["auc"] for row in results.frame.to_dict("records")
+    }
+    for row in _compared(results.comparisons):
+        base = CellName(row["dataset"], row["backbone"], row["reference"], row["reference_budget"])
+        expected = aucs[CellName.of_row(row)] - aucs[base]
+        if abs(expected - row["difference"]) > ROUNDING:
             name = CellName.of_row(row).listed()
-            return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {own - base:+.6f}"
+            return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {expected:+.6f}"
+    for row in _compared(results.contrasts):
+        places = [CellName.of_row({**row, "method": row[side]}) for side in ("method", "other")]
+        # Methods of fixed size have one cell, at 100%.
+        own, other = (aucs.get(place, aucs.get(place._replace(budget=FULL))) for place in places)
+        if own is None or other is None or abs(own - other - row["difference"]) > ROUNDING:
+            return f"the contrast {places[0].listed()} − {row['other']} is not that of its records"
     return ""
 
 
-def _wrong_holm(comparisons: pd.DataFrame) -> str:
-    compared = comparisons.dropna(subset=["difference"])
-    for name, family in compared.groupby(["dataset", "backbone", "budget"]):
-        if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
-            return f"adjusted p-values of {', '.join(map(str, name))} do not follow from the others"
+def _compared(frame: pd.DataFrame | None) -> list[dict[Any, Any]]:
+    return [] if frame is None else frame.dropna(subset=["difference"]).to_dict("records")
+
+
+def _wrong_holm(results: BoardResults) -> str:
+    families = [(results.comparisons, ["dataset", "backbone", "budget"])]
+    if results.contrasts is not None:
+        primary = results.contrasts["primary"]
+        families.append((results.contrasts[primary], ["dataset", "backbone"]))
+        families.append((results.contrasts[~primary], ["dataset", "backbone", "budget"]))
+    for frame, columns in families:
+        for name, family in frame.dropna(subset=["difference"]).groupby(columns):
+            if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
+                where = ", ".join(map(str, name))
+                return f"adjusted p-values of {where} do not follow from the others"
     return ""
 
 
@@ -172,7 +204,7 @@ def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[Publishe
         final = final_runs(members)
         if final and all(record.status == "ok" for record in members):
             made = (*(record for record in members if record.spec.role != "final"), *final)
-            yield PublishedCell(board, made, worker_seconds(made))
+            yield PublishedCell(board, made, cpu_seconds(made))
 
 
 def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> Check:
@@ -196,9 +228,12 @@ def check_cell(found: Sequence[PublishedCell], catalog: Catalog, jobs: int) -> C
     here = environment(recorded.threads)
     same = recorded.alike(here) and recorded.instructions == here.instructions
     if same:
-        problems, alike = _from_plan(cell, jobs)
+        problems, alike = _from_plan(cell, jobs, catalog.plugins)
     else:
-        problems, alike = list(_final_runs(cell)), f"AUCs agree within {TOLERANCE:g}"
+        problems, alike = (
+            list(_final_runs(cell, catalog.plugins)),
+            f"AUCs agree within {TOLERANCE:g}",
+        )
     where = "same platform" if same else "another platform"
     return Check(not problems, f"{cell.name}: run again ({where}): {'; '.join(problems) or alike}")
 
@@ -211,7 +246,9 @@ def is_current(spec: TrialSpec, catalog: Catalog) -> bool:
     )
     for kind, component in kinds:
         try:
-            catalog.select(kind, component.spec).default()
+            # A method with a name of its own (mine=pep) is found by the name of its class.
+            if component.spec.startswith(component.name):
+                catalog.select(kind, component.spec).default()
             present = catalog.load(kind, component.name).from_options(component.options)
         except PlanError:
             return False
@@ -235,17 +272,26 @@ def data_available(spec: str, catalog: Catalog) -> bool:
     return True
 
 
-def _from_plan(cell: PublishedCell, jobs: int) -> tuple[list[str], str]:
+def _from_plan(cell: PublishedCell, jobs: int, plugins: tuple[Path, ...]) -> tuple[list[str], str]:
     """Run a cell from its plan; what is not as recorded, and else in which sense all is."""
     spec = cell.records[0].spec
     dataset, backbone, method, budget = spec.cell
+    named = {split_label(one)[0]: one for one in Plan.load(cell.board.plan_path, {}).methods}
+    method = named.get(method, method)
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     # The plan has this cell alone, once in each fold.
     shard = f"{spec.data.fold + 1}/{plan.folds}" if plan.folds > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         threads = cell.final[0].environment.threads
-        run = api.run(plan, out=Path(folder) / "run", jobs=jobs, threads=threads, shard=shard)
+        run = api.run(
+            plan,
+            out=Path(folder) / "run",
+            jobs=jobs,
+            threads=threads,
+            shard=shard,
+            plugins=plugins,
+        )
         again = {record.key: record for record in RecordStore(run.folder)}
     problems, other_digits = [], 0
     for record in cell.records:
@@ -275,9 +321,10 @@ def _change_of_auc(record: Record, other: Record) -> float:
     )
 
 
-def _final_runs(cell: PublishedCell) -> Iterator[str]:
+def _final_runs(cell: PublishedCell, plugins: tuple[Path, ...]) -> Iterator[str]:
     for record in cell.final:
-        again = run_trial(record.spec, TrialContext(threads=record.environment.threads)).record
+        context = TrialContext(plugins=plugins, threads=record.environment.threads)
+        again = run_trial(record.spec, context).record
         if again.test is None or record.test is None:
             yield f"run {record.key[:12]} is {again.status}: {again.reason}"
         elif abs(again.test.auc - record.test.auc) > TOLERANCE:

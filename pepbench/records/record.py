@@ -12,22 +12,30 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
 from pepbench.errors import RecordError
-from pepbench.records.spec import Frozen, OptimizerKind, TrialSpec
+from pepbench.objective import goal
+from pepbench.records.spec import Frozen, TrialSpec
 
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""
 
 FINALIST_REACH = 0.01
-"""Finalists are at most this much below the best trial in validation AUC."""
+"""Finalists are at most this much below the best trial in the objective."""
+
+TUNING_NOTES = ("tuning_trials", "tuning_seconds")
+"""Notes of a tuning record that stands for other trials of its cell and fold, which are left out:
+the number of all of them, and the CPU seconds of these and of finalists that are left out."""
 
 Status = Literal["ok", "infeasible", "failed", "pruned"]
 """``pruned`` is a tuning trial that a pruner stopped early."""
 
 
 class ScoresRecord(Frozen):
-    """Figures over a whole part of a split; the latter three of test rows only."""
+    """Figures over a whole part of a split.
+
+    Of validation rows the latter three are unknown, but for gAUC where it is the objective.
+    """
 
     auc: float
     log_loss: float
@@ -46,6 +54,8 @@ class EpochRecord(Frozen):
     train_loss: float
     auc: float
     log_loss: float
+    gauc: float | None = None
+    """None unless it is the objective."""
 
 
 class KeptRecord(Frozen):
@@ -171,25 +181,28 @@ def now() -> datetime:
 
 
 def finalists(records: Iterable[Record], most: int) -> list[Record]:
-    """The best tuning records of a cell by validation AUC, best first, no settings twice.
+    """The best tuning records of a cell by the objective, best first, no settings twice.
 
     Those more than :data:`FINALIST_REACH` below the best are left out: no seeds make up for it.
     Ties are broken by key, so that the choice does not depend on the order.
     """
     ranked = sorted(
         (record for record in records if record.spec.role == "tuning" and _known(record)),
-        key=lambda record: (-_validation_auc(record), record.key),
+        key=lambda record: (-validation_goal(record), record.key),
     )
-    distinct = {record.spec.settings(): record for record in reversed(ranked)}
-    chosen = sorted(distinct.values(), key=ranked.index)[:most]
-    return [r for r in chosen if _validation_auc(chosen[0]) - _validation_auc(r) <= FINALIST_REACH]
+    distinct: dict[str, Record] = {}
+    for record in ranked:
+        distinct.setdefault(record.spec.settings(), record)
+    chosen = list(distinct.values())[:most]
+    best = validation_goal(chosen[0]) if chosen else 0.0
+    return [record for record in chosen if best - validation_goal(record) <= FINALIST_REACH]
 
 
 def best_trial(records: Iterable[Record]) -> Record | None:
     """The tuning record of a cell with the settings that final runs repeat.
 
-    Without finalists it is the one of the highest validation AUC. Else it is the finalist of the
-    highest mean validation AUC over its trial and its further seeds, among those that ended well.
+    Without finalists it is the best by the objective on validation rows. Else it is the finalist
+    with the best mean over its trial and its further seeds, among those that ended well.
     Ties are broken by key.
     """
     records = list(records)
@@ -205,26 +218,38 @@ def best_trial(records: Iterable[Record]) -> Record | None:
     ]
     if not whole:
         return next(iter(ranked), None)
-    return max(whole, key=lambda pair: mean(map(_validation_auc, pair[1])))[0]
+    return max(whole, key=lambda pair: mean(map(validation_goal, pair[1])))[0]
+
+
+def validation_goal(record: Record) -> float:
+    """A record's validation figure that its plan maximises; NaN if it has none."""
+    if record.validation is None:
+        return math.nan
+    return goal(record.validation, record.spec.training.objective)
 
 
 def _known(record: Record) -> bool:
     return record.status == "ok" and record.validation is not None
 
 
-def _validation_auc(record: Record) -> float:
-    return math.nan if record.validation is None else record.validation.auc
+def is_extract(records: Iterable[Record]) -> bool:
+    """Whether one of the records stands for others, see :data:`TUNING_NOTES`."""
+    return any(TUNING_NOTES[0] in record.notes for record in records)
 
 
 def tuning_used(records: Iterable[Record]) -> tuple[int, float]:
     """Number of a cell's tuning trials, pruned and failed ones included, and CPU seconds of tuning.
 
     The seconds include those of finalists. A search that several budgets share counts in full for
-    each of them.
+    each of them. A record may stand for others, see :data:`TUNING_NOTES`.
     """
-    tuning = [record for record in records if record.spec.role != "final"]
-    trials = sum(record.spec.role == "tuning" for record in tuning)
-    return trials, sum(record.cpu_seconds() for record in tuning)
+    trials, seconds = 0, 0.0
+    for record in records:
+        if record.spec.role != "final":
+            counts = record.notes.get(TUNING_NOTES[0], record.spec.role == "tuning")
+            trials += int(counts)
+            seconds += float(record.notes.get(TUNING_NOTES[1], record.cpu_seconds()))
+    return trials, seconds
 
 
 def final_runs(records: Iterable[Record]) -> list[Record]:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from pepbench.component import Value
+from pepbench.component import OptimizerKind, Value
+from pepbench.objective import Objective
 
 PROTOCOL_VERSION = 1
 """Version of everything that influences results and has no version of its own."""
@@ -24,6 +25,11 @@ MARGIN = 0.001
 """Default margin of plans and reports: smaller differences of AUC do not matter in practice."""
 
 MOST_FOLDS = 100
+LARGEST_SEED = 2**63 - 1
+"""What TOML and torch can hold."""
+
+FEWEST_FOLDS = 3
+"""Fewer folds do not tell how results vary between folds."""
 
 DRAWN = "drawn"
 """Source of data sets that a random number generator made."""
@@ -72,15 +78,19 @@ class DataSpec(Frozen):
     folds: int = 1
     source: str = ""
     """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
+    only_folds: tuple[int, ...] = Field((), exclude=True)
+    """Folds that a report is restricted to, from 0; empty: all. Set when records are read for one,
+    and never stored."""
+
+    @property
+    def reported_folds(self) -> tuple[int, ...]:
+        """The folds that a report covers, from 0."""
+        return self.only_folds or tuple(range(self.folds))
 
     def without_fold(self) -> DataSpec:
         """What the folds of one data set and seed have in common."""
         fold = {} if self.folds == 1 else {"fold": 0, "split_fingerprint": ""}
         return self.model_copy(update={"source": "", **fold})
-
-
-OptimizerKind = Literal["auto", "adam", "lazy-adam", "adagrad", "row-adagrad"]
-"""Adam or Adagrad, dense or by rows; ``auto`` is Adam, by rows for large tables."""
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -96,18 +106,19 @@ class TrainingSpec(Frozen):
     epochs: int
     """At most this many passes over the training rows."""
     patience: int
-    """Stop after this many epochs without a better validation AUC."""
+    """Stop after this many epochs without a better validation figure."""
     clip: float
     """Largest norm of the whole gradient."""
     optimizer: OptimizerKind = "auto"
     precision: Precision = "float32"
+    objective: Objective = "auc"
 
 
 class PruningSpec(Frozen):
     """The pruning rule of a tuning trial, and the trials with which the rule compares it.
 
     These are the trials of the same cell that had ended when this one was proposed, so that the
-    outcome does not depend on scheduling. Curves are validation AUCs by epoch, from epoch 1.
+    outcome does not depend on scheduling. Curves are the objective's figures from epoch 1.
     """
 
     pruner: PrunerKind
@@ -185,6 +196,8 @@ class TrialSpec(Frozen):
             del component["tuned"]
         if self.pruning is None:
             del content["pruning"]
+        if self.training.objective == "auc":
+            del content["training"]["objective"]
         del content["data"]["source"]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]

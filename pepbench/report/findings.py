@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.folds import width_factor
+from pepbench.analysis.frames import columns_for
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
+from pepbench.analysis.metrics import METRICS, Metric, metric_of
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
-from pepbench.analysis.runs import Runs, open_runs
+from pepbench.analysis.runs import Runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import MARGIN
+from pepbench.records import MARGIN, Record
+from pepbench.report.beside_board import BoardBeside, opened
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Findings:
     runs
         The records analysed.
     margin
-        Of equivalence and non-inferiority, in AUC.
+        Of equivalence and non-inferiority, in the metric.
+    notes
+        What else has to be known, a sentence each: on a board beside the run, on missing folds.
     """
 
     analysis: Analysis
@@ -48,6 +53,12 @@ class Findings:
     leading: list[Lead]
     runs: Runs
     margin: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """What verdicts are about."""
+        return metric_of(self.frame)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -70,6 +81,7 @@ def load_runs(
     warn: Callable[[str], None] = lambda _: None,
     margin: float | None = None,
     contrasts: Sequence[Contrast] | None = None,
+    metric: Metric = "auc",
 ) -> Findings:
     """Analyse the records of a run, or of several together.
 
@@ -80,27 +92,37 @@ def load_runs(
     warn
         Called with one line for each damaged file, and for each cell that could not be compared.
     margin
-        Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
+        Of equivalence and non-inferiority, in the metric; None: that of the runs' plans.
     contrasts
-        The primary ones; None: those of the runs' plans.
+        The primary ones; None: those of the runs' plans or, with a board beside the run, each of
+        its methods against each of the board's.
+    metric
+        What comparisons and verdicts are about.
 
     Raises
     ------
     RecordError
-        As :func:`pepbench.analysis.runs.open_runs` and :func:`margin_of`.
+        As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of`, :func:`check_metric` and
+        :func:`pepbench.report.mixed.refuse_mixed`.
     """
-    runs = open_runs(folders, warn)
+    runs = opened(folders, warn)
+    check_metric(runs.records, metric)
     margin = margin_of(runs.folders, margin)
+    board = BoardBeside.of(runs)
+    if contrasts is None:
+        contrasts = board.contrasts if board else contrasts_of(runs.folders)
     analysis = analyse(
         runs.records,
         runs.load_predictions,
         runs.load_labels,
         margin=margin,
         load_users=runs.load_users,
-        contrasts=contrasts_of(runs.folders) if contrasts is None else contrasts,
+        contrasts=contrasts,
+        metric=metric,
     )
+    unpredicted = board.without_predictions if board else frozenset()
     for row in analysis.comparisons.to_dict("records"):
-        if row["note"]:
+        if row["note"] and not {row["method"], row["reference"]} & unpredicted:
             warn(
                 f"{row['dataset']}, {row['backbone']}, {row['method']} at {row['budget']}: "
                 f"no comparison: {row['note']}"
@@ -112,6 +134,7 @@ def load_runs(
         leads(analysis.frame, analysis.pairs, analysis.comparisons),
         runs,
         margin,
+        (*(board.notes() if board else ()), *_fold_notes(runs)),
     )
 
 
@@ -138,6 +161,33 @@ def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
                 f"{other:g}); choose one for the report with --margin"
             )
     return margin
+
+
+def check_metric(records: Iterable[Record], metric: Metric) -> None:
+    """Refuse a metric that final runs lack.
+
+    Raises
+    ------
+    RecordError
+        With the data set, and what may be the reason.
+    """
+    figure = METRICS[metric].figure
+    for record in records:
+        if record.test is not None and getattr(record.test, figure) is None:
+            raise RecordError(
+                f"--metric {metric}: final runs on {record.spec.data.spec} have none; it needs a "
+                "data set that declares users; take auc or logloss"
+            )
+
+
+def _fold_notes(runs: Runs) -> Iterator[str]:
+    for data in [record.spec.data for record in runs.records if record.spec.data.only_folds][:1]:
+        named = ", ".join(str(fold + 1) for fold in data.only_folds)
+        wider = width_factor(len(data.only_folds), data.folds)
+        yield (
+            f"Only folds {named} of {data.folds} are compared: intervals are wider, about "
+            f"{wider:.1f} times as wide as over all folds."
+        )
 
 
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
@@ -178,15 +228,17 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``folder``; ``margin``; ``cells`` and ``contrasts``: an object for each row, with columns as
-        in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``; ``widths``:
-        likewise, with the recovery's columns; ``failed``: the number of cells with that status.
+        ``folder``; ``metric``; ``margin``; ``cells`` and ``contrasts``: an object for each row,
+        with columns as in leaderboard.csv and contrasts.csv, missing figures None; ``fronts``;
+        ``widths``: likewise, with the recovery's columns; ``failed``: the number of cells with that
+        status.
     """
     return {
         "folder": str(folder),
+        "metric": findings.metric,
         "margin": findings.margin,
         "contrasts": _objects(findings.contrasts, CONTRAST_COLUMNS),
-        "cells": _objects(findings.frame, COLUMNS),
+        "cells": _objects(findings.frame, columns_for(findings.metric)),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
         "failed": int((findings.frame["status"] == "failed").sum()),

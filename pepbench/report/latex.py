@@ -7,7 +7,16 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.frames import by_block
+from pepbench.analysis.metrics import (
+    METRICS,
+    Metric,
+    card_of,
+    measured_delta,
+    measured_figure,
+    metric_of,
+)
 from pepbench.report.phrases import outcome, percent, with_interval
+from pepbench.units import dataset_title
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -24,7 +33,6 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
 }
-_HEADINGS = r"budget & method & parameters & share & test AUC & $\Delta$AUC & verdict"
 
 
 def leaderboard_latex(frame: pd.DataFrame) -> str:
@@ -39,21 +47,27 @@ def leaderboard_latex(frame: pd.DataFrame) -> str:
         The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     """
     tables = []
+    card = card_of(frame)
+    difference = card.difference.replace("Δ", r"$\Delta$").replace("−", "$-$")
+    headings = f"budget & method & parameters & share & test {card.name} & {difference} & verdict"
     for (dataset, backbone), block in by_block(frame):
         lines = [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escape(dataset)} with {escape(backbone)}: test AUC and $\Delta$AUC "
-            r"against the full table, $\pm$ half of a 95\,\% interval over test rows (users, where "
-            r"known) and seeds; "
+            rf"\caption{{{escape(dataset_title(dataset))} with {escape(backbone)}: "
+            rf"test {card.name} and {difference} against the full table, $\pm$ half of a 95\,\% "
+            r"interval over folds, or over rows or users and seeds of a single split; "
             r"$\star$: on the front.}",
             r"\begin{tabular}{llrrrrl}",
             r"\toprule",
-            _HEADINGS + r" \\",
+            headings + r" \\",
         ]
         for _, group in block.groupby("budget", sort=False):
             lines.append(r"\midrule")
-            lines += [_line(row, place == 0) for place, row in enumerate(group.to_dict("records"))]
+            lines += [
+                _line(row, place == 0, metric_of(frame))
+                for place, row in enumerate(group.to_dict("records"))
+            ]
         lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
         tables.append("\n".join(lines))
     return "% Needs \\usepackage{booktabs}.\n" + "\n\n".join(tables) + "\n"
@@ -68,7 +82,7 @@ def escape(text: object) -> str:
     return "".join(_SPECIAL.get(letter, letter) for letter in " ".join(str(text).split()))
 
 
-def _line(row: dict[Any, Any], first: bool) -> str:
+def _line(row: dict[Any, Any], first: bool, metric: Metric) -> str:
     known = not pd.isna(row["parameters"])
     star = r" $\star$" if row["on_front"] else ""
     cells = [
@@ -76,8 +90,8 @@ def _line(row: dict[Any, Any], first: bool) -> str:
         escape(row["method"]) + star,
         f"{row['parameters']:,}" if known else "",
         escape(percent(row["share"])) if known else "",
-        _figure(with_interval(row["auc"], row["auc_low"], row["auc_high"])),
-        _figure(with_interval(row["delta_auc"], row["delta_low"], row["delta_high"], sign=True)),
+        _figure(with_interval(*measured_figure(row, METRICS[metric]))),
+        _figure(with_interval(*measured_delta(row, metric), sign=True)),
         escape(outcome(row)),
     ]
     return " & ".join(cells) + r" \\"

@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from pepbench.analysis.frames import COLUMNS, by_block
+from pepbench.analysis.frames import INTERVALS, by_block, written_columns
 from pepbench.analysis.fronts import FrontTables
+from pepbench.analysis.metrics import METRICS, Metric, metric_of
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.records import MARGIN
-from pepbench.report.phrases import decimals, percent, summary
+from pepbench.report.phrases import (
+    block_title,
+    decimals,
+    front_pictures,
+    percent,
+    summary,
+    with_interval,
+)
 from pepbench.report.table_rows import (
     CHANCES,
+    CONTRAST_TEXTS,
     BlockName,
     chance,
     comparison_rows,
@@ -35,6 +44,7 @@ from pepbench.report.table_rows import (
     width_reading,
     width_rows,
 )
+from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -50,7 +60,7 @@ _BY_INTERVAL = {
     "auc_low": ("auc_low", "auc_high", ""),
     "auc_high": ("auc_low", "auc_high", ""),
     "log_loss": ("auc_low", "auc_high", ""),
-    "delta_auc": ("delta_low", "delta_high", "+"),
+    **{f"delta_{metric}": ("delta_low", "delta_high", "+") for metric in METRICS},
     "delta_low": ("delta_low", "delta_high", "+"),
     "delta_high": ("delta_low", "delta_high", "+"),
 }
@@ -73,7 +83,9 @@ _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def leaderboard_csv(frame: pd.DataFrame) -> str:
-    """All columns in full precision: reading it back gives the same floating-point numbers.
+    """Columns in full precision: reading it back gives the same floating-point numbers.
+
+    Intervals that no cell has are left out.
 
     Parameters
     ----------
@@ -86,7 +98,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
         A header and a line per cell; a missing figure is an empty field, truth is ``True`` or
         ``False``.
     """
-    text: str = frame.to_csv(columns=list(COLUMNS), index=False, lineterminator="\n")
+    text: str = frame.to_csv(columns=written_columns(frame), index=False, lineterminator="\n")
     return text
 
 
@@ -96,8 +108,9 @@ def leaderboard_markdown(
     leading: Sequence[Lead] = (),
     margin: float = MARGIN,
     contrasts: pd.DataFrame | None = None,
+    goal: str = METRICS["auc"].name,
 ) -> str:
-    """The page of a leaderboard: contrasts, findings, all cells, how to read it.
+    """The page of a leaderboard: contrasts, paired front, all cells, findings, how to read it.
 
     Parameters
     ----------
@@ -109,24 +122,28 @@ def leaderboard_markdown(
         That they were computed with.
     contrasts
         Of :class:`pepbench.analysis.leaderboard.Analysis`.
+    goal
+        Validation figure that tuning went by, as :func:`objective_name` gives it.
     """
     parts = [
         "# Leaderboard",
-        *(() if contrasts is None else _contrast_parts(contrasts)),
-        *_findings(frame, fronts, leading, margin),
-        "![AUC against parameters](pareto.svg)",
+        *(() if contrasts is None else contrast_parts(contrasts)),
+        *(f"![{what}]({name}.svg)" for name, what in front_pictures(frame).items()),
         "## All cells",
         markdown_table(frame),
+        "## Findings",
+        *_findings(frame, fronts, leading, margin),
         "## How to read it",
-        _reading(margin),
+        _reading(margin, metric_of(frame), goal),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
     """The leaderboard's table alone, figures rounded, text escaped."""
-    rows = [[_cell(column, row) for column in COLUMNS] for row in frame.to_dict("records")]
-    return github_table(rows, COLUMNS, _TEXTS)
+    columns = [column for column in map(str, frame) if column not in INTERVALS]
+    rows = [[_cell(column, row) for column in columns] for row in frame.to_dict("records")]
+    return github_table(rows, columns, _TEXTS)
 
 
 def github_table(
@@ -196,13 +213,15 @@ def escape(text: str) -> str:
 def _cell(column: str, row: dict[Any, Any]) -> str:
     value = row[column]
     if column in _TEXTS:
-        return escape(value)
+        return escape(dataset_title(value) if column == "dataset" else value)
     if column == "on_front":
         return "yes" if value else ""
     if pd.isna(value):
         return ""
     if column == "share":
         return percent(value)
+    if f"{column}_low" in INTERVALS and not math.isnan(row[f"{column}_low"]):
+        return with_interval(value, row[f"{column}_low"], row[f"{column}_high"])
     if column in _BY_INTERVAL:
         low, high, sign = _BY_INTERVAL[column]
         digits = decimals((row[high] - row[low]) / 2)
@@ -232,46 +251,49 @@ def _findings(
     return findings
 
 
-def _reading(margin: float) -> str:
+def _reading(margin: float, metric: Metric, goal: str) -> str:
     level = f"{100 * (1 - ALPHA):g}%"
+    card = METRICS[metric]
+    below, rows = ("below", "rows") if card.sign > 0 else ("above", "rows, with its sign changed")
+    minus = f"the method's {card.name} minus"
+    inferior = f"{card.name} is shown to be less than {margin:g} {below} the"
     return f"""\
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
-  validation AUC, with as many trials and epochs for every method; the best few are trained with
+  validation {goal}, with as many trials and epochs for every method; the best few are trained with
   further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
-  validation. Test rows are read once per final run. Only results on
-  the same split, dimension and backbone settings are compared.
+  validation. Test rows are read once per final run. Only results on the same split, dimension and
+  backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.
 * **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
   **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
-  {level} intervals over folds; of a single split, over test rows (DeLong), or over users where the
-  data set has them, and seeds; with one seed, over rows or users only.
-* **delta_auc** is the method's AUC minus the full table's, on the same test rows. **p_holm** is its
+  {level} intervals over folds; of a single split, over test rows (DeLong) or users, and seeds.
+* **delta_{metric}** is {minus} the full table's, on the same test {rows}. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided
   tests), even where it is also shown not to be zero; else *better* or *worse* if
-  p_holm < {ALPHA:g}; else *non-inferior* if the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided); else *undecided*, which means that the data do not tell, not that the
-  methods are the same. Each kind of test is adjusted (Holm) over the methods of one data set,
-  backbone and budget.
-* **Leads** of one method over the next are adjusted (Holm) over all pairs of methods of one data
-  set, backbone and budget.
-* **Parity**: the fewest parameters at which the AUC is shown to be less than {margin:g} below the
-  full table's (one-sided at {ALPHA:g}, from the largest budget down until one is not).
+  p_holm < {ALPHA:g}; else *non-inferior* if the {inferior}
+  full table's (one-sided); else *undecided*: the data do not tell, which is not that the methods
+  are the same. Tests are adjusted (Holm) over the methods of one data set, backbone and budget,
+  those of **leads** over all their pairs.
+* **Parity**: the fewest parameters at which the {inferior}
+  full table's: one-sided at {ALPHA:g} divided by the number of methods compared, from the largest
+  budget down until one is not, or its verdict is *worse* or *undecided*.
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
-* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: likewise,
-  wall time; **peak_memory_mib**: the largest over seeds."""
+* **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: wall time
+  likewise; **peak_memory_mib**: the largest over seeds."""
 
 
-def _contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
+    """Primary contrasts of each data set and backbone: a heading, a table, what they hold over."""
     for name, block in by_block(contrasts):
         rows = contrast_table(block)
         if rows:
             yield _heading(name)
-            yield _table(rows, ("contrast", "budget", "verdict", "variance mostly from"))
+            yield _table(rows, CONTRAST_TEXTS)
             yield contrast_sentence(block)
 
 
@@ -341,7 +363,7 @@ def _rank_parts(ranks: RankTables) -> Iterator[str]:
 
 
 def _heading(name: BlockName) -> str:
-    return f"**{escape(name[0])} · {escape(name[1])}**"
+    return f"**{escape(block_title(name))}**"
 
 
 def _table(rows: Sequence[dict[str, str]], texts: Container[str]) -> str:

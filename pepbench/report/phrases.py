@@ -11,6 +11,7 @@ import pandas as pd
 from pepbench.analysis.folds import BASIS
 from pepbench.analysis.frames import by_block
 from pepbench.records import MARGIN
+from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
@@ -19,6 +20,15 @@ _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 NOT_COMPARED = "not compared"
 """Written in place of a verdict."""
+
+
+def block_title(name: Sequence[str]) -> str:
+    """The title of what is about a data set, a backbone and, for some, a budget.
+
+    >>> block_title(("synthetic:rows=2000", "fm"))
+    'drawn, 2k rows · fm'
+    """
+    return " · ".join((dataset_title(name[0]), *name[1:]))
 
 
 def outcome(cell: Mapping[Any, Any]) -> str:
@@ -36,6 +46,18 @@ def short_count(count: float) -> str:
         if count >= size * 0.9995:
             return f"{_three_digits(count / size)}{unit}"
     return f"{count:.0f}"
+
+
+def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
+    """Fronts that a page shows first, by file name without suffix, and what each shows.
+
+    Bytes have one of their own where a table takes less than four for a parameter.
+    """
+    ok = frame[frame["status"] == "ok"]
+    pictures = {"pareto": "ΔAUC to the full table against parameters"}
+    if (ok["bytes"] < 4 * ok["parameters"]).any():
+        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
+    return pictures
 
 
 def percent(share: float) -> str:
@@ -78,6 +100,22 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
     return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 
 
+def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A difference and the ends of its interval with signs; empty if not known.
+
+    Rounded by the interval, but to 4 decimals at least: a column of differences reads better.
+
+    >>> rounded(-0.0115, -0.0381, 0.0151), rounded(-0.000012, -0.00035, 0.00033)
+    (('-0.0115', '-0.0381', '+0.0151'), ('-0.00001', '-0.00035', '+0.00033'))
+    """
+    digits = max(4, decimals((high - low) / 2))
+
+    def text(figure: float) -> str:
+        return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"
+
+    return text(value), text(low), text(high)
+
+
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:
     """Sentences on compression at parity, one for each finding.
 
@@ -105,7 +143,7 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     elif missing:
         sentences.append(
             "No method is shown to keep parity with the full table "
-            f"(within {margin:g} AUC) at any budget."
+            f"(within {margin:g} {front.get('figure', 'AUC')}) at any budget."
         )
     return sentences
 
@@ -157,7 +195,7 @@ def summary(
 
 def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
     """Who leads at a budget, and whether the lead over the second is shown."""
-    words = f"At {lead.budget}, {lead.first} has the highest AUC"
+    words = f"At {lead.budget}, {lead.first} has the {lead.best}"
     if not lead.verdict:
         why = f": {lead.note}" if lead.note else ""
         return f"{words}; it could not be compared with {lead.second}{why}."

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
+from pepbench.analysis.metrics import metric_named
 from pepbench.analysis.pair import chosen_pairs
-from pepbench.analysis.runs import open_runs
 from pepbench.errors import EXIT_FAILED, RecordError
 from pepbench.printing import print_json
+from pepbench.report.beside_board import opened
 from pepbench.report.findings import (
     Findings,
+    check_metric,
     json_document,
     load_runs,
     margin_of,
@@ -41,6 +44,7 @@ def report(
     tuning: bool = False,
     open_page: bool = False,
     margin: float | None = None,
+    metric: str = "auc",
 ) -> int:
     """Write tables, charts and the page anew from records, and print one of them.
 
@@ -59,7 +63,9 @@ def report(
     open_page
         Show ``report.html`` in the browser.
     margin
-        Of equivalence and non-inferiority, in AUC; None: that of the runs' plans.
+        Of equivalence and non-inferiority, in the metric; None: that of the runs' plans.
+    metric
+        What verdicts are about.
 
     Returns
     -------
@@ -71,10 +77,10 @@ def report(
     RecordError
         As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.findings.margin_of`.
     PlanError
-        If ``margin`` cannot be one.
+        If ``margin`` or ``metric`` cannot be one.
     """
-    findings = load_runs(folders, _warn, margin)
-    target = out or (folders[0] if len(findings.runs.folders) == 1 else None)
+    findings = load_runs(folders, _warn, margin, metric=metric_named(metric))
+    target = out or (folders[0] if len(set(folders)) == 1 else None)
     if tuning:
         _console(wide).print(TuningView(findings.runs.records))
         return 0
@@ -99,14 +105,18 @@ def compare(
     backbone: str | None,
     as_json: bool,
     margin: float | None = None,
+    metric: str = "auc",
 ) -> int:
     """Print one pair of methods in full, wherever both have a cell.
 
-    ``margin`` is as of :func:`report`. Returns 1 if one of the pairs could not be compared, else 0.
+    ``margin`` and ``metric`` are as of :func:`report`. Returns 1 if one of the pairs could not be
+    compared, else 0.
     """
-    runs = open_runs(folders, _warn)
+    about = metric_named(metric)
+    runs = opened(folders, _warn)
+    check_metric(runs.records, about)
     within = margin_of(runs.folders, margin)
-    pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within)
+    pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within, about)
     if as_json:
         document = [pair_json(pair, within) for pair in pairs]
         print_json(document)
@@ -139,7 +149,7 @@ def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
             findings.frame, findings.fronts, wide, findings.margin, findings.contrasts
         )
         widths = RecoveryView(findings.recovery.frame, has_folds(findings.frame))
-        _console(wide).print(board, widths)
+        _console(wide).print(board, widths, *(Text(note) for note in findings.notes))
     else:
         _print_file(findings, form, folder)
 

@@ -10,10 +10,19 @@ import pandas as pd
 
 from pepbench.analysis.folds import BASIS
 from pepbench.analysis.fronts import FrontTables
+from pepbench.analysis.metrics import card_of
 from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
 from pepbench.analysis.significance import ALPHA
-from pepbench.report.phrases import NOT_COMPARED, percent, times, verdict_note, with_interval
+from pepbench.plan import MANY_FOLDS
+from pepbench.report.phrases import (
+    NOT_COMPARED,
+    percent,
+    rounded,
+    times,
+    verdict_note,
+    with_interval,
+)
 
 Row = dict[str, str]
 BlockName = tuple[str, str]
@@ -53,11 +62,12 @@ def chance(share: float) -> str:
 
 def comparison_rows(block: pd.DataFrame) -> list[Row]:
     """Comparisons of one data set and backbone with the reference, in words."""
+    difference = card_of(block).difference
     return [
         {
             "budget": row["budget"],
             "method": row["method"],
-            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
+            difference: with_interval(row["difference"], row["low"], row["high"], sign=True),
             "p": _p(row["p_holm"]),
             "p equivalent": _p(row["p_equivalent_holm"]),
             "p non-inferior": _p(row["p_noninferior_holm"]),
@@ -69,20 +79,33 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
     ]
 
 
-def contrast_table(block: pd.DataFrame) -> list[Row]:
-    """Primary contrasts of one data set and backbone in words; empty if the plan names none."""
-    return [
-        {
+INTERVAL = f"{100 * (1 - ALPHA):g}% interval"
+CONTRAST_TEXTS = ("contrast", "budget", "verdict", "variance mostly from")
+"""A column of :func:`contrast_table`, and those that are no figures."""
+
+
+def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
+    """Primary contrasts of one data set and backbone in words; empty if the plan names none.
+
+    With ``detail``, the adjusted p and what most of the variance between folds is due to, too.
+    """
+    rows, heading = [], card_of(block).difference
+    for row in block[block["primary"]].to_dict("records"):
+        difference, low, high = rounded(row["difference"], row["low"], row["high"])
+        known = not math.isnan(row["difference"])
+        words = {
             "contrast": f"{row['method']} − {row['other']}",
             "budget": row["budget"],
-            "ΔAUC": with_interval(row["difference"], row["low"], row["high"], sign=True),
-            "p": _p(row["p_holm"]),
+            heading: difference,
+            INTERVAL: f"{low} to {high}" if known else "",
             "verdict": row["verdict"] or NOT_COMPARED,
             "folds won": _won(row),
-            "variance mostly from": widest_source(row) or row["note"],
         }
-        for row in block[block["primary"]].to_dict("records")
-    ]
+        if detail:
+            words["p"] = _p(row["p_holm"])
+            words["variance mostly from"] = widest_source(row) or row["note"]
+        rows.append(words)
+    return rows
 
 
 def contrast_sentence(block: pd.DataFrame) -> str:
@@ -91,15 +114,17 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     if shown.empty:
         return ""
     basis = shown["basis"].iloc[0]
-    family = "Primary contrasts, named beforehand; p-values are adjusted (Holm) over all of them."
+    family = f"Named beforehand; verdicts are adjusted (Holm) for all {len(shown)}."
+    folds = int(shown["folds"].max())
     if basis == BASIS:
-        folds = int(shown["folds"].max())
+        more = "; five or more would narrow them" if folds < MANY_FOLDS else ""
         return (
-            f"{family} Intervals hold over other splits, tuning draws and seeds: {folds} folds, "
-            "each tuned anew."
+            f"{family} Intervals hold over splits, tuning and seeds: {folds} folds, each tuned "
+            f"anew{more}."
         )
+    these = "this one" if folds == 1 else f"each of these {folds} folds'"
     return (
-        f"{family} Intervals hold over {basis} of this one split and tuning draw, not over others; "
+        f"{family} Intervals hold over {basis} of {these} split and tuning draw, not over others; "
         "folds = 5 or more would."
     )
 
@@ -256,18 +281,17 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±", folds: bool = Fal
     """How to read the columns of :func:`width_rows`; ``folds``: whether there are several."""
     means, spread = ("folds and seeds", "the seeds of a fold") if folds else ("seeds", "them")
     words = [
-        "width: mean learnt width of the features seen in training;",
-        "freq.: Spearman correlation of learnt width with training frequency",
+        "width: mean learnt width of the features seen in training; freq.: its Spearman",
+        "correlation with training frequency",
         f"(means over {means}; {plus_minus}: standard deviation over {spread}).",
     ]
     if frame["planted_correlation"].notna().any():
         words += [
-            "planted: the same with planted width; at most: what it would be if the same widths",
-            "were dealt out in the planted order; partial: planted, within fields and with",
-            "frequency held.",
+            "planted: the same with planted width; at most: of the same widths in planted order;",
+            "partial: planted, within fields, frequency held.",
         ]
     if frame["bayes_gap"].notna().any():
-        words += ["Bayes gap: AUC of the true probabilities on the test rows minus test AUC."]
+        words += ["Bayes gap: AUC of the true probabilities minus test AUC."]
     return " ".join(words)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
 from pepbench.report.charts.report_charts import charts_of
 from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
@@ -23,6 +24,7 @@ from pepbench.report.markdown import (
     LEADERBOARD_MD,
     WIDTHS_CSV,
     detail_markdown,
+    escape,
     leaderboard_csv,
     leaderboard_markdown,
     recovery_csv,
@@ -91,7 +93,12 @@ def leaderboard_parquet(findings: Findings) -> bytes:
 def report_markdown(findings: Findings) -> str:
     """``leaderboard.md``: the leaderboard, comparisons and fronts in full, learnt widths."""
     page = leaderboard_markdown(
-        findings.frame, findings.fronts, findings.leading, findings.margin, findings.contrasts
+        findings.frame,
+        findings.fronts,
+        findings.leading,
+        findings.margin,
+        findings.contrasts,
+        objective_name(findings.runs.records),
     )
     analysis = findings.analysis
     sections = (
@@ -107,7 +114,8 @@ def report_markdown(findings: Findings) -> str:
             has_folds(findings.frame),
         ),
     )
-    return "\n".join([page, *(section for section in sections if section)])
+    notes = "\n".join(f"* {escape(note)}" for note in findings.notes)
+    return "\n".join(part for part in [page, notes, *sections] if part)
 
 
 def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:

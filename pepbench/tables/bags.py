@@ -8,16 +8,22 @@ of ``torch.nn.EmbeddingBag``; slots behind a row's last value are not looked up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pepbench.compiling import compiled
 from pepbench.errors import PepbenchError
+from pepbench.lazy import LazyModule
 from pepbench.serve.pooling import factors_of
 from pepbench.tables.fields import Fields
+
+if TYPE_CHECKING:
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +123,9 @@ def bags_of(
         order = np.arange(len(ids))
     ends = np.cumsum(fields.slots)
     lengths = np.empty((len(order), fields.n_fields), dtype=np.int64)
-    _count_values(ids, order, ends, lengths)
+    kernels.count_values(ids, order, ends, lengths)
     values = np.empty((int(lengths.sum()), 1), dtype=np.int64)
-    _take_values(ids, order, ends, lengths, values)
+    kernels.take_values(ids, order, ends, lengths, values)
     flat = lengths.ravel()
     factors = factors_of(lengths, fields.pool_exponents).ravel()
     return Bags(
@@ -129,38 +135,3 @@ def bags_of(
         (len(order), fields.n_fields),
         None if dense is None else torch.from_numpy(dense[order]),
     )
-
-
-@compiled()
-def _count_values(
-    ids: NDArray[np.integer],
-    order: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> None:
-    for k in range(len(order)):
-        slot = 0
-        for field in range(len(ends)):
-            count = 0
-            while slot + count < ends[field] and ids[order[k], slot + count] >= 0:
-                count += 1
-            lengths[k, field] = count
-            slot = ends[field]
-
-
-@compiled()
-def _take_values(
-    ids: NDArray[np.integer],
-    order: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    values: NDArray[np.int64],
-) -> None:
-    done = 0
-    for k in range(len(order)):
-        slot = 0
-        for field in range(len(ends)):
-            for offset in range(lengths[k, field]):
-                values[done, 0] = ids[order[k], slot + offset]
-                done += 1
-            slot = ends[field]

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pepbench.tables import kernels, layout
+from pepbench.lazy import LazyModule
+from pepbench.tables import layout
 from pepbench.tables.rows import DirectRows, RowState, RowTable, View, distinct, view_of
+
+if TYPE_CHECKING:
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 class _Lookup(torch.autograd.Function):
@@ -75,6 +82,8 @@ def lookup(table: Tensor, ids: Tensor) -> Tensor:
     >>> lookup(torch.eye(3), torch.tensor([[2, 0]])).tolist()
     [[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]]
     """
+    if torch.compiler.is_compiling():
+        return nn.functional.embedding(ids, table)
     result: Tensor = _Lookup.apply(table, ids)  # type: ignore[no-untyped-call]
     return result
 

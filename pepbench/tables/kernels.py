@@ -248,3 +248,29 @@ def add_rows(values: Floats, rows: Ids, sums: Floats) -> None:
         row = rows[k]
         for d in range(values.shape[1]):
             sums[row, d] += values[k, d]
+
+
+@compiled
+def count_values(ids: Ids, order: Ids, ends: Ids, lengths: Ids) -> None:
+    """Count the values (B, F) of the bags of some rows, whose slots end with −1 or at ``ends``."""
+    for k in range(len(order)):
+        slot = 0
+        for field in range(len(ends)):
+            count = 0
+            while slot + count < ends[field] and ids[order[k], slot + count] >= 0:
+                count += 1
+            lengths[k, field] = count
+            slot = ends[field]
+
+
+@compiled
+def take_values(ids: Ids, order: Ids, ends: Ids, lengths: Ids, values: Ids) -> None:
+    """Copy the values of those bags, one after another, into ``values`` (V, 1)."""
+    done = 0
+    for k in range(len(order)):
+        slot = 0
+        for field in range(len(ends)):
+            for offset in range(lengths[k, field]):
+                values[done, 0] = ids[order[k], slot + offset]
+                done += 1
+            slot = ends[field]

@@ -12,14 +12,19 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from pepbench.tables import kernels
+from pepbench.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from pepbench.tables import kernels
+else:
+    kernels = LazyModule("pepbench.tables.kernels")
 
 
 class RowTable(nn.Parameter):
@@ -74,7 +79,7 @@ def view_of(parameter: RowTable, ids: Tensor, by_rows: bool = False) -> View:
     The whole parameter where no gradient is wanted, or no row-wise optimizer is attached and
     it is not to be ``by_rows`` all the same, as beside another table that is.
     """
-    state = state_of(parameter)
+    state = None if torch.compiler.is_compiling() else state_of(parameter)
     if not torch.is_grad_enabled() or (state is None and not by_rows):
         return View(parameter, ids, None)
     rows, local = distinct(ids, parameter.shape[0])
@@ -128,6 +133,9 @@ def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
     Ordered by first appearance on the CPU, ascending elsewhere. Cached for as long as ``ids``
     lives, since several tables are looked up with them.
     """
+    if torch.compiler.is_compiling():
+        # Each id by itself: the number of distinct ids would break the graph.
+        return ids.reshape(-1), torch.arange(ids.numel(), device=ids.device).view(ids.shape)
     if ids.device.type != "cpu":
         unique, local = torch.unique(ids, return_inverse=True)
         return unique, local

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from pepbench.component import OptimizerKind
 from pepbench.method import Embedding, Factors
-from pepbench.records import OptimizerKind
 from pepbench.tables.rows import RowState, RowTable, release
 from pepbench.training.row_optimizers import RowAdagrad, RowAdam, RowWise
 from pepbench.training.uncompiled import Adagrad, Adam

@@ -19,8 +19,8 @@ class Progress:
     """The pass over the rows that is running or has just ended, from 1."""
     samples_per_second: float
     """Training rows per wall second since the trial began."""
-    auc: float | None = None
-    """Best validation AUC of this phase so far; None before it was measured."""
+    score: float | None = None
+    """Best of the objective on validation rows in this phase; None before it was measured."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -47,15 +47,15 @@ class ProgressReporter:
         self._best = None
 
     def report(
-        self, phase: str, step: int, epoch: int, samples: int, auc: float | None = None
+        self, phase: str, step: int, epoch: int, samples: int, score: float | None = None
     ) -> None:
-        """Report after an epoch, which gives its ``auc``, or after a step unless it is too soon.
+        """Report after an epoch, which gives its ``score``, or after a step unless it is too soon.
 
         ``samples`` are the rows trained on since the trial began.
         """
         now = time.perf_counter()
-        if auc is not None:
-            self._best = auc if self._best is None else max(self._best, auc)
+        if score is not None:
+            self._best = score if self._best is None else max(self._best, score)
         elif now - self._reported < SECONDS_BETWEEN:
             return
         self._reported = now

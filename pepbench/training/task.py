@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone
+from pepbench.component import OptimizerKind
 from pepbench.data.splits import Rows
-from pepbench.errors import Diverged
+from pepbench.errors import DataError, Diverged
 from pepbench.method import (
     Batch,
     Embedding,
@@ -28,8 +30,9 @@ from pepbench.method import (
     Step,
     Task,
 )
-from pepbench.metrics import auc, log_loss
-from pepbench.records import OptimizerKind, TrainingSpec
+from pepbench.metrics import auc, gauc, log_loss
+from pepbench.objective import goal
+from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
 from pepbench.training.early_stopping import EarlyStopping
@@ -133,8 +136,10 @@ class TrialTask(Task):
     on_progress
         Called with the progress of the training.
     should_stop
-        Called after each epoch of the last training, with its number and its validation AUC;
+        Called after each epoch of the last training, with its number and the objective's value;
         whether to prune the trial.
+    users
+        The user of each validation row, for the objective gAUC.
     """
 
     def __init__(
@@ -148,11 +153,13 @@ class TrialTask(Task):
         seed: int,
         device: torch.device | None = None,
         on_progress: ProgressCallback = ignore_progress,
-        should_stop: Callable[[int, float], bool] = lambda _epoch, _auc: False,
+        should_stop: Callable[[int, float], bool] = lambda _epoch, _goal: False,
+        users: NDArray[np.int32] | None = None,
     ) -> None:
         self.fields = fields
         self.dim = dim
         self.settings = settings
+        self.objective = settings.objective
         self.learning_rate = settings.learning_rate
         self.rng = np.random.default_rng((seed, 1))
         self.clock = Clock()
@@ -167,6 +174,7 @@ class TrialTask(Task):
         self.device = device or torch.device("cpu")
         self._reporter = ProgressReporter(on_progress)
         self._should_stop = should_stop
+        self._users = users
         self._streams = _TRAIN_ORDER
         self._maker = BatchMaker(
             settings.batch_size, self.device, torch.get_default_dtype(), fields
@@ -226,7 +234,7 @@ class TrialTask(Task):
         after_epoch: Callable[[int], None] | None = None,
         epochs: int | None = None,
     ) -> Fitted:
-        """Epochs with early stopping on validation AUC, best epoch restored.
+        """Epochs with early stopping by the objective, best epoch restored.
 
         Raises
         ------
@@ -236,7 +244,7 @@ class TrialTask(Task):
         n_epochs = min(self.settings.epochs, self.settings.epochs if epochs is None else epochs)
         with self.clock.phase(phase):
             optimizer = self.optimizer(model)
-            early_stopping = EarlyStopping(self.settings.patience)
+            early_stopping = EarlyStopping(self.settings.patience, self.objective)
             curve: list[EpochScore] = []
             self._reporter.begin_training()
             for epoch in range(1, n_epochs + 1):
@@ -245,22 +253,37 @@ class TrialTask(Task):
                 if after_epoch is not None:
                     after_epoch(epoch)
                 scores = self.validate(model)
-                curve.append(EpochScore(epoch, train_loss, scores.auc, scores.log_loss))
-                steps = epoch * self.steps_per_epoch
-                self._reporter.report(phase, steps, epoch, self.samples, scores.auc)
+                curve.append(EpochScore(epoch, train_loss, **vars(scores)))
+                steps, value = epoch * self.steps_per_epoch, goal(scores, self.objective)
+                self._reporter.report(phase, steps, epoch, self.samples, value)
                 if early_stopping.should_stop(curve[-1], model):
                     break
                 last = epoch == n_epochs
-                if phase == LAST_PHASE and not last and self._should_stop(epoch, scores.auc):
+                if phase == LAST_PHASE and not last and self._should_stop(epoch, value):
                     raise Pruned(tuple(curve))
             best = early_stopping.restore(model)
-        return Fitted(model, Scores(best.auc, best.log_loss), tuple(curve))
+        return Fitted(model, Scores(best.auc, best.log_loss, best.gauc), tuple(curve))
 
     def validate(self, model: Model) -> Scores:
-        """AUC and log loss on the validation rows."""
+        """AUC and log loss on the validation rows; gAUC, too, where it is the objective.
+
+        Raises
+        ------
+        DataError
+            If gAUC is the objective and no user of these rows has both labels.
+        """
         rows = self._rows["validation"]
         logits = self.logits(model, rows)
-        return Scores(auc(rows.labels, logits), log_loss(rows.labels, logits))
+        within = None
+        if self.objective == "gauc":
+            assert self._users is not None, "the plan was checked"
+            within = gauc(rows.labels, logits, self._users)
+            if math.isnan(within) and np.isfinite(logits).all():
+                raise DataError(
+                    "objective gauc: no user of the validation rows has both labels; take auc or "
+                    "logloss"
+                )
+        return Scores(auc(rows.labels, logits), log_loss(rows.labels, logits), within)
 
     def logits(self, model: Model, rows: Rows) -> NDArray[np.float32]:
         """Logits of ``rows`` in order, shape (n,)."""

@@ -2,10 +2,15 @@ import math
 
 import numpy as np
 import pytest
+from record_factory import record, run_of, spec
 from scipy import stats
 
+from pepbench.analysis.covariance import measure
+from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures, overlap
-from pepbench.analysis.significance import compare_folds
+from pepbench.analysis.leaderboard import analyse
+from pepbench.analysis.significance import compare, mean_auc_interval
+from pepbench.records import ScoresRecord
 
 UNKNOWN = np.full(5, math.nan)
 
@@ -76,3 +81,51 @@ def test_shares_are_never_negative_or_above_one():
     found = figures([0.0, 1e-3], rows=np.ones(2), seeds=np.ones(2))
     assert found.shares == (1.0, 0.0, 0.0)
     assert all(math.isnan(share) for share in figures([1.0, 1.0]).shares)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_two_folds_give_the_mean_of_two_independent_estimates(seeds):
+    rng, parts, intervals, measured = np.random.default_rng(4), [], [], []
+    for _ in range(2):
+        labels = rng.random(300) < 0.4
+        a, b = (labels + rng.normal(size=(seeds, 300)) for _ in "ab")
+        parts.append(compare(labels, a, b))
+        intervals.append(mean_auc_interval(labels, a))
+        runs = [lambda line=line: line for line in a]
+        measured.append((measure(labels, runs, log_loss=False).auc, range(seeds)))
+    found, mean = compare_pooled(parts, margin=0.01), pooled_interval(measured)
+    for one, of_folds, value in (
+        (found, parts, found.difference),
+        (mean, intervals, mean.mean),
+    ):
+        values = [getattr(x, "difference", getattr(x, "mean", None)) for x in of_folds]
+        assert value == pytest.approx(np.mean(values))
+        expected = math.hypot(*(x.standard_error for x in of_folds)) / 2
+        assert one.standard_error == pytest.approx(expected)
+        assert one.basis == ("rows and seeds" if seeds > 1 else "rows only")
+    assert (found.seeds_a, mean.seeds) == (2 * seeds, 2 * seeds)
+    assert found.folds is None
+    if seeds == 1:
+        z = found.difference / found.standard_error
+        assert found.p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.05)
+
+
+def test_two_folds_need_the_predictions_of_both():
+    run, labels = run_of(200), {}
+    for fold in range(2):
+        split = f"{fold}" * 16
+        labels[split] = run.labels
+        for method, budget in (("full", "100%"), ("pep", "10%")):
+            for role in ("tuning", "final"):
+                made = spec(method=method, budget=budget, role=role, split=split, seed=fold)
+                data = made.data.model_copy(update={"fold": fold, "folds": 2})
+                trial = made.model_copy(update={"data": data})
+                test = ScoresRecord(auc=0.6, log_loss=0.6) if role == "final" else None
+                run.records.append(record(trial, test=test))
+                run.predictions[trial.key()] = np.linspace(0, 1, 200)[::-1].astype(np.float32)
+    whole = analyse(run.records, run.load_predictions, labels.__getitem__).comparisons
+    assert whole[["difference", "basis", "note"]].to_numpy().tolist() == [[0.0, "rows only", ""]]
+    lost = next(r.key for r in run.records if r.spec.role == "final" and r.spec.data.fold == 1)
+    del run.predictions[lost]
+    (note,) = analyse(run.records, run.load_predictions, labels.__getitem__).comparisons["note"]
+    assert f"the predictions of run {lost[:12]} are missing" in note

@@ -7,16 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from record_factory import FULL, record, run_of, spec, typical_run
+from scipy.stats import norm
 
 from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import analyse, compression_at_parity, fronts
-from pepbench.analysis.significance import compare, holm, mean_auc_interval
+from pepbench.analysis.significance import compare, holm, mean_auc_interval, verdict
 from pepbench.records import ScoresRecord
 
 CONTRACT_COLUMNS = [
     *("dataset", "backbone", "method", "budget", "status", "reason"),
     *("full_parameters", "parameters", "share", "bytes", "folds", "seeds"),
     *("auc", "auc_low", "auc_high", "log_loss", "calibration", "gauc", "ndcg10"),
+    *("log_loss_low", "log_loss_high", "calibration_low", "calibration_high"),
+    *("gauc_low", "gauc_high", "ndcg10_low", "ndcg10_high"),
     *("delta_auc", "delta_low", "delta_high", "p_holm", "verdict", "on_front"),
     *("cpu_seconds", "search_seconds", "train_seconds", "peak_memory_mib"),
     *("tuning_trials", "tuning_seconds"),
@@ -262,7 +265,7 @@ def test_final_runs_of_an_older_best_trial_are_left_out():
     assert row(table(run), method="pep")["status"] == "incomplete"
 
 
-def comparison(parameters, p, difference=0.0, method="pep", basis="rows and seeds"):
+def comparison(parameters, p, difference=0.0, method="pep", verdict="non-inferior"):
     return {
         "dataset": "toy",
         "backbone": "fm",
@@ -270,13 +273,13 @@ def comparison(parameters, p, difference=0.0, method="pep", basis="rows and seed
         "full_parameters": 1000,
         "parameters": parameters,
         "difference": difference,
-        "basis": basis,
+        "verdict": verdict,
         "p_noninferior": p,
     }
 
 
 def test_parity_is_the_smallest_size_shown_noninferior():
-    rows = [comparison(500, 0.001), comparison(100, 0.04), comparison(10, 0.06)]
+    rows = [comparison(500, 0.001), comparison(100, 0.02), comparison(10, 0.03)]
     rows += [comparison(500, 0.5, method="mde"), comparison(5, 0.001, math.nan, method="lost")]
     parity = compression_at_parity(pd.DataFrame(rows))
     assert parity["method"].tolist() == ["mde", "pep"]
@@ -284,12 +287,35 @@ def test_parity_is_the_smallest_size_shown_noninferior():
     assert parity["compression"].fillna(-1).tolist() == [-1, 10]
 
 
-def test_parity_over_folds_is_adjusted_for_the_number_of_methods():
-    rows = [
-        comparison(500, 0.03, basis="folds"),
-        comparison(100, 0.02, method="mde", basis="folds"),
-    ]
+def test_parity_is_adjusted_for_the_number_of_methods():
+    rows = [comparison(500, 0.03), comparison(100, 0.02, method="mde")]
     assert compression_at_parity(pd.DataFrame(rows))["parameters"].fillna(-1).tolist() == [100, -1]
+
+
+def test_parity_ends_where_the_verdict_is_worse():
+    rows = [comparison(500, 0.001), comparison(100, 0.001, verdict="worse")]
+    assert compression_at_parity(pd.DataFrame(rows))["parameters"].tolist() == [500]
+
+
+def test_parity_is_never_claimed_where_the_verdict_is_undecided_or_worse():
+    rng, claimed = np.random.default_rng(5), 0
+    for _ in range(30):
+        rows = []
+        for parameters in (500, 100, 10):
+            z = rng.normal(2.0, 1.5, 6)  # differences and margin in standard errors
+            p, low, high = (2 * norm.sf(abs(z - 1)), norm.sf(z), norm.sf(2 - z))
+            adjusted = holm(p), holm(np.maximum(low, high)), holm(low)
+            for n, method in enumerate("abcdef"):
+                words = verdict(z[n] - 1, *(each[n] for each in adjusted))
+                rows.append(comparison(parameters, low[n], z[n] - 1, method, words))
+        frame = pd.DataFrame(rows)
+        for found in compression_at_parity(frame).dropna().to_dict("records"):
+            mine = (frame["method"] == found["method"]) & (
+                frame["parameters"] >= found["parameters"]
+            )
+            assert set(frame[mine]["verdict"]) <= {"better", "equivalent", "non-inferior"}
+            claimed += 1
+    assert claimed > 10
 
 
 def test_fronts_are_plain_and_sorted(typical):

@@ -1,6 +1,9 @@
 """What every backbone must keep to, and the factorisation machine against its definition."""
 
-from itertools import combinations
+import functools
+import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,20 +11,31 @@ import torch
 
 from pepbench.backbones.fm import FM, pairwise_products
 from pepbench.catalog import Catalog
+from pepbench.contract.backbone_candidate import BackboneCandidate
+from pepbench.contract.backbone_checks import BACKBONE_CHECKS
+from pepbench.contract.candidate import NotApplicable
+from pepbench.contract.examine import examine
+from pepbench.contract.rules import backbone_inputs, backbone_training
 from pepbench.tables.fields import Fields
 
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/finalmlp.py"
 BACKBONES = sorted(Catalog().entries("backbone"))
+TESTED_ELSEWHERE = {
+    backbone_inputs.reads_dense_fields,
+    backbone_inputs.works_with_every_embedding,
+    backbone_training.exports_to_onnx,
+    backbone_training.learns_an_interaction,
+    backbone_training.same_seed_gives_the_same_bits,
+}
+"""Checks of which other tests do more for every built-in backbone."""
+SLOW = {
+    backbone_training.trains,
+    backbone_training.state_survives_a_round_trip,
+    backbone_training.another_process_gives_the_same_bits,
+    backbone_inputs.works_over_its_ranges,
+}
 FIELDS = Fields(("a", "b", "c"), (4, 5, 3), np.zeros(12, np.int64))
 IDS = torch.tensor([[0, 4, 9], [3, 8, 11], [1, 5, 10], [3, 4, 9]])
-
-
-def build(name, dim=6):
-    torch.manual_seed(0)
-    module = Catalog().load("backbone", name)().build(FIELDS, dim).double().eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return module
 
 
 def vectors(dim=6):
@@ -29,56 +43,59 @@ def vectors(dim=6):
     return torch.randn(len(IDS), 3, dim, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 6])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_gives_one_logit_a_row_at_any_width(name, dim):
-    assert build(name, dim)(vectors(dim), IDS).shape == (len(IDS),)
+@functools.cache
+def candidate(name):
+    """One candidate for each backbone, so that its checks share fits."""
+    return BackboneCandidate(Catalog().load("backbone", name)())
 
 
-@pytest.mark.parametrize("dim", [1, 2, 6])
-@pytest.mark.parametrize("n_fields", [1, 2])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_one_or_two_fields_will_do(name, n_fields, dim):
-    cardinalities = FIELDS.cardinalities[:n_fields]
-    fields = Fields(FIELDS.names[:n_fields], cardinalities, np.zeros(sum(cardinalities), np.int64))
-    module = Catalog().load("backbone", name)().build(fields, dim)
-    logits = module(torch.randn(len(IDS), n_fields, dim), IDS[:, :n_fields])
-    assert logits.shape == (len(IDS),)
-    logits.sum().backward()
+def cases():
+    for check, name in itertools.product(BACKBONE_CHECKS, BACKBONES):
+        costly = check is backbone_training.another_process_gives_the_same_bits
+        if check not in TESTED_ELSEWHERE and (name == "autoint" or not costly):
+            marks = [pytest.mark.slow] if check in SLOW else []
+            yield pytest.param(check, name, id=f"{name}-{check.__name__}", marks=marks)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_rows_do_not_see_each_other(name):
-    module, rows = build(name), vectors()
-    order = torch.tensor([2, 0, 3, 1])
-    together = module(rows, IDS)
-    alone = [module(row[None], ids[None]) for row, ids in zip(rows, IDS, strict=True)]
-    torch.testing.assert_close(together, torch.cat(alone))
-    torch.testing.assert_close(together[order], module(rows[order], IDS[order]))
+@pytest.mark.parametrize(("check", "name"), list(cases()))
+def test_backbone_keeps_the_rule(name, check):
+    try:
+        check(candidate(name))
+    except NotApplicable as reason:
+        pytest.skip(str(reason))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_options_have_a_range_and_a_word(name):
-    for option in Catalog().load("backbone", name).described_options():
-        assert option.range is not None
-        assert option.help
+@pytest.mark.slow
+def test_backbone_of_the_documentation_keeps_every_rule():
+    backbone = Catalog((EXAMPLE,)).load("backbone", "finalmlp")()
+    outcomes = list(examine(BackboneCandidate(backbone, (EXAMPLE,)), BACKBONE_CHECKS))
+    assert [outcome for outcome in outcomes if outcome.verdict == "failed"] == []
+    passed = {outcome.check for outcome in outcomes if outcome.verdict == "passed"}
+    assert {"learns an interaction", "reads dense fields", "reads multi valued fields"} <= passed
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_gradients_are_exact(name):
-    module, rows = build(name), vectors().requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: module(v, IDS), rows)
-    inputs = [rows, *module.parameters()]
-    # Along random directions if there are too many for one at a time.
-    fast = sum(tensor.numel() for tensor in inputs) > 1000
-    assert torch.autograd.gradcheck(lambda v, *_: module(v, IDS), inputs, fast_mode=fast)
+def test_finalmlp_fuses_as_the_paper_says():
+    module = sys.modules[Catalog((EXAMPLE,)).load("backbone", "finalmlp").__module__]
+    torch.manual_seed(0)
+    fusion = module.Fusion(2, 3).double()
+    first, second = torch.randn(2, 4, 6, dtype=torch.float64)
+    weights = fusion.sums.weight[0]
+    for row, (left, right) in enumerate(zip(first, second, strict=True)):
+        expected = weights[:6] @ left + weights[6:] @ right
+        for head, part in enumerate((slice(0, 3), slice(3, 6))):
+            expected = expected + left[part] @ fusion.products[head] @ right[part]
+        torch.testing.assert_close(fusion(first, second)[row], expected)
+    stream = module.GatedStream(5, [3], 0.0)
+    inputs = torch.randn(2, 5)
+    torch.testing.assert_close(stream(inputs), stream.deep(inputs))
 
 
 def test_fm_equals_the_sum_over_pairs():
-    module, rows = build("fm"), vectors()
+    module, rows = FM().build(FIELDS, 6).double(), vectors()
+    torch.nn.init.normal_(module.first_order.weights)
     weights, bias = module.first_order.weights, module.first_order.bias
     for row, ids, logit in zip(rows, IDS, module(rows, IDS), strict=True):
-        pairs = sum(row[i] @ row[j] for i, j in combinations(range(3), 2))
+        pairs = sum(row[i] @ row[j] for i, j in itertools.combinations(range(3), 2))
         torch.testing.assert_close(logit[None], bias + weights[ids].sum() + pairs)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,34 @@ def test_second_interrupt_stops_at_once(tmp_path, jobs):
     assert time.monotonic() - began < GRACE_SECONDS
     assert_gone(process.pid)
     assert not count(folder, "records")
+
+
+FOLDS = ("--methods=uniform,full", "--trials=2", "--folds=5", "--seeds=1")
+
+
+def test_a_run_in_folds_killed_again_and_again_makes_the_same_tables(tmp_path):
+    whole, folder = tmp_path / "whole", tmp_path / "out"
+    process = start(whole, *FOLDS, "--jobs=1")
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    moments, ended = random.Random(0), []
+    for kill, number, jobs in (
+        (os.kill, signal.SIGKILL, 2),
+        (os.killpg, signal.SIGINT, 1),
+        (os.kill, signal.SIGKILL, 1),
+        (os.killpg, signal.SIGINT, 2),
+    ):
+        enough = count(folder, "records") + moments.randint(1, 5)
+        process = start(folder, *FOLDS, f"--jobs={jobs}")
+        while process.poll() is None and count(folder, "records") < enough:
+            time.sleep(0.001)
+        with suppress(ProcessLookupError):
+            kill(process.pid, number)
+        process.communicate(timeout=PATIENCE)
+        assert_gone(process.pid)
+        ended.append(process.returncode)
+    assert ended[:2] == [-signal.SIGKILL, 130]
+    assert_same_in_the_end(folder, whole, *FOLDS, "--jobs=1")
 
 
 MOMENTS = 30

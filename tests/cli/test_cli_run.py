@@ -47,6 +47,7 @@ def test_json_names_folder_cells_fronts_and_failures(tiny_run):
     document = json.loads(ran.out, parse_constant=pytest.fail)
     assert list(document) == [
         "folder",
+        "metric",
         "margin",
         "contrasts",
         "cells",

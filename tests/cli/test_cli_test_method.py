@@ -7,8 +7,8 @@ import pytest
 
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate
-from pepbench.contract.check_methods import examine, rule_of, title_of
 from pepbench.contract.checks import CHECKS
+from pepbench.contract.examine import examine, rule_of, title_of
 from pepbench.contract.toy import make_toy
 
 PLUGIN = '''
@@ -620,7 +620,7 @@ def test_method_of_the_guide_keeps_every_rule(tmp_path):
     path = tmp_path / "my_method.py"
     path.write_text(page.split("```python\n")[1].split("```")[0])
     method = Catalog((path,)).load("method", "my-method")()
-    outcomes = list(examine(Candidate(method, make_toy(), (path,))))
+    outcomes = list(examine(Candidate(method, make_toy(), (path,)), CHECKS))
     assert [outcome for outcome in outcomes if outcome.verdict == "failed"] == []
 
 

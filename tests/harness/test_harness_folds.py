@@ -1,22 +1,33 @@
 import json
 import math
+import shutil
 from collections import Counter
 from statistics import mean
 
+import numpy as np
 import pandas as pd
 import pytest
 from run_helpers import records, results
 
 import pepbench
 from pepbench.catalog import Catalog
+from pepbench.data import splits as splits_module
+from pepbench.data.manage import open_table
+from pepbench.data.split_schemes import VALIDATION, Fold, parts_of
 from pepbench.errors import DataError, PlanError
-from pepbench.export.export_run import CellFilter, choose
+from pepbench.export.export_run import CellFilter, ExportOptions, export_run
+from pepbench.export.last_training import typical_fold
+from pepbench.harness import cells as cells_module
+from pepbench.harness import trial as trial_module
 from pepbench.harness.cells import expand
+from pepbench.harness.open_rows import open_rows
 from pepbench.harness.status.run_counts import RunCounts
 from pepbench.harness.time_estimate import estimate
+from pepbench.harness.trial import run_trial
 from pepbench.plan import Plan
 from pepbench.records import FINALIST_REACH, ScoresRecord, best_trial
 from pepbench.report.page.tables import protocol_rows
+from pepbench.serve import load
 from pepbench.workflow import dry_run
 
 PLAN = {
@@ -203,9 +214,10 @@ def test_mistakes_are_one_line_and_nothing_is_written(changes, words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("folds", [1, 2])
 @pytest.mark.usefixtures("tiny_cache")
-def test_contrasts_of_a_single_split_are_warned_of(tmp_path):
-    plan = {**PLAN, "folds": 1, "trials": 1, "finalists": 1}
+def test_contrasts_of_fewer_than_three_folds_are_warned_of_and_hold_over_rows(tmp_path, folds):
+    plan = {**PLAN, "folds": folds, "trials": 1, "finalists": 1}
     found = pepbench.run(plan, out=tmp_path / "run")
     assert "fewer than 3 folds" in found.warnings[0]
     (row,) = found.findings.contrasts.query("primary").to_dict("records")
@@ -258,14 +270,93 @@ def test_a_dry_run_names_folds_and_finalists(ran, capsys):
     assert "3 trials + 2 finalists × 2 seeds + 1 final runs; 0 to do" in lines
 
 
-def test_the_first_fold_is_exported_though_another_is_easier(ran):
-    easy = [
-        with_auc(r, 0.99) if (r.spec.data.fold, r.spec.role) == (2, "final") else r
-        for r in records(ran.folder)
-    ]
-    for asked, fold in ((None, 0), (3, 2)):
-        chosen, candidates = choose(easy, CellFilter(method="full", fold=asked))
-        assert (chosen.spec.data.fold, candidates) == (fold, 1)
+def test_the_options_of_the_fold_in_the_middle_are_trained_on_last(ran):
+    for aucs, fold in (((0.7, 0.9, 0.8), 2), ((0.8, 0.7, 0.9), 0), ((0.7, 0.8), 0)):
+        changed = [
+            with_auc(r, aucs[r.spec.data.fold] + r.validation.auc / 100)
+            for r in records(ran.folder)
+            if r.spec.method.name == "full" and r.spec.data.fold < len(aucs)
+        ]
+        assert typical_fold(changed) == fold
+    assert typical_fold([r for r in changed if r.spec.role == "tuning"]) is None
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_last_model_is_trained_on_all_rows_but_validation_rows(ran, tmp_path):
+    cell, said = CellFilter(method="full"), []
+    about = export_run(ran.folder, tmp_path / "last", cell, ExportOptions(), said.append)
+    fold = about["last_training"]["validation_rows_of_fold"] - 1
+    assert f"options of fold {fold + 1} of 3" in said[0]
+    table = open_table(Catalog().select("dataset", PLAN["datasets"][0]).default())
+    trained = parts_of(table, 0, Fold(fold, 3)) != VALIDATION
+    features = 4 + sum(len(np.unique(column)) for column in table.codes[trained].T)
+    assert about["counts"]["full_parameters"] == about["counts"]["parameters"] == 4 * features
+    served = load(tmp_path / "last")
+    raw = {
+        name: np.array(table.values_of(field))[table.codes[trained, field]]
+        for field, name in enumerate(served.field_names)
+    }
+    assert (served.codes(raw) > 0).all()  # none of them is unseen
+    finals = [r for r in records(ran.folder) if r.spec.method.name == "full" and r.test]
+    assert about["record"] in {r.key for r in finals if r.spec.data.fold == fold}
+    assert about["scores"]["test"] is about["predictions_as_recorded"] is None
+    assert about["last_training"]["folds"] == 3
+    assert about["last_training"]["mean_test_auc"] == pytest.approx(
+        mean(r.test.auc for r in finals)
+    )
+    assert not list(table.folder.glob(".last-training-*"))
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_the_model_of_a_fold_is_exported_as_it_was_tested(ran, tmp_path):
+    third = next(r for r in of_fold(ran, 2, "full") if r.test)
+    for name, cell in (
+        ("fold", CellFilter(method="full", fold=3)),
+        ("seed", CellFilter(method="full", seed=third.spec.seed)),
+    ):
+        about = export_run(ran.folder, tmp_path / name, cell, ExportOptions(), lambda _: None)
+        assert about["record"] == third.key
+        assert about["predictions_as_recorded"] is True
+        assert about["scores"]["test"]["auc"] == third.test.auc
+
+
+def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
+    cell, *_ = expand(Plan.model_validate(PLAN), Catalog())
+    dataset = Catalog().select("dataset", PLAN["datasets"][0]).default()
+    rows = open_rows(cell.data, dataset)
+    assert open_rows(cell.data, dataset) is rows
+    shutil.rmtree(rows.folder)
+    again = open_rows(cell.data, dataset)
+    assert again is not rows
+    np.testing.assert_array_equal(again.train.ids, cell.splits.train.ids)
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cells_module, "SMALL_ROWS", 0)
+    monkeypatch.setattr(splits_module, "FOLDS_BYTES", 0)
+    there = []
+
+    def watched(spec, *more):
+        outcome = run_trial(spec, *more)
+        rows = tmp_path.glob("cache/tables/*/splits/*/train-ids.npy")
+        there.append((spec.data.fold, sorted(path.parent.name[-6] for path in rows)))
+        return outcome
+
+    monkeypatch.setattr(trial_module, "run_trial", watched)
+    plan = {**PLAN, "folds": 5, "trials": 1, "finalists": 1}
+    del plan["contrast"]
+    assert len(expand(Plan.model_validate(plan), Catalog())) == 10
+    assert dry_run(Plan.model_validate(plan), tmp_path / "run", (), 1, False) == 0
+    assert "Sizes are those of the first fold" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("cache/tables/*/splits/*-of-5"))) == 1
+    folder = pepbench.run(plan, out=tmp_path / "run").folder
+    seen = {(fold, *names) for fold, names in there}
+    assert seen == {(0, "1"), *((j, str(j), str(j + 1)) for j in range(1, 5))}
+    monkeypatch.undo()
+    assert results(pepbench.run(plan, out=tmp_path / "eager").folder) == results(folder)
 
 
 def test_the_protocol_of_a_page_is_that_of_a_fold(ran):

@@ -11,7 +11,8 @@ import pytest
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.harness.test_facts import store_facts, users_of_test_rows
+from pepbench.harness import test_facts
+from pepbench.harness.test_facts import store_facts, users_of_rows
 from pepbench.records import RecordStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -31,7 +32,7 @@ def owned(tiny_cache):  # noqa: ARG001
 
 def test_users_of_test_rows_are_distinct_as_their_raw_values_are(owned):
     dataset, splits = owned
-    users = users_of_test_rows(dataset, splits)
+    users = users_of_rows(dataset, splits, "test")
     test = splits.open_test()
     values = [splits.feature_values()[i] for i in test.ids[:, 0].tolist()]
     known = [(value, user) for value, user in zip(values, users, strict=True) if value is not None]
@@ -44,8 +45,26 @@ def test_users_are_kept_and_read_back(owned, tmp_path):
     assert store.load_users(splits.fingerprint) is None
     store_facts(store, dataset, splits)
     np.testing.assert_array_equal(
-        store.load_users(splits.fingerprint), users_of_test_rows(dataset, splits)
+        store.load_users(splits.fingerprint), users_of_rows(dataset, splits, "test")
     )
+
+
+def test_users_are_found_once_for_a_split_and_each_split_has_its_own(owned, monkeypatch):
+    dataset, splits = owned
+    calls = []
+    parts = type(splits).parts
+    monkeypatch.setattr(type(splits), "parts", lambda self: calls.append(self) or parts(self))
+    monkeypatch.setattr(test_facts, "_USERS", {})
+    monkeypatch.setattr(test_facts, "_MOST_USERS", 2)
+    found = {}
+    for seed in (0, 0, 1, 0, 2, 0):
+        again = open_splits(splits.table, seed)
+        users = users_of_rows(dataset, again, "test")
+        np.testing.assert_array_equal(users, found.setdefault(seed, users))
+        assert len(users) == len(again.open_test().labels)
+    assert len(calls) == 4  # the third split takes the first one's place
+    assert not np.array_equal(found[0], found[1])
+    assert not users.flags.writeable
 
 
 @pytest.mark.parametrize("name", ["ml-100k-ids", "ml-1m-ids", "anime", "frappe"])

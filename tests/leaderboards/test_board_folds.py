@@ -53,15 +53,19 @@ def test_a_cell_is_verified_fold_by_fold_with_its_finalists(tmp_path):
     assert found.name.endswith(", fold 1/2")
 
 
-@pytest.mark.parametrize(("trials", "roles"), [(1, set(ROLES)), (2, {"tuning"})])
-def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, roles):
+@pytest.mark.parametrize(
+    ("trials", "epochs", "roles"), [(1, 5, set(ROLES)), (2, 5, {"tuning"}), (1, 6, set())]
+)
+def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, epochs, roles):
     board, work = Board("b", tmp_path), tmp_path / "work"
     made = cell_records(1)
     earlier = board.work_folder(work, Plan(trials=1))
     for one in made:
         RecordStore(earlier).put(one)
     (earlier / PLAN_FILE).write_text(Plan(trials=1, finalists=1).to_toml())
-    plan = Plan(trials=trials, finalists=1, seeds=9)
+    excepted = {"methods": ["pep"], "epochs": epochs, "patience": 2, "reason": "slow"}
+    whole = Plan.load(None, {"trials": trials, "finalists": 1, "seeds": 9, "except": [excepted]})
+    plan = whole.of_cell("toy", "fm", "pep", "10%")
     cell = SimpleNamespace(
         place=(made[0].spec.cell, 1),
         data=made[0].spec.data.model_copy(update={"source": "elsewhere"}),
@@ -70,8 +74,8 @@ def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, roles):
         finalist_seeds=lambda: [11],
         final_seeds=lambda: [12],
     )
-    assert reuse_records(board, work, plan, [cell]) == len(roles)
-    assert {r.spec.role for r in RecordStore(board.work_folder(work, plan))} == roles
+    assert reuse_records(board, work, whole, [cell]) == len(roles)
+    assert {r.spec.role for r in RecordStore(board.work_folder(work, whole))} == roles
 
 
 def test_time_of_finalists_has_a_column_where_there_are_any():
@@ -94,6 +98,10 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     assert verified.code == 0, verified.out
     assert "contrasts.csv: as the records give it" in verified.out
     assert "/3: run again (same platform): predictions have the recorded" in verified.out
+    shown = pepbench("leaderboard", "folds", "--metric", "logloss")
+    assert "Δ(−log loss)" in shown.out
+    refused = pepbench("leaderboard", "folds", "--metric", "gauc")
+    assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
     page = folder / "contrasts.csv"
     page.write_text(page.read_text().replace("uniform", "uniforn"))
     plan = folder / "plan.toml"

@@ -67,6 +67,15 @@ def test_charts_of_an_earlier_edition_go_and_other_pictures_stay(board):
     assert {path.name for path in board.folder.iterdir()} == before - set(old)
 
 
+def test_without_a_working_folder_what_is_published_is_written_anew(board):
+    files = {path.name: path.read_bytes() for path in board.folder.iterdir()}
+    for name in ("leaderboard.md", "pareto.svg", "pareto.png", "pareto-bytes.svg"):
+        (board.folder / name).unlink()
+    ran = board.call("leaderboard", "tiny", "--work=elsewhere", "--tables-only", "--quiet")
+    assert ran.code == 0, ran.err
+    assert {path.name: path.read_bytes() for path in board.folder.iterdir()} == files
+
+
 def test_nothing_published_holds_a_row_of_data(board, tmp_path):
     n_test = len(next((work(tmp_path) / "predictions").glob("labels-*.npy")).read_bytes()) - 128
     assert n_test == 200

@@ -8,10 +8,11 @@ import pytest
 
 from pepbench.analysis.ranks import RankTables, rank_tables
 from pepbench.report.charts.critical_difference import critical_difference_chart
-from pepbench.report.charts.style import png_bytes, svg_bytes
+from pepbench.report.charts.style import marks, png_bytes, svg_bytes
 from pepbench.report.table_rows import rank_pair_rows, rank_rows
 
 METHODS = ("pep", "mde", "uniform", "hash")
+MARKS = marks(METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def ranks():
 
 
 def test_tested_budgets_are_drawn_and_say_what_was_tested(ranks):
-    svg = svg_bytes(critical_difference_chart(ranks).picture()).decode()
+    svg = svg_bytes(critical_difference_chart(ranks, MARKS).picture()).decode()
     # Four methods on six data sets (Demsar's formula): 2.569 * sqrt(4 * 5 / (6 * 6)).
     assert re.search(r"6 data sets, Friedman p = [\d.e-]+, critical difference 1\.91", svg)
     assert "at 2%" not in svg
@@ -57,4 +58,4 @@ def test_ranks_are_listed_apart_by_whether_they_were_tested(ranks):
 
 def test_diagram_is_drawn_from_no_ranks(ranks):
     empty = RankTables(*(frame.iloc[:0] for frame in vars(ranks).values()))
-    assert png_bytes(critical_difference_chart(empty).picture()).startswith(b"\x89PNG")
+    assert png_bytes(critical_difference_chart(empty, MARKS).picture()).startswith(b"\x89PNG")

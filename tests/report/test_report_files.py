@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import collections
 import json
-import re
 import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 from record_factory import SPLIT, run_of, typical_run
 from run_folders import stored
 
 from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import analyse
-from pepbench.analysis.pareto import on_front
 from pepbench.errors import RecordError
-from pepbench.report.charts.labels import key
-from pepbench.report.charts.pareto import pareto_chart
+from pepbench.report.charts.pareto import ABSOLUTE, front_chart
 from pepbench.report.charts.style import marks, svg_bytes
 from pepbench.report.findings import json_document, load_runs
 from pepbench.report.write import write_reports
@@ -35,7 +30,8 @@ def test_files_are_named_whole_and_identical_twice(folder, tmp_path):
     first = write_reports(tmp_path / "a", load_runs([folder]))
     second = write_reports(tmp_path / "b", load_runs([folder]))
     names = ["report.html", *(f"leaderboard.{kind}" for kind in ("csv", "md", "tex", "parquet"))]
-    for chart in ("pareto", "pareto-bytes", "pareto-time", "forest", "learning-curves", "tuning"):
+    fronts = ("pareto", "pareto-bytes", "pareto-time", "pareto-auc")
+    for chart in (*fronts, "forest", "learning-curves", "tuning"):
         names += [f"{chart}.svg", f"{chart}.png"]
     names += ["fronts.csv", "contrasts.csv", "comparisons.csv", "pairs.csv"]
     assert [path.name for path in first] == names
@@ -84,6 +80,7 @@ def test_json_document_is_strict_json_with_the_contracts_keys(folder):
     document = json_document(folder, findings)
     assert list(document) == [
         "folder",
+        "metric",
         "margin",
         "contrasts",
         "cells",
@@ -140,7 +137,7 @@ def test_lost_labels_leave_the_recorded_figures(tmp_path):
 def test_chart_escapes_names_and_draws_every_ok_cell(analysed):
     frame, _ = analysed
     frame = frame.assign(method=frame["method"].replace("mde", "<script>"))
-    svg = svg_bytes(pareto_chart(frame).picture()).decode()
+    svg = svg_bytes(front_chart(frame, ABSOLUTE).picture()).decode()
     assert "<script>" not in svg
     assert "&lt;script&gt;" in svg
     assert svg.count('aria-roledescription="point"') == 10
@@ -148,42 +145,9 @@ def test_chart_escapes_names_and_draws_every_ok_cell(analysed):
     assert "two · fm" in svg
 
 
-def test_with_many_names_the_front_is_named_in_the_chart_and_all_in_its_key(analysed):
-    frame, _ = analysed
-    toy = frame[(frame["dataset"] == "toy") & (frame["status"] == "ok")]
-    behind = toy[toy["method"] == "pep"].head(1).assign(auc=0.5, auc_low=0.5, auc_high=0.5)
-    many = [behind.assign(method=f"slow{number:02}") for number in range(12)]
-    few, crowded = toy, pd.concat([toy, *many], ignore_index=True)
-
-    def texts(cells):
-        svg = svg_bytes(pareto_chart(cells).picture()).decode()
-        return collections.Counter(re.findall(r">([a-z]+[0-9]*)</text>", svg))
-
-    # Each name beside a point is drawn twice, the first time as its white ground.
-    assert texts(few) == dict.fromkeys(few["method"], 2)
-    drawn = texts(crowded)
-    front = on_front(crowded["parameters"].to_numpy(float), crowded["auc"].to_numpy(float))
-    named = {*crowded["method"][front], *crowded["method"][crowded["verdict"] == "reference"]}
-    assert 0 < len(named) < 4
-    assert drawn == {name: 3 if name in named else 1 for name in crowded["method"]}
-    failed = crowded.assign(status=crowded["status"].where(crowded["method"] != "slow00", "failed"))
-    assert "slow00" not in texts(failed)
-
-
-def test_a_key_has_every_mark_in_a_place_of_its_own_inside_its_width():
-    names = [f"method:number={number}" for number in range(11)]
-    rows = key(marks([*names, "not drawn"]), names * 2, 620).to_dict()
-    cells = [(row["column"], row["row"]) for data in rows["datasets"].values() for row in data]
-    assert len(set(cells)) == len(cells) == 11
-    assert rows["height"] == 18 * (1 + max(row for _, row in cells))
-    longest = max(map(len, names))
-    columns = 1 + max(column for column, _ in cells)
-    assert 620 / columns >= 7 * longest + 20
-
-
 def test_chart_of_a_run_without_finished_cells_says_so(analysed):
     frame, _ = analysed
-    svg = svg_bytes(pareto_chart(frame[frame["status"] != "ok"]).picture()).decode()
+    svg = svg_bytes(front_chart(frame[frame["status"] != "ok"]).picture()).decode()
     assert "no cell has finished" in svg
 
 
@@ -191,7 +155,7 @@ def test_chart_of_a_single_cell_and_of_an_empty_table_can_be_drawn():
     run = run_of(200)
     run.add(0.1, seeds=1, parameters=0, method="pep", budget="10%")
     frame = analyse(run.records, run.load_predictions, run.load_labels).frame
-    assert b"pep" in svg_bytes(pareto_chart(frame).picture())
+    assert b"pep" in svg_bytes(front_chart(frame).picture())
 
 
 def test_a_method_looks_the_same_whatever_else_is_drawn():

@@ -86,13 +86,14 @@ def test_page_is_the_same_for_the_same_records(folder, page):
     assert report_html(load_runs([folder]), folder) == page
 
 
-def test_summary_comes_first_and_in_words(page):
+def test_fronts_come_first_then_the_leaderboard_then_findings_in_words(page):
     text = " ".join(" ".join(checked(page).text).split())
     assert "On toy with fm" in text
     assert "pep keeps parity with the full table down to 50.0% of its parameters" in text
     assert re.search(r"At 10%, \w+ has the highest AUC; its lead over \w+ is", text)
     assert "Failed: mine at 10%" in text
-    assert text.index("On toy with fm") < text.index("AUC against cost")
+    places = [text.index(words) for words in ("against cost", "Search", "On toy with fm")]
+    assert places == sorted(places)
 
 
 def test_every_cell_has_a_row_and_every_final_run_a_link(folder, page):
@@ -158,7 +159,8 @@ def test_charts_have_all_cells_and_choose_by_method(page, folder):
     assert page.count('class="chart"') == len(specs)
     assert all({"chosen", "named"} <= {p["name"] for p in spec["params"]} for spec in specs)
     fronts = [spec for spec in specs if "embedding parameters" in json.dumps(spec)]
-    assert len(fronts) == load_runs([folder]).frame["dataset"].nunique()
+    # Differences, and AUCs themselves.
+    assert len(fronts) == 2 * load_runs([folder]).frame["dataset"].nunique()
 
 
 def test_every_colour_of_a_method_has_one_for_dark_pages():

@@ -10,8 +10,8 @@ from run_folders import stored
 from pepbench.analysis.leaderboard import analyse
 from pepbench.records import KeptRecord
 from pepbench.report.charts.curves import PRUNING_COLUMNS, pruning_chart, pruning_frame
-from pepbench.report.charts.pareto import pareto_chart
-from pepbench.report.charts.style import svg_bytes
+from pepbench.report.charts.pareto import ABSOLUTE, front_chart
+from pepbench.report.charts.style import marks, svg_bytes
 from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 
@@ -44,7 +44,7 @@ def test_final_runs_of_searches_have_a_curve(drawn):
 
 def test_chart_names_each_method_and_leaves_out_what_cannot_be_seen(drawn):
     analysis, kept = drawn
-    (panel,) = pruning_chart(kept, analysis.frame).panels.values()
+    (panel,) = pruning_chart(kept, marks(analysis.frame["method"])).panels.values()
     line = panel.to_dict()["layer"][0]["data"]["name"]
     rows = panel.to_dict()["datasets"][line]
     assert [(row["step"], row["parameters"]) for row in rows[:3]] == [
@@ -52,7 +52,7 @@ def test_chart_names_each_method_and_leaves_out_what_cannot_be_seen(drawn):
         (20, 5_000),
         (30, 1_000),
     ]
-    svg = svg_bytes(pruning_chart(kept, analysis.frame).picture()).decode()
+    svg = svg_bytes(pruning_chart(kept, marks(analysis.frame["method"])).picture()).decode()
     assert ">pep</text>" in svg
     assert ">magnitude</text>" in svg
     assert ">uniform</text>" not in svg
@@ -61,7 +61,7 @@ def test_chart_names_each_method_and_leaves_out_what_cannot_be_seen(drawn):
 def test_a_search_that_keeps_nothing_or_ends_at_once_is_drawn(drawn):
     analysis, _ = drawn
     run = pruned_run([(0, 0)])
-    svg_bytes(pruning_chart(pruning_frame(run.records), analysis.frame).picture())
+    svg_bytes(pruning_chart(pruning_frame(run.records), marks(analysis.frame["method"])).picture())
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def band_of(panel):
 
 def test_band_lies_between_what_few_and_what_most_draws_reach(drawn):
     analysis, _ = drawn
-    (panel,) = pareto_chart(analysis.frame, "pareto", ATTAINMENT).panels.values()
+    (panel,) = front_chart(analysis.frame, ABSOLUTE, None, ATTAINMENT).panels.values()
     rows = [(row["drawn_at"], row["low"], row["high"]) for row in band_of(panel)]
     assert rows[:-1] == [(1_000, 0.60, 0.80), (2_000, 0.60, 0.90), (5_000, 0.75, 0.90)]
     assert rows[-1][1:] == (0.75, 0.90)  # on to the edge
@@ -103,7 +103,7 @@ def test_band_lies_between_what_few_and_what_most_draws_reach(drawn):
 def test_bands_of_a_run_hold_its_front():
     run = typical_run()
     analysis = analyse(run.records, run.load_predictions, run.load_labels)
-    panels = pareto_chart(analysis.frame, "pareto", analysis.fronts.attainment).panels
+    panels = front_chart(analysis.frame, ABSOLUTE, None, analysis.fronts.attainment).panels
     for (dataset, backbone), panel in panels.items():
         rows = pd.DataFrame(band_of(panel))
         frame = analysis.frame
@@ -118,9 +118,11 @@ def test_bands_of_a_run_hold_its_front():
 
 def test_chart_says_what_the_band_is_only_where_it_is(drawn):
     analysis, _ = drawn
-    with_band = svg_bytes(pareto_chart(analysis.frame, "pareto", ATTAINMENT).picture()).decode()
-    assert "Grey band" in with_band
-    assert "Grey band" not in svg_bytes(pareto_chart(analysis.frame).picture()).decode()
+    with_band = svg_bytes(
+        front_chart(analysis.frame, ABSOLUTE, None, ATTAINMENT).picture()
+    ).decode()
+    assert "Band: " in with_band
+    assert "Band: " not in svg_bytes(front_chart(analysis.frame, ABSOLUTE).picture()).decode()
 
 
 def test_charts_of_many_rows_are_drawn():
@@ -133,5 +135,7 @@ def test_charts_of_many_rows_are_drawn():
         final, kept=kept, n_parameters=1000, n_bytes=4000, test=run.records[-1].test
     )
     analysis = analyse(run.records, run.load_predictions, run.load_labels)
-    (panel,) = pruning_chart(pruning_frame(run.records), analysis.frame).panels.values()
+    (panel,) = pruning_chart(
+        pruning_frame(run.records), marks(analysis.frame["method"])
+    ).panels.values()
     assert isinstance(panel, alt.LayerChart)

@@ -93,6 +93,88 @@ def test_records_of_two_protocols_are_listed_and_kept_apart(tmp_path):
     report_html(findings, tmp_path)
 
 
+def changed(run, records=(), **settings):
+    """The run with other training settings, in all records or in those at some positions."""
+    for position in records or range(len(run.records)):
+        made = run.records[position]
+        training = made.spec.training.model_copy(update=settings)
+        trial = made.spec.model_copy(update={"training": training})
+        if made.key in run.predictions:
+            run.predictions[trial.key()] = run.predictions.pop(made.key)
+        run.records[position] = made.model_copy(update={"spec": trial, "key": trial.key()})
+    return run
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 5), ("patience", 2), ("batch_size", 256)])
+@pytest.mark.parametrize("folders", [("one",), ("one", "two")])
+def test_records_of_mixed_settings_are_refused_with_both_values(tmp_path, name, value, folders):
+    stored(run_with(FULL), tmp_path / folders[0])
+    stored(changed(run_with(PEP), **{name: 77}), tmp_path / folders[-1])
+    with pytest.raises(RecordError) as caught:
+        load_runs([tmp_path / folder for folder in folders])
+    start = " and ".join(str(tmp_path / folder) for folder in folders)
+    assert str(caught.value) in {
+        f"{start}: records of toy, fm were made with different {name} ({one} and {other}) and "
+        "cannot be compared; report them separately"
+        for one, other in ((value, 77), (77, value))
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("trials", (5, 9)), ("finalists", (3, 1)), ("finalist_seeds", (2, 4)), ("seeds", (5, 2))],
+)
+def test_runs_whose_plans_choose_otherwise_are_refused_with_both_values(tmp_path, name, values):
+    for folder, cell, value in zip(("one", "two"), (FULL, PEP), values, strict=True):
+        stored(run_with(cell), tmp_path / folder)
+        (tmp_path / folder / "plan.toml").write_text(f"{name} = {value}\n")
+    words = rf"one and .*two: .* different {name} \({values[0]} and {values[1]}\)"
+    with pytest.raises(RecordError, match=words):
+        load_runs([tmp_path / "one", tmp_path / "two"])
+
+
+def test_records_of_two_numbers_of_folds_are_refused(tmp_path):
+    run = run_with(FULL)
+    made = run.records[0]
+    data = made.spec.data.model_copy(update={"folds": 3, "split_fingerprint": "f" * 16})
+    trial = made.spec.model_copy(update={"data": data})
+    run.records.append(made.model_copy(update={"spec": trial, "key": trial.key()}))
+    stored(run, tmp_path)
+    with pytest.raises(RecordError, match=r"different folds \((1 and 3|3 and 1)\)"):
+        load_runs([tmp_path])
+
+
+def test_records_of_two_split_seeds_are_refused(tmp_path):
+    run = run_with(FULL)
+    made = run.records[0]
+    data = made.spec.data.model_copy(update={"split_seed": 4})
+    trial = made.spec.model_copy(update={"data": data})
+    run.records.append(made.model_copy(update={"spec": trial, "key": trial.key()}))
+    stored(run, tmp_path)
+    with pytest.raises(RecordError, match=r"different split_seed \((0 and 4|4 and 0)\)"):
+        load_runs([tmp_path])
+
+
+def test_settings_that_the_plan_varies_belong_together(tmp_path):
+    plan = """epochs = 5
+patience = 2
+batch_size = 256
+tune_batch_size = [256, 512]
+
+[[except]]
+methods = ["pep"]
+epochs = 9
+reason = "slow"
+"""
+    run = changed(run_with(FULL, PEP), records=range(4, 8), epochs=9)
+    changed(run, records=[1], batch_size=512)
+    stored(run, tmp_path).folder.joinpath("plan.toml").write_text(plan)
+    assert len(load_runs([tmp_path]).frame) == 2
+    (tmp_path / "plan.toml").write_text(plan.replace("epochs = 9", "epochs = 8"))
+    with pytest.raises(RecordError, match="different epochs"):
+        load_runs([tmp_path])
+
+
 def test_constant_scores_are_an_auc_of_one_half_without_failing(tmp_path):
     run = run_with(FULL, PEP, MDE)
     for made in run.records:

@@ -8,18 +8,45 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.frames import COLUMNS, INTERVALS, frame_of
+from pepbench.analysis.primary import CONTRAST_COLUMNS
+from pepbench.report.charts.pareto import front_chart
+from pepbench.report.charts.style import svg_bytes
+from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
 from pepbench.report.phrases import parity_sentences, percent, short_count
+from pepbench.report.table_rows import contrast_sentence, contrast_table
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.units import duration
 
+CONTRAST = {
+    "dataset": "toy",
+    "backbone": "fm",
+    "budget": "10%",
+    "method": "pep:granularity=feature",
+    "other": "magnitude",
+    "primary": True,
+    "metric": "auc",
+    "difference": -0.01234,
+    "low": -0.02,
+    "high": -0.00468,
+    "p_holm": 0.012,
+    "verdict": "worse",
+    "basis": "folds",
+    "folds": 10,
+    "folds_won": 0.1,
+}
 
-def printed(frame, fronts, encoding="utf-8", **options):
+
+def contrasts_of(*rows):
+    return frame_of([CONTRAST | row for row in rows], CONTRAST_COLUMNS)
+
+
+def printed(frame, fronts, encoding="utf-8", contrasts=None, **options):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding)
     console = Console(file=file, width=80, **options)
-    console.print(LeaderboardView(frame, fronts))
+    console.print(LeaderboardView(frame, fronts, contrasts=contrasts))
     file.flush()
     return raw.getvalue().decode(encoding)
 
@@ -27,10 +54,11 @@ def printed(frame, fronts, encoding="utf-8", **options):
 def test_csv_has_the_columns_and_reads_back_exactly(analysed):
     frame, _ = analysed
     text = leaderboard_csv(frame)
-    assert text.splitlines()[0] == ",".join(COLUMNS)
+    known = [name for name in COLUMNS if name not in INTERVALS or frame[name].notna().any()]
+    assert text.splitlines()[0] == ",".join(known)
     read = list(csv.DictReader(io.StringIO(text)))
     assert len(read) == len(frame)
-    for column in frame.select_dtypes("float64"):
+    for column in frame[known].select_dtypes("float64"):
         values = [float(row[column] or "nan") for row in read]
         np.testing.assert_array_equal(values, frame[column])
     assert read[1]["parameters"] == "5000"
@@ -40,10 +68,11 @@ def test_csv_has_the_columns_and_reads_back_exactly(analysed):
 def test_markdown_table_has_the_columns_and_a_row_per_cell(analysed):
     frame, _ = analysed
     header, rule, *rows = markdown_table(frame).splitlines()
-    assert tuple(name.strip() for name in header.strip("|").split("|")) == COLUMNS
+    columns = [name for name in COLUMNS if name not in INTERVALS]
+    assert [name.strip() for name in header.strip("|").split("|")] == columns
     assert set(rule) <= set("|-:")
     assert len(rows) == len(frame)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {len(COLUMNS) + 1}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {len(columns) + 1}
 
 
 def test_markdown_escapes_what_comes_from_outside(analysed):
@@ -80,6 +109,51 @@ def test_terminal_view_fits_80_columns_with_and_without_unicode(analysed, encodi
     assert "…" not in text
     assert "\x1b" not in text
     assert ("★" in text) == (encoding == "utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_contrasts_come_first_then_the_front_then_the_leaderboard(analysed, encoding):
+    contrasts = contrasts_of({"method": "pep"}, {"other": "uniform", "folds_won": 0.5})
+    text = printed(*analysed, encoding, contrasts, color_system=None)
+    places = [text.index(words) for words in ("folds won", "by parameters", "budget  method")]
+    assert places == sorted(places)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    table = lines[: lines.index("")]
+    minus = "−" if encoding == "utf-8" else "-"
+    (row,) = [line for line in table if f"pep {minus} magnitude" in line]
+    for words in ("10%", "-0.0123", "-0.0200 to -0.0047", "worse", "1 of 10"):
+        assert words in row
+    words = [line for line in table if line.startswith(("Named beforehand", "splits"))]
+    assert len(words) == 2
+    assert "10 folds" in " ".join(words)
+
+
+def test_exploratory_pairs_are_no_contrasts():
+    table = contrast_table(contrasts_of({}, {"primary": False, "other": "full"}))
+    assert [row["contrast"] for row in table] == ["pep:granularity=feature − magnitude"]
+
+
+@pytest.mark.parametrize(("folds", "few"), [(3, True), (5, False)])
+def test_few_folds_are_called_few(folds, few):
+    words = contrast_sentence(contrasts_of({"folds": folds}))
+    assert f"{folds} folds" in words
+    assert ("five or more" in words) == few
+
+
+def test_specs_with_options_have_titles_where_people_read(analysed):
+    frame, fronts = analysed
+    spec, title = "synthetic:rows=5000000:fields=39", "drawn, 5M rows, 39 fields"
+    frame = frame.assign(dataset=frame["dataset"].replace("toy", spec))
+    fronts = [front | {"dataset": front["dataset"].replace("toy", spec)} for front in fronts]
+    people = [
+        printed(frame, fronts, color_system=None),
+        leaderboard_markdown(frame, fronts),
+        leaderboard_latex(frame),
+        svg_bytes(front_chart(frame).picture()).decode(),
+    ]
+    assert [(title in text, spec in text) for text in people] == [(True, False)] * 4
+    assert spec in leaderboard_csv(frame)
 
 
 def test_terminal_view_shows_verdicts_reasons_and_parity(analysed):

@@ -7,6 +7,7 @@ import pytest
 
 from pepbench.backbones.fm import FM
 from pepbench.data.splits import Rows
+from pepbench.harness.status import live_files
 from pepbench.harness.status.live_files import live_file, live_progress
 from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
@@ -33,7 +34,7 @@ def test_every_epoch_is_reported_with_the_best_score_so_far(monkeypatch):
     task = task_of(reports.append)
     fitted = task.train(task.model(PlainTable(11, 4)), phase="first")
     assert [report.epoch for report in reports] == [point.epoch for point in fitted.curve]
-    assert reports[-1].auc == max(point.auc for point in fitted.curve)
+    assert reports[-1].score == max(point.auc for point in fitted.curve)
     assert reports[-1].step == len(fitted.curve) * task.steps_per_epoch
     assert {report.phase for report in reports} == {"first"}
     assert all(report.samples_per_second > 0 for report in reports)
@@ -47,7 +48,7 @@ def test_a_search_is_reported_between_epochs(monkeypatch):
         stream = task.steps(task.model(PlainTable(11, 4)))
         for _ in range(9):
             next(stream)
-    assert [(m.phase, m.step, m.epoch, m.auc) for m in reports] == [
+    assert [(m.phase, m.step, m.epoch, m.score) for m in reports] == [
         ("search", step, 1 + (step - 1) // task.steps_per_epoch, None) for step in range(1, 10)
     ]
 
@@ -60,6 +61,16 @@ def test_the_file_holds_the_latest_moment_and_goes_with_the_trial(tmp_path):
         tell(now)
         assert live_progress(folder, "abc") == now
     assert list(folder.iterdir()) == []
+
+
+def test_short_trials_report_nothing_and_long_ones_now_and_then(monkeypatch):
+    clock, reports = [0.0], []
+    monkeypatch.setattr(live_files.time, "monotonic", lambda: clock[0])
+    tell = live_files.spaced(reports.append)
+    for epoch in range(1, 11):
+        clock[0] += 0.2
+        tell(Progress("train", epoch, epoch, 1e5))
+    assert [report.epoch for report in reports] == [3, 6, 9]
 
 
 def test_the_file_goes_with_a_trial_that_fails(tmp_path):

@@ -1,28 +1,38 @@
-"""A method's card: its source and its options."""
+"""The card of a method or backbone: its source and its options."""
 
 from __future__ import annotations
 
 import json
+from typing import Protocol
 
-from pepbench.component import Between, Option, Value
-from pepbench.contract.candidate import Candidate, NotApplicable
+from pepbench.component import Between, Component, Option, Value
+from pepbench.contract.candidate import NotApplicable
 from pepbench.errors import PlanError
 from pepbench.harness.fit_checks import BrokenContract
 
 
-def cites_its_source(candidate: Candidate) -> None:
+class HasCard(Protocol):
+    """A candidate of any kind."""
+
+    @property
+    def component(self) -> Component:
+        """The method or backbone under test."""
+
+
+def cites_its_source(candidate: HasCard) -> None:
     """Names its source with the year, or is a control."""
-    kind = type(candidate.method)
-    if kind.family == "controls":
+    kind = type(candidate.component)
+    if getattr(kind, "family", "") == "controls":
         return
-    if kind.year is None or str(kind.year) not in (kind.__doc__ or ""):
+    year = getattr(kind, "year", None)
+    if year is None or str(year) not in (kind.__doc__ or ""):
         raise BrokenContract(
             f"class {kind.__name__} names no source: set year = …, and give authors, title and "
             'that year in its docstring; a control says family = "controls" instead'
         )
 
 
-def explains_its_options(candidate: Candidate) -> None:
+def explains_its_options(candidate: HasCard) -> None:
     """Every option is annotated with what it means."""
     for option in _options_of(candidate):
         if not option.help:
@@ -32,19 +42,19 @@ def explains_its_options(candidate: Candidate) -> None:
             )
 
 
-def options_survive_json(candidate: Candidate) -> None:
-    """Options written to a record and read again give an equal method."""
-    method = candidate.method
+def options_survive_json(candidate: HasCard) -> None:
+    """Options written to a record and read again give an equal component."""
+    component = candidate.component
     _options_of(candidate)
-    read = type(method).from_options(json.loads(json.dumps(method.options())))
-    if read != method:
+    read = type(component).from_options(json.loads(json.dumps(component.options())))
+    if read != component:
         raise BrokenContract(
-            f"{method.options()} were read again as {read.options()}; keep to bool, int, float "
+            f"{component.options()} were read again as {read.options()}; keep to bool, int, float "
             "and str, and do not change options in __post_init__"
         )
 
 
-def refuses_options_out_of_range(candidate: Candidate) -> None:
+def refuses_options_out_of_range(candidate: HasCard) -> None:
     """A value outside an option's range is refused, naming the option."""
     options = [option for option in _options_of(candidate) if option.range is not None]
     if not options:
@@ -52,7 +62,7 @@ def refuses_options_out_of_range(candidate: Candidate) -> None:
     for option in options:
         wrong = _out_of_range(option)
         try:
-            type(candidate.method).from_options({option.name: wrong})
+            type(candidate.component).from_options({option.name: wrong})
         except PlanError as error:
             if option.name in str(error):
                 continue
@@ -62,10 +72,10 @@ def refuses_options_out_of_range(candidate: Candidate) -> None:
         )
 
 
-def _options_of(candidate: Candidate) -> tuple[Option, ...]:
-    options = candidate.method.described_options()
+def _options_of(candidate: HasCard) -> tuple[Option, ...]:
+    options = candidate.component.described_options()
     if not options:
-        raise NotApplicable("the method has no options")
+        raise NotApplicable(f"the {candidate.component.kind} has no options")
     return options
 
 

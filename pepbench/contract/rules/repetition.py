@@ -84,16 +84,19 @@ def _digest_in_another_process(candidate: Candidate) -> str:
     method = candidate.method
     arguments = candidate.plugins, method.name, method.options()
     try:
-        digest: str = _other_process().submit(_digest, *arguments).result()
+        digest: str = other_process().submit(_digest, *arguments).result()
     except BrokenExecutor as error:
-        _other_process.cache_clear()
+        other_process.cache_clear()
         raise BrokenContract(f"the same fit in another process ended it: {error}") from error
     return digest
 
 
 @functools.cache
-def _other_process() -> Executor:
-    """One worker process for all candidates: starting it takes longer than a fit."""
+def other_process() -> Executor:
+    """One worker process with another PYTHONHASHSEED, for all candidates.
+
+    Starting it takes longer than a fit.
+    """
     other = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     executor: Executor = loky.ProcessPoolExecutor(max_workers=1, env={"PYTHONHASHSEED": other})
     return executor

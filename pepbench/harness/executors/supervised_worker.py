@@ -7,6 +7,7 @@ and a cluster's worker stays idle and answers its scheduler.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -61,8 +62,16 @@ def run_call(text: str) -> Answer:
     """
     call = Call.from_json(text)
     refuse_other_versions({socket.gethostname(): versions()}, call.versions)
-    check_rows(call.specs[0].data, Catalog(call.context.plugins), call.context.raw)
+    _check_once(call.specs[0].data, call.context.plugins, tuple(call.context.raw.items()))
     return [PackedOutcome.pack(outcome) for outcome in run_trials(call.specs, call.context)]
+
+
+@functools.lru_cache(64)
+def _check_once(
+    data: DataSpec, plugins: tuple[Path, ...], raw: tuple[tuple[str, str], ...]
+) -> None:
+    """:func:`check_rows`, unless it has found nothing wrong in this process before."""
+    check_rows(data, Catalog(plugins), dict(raw))
 
 
 def check_rows(data: DataSpec, catalog: Catalog, raw: dict[str, str]) -> None:
@@ -105,6 +114,8 @@ class SupervisedWorker:
     def __init__(self, cuda: str | None = None) -> None:
         self._environment = {} if cuda is None else {"CUDA_VISIBLE_DEVICES": cuda}
         self._pool: loky.ProcessPoolExecutor | None = None
+        self._warm: list[int] = []
+        """Process ids of those that have imported everything."""
         self._closed = False
 
     def run(self, call: Call, abandoned: Callable[[], bool] = lambda: False) -> Answer:
@@ -166,7 +177,11 @@ class SupervisedWorker:
                 env=self._environment,
             )
         pool = self._pool
-        pool.submit(os.getpid).result()
+        # loky starts a process at the first call, and replaces one whose memory grows.
+        processes = list(pool._processes or {})
+        if not processes or processes != self._warm:
+            pool.submit(os.getpid).result()
+            self._warm = list(pool._processes or {})
         return pool
 
     def _watch(

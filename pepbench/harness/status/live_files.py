@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -12,6 +13,9 @@ from pepbench.training.progress import Progress, ProgressCallback, ignore_progre
 
 LIVE_FOLDER = "live"
 """Below the run's folder: a JSON file for each running trial, removed when the trial ends."""
+
+SECONDS_BETWEEN = 0.5
+"""Between two reports of a trial, as often as displays are drawn; short trials make none."""
 
 
 @contextmanager
@@ -30,6 +34,19 @@ def live_file(folder: Path | None, key: str) -> Iterator[ProgressCallback]:
         for left in (_unfinished(path), path):
             with suppress(OSError):
                 left.unlink()
+
+
+def spaced(callback: ProgressCallback) -> ProgressCallback:
+    """A callback that passes reports on every :data:`SECONDS_BETWEEN`, counted from now."""
+    passed = time.monotonic()
+
+    def pass_on(progress: Progress) -> None:
+        nonlocal passed
+        if time.monotonic() - passed >= SECONDS_BETWEEN:
+            passed = time.monotonic()
+            callback(progress)
+
+    return pass_on
 
 
 def write_live(path: Path, content: bytes) -> None:

@@ -14,7 +14,8 @@ from pepbench.harness.cells import Cell
 from pepbench.harness.status.run_counts import CellCount, RunCounts
 from pepbench.harness.status.run_display import counts_text, snapshot_view
 from pepbench.harness.status.status_file import StatusFile
-from pepbench.records import Record, TrialSpec
+from pepbench.objective import GOALS
+from pepbench.records import Record, TrialSpec, validation_goal
 from pepbench.units import duration
 
 REFRESHES_PER_SECOND = 2
@@ -80,12 +81,12 @@ class Reporter:
         if record.status == "failed":
             self.warn(f"{cell}: failed: {record.reason}")
         elif self._trials and not reused:
-            auc = "-" if record.validation is None else f"{record.validation.auc:.4f}"
+            score = "-" if record.validation is None else f"{validation_goal(record):.4f}"
             count = self._counts.count(cell)
             speed = record.samples_per_second
             self._line(
                 f"{cell}: {record.spec.role} {count.done}/{count.total} "
-                f"{record.status}, validation AUC {auc}"
+                f"{record.status}, validation {GOALS[cell.plan.objective]} {score}"
                 f"{'' if speed is None else f', {speed / 1000:,.0f}k rows/s'}"
                 f" ({counts_text(self._counts.snapshot())})"
             )
@@ -128,4 +129,5 @@ def _summary(cell: Cell, count: CellCount) -> str:
         reason = count.reasons[0] if count.reasons else "no trial"
         return f"{cell}: no result: {reason}"
     took = f"in {duration(time.monotonic() - count.started)}" if count.made else "all reused"
-    return f"{cell}: validation AUC {count.best:.4f}, {count.done} runs {took}"
+    figure = f"validation {GOALS[cell.plan.objective]} {count.best:.4f}"
+    return f"{cell}: {figure}, {count.done} runs {took}"

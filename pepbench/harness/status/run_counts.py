@@ -12,7 +12,7 @@ from typing import Literal
 
 from pepbench.harness.cells import Cell
 from pepbench.plan import Plan
-from pepbench.records import Record, Role, TrialSpec
+from pepbench.records import Record, Role, TrialSpec, validation_goal
 
 State = Literal["running", "finished", "interrupted"]
 
@@ -88,7 +88,8 @@ class CellCount:
         if reused:
             self.begun[record.spec.role] += 1
         if record.validation is not None:
-            self.best = max(self.best or 0.0, record.validation.auc)
+            score = validation_goal(record)
+            self.best = score if self.best is None else max(self.best, score)
         if record.reason is not None:
             self.reasons.append(record.reason)
 
@@ -113,9 +114,10 @@ class RunCounts:
         count.begun[spec.role] += 1
         number = count.begun[spec.role]
         trial = f"{spec.role} {number}/{max(number, count.totals[spec.role])}"
-        if cell.data.folds > 1:
-            trial = f"fold {cell.data.fold + 1}/{cell.data.folds} {trial}"
-        self._running[spec.key()] = RunningTrial(spec.key(), str(cell.name), trial, time.time())
+        if cell.fold.of > 1:
+            trial = f"{cell.fold} {trial}"
+        key = spec.key()
+        self._running[key] = RunningTrial(key, str(cell.name), trial, time.time())
 
     def trial_done(self, cell: Cell, record: Record, reused: bool) -> None:
         """Count a record."""

@@ -69,11 +69,11 @@ def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
     table.add_column("cell", no_wrap=True, overflow="ellipsis", max_width=room)
     for name in ("budget", "trial", "phase"):
         table.add_column(name, no_wrap=True)
-    for name in ("epoch", "AUC", "rows/s", "for"):
+    for name in ("epoch", "score", "rows/s", "for"):
         table.add_column(name, no_wrap=True, justify="right")
     for trial in running:
         moment = live_progress(live, trial.key)
-        auc = None if moment is None else moment.auc
+        score = None if moment is None else moment.score
         *data, method, budget = trial.cell.split(" ")
         table.add_row(
             Text(" ".join([method, *data])),
@@ -81,7 +81,7 @@ def _trials(running: list[RunningTrial], live: Path, width: int) -> Table:
             trial.trial,
             "starting" if moment is None else moment.phase[:8],
             "" if moment is None else str(moment.epoch),
-            "" if auc is None else f"{auc:.4f}",
+            "" if score is None else f"{score:.4f}",
             "" if moment is None else f"{moment.samples_per_second / 1000:,.0f}k",
             duration(max(0.0, time.time() - trial.since)),
         )

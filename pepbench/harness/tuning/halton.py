@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from pepbench.harness.tuning.space import Params, suggest_settings
 
 MOST_OPTIONS = 100
 """Dimensions of the sequence, one for each option that is tuned."""
+
+POINTS = 100
+"""Points that are computed at once."""
 
 
 def halton(cell: Cell) -> Iterator[Params]:
@@ -31,11 +36,18 @@ def halton(cell: Cell) -> Iterator[Params]:
     PlanError
         If more than ``MOST_OPTIONS`` options are tuned.
     """
-    sequence = qmc.Halton(MOST_OPTIONS, scramble=True, seed=cell.common_seed)
-    while True:
-        trial = HaltonTrial(sequence.random(1)[0].tolist())
+    for number in itertools.count():
+        trial = HaltonTrial(_points(cell.common_seed, number // POINTS)[number % POINTS])
         suggest_settings(cell, trial)
         yield trial.params
+
+
+@functools.lru_cache(16)
+def _points(seed: int, block: int) -> list[list[float]]:
+    """``POINTS`` points of a sequence, which many cells share."""
+    sequence = qmc.Halton(MOST_OPTIONS, scramble=True, seed=seed)
+    points: list[list[float]] = sequence.fast_forward(block * POINTS).random(POINTS).tolist()
+    return points
 
 
 @dataclass

@@ -23,7 +23,8 @@ from pepbench.harness.tuning.space import (
 )
 from pepbench.harness.tuning.trial_pruning import pruning_of
 from pepbench.method import Method
-from pepbench.records import Record, Role, TrialSpec, best_trial, finalists
+from pepbench.objective import goal
+from pepbench.records import Record, Role, TrialSpec, best_trial, finalists, validation_goal
 
 TrialBatches = Generator[list[TrialSpec], list[Record], None]
 """Yields trials in batches and is sent their records."""
@@ -150,9 +151,14 @@ def draws_left(trials: int, records: Sequence[Record]) -> int:
     Infeasible trials are replaced, so that all methods have as many that could be, but a method is
     given up after ``MOST_DRAWS`` times as many, or where none of the first is feasible.
     """
+    return max(0, draws_needed(trials, records) - len(records))
+
+
+def draws_needed(trials: int, records: Sequence[Record]) -> int:
+    """How many tuning trials there are in the end, if no further one is infeasible."""
     infeasible = sum(record.status == "infeasible" for record in records)
     replaced = infeasible if infeasible < len(records) else 0
-    return max(0, min(trials + replaced, MOST_DRAWS * trials) - len(records))
+    return min(trials + replaced, MOST_DRAWS * trials)
 
 
 def _counted_seconds(record: Record, time: float) -> float:
@@ -208,7 +214,7 @@ def seeded_sampler(cell: Cell) -> optuna.samplers.BaseSampler:
 
 
 def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
-    """Report an outcome to Optuna: validation AUC, also by epoch, or that there is none."""
+    """Report an outcome to Optuna: the objective, also by epoch, or that there is none."""
     attributes: dict[str, Value | None] = {
         "record": record.key,
         "status": record.status,
@@ -220,9 +226,9 @@ def tell(study: optuna.Study, trial: optuna.Trial, record: Record) -> None:
         if value is not None:
             trial.set_user_attr(name, value)
     for point in record.curve:
-        trial.report(point.auc, point.epoch)
+        trial.report(goal(point, record.spec.training.objective), point.epoch)
     if record.status == "ok" and record.validation is not None:
-        study.tell(trial, record.validation.auc)
+        study.tell(trial, validation_goal(record))
     elif record.status == "pruned":
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import optuna
 
+from pepbench.objective import goal
 from pepbench.records import PrunerKind, PruningSpec, Record
 
 STARTUP_TRIALS = 3
@@ -18,13 +19,15 @@ REDUCTION = 3
 """``halving`` continues one trial in this many, at epochs 2, 6, 18, 54, …"""
 
 ShouldStop = Callable[[int, float], bool]
-"""Called after each epoch of the last training, with its number and its validation AUC."""
+"""Called after each epoch of the last training, with its number and the objective's value."""
 
 
 def pruning_of(pruner: PrunerKind, records: list[Record]) -> PruningSpec | None:
     """The next trial's pruning rule, with the earlier trials that it is compared with."""
+    if pruner == "none":
+        return None
     complete = tuple(_curve(record) for record in records if record.status == "ok")
-    if pruner == "none" or not complete:
+    if not complete:
         return None
     pruned = tuple(_curve(record) for record in records if record.status == "pruned")
     return PruningSpec(pruner=pruner, complete=complete, pruned=pruned)
@@ -48,8 +51,8 @@ def should_stop(spec: PruningSpec) -> ShouldStop:
         study.tell(_replayed(study, curve), state=optuna.trial.TrialState.PRUNED)
     trial = study.ask()
 
-    def ask(epoch: int, auc: float) -> bool:
-        trial.report(auc, epoch)
+    def ask(epoch: int, value: float) -> bool:
+        trial.report(value, epoch)
         return trial.should_prune()
 
     return ask
@@ -57,8 +60,8 @@ def should_stop(spec: PruningSpec) -> ShouldStop:
 
 def _replayed(study: optuna.Study, curve: tuple[float, ...]) -> optuna.Trial:
     trial = study.ask()
-    for epoch, auc in enumerate(curve, 1):
-        trial.report(auc, epoch)
+    for epoch, value in enumerate(curve, 1):
+        trial.report(value, epoch)
         # The answer does not matter here: asking makes ``halving`` note the trial's rungs.
         trial.should_prune()
     return trial
@@ -71,4 +74,4 @@ def _pruner(kind: PrunerKind) -> optuna.pruners.BasePruner:
 
 
 def _curve(record: Record) -> tuple[float, ...]:
-    return tuple(point.auc for point in record.curve)
+    return tuple(goal(point, record.spec.training.objective) for point in record.curve)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from pepbench.analysis.ranks import RankTables
-from pepbench.report.charts.style import GREY, INK, Panel, PanelChart, colour, marks, opacity, shape
+from pepbench.report.charts.style import GREY, INK, Mark, Panel, PanelChart, colour, opacity, shape
 
 _WIDTH, _ROW = 330, 22
 
 
-def critical_difference_chart(ranks: RankTables) -> PanelChart:
+def critical_difference_chart(ranks: RankTables, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Mean ranks, a panel for each tested budget; bars join methods within the critical difference.
 
     Budgets without a test are not drawn: their ranks are descriptive.
@@ -22,7 +23,6 @@ def critical_difference_chart(ranks: RankTables) -> PanelChart:
     ----------
     Demšar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006).
     """
-    all_marks = marks(ranks.ranks["method"])
     panels: dict[tuple[str, ...], Panel] = {}
     for test in ranks.tests.to_dict("records"):
         budget = test["budget"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import altair as alt
@@ -23,11 +23,11 @@ from pepbench.report.charts.style import (
     colour,
     filled,
     log_ticks,
-    marks,
     named_opacity,
     opacity,
     shape,
 )
+from pepbench.report.phrases import block_title
 
 PRUNING_COLUMNS = (*CELL_COLUMNS, "seed", "step", "parameters")
 """Columns of :func:`pruning_frame`."""
@@ -38,63 +38,63 @@ _CHARACTER, _LINE, _HANG = 7.2, 15.0, 26.0
 _LEAST_CHANGE = 0.01
 """Points that differ by less than this share from the last one drawn are left out."""
 
-_Draw = Callable[[pd.DataFrame, dict[str, Mark]], list[alt.Chart]]
+_Draw = Callable[[pd.DataFrame, Mapping[str, Mark]], list[alt.Chart]]
 """From the rows of a panel and the methods' marks to the panel's layers."""
 
 
-def curves_chart(curves: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+def curves_chart(curves: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Validation AUC by epoch of the final runs, mean over seeds.
 
     Parameters
     ----------
     curves
         Of :func:`pepbench.analysis.tuning.curves_frame`.
-    frame
-        The leaderboard: its methods have the same colours in all charts.
+    all_marks
+        Of the methods, the same in all charts.
     """
     return PanelChart(
         name="learning-curves",
         title="Validation AUC by epoch",
         label="Learning curves",
-        panels=_panels(curves, frame, _curve_layers),
+        panels=_panels(curves, all_marks, _curve_layers),
         lines=["Last training of the final runs, mean over the seeds that got so far."],
     )
 
 
-def trials_chart(trials: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
-    """Validation AUC of each tuning trial, and the best so far.
+def trials_chart(trials: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
+    """Score of each tuning trial on validation rows, and the best so far.
 
     Parameters
     ----------
     trials
         Of :func:`pepbench.analysis.tuning.trials_frame`.
-    frame
+    all_marks
         As :func:`curves_chart`.
     """
     return PanelChart(
         name="tuning",
-        title="Validation AUC of the tuning trials",
+        title=f"Validation {_objective(trials)} of the tuning trials",
         label="Tuning trials",
-        panels=_panels(trials[trials["auc"].notna()], frame, _trial_layers),
+        panels=_panels(trials[trials["score"].notna()], all_marks, _trial_layers),
         lines=["Trial 0: the method's default. Steps: the best so far. Filled: the best."],
     )
 
 
-def pruning_chart(pruning: pd.DataFrame, frame: pd.DataFrame) -> PanelChart:
+def pruning_chart(pruning: pd.DataFrame, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Parameters kept by step of the search, a line for each final run.
 
     Parameters
     ----------
     pruning
         Of :func:`pruning_frame`.
-    frame
+    all_marks
         As :func:`curves_chart`.
     """
     return PanelChart(
         name="pruning-curves",
         title="Parameters kept by step of the search",
         label="Pruning curves",
-        panels=_panels(pruning, frame, _pruning_layers),
+        panels=_panels(pruning, all_marks, _pruning_layers),
         lines=["Final runs, a line for each seed. Mark: what the last training starts from."],
     )
 
@@ -116,18 +116,19 @@ def pruning_frame(records: Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PRUNING_COLUMNS))
 
 
-def _panels(rows: pd.DataFrame, frame: pd.DataFrame, draw: _Draw) -> dict[tuple[str, ...], Panel]:
-    all_marks = marks(frame["method"])
+def _panels(
+    rows: pd.DataFrame, all_marks: Mapping[str, Mark], draw: _Draw
+) -> dict[tuple[str, ...], Panel]:
     panels: dict[tuple[str, ...], Panel] = {}
     for key, block in rows.groupby(["dataset", "backbone", "budget"], sort=False):
         name = tuple(map(str, key))
         panels[name] = alt.LayerChart(
-            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=" · ".join(name)
+            layer=draw(block, all_marks), width=_WIDTH, height=_HEIGHT, title=block_title(name)
         )
     return panels
 
 
-def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _curve_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
     means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
     base = alt.Chart(means).encode(
         x=alt.X("epoch:Q", axis=_integer_axis(means["epoch"])),
@@ -146,21 +147,26 @@ def _curve_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
     ]
 
 
-def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
-    shown = ["method", "budget", "trial", "auc", "best_so_far", "best", "settings"]
+def _objective(trials: pd.DataFrame) -> str:
+    return " or ".join(trials["objective"].unique()) or "AUC"
+
+
+def _trial_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
+    shown = ["method", "budget", "trial", "score", "best_so_far", "best", "settings"]
+    title = f"validation {_objective(block)}"
     base = alt.Chart(block[shown]).encode(
         x=alt.X("trial:Q", axis=_integer_axis(block["trial"])), color=colour(all_marks)
     )
-    scale = _room(block["auc"])
+    scale = _room(block["score"])
     last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
-    ends = _spread(last.assign(auc=last["best_so_far"]), block, "trial")
+    ends = _spread(last.assign(score=last["best_so_far"]), block, "trial", "score")
     return [
         base.mark_line(interpolate="step-after", strokeWidth=1.2).encode(
-            y=alt.Y("best_so_far:Q", title="validation AUC", scale=scale),
+            y=alt.Y("best_so_far:Q", title=title, scale=scale),
             opacity=opacity(0.6),
         ),
         base.mark_point(size=60, strokeWidth=1.6, cursor="pointer").encode(
-            y=alt.Y("auc:Q", title="validation AUC", scale=scale),
+            y=alt.Y("score:Q", title=title, scale=scale),
             shape=shape(all_marks),
             fill=filled("datum.best", all_marks),
             opacity=opacity(),
@@ -168,7 +174,7 @@ def _trial_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.C
                 "method",
                 "budget",
                 "trial",
-                alt.Tooltip("auc", title="validation AUC", format=".5f"),
+                alt.Tooltip("score", title=title, format=".5f"),
                 "settings",
             ],
         ),
@@ -192,23 +198,23 @@ def _integer_axis(numbers: pd.Series[int]) -> alt.Axis:
     return alt.Axis(values=values, format="d", grid=False)
 
 
-def _room(aucs: pd.Series[float]) -> alt.Scale:
-    low, high = float(aucs.min()), float(aucs.max())
+def _room(values: pd.Series[float]) -> alt.Scale:
+    low, high = float(values.min()), float(values.max())
     room = max(0.0005, 0.05 * (high - low))
     return alt.Scale(domain=[low - room, high + room], nice=False)
 
 
-def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str) -> pd.DataFrame:
+def _spread(ends: pd.DataFrame, means: pd.DataFrame, across: str, up: str = "auc") -> pd.DataFrame:
     """Places of the names at the curves' ends, moved apart to a line's height."""
-    line = float(means["auc"].max() - means["auc"].min()) / (_HEIGHT / (LABEL_SIZE + 2))
-    ordered = ends.sort_values(["auc", "method"])
+    line = float(means[up].max() - means[up].min()) / (_HEIGHT / (LABEL_SIZE + 2))
+    ordered = ends.sort_values([up, "method"])
     steps = line * np.arange(len(ordered))
     # The least squares under "each at least a line above the one before".
-    places = isotonic_regression(ordered["auc"].to_numpy(np.float64) - steps).x + steps
+    places = isotonic_regression(ordered[up].to_numpy(np.float64) - steps).x + steps
     return ordered.assign(at=places, **{across: float(means[across].max())})
 
 
-def _pruning_layers(block: pd.DataFrame, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _pruning_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[alt.Chart]:
     block = _thinned(block)
     ends = block.groupby(["method", "seed"], sort=False).tail(1)
     most = max(1.0, 1.06 * float(block["step"].max()))

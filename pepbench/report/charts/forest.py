@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
 
 from pepbench.analysis.frames import by_block
+from pepbench.analysis.metrics import card_of, metric_of
 from pepbench.records import MARGIN
 from pepbench.report.charts.style import (
     GREY,
@@ -21,12 +24,15 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
+from pepbench.report.phrases import block_title
 
 _WIDTH, _ROW = 330, 17
 
 
-def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
-    """ΔAUC of each cell against the full table.
+def forest_chart(
+    frame: pd.DataFrame, margin: float = MARGIN, all_marks: Mapping[str, Mark] | None = None
+) -> PanelChart:
+    """Difference in the metric of each cell against the full table.
 
     Parameters
     ----------
@@ -34,15 +40,19 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
         The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     margin
         Differences within it do not matter; it is drawn as a band.
+    all_marks
+        Of the methods; those of the frame alone if not given.
     """
-    all_marks = marks(frame["method"])
-    drawn = frame[frame["delta_auc"].notna()]
+    all_marks = marks(frame["method"]) if all_marks is None else all_marks
+    metric, card = metric_of(frame), card_of(frame)
+    drawn = frame[frame[f"delta_{metric}"].notna()]
     return PanelChart(
         name="forest",
-        title="AUC minus the full table's",
-        label="Difference of AUC",
-        panels={block: _panel(block, rows, all_marks, margin) for block, rows in by_block(drawn)},
+        title=f"{card.name} minus the full table's",
+        label=f"Difference of {card.name}",
+        panels={name: _panel(name, rows, all_marks, margin) for name, rows in by_block(drawn)},
         lines=[
+            *(["Positive is better: the sign is changed."] if card.sign < 0 else []),
             "Bars: 95% intervals over folds, or test rows (or users) and seeds.",
             f"Filled: shown better or worse (Holm). Band: within ±{margin:g}.",
         ],
@@ -50,7 +60,7 @@ def forest_chart(frame: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
 
 
 def _panel(
-    name: tuple[str, str], block: pd.DataFrame, all_marks: dict[str, Mark], margin: float
+    name: tuple[str, str], block: pd.DataFrame, all_marks: Mapping[str, Mark], margin: float
 ) -> Panel:
     shown = [column for column in TOOLTIPS if column in block]
     data = block[shown].assign(
@@ -62,18 +72,19 @@ def _panel(
         color=colour(all_marks),
         tooltip=tooltips(data),
     )
-    x = alt.X("delta_low:Q", title="ΔAUC", axis=alt.Axis(format="+~f", labelOverlap="parity"))
+    title = card_of(block).difference
+    x = alt.X("delta_low:Q", title=title, axis=alt.Axis(format="+~f", labelOverlap="parity"))
     band = alt.Chart(pd.DataFrame({"low": [-margin], "high": [margin], "zero": [0.0]}))
     layers = [
-        band.mark_rect(color=LIGHT).encode(x=alt.X("low:Q", title="ΔAUC"), x2="high:Q"),
-        band.mark_rule(color=GREY, strokeDash=[5, 4]).encode(x=alt.X("zero:Q", title="ΔAUC")),
+        band.mark_rect(color=LIGHT).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        band.mark_rule(color=GREY, strokeDash=[5, 4]).encode(x=alt.X("zero:Q", title=title)),
         base.mark_rule(strokeWidth=1.6).encode(x=x, x2="delta_high:Q", opacity=opacity(0.75)),
         base.mark_point(size=70, strokeWidth=2, cursor="pointer").encode(
-            x=alt.X("delta_auc:Q", title="ΔAUC"),
+            x=alt.X(f"delta_{metric_of(block)}:Q", title=title),
             shape=shape(all_marks),
             fill=filled("datum.shown", all_marks),
             opacity=opacity(),
         ),
     ]
     height = _ROW * data["row"].nunique()
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=" · ".join(name))
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=block_title(name))

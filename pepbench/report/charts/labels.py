@@ -1,11 +1,11 @@
-"""Names beside points, placed so that they cover neither points nor each other; a key of names."""
+"""Names beside points, placed so that they cover neither points nor each other."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from pepbench.report.charts.style import INK, LABEL_SIZE, Mark, colour, named_opacity, shape
+from pepbench.report.charts.style import INK, LABEL_SIZE, named_opacity
 
 Floats = NDArray[np.float64]
 
@@ -22,9 +22,9 @@ _CHARACTER, LINE, _GAP = 6.6, 13.0, 8.0
 """Pixels of a character and of a line at the charts' font size, and from a point to its label."""
 _LONG = 20
 """A name of more characters is written in two lines, of more than twice as many in three."""
-_POINT = 5.0
+_POINT = 8.0
 _COVERED, _OUTSIDE = 1.0, 1000.0
-_ON_POINT, _ON_LABEL = 3, 6
+_ON_POINT, _ON_LABEL = 8, 8
 """How many times worse it is to cover a point or another label than to cover a line."""
 _ROUNDS = 4
 """How often each label is placed."""
@@ -48,10 +48,6 @@ _ACROSS: tuple[dict[str, Any], ...] = (
 )
 """To the left of a point, in its middle, to its right."""
 _BREAK = "\n"
-_KEY_CHARACTER, _KEY_ROW = 7.0, 18
-"""Pixels of a character, and from one name to the one below it."""
-_BESIDE = 10
-"""Pixels from a mark to its name; three times that is left before the next mark."""
 
 
 @dataclass(frozen=True)
@@ -164,49 +160,6 @@ def names_beside(
         layers.append(base.mark_text(stroke="white", strokeWidth=3.5, **text))
         layers.append(base.mark_text(color=INK, cursor="pointer", **text))
     return layers
-
-
-def key(all_marks: Mapping[str, Mark], methods: Iterable[str], width: int) -> alt.LayerChart:
-    """Marks and names in columns, read downwards, in alphabetical order.
-
-    Parameters
-    ----------
-    all_marks
-        Of :func:`pepbench.report.charts.style.marks`, the same as in the panels above.
-    methods
-        Those that are drawn, at least one; duplicates allowed.
-    width
-        Pixels to fill; a name that is longer still has a column.
-    """
-    names = sorted(set(methods))
-    longest = max(map(len, names))
-    columns = max(1, int(width // (_KEY_CHARACTER * longest + 4 * _BESIDE)))
-    rows = math.ceil(len(names) / columns)
-    columns = math.ceil(len(names) / rows)
-    data = pd.DataFrame(
-        {
-            "method": names,
-            "column": [place // rows for place in range(len(names))],
-            "row": [place % rows for place in range(len(names))],
-        }
-    )
-    left = alt.Scale(domain=[0, columns], nice=False, zero=False)
-    top = alt.Scale(domain=[rows - 0.5, -0.5], nice=False, zero=False)
-    base = alt.Chart(data).encode(
-        x=alt.X("column:Q", axis=None, scale=left), y=alt.Y("row:Q", axis=None, scale=top)
-    )
-    points = base.mark_point(size=80, strokeWidth=2, opacity=1, xOffset=_BESIDE).encode(
-        color=colour(all_marks), shape=shape(all_marks)
-    )
-    text = base.mark_text(
-        align="left", baseline="middle", dx=2 * _BESIDE, fontSize=LABEL_SIZE, color=INK
-    ).encode(text="method:N")
-    return alt.LayerChart(
-        layer=[points, text],
-        width=width,
-        height=_KEY_ROW * rows,
-        view=alt.ViewBackground(stroke=None),
-    )
 
 
 def _box(point: Floats, side: str, name: str) -> tuple[float, float, float, float]:

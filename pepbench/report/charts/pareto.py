@@ -1,9 +1,15 @@
-"""AUC against parameters, bytes or time, a panel for each data set and backbone."""
+"""Fronts: what a smaller table costs in AUC, a panel for each data set and backbone.
+
+The first picture of a report is paired: AUC minus the full table's on the same folds, or test rows
+and seeds. Intervals of such differences are a fraction of those of the AUCs themselves, which
+:data:`ABSOLUTE` shows.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import altair as alt
 import numpy as np
@@ -12,9 +18,10 @@ from numpy.typing import NDArray
 
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.pareto import on_front
-from pepbench.report.charts.labels import key, names_beside, places
+from pepbench.report.charts.labels import names_beside, places
 from pepbench.report.charts.style import (
     GREY,
+    INK,
     TOOLTIPS,
     Mark,
     Panel,
@@ -27,121 +34,115 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
+from pepbench.report.phrases import block_title
 
-_SIZE = (400, 280)
-_CROWDED = 12
-"""With more methods than this, a panel is larger, and bars are drawn of the front alone."""
-_CROWDED_SIZE = (620, 440)
-_MANY_CHARACTERS = 110
-"""With more characters of names than this, too, a panel is larger, and names are written beside the
-front's points alone; a key has all."""
+_WIDTH, _HEIGHT = 540, 320
+"""A picture of one panel is readable at 640 pixels."""
 _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
-_STEP = 0.022
+_STEP = 0.02
 """Share of the width between them, if that leaves them near their place."""
 _FARTHEST = 0.06
 """Share of the width by which a point is moved at most."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What AUC is drawn against."""
+class Front:
+    """A kind of front: what is drawn against what."""
 
-    column: str
-    title: str
+    cost: str
+    """Column of the frame."""
+    cost_title: str
     """Of the axis."""
     words: str
-    """In the chart's title."""
-    ticks: str
+    """The cost in the chart's title."""
+    ticks: str = "~s"
     """Format of the axis, as D3 writes it."""
-    least: float
+    least: float = 1.0
     """Smaller costs are drawn there: a logarithm needs a positive number."""
-    budgeted: bool
+    budgeted: bool = True
     """Whether methods share costs, as at equal budgets: they are set side by side and joined."""
+    figure: str = "delta"
+    """``delta`` or ``auc``: with ``_auc``, ``_low`` and ``_high`` the columns that are drawn."""
 
 
-COSTS = {
-    "pareto": Cost(
-        "parameters",
-        "embedding parameters (log scale)",
-        "the size of the embedding table",
-        "~s",
-        1.0,
-        True,
+_PARAMETERS = Front(
+    "parameters", "embedding parameters (log scale)", "the size of the embedding table"
+)
+ABSOLUTE = "pareto-auc"
+"""The front of AUCs themselves, with the band in which it lies."""
+FRONTS = {
+    "pareto": _PARAMETERS,
+    "pareto-bytes": replace(
+        _PARAMETERS,
+        cost="bytes",
+        cost_title="bytes to store the table (log scale)",
+        words="the table's bytes",
     ),
-    "pareto-bytes": Cost(
-        "bytes", "bytes to store the table (log scale)", "the table's bytes", "~s", 1.0, True
+    "pareto-time": Front(
+        "cpu_seconds",
+        "CPU seconds of a fit (log scale)",
+        "the time of a fit",
+        ticks="~g",
+        least=1e-3,
+        budgeted=False,
     ),
-    "pareto-time": Cost(
-        "seconds",
-        "seconds to search and train (log scale)",
-        "the time to search and train",
-        "~g",
-        1e-3,
-        False,
-    ),
+    ABSOLUTE: replace(_PARAMETERS, figure="auc"),
 }
-"""By file name."""
-
-_KEY_WORDS = "Where there are many names: those of the front and the full table; all are below."
-BAND_WORDS = "Grey band: at each size, the front in 95% of the draws."
+"""By file name; the first is the first picture of a report."""
 
 
-def pareto_chart(
-    frame: pd.DataFrame, name: str = "pareto", attainment: pd.DataFrame | None = None
+def front_chart(
+    frame: pd.DataFrame,
+    name: str = "pareto",
+    named: Mapping[str, Mark] | None = None,
+    attainment: pd.DataFrame | None = None,
 ) -> PanelChart:
     """The front of each data set and backbone.
 
-    Points are cells that are ok, with their interval; filled if on the front, which is drawn as
-    the highest AUC to be had for at most so much. The reference's AUC is a dashed line. Points of
-    nearly the same size are set side by side.
+    Points are cells that are ok, filled if on the front, which is drawn as a stepped line. Methods
+    that are named have colours, intervals and their names beside a point, the others are small and
+    grey. Where nothing was compared with a full table, AUCs are drawn instead of differences.
 
     Parameters
     ----------
     frame
         The leaderboard: :attr:`pepbench.analysis.leaderboard.Analysis.frame`.
     name
-        One of ``COSTS``.
+        One of ``FRONTS``.
+    named
+        Marks of the methods to name; all if not given.
     attainment
-        Of :class:`pepbench.analysis.fronts.FrontTables`, of this cost: drawn as a band.
+        Of :class:`pepbench.analysis.fronts.FrontTables`: drawn as a band by ``ABSOLUTE``.
     """
-    cost, all_marks = COSTS[name], marks(frame["method"])
-    drawn = frame[frame["status"] == "ok"].assign(
-        seconds=frame["search_seconds"] + frame["train_seconds"]
-    )
-    blocks = dict(by_block(drawn[drawn[cost.column].notna() & drawn["auc"].notna()]))
-    keyed = any(map(_has_long_names, blocks.values()))
-    crowded = any(_crowded(block) for _, block in by_block(frame))
-    band = attainment is not None and len(attainment) > 0
+    front = FRONTS[name]
+    all_marks = marks(frame["method"]) if named is None else named
+    drawn = frame[(frame["status"] == "ok") & frame["auc"].notna() & frame[front.cost].notna()]
+    panels: dict[tuple[str, ...], Panel] = {}
+    grey = band = False
+    for block, rows in by_block(drawn):
+        steps = _steps(attainment if front.figure == "auc" else None, *block)
+        panels[block] = _panel(block_title(block), rows, front, all_marks, steps)
+        grey |= not set(_others(rows)["method"]) <= set(all_marks)
+        band |= len(steps) > 0
+    over = "over folds" if (drawn["folds"] > 1).all() else "of one split"
+    what = "AUC minus the full table's" if front.figure == "delta" else "Test AUC"
     return PanelChart(
         name=name,
-        title=f"Test AUC against {cost.words}",
-        label="AUC",
-        panels={
-            block: _panel(" · ".join(block), rows, cost, all_marks, _steps(attainment, *block))
-            for block, rows in blocks.items()
-        },
+        title=f"{what} against {front.words}",
+        label="Difference of AUC" if front.figure == "delta" else "AUC",
+        panels=panels,
         lines=[
-            "Filled points: on the front (stepped line).",
-            "Bars: 95% intervals over folds, or test rows (or users) and seeds"
-            f"{' (of the front and the full table alone)' * crowded}.",
-            "Dashed: the full table.",
-            *(["Points of nearly the same place are drawn side by side."] * cost.budgeted),
-            *([BAND_WORDS] * band),
-            *([_KEY_WORDS] * keyed),
+            f"Bars: 95% intervals {over}. Filled: on the front."
+            f"{' Grey: other methods (▼ lie below).' * grey}{' Band: of 95% of draws.' * band}"
         ],
-        foot=key(all_marks, pd.concat(blocks.values())["method"], _CROWDED_SIZE[0])
-        if keyed
-        else None,
+        columns=1,
     )
 
 
-def _crowded(block: pd.DataFrame) -> bool:
-    return block["method"].nunique() > _CROWDED
-
-
-def _has_long_names(block: pd.DataFrame) -> bool:
-    return _crowded(block) or sum(map(len, block["method"].unique())) > _MANY_CHARACTERS
+def _others(block: pd.DataFrame) -> pd.DataFrame:
+    """All but the reference."""
+    return block[block["verdict"] != "reference"]
 
 
 def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.DataFrame:
@@ -159,116 +160,120 @@ def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.D
 
 
 def _panel(
-    title: str, block: pd.DataFrame, cost: Cost, all_marks: dict[str, Mark], steps: pd.DataFrame
+    title: str,
+    block: pd.DataFrame,
+    front: Front,
+    all_marks: Mapping[str, Mark],
+    steps: pd.DataFrame,
 ) -> Panel:
+    block, y_title = _measured(block, front)
+    named = block["method"].isin(list(all_marks)) & (block["verdict"] != "reference")
     block = block.assign(
-        on_front=on_front(block[cost.column], block["auc"]),
-        at=block[cost.column].astype("float64").clip(lower=cost.least),
-        auc_low=block["auc_low"].fillna(block["auc"]),
-        auc_high=block["auc_high"].fillna(block["auc"]),
+        named=named,
+        on_front=on_front(block[front.cost], block["y"]),
+        at=block[front.cost].astype("float64").clip(lower=front.least),
     )
-    size = _CROWDED_SIZE if _has_long_names(block) else _SIZE
     low, high = _domain(block["at"])
-    moved = _moved(block, low, high) if cost.budgeted else 0.0
-    block = block.assign(drawn_at=block["at"] * (high / low) ** moved)
-    x_axis = alt.Axis(values=log_ticks(low, high), format=cost.ticks, labelOverlap="parity")
+    moved = _moved(block[named], low, high) if front.budgeted else 0.0
+    block["drawn_at"] = block["at"]
+    block.loc[named, "drawn_at"] *= (high / low) ** moved
+    domain = _y_domain(block, steps)
+    block["below"] = block["y"] < domain[0]
+    x_axis = alt.Axis(values=log_ticks(low, high), format=front.ticks, labelOverlap="parity")
     x_scale = alt.Scale(type="log", domain=[low, high], nice=False)
-    x = alt.X("drawn_at:Q", title=cost.title, scale=x_scale, axis=x_axis)
-    domain = _auc_domain(block, steps)
-    scale = alt.Scale(domain=domain, nice=False)
-    y = alt.Y("auc:Q", title="test AUC", scale=scale)
+    x = alt.X("drawn_at:Q", title=front.cost_title, scale=x_scale, axis=x_axis)
+    scale = alt.Scale(domain=domain, nice=False, clamp=True)
+    sign = "+" if y_title.startswith("Δ") else ""
+    words = f"datum.value == 0 ? '0' : format(datum.value, '{sign}~f')"
+    y = alt.Y("y:Q", title=y_title, scale=scale, axis=alt.Axis(labelExpr=words))
     layers = [
-        *_band(steps, high, x, scale),
+        *_band(steps, high, x, scale, y_title),
         _front(block, high, x, y),
-        *_reference(block, y),
-        *_points(block, x, y, all_marks)[0 if cost.budgeted else 1 :],
-        *_labels(block, size, (low, high), domain, x, y),
+        *_reference(block, x, y),
+        *_grey(_others(block[~block["named"]]), x, y),
+        *_points(block[named], x, y, all_marks)[0 if front.budgeted else 1 :],
+        *_labels(block, (low, high), domain, x, y),
     ]
-    return alt.LayerChart(layer=layers, width=size[0], height=size[1], title=title)
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _points(block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: dict[str, Mark]) -> list[alt.Chart]:
+def _measured(block: pd.DataFrame, front: Front) -> tuple[pd.DataFrame, str]:
+    """The block with ``y``, ``y_low`` and ``y_high``, and the title of their axis."""
+    known = block["delta_auc"].notna()
+    if front.figure == "auc" or not known.any():
+        columns, title, shown = ("auc", "auc_low", "auc_high"), "test AUC", block
+    else:
+        columns, title = ("delta_auc", "delta_low", "delta_high"), "ΔAUC to the full table"
+        shown = block[known | (block["verdict"] == "reference")]
+        shown = shown.assign(delta_auc=shown["delta_auc"].fillna(0.0))
+    y, low, high = (shown[column] for column in columns)
+    return shown.assign(y=y, y_low=low.fillna(y), y_high=high.fillna(y)), title
+
+
+def _points(
+    block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: Mapping[str, Mark]
+) -> list[alt.Chart]:
     shown = [column for column in TOOLTIPS if column in block]
-
-    def drawn(cells: pd.DataFrame) -> alt.Chart:
-        return alt.Chart(cells[[*shown, "drawn_at"]]).encode(
-            x=x,
-            color=colour(all_marks),
-            tooltip=tooltips(block),
-        )
-
-    bars = (
-        drawn(block[_has_bar(block)])
-        .mark_rule(strokeWidth=1.6)
-        .encode(y=alt.Y("auc_low:Q", title="test AUC"), y2="auc_high:Q", opacity=opacity(0.75))
+    base = alt.Chart(block[[*shown, "drawn_at", "y", "y_low", "y_high"]]).encode(
+        x=x, color=colour(all_marks)
     )
-    points = (
-        drawn(block)
-        .mark_point(size=80, strokeWidth=2, cursor="pointer")
-        .encode(
-            y=y,
-            shape=shape(all_marks),
-            fill=filled("datum.on_front", all_marks),
-            opacity=opacity(),
-        )
+    lines = base.mark_line(strokeWidth=1).encode(y=y, opacity=opacity(0.35))
+    bars = base.mark_rule(strokeWidth=1.6).encode(
+        y=alt.Y("y_low:Q", title=y["title"]), y2="y_high:Q", opacity=opacity(0.75)
     )
-    lines = (
-        alt.Chart(block[["method", "drawn_at", "auc"]])
-        .mark_line(strokeWidth=1)
-        .encode(x=x, y=y, color=colour(all_marks), opacity=opacity(0.35))
+    points = base.mark_point(size=80, strokeWidth=2, cursor="pointer").encode(
+        y=y,
+        shape=shape(all_marks),
+        fill=filled("datum.on_front", all_marks),
+        opacity=opacity(),
+        tooltip=tooltips(block),
     )
     return [lines, bars, points]
 
 
-def _has_bar(block: pd.DataFrame) -> pd.Series[bool]:
-    """Whether a cell's interval is drawn: always, or on the front and for the reference only."""
-    return _stands_out(block) | (not _crowded(block))
-
-
-def _stands_out(block: pd.DataFrame) -> pd.Series[bool]:
-    return block["on_front"] | (block["verdict"] == "reference")
+def _grey(block: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    if block.empty:
+        return []
+    shown = [column for column in TOOLTIPS if column in block]
+    points = alt.Chart(block[[*shown, "drawn_at", "y", "below"]]).mark_point(
+        size=18, filled=True, color=GREY, cursor="pointer"
+    )
+    kind = alt.ShapeValue("circle", condition={"test": "datum.below", "value": "triangle-down"})
+    return [
+        points.encode(x=x, y=y, opacity=opacity(0.45), shape=kind, tooltip=tooltips(block)),
+    ]
 
 
 def _labels(
-    block: pd.DataFrame,
-    panel: tuple[int, int],
-    sizes: tuple[float, float],
-    aucs: list[float],
-    x: alt.X,
-    y: alt.Y,
+    block: pd.DataFrame, sizes: tuple[float, float], figures: list[float], x: alt.X, y: alt.Y
 ) -> list[alt.Chart]:
-    """Each method's name beside one of its points, on white; only the front's if names are long."""
-    (width, height), (low, high) = panel, sizes
+    """Each named method's name beside one of its points, on white."""
+    (low, high), (bottom, top) = sizes, figures
 
     def across(values: pd.Series[float]) -> NDArray[np.float64]:
         places = np.log(values.to_numpy(dtype=np.float64) / low) / math.log(high / low)
-        return np.asarray(places * width, dtype=np.float64)
+        return np.asarray(places * _WIDTH, dtype=np.float64)
 
     def down(values: pd.Series[float]) -> NDArray[np.float64]:
-        places = (aucs[1] - values.to_numpy(dtype=np.float64)) / (aucs[1] - aucs[0])
-        return np.asarray(places * height, dtype=np.float64)
+        places = (top - values.to_numpy(dtype=np.float64)) / (top - bottom)
+        return np.asarray(places * _HEIGHT, dtype=np.float64)
 
-    px, py = across(block["drawn_at"]), down(block["auc"])
-    bars = np.column_stack([px - 1, down(block["auc_high"]), px + 1, down(block["auc_low"])])
-    bars = bars[_has_bar(block).to_numpy()]
-    front = block[block["on_front"]].sort_values(["at", "auc"])
-    steps = down(front["auc"])
-    starts = across(front["at"])
-    ends = np.append(starts, width)[1:]
+    marked = block[block["named"] | (block["verdict"] == "reference")]
+    px, py = across(marked["drawn_at"]), down(marked["y"])
+    bars = np.column_stack([px - 1, down(marked["y_high"]), px + 1, down(marked["y_low"])])
+    front = block[block["on_front"]].sort_values(["at", "y"])
+    steps, starts = down(front["y"]), across(front["at"])
+    ends = np.append(starts, _WIDTH)[1:]
     flats = np.column_stack([starts, steps - 1, ends, steps + 1])
-    level = down(block.loc[block["verdict"] == "reference", "auc"])
-    dashed = np.column_stack([0 * level, level - 1, 0 * level + width, level + 1])
-    named = _stands_out(block) | (not _has_long_names(block))
+    level = down(block.loc[block["verdict"] == "reference", "y"])
+    dashed = np.column_stack([0 * level, level - 1, 0 * level + _WIDTH, level + 1])
     obstacles = np.vstack([bars, flats, dashed])
-    names = [
-        str(name) if shown else None for name, shown in zip(block["method"], named, strict=True)
-    ]
-    chosen = places(px, py, names, panel, obstacles)
-    return names_beside(block[["method", "drawn_at", "auc"]], chosen, x, y)
+    chosen = places(px, py, marked["method"].tolist(), (_WIDTH, _HEIGHT), obstacles)
+    return names_beside(marked[["method", "drawn_at", "y"]], chosen, x, y)
 
 
 def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
-    front = block.loc[block["on_front"], ["at", "auc"]].sort_values(["at", "auc"])
+    front = block.loc[block["on_front"], ["at", "y"]].sort_values(["at", "y"])
     to_the_edge = front.tail(1).assign(at=high)
     data = pd.concat([front, to_the_edge]).rename(columns={"at": "drawn_at"})
     line: alt.Chart = (
@@ -279,18 +284,26 @@ def _front(block: pd.DataFrame, high: float, x: alt.X, y: alt.Y) -> alt.Chart:
     return line
 
 
-def _band(steps: pd.DataFrame, high: float, x: alt.X, scale: alt.Scale) -> list[alt.Chart]:
+def _band(
+    steps: pd.DataFrame, high: float, x: alt.X, scale: alt.Scale, title: str
+) -> list[alt.Chart]:
     if steps.empty:
         return []
     data = pd.concat([steps, steps.tail(1).assign(drawn_at=high)])
     area = alt.Chart(data).mark_area(interpolate="step-after", color=GREY, opacity=0.16)
-    return [area.encode(x=x, y=alt.Y("low:Q", title="test AUC", scale=scale), y2="high:Q")]
+    return [area.encode(x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")]
 
 
-def _reference(block: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
-    reference = block.loc[block["verdict"] == "reference", ["auc"]].tail(1)
-    rule = alt.Chart(reference).mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1)
-    return [] if reference.empty else [rule.encode(y=y)]
+def _reference(block: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The full table: a dashed line, and a point at its size."""
+    reference = block[block["verdict"] == "reference"].tail(1)
+    if reference.empty:
+        return []
+    shown = [column for column in TOOLTIPS if column in reference]
+    base = alt.Chart(reference[[*shown, "drawn_at", "y"]]).encode(y=y)
+    rule = base.mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1)
+    point = base.mark_point(size=70, filled=True, color=INK, shape="circle", opacity=1)
+    return [rule, point.encode(x=x, tooltip=tooltips(reference))]
 
 
 def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
@@ -300,7 +313,7 @@ def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
     """
     order = block.sort_values("at", kind="stable")
     at = np.log(order["at"].to_numpy(dtype=np.float64)) / math.log(high / low)
-    cluster = pd.Series(np.cumsum(np.r_[True, np.diff(at) > _NEAR]), index=order.index)
+    cluster = pd.Series(np.cumsum(np.r_[True, np.diff(at) > _NEAR])[: len(at)], index=order.index)
     ranked = block.assign(cluster=cluster, other=~block["on_front"]).sort_values(
         ["cluster", "other", "method", "budget"]
     )
@@ -312,15 +325,17 @@ def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
 
 
 def _domain(costs: pd.Series[float]) -> tuple[float, float]:
-    """A range with room on both sides: a fifth of its decades, at least a fifth of one."""
+    """A range with room on both sides: an eighth of its decades, at least an eighth of one."""
     low, high = math.log10(costs.min()), math.log10(costs.max())
-    room = max(0.2, (high - low) / 5)
+    room = max(0.125, (high - low) / 8)
     return 10 ** (low - room), 10 ** (high + room)
 
 
-def _auc_domain(block: pd.DataFrame, steps: pd.DataFrame) -> list[float]:
-    barred = block[_has_bar(block)]
-    low = float(np.fmin(min(barred["auc_low"].min(), block["auc"].min()), steps["low"].min()))
-    high = float(np.fmax(max(barred["auc_high"].max(), block["auc"].max()), steps["high"].max()))
+def _y_domain(block: pd.DataFrame, steps: pd.DataFrame) -> list[float]:
+    """Holds the intervals of named methods, the reference and the band; the rest may lie below."""
+    marked = block[block["named"] | (block["verdict"] == "reference")]
+    marked = block if marked.empty else marked
+    low = float(np.fmin(marked["y_low"].min(), steps["low"].min()))
+    high = float(np.fmax(max(marked["y_high"].max(), block["y"].max()), steps["high"].max()))
     room = max(0.0005, (high - low) * 0.08)
     return [low - room, high + room]

@@ -8,9 +8,28 @@ from pepbench.analysis.tuning import curves_frame, trials_frame
 from pepbench.report.charts.critical_difference import critical_difference_chart
 from pepbench.report.charts.curves import curves_chart, pruning_chart, pruning_frame, trials_chart
 from pepbench.report.charts.forest import forest_chart
-from pepbench.report.charts.pareto import COSTS, pareto_chart
+from pepbench.report.charts.highlight import highlighted, report_marks
+from pepbench.report.charts.pareto import ABSOLUTE, FRONTS, front_chart
 from pepbench.report.charts.style import PanelChart
 from pepbench.report.findings import Findings
+
+
+def front_charts(
+    frame: pd.DataFrame, contrasts: pd.DataFrame | None, attainment: pd.DataFrame | None = None
+) -> list[PanelChart]:
+    """All fronts of a leaderboard, with the same methods named in each.
+
+    Parameters
+    ----------
+    frame, contrasts
+        Of :class:`pepbench.analysis.leaderboard.Analysis`.
+    attainment
+        The band of the front of AUCs, which is left out without one.
+    """
+    all_marks = report_marks(frame, contrasts)
+    named = {name: all_marks[name] for name in highlighted(frame, contrasts)}
+    names = [name for name in FRONTS if name != ABSOLUTE or attainment is not None]
+    return [front_chart(frame, name, named, attainment) for name in names]
 
 
 def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
@@ -27,14 +46,14 @@ def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
         when hovering.
     """
     records, ranks = findings.runs.records, findings.analysis.ranks
-    bands = {"pareto": findings.analysis.fronts.attainment}
+    all_marks = report_marks(frame, findings.contrasts)
     pruning, trials = pruning_frame(records), trials_frame(records)
     charts = [
-        *(pareto_chart(frame, name, bands.get(name)) for name in COSTS),
-        forest_chart(frame, findings.margin),
-        curves_chart(curves_frame(records), frame),
-        *([pruning_chart(pruning, frame)] if len(pruning) else []),
-        trials_chart(trials[trials["fold"] == 0], frame),
-        *([critical_difference_chart(ranks)] if len(ranks.tests) else []),
+        *front_charts(frame, findings.contrasts, findings.analysis.fronts.attainment),
+        forest_chart(frame, findings.margin, all_marks),
+        curves_chart(curves_frame(records), all_marks),
+        *([pruning_chart(pruning, all_marks)] if len(pruning) else []),
+        trials_chart(trials[trials["fold"] == 0], all_marks),
+        *([critical_difference_chart(ranks, all_marks)] if len(ranks.tests) else []),
     ]
     return {chart.name: chart for chart in charts}

@@ -15,6 +15,8 @@ import vl_convert
 from altair.utils import schemapi
 from altair.utils.schemapi import debug_mode
 
+from pepbench.analysis.metrics import METRICS
+
 GREY, LIGHT, INK = "#555555", "#E6E6E6", "#222222"
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 LABEL_SIZE = 12
@@ -40,9 +42,9 @@ TOOLTIPS = {
     "auc_low": ("interval from", ".5f"),
     "auc_high": ("interval to", ".5f"),
     "log_loss": ("log loss", ".5f"),
-    "delta_auc": ("ΔAUC", "+.5f"),
-    "delta_low": ("ΔAUC from", "+.5f"),
-    "delta_high": ("ΔAUC to", "+.5f"),
+    **{f"delta_{metric}": (card.difference, "+.5f") for metric, card in METRICS.items()},
+    "delta_low": ("Δ from", "+.5f"),
+    "delta_high": ("Δ to", "+.5f"),
     "p_holm": ("p (Holm)", ".2g"),
     "verdict": ("verdict", ""),
     "verdict_note": ("of the verdict", ""),
@@ -50,8 +52,9 @@ TOOLTIPS = {
     "parameters_front": ("chance on the front of parameters", ""),
     "bytes_front": ("… of bytes", ""),
     "time_front": ("… of parameters and time", ""),
-    "search_seconds": ("search, s", ".1f"),
-    "train_seconds": ("training, s", ".1f"),
+    "cpu_seconds": ("CPU, s", ".1f"),
+    "search_seconds": ("search, s wall", ".1f"),
+    "train_seconds": ("training, s wall", ".1f"),
     "peak_memory_mib": ("peak memory, MiB", ".0f"),
 }
 """Title and format of the lines of a tooltip, by column of the leaderboard, or of those that
@@ -108,7 +111,7 @@ class Mark:
     shape: str
 
 
-def marks(methods: Iterable[str]) -> dict[str, Mark]:
+def marks(methods: Iterable[str], first: Iterable[str] = ()) -> dict[str, Mark]:
     """Assign marks to methods.
 
     A method's place follows from a checksum of its name, so that it looks the same whatever else
@@ -120,17 +123,19 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
     ----------
     methods
         Names (specs), in any order, duplicates allowed.
+    first
+        Those that are assigned before the others: up to 8 of them have colours of their own.
 
     Returns
     -------
     dict
         In alphabetical order.
     """
-    names = sorted(set(methods))
+    early, names = set(first), sorted(set(methods))
     places = len(PALETTE)
     taken: set[int] = set()
     assigned: dict[str, Mark] = {}
-    for number, name in enumerate(names):
+    for number, name in enumerate(sorted(names, key=lambda name: name not in early)):
         place = zlib.crc32(name.encode()) % places
         turn = number // places
         if number % places == 0:
@@ -140,7 +145,7 @@ def marks(methods: Iterable[str]) -> dict[str, Mark]:
         taken.add(place)
         # From the ninth method on, colours come back with another shape.
         assigned[name] = Mark(PALETTE[place], _SHAPES[(place + turn) % len(_SHAPES)])
-    return assigned
+    return {name: assigned[name] for name in names}
 
 
 def opacity(shown: float = 1.0) -> alt.OpacityValue:
@@ -203,8 +208,8 @@ class PanelChart:
         What a panel shows, for readers of the page who do not see it.
     panels
         By what each is about: data set, backbone and, for some charts, budget.
-    foot
-        Below the picture.
+    columns
+        Panels in a row of the picture.
     """
 
     name: str
@@ -212,16 +217,15 @@ class PanelChart:
     label: str
     panels: Mapping[tuple[str, ...], Panel]
     lines: Sequence[str] = ()
-    foot: Panel | None = None
+    columns: int = 2
 
     def picture(self) -> alt.VConcatChart:
-        """The panels in rows of two, with the foot; a notice where there are none."""
+        """The panels in rows; a notice where there are none."""
         shown = list(self.panels.values()) or [_notice("no cell has finished")]
-        rows: list[alt.HConcatChart | Panel] = [
-            alt.hconcat(*shown[start : start + 2], spacing=28) for start in range(0, len(shown), 2)
+        rows = [
+            alt.hconcat(*shown[start : start + self.columns], spacing=28)
+            for start in range(0, len(shown), self.columns)
         ]
-        if self.foot is not None:
-            rows.append(self.foot)
         return styled(alt.vconcat(*rows, spacing=24), self.title, *self.lines)
 
 

@@ -14,12 +14,14 @@ from typing import Any
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from pepbench.analysis.metrics import METRICS, objective_name
 from pepbench.analysis.significance import ALPHA
 from pepbench.analysis.tuning import gains_frame, trials_frame
 from pepbench.plan import PLAN_FILE
 from pepbench.report.cards import method_cards
+from pepbench.report.charts.highlight import report_marks
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import DARK, PanelChart, marks, page_spec, unchecked
+from pepbench.report.charts.style import DARK, PanelChart, page_spec, unchecked
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import (
     comparison_tables,
@@ -34,7 +36,9 @@ from pepbench.report.page.tables import (
     verdict_matrices,
     with_detail,
 )
-from pepbench.report.phrases import percent
+from pepbench.report.phrases import block_title, percent
+from pepbench.report.table_rows import CONTRAST_TEXTS
+from pepbench.units import dataset_title
 
 PAGE = "report.html"
 """Name of the page's file, and of its template."""
@@ -75,18 +79,25 @@ def _rendered(findings: Findings, folder: Path) -> str:
         style=_asset("report.css"),
         script=_asset("report.js"),
         library=_library(),
-        title=", ".join(dict.fromkeys(frame["dataset"])),
+        title="; ".join(map(dataset_title, dict.fromkeys(frame["dataset"]))),
         summary=summaries(findings).items(),
         methods=[
             {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
-            for name, mark in marks(frame["method"]).items()
+            for name, mark in report_marks(frame, findings.contrasts).items()
         ],
-        costs={"pareto": "parameters", "pareto-bytes": "bytes", "pareto-time": "time"},
+        fronts={
+            "pareto": "parameters",
+            "pareto-bytes": "bytes",
+            "pareto-time": "time",
+            "pareto-auc": "parameters, AUC itself",
+        },
         charts=charts,
         sizes=size_tables(findings),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
         contrasts=contrast_tables(findings),
+        contrast_texts=CONTRAST_TEXTS,
+        notes=findings.notes,
         comparisons=comparison_tables(findings),
         ranks=rank_section(findings),
         gains=gain_rows(gains_frame(trials_frame(records))),
@@ -98,6 +109,8 @@ def _rendered(findings: Findings, folder: Path) -> str:
         alpha=f"{ALPHA:g}",
         level=percent(1 - ALPHA).replace(".0", ""),
         margin=f"{findings.margin:g}",
+        metric=METRICS[findings.metric],
+        goal=objective_name(records),
         dark=json.dumps(DARK, sort_keys=True),
         specs=_packed_specs(specs),
     )
@@ -107,7 +120,7 @@ def _numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, 
     """Append the specifications of a chart's panels; number, title and label of each."""
     panels = []
     for name, panel in chart.panels.items():
-        title = " · ".join(name)
+        title = block_title(name)
         panels.append({"id": len(specs), "title": title, "words": f"{chart.label}: {title}"})
         spec = page_spec(panel)
         spec.pop("title", None)
@@ -146,10 +159,12 @@ def _asset(name: str) -> str:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("pepbench.report.page"),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["titled"] = dataset_title
+    return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.metrics import (
+    METRICS,
+    Metric,
+    measured_delta,
+    measured_figure,
+    metric_of,
+    objective_name,
+)
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.tuning import by_cell
-from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record
+from pepbench.records import CELL_COLUMNS, CellName, DataSpec, Record, is_extract
 from pepbench.report.findings import Findings
 from pepbench.report.phrases import (
     NOT_COMPARED,
+    block_title,
     outcome,
     percent,
     short_count,
@@ -91,7 +101,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
         for name, members in by_cell(runs.records).items()
     }
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
-    rows = []
+    metric, rows = metric_of(frame), []
     for cell in frame.to_dict("records"):
         name = CellName.of_row(cell)
         known = not pd.isna(cell["parameters"])
@@ -101,10 +111,11 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
             "parameters": cell["parameters"],
             "share": cell["share"],
             "bytes": cell["bytes"],
-            "auc": cell["auc"],
-            "delta": cell["delta_auc"],
+            "figure": cell[METRICS[metric].figure],
+            "delta": cell[f"delta_{metric}"],
             "p_holm": cell["p_holm"],
             "chance": cell["front_probability"],
+            "cpu": cell["cpu_seconds"],
             "seconds": seconds,
             "memory": cell["peak_memory_mib"],
         }
@@ -116,11 +127,10 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
                 "parameters": f"{cell['parameters']:,}" if known else "",
                 "share": percent(cell["share"]) if known else "",
                 "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
-                "auc": with_interval(cell["auc"], cell["auc_low"], cell["auc_high"]),
-                "delta": with_interval(
-                    cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True
-                ),
+                "figure": with_interval(*measured_figure(cell, METRICS[metric])),
+                "delta": with_interval(*measured_delta(cell, metric), sign=True),
                 "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
+                "cpu": "" if math.isnan(cell["cpu_seconds"]) else duration(cell["cpu_seconds"]),
                 "seconds": "" if math.isnan(seconds) else duration(seconds),
                 "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
                 "front": bool(cell["on_front"]),
@@ -144,11 +154,11 @@ def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
         rows: list[Row] = []
         for method, cells in judged.groupby("method", sort=True):
             by_budget = {cell["budget"]: cell for cell in cells.to_dict("records")}
-            places = [_place(by_budget.get(budget)) for budget in budgets]
+            places = [_place(by_budget.get(budget), metric_of(block)) for budget in budgets]
             rows.append({"method": method, "places": places})
         found = {place["verdict"] for row in rows for place in row["places"]}
         if found - {"", NOT_COMPARED}:
-            matrices.append({"title": " · ".join(name), "budgets": budgets, "rows": rows})
+            matrices.append({"title": block_title(name), "budgets": budgets, "rows": rows})
     return matrices
 
 
@@ -158,8 +168,8 @@ def gain_rows(gains: pd.DataFrame) -> list[Row]:
         {
             **{key: row[key] for key in (*CELL_COLUMNS, "settings")},
             "trials": f"{row['ok']} of {row['trials']}",
-            "default": _figure(row["default_auc"], ".4f"),
-            "best": _figure(row["best_auc"], ".4f"),
+            "default": _figure(row["default_score"], ".4f"),
+            "best": _figure(row["best_score"], ".4f"),
             "gain": _figure(row["gain"], "+.4f"),
             "best_trial": "" if pd.isna(row["best_trial"]) else str(row["best_trial"]),
         }
@@ -176,9 +186,10 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
     for (dataset, backbone), cells in groups.items():
         specs = [record.spec for members in cells for record in members]
         data = specs[0].data
+        whole = [members for members in cells if not is_extract(members)] or cells
         roles = [
             Counter(record.spec.role for record in members if record.spec.data.fold == fold)
-            for members in cells
+            for members in whole
             for fold in {record.spec.data.fold for record in members}
         ]
         each = "a cell" if data.folds == 1 else "a cell and fold"
@@ -194,6 +205,7 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
                     f"trials {each}": _range({count["tuning"] for count in roles}),
                     f"runs of finalists {each}": _range({count["finalist"] for count in roles}),
                     f"final runs {each}": _range({count["final"] for count in roles} - {0} or {0}),
+                    "chosen by": f"validation {objective_name(chain.from_iterable(cells))}",
                     "most epochs": _range({spec.training.epochs for spec in specs}),
                     "batch size": _range({spec.training.batch_size for spec in specs}),
                     "device": ", ".join(sorted({spec.device for spec in specs})),
@@ -228,7 +240,7 @@ def size_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone: AUC at sizes, and compression at parity."""
     tables, parity = findings.analysis.fronts, compression_at_parity(findings.comparisons)
     return [
-        {"title": " · ".join(name), "rows": rows}
+        {"title": block_title(name), "rows": rows}
         for name in zip(tables.summary["dataset"], tables.summary["backbone"], strict=True)
         if (rows := size_rows(tables, parity, name))
     ]
@@ -238,7 +250,7 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone: comparisons in full, and by reason what has none."""
     return [
         {
-            "title": " · ".join(name),
+            "title": block_title(name),
             "units": units(block),
             "rows": comparison_rows(block[block["verdict"] != ""]),
             "left_out": {
@@ -253,7 +265,7 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
 def contrast_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone with primary contrasts: rows, and what they hold over."""
     return [
-        {"title": " · ".join(name), "rows": rows, "words": contrast_sentence(block)}
+        {"title": block_title(name), "rows": rows, "words": contrast_sentence(block)}
         for name, block in by_block(findings.contrasts)
         if (rows := contrast_table(block))
     ]
@@ -279,11 +291,11 @@ def _links(records: Sequence[Record], runs: Runs, folder: Path) -> list[str]:
     ]
 
 
-def _place(cell: dict[Any, Any] | None) -> Row:
+def _place(cell: dict[Any, Any] | None, metric: Metric) -> Row:
     if cell is None:
         return {"verdict": "", "delta": "", "note": "", "reason": ""}
     verdict = outcome(cell)
-    delta = with_interval(cell["delta_auc"], cell["delta_low"], cell["delta_high"], sign=True)
+    delta = with_interval(*measured_delta(cell, metric), sign=True)
     return {
         "verdict": verdict or NOT_COMPARED,
         "delta": delta,

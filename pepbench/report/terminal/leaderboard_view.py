@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,11 +21,21 @@ from rich.table import Table
 from rich.text import Text
 
 from pepbench.analysis.frames import by_block
+from pepbench.analysis.metrics import (
+    METRICS,
+    Metric,
+    MetricCard,
+    card_of,
+    measured_figure,
+    metric_of,
+)
 from pepbench.records import MARGIN
-from pepbench.report.phrases import outcome, parity_sentences, percent, short_count
+from pepbench.report.phrases import block_title, outcome, parity_sentences, percent, short_count
 from pepbench.report.table_rows import (
+    CONTRAST_TEXTS,
     contrast_sentence,
     contrast_table,
+    has_folds,
     of_block,
     width_reading,
     width_rows,
@@ -46,7 +56,7 @@ STYLES = {
 }
 """Colour of each verdict and status."""
 
-DROPPED_IN_ORDER = ("MiB", "seeds", "p", "bytes", "time", "share", "params")
+DROPPED_IN_ORDER = ("MiB", "seeds", "p", "wall", "bytes", "CPU", "share", "params")
 """Columns that are left out, one after the other, until the table fits."""
 
 _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -56,9 +66,9 @@ _ASCII_RULE = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=
 class LeaderboardView:
     """What ``Console.print`` shows for a run.
 
-    For each data set and backbone its primary contrasts, if there are any, and a table, its rows
-    grouped by budget, best AUC first; below it the cells without figures, with reasons, and
-    compression at parity.
+    For each data set and backbone its primary contrasts, if there are any, a picture of the front,
+    and a table, its rows grouped by budget, best first; below it the cells without figures, with
+    reasons, and compression at parity.
 
     Parameters
     ----------
@@ -82,12 +92,18 @@ class LeaderboardView:
         """Choose symbols that the terminal can show, then render block by block."""
         symbols = symbols_for(options)
         parity = {(front["dataset"], front["backbone"]): front for front in self.fronts}
+        card = card_of(self.frame)
         for (dataset, backbone), block in by_block(self.frame):
             full = short_count(float(block["full_parameters"].max()))
-            heading = symbols.text(f"{dataset} {symbols.dot} {backbone}")
+            heading = symbols.title((dataset, backbone))
             yield Text.assemble((heading, "bold"), f"  (full table: {full} parameters)")
             if self.contrasts is not None:
-                yield from _contrasts(self.contrasts, (dataset, backbone), symbols)
+                yield from _contrasts(self.contrasts, (dataset, backbone), symbols, self.wide)
+            plot = front_plot(block)
+            for line in plot:
+                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
+            if plot:
+                yield Text()
             if self.wide:
                 yield _table(block, symbols, ())
             else:
@@ -97,32 +113,32 @@ class LeaderboardView:
             front = parity.get((dataset, backbone))
             for sentence in parity_sentences(front, self.margin) if front else []:
                 yield Text(symbols.text(sentence))
-            plot = front_plot(block)
-            if plot:
-                yield Text("\nAUC against parameters (log scale); capitals: on the front", "dim")
-            for line in plot:
-                yield Text(symbols.text(line), no_wrap=True, overflow="crop")
             yield Text()
+        over = "folds" if has_folds(self.frame) else "rows or users and seeds of one split"
         yield Text(
-            f"{symbols.star} on the front of few parameters and high AUC; "
-            f"{symbols.plus_minus}: 95% intervals over folds, or over test rows, or users where "
-            "known, and seeds of a single split; "
-            f"{symbols.delta}: AUC minus the full table's; margin of verdicts: {self.margin:g}.",
+            f"{symbols.star} on the front; {symbols.plus_minus}: 95% interval over {over}; "
+            f"{symbols.delta}: {card.name} minus the full table's"
+            f"{'' if card.sign > 0 else ', with its sign changed: positive is better'}; "
+            f"margin of verdicts: {self.margin:g}.",
             style="dim",
         )
 
 
 def _contrasts(
-    contrasts: pd.DataFrame, name: tuple[str, str], symbols: Symbols
+    contrasts: pd.DataFrame, name: tuple[str, str], symbols: Symbols, detail: bool
 ) -> Iterator[RenderableType]:
     block = of_block(contrasts, name)
-    rows = contrast_table(block)
+    rows = contrast_table(block, detail)
     if not rows:
         return
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
     for column in rows[0]:
-        right = column in ("ΔAUC", "p", "folds won")
-        table.add_column(symbols.text(column), justify="right" if right else "left")
+        table.add_column(
+            symbols.text(column),
+            justify="left" if column in CONTRAST_TEXTS else "right",
+            overflow="fold",
+            no_wrap=column != "contrast",
+        )
     for row in rows:
         table.add_row(
             *(
@@ -155,7 +171,7 @@ class RecoveryView:
         symbols = symbols_for(options)
         for (dataset, backbone), block in by_block(self.frame):
             yield Text()
-            heading = f"learnt widths: {dataset} {symbols.dot} {backbone}"
+            heading = f"learnt widths: {symbols.title((dataset, backbone))}"
             yield Text(symbols.text(heading), "bold")
             rows = width_rows(block, symbols.plus_minus, symbols.none)
             table = _empty_table(symbols)
@@ -184,11 +200,23 @@ class Symbols:
     rule: box.Box
     encoding: str
 
+    def difference(self, card: MetricCard) -> str:
+        """Name of differences, positive where better."""
+        minus = "-" if card.sign < 0 else ""
+        return f"{self.delta} {minus}{card.name}"
+
     def text(self, words: str) -> str:
         """Words from outside, such as names, in characters that can be shown."""
+        if self.encoding == "ascii":
+            words = words.translate(_IN_ASCII)
         return words.encode(self.encoding, "replace").decode(self.encoding)
 
+    def title(self, name: Sequence[str]) -> str:
+        """As :func:`pepbench.report.phrases.block_title`."""
+        return self.text(block_title(name).replace("·", self.dot))
 
+
+_IN_ASCII = str.maketrans({"−": "-", "Δ": "diff "})
 _UNICODE = Symbols("±", "Δ", "★", "·", "–", box.SIMPLE_HEAD, "utf-8")
 _ASCII = Symbols("+-", "diff", "*", "/", "-", _ASCII_RULE, "ascii")
 
@@ -212,15 +240,27 @@ def _fitting_table(
 
 def _table(block: pd.DataFrame, symbols: Symbols, dropped: tuple[str, ...]) -> Table:
     table = _empty_table(symbols)
-    auc = f"AUC {symbols.plus_minus}"
-    names = ("params", "share", "bytes", auc, symbols.delta, "p", "verdict", "time", "MiB", "seeds")
+    figure = f"{card_of(block).name} {symbols.plus_minus}"
+    names = (
+        "params",
+        "share",
+        "bytes",
+        figure,
+        symbols.delta,
+        "p",
+        "verdict",
+        "CPU",
+        "wall",
+        "MiB",
+        "seeds",
+    )
     for name in (*names, symbols.star):
         if name not in dropped:
             justify: JustifyMethod = "left" if name in ("verdict", symbols.star) else "right"
             table.add_column(name, justify=justify, no_wrap=True)
     for budget, group in block.groupby("budget", sort=False):
         for position, row in enumerate(group.to_dict("records")):
-            cells = _cells(row, symbols)
+            cells = _cells(row, symbols, metric_of(block))
             shown = [cell for name, cell in cells.items() if name not in dropped]
             table.add_row(symbols.text(str(budget)) if position == 0 else "", *shown)
         table.add_section()
@@ -234,13 +274,13 @@ def _empty_table(symbols: Symbols) -> Table:
     return table
 
 
-def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
+def _cells(row: dict[Any, Any], symbols: Symbols, metric: Metric) -> dict[str, Text]:
     words = outcome(row)
-    half = (row["auc_high"] - row["auc_low"]) / 2
-    auc = symbols.none if math.isnan(row["auc"]) else f"{row['auc']:.4f}"
+    value, low, high = measured_figure(row, METRICS[metric])
+    half = (high - low) / 2
+    figure = symbols.none if math.isnan(value) else f"{value:.4f}"
     spread = "" if math.isnan(half) else f" {symbols.plus_minus}{half:.4f}"
-    delta = row["delta_auc"]
-    seconds = row["search_seconds"] + row["train_seconds"]
+    delta = row[f"delta_{metric}"]
     counted = not pd.isna(row["parameters"])
     p, memory = row["p_holm"], row["peak_memory_mib"]
     return {
@@ -248,15 +288,20 @@ def _cells(row: dict[Any, Any], symbols: Symbols) -> dict[str, Text]:
         "params": Text(short_count(row["parameters"]) if counted else symbols.none),
         "share": Text(percent(row["share"]) if counted else symbols.none),
         "bytes": Text(symbols.none if pd.isna(row["bytes"]) else f"{short_count(row['bytes'])}B"),
-        "auc": Text(auc + spread),
+        "figure": Text(figure + spread),
         "delta": Text("" if math.isnan(delta) else f"{round(delta, 4) + 0.0:+.4f}"),
         "p": Text("" if math.isnan(p) else f"{p:.2g}"),
         "verdict": Text(words, style=STYLES.get(words, "")),
-        "time": Text(symbols.none if math.isnan(seconds) else duration(seconds)),
+        "CPU": _time(row["cpu_seconds"], symbols),
+        "wall": _time(row["search_seconds"] + row["train_seconds"], symbols),
         "MiB": Text(symbols.none if pd.isna(memory) else f"{memory:,.0f}"),
         "seeds": Text(str(row["seeds"])),
         "front": Text(symbols.star if row["on_front"] else "", style="bold yellow"),
     }
+
+
+def _time(seconds: float, symbols: Symbols) -> Text:
+    return Text(symbols.none if math.isnan(seconds) else duration(seconds))
 
 
 def _troubles(block: pd.DataFrame) -> Iterable[str]:

@@ -16,13 +16,14 @@ from rich.text import Text
 from pepbench.analysis.blocks import fold_means
 from pepbench.analysis.cells import Cell
 from pepbench.analysis.folds import FoldFigures
-from pepbench.analysis.pair import MethodPair, seed_aucs
+from pepbench.analysis.metrics import METRICS, Figure
+from pepbench.analysis.pair import MethodPair, seed_figures
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
 from pepbench.report.phrases import verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 
-_HALF = 12
+_HALF = 15
 """Columns on either side of zero in the picture of folds."""
 
 
@@ -43,11 +44,11 @@ class PairView:
     margin: float = MARGIN
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A heading, the figures seed by seed, tests and verdict."""
+        """A heading, the figures fold by fold or seed by seed, verdict and tests."""
         symbols = symbols_for(options)
         pair = self.pair
         heading = (
-            f"{pair.a.dataset} {symbols.dot} {pair.a.backbone}: "
+            f"{symbols.title((pair.a.dataset, pair.a.backbone))}: "
             f"{_cell(pair.a.method, pair.a.budget)} against {_cell(pair.b.method, pair.b.budget)}"
         )
         yield Text(symbols.text(heading), "bold")
@@ -55,8 +56,6 @@ class PairView:
         if pair.comparison is None:
             yield Text(symbols.text(f"no comparison: {pair.note}"), "magenta")
         else:
-            for name, value in _facts(pair, symbols, self.alpha, self.margin):
-                yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
             note = verdict_note(
                 pair.verdict, pair.direction, pair.seeds_to_decide, pair.comparison.basis
             )
@@ -65,17 +64,20 @@ class PairView:
                 (pair.verdict, STYLES.get(pair.verdict, "")),
                 f" ({note})" if note else "",
             )
+            for name, value in _facts(pair, symbols, self.alpha, self.margin):
+                yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
         yield Text()
 
 
 def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
     """The pair as data, with the margin that it was compared with; missing figures are None."""
-    found = pair.comparison
+    found, figure = pair.comparison, METRICS[pair.metric].figure
     return {
         "dataset": pair.a.dataset,
         "backbone": pair.a.backbone,
-        "a": {"method": pair.a.method, "budget": pair.a.budget, "auc": seed_aucs(pair.a)},
-        "b": {"method": pair.b.method, "budget": pair.b.budget, "auc": seed_aucs(pair.b)},
+        "metric": pair.metric,
+        "a": _side(pair.a, figure),
+        "b": _side(pair.b, figure),
         "folds": None
         if found is None or found.folds is None
         else {
@@ -100,6 +102,10 @@ def pair_json(pair: MethodPair, margin: float = MARGIN) -> dict[str, Any]:
     }
 
 
+def _side(cell: Cell, figure: Figure) -> dict[str, Any]:
+    return {"method": cell.method, "budget": cell.budget, figure: seed_figures(cell, figure)}
+
+
 def _cell(method: str, budget: str) -> str:
     return f"{method} at {budget}"
 
@@ -109,9 +115,10 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
     for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
     same = pair.a.seeds == pair.b.seeds
-    aucs = zip_longest(seed_aucs(pair.a), seed_aucs(pair.b), fillvalue=math.nan)
-    for place, values in enumerate(aucs):
-        delta = values[0] - values[1] if same else math.nan
+    card = METRICS[pair.metric]
+    sides = (seed_figures(cell, card.figure) for cell in (pair.a, pair.b))
+    for place, values in enumerate(zip_longest(*sides, fillvalue=math.nan)):
+        delta = card.sign * (values[0] - values[1]) if same else math.nan
         seed = str(pair.a.seeds[place]) if same else str(place + 1)
         table.add_row(
             seed,
@@ -122,24 +129,58 @@ def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
 
 
 def _folds(pair: MethodPair, symbols: Symbols) -> Table:
-    """Mean AUC of each fold, and its difference as a point left or right of zero."""
+    """Mean and difference of each fold and of all, and a picture around zero.
+
+    A fold's difference is a point; the mean has its interval in brackets.
+    """
+    card = METRICS[pair.metric]
+    ones, others = fold_means(pair.a, card.figure), fold_means(pair.b, card.figure)
+    found = pair.comparison
+    ends = (math.nan, math.nan) if found is None else (found.low, found.high)
+    largest = max(1e-9, float(np.nanmax(np.abs([*(ones - others), *ends]), initial=0.0)))
     table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
         table.add_column(symbols.text(column), justify="right")
-    table.add_column(f"{'-' * (_HALF - 1)}0{'+' * (_HALF - 1)}".center(2 * _HALF + 1))
-    ones, others = fold_means(pair.a), fold_means(pair.b)
-    largest = max(1e-9, float(np.nanmax(np.abs(ones - others), initial=0.0)))
+    edges = f"{-largest:+.4f}", f"{largest:+.4f}"
+    table.add_column(f"{edges[0]:<{_HALF}}0{edges[1]:>{_HALF}}", no_wrap=True)
     for fold, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True), 1):
-        if math.isnan(one - other):
-            figures = [symbols.none if math.isnan(v) else f"{v:.5f}" for v in (one, other)]
-            table.add_row(str(fold), *figures, symbols.none, "")
-            continue
-        picture = [" "] * (2 * _HALF + 1)
-        picture[_HALF] = "|"
-        picture[_HALF + round((one - other) / largest * _HALF)] = "o"
-        row = f"{one:.5f}", f"{other:.5f}", f"{one - other:+.5f}", "".join(picture)
-        table.add_row(str(fold), *row)
+        delta = card.sign * (one - other)
+        table.add_row(
+            str(fold), *_figures(one, other, delta, symbols), Text(_picture(delta, largest))
+        )
+    if found is not None:
+        table.add_section()
+        means = float(np.nanmean(ones)), float(np.nanmean(others))
+        picture = Text(_picture(found.difference, largest, ends))
+        table.add_row("all", *_figures(*means, found.difference, symbols), picture)
     return table
+
+
+def _figures(one: float, other: float, delta: float, symbols: Symbols) -> list[str]:
+    forms = ((one, ".5f"), (other, ".5f"), (delta, "+.5f"))
+    return [symbols.none if math.isnan(value) else format(value, form) for value, form in forms]
+
+
+def _picture(value: float, largest: float, ends: tuple[float, float] | None = None) -> str:
+    """A line with zero in its middle and ``o`` at the value; brackets at the ends of an interval.
+
+    >>> _picture(0.5, 1.0, (-0.2, 1.0))
+    '            [--|-------o------]'
+    """
+    if math.isnan(value):
+        return ""
+    line = [" "] * (2 * _HALF + 1)
+
+    def column(figure: float) -> int:
+        return _HALF + round(figure / largest * _HALF)
+
+    if ends is not None:
+        low, high = map(column, ends)
+        line[low : high + 1] = ["-"] * (high + 1 - low)
+        line[low], line[high] = "[", "]"
+    line[_HALF] = "|"
+    line[column(value)] = "o"
+    return "".join(line)
 
 
 def _facts(
@@ -148,7 +189,7 @@ def _facts(
     found = pair.comparison
     assert found is not None
     level = f"{100 * (1 - alpha):g}%"
-    yield f"{symbols.delta} AUC", f"{found.difference:+.5f}"
+    yield symbols.difference(METRICS[pair.metric]), f"{found.difference:+.5f}"
     yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"

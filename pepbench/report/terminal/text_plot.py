@@ -18,10 +18,11 @@ _NEAR = (0, 1, -1, 2, -2, 3)
 
 
 def front_plot(block: pd.DataFrame) -> list[str]:
-    """Lines of text: AUC upwards, parameters to the right (log), a letter for each method.
+    """Lines of text: a heading, and AUC upwards, parameters to the right (log).
 
-    Letters are capitals on the front. Those that meet are set side by side, ``+`` where they are
-    too many. ASCII only, apart from the names of methods.
+    AUC is drawn as the difference to the full table where it is known, which is a dotted line.
+    There is a letter for each method, capitals on the front. Those that meet are set side by
+    side, ``+`` where they are too many. ASCII only, apart from the names of methods.
 
     Parameters
     ----------
@@ -34,11 +35,17 @@ def front_plot(block: pd.DataFrame) -> list[str]:
         Empty with fewer than two points: there is nothing to see.
     """
     drawn = block[(block["status"] == "ok") & block["parameters"].notna() & block["auc"].notna()]
+    compared, reference = drawn["delta_auc"].notna(), drawn["verdict"] == "reference"
+    paired = bool(compared.any() and reference.any())
+    drawn = drawn[compared | reference] if paired else drawn
     if len(drawn) < 2:
         return []
     across = np.log10(drawn["parameters"].astype("float64").clip(lower=1.0).to_numpy())
-    aucs = drawn["auc"].to_numpy(dtype=np.float64)
-    columns, rows = _scaled(across, _WIDTH), _HEIGHT - 1 - _scaled(aucs, _HEIGHT)
+    aucs = drawn["delta_auc"].fillna(0.0) if paired else drawn["auc"]
+    columns, rows = (
+        _scaled(across, _WIDTH),
+        _HEIGHT - 1 - _scaled(aucs.to_numpy(dtype=np.float64), _HEIGHT),
+    )
     names = sorted(set(drawn["method"]))
     letters = {name: _LETTERS[place % len(_LETTERS)] for place, name in enumerate(names)}
     grid = [[" "] * _WIDTH for _ in range(_HEIGHT)]
@@ -47,12 +54,19 @@ def front_plot(block: pd.DataFrame) -> list[str]:
     ):
         letter = letters[name].upper() if on_front else letters[name]
         _put(grid[row], int(column), letter)
-    marks = {0: f"{aucs.max():.4f}", _HEIGHT - 1: f"{aucs.min():.4f}"}
+    form = "+.4f" if paired else ".4f"
+    marks = {0: f"{aucs.max():{form}}", _HEIGHT - 1: f"{aucs.min():{form}}"}
+    if paired:
+        zero = int(rows[(drawn["verdict"] == "reference").to_numpy()].max(initial=0))
+        grid[zero] = ["." if letter == " " else letter for letter in grid[zero]]
+        marks[zero] = "0"
     lines = [f"{marks.get(place, ''):>7} |{''.join(line)}" for place, line in enumerate(grid)]
     low, high = (short_count(10.0**value) for value in (across.min(), across.max()))
     lines.append(" " * 8 + "+" + "-" * _WIDTH)
     lines.append(" " * 9 + low + f"{high:>{_WIDTH - len(low)}}")
-    return [line.rstrip() for line in lines] + _key(letters)
+    heading = "AUC minus the full table's" if paired else "AUC"
+    heading += ", by parameters (log scale); capitals: on the front"
+    return [heading, *(line.rstrip() for line in lines), *_key(letters)]
 
 
 def _put(line: list[str], column: int, letter: str) -> None:

@@ -29,7 +29,7 @@ _STRIP = 40
 class TuningView:
     """What ``pepbench report --tuning`` prints.
 
-    For each cell: the trials as a strip from the worst to the best validation AUC, the best so far,
+    For each cell: the trials as a strip from the worst to the best score, the best so far,
     what the best trial gained over the default, and which settings mattered. At the end, what
     finalists changed.
 
@@ -50,23 +50,24 @@ class TuningView:
             of_cell = (trials[CELL_COLUMNS] == list(name)).all(axis=1) & (trials["fold"] == fold)
             tried = trials[of_cell]
             folds = members[0].spec.data.folds
-            heading = f" {symbols.dot} ".join(name[:3]) + f" at {name[3]}"
+            heading = f"{symbols.title(name[:3])} at {name[3]}"
             heading += f", fold {fold + 1}/{folds}" if folds > 1 else ""
             yield Text(symbols.text(heading), "bold")
             gain = gains_frame(tried).iloc[0].to_dict()
-            if math.isnan(gain["best_auc"]):
+            if math.isnan(gain["best_score"]):
                 yield Text(f"  none of {gain['trials']} trials ended well", "magenta")
                 continue
             yield Text(f"  {_strip(tried)}")
-            best = ", ".join(f"{auc:.4f}" for auc in _steps(tried["best_so_far"]))
+            best = ", ".join(f"{score:.4f}" for score in _steps(tried["best_so_far"]))
             yield Text(f"  {gain['ok']} of {gain['trials']} trials ok; best so far: {best}")
             yield Text(symbols.text(f"  {_bought(gain)}"))
             yield Text(symbols.text(f"  {_mattered(members)}"), "dim")
         known = gains["gain"].dropna()
         if len(known):
+            goal = symbols.text(" or ".join(trials["objective"].unique()).replace("−", "-"))
             yield Text()
             yield Text(
-                f"Tuning bought {known.median():+.4f} validation AUC in the median cell "
+                f"Tuning bought {known.median():+.4f} validation {goal} in the median cell "
                 f"({known.min():+.4f} to {known.max():+.4f}, {len(known)} cells). The best of "
                 "several trials is chosen on the same rows, so this is optimistic."
             )
@@ -75,14 +76,15 @@ class TuningView:
 
 
 def _strip(tried: pd.DataFrame) -> str:
-    """``0`` the default, ``*`` the best, ``o`` others, between the lowest and highest AUC."""
-    aucs = tried["auc"].dropna()
-    low, span = float(aucs.min()), float(aucs.max() - aucs.min()) or 1.0
+    """``0`` the default, ``*`` the best, ``o`` others, between the lowest and highest score."""
+    scores = tried["score"].dropna()
+    low, span = float(scores.min()), float(scores.max() - scores.min()) or 1.0
     line = ["."] * _STRIP
     ordered = tried.assign(_rank=tried["best"] * 2 + tried["default"] * 1).sort_values("_rank")
-    for auc, best, default in zip(ordered["auc"], ordered["best"], ordered["default"], strict=True):
-        if not math.isnan(auc):
-            place = round((auc - low) / span * (_STRIP - 1))
+    columns = (ordered[name] for name in ("score", "best", "default"))
+    for score, best, default in zip(*columns, strict=True):
+        if not math.isnan(score):
+            place = round((score - low) / span * (_STRIP - 1))
             line[place] = "*" if best else "0" if default else "o"
     return f"{low:.4f} [{''.join(line)}] {low + span:.4f}"
 
@@ -93,7 +95,7 @@ def _steps(best_so_far: pd.Series[float]) -> list[float]:
 
 
 def _bought(gain: Mapping[Any, Any]) -> str:
-    if math.isnan(gain["default_auc"]):
+    if math.isnan(gain["default_score"]):
         return "the default trial did not end well, so nothing is said about gains"
     if gain["best_trial"] == 0:
         return f"the default is the best: {gain['settings']}"
@@ -106,7 +108,7 @@ def _chosen(choice: Mapping[Any, Any]) -> str:
     cell = f"{choice['dataset']}, {choice['backbone']}, {choice['method']} at {choice['budget']}"
     return (
         f"{cell}: finalists chose another trial than the best in {choice['changed']} of "
-        f"{choice['choices']} fold(s); the chosen one's mean validation AUC over seeds differs "
+        f"{choice['choices']} fold(s); the chosen one's mean validation figure over seeds differs "
         f"by {-choice['fall']:+.4f} from its trial's"
     )
 

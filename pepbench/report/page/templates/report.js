@@ -104,7 +104,7 @@ const paintMarks = () => {
   }
 };
 
-for (const choice of document.querySelectorAll('input[name="cost"]'))
+for (const choice of document.querySelectorAll('input[name="front"]'))
   choice.addEventListener("change", () => {
     for (const charts of document.querySelectorAll("[data-front]"))
       charts.hidden = charts.dataset.front !== choice.value;

@@ -1,0 +1,349 @@
+"""The command ``recommend``: from a board or a run to a method, lines of Python and commands."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+
+from pepbench.analysis.recommend import Choice, Recommendation, losing_at_most, within_budget
+from pepbench.catalog import Catalog
+from pepbench.component import Value, split_spec
+from pepbench.errors import EXIT_FAILED, PlanError, unknown_name
+from pepbench.leaderboards.board_results import load_results
+from pepbench.leaderboards.boards import find_boards, results_folder
+from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.method import Method
+from pepbench.plan import MANY_FOLDS
+from pepbench.printing import print_json
+from pepbench.records import Record
+from pepbench.report.findings import load_runs
+from pepbench.report.phrases import percent
+from pepbench.units import duration
+
+PAIRS = "pairs.csv"
+"""Comparisons of two methods, which boards without primary contrasts publish."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The parts of a board or run that a recommendation needs."""
+
+    records: Sequence[Record]
+    frame: pd.DataFrame
+    comparisons: pd.DataFrame
+    pairs: pd.DataFrame | None
+    margin: float
+
+
+def evidence(source: str, results: Path | None) -> Evidence:
+    """Read a run's folder, a published board's folder, or a board by its name.
+
+    Raises
+    ------
+    PlanError
+        If there is no such board; names the nearest.
+    RecordError
+        If a folder holds no records, or they cannot be read.
+    """
+    folder = Path(source)
+    if folder.is_dir() and not (folder / RECORDS_FILE).is_file():
+        found = load_runs([folder])
+        return Evidence(
+            found.runs.records, found.frame, found.comparisons, found.contrasts, found.margin
+        )
+    if not folder.is_dir():
+        (board,) = find_boards(results_folder(results), [source])
+        folder = board.folder
+    if not (folder / RECORDS_FILE).is_file():
+        raise PlanError(f"{folder}: this board has no {RECORDS_FILE} yet; run it first")
+    board_results = load_results(folder)
+    pairs = board_results.contrasts
+    if pairs is None and (folder / PAIRS).is_file():
+        pairs = pd.read_csv(folder / PAIRS)
+    return Evidence(
+        board_results.records,
+        board_results.frame,
+        board_results.comparisons,
+        pairs,
+        board_results.margin,
+    )
+
+
+def recommend(
+    source: str,
+    *,
+    budget: str | None = None,
+    loss: float | None = None,
+    dataset: str | None = None,
+    backbone: str | None = None,
+    results: Path | None = None,
+    plugins: tuple[Path, ...] = (),
+    as_json: bool = False,
+) -> int:
+    """Print which method to take, and how to use it and check it.
+
+    Parameters
+    ----------
+    source
+        Name or folder of a board, or folder of a run.
+    budget, loss
+        The budget, or the AUC that may be lost; one of both.
+    dataset, backbone
+        By default, all of the board.
+    results
+        Folder of the boards.
+    plugins
+        Files that define further methods.
+    as_json
+        Print one JSON document.
+
+    Returns
+    -------
+    int
+        0, or 1 if no method can be recommended.
+
+    Raises
+    ------
+    PlanError
+        If both or none of ``budget`` and ``loss`` are given, or for a name that is not there.
+    """
+    if (budget is None) == (loss is None):
+        raise PlanError("give either --budget or --lose-at-most")
+    known = evidence(source, results)
+    frame = _chosen(_chosen(known.frame, "dataset", dataset), "backbone", backbone)
+    if budget is not None:
+        found = within_budget(frame, known.pairs, budget, known.margin)
+    else:
+        found = losing_at_most(frame, known.comparisons, cast(float, loss))
+    catalog = Catalog(plugins)
+    answers = [Answer.of(one, known.records, catalog) for one in found]
+    if as_json:
+        print_json(
+            {
+                "from": source,
+                "budget": budget,
+                "lose_at_most": loss,
+                "recommendations": [_as_data(answer) for answer in answers],
+            }
+        )
+    else:
+        print("\n\n".join("\n".join(_lines(answer)) for answer in answers))
+    return 0 if any(one.choice for one in found) else EXIT_FAILED
+
+
+def _chosen(frame: pd.DataFrame, column: str, name: str | None) -> pd.DataFrame:
+    if name is None:
+        return frame
+    if name not in set(frame[column]):
+        raise PlanError(unknown_name(column, name, set(frame[column])))
+    return frame[frame[column] == name]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A recommendation with what its reader does next.
+
+    Attributes
+    ----------
+    found
+        The recommendation.
+    options
+        Of the chosen method, for each option that was tuned: the values of its final runs.
+    python
+        Lines for a model of one's own; empty where ``pepbench.nn`` does not have the method.
+    commands
+        That check it on rows of one's own.
+    notes
+        On options and lines.
+    """
+
+    found: Recommendation
+    options: dict[str, tuple[Value, ...]]
+    python: tuple[str, ...]
+    commands: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Recommendation, records: Sequence[Record], catalog: Catalog) -> Answer:
+        """Add options, lines and commands to a recommendation."""
+        if found.choice is None:
+            return cls(found, {}, (), (), ())
+        options = tuned_options(records, found, found.choice)
+        spec, notes = usable_spec(found.choice.method, options, catalog)
+        python, more = python_lines(spec, found.choice.budget, catalog)
+        for other in () if python else found.alike:
+            theirs, _ = usable_spec(other.method, tuned_options(records, found, other), catalog)
+            python, _ = python_lines(theirs, other.budget, catalog)
+            if python:
+                more = (*more, f"the lines below are for {other.method}")
+                break
+        commands = check_commands(found, found.choice, catalog)
+        return cls(found, options, python, commands, (*notes, *more))
+
+
+def tuned_options(
+    records: Sequence[Record], found: Recommendation, choice: Choice
+) -> dict[str, tuple[Value, ...]]:
+    """The options that tuning varied, with the values that the final runs have."""
+    cell = (found.dataset, found.backbone, choice.method, choice.budget)
+    mine = [record.spec for record in records if record.spec.cell == cell]
+    tried: dict[str, set[Value]] = {}
+    for spec in mine:
+        for name, value in spec.method.options.items():
+            tried.setdefault(name, set()).add(value)
+    finals = [spec.method.options for spec in mine if spec.role == "final"]
+    return {
+        name: tuple(sorted({options[name] for options in finals}, key=lambda v: (str(type(v)), v)))
+        for name, values in tried.items()
+        if len(values) > 1 and finals
+    }
+
+
+def usable_spec(
+    method: str, options: dict[str, tuple[Value, ...]], catalog: Catalog
+) -> tuple[str, tuple[str, ...]]:
+    """A method's spec with the options that were tuned, and notes on how they were chosen.
+
+    Where folds chose different values, the spec has their median. Without options, where this
+    version does not have them.
+    """
+    notes = tuple(
+        f"{name} was tuned anew in each fold; the line has the median"
+        for name, values in options.items()
+        if len(values) > 1
+    )
+    middles = {name: statistics.median_low(v) for name, v in options.items()}
+    for written in (_written, str):  # short, unless rounding leaves the option's range
+        spec = method + "".join(f":{name}={written(v)}" for name, v in middles.items())
+        try:
+            catalog.select("method", spec)
+        except PlanError as error:
+            problem = str(error)
+        else:
+            return spec, notes
+    return method.partition(":")[0], (
+        f"this version has no {method}: {problem.partition('. Known')[0]}",
+    )
+
+
+def python_lines(
+    spec: str, budget: str, catalog: Catalog
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lines that use ``pepbench.nn``, and notes on them."""
+    (name, options), suffix = split_spec(spec), ""
+    if "+" in name:
+        name, suffix = name.split("+", 1)
+        spec = spec.replace(f"+{suffix}", "")
+    notes = (f"+{suffix}: round the table when it has been trained",) if suffix else ()
+    try:
+        kind = cast(type[Method], catalog.load("method", name))
+    except PlanError as error:
+        return (), (str(error),)
+    first = "import pepbench.nn as pnn"
+    if name == "pep":
+        given = [f"{key}={text}" for key, text in options.items() if key in ("granularity", "init")]
+        spec = ":".join([name, *given])
+        return (
+            first,
+            f'pnn.compress(model, "{budget}", method="{spec}")  # then train: this is the search',
+            f'pnn.prune(model, "{budget}")  # once pnn.reached(model, "{budget}"); train again',
+        ), notes
+    if name == "magnitude":
+        line = f'pnn.compress(model, "{budget}", method="magnitude")'
+        return (first, f"{line}  # after training; then train on"), notes
+    if kind.embedding is Method.embedding or name == "full":
+        return (), (
+            *notes,
+            f"{name} is not in pepbench.nn; train it with pepbench run, and ship the table with "
+            "pepbench export",
+        )
+    return (first, f'pnn.compress(model, "{budget}", method="{spec}")  # then train'), notes
+
+
+def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> tuple[str, ...]:
+    """Commands that compare the choice with what it was chosen from and the full table."""
+    methods = [usable_spec(each.method, {}, catalog)[0] for each in (choice, *found.alike)]
+    names = ",".join(dict.fromkeys([*methods, "full"]))
+    is_known = split_spec(found.backbone)[0] in catalog.entries("backbone")
+    files = [*map(str, catalog.plugins)] or ([] if is_known else ["FILE.py"])
+    plugins = "".join(f" --plugin {file}" for file in files)
+    return (
+        "pepbench data add mine --from FILE --label COLUMN --fields COLUMN,COLUMN",
+        f"pepbench run --datasets mine --backbones {found.backbone} --methods {names} "
+        f"--budgets {choice.budget} --folds {MANY_FOLDS}{plugins}",
+    )
+
+
+def _written(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _tuned(name: str, values: Sequence[Value]) -> str:
+    """An option with its value, or with those of all folds.
+
+    >>> _tuned("alpha", (0.1, 0.25))
+    'alpha = 0.1 to 0.25'
+    """
+    ends = dict.fromkeys(map(_written, (values[0], values[-1])))
+    return f"{name} = {' to '.join(ends)}"
+
+
+def _as_data(answer: Answer) -> dict[str, Any]:
+    document = asdict(answer.found)
+    for choice in (document["choice"], document["best"], *document["alike"]):
+        for name, value in (choice or {}).items():
+            if isinstance(value, float) and math.isnan(value):
+                choice[name] = None
+    return document | {
+        "options": {name: list(values) for name, values in answer.options.items()},
+        "python": list(answer.python),
+        "commands": list(answer.commands),
+        "notes": list(answer.notes),
+    }
+
+
+def _lines(answer: Answer) -> Iterator[str]:
+    found = answer.found
+    place = f"{found.dataset}, {found.backbone}"
+    if found.choice is None:
+        yield f"{place}: no recommendation: {found.reason}."
+        if found.best is not None:
+            yield f"  Nearest: {_described(found.best)}."
+    else:
+        yield f"{place}: take {_described(found.choice)}."
+        yield f"  Why: {found.reason}."
+        if found.alike:
+            yield "  As good by this rule: " + "; ".join(map(_described, found.alike)) + "."
+        if found.undecided:
+            yield f"  Lower, but not shown to be worse than the best: {', '.join(found.undecided)}."
+        if answer.options:
+            yield f"  Tuned: {', '.join(map(_tuned, answer.options, answer.options.values()))}."
+        yield from (f"  Note: {note}." for note in answer.notes)
+    if found.unknown:
+        yield "What it does not know:"
+        yield from (f"  * {sentence}" for sentence in found.unknown)
+    if answer.python:
+        yield "In your model:"
+        yield from (f"  {line}" for line in answer.python)
+    if answer.commands:
+        yield "To check it on your rows:"
+        yield from (f"  {line}" for line in answer.commands)
+
+
+def _described(choice: Choice) -> str:
+    share = percent(choice.parameters / choice.full_parameters)
+    text = f"{choice.method} at {choice.budget} ({choice.parameters:,} parameters, {share}"
+    if not math.isnan(choice.cpu_seconds):
+        text += f"; {duration(choice.cpu_seconds)} of CPU a training"
+    if math.isnan(choice.difference):
+        return f"{text}; AUC {choice.auc:.4f}, not compared with the full table)"
+    return (
+        f"{text}; ΔAUC to the full table {choice.difference:+.4f}, "
+        f"95% interval {choice.low:+.4f} to {choice.high:+.4f}: {choice.verdict})"
+    )

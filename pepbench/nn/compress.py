@@ -1,0 +1,340 @@
+"""Replace the embeddings of a model by smaller ones, under one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from pepbench.catalog import Catalog
+from pepbench.errors import Infeasible, unknown_name
+from pepbench.method import Fields, Method
+from pepbench.nn.fixed_shape import CompressedEmbedding, Tables
+from pepbench.nn.modules import (
+    CompressError,
+    DropIn,
+    MaskedEmbedding,
+    Settings,
+    replace_modules,
+)
+from pepbench.nn.pep import PEPEmbedding, masks_within, parameters_of
+from pepbench.nn.report import Report, report
+
+Include = str | Iterable[str] | Callable[[str, nn.Module], bool]
+"""Names of modules, with ``*`` as in file names, or a function of a name and its module."""
+
+Frequencies = Mapping[str, ArrayLike]
+"""By name of a module, how often each of its ids occurs in the training rows: (N,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A weight, and the modules that look up in it."""
+
+    modules: Mapping[str, nn.Embedding | nn.EmbeddingBag]
+    """By name."""
+
+    @property
+    def name(self) -> str:
+        """Of the first module."""
+        return next(iter(self.modules))
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """Shape (N, D)."""
+        return cast(nn.Parameter, self.modules[self.name].weight)
+
+
+def compress(
+    model: nn.Module,
+    budget: str | int,
+    method: str = "magnitude",
+    frequencies: Frequencies | None = None,
+    include: Include | None = None,
+    *,
+    search_steps: int | None = None,
+    seed: int | None = None,
+) -> Report:
+    """Replace the ``nn.Embedding`` and ``nn.EmbeddingBag`` of a model, in place.
+
+    Parameters
+    ----------
+    model
+        Any model with embeddings. Tables that share a weight are counted once.
+    budget
+        For all tables together: a share of their entries (``"5%"``), a number of parameters
+        (``"50k"``, 50000), or a size (``"2MB"``).
+    method
+        ``"magnitude"`` keeps the largest entries of trained tables and holds the others at zero
+        through further training; the weights stay the same parameters, so that an optimizer goes
+        on. ``"pep"`` starts a search, which :func:`~pepbench.nn.reached` watches and
+        :func:`~pepbench.nn.prune` ends. Any method whose shape is fixed beforehand goes by its name
+        and options, such as ``"qr:combine=add"``; its values are drawn anew, so that the model is
+        to be trained, with a new optimizer.
+    frequencies
+        How often each id occurs in the training rows, for methods that depend on it.
+    include
+        Which modules, by name: ``"*user*"``; all by default.
+    search_steps
+        Of ``"pep"``: see :class:`~pepbench.nn.PEPEmbedding`.
+    seed
+        Of hash functions and drawn values; by default from torch's generator.
+
+    Returns
+    -------
+    Report
+        What the model's embeddings take; print it.
+
+    Raises
+    ------
+    CompressError
+        If the model, the method or an option does not fit; the model is unchanged.
+    Infeasible
+        If the method cannot be so small; likewise.
+    """
+    tables, left = find_tables(model, include)
+    allowed = parameters_of(budget, sum(table.weight.numel() for table in tables))
+    selection = Catalog().select("method", method)
+    if search_steps is not None and selection.component.name != "pep":
+        raise CompressError(f"search_steps is for method='pep', not {method!r}")
+    if selection.component.name == "magnitude":
+        if selection.fixed:
+            raise CompressError(f"{method!r}: no option of magnitude applies here; leave them out")
+        new = magnitude_masked(tables, allowed)
+    elif selection.component.name == "pep":
+        new = under_search(tables, selection.fixed, search_steps)
+    else:
+        refuse_unfit(model, tables, method)
+        counts = read_frequencies(tables, frequencies)
+        drawn = int(torch.randint(2**62, ())) if seed is None else seed
+        new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
+    replace_modules(model, new)
+    old = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
+    return replace(report(model), notes=(*left, *stale_references(model, old)))
+
+
+def find_tables(model: nn.Module, include: Include | None) -> tuple[list[Table], list[str]]:
+    """The tables to compress, in the order of the model, and a note on embeddings that are not.
+
+    Raises
+    ------
+    CompressError
+        If there are none.
+    """
+    chosen = _chooser(include)
+    modules: dict[int, dict[str, nn.Embedding | nn.EmbeddingBag]] = {}
+    others, seen = [], []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            seen.append(name)
+            if not chosen(name, module):
+                continue
+            if type(module).forward not in (nn.Embedding.forward, nn.EmbeddingBag.forward):
+                others.append(f"left {name}: {type(module).__name__} looks up in its own way")
+                continue
+            modules.setdefault(id(module.weight), {})[name] = module
+    if not modules:
+        raise CompressError(
+            f"no nn.Embedding or nn.EmbeddingBag to compress; the model has: "
+            f"{', '.join(seen) or 'none'}"
+        )
+    return [Table(found) for found in modules.values()], others
+
+
+def _chooser(include: Include | None) -> Callable[[str, nn.Module], bool]:
+    if include is None:
+        return lambda *_: True
+    if callable(include):
+        return include
+    patterns = [include] if isinstance(include, str) else list(include)
+    return lambda name, _: any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def magnitude_masked(tables: Sequence[Table], allowed: int) -> dict[int, nn.Module]:
+    """Masked tables of the ``allowed`` largest entries, by ``id`` of what they replace."""
+    masks = masks_within([table.weight.detach().abs() for table in tables], allowed)
+    return {
+        id(module): _like(module, MaskedEmbedding(table.weight, mask, Settings.of(module)))
+        for table, mask in zip(tables, masks, strict=True)
+        for module in table.modules.values()
+    }
+
+
+def under_search(
+    tables: Sequence[Table], options: Mapping[str, Any], search_steps: int | None
+) -> dict[int, nn.Module]:
+    """Tables under PEP's search that start from the present values."""
+    names = {"granularity": "granularity", "init": "init", "threshold_target": "target"}
+    for option in options:
+        if option not in names:
+            raise CompressError(
+                f"option {option} of pep does not apply here; {', '.join(names)} do, and "
+                "search_steps=…, the steps in which s rises to threshold_target"
+            )
+    if "threshold_target" in options and search_steps is None:
+        raise CompressError("threshold_target needs search_steps=…, the steps to reach it in")
+    given = {names[option]: value for option, value in options.items()}
+    new: dict[int, nn.Module] = {}
+    for table in tables:
+        if len(table.modules) > 1:
+            raise CompressError(
+                f"pep: {' and '.join(table.modules)} share a weight; let them share a module"
+            )
+        settings = Settings.of(table.modules[table.name])
+        settings.refuse_special_gradients(table.name, "pep")
+        embedding = PEPEmbedding(
+            settings.num_embeddings,
+            settings.embedding_dim,
+            settings.padding_idx,
+            search_steps=search_steps,
+            values=table.weight,
+            mode=settings.mode,
+            include_last_offset=settings.include_last_offset,
+            **given,
+        )
+        new[id(table.modules[table.name])] = _like(table.modules[table.name], embedding)
+    return new
+
+
+def _like(module: nn.Module, new: DropIn) -> DropIn:
+    return new.train(module.training)
+
+
+def refuse_unfit(model: nn.Module, tables: Sequence[Table], method: str) -> None:
+    """Refuse methods and tables that a replacement by drawn values does not fit."""
+    kind = Catalog().load("method", method.split(":")[0])
+    assert issubclass(kind, Method)
+    if "+" in kind.name:
+        raise CompressError(f"{method!r}: rounding comes after training; leave the suffix out")
+    if kind.embedding is Method.embedding or kind.own_training:
+        why = kind.own_training or "searches for its table"
+        raise CompressError(
+            f"{kind.name} {why}, which needs the harness; use magnitude, pep, or a method whose "
+            "shape is fixed beforehand, such as qr"
+        )
+    replaced = {id(module) for table in tables for module in table.modules.values()}
+    for table in tables:
+        for name, module in table.modules.items():
+            Settings.of(module).refuse_special_gradients(name, method)
+        if not table.weight.requires_grad:
+            raise CompressError(f"{table.name} is frozen, and {method} draws its values anew")
+        for name, other in model.named_modules():
+            shares = any(p is table.weight for p in other.parameters(recurse=False))
+            if shares and id(other) not in replaced:
+                raise CompressError(
+                    f"{name} uses the weight of {table.name}; use magnitude, or leave it out by "
+                    "include=…"
+                )
+
+
+def read_frequencies(
+    tables: Sequence[Table], frequencies: Frequencies | None
+) -> dict[str, np.ndarray]:
+    """Counts of each table, by its name."""
+    known = {name: table for table in tables for name in table.modules}
+    counts = {}
+    for name, given in (frequencies or {}).items():
+        if name not in known:
+            raise CompressError(unknown_name("table", name, known))
+        found = np.asarray(given)
+        if found.shape != (n := len(known[name].weight),):
+            raise CompressError(f"frequencies of {name} have shape {found.shape}, expected ({n},)")
+        counts[known[name].name] = found.astype(np.int64)
+    return counts
+
+
+class UncountedFields(Fields):
+    """Fields without frequencies, which ask for them where a method reads them."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "frequencies":
+            raise CompressError(
+                "the method depends on how often ids occur; give "
+                f"frequencies={{{self.names[0]!r}: counts, …}} with the counts of all ids of "
+                f"{', '.join(self.names)} in the training rows"
+            )
+        return super().__getattribute__(name)
+
+
+def of_fixed_shape(
+    method: Method,
+    tables: Sequence[Table],
+    counts: Mapping[str, np.ndarray],
+    allowed: int,
+    seed: int,
+) -> dict[int, nn.Module]:
+    """Replacements by a method whose shape is fixed beforehand.
+
+    The tables of one width are the fields of one embedding. The widths share the budget in
+    proportion to their entries, the smallest first: what it cannot use goes to the others, and what
+    it needs beyond its share to be feasible is taken from them.
+    """
+    widths: dict[int, list[Table]] = {}
+    for table in tables:
+        widths.setdefault(table.weight.shape[1], []).append(table)
+    left = allowed
+    entries = sum(table.weight.numel() for table in tables)
+    new: dict[int, nn.Module] = {}
+    for dim, members in sorted(widths.items(), key=lambda item: _entries(item[1])):
+        share = left * _entries(members) // entries
+        fields = _fields(members, counts)
+        made = _made(method, fields, dim, max(share, 1), left, seed)
+        made.to(members[0].weight)
+        left -= made.table.n_parameters()
+        entries -= _entries(members)
+        for number, table in enumerate(members):
+            for module in table.modules.values():
+                replacement = CompressedEmbedding(made, number, Settings.of(module))
+                replacement.to(table.weight.device)
+                new[id(module)] = _like(module, replacement)
+    return new
+
+
+def _made(method: Method, fields: Fields, dim: int, share: int, most: int, seed: int) -> Tables:
+    """Tables of ``share`` parameters, or the smallest feasible ones of at most ``most``."""
+    try:
+        return Tables(method, fields, dim, share, seed)
+    except Infeasible:
+        low, high, smallest = share, most, Tables(method, fields, dim, most, seed)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            smallest, high = Tables(method, fields, dim, middle, seed), middle
+        except Infeasible:
+            low = middle
+    return smallest
+
+
+def _entries(tables: Sequence[Table]) -> int:
+    return sum(table.weight.numel() for table in tables)
+
+
+def _fields(tables: Sequence[Table], counts: Mapping[str, np.ndarray]) -> Fields:
+    names = tuple(table.name for table in tables)
+    sizes = tuple(len(table.weight) for table in tables)
+    if all(name in counts for name in names):
+        return Fields(names, sizes, np.concatenate([counts[name] for name in names]))
+    return UncountedFields(names, sizes, np.empty(0, np.int64))
+
+
+def stale_references(model: nn.Module, old: set[int]) -> Iterator[str]:
+    """Notes on attributes of the model that still hold replaced weights, by ``id``."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if not name.startswith("_") and _holds(value, old):
+                yield (f"{type(module).__name__}.{name} still holds replaced weights; set it anew")
+
+
+def _holds(value: object, old: set[int], depth: int = 3) -> bool:
+    if id(value) in old:
+        return True
+    inner: Iterable[object] = value.values() if isinstance(value, dict) else ()
+    if isinstance(value, list | tuple | set):
+        inner = value
+    return depth > 0 and any(_holds(item, old, depth - 1) for item in inner)

@@ -1,0 +1,230 @@
+"""A submission is refused in one line where it is not what the board's plan gives."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from made_board import PLAN, made_record, records_of, test_aucs, write_board
+
+from pepbench.leaderboards.against import against
+from pepbench.leaderboards.board_page import submitted_table
+from pepbench.leaderboards.boards import find_board
+from pepbench.leaderboards.extract import published_extract
+from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.verify import extract_check
+from pepbench.plan import PLAN_FILE, Plan
+from pepbench.records import RecordStore
+
+METHOD = """\
+raise SystemExit("this code was run")
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, session_cache):
+    """A board, and a made-up run beside it that claims to be of a method file."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "plan.toml").write_text(PLAN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEPBENCH_CACHE", str(session_cache))
+        patch.chdir(folder)
+        write_board(folder / "results" / "made", records_of(Plan.load(folder / "plan.toml", {})))
+        compared = against("made", None, (), {"methods": ("low-rank",)})
+        store = RecordStore(folder / "run")
+        for one in records_of(compared.plan):
+            store.put(one)
+        (folder / "run" / PLAN_FILE).write_text(compared.plan.to_toml())
+        compared.write_beside(folder / "run")
+    (folder / "run" / "method").mkdir()
+    (folder / "run" / "method" / "mine.py").write_text(METHOD)
+    return folder
+
+
+@pytest.fixture
+def place(pepbench, made, tmp_path):
+    for name in ("results", "run"):
+        shutil.copytree(made / name, tmp_path / name)
+    return pepbench
+
+
+INTO = "results/made/submissions/mine"
+
+
+@pytest.fixture
+def submitted(place, tmp_path):
+    ran = place("leaderboard", "--submit=run", f"--into={INTO}")
+    assert ran.code == 0, ran.err
+    return tmp_path / INTO
+
+
+def test_a_submission_is_checked_without_running_its_code(place, submitted):
+    assert {path.name for path in submitted.iterdir()} == {
+        "plan.toml",
+        "records.parquet",
+        "submission.json",
+        "method",
+    }
+    described = json.loads((submitted / "submission.json").read_text())
+    assert (described["board"], described["methods"]) == ("made", ["low-rank"])
+    ran = place("leaderboard", "--verify", INTO)
+    assert ran.code == 0, ran.out + ran.err
+    assert "records are complete" in ran.out
+    assert "its code was not run" in ran.out
+    assert "then add --trust" in ran.out
+
+
+def test_a_later_comparison_shows_it_as_submitted(submitted):
+    compared = against("made", None, (), {"methods": ("qr",)})
+    assert "low-rank (submitted)" in {one.spec.method.spec for one in compared.records}
+    shutil.copytree(submitted, submitted.with_name("again"))
+    with pytest.raises(Exception, match="both have a method 'low-rank'"):
+        against("made", None, (), {"methods": ("qr",)})
+
+
+def of_role(role, **changes):
+    def change(records):
+        first = next(n for n, one in enumerate(records) if one.spec.role == role)
+        spec = records[first].spec.model_copy(update=changes)
+        records[first] = records[first].model_copy(update={"spec": spec, "key": spec.key()})
+        return records
+
+    return change
+
+
+def too_large(records):
+    n = next(n for n, one in enumerate(records) if one.spec.role == "final")
+    records[n] = records[n].model_copy(update={"n_parameters": 10**6})
+    return records
+
+
+def one_trial_more(records):
+    first = next(one for one in records if one.spec.role == "tuning")
+    training = first.spec.training.model_copy(update={"learning_rate": 0.02})
+    return [*records, made_record(first.spec.model_copy(update={"training": training}), 0.4)]
+
+
+def other_epochs(records):
+    training = records[0].spec.training.model_copy(update={"epochs": 99})
+    return of_role(records[0].spec.role, training=training)(records)
+
+
+CHANGES = {
+    "a fold is missing": (
+        lambda records: [one for one in records if one.spec.data.fold != 2],
+        ["fold 3/4: there are no records"],
+    ),
+    "a final run is missing": (
+        lambda records: [r for r in records if r.spec.role != "final" or r.spec.data.fold != 2],
+        ["fold 3/4: 2 of 3 runs of finalists and of the chosen trial are there"],
+    ),
+    "a budget is missing": (
+        lambda records: [one for one in records if one.spec.budget != "40%"],
+        ["40%, fold 1/4: there are no records"],
+    ),
+    "more trials": (one_trial_more, ["3 tuning trials, and the board's methods have 2"]),
+    "another seed": (of_role("final", seed=5), ["seed is 5"]),
+    "another dim": (of_role("tuning", dim=8), ["dim is 8, and 4 by the plan"]),
+    "other epochs": (other_epochs, ["epochs is 99, and 2 by the plan"]),
+    "another budget": (of_role("final", budget="45%"), ["do not follow from the plan"]),
+    "too large": (too_large, ["1000000 parameters are more than"]),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
+def test_records_that_do_not_follow_from_the_plan_are_refused(place, submitted, change, words):
+    path = submitted / RECORDS_FILE
+    path.write_bytes(packed(change(unpacked(path))))
+    ran = place("leaderboard", "--verify", INTO)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    for word in (INTO, *words):
+        assert word in ran.err
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("plan.toml", "patience = 5", "patience = 4", ["patience is 4, and 5 there"]),
+        ("plan.toml", '"40%"', '"30%"', ["'30%'"]),
+        (
+            "plan.toml",
+            "folds = 4",
+            "folds = 4\nonly_folds = [1, 2]",
+            ["folds 3, 4 of 4 are missing"],
+        ),
+        ("plan.toml", '"low-rank"', '"uniform"', ["a method 'uniform' already"]),
+        ("method/mine.py", "run", "fun", ["files are not those that"]),
+        ("submission.json", '"board"', '"bored"', ["is no description of a submission"]),
+    ],
+)
+def test_a_changed_plan_or_method_is_refused(place, submitted, file, old, new, words):
+    path = submitted / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    ran = place("leaderboard", "--verify", INTO)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    for word in words:
+        assert word in ran.err
+
+
+def test_another_boards_data_are_refused(place, submitted):
+    path = submitted / RECORDS_FILE
+    records = unpacked(path)
+    other = records[0].spec.data.model_copy(update={"table_fingerprint": "0ther"})
+    path.write_bytes(packed(of_role(records[0].spec.role, data=other)(records)))
+    ran = place("leaderboard", "--verify", INTO)
+    assert ran.code == 2
+    assert "its data are not the board's" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--submit=nowhere", "--into=new"], ["nowhere: is not a run beside a board"]),
+        (["--submit=run"], ["--submit RUN and --into FOLDER"]),
+        (["--submit=run", "--into=results"], ["results: is not empty"]),
+        (["--submit=run", "--into=new", "--verify"], ["exclude each other"]),
+        (["--trust"], ["--trust goes with --verify"]),
+    ],
+)
+def test_submit_refuses_in_one_line(place, tmp_path, arguments, words):
+    ran = place("leaderboard", *arguments)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    for word in words:
+        assert word in ran.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_with_missing_folds_is_not_written(place, tmp_path):
+    store = RecordStore(tmp_path / "run")
+    for one in list(store):
+        if one.spec.data.fold == 3:
+            (store.records / f"{one.key}.json").unlink()
+    ran = place("leaderboard", "--submit=run", f"--into={INTO}")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "fold 4/4: there are no records" in ran.err
+    assert not (tmp_path / INTO).exists()
+
+
+@pytest.mark.usefixtures("submitted")
+def test_the_boards_page_has_a_table_of_what_was_submitted():
+    board = find_board("made")
+    results = SimpleNamespace(records=unpacked(board.folder / RECORDS_FILE), margin=0.001)
+    *_, table = submitted_table(board, results)
+    (row,) = [line for line in table.splitlines() if "| 40% " in line]
+    difference = (test_aucs("low-rank", "40%") - test_aucs("full", "100%")).mean()
+    assert "low-rank (submitted)" in row
+    assert f" {difference:+.4f} (" in row
+
+
+@pytest.mark.usefixtures("place")
+def test_an_extract_that_is_not_of_the_records_is_found():
+    board = find_board("made")
+    records = unpacked(board.folder / RECORDS_FILE)
+    results = SimpleNamespace(records=records)
+    path = board.folder / EXTRACT_FILE
+    assert extract_check(board, results).good is None
+    path.write_bytes(packed(published_extract(records, board)))
+    assert extract_check(board, results).good is True
+    path.write_bytes(packed(published_extract(records[1:], board)))
+    assert extract_check(board, results).good is False

@@ -1,0 +1,65 @@
+"""Models that know nothing of pepbench: DeepCTR-Torch's, one of FuxiCTR's layers, two towers."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pepbench.nn import compress, export, prune, reached, report
+from pepbench.serve import load
+
+MODULES = {"deepctr": "deepctr_torch", "fuxictr": "fuxictr", "two-tower": "torch"}
+TOLERANCE = {"AUC": 0.02, "recall@20": 0.06}
+"""What one epoch more or less, or another seed, changes."""
+
+
+@pytest.fixture(params=MODULES)
+def make(request):
+    pytest.importorskip(MODULES[request.param])
+    if not (Path(os.environ.get("PEPBENCH_DATA_DIR", "/none")) / "ml-100k").exists():
+        pytest.skip("PEPBENCH_DATA_DIR holds no ml-100k")
+    from benchmarks.plug_in.models import SUBJECTS
+
+    return lambda: SUBJECTS[request.param](0)
+
+
+def train(subject, epochs):
+    subject.prepare()
+    for _ in range(epochs):
+        subject.epoch()
+    return subject.score(1)
+
+
+@pytest.mark.nightly
+def test_compressed_models_train_predict_and_are_exported(make, tmp_path):
+    full = make()
+    full_score = train(full, 8)
+    assert full_score > {"AUC": 0.7, "recall@20": 0.1}[full.figure]
+    state = full.model.state_dict()
+    for method in ("magnitude", "pep", "qr"):
+        subject = make()
+        if method != "qr":
+            subject.model.load_state_dict(state)
+        steps = {"search_steps": 10 * subject.steps_per_epoch} if method == "pep" else {}
+        found = compress(subject.model, "20%", method, include=subject.include, **steps)
+        if method == "pep":
+            subject.prepare()
+            for _ in range(10):
+                subject.epoch()
+                if reached(subject.model, "20%"):
+                    break
+            prune(subject.model, "20%", values="searched")
+            found = report(subject.model)
+        wide = [table for table in found.tables if table.method != "none"]
+        allowed = int(0.2 * sum(table.full_parameters for table in wide))
+        count = sum(table.n_parameters for table in wide)
+        assert count <= allowed
+        assert count == allowed or method == "qr"
+        score = train(subject, 8 if method == "qr" else 2)
+        assert score > full_score - TOLERANCE[full.figure]
+        places = export(subject.model, tmp_path / method)
+        for name, place in places.items():
+            module = subject.model.get_submodule(name)
+            served = load(place).lookup_ids(torch.arange(1).numpy())
+            assert served.shape == (1, module.embedding_dim)
