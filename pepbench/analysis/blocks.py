@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
+from pepbench.analysis.contrasts import difference_estimate
 from pepbench.analysis.covariance import Measurements, RunFigures, Within, measure
 from pepbench.analysis.fold_comparisons import (
     compare_folds,
@@ -85,7 +86,7 @@ class SplitBlock:
     def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         figures = self.figures(figure, cell) if self.usable(cell) else None
-        if figures is None:
+        if figures is None or figures.problem:
             return None
         return mean_interval(figures, self.runs[cell], alpha, largest(figure))
 
@@ -124,16 +125,17 @@ class SplitBlock:
         return None if found is None or np.isnan(found.means[runs]).any() else found
 
     def row_variance(self, a: int, b: int) -> float:
-        """Variance over rows of the difference of two cells in the metric; NaN if unknown."""
+        """Variance over rows of the difference of two cells in the metric; NaN if unknown.
+
+        With several seeds it is what rows do to all of them alike: what rows and seeds do jointly
+        is in the variance between seeds.
+        """
         figures = self.figures(METRICS[self.metric].figure, a, b)
         if figures is None or figures.problem or not (self.usable(a) and self.usable(b)):
             return math.nan
-        runs = [*self.runs[a], *self.runs[b]]
-        weights = np.repeat(
-            [1 / len(self.runs[a]), -1 / len(self.runs[b])], [len(self.runs[a]), len(self.runs[b])]
-        )
-        parts = (part.covariance[np.ix_(runs, runs)] for part in figures.parts)
-        return float(sum(weights @ part @ weights for part in parts))
+        runs = self.runs[a], self.runs[b]
+        paired = self.cells[a].seeds == self.cells[b].seeds or len(runs[0]) == len(runs[1]) == 1
+        return difference_estimate(figures, *runs, paired).row_variance
 
 
 @dataclass(frozen=True)

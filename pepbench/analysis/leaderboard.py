@@ -95,7 +95,7 @@ def analyse(
         The primary ones, as the plan names them.
     metric
         What comparisons and verdicts are about, and orders the cells of a budget. Fronts and ranks
-        are about AUC always.
+        are about AUC always, these with the default margin where the metric is another one.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def analyse(
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
         front_tables(blocks, criteria),
-        rank_tables(frame, sources, alpha, margin),
+        rank_tables(frame, sources, alpha, margin if metric == "auc" else MARGIN),
         frame_of(rows, CONTRAST_COLUMNS),
     )
 

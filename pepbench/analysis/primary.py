@@ -13,7 +13,6 @@ from typing import Any
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
-from pepbench.analysis.significance import ALPHA
 from pepbench.units import FULL
 
 Contrast = tuple[str, str, str]
@@ -64,10 +63,10 @@ def contrast_rows(
             budgets.append(budget)
             pairs.append(compared(block, places[0], places[1], criteria))
     for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
-        yield _row(block, budget, pair, primary=True)
+        yield _row(block, budget, pair, criteria.alpha, primary=True)
     known = {frozenset((pair.cell, pair.other)) for pair in pairs}
     for pair in all_pairs(block, criteria, known):
-        yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
+        yield _row(block, block.cells[pair.cell].budget, pair, criteria.alpha, primary=False)
 
 
 def _place(block: Block, method: str, budget: str) -> int | None:
@@ -78,7 +77,9 @@ def _place(block: Block, method: str, budget: str) -> int | None:
     return next(iter(of_budget or fixed), None)
 
 
-def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict[str, object]:
+def _row(
+    block: Block, budget: str, pair: CellComparison, alpha: float, *, primary: bool
+) -> dict[str, object]:
     cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
     row: dict[str, object] = {
         "dataset": cell.dataset,
@@ -105,7 +106,7 @@ def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict
     if figures is None:
         return row
     rows, seeds, rest = figures.shares
-    low, high = figures.won_interval(ALPHA)
+    low, high = figures.won_interval(alpha)
     return row | {
         "folds_won": figures.won / len(figures.values),
         "folds_won_low": low,
