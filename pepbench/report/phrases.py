@@ -48,15 +48,21 @@ def short_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def paired_by_auc(frame: pd.DataFrame) -> bool:
+    """Whether a leaderboard has differences of AUC; not where verdicts are about another metric."""
+    return "delta_auc" in frame and bool(frame["delta_auc"].notna().any())
+
+
 def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
     """Fronts that a page shows first, by file name without suffix, and what each shows.
 
     Bytes have one of their own where a table takes less than four for a parameter.
     """
     ok = frame[frame["status"] == "ok"]
-    pictures = {"pareto": "ΔAUC to the full table against parameters"}
+    what = "ΔAUC to the full table" if paired_by_auc(frame) else "AUC"
+    pictures = {"pareto": f"{what} against parameters"}
     if (ok["bytes"] < 4 * ok["parameters"]).any():
-        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
+        pictures["pareto-bytes"] = f"{what} against bytes"
     return pictures
 
 
