@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import BASIS, width_factor
 from pepbench.analysis.frames import by_block
-from pepbench.records import MARGIN
+from pepbench.records import FEWEST_FOLDS, MARGIN
 from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
@@ -120,6 +120,22 @@ def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
         return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"
 
     return text(value), text(low), text(high)
+
+
+def some_folds(compared: Sequence[int], folds: int) -> str:
+    """What follows from comparing some folds only, which are numbered from 0.
+
+    >>> some_folds((0, 1, 3), 5)[39:]
+    'intervals are wider, about 1.7 times as wide as over all folds.'
+    >>> some_folds((0, 2), 5)[36:]
+    'too few to tell how folds vary, so verdicts hold for their splits alone.'
+    """
+    named = ", ".join(str(fold + 1) for fold in compared)
+    which = f"Only folds {named} of {folds} are compared"
+    if len(compared) < FEWEST_FOLDS:
+        return f"{which}: too few to tell how folds vary, so verdicts hold for their splits alone."
+    wider = width_factor(len(compared), folds)
+    return f"{which}: intervals are wider, about {wider:.1f} times as wide as over all folds."
 
 
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:
