@@ -125,9 +125,9 @@ def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
 def some_folds(compared: Sequence[int], folds: int) -> str:
     """What follows from comparing some folds only, which are numbered from 0.
 
-    >>> some_folds((0, 1, 3), 5)[39:]
+    >>> some_folds((0, 1, 3), 5)[38:]
     'intervals are wider, about 1.7 times as wide as over all folds.'
-    >>> some_folds((0, 2), 5)[36:]
+    >>> some_folds((0, 2), 5)[35:]
     'too few to tell how folds vary, so verdicts hold for their splits alone.'
     """
     named = ", ".join(str(fold + 1) for fold in compared)
