@@ -55,17 +55,19 @@ why there is no comparison."""
 def contrast_rows(
     block: Block, contrasts: Sequence[Contrast], criteria: Criteria
 ) -> Iterator[dict[str, object]]:
-    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest."""
-    budgets, pairs = [], []
+    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest.
+
+    Two cells that are named twice count once in the family.
+    """
+    named: dict[frozenset[int | None], tuple[str, CellComparison]] = {}
     for method, other, budget in contrasts:
-        places = _place(block, method, budget), _place(block, other, budget)
-        if places[0] is not None and places[1] is not None:
-            budgets.append(budget)
-            pairs.append(compared(block, places[0], places[1], criteria))
+        a, b = _place(block, method, budget), _place(block, other, budget)
+        if a is not None and b is not None and frozenset((a, b)) not in named:
+            named[frozenset((a, b))] = budget, compared(block, a, b, criteria)
+    budgets, pairs = zip(*named.values(), strict=True) if named else ((), ())
     for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
         yield _row(block, budget, pair, criteria.alpha, primary=True)
-    known = {frozenset((pair.cell, pair.other)) for pair in pairs}
-    for pair in all_pairs(block, criteria, known):
+    for pair in all_pairs(block, criteria, named):
         yield _row(block, block.cells[pair.cell].budget, pair, criteria.alpha, primary=False)
 
 

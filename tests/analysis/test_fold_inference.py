@@ -7,10 +7,12 @@ from scipy import stats
 
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import cells_of
+from pepbench.analysis.comparisons import Criteria
 from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures, overlap
 from pepbench.analysis.leaderboard import analyse
+from pepbench.analysis.primary import contrast_rows
 from pepbench.analysis.significance import compare, mean_auc_interval
 from pepbench.records import ScoresRecord
 
@@ -170,3 +172,18 @@ def test_rows_of_several_seeds_are_what_these_share():
     )
     assert block.row_variance(0, 1) == pytest.approx(max(0.0, expected), abs=1e-9)
     assert expected > 0
+
+
+def test_cells_that_are_named_twice_are_one_contrast():
+    run = run_of(60)
+    for noise, method in enumerate(("full", "pep", "mde")):
+        run.add(noise / 2, method=method, seeds=1)
+    (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
+    named = [("pep", "mde", "10%"), ("mde", "pep", "10%"), ("pep", "lost", "10%")]
+    rows = list(contrast_rows(block, named, Criteria()))
+    assert [(row["method"], row["primary"]) for row in rows] == [
+        ("pep", True),
+        ("full", False),
+        ("full", False),
+    ]
+    assert rows[0]["p_holm"] == rows[0]["p"]
