@@ -272,7 +272,7 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
     check_device(plan.device, plan.optimizer, plan.precision)
     catalog = Catalog(options.context.plugins)
     cells = expand(plan, catalog)
-    if plan.contrasts and plan.folds < FEWEST_FOLDS:
+    if plan.contrasts and len(plan.folds_to_run) < FEWEST_FOLDS:
         progress.warn(
             f"contrasts with fewer than {FEWEST_FOLDS} folds: their verdicts hold for this split "
             "and tuning draw, not for others; folds = 5 or more would tell"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.analysis.cells import Cell
+from pepbench.analysis.contrasts import difference_estimate
 from pepbench.analysis.covariance import Measurements, RunFigures, Within, measure
 from pepbench.analysis.fold_comparisons import (
     compare_folds,
@@ -85,7 +86,7 @@ class SplitBlock:
     def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         figures = self.figures(figure, cell) if self.usable(cell) else None
-        if figures is None:
+        if figures is None or figures.problem:
             return None
         return mean_interval(figures, self.runs[cell], alpha, largest(figure))
 
@@ -101,8 +102,7 @@ class SplitBlock:
         PepbenchError
             If the metric is not known of both.
         """
-        runs = self.runs[a], self.runs[b]
-        paired = self.cells[a].seeds == self.cells[b].seeds
+        runs, paired = (self.runs[a], self.runs[b]), self.cells[a].seeds == self.cells[b].seeds
         card = METRICS[self.metric]
         figures, losses = (self.figures(figure, a, b) for figure in (card.figure, "log_loss"))
         if figures is None:
@@ -124,16 +124,16 @@ class SplitBlock:
         return None if found is None or np.isnan(found.means[runs]).any() else found
 
     def row_variance(self, a: int, b: int) -> float:
-        """Variance over rows of the difference of two cells in the metric; NaN if unknown."""
+        """Variance over rows of the difference of two cells in the metric; NaN if unknown.
+
+        With several seeds it is what rows do to all of them alike: what rows and seeds do jointly
+        is in the variance between seeds.
+        """
         figures = self.figures(METRICS[self.metric].figure, a, b)
         if figures is None or figures.problem or not (self.usable(a) and self.usable(b)):
             return math.nan
-        runs = [*self.runs[a], *self.runs[b]]
-        weights = np.repeat(
-            [1 / len(self.runs[a]), -1 / len(self.runs[b])], [len(self.runs[a]), len(self.runs[b])]
-        )
-        parts = (part.covariance[np.ix_(runs, runs)] for part in figures.parts)
-        return float(sum(weights @ part @ weights for part in parts))
+        paired = self.cells[a].seeds == self.cells[b].seeds or len(self.runs[a] + self.runs[b]) == 2
+        return difference_estimate(figures, self.runs[a], self.runs[b], paired).row_variance
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,7 @@ class FoldBlock:
         if other is not None:
             values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        shared = overlap(self.cells[cell].spec.data.folds)
-        return FoldFigures(values, unknown, unknown, shared)
+        return FoldFigures(values, unknown, unknown, overlap(self.cells[cell].spec.data.folds))
 
     def difference(self, a: int, b: int) -> FoldFigures:
         """Difference of two usable cells in the metric in each fold, with its variances.
@@ -260,17 +259,16 @@ def _unknown(metric: Metric) -> PepbenchError:
 
 def fold_means(cell: Cell, figure: Figure = "auc") -> NDArray[np.float64]:
     """Mean of a test figure over the runs of each fold, (J,), from the records alone."""
-    values: dict[int, list[float]] = {fold: [] for fold in cell.spec.data.reported_folds}
-    for run in cell.runs:
-        value = None if run.test is None else getattr(run.test, figure)
-        values[run.spec.data.fold].append(math.nan if value is None else value)
-    means = (np.mean(of_fold) if of_fold else math.nan for of_fold in values.values())
+    parts = [cell.in_fold(fold).runs for fold in cell.spec.data.reported_folds]
+    values = [[getattr(run.test, figure, None) for run in runs] for runs in parts]
+    # Of None, which stands for what is not known, numpy makes NaN.
+    means = (np.mean(np.array(of_fold, np.float64)) if of_fold else math.nan for of_fold in values)
     return np.array(list(means), np.float64)
 
 
 def _runs_in_folds(cell: Cell) -> NDArray[np.int64]:
-    folds = [run.spec.data.fold for run in cell.runs]
-    return np.array([max(1, folds.count(fold)) for fold in cell.spec.data.reported_folds])
+    folds = cell.spec.data.reported_folds
+    return np.array([max(1, len(cell.in_fold(fold).runs)) for fold in folds])
 
 
 def blocks_of(

@@ -28,6 +28,9 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
+# AUCs agree with each other to about this much; it must not become a "significant" difference.
+_ROUNDING = 1e-15
+
 HELD_OUT = 10
 """One in this many rows of a fold is for validation."""
 
@@ -58,14 +61,15 @@ class FoldFigures:
 
     @property
     def mean(self) -> float:
-        """Mean over folds."""
-        return float(self.values.mean())
+        """Mean over folds; 0 where it is no larger than rounding."""
+        mean = float(self.values.mean())
+        return 0.0 if abs(mean) < _ROUNDING else mean
 
     @property
     def spread(self) -> float:
         """s, the standard deviation between folds."""
         spread = float(self.values.std(ddof=1))
-        return spread if spread > 1e-15 else 0.0
+        return 0.0 if spread < _ROUNDING else spread
 
     @property
     def freedom(self) -> int:
@@ -93,9 +97,14 @@ class FoldFigures:
         return float((self.values > 0).sum() + 0.5 * (self.values == 0).sum())
 
     def won_interval(self, alpha: float) -> tuple[float, float]:
-        """Clopper and Pearson's interval of the share of folds that are won."""
-        found = stats.binomtest(round(self.won), len(self.values)).proportion_ci(1 - alpha)
-        return float(found.low), float(found.high)
+        """Clopper and Pearson's interval of the share of folds that are won, as if independent.
+
+        Its limits are quantiles of beta distributions, which half a fold does not disturb.
+        """
+        won, folds = self.won, len(self.values)
+        low = stats.beta.ppf(alpha / 2, won, folds - won + 1) if won else 0.0
+        high = stats.beta.isf(alpha / 2, won + 1, folds - won) if won < folds else 1.0
+        return float(low), float(high)
 
     @property
     def chance_of_improvement(self) -> float:

@@ -1,9 +1,15 @@
-"""The leaderboard: one row per cell, verdicts against the full table, fronts, parity."""
+"""The leaderboard: one row per cell, verdicts against the full table, fronts, parity.
+
+References
+----------
+Bretz, Maurer, Brannath & Posch, "A graphical approach to sequentially rejective multiple test
+procedures", Statistics in Medicine 28 (2009).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +101,7 @@ def analyse(
         The primary ones, as the plan names them.
     metric
         What comparisons and verdicts are about, and orders the cells of a budget. Fronts and ranks
-        are about AUC always.
+        are about AUC always, these with the default margin where the metric is another one.
 
     Returns
     -------
@@ -127,7 +133,7 @@ def analyse(
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
         front_tables(blocks, criteria),
-        rank_tables(frame, sources, alpha, margin),
+        rank_tables(frame, sources, alpha, margin if metric == "auc" else MARGIN),
         frame_of(rows, CONTRAST_COLUMNS),
     )
 
@@ -136,10 +142,12 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     """How far each method can compress and still be shown to hold the reference's AUC.
 
     A method's budgets are tested one-sided, by the margin of :func:`analyse`, from the largest down
-    until one is not shown to be non-inferior. In that fixed order each is tested at the full level
-    of its method, which is ``ALPHA`` divided by the number of methods compared on the data set and
-    backbone: the chance that any budget of any method is passed wrongly is at most ``ALPHA``. A
-    budget is passed only where the verdict says no less, so that no page contradicts its table.
+    until one is not shown to be non-inferior. Each is tested at the full level of its method, which
+    is ``ALPHA`` divided by the number of methods that have not passed all of their budgets: those
+    that have leave their share to the others, as in Holm's procedure (Bretz et al. 2009). So the
+    chance that any budget of any method is passed wrongly is at most ``ALPHA`` for a data set and
+    backbone. A budget is passed only where the verdict says no less, so that no page contradicts
+    its table.
 
     Parameters
     ----------
@@ -154,22 +162,32 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
         N·D / parameters, both NaN where not even the largest budget is shown to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
-    methods = compared.groupby(["dataset", "backbone"])["method"].transform("nunique")
-    shown = (compared["p_noninferior"] < ALPHA / methods) & compared["verdict"].isin(NOT_INFERIOR)
     rows = []
-    for (dataset, backbone, method), group in compared.assign(shown=shown).groupby(
-        ["dataset", "backbone", "method"]
-    ):
-        falling = group.sort_values("parameters", ascending=False, kind="stable")
-        passed = falling[falling["shown"].cummin()]
-        parameters, compression = math.nan, math.nan
-        if len(passed):
-            parameters = float(passed["parameters"].min())
-            compression = float(passed["full_parameters"].max()) / max(parameters, 1.0)
-        rows.append((dataset, backbone, method, parameters, compression))
+    for (dataset, backbone), block in compared.groupby(["dataset", "backbone"]):
+        falling = block.sort_values("parameters", ascending=False, kind="stable")
+        for method, passed in _passed(dict(iter(falling.groupby("method")))).items():
+            parameters, compression = math.nan, math.nan
+            if len(passed):
+                parameters = float(passed["parameters"].min())
+                compression = float(passed["full_parameters"].max()) / max(parameters, 1.0)
+            rows.append((dataset, backbone, method, parameters, compression))
     return pd.DataFrame(
         rows, columns=["dataset", "backbone", "method", "parameters", "compression"]
     )
+
+
+def _passed(chains: Mapping[Any, pd.DataFrame]) -> dict[Any, pd.DataFrame]:
+    """Of each method's budgets, in the order of their tests, those that it passes."""
+    unfinished = len(chains)
+    while True:
+        level, passed = ALPHA / max(1, unfinished), {}
+        for method, chain in chains.items():
+            shown = (chain["p_noninferior"] < level) & chain["verdict"].isin(NOT_INFERIOR)
+            passed[method] = chain[shown.cummin()]
+        left = sum(len(passed[method]) < len(chain) for method, chain in chains.items())
+        if left == unfinished:
+            return passed
+        unfinished = left
 
 
 def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any]]:

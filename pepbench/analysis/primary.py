@@ -13,7 +13,6 @@ from typing import Any
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
-from pepbench.analysis.significance import ALPHA
 from pepbench.units import FULL
 
 Contrast = tuple[str, str, str]
@@ -56,18 +55,20 @@ why there is no comparison."""
 def contrast_rows(
     block: Block, contrasts: Sequence[Contrast], criteria: Criteria
 ) -> Iterator[dict[str, object]]:
-    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest."""
-    budgets, pairs = [], []
+    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest.
+
+    Two cells that are named twice count once in the family.
+    """
+    named: dict[frozenset[int | None], tuple[str, CellComparison]] = {}
     for method, other, budget in contrasts:
-        places = _place(block, method, budget), _place(block, other, budget)
-        if places[0] is not None and places[1] is not None:
-            budgets.append(budget)
-            pairs.append(compared(block, places[0], places[1], criteria))
+        a, b = _place(block, method, budget), _place(block, other, budget)
+        if a is not None and b is not None and frozenset((a, b)) not in named:
+            named[frozenset((a, b))] = budget, compared(block, a, b, criteria)
+    budgets, pairs = zip(*named.values(), strict=True) if named else ((), ())
     for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
-        yield _row(block, budget, pair, primary=True)
-    known = {frozenset((pair.cell, pair.other)) for pair in pairs}
-    for pair in all_pairs(block, criteria, known):
-        yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
+        yield _row(block, budget, pair, criteria.alpha, primary=True)
+    for pair in all_pairs(block, criteria, named):
+        yield _row(block, block.cells[pair.cell].budget, pair, criteria.alpha, primary=False)
 
 
 def _place(block: Block, method: str, budget: str) -> int | None:
@@ -78,7 +79,9 @@ def _place(block: Block, method: str, budget: str) -> int | None:
     return next(iter(of_budget or fixed), None)
 
 
-def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict[str, object]:
+def _row(
+    block: Block, budget: str, pair: CellComparison, alpha: float, *, primary: bool
+) -> dict[str, object]:
     cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
     row: dict[str, object] = {
         "dataset": cell.dataset,
@@ -105,7 +108,7 @@ def _row(block: Block, budget: str, pair: CellComparison, primary: bool) -> dict
     if figures is None:
         return row
     rows, seeds, rest = figures.shares
-    low, high = figures.won_interval(ALPHA)
+    low, high = figures.won_interval(alpha)
     return row | {
         "folds_won": figures.won / len(figures.values),
         "folds_won_low": low,

@@ -36,7 +36,7 @@ FEWEST_BLOCKS = 5
 RANK_COLUMNS = ("budget", "method", "mean_rank", "mean_auc", "blocks", "descriptive")
 """Columns of the ranks' frame: a row for each method that is ok on every data set at a
 budget, best mean rank first (1 is the best; ties share the mean). ``descriptive``: too few data
-sets for a test."""
+sets, or methods, for a test."""
 
 TEST_COLUMNS = ("budget", "methods", "blocks", "friedman", "p", "critical_difference")
 """Columns of the tests' frame: a row for each budget with at least ``FEWEST_BLOCKS`` data

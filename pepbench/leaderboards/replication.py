@@ -59,10 +59,11 @@ def replication_plan(plan: Plan, name: str) -> Plan:
     """
     if not plan.contrasts:
         raise PlanError(f"{name}: its plan has no [[contrast]], so there is nothing to replicate")
-    if plan.folds < FEWEST_FOLDS:
+    folds = len(plan.folds_to_run)
+    if folds < FEWEST_FOLDS:
         raise PlanError(
-            f"{name}: its plan has folds = {plan.folds}; verdicts that could replicate need "
-            f"{FEWEST_FOLDS} folds at least"
+            f"{name}: its plan runs {folds} of {plan.folds} folds; verdicts that could replicate "
+            f"need {FEWEST_FOLDS} at least"
         )
     named = {(m, b) for one in plan.contrasts for m in one.methods for b in one.budgets}
     methods = tuple(method for method in plan.methods if any(method == m for m, _ in named))
@@ -138,7 +139,7 @@ def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> 
         "and settings are the same.",
         " ".join(count_sentences(frame)),
         _table(frame),
-        _READING.format(margin=first.plan.margin, folds=first.plan.folds),
+        _READING.format(margin=first.plan.margin, folds=len(first.plan.folds_to_run)),
         f"Made by `pepbench leaderboard --replicate {name}` from "
         f"[{REPLICATION}/{PLAN_FILE}]({REPLICATION}/{PLAN_FILE}).",
     ]

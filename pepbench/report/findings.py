@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.folds import width_factor
 from pepbench.analysis.frames import columns_for
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import Lead, leads
@@ -23,6 +22,7 @@ from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import MARGIN, Record
 from pepbench.report.beside_board import BoardBeside, opened
+from pepbench.report.phrases import some_folds
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,7 @@ def check_metric(records: Iterable[Record], metric: Metric) -> None:
 
 def _fold_notes(runs: Runs) -> Iterator[str]:
     for data in [record.spec.data for record in runs.records if record.spec.data.only_folds][:1]:
-        named = ", ".join(str(fold + 1) for fold in data.only_folds)
-        wider = width_factor(len(data.only_folds), data.folds)
-        yield (
-            f"Only folds {named} of {data.folds} are compared: intervals are wider, about "
-            f"{wider:.1f} times as wide as over all folds."
-        )
+        yield some_folds(data.only_folds, data.folds)
 
 
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import BASIS, width_factor
 from pepbench.analysis.frames import by_block
-from pepbench.records import MARGIN
+from pepbench.records import FEWEST_FOLDS, MARGIN
 from pepbench.units import dataset_title
 
 if TYPE_CHECKING:
@@ -48,15 +48,21 @@ def short_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def paired_by_auc(frame: pd.DataFrame) -> bool:
+    """Whether a leaderboard has differences of AUC; not where verdicts are about another metric."""
+    return "delta_auc" in frame and bool(frame["delta_auc"].notna().any())
+
+
 def front_pictures(frame: pd.DataFrame) -> dict[str, str]:
     """Fronts that a page shows first, by file name without suffix, and what each shows.
 
     Bytes have one of their own where a table takes less than four for a parameter.
     """
     ok = frame[frame["status"] == "ok"]
-    pictures = {"pareto": "ΔAUC to the full table against parameters"}
+    what = "ΔAUC to the full table" if paired_by_auc(frame) else "AUC"
+    pictures = {"pareto": f"{what} against parameters"}
     if (ok["bytes"] < 4 * ok["parameters"]).any():
-        pictures["pareto-bytes"] = "ΔAUC to the full table against bytes"
+        pictures["pareto-bytes"] = f"{what} against bytes"
     return pictures
 
 
@@ -114,6 +120,22 @@ def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
         return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"
 
     return text(value), text(low), text(high)
+
+
+def some_folds(compared: Sequence[int], folds: int) -> str:
+    """What follows from comparing some folds only, which are numbered from 0.
+
+    >>> some_folds((0, 1, 3), 5)[38:]
+    'intervals are wider, about 1.7 times as wide as over all folds.'
+    >>> some_folds((0, 2), 5)[35:]
+    'too few to tell how folds vary, so verdicts hold for their splits alone.'
+    """
+    named = ", ".join(str(fold + 1) for fold in compared)
+    which = f"Only folds {named} of {folds} are compared"
+    if len(compared) < FEWEST_FOLDS:
+        return f"{which}: too few to tell how folds vary, so verdicts hold for their splits alone."
+    wider = width_factor(len(compared), folds)
+    return f"{which}: intervals are wider, about {wider:.1f} times as wide as over all folds."
 
 
 def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]:

@@ -5,10 +5,14 @@ import pytest
 from record_factory import record, run_of, spec
 from scipy import stats
 
+from pepbench.analysis.blocks import blocks_of
+from pepbench.analysis.cells import cells_of
+from pepbench.analysis.comparisons import Criteria
 from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures, overlap
 from pepbench.analysis.leaderboard import analyse
+from pepbench.analysis.primary import contrast_rows
 from pepbench.analysis.significance import compare, mean_auc_interval
 from pepbench.records import ScoresRecord
 
@@ -57,7 +61,7 @@ def test_folds_won_count_ties_half():
     assert found.won == 2.5
     low, high = figures([1, 1, 1, -1]).won_interval(0.05)
     exact = stats.binomtest(3, 4).proportion_ci()
-    assert (low, high) == (exact.low, exact.high)
+    assert (low, high) == pytest.approx((exact.low, exact.high))
 
 
 def test_chance_of_improvement_is_the_predictive_t_probability():
@@ -129,3 +133,57 @@ def test_two_folds_need_the_predictions_of_both():
     del run.predictions[lost]
     (note,) = analyse(run.records, run.load_predictions, labels.__getitem__).comparisons["note"]
     assert f"the predictions of run {lost[:12]} are missing" in note
+
+
+def test_rounding_is_no_difference():
+    found = compare_folds(figures([1.2e-16, 0.0, 0.0, 0.0, 0.0]), (5, 5), margin=0.001)
+    assert (found.difference, found.p, found.p_equivalent) == (0.0, 1.0, 0.0)
+
+
+def test_folds_won_by_one_are_those_lost_by_the_other():
+    values = np.array([0.02, 0.01, 0.0, 0.03, 0.01])
+    low, high = figures(values).won_interval(0.05)
+    assert (1 - high, 1 - low) == pytest.approx(figures(-values).won_interval(0.05))
+    assert low < 0.9 < high
+    for won in range(6):
+        whole = np.where(np.arange(5) < won, 1.0, -1.0)
+        exact = stats.binomtest(won, 5).proportion_ci()
+        assert figures(whole).won_interval(0.05) == pytest.approx((exact.low, exact.high))
+
+
+def test_rows_of_several_seeds_are_what_these_share():
+    """DeLong's covariance between seeds, by placements in full; the rest is the seeds'."""
+    run = run_of(120)
+    run.add(0.0, method="full", budget="10%", seeds=2)
+    run.add(3.0, method="pep", seeds=2)
+    cells = cells_of(run.records)
+    (block,) = blocks_of(cells, run.load_predictions, run.load_labels)
+    positive = run.labels == 1
+    parts = []
+    for seed in range(2):
+        placed = []
+        for cell in cells:
+            scores = run.predictions[cell.runs[seed].key].astype(float)
+            above = np.sign(scores[positive][:, None] - scores[~positive]) / 2
+            placed.append((above.mean(1), above.mean(0)))
+        parts.append([one - other for one, other in zip(*placed, strict=True)])
+    expected = sum(
+        np.cov(*of_class)[0, 1] / len(of_class[0]) for of_class in zip(*parts, strict=True)
+    )
+    assert block.row_variance(0, 1) == pytest.approx(max(0.0, expected), abs=1e-9)
+    assert expected > 0
+
+
+def test_cells_that_are_named_twice_are_one_contrast():
+    run = run_of(60)
+    for noise, method in enumerate(("full", "pep", "mde")):
+        run.add(noise / 2, method=method, seeds=1)
+    (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
+    named = [("pep", "mde", "10%"), ("mde", "pep", "10%"), ("pep", "lost", "10%")]
+    rows = list(contrast_rows(block, named, Criteria()))
+    assert [(row["method"], row["primary"]) for row in rows] == [
+        ("pep", True),
+        ("full", False),
+        ("full", False),
+    ]
+    assert rows[0]["p_holm"] == rows[0]["p"]

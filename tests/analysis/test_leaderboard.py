@@ -289,7 +289,49 @@ def test_parity_is_the_smallest_size_shown_noninferior():
 
 def test_parity_is_adjusted_for_the_number_of_methods():
     rows = [comparison(500, 0.03), comparison(100, 0.02, method="mde")]
+    rows.append(comparison(10, 0.9, method="mde"))
     assert compression_at_parity(pd.DataFrame(rows))["parameters"].fillna(-1).tolist() == [100, -1]
+
+
+def rejected(p, level=0.05):
+    """Bretz et al. (2009), algorithm 1, on chains (methods, budgets) of p-values.
+
+    Each budget leaves its level to the next one of its method, the last one to the others' firsts.
+    """
+    methods, budgets = p.shape
+    nodes = [(m, b) for m in range(methods) for b in range(budgets)]
+    levels = {node: level / methods * (node[1] == 0) for node in nodes}
+    edges = {(x, y): 0.0 for x in nodes for y in nodes}
+    for m, b in nodes:
+        for other in range(methods):
+            if b + 1 < budgets:
+                edges[(m, b), (m, b + 1)] = 1.0
+            elif other != m:
+                edges[(m, b), (other, 0)] = 1 / (methods - 1)
+    found, left = set(), list(nodes)
+    while gone := next((node for node in left if p[node] < levels[node]), None):
+        found.add(gone)
+        left.remove(gone)
+        old = dict(edges)
+        for x in left:
+            levels[x] += levels[gone] * old[gone, x]
+            for y in left:
+                back = old[x, gone] * old[gone, x]
+                path = old[x, y] + old[x, gone] * old[gone, y]
+                edges[x, y] = path / (1 - back) if x != y and back < 1 else 0.0
+    return found
+
+
+def test_parity_hands_the_level_on_as_the_graphical_procedure_does():
+    rng = np.random.default_rng(2)
+    for _ in range(40):
+        p = rng.random((3, 2)) ** 4
+        rows = [
+            comparison((500, 100)[b], p[m, b], method="abc"[m]) for m in range(3) for b in range(2)
+        ]
+        found = compression_at_parity(pd.DataFrame(rows))["parameters"].fillna(-1).tolist()
+        expected = rejected(p)
+        assert found == [(-1, 500, 100)[sum(m == at for m, _ in expected)] for at in range(3)]
 
 
 def test_parity_ends_where_the_verdict_is_worse():

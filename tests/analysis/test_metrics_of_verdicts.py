@@ -14,6 +14,7 @@ from scipy import stats
 from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import ndcg_score, roc_auc_score
 
+from pepbench.analysis import leaderboard
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import cells_of
 from pepbench.analysis.covariance import measure
@@ -22,7 +23,7 @@ from pepbench.analysis.metrics import METRICS, metric_named
 from pepbench.analysis.significance import compare_runs, mean_interval
 from pepbench.errors import PlanError
 from pepbench.metrics import gauc, ndcg, user_aucs, user_ndcgs
-from pepbench.records import ScoresRecord
+from pepbench.records import MARGIN, ScoresRecord
 
 
 @st.composite
@@ -220,3 +221,28 @@ def test_single_splits_have_an_interval_of_log_loss_over_rows():
     assert frame[["gauc_low", "ndcg10_low", "calibration_low"]].isna().all(axis=None)
     found = measure(run.labels, [partial(np.asarray, scores)]).log_loss
     assert mean_interval(found, [0]).mean == pytest.approx(sklearn_log_loss(run.labels, scores))
+
+
+def test_a_single_user_with_both_labels_has_a_figure_but_no_interval():
+    run = run_of(60)
+    run.add(0.0, method="full", budget="100%")
+    run.add(0.8, method="pep")
+    users = np.where(np.arange(60) < 20, 0, 1 + run.labels)
+    with_figures(run, users)
+    loaders = run.load_predictions, run.load_labels
+    found = analyse(run.records, *loaders, load_users=lambda _: users, metric="gauc")
+    assert found.frame["gauc"].notna().all()
+    assert found.frame["gauc_low"].isna().all()
+    assert found.comparisons["note"].tolist() == [
+        "a variance by user needs two users, there is 1",
+    ]
+
+
+@pytest.mark.parametrize(("metric", "margin"), [("auc", 0.01), ("logloss", MARGIN)])
+def test_the_margin_of_another_metric_is_none_of_ranks(metric, margin, monkeypatch):
+    for name, stub in (("rank_tables", lambda *given: given[3]), ("front_tables", lambda *_: None)):
+        monkeypatch.setattr(leaderboard, name, stub)
+    run = run_of(40)
+    run.add(0.5, method="pep", seeds=1)
+    loaders = run.load_predictions, run.load_labels
+    assert analyse(run.records, *loaders, metric=metric, margin=0.01).ranks == margin

@@ -214,10 +214,10 @@ def test_mistakes_are_one_line_and_nothing_is_written(changes, words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("folds", [1, 2])
+@pytest.mark.parametrize("folds", [{"folds": 1}, {"folds": 3, "only_folds": [1, 3]}])
 @pytest.mark.usefixtures("tiny_cache")
 def test_contrasts_of_fewer_than_three_folds_are_warned_of_and_hold_over_rows(tmp_path, folds):
-    plan = {**PLAN, "folds": folds, "trials": 1, "finalists": 1}
+    plan = {**PLAN, **folds, "trials": 1, "finalists": 1}
     found = pepbench.run(plan, out=tmp_path / "run")
     assert "fewer than 3 folds" in found.warnings[0]
     (row,) = found.findings.contrasts.query("primary").to_dict("records")

@@ -78,7 +78,11 @@ def test_seeds_at_the_upper_limit_wrap_around():
     ("keys", "words"),
     [
         ({"contrast": []}, r"board: its plan has no \[\[contrast\]\]"),
-        ({"contrast": contrasts(("pep", "mde", ["10%"])), "folds": 2}, "folds = 2; .* 3 folds"),
+        ({"contrast": contrasts(("pep", "mde", ["10%"])), "folds": 2}, "2 of 2 folds; .* need 3"),
+        (
+            {"contrast": contrasts(("pep", "mde", ["10%"])), "only_folds": [1, 2]},
+            "2 of 5 folds; .* need 3",
+        ),
     ],
 )
 def test_plans_that_cannot_replicate_are_refused_with_the_reason(keys, words):

@@ -9,6 +9,8 @@ from pepbench.analysis.pareto import on_front
 from pepbench.report.charts.highlight import MOST_NAMED, highlighted, report_marks
 from pepbench.report.charts.pareto import FRONTS, front_chart
 from pepbench.report.charts.style import marks, svg_bytes
+from pepbench.report.phrases import front_pictures
+from pepbench.report.terminal.text_plot import front_plot
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,13 @@ def test_times_are_cpu_seconds(toy):
 def test_a_single_cell_without_parameters_can_be_drawn(toy, name):
     single = toy[toy["method"] == "pep"].head(1).assign(parameters=0, bytes=0)
     assert b"pep" in svg_bytes(front_chart(single, name).picture())
+
+
+def test_where_verdicts_are_about_another_metric_fronts_show_auc(toy):
+    other = toy.rename(columns={"delta_auc": "delta_gauc"})
+    chart = front_chart(other)
+    assert chart.title.startswith("Test AUC")
+    points = pd.DataFrame(rows_of(chart, "point"))
+    assert sorted(points["y"]) == sorted(toy["auc"])
+    assert front_pictures(other)["pareto"] == "AUC against parameters"
+    assert front_plot(other)[0].startswith("AUC, by parameters")

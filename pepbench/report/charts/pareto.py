@@ -34,7 +34,7 @@ from pepbench.report.charts.style import (
     shape,
     tooltips,
 )
-from pepbench.report.phrases import block_title
+from pepbench.report.phrases import block_title, paired_by_auc
 
 _WIDTH, _HEIGHT = 540, 320
 """A picture of one panel is readable at 640 pixels."""
@@ -102,7 +102,8 @@ def front_chart(
 
     Points are cells that are ok, filled if on the front, which is drawn as a stepped line. Methods
     that are named have colours, intervals and their names beside a point, the others are small and
-    grey. Where nothing was compared with a full table, AUCs are drawn instead of differences.
+    grey. Where nothing was compared with a full table in AUC, and so where verdicts are about
+    another metric, AUCs are drawn instead of differences.
 
     Parameters
     ----------
@@ -116,12 +117,14 @@ def front_chart(
         Of :class:`pepbench.analysis.fronts.FrontTables`: drawn as a band by ``ABSOLUTE``.
     """
     front = FRONTS[name]
+    if not paired_by_auc(frame):
+        front = replace(front, figure="auc")
     all_marks = marks(frame["method"]) if named is None else named
     drawn = frame[(frame["status"] == "ok") & frame["auc"].notna() & frame[front.cost].notna()]
     panels: dict[tuple[str, ...], Panel] = {}
     grey = band = False
     for block, rows in by_block(drawn):
-        steps = _steps(attainment if front.figure == "auc" else None, *block)
+        steps = _steps(attainment if name == ABSOLUTE else None, *block)
         panels[block] = _panel(block_title(block), rows, front, all_marks, steps)
         grey |= not set(_others(rows)["method"]) <= set(all_marks)
         band |= len(steps) > 0
@@ -199,12 +202,11 @@ def _panel(
 
 def _measured(block: pd.DataFrame, front: Front) -> tuple[pd.DataFrame, str]:
     """The block with ``y``, ``y_low`` and ``y_high``, and the title of their axis."""
-    known = block["delta_auc"].notna()
-    if front.figure == "auc" or not known.any():
+    if front.figure == "auc" or not paired_by_auc(block):
         columns, title, shown = ("auc", "auc_low", "auc_high"), "test AUC", block
     else:
         columns, title = ("delta_auc", "delta_low", "delta_high"), "ΔAUC to the full table"
-        shown = block[known | (block["verdict"] == "reference")]
+        shown = block[block["delta_auc"].notna() | (block["verdict"] == "reference")]
         shown = shown.assign(delta_auc=shown["delta_auc"].fillna(0.0))
     y, low, high = (shown[column] for column in columns)
     return shown.assign(y=y, y_low=low.fillna(y), y_high=high.fillna(y)), title

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pepbench.report.phrases import short_count
+from pepbench.report.phrases import paired_by_auc, short_count
 
 _WIDTH, _HEIGHT = 52, 10
 _LETTERS = ascii_letters[:26] + digits
@@ -35,9 +35,9 @@ def front_plot(block: pd.DataFrame) -> list[str]:
         Empty with fewer than two points: there is nothing to see.
     """
     drawn = block[(block["status"] == "ok") & block["parameters"].notna() & block["auc"].notna()]
-    compared, reference = drawn["delta_auc"].notna(), drawn["verdict"] == "reference"
-    paired = bool(compared.any() and reference.any())
-    drawn = drawn[compared | reference] if paired else drawn
+    reference = drawn["verdict"] == "reference"
+    paired = paired_by_auc(drawn) and bool(reference.any())
+    drawn = drawn[drawn["delta_auc"].notna() | reference] if paired else drawn
     if len(drawn) < 2:
         return []
     across = np.log10(drawn["parameters"].astype("float64").clip(lower=1.0).to_numpy())
