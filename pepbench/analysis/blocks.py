@@ -20,7 +20,7 @@ from pepbench.analysis.fold_comparisons import (
     fold_interval,
     pooled_interval,
 )
-from pepbench.analysis.folds import FoldFigures, overlap
+from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.metrics import METRICS, Figure, Metric
 from pepbench.analysis.significance import (
     ALPHA,
@@ -192,7 +192,7 @@ class FoldBlock:
         if other is not None:
             values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(values, unknown, unknown, overlap(self.cells[cell].spec.data.folds))
+        return FoldFigures(values, unknown, unknown)
 
     def difference(self, a: int, b: int) -> FoldFigures:
         """Difference of two usable cells in the metric in each fold, with its variances.

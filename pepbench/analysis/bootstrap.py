@@ -81,7 +81,7 @@ def _drawn_over_folds(
     values = np.stack([one.values for one in figures], axis=1)
     freedom = len(values) - 1
     centred = (values - values.mean(0)) / np.sqrt(freedom)
-    scale = np.sqrt((1 / len(values) + figures[0].shared) * freedom / rng.chisquare(freedom, draws))
+    scale = np.sqrt(freedom / rng.chisquare(freedom, draws) / len(values))
     drawn: Floats = rng.standard_normal((draws, len(values))) @ centred
     around: Floats = values.mean(0) + scale[:, None] * drawn
     return around

@@ -2,14 +2,11 @@ r"""Inference over folds: for another data set of this size from the same source
 
 Let d_j be the difference of two methods on fold j, the mean over the fold's seeds, J folds. Test
 parts are disjoint, and everything else is drawn anew in each fold: tuning trials, finalists, seeds.
-So the d_j vary by rows, by seeds, and by tuning and split, and their mean has the variance
-
-    V = s² (1/J + c),
-
-with s² their sample variance and c for what folds have in common: any two share most of their
-training rows, which makes their results alike (Nadeau & Bengio take c = n_test/n_train). The mean
-divided by √V is referred to Student's t with J − 1 degrees of freedom. Whether a smaller c holds
-the level is for a calibration of the whole pipeline to say, see ``docs/statistics.md``.
+So the d_j vary by rows, by seeds, and by tuning and split. Their mean is taken to have the
+variance s²/J, with s² their sample variance; divided by its root it is referred to Student's t with
+J − 1 degrees of freedom. Any two folds share most of their training rows, for which Nadeau & Bengio
+add s² n_test/n_train. A calibration of the whole pipeline finds that to be too much, and that s²/J
+holds the level (``docs/statistics.md``, "Over folds").
 
 References
 ----------
@@ -31,9 +28,6 @@ Floats = NDArray[np.float64]
 # AUCs agree with each other to about this much; it must not become a "significant" difference.
 _ROUNDING = 1e-15
 
-HELD_OUT = 10
-"""One in this many rows of a fold is for validation."""
-
 BASIS = "folds"
 """What statements from several folds hold over, as reports name it."""
 
@@ -50,14 +44,11 @@ class FoldFigures:
         (J,): variance over test rows of each; NaN where predictions are not at hand.
     seed_variances
         (J,): variance between seeds of each mean; NaN where it is not known.
-    shared
-        c: the share of s² that more folds do not reduce.
     """
 
     values: Floats
     row_variances: Floats
     seed_variances: Floats
-    shared: float
 
     @property
     def mean(self) -> float:
@@ -78,8 +69,8 @@ class FoldFigures:
 
     @property
     def standard_error(self) -> float:
-        """√V."""
-        return self.spread * math.sqrt(1 / len(self.values) + self.shared)
+        """s/√J."""
+        return self.spread / math.sqrt(len(self.values))
 
     def quantile(self, alpha: float) -> float:
         """Half the width of the two-sided interval of level 1 − alpha."""
@@ -140,17 +131,7 @@ def width_factor(some: int, folds: int) -> float:
     """How many times as wide intervals over some of the folds are, if folds vary alike.
 
     >>> round(width_factor(3, 10), 1)
-    2.7
+    3.5
     """
-    some_error, error = (math.sqrt(1 / n + overlap(folds)) for n in (some, folds))
-    quantiles = stats.t.isf(0.025, some - 1) / stats.t.isf(0.025, folds - 1)
-    return float(quantiles * some_error / error)
-
-
-def overlap(folds: int) -> float:
-    """C of :class:`FoldFigures`: Nadeau & Bengio's n_test/n_train, a tenth of the rows validating.
-
-    >>> round(overlap(10), 3)
-    0.125
-    """
-    return 1 / folds / (1 - 1 / HELD_OUT - 1 / folds)
+    widths = [stats.t.isf(0.025, n - 1) / math.sqrt(n) for n in (some, folds)]
+    return float(widths[0] / widths[1])

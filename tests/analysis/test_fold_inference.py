@@ -10,7 +10,7 @@ from pepbench.analysis.cells import cells_of
 from pepbench.analysis.comparisons import Criteria
 from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
-from pepbench.analysis.folds import FoldFigures, overlap
+from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.primary import contrast_rows
 from pepbench.analysis.significance import compare, mean_auc_interval
@@ -19,15 +19,15 @@ from pepbench.records import ScoresRecord
 UNKNOWN = np.full(5, math.nan)
 
 
-def figures(values, shared=0.0, rows=None, seeds=None):
+def figures(values, rows=None, seeds=None):
     values = np.asarray(values, float)
     unknown = np.full(len(values), math.nan)
     return FoldFigures(
-        values, unknown if rows is None else rows, unknown if seeds is None else seeds, shared
+        values, unknown if rows is None else rows, unknown if seeds is None else seeds
     )
 
 
-def test_without_overlap_it_is_the_one_sample_t_test():
+def test_it_is_the_one_sample_t_test():
     values = np.random.default_rng(0).normal(0.01, 0.02, 8)
     found = compare_folds(figures(values), (8, 8), margin=0.001)
     expected = stats.ttest_1samp(values, 0.0)
@@ -39,14 +39,6 @@ def test_without_overlap_it_is_the_one_sample_t_test():
     assert found.p_noninferior == pytest.approx(below)
     assert found.p_equivalent == pytest.approx(max(below, above))
     assert found.basis == "folds"
-
-
-def test_overlap_is_nadeau_and_bengios_correction():
-    # Ten folds: a tenth tests, a tenth validates, eight tenths train.
-    assert overlap(10) == pytest.approx(0.1 / 0.8)
-    values = np.array([0.01, 0.03, 0.02, 0.04])
-    error = compare_folds(figures(values, overlap(4)), (4, 4)).standard_error
-    assert error == pytest.approx(values.std(ddof=1) * math.sqrt(1 / 4 + 0.25 / 0.65))
 
 
 def test_equal_folds_leave_no_doubt_and_no_division_by_zero():

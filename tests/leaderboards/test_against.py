@@ -1,6 +1,5 @@
 """A run beside a published board: what is compared, and what is refused."""
 
-import math
 import shutil
 
 import pytest
@@ -46,12 +45,10 @@ def put_beside(tmp_path, **keys):
     return out
 
 
-def interval(differences, folds):
-    """Nadeau & Bengio's, where a tenth of the rows validates."""
-    n, spread = len(differences), differences.std(ddof=1)
-    error = spread * math.sqrt(1 / n + (1 / folds) / (0.9 - 1 / folds))
-    half = stats.t.ppf(0.975, n - 1) * error
-    return differences.mean(), differences.mean() - half, differences.mean() + half
+def interval(differences):
+    """Student's."""
+    found = stats.ttest_1samp(differences, 0.0).confidence_interval()
+    return differences.mean(), found.low, found.high
 
 
 @pytest.mark.usefixtures("board")
@@ -68,7 +65,7 @@ def test_each_method_of_the_board_is_compared_over_folds(tmp_path):
     for row in primary.to_dict("records"):
         own = test_aucs("low-rank", row["budget"])
         other = test_aucs(row["other"], "100%" if row["other"] == "full" else row["budget"])
-        expected = interval(own - other, FOLDS)
+        expected = interval(own - other)
         assert [row["difference"], row["low"], row["high"]] == pytest.approx(expected)
         assert row["folds"] == FOLDS
         assert row["verdict"]
@@ -84,9 +81,7 @@ def test_some_folds_are_compared_with_the_same_folds_of_the_board(tmp_path):
         "records"
     )
     differences = (test_aucs("low-rank", "40%") - test_aucs("uniform", "40%"))[[0, 1, 3]]
-    assert [row["difference"], row["low"], row["high"]] == pytest.approx(
-        interval(differences, FOLDS)
-    )
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx(interval(differences))
     assert row["folds"] == 3
     assert "Only folds 1, 2, 4 of 4 are compared: intervals are wider" in findings.notes[-1]
     assert set(findings.frame["status"]) == {"ok"}
