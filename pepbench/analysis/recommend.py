@@ -172,7 +172,7 @@ def losing_at_most(
     """The smallest table that is shown to lose less than ``bound``, by data set and backbone.
 
     The budgets of a method are tested from the largest down until one is not shown to hold the
-    bound, as :func:`~pepbench.analysis.leaderboard.compression_at_parity` does: one-sided, over
+    bound, as in :func:`~pepbench.analysis.leaderboard.compression_at_parity`: one-sided, over
     folds by Student's t at :data:`ALPHA` divided by the number of methods; for a single split by
     the lower end of the interval that is published.
 

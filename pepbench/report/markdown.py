@@ -279,8 +279,9 @@ def _reading(margin: float, metric: Metric, goal: str) -> str:
   are the same. Tests are adjusted (Holm) over the methods of one data set, backbone and budget,
   those of **leads** over all their pairs.
 * **Parity**: the fewest parameters at which the {inferior}
-  full table's: one-sided at {ALPHA:g} divided by the number of methods compared, from the largest
-  budget down until one is not, or its verdict is *worse* or *undecided*.
+  full table's: one-sided at {ALPHA:g} divided by the number of methods that have not passed all of
+  their budgets, from the largest budget down until one is not, or its verdict is *worse* or
+  *undecided*.
 * **on_front**: no other cell of the data set and backbone is at least as good in both parameters
   and AUC, and better in one; sizes within 2% of each other count as equal.
 * **cpu_seconds**: of a final run, mean over seeds; **search_seconds**, **train_seconds**: wall time

@@ -227,8 +227,8 @@ def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
     outcome = {
         "better": f"its lead over {lead.second} is shown {known}",
         "equivalent": f"{lead.second} is equivalent to it, within {margin:g} {known}",
-        "non-inferior": f"its lead over {lead.second} is not shown {known}, but that "
-        f"{lead.noninferior} is not worse by {margin:g} or more is",
+        "non-inferior": f"its lead over {lead.second} is not shown {known}, but "
+        f"{lead.noninferior} is shown not to be worse by {margin:g} or more",
     }.get(lead.verdict, f"its lead over {lead.second} is undecided {known}")
     where = " (an exploratory comparison)" if lead.basis == BASIS else ""
     return f"{words}; {outcome}{where}."

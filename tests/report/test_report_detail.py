@@ -93,7 +93,7 @@ def test_a_pair_is_turned_so_that_the_leader_comes_first(run):
     [
         ("better", "its lead over mde is shown (+0.0020 ± 0.0010)"),
         ("equivalent", "mde is equivalent to it, within 0.001 (+0.0020 ± 0.0010)"),
-        ("non-inferior", "but that mde is not worse by 0.001 or more is"),
+        ("non-inferior", "but mde is shown not to be worse by 0.001 or more"),
         ("undecided", "undecided (+0.0020 ± 0.0010; about 7 seeds of each would decide)"),
     ],
 )
