@@ -281,6 +281,19 @@ def test_the_options_of_the_fold_in_the_middle_are_trained_on_last(ran):
     assert typical_fold([r for r in changed if r.spec.role == "tuning"]) is None
 
 
+def test_the_fold_in_the_middle_is_found_by_what_the_plan_maximises(ran):
+    def scored(record):
+        loss = (0.4, 0.6, 0.5)[record.spec.data.fold] - record.validation.auc / 100
+        scores = {"auc": 0.7 + record.spec.data.fold / 10, "log_loss": loss}
+        training = record.spec.training.model_copy(update={"objective": "logloss"})
+        spec = record.spec.model_copy(update={"training": training})
+        validation = record.validation.model_copy(update=scores)
+        return record.model_copy(update={"spec": spec, "validation": validation})
+
+    full = [r for r in records(ran.folder) if r.spec.method.name == "full"]
+    assert typical_fold([scored(record) for record in full]) == 2
+
+
 @pytest.mark.usefixtures("tiny_cache")
 def test_a_last_model_is_trained_on_all_rows_but_validation_rows(ran, tmp_path):
     cell, said = CellFilter(method="full"), []
