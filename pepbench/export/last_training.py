@@ -72,7 +72,7 @@ def on_all_rows(spec: TrialSpec, plugins: tuple[Path, ...]) -> Iterator[tuple[Tr
         full = splits.fields.n_features * spec.dim
         changes = {
             "data": data.model_copy(update={"split_fingerprint": splits.fingerprint}),
-            "budget_parameters": Budget(spec.budget).parameters(full),
+            "budget_parameters": Budget(spec.budget).within(full),
             "full_parameters": full,
             "role": "tuning",
         }

@@ -345,6 +345,22 @@ def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.train.ids, cell.splits.train.ids)
 
 
+def test_a_budget_between_the_sizes_of_full_tables_is_at_most_that_of_each_fold(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
+    datasets = ["synthetic:rows=300:features=200:fields=4"]
+    plan = {**PLAN, "datasets": datasets, "split_seed": 5}
+    del plan["contrast"]
+    sizes = [cell.full_parameters for cell in expand(Plan.model_validate(plan), Catalog())]
+    assert min(sizes) < sizes[0]
+    cells = expand(Plan.model_validate({**plan, "budgets": [str(sizes[0])]}), Catalog())
+    for cell in cells:
+        assert cell.budget_parameters == min(sizes[0], cell.full_parameters)
+    with pytest.raises(PlanError, match="above the full table"):
+        expand(Plan.model_validate({**plan, "budgets": [str(sizes[0] + 1)]}), Catalog())
+
+
 @pytest.mark.usefixtures("tiny_cache")
 def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
