@@ -58,8 +58,7 @@ class Budget:
         PlanError
             If it is above the full table or less than one parameter.
         """
-        number, unit = self._parts()
-        count = int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])
+        count = self._count(full)
         if count > full:
             raise PlanError(
                 f"budget {self.text!r} is {count:,} parameters, above the full table's {full:,}"
@@ -67,6 +66,14 @@ class Budget:
         if count < 1:
             raise PlanError(f"budget {self.text!r} is less than one of {full:,} parameters")
         return count
+
+    def within(self, full: int) -> int:
+        """As :meth:`parameters`, but the full table's size where the budget is above it."""
+        return full if self._count(full) > full else self.parameters(full)
+
+    def _count(self, full: int) -> int:
+        number, unit = self._parts()
+        return int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])
 
     def _parts(self) -> tuple[Fraction, str]:
         match = _BUDGET.fullmatch(self.text.strip())

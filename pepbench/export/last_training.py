@@ -15,16 +15,16 @@ from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, final_splits
 from pepbench.errors import DataError
-from pepbench.records import Record, TrialSpec, final_runs
+from pepbench.records import Record, TrialSpec, final_runs, validation_goal
 from pepbench.units import Budget
 
 
 def typical_fold(records: Sequence[Record]) -> int | None:
     """The fold, from 0, whose chosen options a last training takes.
 
-    Of each fold, it looks at the mean validation AUC of all runs with the chosen options, and takes
-    the fold in the middle, the lower one of two: validation AUCs of different folds are of
-    different rows, so that the highest only tells which rows are easy.
+    Of each fold, it looks at the mean validation figure that the plan maximises, over all runs with
+    the chosen options, and takes the fold in the middle, the lower one of two: the figures of
+    different folds are of different rows, so that the highest only tells which rows are easy.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ def typical_fold(records: Sequence[Record]) -> int | None:
     for fold in {record.spec.data.fold for record in records}:
         of_fold = [record for record in records if record.spec.data.fold == fold]
         chosen = {run.spec.settings() for run in final_runs(of_fold) if run.status == "ok"}
-        aucs = [
-            record.validation.auc
+        goals = [
+            validation_goal(record)
             for record in of_fold
             if record.validation is not None and record.spec.settings() in chosen
         ]
-        if aucs:
-            figures.append((mean(aucs), fold))
+        if goals:
+            figures.append((mean(goals), fold))
     return sorted(figures)[(len(figures) - 1) // 2][1] if figures else None
 
 
@@ -72,7 +72,7 @@ def on_all_rows(spec: TrialSpec, plugins: tuple[Path, ...]) -> Iterator[tuple[Tr
         full = splits.fields.n_features * spec.dim
         changes = {
             "data": data.model_copy(update={"split_fingerprint": splits.fingerprint}),
-            "budget_parameters": Budget(spec.budget).parameters(full),
+            "budget_parameters": Budget(spec.budget).within(full),
             "full_parameters": full,
             "role": "tuning",
         }

@@ -131,8 +131,12 @@ class Cell:
 
     @property
     def budget_parameters(self) -> int:
-        """The budget in the fold; raises :class:`PlanError` if it is above the full table."""
-        return Budget(self.budget).parameters(self.full_parameters)
+        """The budget in the fold, at most its full table.
+
+        Full tables of different folds differ a little in size; :func:`expand` refuses budgets above
+        that of the first.
+        """
+        return Budget(self.budget).within(self.full_parameters)
 
     @property
     def place(self) -> Place:
@@ -241,7 +245,7 @@ def expand(plan: Plan, catalog: Catalog) -> list[Cell]:
     Raises
     ------
     PlanError
-        For unknown names, illegal options and budgets above a full table.
+        For unknown names, illegal options and budgets above the first fold's full table.
     DataError
         For data sets that are not in the cache, or whose rows allow fewer folds.
     """

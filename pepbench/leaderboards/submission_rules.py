@@ -140,7 +140,7 @@ def _wrong_settings(record: Record, plan: Plan) -> str:
         (
             "budget_parameters",
             spec.budget_parameters,
-            (Budget(spec.budget).parameters(spec.full_parameters),),
+            (Budget(spec.budget).within(spec.full_parameters),),
         ),
     ):
         if value not in allowed:

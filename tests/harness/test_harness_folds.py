@@ -281,6 +281,19 @@ def test_the_options_of_the_fold_in_the_middle_are_trained_on_last(ran):
     assert typical_fold([r for r in changed if r.spec.role == "tuning"]) is None
 
 
+def test_the_fold_in_the_middle_is_found_by_what_the_plan_maximises(ran):
+    def scored(record):
+        loss = (0.4, 0.6, 0.5)[record.spec.data.fold] - record.validation.auc / 100
+        scores = {"auc": 0.7 + record.spec.data.fold / 10, "log_loss": loss}
+        training = record.spec.training.model_copy(update={"objective": "logloss"})
+        spec = record.spec.model_copy(update={"training": training})
+        validation = record.validation.model_copy(update=scores)
+        return record.model_copy(update={"spec": spec, "validation": validation})
+
+    full = [r for r in records(ran.folder) if r.spec.method.name == "full"]
+    assert typical_fold([scored(record) for record in full]) == 2
+
+
 @pytest.mark.usefixtures("tiny_cache")
 def test_a_last_model_is_trained_on_all_rows_but_validation_rows(ran, tmp_path):
     cell, said = CellFilter(method="full"), []
@@ -330,6 +343,22 @@ def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
     again = open_rows(cell.data, dataset)
     assert again is not rows
     np.testing.assert_array_equal(again.train.ids, cell.splits.train.ids)
+
+
+def test_a_budget_between_the_sizes_of_full_tables_is_at_most_that_of_each_fold(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
+    datasets = ["synthetic:rows=300:features=200:fields=4"]
+    plan = {**PLAN, "datasets": datasets, "split_seed": 5}
+    del plan["contrast"]
+    sizes = [cell.full_parameters for cell in expand(Plan.model_validate(plan), Catalog())]
+    assert min(sizes) < sizes[0]
+    cells = expand(Plan.model_validate({**plan, "budgets": [str(sizes[0])]}), Catalog())
+    for cell in cells:
+        assert cell.budget_parameters == min(sizes[0], cell.full_parameters)
+    with pytest.raises(PlanError, match="above the full table"):
+        expand(Plan.model_validate({**plan, "budgets": [str(sizes[0] + 1)]}), Catalog())
 
 
 @pytest.mark.usefixtures("tiny_cache")
