@@ -13,7 +13,8 @@ from pepbench.method import PlainTable
 from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
-from pepbench.training.task import Clock, TrialTask
+from pepbench.training.clock import Clock
+from pepbench.training.task import TrialTask
 
 FIELDS = Fields(("a", "b"), (5, 6), np.zeros(11, np.int64))
 
