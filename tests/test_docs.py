@@ -11,7 +11,9 @@ import pytest
 from doc_blocks import PAGES, ROOT, blocks, command_of, commands, options_of
 
 import pepbench
-from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.frames import COLUMNS, COMPARISON_COLUMNS, PAIR_COLUMNS
+from pepbench.analysis.fronts import POINT_COLUMNS
+from pepbench.analysis.primary import CONTRAST_COLUMNS
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 
 # In an editable install the last two are outside the package, so they are walked separately.
@@ -152,6 +154,17 @@ def test_columns_of_the_widths_are_those_described():
     page = (ROOT / "docs/output.md").read_text()
     table = page.split("## Columns of widths.csv")[1].split("## JSON")[0]
     assert names_in_first_column(table) == list(RECOVERY_COLUMNS)
+
+
+def test_columns_of_comparisons_are_those_described():
+    page = (ROOT / "docs/output.md").read_text()
+    _, table = page.split("## Columns of contrasts.csv")
+    contrasts, table = table.split("## Columns of fronts.csv")
+    points, table = table.split("`comparisons.csv` compares")
+    pairs = table.split("## Columns of widths.csv")[0]
+    assert names_in_first_column(contrasts) == list(CONTRAST_COLUMNS)
+    assert set(names_in_first_column(points)) == set(POINT_COLUMNS)
+    assert set(names_in_first_column(pairs)) == {*COMPARISON_COLUMNS, *PAIR_COLUMNS}
 
 
 def names_in_first_column(table):

@@ -65,7 +65,7 @@ def run(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="Validation figure that chooses: auc (default), logloss or gauc."),
+        typer.Option(help="Validation figure to tune by: auc (default), logloss or gauc."),
     ] = None,
     pruner: Annotated[
         str | None,
