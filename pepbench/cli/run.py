@@ -37,7 +37,7 @@ def run(
         str | None,
         typer.Option(
             help="Comma-separated names, families or all; name:option=value fixes an option, "
-            "name+int8 rounds the result. See: list methods"
+            "name+int8 rounds the result, mine=name gives it another name. See: list methods"
         ),
     ] = None,
     datasets: Annotated[
