@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from pepbench.method import (
     Fields,
     Layout,
     Method,
-    OneOf,
     RowTable,
     lookup_rows,
     to_numpy,
@@ -25,7 +23,7 @@ from pepbench.method import (
 from pepbench.serve.addresses import FieldRows
 from pepbench.tables.layout import Floats, constant, part, trained
 
-from .hashing import HashSeed, hashed_rows
+from .hashing import HashFunction, HashSeed, hashed_rows
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,7 @@ class Hash(Method):
     year = 2009
     version = 3
 
-    function: Annotated[
-        str,
-        OneOf("universal", "modulo", tuned=False),
-        "a random multiply-shift hash, or the id modulo the rows",
-    ] = "universal"
+    function: HashFunction = "universal"
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:

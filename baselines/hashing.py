@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pepbench.method import Between, Fields
+from pepbench.method import Between, Fields, OneOf
 from pepbench.serve.addresses import FieldRows
 
 HashSeed = Annotated[
@@ -22,6 +22,13 @@ HashSeed = Annotated[
     "which hash functions of the family; -1: drawn by each seed",
 ]
 """The hyper-parameter ``hash_seed``, by default -1."""
+
+HashFunction = Annotated[
+    str,
+    OneOf("universal", "modulo", tuned=False),
+    "a random multiply-shift hash, or the id modulo the rows",
+]
+"""The hyper-parameter ``function``, by default ``universal``."""
 
 
 def largest_divisor(dim: int, most: int) -> int:

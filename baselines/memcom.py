@@ -23,7 +23,7 @@ from pepbench.serve.addresses import FieldRows
 from pepbench.tables.layout import Floats, trained
 
 from .hash import HashedTable, HashLayout
-from .hashing import HashSeed, hashed_rows
+from .hashing import HashFunction, HashSeed, hashed_rows
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,7 @@ class MEmCom(Method):
     version = 3
 
     bias: Annotated[bool, OneOf(False, True), "a second number for each feature, added"] = False
-    function: Annotated[
-        str,
-        OneOf("universal", "modulo", tuned=False),
-        "a random multiply-shift hash, or the id modulo the rows",
-    ] = "universal"
+    function: HashFunction = "universal"
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:

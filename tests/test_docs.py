@@ -8,10 +8,12 @@ import re
 from operator import attrgetter
 
 import pytest
-from doc_blocks import PAGES, ROOT, blocks, command_of, commands, options_of
+from doc_blocks import FENCE, PAGES, ROOT, blocks, command_of, commands, options_of
 
 import pepbench
-from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.frames import COLUMNS, COMPARISON_COLUMNS, PAIR_COLUMNS
+from pepbench.analysis.fronts import POINT_COLUMNS
+from pepbench.analysis.primary import CONTRAST_COLUMNS
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 
 # In an editable install the last two are outside the package, so they are walked separately.
@@ -36,29 +38,47 @@ def test_examples_in_docstrings_are_true(name):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#\s]+)", FENCE.sub("", page.read_text())):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), target
 
 
 def located():
     rows = re.findall(
-        r"^\| ([^|]+) \| `([^`|]+)\.py` \| ([^|]+) \|$",
+        r"^\| ([^|]+) \| ((?:`[^`|]+`(?:, )?)+) \| ([^|]+) \|$",
         (ROOT / "CONTRIBUTING.md").read_text(),
         re.MULTILINE,
     )
-    for concept, file, symbols in rows:
-        yield pytest.param(file, re.findall(r"`([^`]+)`", symbols), id=concept)
+    for concept, *cells in rows:
+        files, symbols = (re.findall(r"`([^`]+)`", cell) for cell in cells)
+        # Further files may be named relative to the folder of the first.
+        folder = files[0].rpartition("/")[0]
+        files = [file if "/" in file else f"{folder}/{file}" for file in files]
+        yield pytest.param(files, symbols, id=concept)
 
 
-@pytest.mark.parametrize(("file", "symbols"), list(located()))
-def test_concepts_are_where_contributing_says(file, symbols):
-    assert (ROOT / file).with_suffix(".py").exists()
-    module = file.replace("/", ".").removeprefix("tests.")
+def importable(file):
+    module = file.removesuffix(".py").rstrip("/").replace("/", ".").removeprefix("tests.")
     if module.startswith(("baselines.", "datasets.")):
         module = f"pepbench.{module}"
+    return importlib.import_module(module)
+
+
+@pytest.mark.parametrize(("files", "symbols"), list(located()))
+def test_concepts_are_where_contributing_says(files, symbols):
+    assert all((ROOT / file).exists() for file in files)
+    modules = [importable(file) for file in files if file.endswith((".py", "/"))]
     for symbol in symbols:
-        assert attrgetter(symbol)(importlib.import_module(module)) is not None
+        name = symbol.split(".")[0]
+        homes = [module for module in modules if hasattr(module, name)]
+        assert homes, symbol
+        assert attrgetter(symbol)(homes[0]) is not None
+
+
+def test_every_row_of_the_map_is_checked():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Where does X live?")[1]
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(list(located())) == len(rows) - 2  # the head and the line below it
 
 
 def called():
@@ -134,6 +154,17 @@ def test_columns_of_the_widths_are_those_described():
     page = (ROOT / "docs/output.md").read_text()
     table = page.split("## Columns of widths.csv")[1].split("## JSON")[0]
     assert names_in_first_column(table) == list(RECOVERY_COLUMNS)
+
+
+def test_columns_of_comparisons_are_those_described():
+    page = (ROOT / "docs/output.md").read_text()
+    _, table = page.split("## Columns of contrasts.csv")
+    contrasts, table = table.split("## Columns of fronts.csv")
+    points, table = table.split("`comparisons.csv` compares")
+    pairs = table.split("## Columns of widths.csv")[0]
+    assert names_in_first_column(contrasts) == list(CONTRAST_COLUMNS)
+    assert set(names_in_first_column(points)) == set(POINT_COLUMNS)
+    assert set(names_in_first_column(pairs)) == {*COMPARISON_COLUMNS, *PAIR_COLUMNS}
 
 
 def names_in_first_column(table):

@@ -116,3 +116,11 @@ def test_every_built_in_component_is_seen_by_these_tests():
     for kind in ("method", "dataset", "backbone"):
         for entry in Catalog().entries(kind).values():
             assert entry.module in known
+
+
+def test_long_modules_say_why():
+    for path in sources("pepbench", "baselines", "datasets"):
+        text = path.read_text("utf-8")
+        if text.count("\n") > 350:
+            words = (ast.get_docstring(ast.parse(text)) or "").lower()
+            assert "long because" in words, path

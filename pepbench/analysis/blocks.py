@@ -21,7 +21,7 @@ from pepbench.analysis.fold_comparisons import (
     pooled_interval,
 )
 from pepbench.analysis.folds import FoldFigures
-from pepbench.analysis.metrics import METRICS, Figure, Metric
+from pepbench.analysis.metrics import METRICS, Figure, Metric, largest
 from pepbench.analysis.significance import (
     ALPHA,
     Comparison,
@@ -246,11 +246,6 @@ class FewFoldsBlock(FoldBlock):
 
 Block = SplitBlock | FoldBlock
 """The cells of one data set and backbone."""
-
-
-def largest(figure: Figure) -> float:
-    """The largest value that a figure can have."""
-    return 1.0 if figure in ("auc", "gauc", "ndcg10") else math.inf
 
 
 def _unknown(metric: Metric) -> PepbenchError:

@@ -6,6 +6,7 @@ the log loss is a difference of *minus* the log loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,11 @@ Figure = Literal["auc", "log_loss", "gauc", "ndcg10", "calibration"]
 
 Metric = Literal["auc", "logloss", "gauc", "ndcg10"]
 """Figures that verdicts can be about. Calibration is none: more of it is not better."""
+
+
+def largest(figure: Figure) -> float:
+    """The largest value that a figure can have."""
+    return 1.0 if figure in ("auc", "gauc", "ndcg10") else math.inf
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pepbench.data.dataset import Dataset
 
 data_app = typer.Typer(
-    help="Data sets: add, describe, verify.", no_args_is_help=True, rich_markup_mode=None
+    help="Add, fetch, describe, export and verify data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 

@@ -59,7 +59,7 @@ def export(
 
     The run is trained again from its record, which takes as long as before, and its predictions
     are compared with the recorded ones. Of a run with folds, a last model is trained, with test
-    rows, too: what it is worth is told by the leaderboard's mean over folds.
+    rows, too: the AUC to expect of it is the leaderboard's mean over folds.
     """
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 

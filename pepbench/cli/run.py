@@ -37,7 +37,7 @@ def run(
         str | None,
         typer.Option(
             help="Comma-separated names, families or all; name:option=value fixes an option, "
-            "name+int8 rounds the result. See: list methods"
+            "name+int8 rounds the result, mine=name gives it another name. See: list methods"
         ),
     ] = None,
     datasets: Annotated[
@@ -65,7 +65,7 @@ def run(
     ] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="Validation figure that chooses: auc (default), logloss or gauc."),
+        typer.Option(help="Validation figure to tune by: auc (default), logloss or gauc."),
     ] = None,
     pruner: Annotated[
         str | None,

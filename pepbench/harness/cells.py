@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, split_facts
 from pepbench.data.table import Table
 from pepbench.errors import PlanError, unknown_name
+from pepbench.harness.trial_seeds import final_seeds, finalist_seeds, fold_seed, tuning_seed
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
@@ -176,7 +176,7 @@ class Cell:
         return final_seeds(self.plan, self.fold)
 
     def _seed(self, *purpose: str) -> int:
-        return _fold_seed(self.plan, self.fold, *purpose)
+        return fold_seed(self.plan, self.fold, *purpose)
 
     def default(self) -> TrialSettings:
         """The method as its paper has it, under the default settings."""
@@ -350,29 +350,3 @@ def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()
         version=component.version,
         tuned=tuned,
     )
-
-
-def tuning_seed(plan: Plan, fold: Fold) -> int:
-    """As :attr:`Cell.tuning_seed`."""
-    return _fold_seed(plan, fold, "tuning")
-
-
-def finalist_seeds(plan: Plan, fold: Fold) -> list[int]:
-    """As :meth:`Cell.finalist_seeds`."""
-    return [_fold_seed(plan, fold, "finalist", str(k)) for k in range(plan.finalist_seeds)]
-
-
-def final_seeds(plan: Plan, fold: Fold) -> list[int]:
-    """As :meth:`Cell.final_seeds`."""
-    return [_fold_seed(plan, fold, "final", str(k)) for k in range(plan.seeds)]
-
-
-def _fold_seed(plan: Plan, fold: Fold, *purpose: str) -> int:
-    """A seed that depends on the plan's seed, the fold and the purpose."""
-    which = (f"fold {fold.number + 1} of {fold.of}",) if fold.of > 1 else ()
-    return _hashed_seed(str(plan.seed), *which, *purpose)
-
-
-def _hashed_seed(*parts: str) -> int:
-    digest = hashlib.sha256("\x1f".join(parts).encode()).digest()
-    return int.from_bytes(digest[:4], "big")

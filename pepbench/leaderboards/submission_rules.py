@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pepbench.component import split_label
 from pepbench.data.split_schemes import Fold
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Place, final_seeds, finalist_seeds, tuning_seed
+from pepbench.harness.cells import Place
+from pepbench.harness.trial_seeds import final_seeds, finalist_seeds, tuning_seed
 from pepbench.harness.tuning.study import draws_needed
 from pepbench.leaderboards.against import SUBSETS, board_plan_of, refuse_known_names
 from pepbench.leaderboards.boards import Board

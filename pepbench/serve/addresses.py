@@ -1,7 +1,7 @@
 """Where the rows of a feature are: the addresses that training and serving compute alike.
 
 Global ids are (…) or (M,); F is the number of fields, N that of features. Marked fields are what a
-file stores (:mod:`pepbench.serve.parts`).
+file stores (:mod:`pepbench.serve.parts`). Long because every address has its one definition here.
 """
 
 from __future__ import annotations
