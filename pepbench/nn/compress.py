@@ -205,12 +205,16 @@ def read_frequencies(
     return counts
 
 
+class MissingFrequencies(CompressError):
+    """A method reads how often ids occur, which was not given."""
+
+
 class UncountedFields(Fields):
     """Fields without frequencies, which ask for them where a method reads them."""
 
     def __getattribute__(self, name: str) -> Any:
         if name == "frequencies":
-            raise CompressError(
+            raise MissingFrequencies(
                 "the method depends on how often ids occur; give "
                 f"frequencies={{{self.names[0]!r}: counts, …}} with the counts of all ids of "
                 f"{', '.join(self.names)} in the training rows"
