@@ -96,7 +96,8 @@ def compress(
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
     replace_modules(model, new)
-    old = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
+    weights = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
+    old = weights | new.keys()
     return replace(report(model), notes=(*left, *stale_references(model, old)))
 
 
@@ -194,7 +195,7 @@ def read_frequencies(
     for name, given in (frequencies or {}).items():
         if name not in known:
             raise CompressError(unknown_name("table", name, known))
-        found = np.asarray(given)
+        found = np.asarray(given.cpu() if isinstance(given, torch.Tensor) else given)
         if found.shape != (n := len(known[name].weight),):
             raise CompressError(f"frequencies of {name} have shape {found.shape}, expected ({n},)")
         if found.dtype.kind not in "iuf" or not (np.isfinite(found) & (found >= 0)).all():

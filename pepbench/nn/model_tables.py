@@ -84,11 +84,11 @@ def _nothing_to_compress(model: nn.Module, seen: Iterable[str]) -> CompressError
 
 
 def stale_references(model: nn.Module, old: set[int]) -> Iterator[str]:
-    """Notes on attributes of the model that still hold replaced weights, by ``id``."""
+    """Notes on attributes of the model that hold ``old`` modules or weights, by ``id``."""
     for module in model.modules():
         for name, value in vars(module).items():
-            if not name.startswith("_") and _holds(value, old):
-                yield (f"{type(module).__name__}.{name} still holds replaced weights; set it anew")
+            if _holds(value, old):
+                yield f"{type(module).__name__}.{name} still holds what was replaced; set it anew"
 
 
 def _holds(value: object, old: set[int], depth: int = 3) -> bool:

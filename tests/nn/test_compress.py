@@ -360,8 +360,16 @@ def test_lists_that_hold_replaced_weights_are_noted():
     model.penalised = [([model.user.weight], 1e-5)]
     model.optim = torch.optim.SGD(model.parameters(), lr=0.1)
     assert compress(model, "50%", "qr").notes == (
-        "Model.penalised still holds replaced weights; set it anew",
-        "Model.optim still holds replaced weights; set it anew",
+        "Model.penalised still holds what was replaced; set it anew",
+        "Model.optim still holds what was replaced; set it anew",
+    )
+
+
+def test_lists_that_hold_replaced_modules_are_noted():
+    model = Model()
+    model._order = [model.user, model.item]
+    assert compress(model, "50%", include="item").notes == (
+        "Model._order still holds what was replaced; set it anew",
     )
 
 
