@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -82,6 +83,8 @@ def compress(
     selection = Catalog().select("method", method)
     if search_steps is not None and selection.component.name != "pep":
         raise CompressError(f"search_steps is for method='pep', not {method!r}")
+    if seed is not None and not (isinstance(seed, Integral) and abs(seed) < 2**63):
+        raise CompressError(f"seed={seed!r} is no whole number of 64 bits")
     if selection.component.name == "magnitude":
         if selection.fixed:
             raise CompressError(f"{method!r}: no option of magnitude applies here; leave them out")
@@ -191,6 +194,8 @@ def read_frequencies(
 ) -> dict[str, np.ndarray]:
     """Counts of each table, by its name."""
     known = {name: table for table in tables for name in table.modules}
+    if not isinstance(frequencies, Mapping | None):
+        raise CompressError(f"frequencies: give the counts by name, {{{tables[0].name!r}: counts}}")
     counts: dict[str, np.ndarray] = {}
     for name, given in (frequencies or {}).items():
         if name not in known:

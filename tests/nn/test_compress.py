@@ -245,6 +245,12 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
             compress(Model(), "50%", "frequency", {"user": [wrong] * 90})
 
 
+@pytest.mark.parametrize("seed", [1.5, 2**63])
+def test_a_seed_that_a_state_dict_cannot_hold_is_refused(seed):
+    with pytest.raises(CompressError, match="no whole number of 64 bits"):
+        compress(Model(), "50%", "qr", seed=seed)
+
+
 def test_counts_of_modules_that_share_a_weight_add_up():
     rng = np.random.default_rng(0)
     counts = {name: rng.integers(1, 50, 40) for name in "ab"}
@@ -269,6 +275,7 @@ def test_counts_of_modules_that_share_a_weight_add_up():
         (("5%", "magnitud"), PlanError, "did you mean 'magnitude'"),
         (("500%",), PlanError, "above the full table"),
         ((0.05,), CompressError, "write a text such as"),
+        (("5%", "frequency", [1, 2]), CompressError, "give the counts by name, {'user': counts}"),
         (("1%", "hash"), Infeasible, "smallest possible"),
     ],
 )
