@@ -15,7 +15,7 @@ from pepbench.nn.report import stored_tables
 def export(
     model: nn.Module,
     folder: Path | str,
-    vocabularies: Mapping[str, Sequence[str]] | None = None,
+    vocabularies: Mapping[str, Sequence[object]] | None = None,
 ) -> dict[str, Path]:
     """Write the embeddings of a model for ``pepbench.serve.load``, which needs no torch.
 
@@ -30,8 +30,8 @@ def export(
     folder
         New, or empty.
     vocabularies
-        By name of a module, the raw values of its ids 1, 2, …; id 0 is for all others. By default
-        the raw values are the ids as texts.
+        By name of a module, the raw values of its ids 1, 2, …, texts or numbers; id 0 is for all
+        others. By default the raw values are the ids.
 
     Returns
     -------
@@ -39,6 +39,7 @@ def export(
         The folder of each table, by name of its module.
     """
     # Imported when it is used: it needs what importing torch models does not.
+    from pepbench.data.values import text
     from pepbench.export.folder import refuse_occupied, write_export
 
     tables = stored_tables(model)
@@ -55,12 +56,15 @@ def export(
         place = folder if len(tables) == 1 else folder / str(number)
         fields = []
         for name, cardinality in zip(stored.names, stored.cardinalities, strict=True):
-            values = list((vocabularies or {}).get(name, map(str, range(1, cardinality))))
+            given = (vocabularies or {}).get(name, range(1, cardinality))
+            values = [text(value) for value in given]
             if len(values) != cardinality - 1:
                 raise CompressError(
                     f"{name}: {len(values)} values for {cardinality} ids; give those of 1 to "
                     f"{cardinality - 1}"
                 )
+            if len(set(values)) < len(values):
+                raise CompressError(f"{name}: a value occurs twice; each id needs one of its own")
             fields.append({"name": name, "cardinality": cardinality, "values": values})
             places[name] = place
         counts = {"parameters": stored.n_parameters, "full_parameters": stored.full_parameters}

@@ -417,11 +417,21 @@ def test_an_export_takes_vocabularies_and_one_width_is_one_folder(tmp_path):
     assert set(places.values()) == {tmp_path / "out"}
     served = load(tmp_path / "out").lookup({"a": ["y", "unseen"], "b": ["1", "0"]})
     assert np.array_equal(served[:, 0], model["a"].weight.detach().numpy()[[2, 0]])
+    with pytest.raises(CompressError, match="a value occurs twice"):
+        export(model, tmp_path / "wrong", {"a": ["x", "x"]})
     with pytest.raises(CompressError, match="1 values for 3 ids"):
         export(model, tmp_path / "wrong", {"a": ["x"]})
     with pytest.raises(CompressError, match="unknown table 'c'"):
         export(model, tmp_path / "wrong", {"c": []})
     assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("values", [[30, 7], np.array([30, 7]), ["30", "7"], [30.0, 7.0]])
+def test_raw_values_may_be_numbers(values, tmp_path):
+    model = nn.ModuleDict({"a": nn.Embedding(3, 4)})
+    export(model, tmp_path / "out", {"a": values})
+    served = load(tmp_path / "out").lookup({"a": [7, 30, 8]})[:, 0]
+    assert np.array_equal(served, model["a"].weight.detach().numpy()[[2, 1, 0]])
 
 
 def test_a_report_says_what_was_replaced():
