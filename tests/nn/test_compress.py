@@ -426,6 +426,12 @@ def test_an_export_takes_vocabularies_and_one_width_is_one_folder(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
+def test_a_wrong_vocabulary_of_a_second_width_leaves_no_folder(tmp_path):
+    with pytest.raises(CompressError, match="1 values for 60 ids"):
+        export(Model(), tmp_path / "out", {"item": ["x"]})
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("values", [[30, 7], np.array([30, 7]), ["30", "7"], [30.0, 7.0]])
 def test_raw_values_may_be_numbers(values, tmp_path):
     model = nn.ModuleDict({"a": nn.Embedding(3, 4)})
