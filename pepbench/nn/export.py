@@ -53,7 +53,7 @@ def export(
     fields = [_fields(stored, vocabularies or {}, text) for stored in tables]
     folder = Path(folder)
     refuse_occupied(folder)
-    places = {}
+    places: dict[str, Path] = {}
     for number, stored in enumerate(tables):
         place = folder if len(tables) == 1 else folder / str(number)
         places |= dict.fromkeys(stored.names, place)
