@@ -17,8 +17,8 @@ from pepbench.component import Value, split_spec
 from pepbench.errors import EXIT_FAILED, PlanError, unknown_name
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.boards import find_boards, results_folder
+from pepbench.leaderboards.python_lines import python_lines
 from pepbench.leaderboards.record_packing import RECORDS_FILE
-from pepbench.method import Method
 from pepbench.plan import MANY_FOLDS
 from pepbench.printing import print_json
 from pepbench.records import Record
@@ -230,40 +230,6 @@ def usable_spec(
     return method.partition(":")[0], (
         f"this version has no {method}: {problem.partition('. Known')[0]}",
     )
-
-
-def python_lines(
-    spec: str, budget: str, catalog: Catalog
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Lines that use ``pepbench.nn``, and notes on them."""
-    (name, options), suffix = split_spec(spec), ""
-    if "+" in name:
-        name, suffix = name.split("+", 1)
-        spec = spec.replace(f"+{suffix}", "")
-    notes = (f"+{suffix}: round the table when it has been trained",) if suffix else ()
-    try:
-        kind = cast(type[Method], catalog.load("method", name))
-    except PlanError as error:
-        return (), (str(error),)
-    first = "import pepbench.nn as pnn"
-    if name == "pep":
-        given = [f"{key}={text}" for key, text in options.items() if key in ("granularity", "init")]
-        spec = ":".join([name, *given])
-        return (
-            first,
-            f'pnn.compress(model, "{budget}", method="{spec}")  # then train: this is the search',
-            f'pnn.prune(model, "{budget}")  # once pnn.reached(model, "{budget}"); train again',
-        ), notes
-    if name == "magnitude":
-        line = f'pnn.compress(model, "{budget}", method="magnitude")'
-        return (first, f"{line}  # after training; then train on"), notes
-    if kind.embedding is Method.embedding or name == "full":
-        return (), (
-            *notes,
-            f"{name} is not in pepbench.nn; train it with pepbench run, and ship the table with "
-            "pepbench export",
-        )
-    return (first, f'pnn.compress(model, "{budget}", method="{spec}")  # then train'), notes
 
 
 def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible, unknown_name
 from pepbench.method import Fields, Method
 from pepbench.nn.fixed_shape import CompressedEmbedding, Tables
+from pepbench.nn.model_tables import Include, Table, find_tables, stale_references
 from pepbench.nn.modules import (
     CompressError,
     DropIn,
@@ -26,29 +27,8 @@ from pepbench.nn.modules import (
 from pepbench.nn.pep import PEPEmbedding, masks_within, parameters_of
 from pepbench.nn.report import Report, report
 
-Include = str | Iterable[str] | Callable[[str, nn.Module], bool]
-"""Names of modules, with ``*`` as in file names, or a function of a name and its module."""
-
 Frequencies = Mapping[str, ArrayLike]
 """By name of a module, how often each of its ids occurs in the training rows: (N,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A weight, and the modules that look up in it."""
-
-    modules: Mapping[str, nn.Embedding | nn.EmbeddingBag]
-    """By name."""
-
-    @property
-    def name(self) -> str:
-        """Of the first module."""
-        return next(iter(self.modules))
-
-    @property
-    def weight(self) -> nn.Parameter:
-        """Shape (N, D)."""
-        return cast(nn.Parameter, self.modules[self.name].weight)
 
 
 def compress(
@@ -103,57 +83,25 @@ def compress(
     selection = Catalog().select("method", method)
     if search_steps is not None and selection.component.name != "pep":
         raise CompressError(f"search_steps is for method='pep', not {method!r}")
+    if seed is not None and not (isinstance(seed, Integral) and abs(seed) < 2**63):
+        raise CompressError(f"seed={seed!r} is no whole number of 64 bits")
     if selection.component.name == "magnitude":
         if selection.fixed:
             raise CompressError(f"{method!r}: no option of magnitude applies here; leave them out")
         new = magnitude_masked(tables, allowed)
     elif selection.component.name == "pep":
+        refuse_tables(model, tables, method)
         new = under_search(tables, selection.fixed, search_steps)
     else:
-        refuse_unfit(model, tables, method)
+        refuse_method(method)
+        refuse_tables(model, tables, method)
         counts = read_frequencies(tables, frequencies)
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
     replace_modules(model, new)
-    old = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
+    weights = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
+    old = weights | new.keys()
     return replace(report(model), notes=(*left, *stale_references(model, old)))
-
-
-def find_tables(model: nn.Module, include: Include | None) -> tuple[list[Table], list[str]]:
-    """The tables to compress, in the order of the model, and a note on embeddings that are not.
-
-    Raises
-    ------
-    CompressError
-        If there are none.
-    """
-    chosen = _chooser(include)
-    modules: dict[int, dict[str, nn.Embedding | nn.EmbeddingBag]] = {}
-    others, seen = [], []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            seen.append(name)
-            if not chosen(name, module):
-                continue
-            if type(module).forward not in (nn.Embedding.forward, nn.EmbeddingBag.forward):
-                others.append(f"left {name}: {type(module).__name__} looks up in its own way")
-                continue
-            modules.setdefault(id(module.weight), {})[name] = module
-    if not modules:
-        raise CompressError(
-            f"no nn.Embedding or nn.EmbeddingBag to compress; the model has: "
-            f"{', '.join(seen) or 'none'}"
-        )
-    return [Table(found) for found in modules.values()], others
-
-
-def _chooser(include: Include | None) -> Callable[[str, nn.Module], bool]:
-    if include is None:
-        return lambda *_: True
-    if callable(include):
-        return include
-    patterns = [include] if isinstance(include, str) else list(include)
-    return lambda name, _: any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def magnitude_masked(tables: Sequence[Table], allowed: int) -> dict[int, nn.Module]:
@@ -187,7 +135,6 @@ def under_search(
                 f"pep: {' and '.join(table.modules)} share a weight; let them share a module"
             )
         settings = Settings.of(table.modules[table.name])
-        settings.refuse_special_gradients(table.name, "pep")
         embedding = PEPEmbedding(
             settings.num_embeddings,
             settings.embedding_dim,
@@ -206,8 +153,8 @@ def _like(module: nn.Module, new: DropIn) -> DropIn:
     return new.train(module.training)
 
 
-def refuse_unfit(model: nn.Module, tables: Sequence[Table], method: str) -> None:
-    """Refuse methods and tables that a replacement by drawn values does not fit."""
+def refuse_method(method: str) -> None:
+    """Refuse methods whose shape is not fixed beforehand."""
     kind = Catalog().load("method", method.split(":")[0])
     assert issubclass(kind, Method)
     if "+" in kind.name:
@@ -218,12 +165,21 @@ def refuse_unfit(model: nn.Module, tables: Sequence[Table], method: str) -> None
             f"{kind.name} {why}, which needs the harness; use magnitude, pep, or a method whose "
             "shape is fixed beforehand, such as qr"
         )
+
+
+def refuse_tables(model: nn.Module, tables: Sequence[Table], method: str) -> None:
+    """Refuse tables that new parameters cannot replace."""
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in model.modules()):
+        raise CompressError(f"{method} makes new parameters: compress, then wrap the model by DDP")
     replaced = {id(module) for table in tables for module in table.modules.values()}
     for table in tables:
         for name, module in table.modules.items():
             Settings.of(module).refuse_special_gradients(name, method)
         if not table.weight.requires_grad:
-            raise CompressError(f"{table.name} is frozen, and {method} draws its values anew")
+            raise CompressError(
+                f"{table.name} is frozen, and {method} has to be trained; use magnitude, or leave "
+                "it out by include=…"
+            )
         for name, other in model.named_modules():
             shares = any(p is table.weight for p in other.parameters(recurse=False))
             if shares and id(other) not in replaced:
@@ -238,15 +194,25 @@ def read_frequencies(
 ) -> dict[str, np.ndarray]:
     """Counts of each table, by its name."""
     known = {name: table for table in tables for name in table.modules}
-    counts = {}
+    if not isinstance(frequencies, Mapping | None):
+        raise CompressError(f"frequencies: give the counts by name, {{{tables[0].name!r}: counts}}")
+    counts: dict[str, np.ndarray] = {}
     for name, given in (frequencies or {}).items():
         if name not in known:
             raise CompressError(unknown_name("table", name, known))
-        found = np.asarray(given)
+        found = np.asarray(given.cpu() if isinstance(given, torch.Tensor) else given)
         if found.shape != (n := len(known[name].weight),):
             raise CompressError(f"frequencies of {name} have shape {found.shape}, expected ({n},)")
-        counts[known[name].name] = found.astype(np.int64)
+        if found.dtype.kind not in "iuf" or not (np.isfinite(found) & (found >= 0)).all():
+            raise CompressError(f"frequencies of {name} are not all numbers of at least 0")
+        # Modules that share a weight look up in it in turn: their counts add up.
+        own = known[name].name
+        counts[own] = found.astype(np.int64) + counts.get(own, 0)
     return counts
+
+
+class MissingFrequencies(CompressError):
+    """A method reads how often ids occur, which was not given."""
 
 
 class UncountedFields(Fields):
@@ -254,7 +220,7 @@ class UncountedFields(Fields):
 
     def __getattribute__(self, name: str) -> Any:
         if name == "frequencies":
-            raise CompressError(
+            raise MissingFrequencies(
                 "the method depends on how often ids occur; give "
                 f"frequencies={{{self.names[0]!r}: counts, …}} with the counts of all ids of "
                 f"{', '.join(self.names)} in the training rows"
@@ -275,25 +241,48 @@ def of_fixed_shape(
     proportion to their entries, the smallest first: what it cannot use goes to the others, and what
     it needs beyond its share to be feasible is taken from them.
     """
-    widths: dict[int, list[Table]] = {}
+    widths: dict[object, list[Table]] = {}
     for table in tables:
-        widths.setdefault(table.weight.shape[1], []).append(table)
-    left = allowed
-    entries = sum(table.weight.numel() for table in tables)
+        weight = table.weight
+        widths.setdefault((weight.shape[1], weight.dtype, weight.device), []).append(table)
     new: dict[int, nn.Module] = {}
-    for dim, members in sorted(widths.items(), key=lambda item: _entries(item[1])):
-        share = left * _entries(members) // entries
-        fields = _fields(members, counts)
-        made = _made(method, fields, dim, max(share, 1), left, seed)
+    for members, made in _allocated(
+        method, sorted(widths.values(), key=_entries), counts, allowed, seed
+    ):
         made.to(members[0].weight)
-        left -= made.table.n_parameters()
-        entries -= _entries(members)
         for number, table in enumerate(members):
             for module in table.modules.values():
                 replacement = CompressedEmbedding(made, number, Settings.of(module))
                 replacement.to(table.weight.device)
                 new[id(module)] = _like(module, replacement)
     return new
+
+
+def _allocated(
+    method: Method,
+    order: Sequence[Sequence[Table]],
+    counts: Mapping[str, np.ndarray],
+    allowed: int,
+    seed: int,
+    first: int = 0,
+) -> list[tuple[Sequence[Table], Tables]]:
+    """Tables for each width; the ``first`` widths are given what they need before the others."""
+    left, entries = allowed, sum(map(_entries, order))
+    made = []
+    for position, members in enumerate(order):
+        share = max(left * _entries(members) // entries, 1)
+        fields, dim = _fields(members, counts), members[0].weight.shape[1]
+        try:
+            tables = _made(method, fields, dim, share, left, seed)
+        except Infeasible as error:
+            if position < max(first, 1):
+                raise Infeasible(f"tables of width {dim}: {error}") from None
+            others = [*order[:position], *order[position + 1 :]]
+            return _allocated(method, [members, *others], counts, allowed, seed, first + 1)
+        made.append((members, tables))
+        left -= tables.table.n_parameters()
+        entries -= _entries(members)
+    return made
 
 
 def _made(method: Method, fields: Fields, dim: int, share: int, most: int, seed: int) -> Tables:
@@ -321,20 +310,3 @@ def _fields(tables: Sequence[Table], counts: Mapping[str, np.ndarray]) -> Fields
     if all(name in counts for name in names):
         return Fields(names, sizes, np.concatenate([counts[name] for name in names]))
     return UncountedFields(names, sizes, np.empty(0, np.int64))
-
-
-def stale_references(model: nn.Module, old: set[int]) -> Iterator[str]:
-    """Notes on attributes of the model that still hold replaced weights, by ``id``."""
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if not name.startswith("_") and _holds(value, old):
-                yield (f"{type(module).__name__}.{name} still holds replaced weights; set it anew")
-
-
-def _holds(value: object, old: set[int], depth: int = 3) -> bool:
-    if id(value) in old:
-        return True
-    inner: Iterable[object] = value.values() if isinstance(value, dict) else ()
-    if isinstance(value, list | tuple | set):
-        inner = value
-    return depth > 0 and any(_holds(item, old, depth - 1) for item in inner)

@@ -66,7 +66,7 @@ class Tables(nn.Module):
             return
         old = dict(self.table.named_parameters())
         first = next(iter(old.values()))
-        table = self._built(seed).to(first)
+        table = self._built(seed).to(first).train(self.training)
         if self.checksum != checksum:
             raise CompressError(
                 "the state_dict is of tables with another method, budget or frequencies than "
@@ -109,7 +109,7 @@ class CompressedEmbedding(Computed):
     def __init__(self, tables: Tables, field: int, settings: Settings) -> None:
         super().__init__(settings)
         self.method = tables.method.name
-        self.tables = tables
+        self.tables, self.field = tables, field
         offset = torch.tensor([int(tables.fields.offsets[field])])
         self.register_buffer("offset", offset, persistent=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils.weak import WeakIdKeyDictionary
 
 from pepbench.errors import PepbenchError
 
@@ -35,6 +34,15 @@ class Settings:
     mode: str | None = None
     """How a bag is pooled; None outside of bags."""
     include_last_offset: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that torch would refuse, some of them only when ids are looked up."""
+        if self.mode not in (None, "sum", "mean", "max"):
+            raise CompressError(f"mode={self.mode!r} is none of sum, mean, max")
+        if self.padding_idx is not None and not 0 <= self.padding_idx < self.num_embeddings:
+            raise CompressError(
+                f"padding_idx={self.padding_idx} is no row of {self.num_embeddings}"
+            )
 
     @classmethod
     def of(cls, module: nn.Module) -> Settings:
@@ -83,6 +91,8 @@ class DropIn(nn.Module):
         per_sample_weights: Tensor | None = None,
     ) -> Tensor:
         """Vectors of ids, or of bags of ids."""
+        if input.is_floating_point():
+            raise CompressError(f"ids are {input.dtype}; give whole numbers: ids.long()")
         ids = input.long()
         vectors = self.vectors(ids.reshape(-1))
         if self.mode is not None:
@@ -100,12 +110,13 @@ def pooled(
     vectors: Tensor, ids: Tensor, offsets: Tensor | None, weights: Tensor | None, settings: Settings
 ) -> Tensor:
     """Bags of vectors (V, D) of ``ids`` (V,) or (B, L), pooled by torch: → (B, D)."""
-    positions = torch.arange(ids.numel(), device=ids.device).view_as(ids)
-    padding = settings.padding_idx
-    if padding is not None or not ids.numel():
+    last = ids.numel()
+    positions = torch.arange(last, device=ids.device).view_as(ids)
+    padding = None
+    if settings.padding_idx is not None or not last:
         vectors = torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])])
-    if padding is not None:
-        positions = positions.masked_fill(ids == padding, padding := ids.numel())
+    if settings.padding_idx is not None:
+        positions, padding = positions.masked_fill(ids == settings.padding_idx, last), last
     return functional.embedding_bag(
         positions,
         vectors,
@@ -157,6 +168,11 @@ class MaskedEmbedding(DropIn):
         settings: Settings | None = None,
         method: str = "magnitude",
     ) -> None:
+        if mask.shape != weight.shape or mask.dtype != torch.bool or weight.ndim != 2:
+            raise CompressError(
+                f"mask is {mask.dtype} {tuple(mask.shape)}; give torch.bool of the table's shape "
+                f"(N, D), {tuple(weight.shape)}"
+            )
         super().__init__(settings or Settings(*weight.shape))
         self.method = method
         own = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight.detach().clone())
@@ -200,41 +216,40 @@ class MaskedEmbedding(DropIn):
         _watch(self)
 
 
-_MASKED: WeakIdKeyDictionary = WeakIdKeyDictionary()
+_MASKED: weakref.WeakSet[MaskedEmbedding] = weakref.WeakSet()
 
 
 def _watch(module: MaskedEmbedding) -> None:
-    """Let ``module`` be cleared after each step of an optimizer that has its weight."""
+    """Clear ``module`` after each step of an optimizer that has its weight."""
     if not _HOOKS:
         _HOOKS.append(register_optimizer_step_post_hook(_clear_masked))
-    _MASKED[module.weight] = weakref.ref(module)
+    _MASKED.add(module)
 
 
 def _clear_masked(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    for group in optimizer.param_groups:
+    masked = {id(module.weight): module for module in _MASKED}
+    for group in optimizer.param_groups if masked else ():
         for parameter in group["params"]:
-            reference = _MASKED.get(parameter)  # type: ignore[no-untyped-call]
-            if reference is not None and (module := reference()) is not None:
+            if (module := masked.get(id(parameter))) is not None:
                 gradient = parameter.grad
-                sparse = gradient is not None and gradient.is_sparse
-                module.clear(gradient._indices()[0] if sparse else None)
+                # A momentum moves rows of earlier gradients too.
+                by_rows = gradient is not None and gradient.is_sparse and not group.get("momentum")
+                module.clear(gradient._indices()[0] if by_rows else None)
 
 
 _HOOKS: list[object] = []
 
 
-def replace_modules(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
-    """Replace modules within ``model``, by ``id``, wherever they are registered.
-
-    Raises
-    ------
-    CompressError
-        If the model itself is to be replaced.
-    """
-    if id(model) in new:
+def refuse_bare_table(names: Collection[str]) -> None:
+    """Refuse a model that is itself one of the tables to replace, by their names."""
+    if "" in names:
         raise CompressError(
             "the model is itself a table, which cannot be replaced in place; put it into a module"
         )
+
+
+def replace_modules(model: nn.Module, new: Mapping[int, nn.Module]) -> None:
+    """Replace modules within ``model``, by ``id``, wherever they are registered."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is not None and id(child) in new:

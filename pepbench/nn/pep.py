@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from pepbench.nn.modules import (
     Computed,
     MaskedEmbedding,
     Settings,
+    refuse_bare_table,
     replace_modules,
 )
 from pepbench.pep import soft_threshold, threshold_shape
@@ -49,8 +51,8 @@ class PEPEmbedding(Computed):
     search_steps
         None is the paper's search: the optimizer moves s, and needs weight decay for it (Adam with
         L2 raises s by its learning rate in each step). With a number, s rises from ``init`` to
-        ``target`` in so many steps of training whatever the optimizer, and what the optimizer adds
-        is learnt.
+        ``target`` in so many steps whatever the optimizer, and what the optimizer adds is learnt. A
+        step is a call in training: a table that is called twice for each batch takes two.
     target
         Where s rises to with ``search_steps``.
     values
@@ -70,7 +72,7 @@ class PEPEmbedding(Computed):
     method = "pep"
     initial: Tensor
     step: Tensor
-    """Steps of training so far."""
+    """Calls in training so far."""
 
     def __init__(
         self,
@@ -194,7 +196,7 @@ def masks_within(scores: Sequence[Tensor], count: int) -> list[Tensor]:
 
 def parameters_of(budget: str | int, full: int) -> int:
     """The number of parameters that a budget allows of ``full``."""
-    if isinstance(budget, bool) or not isinstance(budget, str | int):
+    if isinstance(budget, bool) or not isinstance(budget, str | Integral):
         raise CompressError(f"budget={budget!r}: write a text such as '5%', or a whole number")
     return Budget(str(budget)).parameters(full)
 
@@ -225,7 +227,9 @@ def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> Non
     values
         As of :meth:`PEPEmbedding.pruned`.
     """
-    tables = list(_searched(model).values())
+    found = _searched(model)
+    refuse_bare_table(found)
+    tables = list(found.values())
     allowed = parameters_of(budget, sum(table.values.numel() for table in tables))
     masks = masks_within([table.margins() for table in tables], allowed)
     pruned: dict[int, nn.Module] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -98,11 +100,11 @@ def report(model: nn.Module) -> Report:
 
 def stored_tables(model: nn.Module) -> list[StoredTables]:
     """The tables of a model as they are stored: those of one width and kind together."""
-    shared: dict[int, Tables] = {}
+    shared: dict[Tables, dict[int, str]] = {}
     groups: dict[tuple[int, str], dict[int, tuple[str, Tensor, Tensor | None]]] = {}
     for name, module in model.named_modules():
         if isinstance(module, CompressedEmbedding):
-            shared[id(module.tables)] = module.tables
+            shared.setdefault(module.tables, {}).setdefault(module.field, name)
         elif isinstance(module, MaskedEmbedding | PEPEmbedding):
             key = module.embedding_dim, module.method
             parameter = module.values if isinstance(module, PEPEmbedding) else module.weight
@@ -111,11 +113,10 @@ def stored_tables(model: nn.Module) -> list[StoredTables]:
         elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
             key = module.embedding_dim, "none"
             entry = name, module.weight.detach(), None
-            groups.setdefault(key, {}).setdefault(id(module.weight), entry)
-    found = [
-        StoredTables(t.fields.names, t.fields.cardinalities, t.dim, t.method.name, t.table.export())
-        for t in shared.values()
-    ]
+            groups.setdefault(key, {}).setdefault(
+                id(module._parameters.get("weight", module)), entry
+            )
+    found = [_of_fixed_shape(tables, names) for tables, names in shared.items()]
     for (dim, method), members in groups.items():
         names, tensors, masks = zip(*members.values(), strict=True)
         table = to_numpy(torch.cat([values.float().cpu() for values in tensors]))
@@ -124,3 +125,17 @@ def stored_tables(model: nn.Module) -> list[StoredTables]:
             layout = Masked.from_table(table, to_numpy(torch.cat([m.cpu() for m in masks])))
         found.append(StoredTables(names, tuple(map(len, tensors)), dim, method, layout))
     return found
+
+
+def _of_fixed_shape(tables: Tables, names: Mapping[int, str]) -> StoredTables:
+    """Tables under the present names of their modules, by number of the field."""
+    fields, table = tables.fields, tables.table
+    if any(tensor.dtype != torch.float32 for tensor in table.parameters()):
+        table = copy.deepcopy(table).float()  # numpy has no bfloat16
+    return StoredTables(
+        tuple(names.get(number, name) for number, name in enumerate(fields.names)),
+        fields.cardinalities,
+        tables.dim,
+        tables.method.name,
+        table.export(),
+    )

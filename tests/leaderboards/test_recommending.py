@@ -4,12 +4,16 @@ import ast
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import nn
 
+import pepbench.nn as pnn
 from pepbench.analysis.recommend import Choice, Recommendation
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_results import load_results
-from pepbench.leaderboards.recommend import check_commands, python_lines, usable_spec
+from pepbench.leaderboards.python_lines import python_lines
+from pepbench.leaderboards.recommend import check_commands, usable_spec
 from pepbench.plan import Plan
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -119,6 +123,28 @@ def test_command_names_the_files_of_plug_ins(backbone, plugins, end, tmp_path, m
     _, run = check_commands(found, choice, Catalog(plugins))
     assert f"--backbones {backbone} --methods mde,full " in run
     assert run.endswith(end)
+
+
+@pytest.mark.parametrize(
+    "spec", [*sorted(Catalog().entries("method")), "pep:granularity=field_dim:init=-5.0",
+             "pep:schedule=epochs:search_epochs=2:threshold_target=3.0", "mde:n_blocks=2"]
+)  # fmt: skip
+def test_lines_run(spec):
+    lines, notes = python_lines(spec, "60%", Catalog())
+    assert lines or notes
+    tables = {name: nn.Embedding(rows, 16) for name, rows in (("user", 900), ("item", 300))}
+    counts = {name: np.arange(table.num_embeddings) for name, table in tables.items()}
+    known = {"model": nn.ModuleDict(tables), "counts": counts}
+    exec("\n".join(lines), known)
+    if lines:
+        assert pnn.report(known["model"]).n_parameters <= 0.6 * 1200 * 16
+
+
+@pytest.mark.parametrize("method", ["uniform", "cce", "alpt"])
+def test_method_that_the_plug_in_refuses_has_no_lines(method):
+    lines, (note,) = python_lines(method, "5%", Catalog())
+    assert lines == ()
+    assert note.startswith(f"{method} is not in pepbench.nn ({method} ")
 
 
 def test_method_that_searches_is_sent_to_export():

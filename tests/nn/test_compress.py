@@ -212,8 +212,9 @@ def test_a_shared_module_and_a_shared_weight_are_counted_once():
 def test_a_weight_that_another_module_uses_is_left_to_magnitude():
     model = nn.ModuleDict({"words": nn.Embedding(40, 4), "logits": nn.Linear(4, 40, bias=False)})
     model["logits"].weight = model["words"].weight
-    with pytest.raises(CompressError, match="logits uses the weight of words"):
-        compress(model, "50%", "qr")
+    for method in ("qr", "pep"):
+        with pytest.raises(CompressError, match="logits uses the weight of words"):
+            compress(model, "50%", method)
     compress(model, "50%")
     optimizer = torch.optim.Adam(model.parameters())
     model["logits"](model["words"](torch.arange(5))).square().sum().backward()
@@ -239,6 +240,27 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
         compress(Model(), "50%", "frequency", {"users": [1]})
     with pytest.raises(CompressError, match=r"frequencies of user have shape \(1,\)"):
         compress(Model(), "50%", "frequency", {"user": [1]})
+    for wrong in (-1.0, np.nan, "often"):
+        with pytest.raises(CompressError, match="frequencies of user are not all numbers"):
+            compress(Model(), "50%", "frequency", {"user": [wrong] * 90})
+
+
+@pytest.mark.parametrize("seed", [1.5, 2**63])
+def test_a_seed_that_a_state_dict_cannot_hold_is_refused(seed):
+    with pytest.raises(CompressError, match="no whole number of 64 bits"):
+        compress(Model(), "50%", "qr", seed=seed)
+
+
+def test_counts_of_modules_that_share_a_weight_add_up():
+    rng = np.random.default_rng(0)
+    counts = {name: rng.integers(1, 50, 40) for name in "ab"}
+    vectors = []
+    for given in (counts, {"a": counts["a"] + counts["b"]}):
+        model = nn.ModuleDict({"a": nn.Embedding(40, 4), "b": nn.Embedding(40, 4)})
+        model["b"].weight = model["a"].weight
+        compress(model, "60%", "frequency", given, seed=1)
+        vectors.append(model["a"].weight)
+    assert torch.equal(*vectors)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +275,7 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
         (("5%", "magnitud"), PlanError, "did you mean 'magnitude'"),
         (("500%",), PlanError, "above the full table"),
         ((0.05,), CompressError, "write a text such as"),
+        (("5%", "frequency", [1, 2]), CompressError, "give the counts by name, {'user': counts}"),
         (("1%", "hash"), Infeasible, "smallest possible"),
     ],
 )
@@ -266,18 +289,94 @@ def test_what_cannot_be_is_said_in_one_line_and_changes_nothing(arguments, error
     ] * 3
 
 
-def test_a_model_that_is_a_table_and_a_frozen_table_are_refused():
+def test_a_model_that_is_a_table_is_refused_and_keeps_its_values():
+    table = nn.Embedding.from_pretrained(torch.ones(9, 2))
     with pytest.raises(CompressError, match="itself a table"):
-        compress(nn.Embedding(9, 2), "50%")
+        compress(table, "50%")
+    assert table.weight.all()
+    with pytest.raises(CompressError, match="itself a table"):
+        prune(PEPEmbedding(9, 2), "50%")
+
+
+@pytest.mark.parametrize("method", ["pep", "qr"])
+def test_a_table_that_cannot_be_trained_anew_is_refused(method):
+    frozen = nn.ModuleDict({"t": nn.Embedding.from_pretrained(torch.ones(9, 2))})
     with pytest.raises(CompressError, match="frozen"):
-        compress(nn.ModuleDict({"t": nn.Embedding.from_pretrained(torch.ones(9, 2))}), "80%", "qr")
+        compress(frozen, "80%", method)
+
+
+def test_new_parameters_behind_ddp_are_refused(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Embedding(9, 2)))
+        with pytest.raises(CompressError, match="then wrap the model by DDP"):
+            compress(wrapped, "80%", "qr")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_wide_table_takes_what_it_needs_before_a_larger_one_has_its_share():
+    # qr keeps 4 rows as they are, 1,024 entries; 60 % of both tables are 1,214.
+    model = nn.ModuleDict({"few": nn.Embedding(4, 256), "many": nn.Embedding(500, 2)})
+    first, second = compress(model, "60%", "qr").tables
+    assert (first.n_parameters, second.n_parameters) == (1024, 190)
+    model = nn.ModuleDict({"few": nn.Embedding(4, 256), "many": nn.Embedding(500, 2)})
+    with pytest.raises(Infeasible, match="tables of width 256: qr: smallest possible is 1024"):
+        compress(model, "40%", "qr")
+
+
+def test_tables_of_another_precision_keep_it():
+    model = nn.ModuleDict({"a": nn.Embedding(40, 4), "b": nn.Embedding(40, 4).bfloat16()})
+    found = compress(model, "60%", "qr")
+    ids = torch.arange(3)
+    assert (model["a"](ids).dtype, model["b"](ids).dtype) == (torch.float32, torch.bfloat16)
+    assert report(model.bfloat16()).n_bytes == report(model.float()).n_bytes == found.n_bytes
+
+
+def test_a_part_of_a_model_may_be_compressed_alone(tmp_path):
+    parts = {name: nn.ModuleDict({"t": nn.Embedding(40, 8)}) for name in "ab"}
+    for part in parts.values():
+        compress(part, "50%", "qr")
+    model = nn.ModuleDict(parts)
+    places = export(model, tmp_path / "out")
+    for name in ("a.t", "b.t"):
+        served = load(places[name]).lookup({name: ["7"]})[0, 0]
+        np.testing.assert_allclose(served, model.get_submodule(name).weight[7].detach())
+
+
+def test_a_weight_that_torch_computes_is_left():
+    model = nn.ModuleDict({"a": nn.Embedding(9, 2), "b": nn.Embedding(9, 2)})
+    nn.utils.parametrizations.weight_norm(model["a"])
+    assert "left a: its weight is computed" in compress(model, "50%").notes[0]
+
+
+def test_a_compressed_model_and_a_wrong_pattern_are_named():
+    model = Model()
+    compress(model, "50%", include="user")
+    with pytest.raises(CompressError, match="include='films' names no embedding"):
+        compress(model, "50%", include=["item", "films"])
+    compress(model, "50%", include=["item", "tags"])
+    with pytest.raises(CompressError, match="compressed already: user, item, tags"):
+        compress(model, "5%")
 
 
 def test_lists_that_hold_replaced_weights_are_noted():
     model = Model()
     model.penalised = [([model.user.weight], 1e-5)]
+    model.optim = torch.optim.SGD(model.parameters(), lr=0.1)
     assert compress(model, "50%", "qr").notes == (
-        "Model.penalised still holds replaced weights; set it anew",
+        "Model.penalised still holds what was replaced; set it anew",
+        "Model.optim still holds what was replaced; set it anew",
+    )
+
+
+def test_lists_that_hold_replaced_modules_are_noted():
+    model = Model()
+    model._order = [model.user, model.item]
+    assert compress(model, "50%", include="item").notes == (
+        "Model._order still holds what was replaced; set it anew",
     )
 
 
@@ -318,11 +417,27 @@ def test_an_export_takes_vocabularies_and_one_width_is_one_folder(tmp_path):
     assert set(places.values()) == {tmp_path / "out"}
     served = load(tmp_path / "out").lookup({"a": ["y", "unseen"], "b": ["1", "0"]})
     assert np.array_equal(served[:, 0], model["a"].weight.detach().numpy()[[2, 0]])
+    with pytest.raises(CompressError, match="a value occurs twice"):
+        export(model, tmp_path / "wrong", {"a": ["x", "x"]})
     with pytest.raises(CompressError, match="1 values for 3 ids"):
         export(model, tmp_path / "wrong", {"a": ["x"]})
     with pytest.raises(CompressError, match="unknown table 'c'"):
         export(model, tmp_path / "wrong", {"c": []})
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_wrong_vocabulary_of_a_second_width_leaves_no_folder(tmp_path):
+    with pytest.raises(CompressError, match="1 values for 60 ids"):
+        export(Model(), tmp_path / "out", {"item": ["x"]})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("values", [[30, 7], np.array([30, 7]), ["30", "7"], [30.0, 7.0]])
+def test_raw_values_may_be_numbers(values, tmp_path):
+    model = nn.ModuleDict({"a": nn.Embedding(3, 4)})
+    export(model, tmp_path / "out", {"a": values})
+    served = load(tmp_path / "out").lookup({"a": [7, 30, 8]})[:, 0]
+    assert np.array_equal(served, model["a"].weight.detach().numpy()[[2, 1, 0]])
 
 
 def test_a_report_says_what_was_replaced():

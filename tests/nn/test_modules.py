@@ -161,6 +161,31 @@ def test_sparse_gradients_of_a_masked_table_are_masked(kind):
         assert not model["t"].weight[~model["t"].mask].any()
 
 
+def test_momentum_of_rows_outside_a_sparse_gradient_moves_no_masked_entry():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"t": nn.Embedding(N, D, sparse=True)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for step_ids in ([1, 2], [5]):
+        optimizer.zero_grad()
+        model["t"](torch.tensor(step_ids)).square().sum().backward()
+        optimizer.step()
+        if step_ids == [1, 2]:
+            compress(model, "30%")
+    assert not model["t"].weight[~model["t"].mask].any()
+
+
+def test_masked_entries_stay_zero_where_loading_assigns_a_new_parameter():
+    model, fresh = Model(), Model()
+    old = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    step(model, old, batch())
+    compress(model, "20%"), compress(fresh, "20%")
+    fresh.load_state_dict(model.state_dict(), assign=True)
+    optimizer = torch.optim.SGD(fresh.parameters(), lr=0.1, momentum=0.9)
+    optimizer.load_state_dict(old.state_dict())
+    step(fresh, optimizer, batch())
+    assert not fresh.user.weight[~fresh.user.mask].any()
+
+
 def test_max_norm_and_gradients_by_frequency_of_a_masked_table_are_those_of_torch():
     torch.manual_seed(0)
     options = {"max_norm": 0.7, "scale_grad_by_freq": True}
@@ -259,6 +284,12 @@ def test_a_state_dict_restores_hashes_and_masks_of_another_seed(method):
         assert {id(p) for p in fresh.parameters()} <= known
 
 
+def test_a_state_dict_of_another_seed_leaves_the_mode_of_evaluation():
+    model = compressed("dhe", seed=2).eval()
+    model.load_state_dict(compressed("dhe", seed=1).state_dict())
+    assert not any(module.training for module in model.modules())
+
+
 def test_a_state_dict_of_another_budget_is_refused():
     small, large = Model(), Model()
     compress(small, "30%", "robe")
@@ -297,6 +328,10 @@ def test_the_constructor_of_pep_says_what_is_wrong():
         PEPEmbedding(N, D, granularity="rows")
     with pytest.raises(CompressError, match="search_steps=0"):
         PEPEmbedding(N, D, search_steps=0)
+    with pytest.raises(CompressError, match="mode='avg' is none of sum"):
+        PEPEmbedding(N, D, mode="avg")
+    with pytest.raises(CompressError, match=f"padding_idx={N} is no row"):
+        PEPEmbedding(N, D, padding_idx=N)
 
 
 def _worker(rank, store, method, results):
@@ -325,6 +360,18 @@ def test_two_processes_train_as_one(method, tmp_path):
         step(alone, optimizer, batch())
     for name, value in torch.load(results, weights_only=True).items():
         torch.testing.assert_close(value, alone.state_dict()[name])
+
+
+@pytest.mark.parametrize("method", ["magnitude", "qr"])
+def test_ids_that_are_no_whole_numbers_are_refused(method):
+    with pytest.raises(CompressError, match=r"ids are torch\.float32"):
+        compressed(method).user(torch.tensor([3.7]))
+
+
+@pytest.mark.parametrize("mask", [torch.ones(3, 1, dtype=torch.bool), torch.ones(3, 2)])
+def test_a_mask_that_does_not_fit_is_refused(mask):
+    with pytest.raises(CompressError, match=r"give torch\.bool of the table's shape"):
+        MaskedEmbedding(torch.ones(3, 2), mask)
 
 
 def test_a_masked_table_can_be_made_by_hand():
