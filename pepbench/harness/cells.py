@@ -156,7 +156,7 @@ class Cell:
     @property
     def common_seed(self) -> int:
         """The same for all methods and budgets of a data set and backbone in a fold."""
-        return self._seed("common", *self.name[:2])
+        return common_seed(self.plan, self.fold, *self.name[:2])
 
     @property
     def tuning_seed(self) -> int:
@@ -351,6 +351,11 @@ def _component_spec(spec: str, component: Component, tuned: tuple[str, ...] = ()
 def tuning_seed(plan: Plan, fold: Fold) -> int:
     """As :attr:`Cell.tuning_seed`."""
     return _fold_seed(plan, fold, "tuning")
+
+
+def common_seed(plan: Plan, fold: Fold, dataset: str, backbone: str) -> int:
+    """As :attr:`Cell.common_seed`."""
+    return _fold_seed(plan, fold, "common", dataset, backbone)
 
 
 def finalist_seeds(plan: Plan, fold: Fold) -> list[int]:

@@ -14,7 +14,7 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
 from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import RecordStore
+from pepbench.records import DEFAULT_LEARNING_RATE, RecordStore
 
 METHOD = """\
 raise SystemExit("this code was run")
@@ -109,7 +109,56 @@ def other_epochs(records):
     return of_role(records[0].spec.role, training=training)(records)
 
 
+def of_training(role, **changes):
+    def change(records):
+        first = next(one for one in records if one.spec.role == role)
+        training = first.spec.training.model_copy(update=changes)
+        return of_role(role, training=training)(records)
+
+    return change
+
+
+def other_draws(records):
+    """Each trial that is not the default one, and what follows from it, with another rate."""
+    changed = []
+    for one in records:
+        training = one.spec.training
+        if training.learning_rate != DEFAULT_LEARNING_RATE:
+            rate = training.learning_rate * 0.9
+            training = training.model_copy(update={"learning_rate": rate})
+        spec = one.spec.model_copy(update={"training": training})
+        changed.append(one.model_copy(update={"spec": spec, "key": spec.key()}))
+    return changed
+
+
+def better_twin(records):
+    n = next(n for n, one in enumerate(records) if one.spec.role == "final")
+    test = records[n].test.model_copy(update={"auc": 0.99})
+    return [*records, records[n].model_copy(update={"test": test})]
+
+
+def other_backbone(records):
+    backbone = records[0].spec.backbone.model_copy(update={"version": 99})
+    return of_role("final", backbone=backbone)(records)
+
+
+def other_method(records):
+    method = records[0].spec.method.model_copy(update={"name": "full"})
+    return of_role("tuning", method=method)(records)
+
+
+def without_test(records):
+    return [one.model_copy(update={"test": None}) for one in records]
+
+
 CHANGES = {
+    "other draws": (other_draws, ["1 of 2 tuning trials have other learning rates"]),
+    "a run twice": (better_twin, ["a run is there more than once"]),
+    "another backbone": (other_backbone, ["options of its backbone are not the board's"]),
+    "another method": (other_method, ["several methods or versions: full 1, low-rank 1"]),
+    "another device": (of_role("final", device="cuda"), ["device is cuda, and cpu by the plan"]),
+    "another objective": (of_training("tuning", objective="logloss"), ["objective is logloss"]),
+    "no test AUC": (without_test, ["test AUC is missing"]),
     "a fold is missing": (
         lambda records: [one for one in records if one.spec.data.fold != 2],
         ["fold 3/4: there are no records"],
