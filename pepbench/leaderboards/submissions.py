@@ -19,10 +19,11 @@ from pepbench.component import split_label
 from pepbench.errors import PlanError, RecordError
 from pepbench.leaderboards.against import METHOD_FOLDER
 from pepbench.leaderboards.boards import SUBMISSIONS, Board, find_board
+from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import board_records
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
 from pepbench.leaderboards.submission_rules import broken_rules
-from pepbench.leaderboards.verify import Check, check_cell, complete_cells
+from pepbench.leaderboards.verify import check_cell, complete_cells
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import Record, RecordStore, write_atomically
 from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
