@@ -31,6 +31,9 @@ from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
 SUBMISSION_FILE = "submission.json"
 """Names the board and the methods, with checksums of the method files, and environments."""
 
+MOST_BYTES = 50_000_000
+"""Size limit of each file of a submission; the records of published boards have 2 MB at most."""
+
 CONTRACT_SECONDS = 1800
 """Time limit of the contract suite on a method file."""
 
@@ -125,11 +128,12 @@ def read_submission(folder: Path) -> Submission:
     Raises
     ------
     RecordError
-        If a file is missing, damaged, or not the one that the submission lists.
+        If a file is missing, damaged, too large, a link, or not one that the submission lists.
     PlanError
         If its plan cannot be read, or its board is unknown.
     """
     path = folder / SUBMISSION_FILE
+    _refuse_unsafe_files(folder)
     try:
         described = json.loads(path.read_text("utf-8"))
         name, listed = str(described["board"]), dict(described["files"])
@@ -138,11 +142,26 @@ def read_submission(folder: Path) -> Submission:
     files = tuple(sorted((folder / METHOD_FOLDER).glob("*.py")))
     if {file.name: _sha256(file) for file in files} != listed:
         raise RecordError(f"{folder / METHOD_FOLDER}: its files are not those that {path} lists")
+    known = {path, folder / PLAN_FILE, folder / RECORDS_FILE, folder / METHOD_FOLDER, *files}
+    for other in sorted(set(folder.rglob("*")) - known):
+        raise RecordError(
+            f"{other}: does not belong to a submission; methods are Python files directly in "
+            f"{folder / METHOD_FOLDER}"
+        )
     around = folder.resolve().parent
     within = around.name == SUBMISSIONS and (around.parent / PLAN_FILE).is_file()
     board = Board(around.parent.name, around.parent) if within else find_board(name)
     plan = Plan.load(folder / PLAN_FILE, {})
     return Submission(folder, board, plan, tuple(unpacked(folder / RECORDS_FILE)), files)
+
+
+def _refuse_unsafe_files(folder: Path) -> None:
+    """Refuse links, which lead to files that the reader does not see, and what is too large."""
+    for path in sorted({folder, *folder.rglob("*")}):
+        if path.is_symlink():
+            raise RecordError(f"{path}: is a link; put the file itself there")
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise RecordError(f"{path}: has more than {MOST_BYTES // 10**6} MB")
 
 
 def check_submission(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:

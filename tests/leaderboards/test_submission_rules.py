@@ -1,9 +1,12 @@
 """A submission is refused in one line where it is not what the board's plan gives."""
 
+import hashlib
 import json
 import shutil
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_board import PLAN, made_record, records_of, test_aucs, write_board
 
@@ -214,6 +217,57 @@ def test_a_changed_plan_or_method_is_refused(place, submitted, file, old, new, w
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     for word in words:
         assert word in ran.err
+
+
+def link(folder):
+    (folder / "method" / "more.py").symlink_to("/etc/hostname")
+
+
+def link_to_folder(folder):
+    (folder / "method").rename(folder.with_name("elsewhere"))
+    (folder / "method").symlink_to(folder.with_name("elsewhere"))
+
+
+def unlisted_code(folder):
+    (folder / "method" / "parts").mkdir()
+    (folder / "method" / "parts" / "mine.py").write_text(METHOD)
+
+
+def large_file(folder):
+    with (folder / "records.parquet").open("r+b") as file:
+        file.truncate(10**8)
+
+
+def many_rows(folder):
+    table = pa.table({"key": pa.nulls(2 * 10**6, pa.string())})
+    pq.write_table(table, folder / "records.parquet")
+
+
+def path_out(folder):
+    (folder.with_name("other.py")).write_text(METHOD)
+    described = json.loads((folder / "submission.json").read_text())
+    described["files"]["../../other.py"] = hashlib.sha256(METHOD.encode()).hexdigest()
+    (folder / "submission.json").write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (link, "more.py: is a link"),
+        (link_to_folder, "method: is a link"),
+        (unlisted_code, "parts: does not belong to a submission"),
+        (large_file, "records.parquet: has more than 50 MB"),
+        (many_rows, "holds 2,000,000 records"),
+        (path_out, "its files are not those that"),
+    ],
+)
+def test_files_that_a_reader_does_not_see_or_that_do_not_fit_are_refused(
+    place, submitted, change, words
+):
+    change(submitted)
+    ran = place("leaderboard", "--verify", INTO, "--trust")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert words in ran.err
 
 
 def test_another_boards_data_are_refused(place, submitted):
