@@ -1,6 +1,6 @@
 """What must hold of a submission: the board's plan, all its folds, and records that follow from it.
 
-Nothing here imports the method: all is told from records and plans.
+Only :func:`other_trials` imports the method; all else is told from records and plans.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.data.split_schemes import Fold
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import (
     Place,
     common_seed,
+    expand,
     final_seeds,
     finalist_seeds,
     training_spec,
@@ -22,7 +25,7 @@ from pepbench.harness.cells import (
 )
 from pepbench.harness.tuning.halton import common_settings
 from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE
-from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_needed
+from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_needed, new_study, trial_batches
 from pepbench.leaderboards.against import SUBSETS, board_plan_of, refuse_known_names
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.submitted import MARK
@@ -243,6 +246,27 @@ def _other_draws(tuning: Sequence[Record], plan: Plan) -> str:
             "than the plan draws for all methods"
         )
     return ""
+
+
+def other_trials(plan: Plan, records: Sequence[Record], catalog: Catalog) -> Iterator[str]:
+    """The cells whose tuning, played again on the records, asks for a trial that is not there.
+
+    Nothing is trained, and options of the method are compared, too; the methods' code is run, and
+    the data must be at hand.
+    """
+    by_key = {record.key: record for record in records}
+    by_place: dict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        by_place[record.spec.cell, record.spec.data.fold].append(record)
+    for cell in expand(plan.with_families_expanded(catalog), catalog):
+        before = by_place[cell.neighbour, cell.fold.number] if cell.neighbour else []
+        asked = trial_batches(cell, new_study(cell), best_trial(before))
+        with suppress(StopIteration):
+            specs = next(asked)
+            while all(spec.key() in by_key for spec in specs):
+                specs = asked.send([by_key[spec.key()] for spec in specs])
+            missing = next(spec for spec in specs if spec.key() not in by_key)
+            yield f"{cell}: the plan asks for a {missing.role} run that is not there"
 
 
 def _within(value: float, ends: tuple[float, float]) -> bool:

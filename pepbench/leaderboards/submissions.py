@@ -17,13 +17,14 @@ from pathlib import Path
 from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.errors import PlanError, RecordError
+from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.leaderboards.against import METHOD_FOLDER
 from pepbench.leaderboards.boards import SUBMISSIONS, Board, find_board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import board_records
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
-from pepbench.leaderboards.submission_rules import broken_rules
-from pepbench.leaderboards.verify import check_cell, complete_cells
+from pepbench.leaderboards.submission_rules import broken_rules, other_trials
+from pepbench.leaderboards.verify import check_cell, complete_cells, data_available
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import Record, RecordStore, write_atomically
 from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
@@ -199,8 +200,20 @@ def check_submission(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
         return
     yield from _contract_checks(submission)
     catalog = Catalog(tuple(file.resolve() for file in files))
+    yield _check_trials(submission, catalog)
     board = Board(folder.name, folder)
     yield check_cell(list(complete_cells(board, submission.records)), catalog, jobs)
+
+
+def _check_trials(submission: Submission, catalog: Catalog) -> Check:
+    """Whether the plan asks for just the trials that were handed in, options included."""
+    plan, where = submission.plan, submission.folder
+    if not all(data_available(spec, catalog) for spec in plan.datasets):
+        return Check(None, f"{where}: options of trials were not compared: data are missing")
+    if plan.sampler in ("tpe", "gp") and plan.trials > STARTUP_TRIALS:
+        return Check(None, f"{where}: options of trials were not compared: sampler {plan.sampler}")
+    problem = next(other_trials(plan, submission.records, catalog), "")
+    return Check(not problem, f"{where}: {problem or 'the plan asks for these trials'}")
 
 
 def _contract_checks(submission: Submission) -> Iterator[Check]:
