@@ -57,7 +57,7 @@ def test_options_of_a_method_that_the_plan_does_not_draw_are_found(
 ):
     monkeypatch.setenv("PEPBENCH_CACHE", str(session_cache))
     (tmp_path / "plan.toml").write_text(PLAN)
-    keys = {"sampler": "halton", "trials": 3, "warm_start": True, "methods": ("pep:mode=fast",)}
+    keys = {"sampler": "halton", "trials": 3, "warm_start": True, "methods": ("pep",)}
     plan, catalog = Plan.load(tmp_path / "plan.toml", keys), Catalog(())
     records, best = [], None
     for cell in expand(plan, catalog):
