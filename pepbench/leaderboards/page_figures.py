@@ -2,16 +2,19 @@
 
 Figures are numbers with a decimal point, and percentages, outside code, links' targets and arXiv
 numbers. Each must stand, digit for digit, in the page's generated part, in the plan or on the page
-about the replication; with a sign, if it is written with one. Whole numbers are not checked. A
+about the replication; with a sign, if it is written with one. Pages over several leaderboards may
+quote what each of these shows. Whole numbers are not checked. A
 changed digit is not found where it gives another figure of these tables.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pepbench.analysis.significance import ALPHA
+from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.publish import parts_of
 
@@ -47,6 +50,14 @@ def unknown_figures(text: str, sources: Iterable[str]) -> list[str]:
         known |= set(_normal(_FIGURE.findall(source)))
     known |= {figure.lstrip("+-") for figure in known}
     return [figure for figure in dict.fromkeys(figures_in(text)) if figure not in known]
+
+
+def quotable(board: Board, margin: float) -> Iterator[str]:
+    """Texts whose figures the pages of a leaderboard may quote, beside tables of their own."""
+    yield f"{ALPHA} {1 - ALPHA:.0%} {margin}"
+    for path in (board.plan_path, board.folder / REPLICATION_MD):
+        if path.is_file():
+            yield path.read_text("utf-8")
 
 
 def check_figures(page: Path, others: Iterable[str], strict: bool) -> Check:

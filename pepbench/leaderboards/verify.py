@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pepbench import api
-from pepbench.analysis.significance import ALPHA, holm
+from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog, Kind
 from pepbench.component import split_label
 from pepbench.data.adding import add_named
@@ -28,10 +28,10 @@ from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, cpu_seconds
 from pepbench.leaderboards.board_results import BoardResults
-from pepbench.leaderboards.boards import REPLICATION_MD, Board
+from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.page_figures import check_figures
+from pepbench.leaderboards.page_figures import check_figures, quotable
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
@@ -64,10 +64,8 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
     if page.is_file():
-        beside = (board.plan_path, board.folder / REPLICATION_MD)
-        quotable = [path.read_text("utf-8") for path in beside if path.is_file()]
-        quotable.append(f"{ALPHA} {1 - ALPHA:.0%} {results.margin}")
-        yield check_figures(page, quotable, strict=has_contrasts(results))
+        sources = quotable(board, results.margin)
+        yield check_figures(page, sources, strict=has_contrasts(results))
     yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
