@@ -1,4 +1,7 @@
+import py_compile
+import shutil
 import sys
+from py_compile import PycInvalidationMode
 
 import pytest
 
@@ -63,6 +66,19 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path / "third_party.py"
     sys.modules.pop("third_party", None)
+
+
+def test_bytecode_beside_a_plug_in_is_neither_run_nor_written(tmp_path):
+    path, cache = tmp_path / "mine.py", tmp_path / "__pycache__"
+    path.write_text("raise SystemExit('other code was run')")
+    py_compile.compile(str(path), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    path.write_text(SOURCE)
+    assert list(cache.iterdir())
+    assert "mine" in Catalog((path,)).entries("method")
+    shutil.rmtree(cache)
+    path = path.rename(tmp_path / "again.py")
+    assert "mine" in Catalog((path,)).entries("method")
+    assert not cache.exists()
 
 
 def test_installed_component_is_found_by_its_entry_point(installed):  # noqa: ARG001

@@ -18,7 +18,13 @@ from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, split_facts
 from pepbench.data.table import Table
 from pepbench.errors import PlanError, unknown_name
-from pepbench.harness.trial_seeds import final_seeds, finalist_seeds, fold_seed, tuning_seed
+from pepbench.harness.trial_seeds import (
+    common_seed,
+    final_seeds,
+    finalist_seeds,
+    fold_seed,
+    tuning_seed,
+)
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import (
@@ -160,7 +166,7 @@ class Cell:
     @property
     def common_seed(self) -> int:
         """The same for all methods and budgets of a data set and backbone in a fold."""
-        return self._seed("common", *self.name[:2])
+        return common_seed(self.plan, self.fold, *self.name[:2])
 
     @property
     def tuning_seed(self) -> int:

@@ -13,6 +13,11 @@ def tuning_seed(plan: Plan, fold: Fold) -> int:
     return fold_seed(plan, fold, "tuning")
 
 
+def common_seed(plan: Plan, fold: Fold, dataset: str, backbone: str) -> int:
+    """The same for all methods and budgets of a data set and backbone in a fold."""
+    return fold_seed(plan, fold, "common", dataset, backbone)
+
+
 def finalist_seeds(plan: Plan, fold: Fold) -> list[int]:
     """Further seeds of finalists, the same for every cell of a fold, none used elsewhere."""
     return [fold_seed(plan, fold, "finalist", str(k)) for k in range(plan.finalist_seeds)]

@@ -6,8 +6,10 @@ plan of a board is run with the new method alone, and the board's records are pu
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,8 +71,13 @@ class Against:
     def refuse_folder(self, folder: Path) -> None:
         """Raise :class:`PlanError` if the board's records cannot be put into a run's folder."""
         beside = folder / BOARD_FOLDER
-        foreign = beside.exists() and not (beside / NAME_FILE).is_file()
-        if foreign or beside.resolve() == self.board.folder.resolve():
+        try:
+            there = {path.name for path in beside.iterdir()}
+        except FileNotFoundError:
+            there = set()
+        except NotADirectoryError:
+            there = {beside.name}
+        if (there and NAME_FILE not in there) or beside.resolve() == self.board.folder.resolve():
             raise PlanError(
                 f"{beside} is where the board's records would go, and holds others; choose another "
                 "folder with --out"
@@ -79,7 +86,8 @@ class Against:
     def write_beside(self, folder: Path) -> None:
         """Put the board's records, and the plug-ins, into the folder of the run.
 
-        Records of a board that are there from an earlier comparison are replaced.
+        Records of a board that are there from an earlier comparison are replaced, as a whole: an
+        interruption leaves no part of them, and shards of a run may end at the same time.
 
         Raises
         ------
@@ -87,9 +95,8 @@ class Against:
             As :meth:`refuse_folder`.
         """
         self.refuse_folder(folder)
-        beside = folder / BOARD_FOLDER
-        shutil.rmtree(beside, ignore_errors=True)
-        store, theirs = RecordStore(beside), RecordStore(self.board.folder)
+        new = folder / f".{BOARD_FOLDER}-{uuid.uuid4().hex}"
+        store, theirs = RecordStore(new), RecordStore(self.board.folder)
         rows = (
             figures_of(record) | {"record": record.model_dump_json().encode()}
             for record in self.records
@@ -98,9 +105,24 @@ class Against:
         _link_predictions(self.records, theirs, store)
         text = self.board.plan_path.read_bytes()
         for name, content in ((PLAN_FILE, text), (NAME_FILE, f"{self.board.name}\n".encode())):
-            write_atomically(beside / name, content)
+            write_atomically(new / name, content)
+        _replace_folder(folder / BOARD_FOLDER, new)
         for path in self.plugins:
             write_atomically(folder / METHOD_FOLDER / path.name, path.read_bytes())
+
+
+def _replace_folder(folder: Path, new: Path) -> None:
+    """Put a new folder in place of one that may exist, unless another process just did so."""
+    old = new.with_name(f"{new.name}-old")
+    with suppress(FileNotFoundError):
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _link_predictions(records: Sequence[Record], theirs: RecordStore, store: RecordStore) -> None:
@@ -145,6 +167,10 @@ def against(
         If the data are not the board's.
     """
     board = find_board(name)
+    if len({path.name for path in plugins}) < len(plugins):
+        raise PlanError(
+            "--plugin: two files have the same name; rename one, since the run's folder keeps both"
+        )
     records, theirs = board_records(board), Plan.load(board.plan_path, {})
     catalog = Catalog(tuple(plugins))
     wanted = dict(keys)

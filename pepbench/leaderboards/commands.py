@@ -24,8 +24,10 @@ from pepbench.leaderboards import submissions
 from pepbench.leaderboards.board_page import board_summary
 from pepbench.leaderboards.board_results import BoardResults, from_records, load_results
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
+from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.overall_page import PAPER, overall_summary
+from pepbench.leaderboards.page_figures import check_figures, quotable
 from pepbench.leaderboards.paper_page import claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
@@ -37,7 +39,7 @@ from pepbench.leaderboards.replication import (
 )
 from pepbench.leaderboards.submissions import check_submission
 from pepbench.leaderboards.submitted import submission_folders
-from pepbench.leaderboards.verify import Check, check_board, check_cell, complete_cells
+from pepbench.leaderboards.verify import check_board, check_cell, complete_cells, has_contrasts
 from pepbench.records import write_atomically
 from pepbench.report.findings import check_metric, contrasts_of
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
@@ -255,10 +257,20 @@ def _check_overall(
 ) -> list[Check]:
     pages = _overall_pages(options, boards, published)
     steps = {page: is_in_step(page, text) for page, text in pages.items()}
+    strict = all(map(has_contrasts, published.values()))
+    shown = [
+        text
+        for board in boards
+        if board.name in published
+        for text in (
+            board_summary(board, published[board.name]),
+            *quotable(board, published[board.name].margin),
+        )
+    ]
     return [
         Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
         for page, good in steps.items()
-    ]
+    ] + [check_figures(page, shown, strict) for page in pages if page.is_file()]
 
 
 def _printed(checks: Iterable[Check]) -> list[Check]:

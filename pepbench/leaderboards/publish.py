@@ -158,6 +158,19 @@ def is_in_step(path: Path, text: str) -> bool:
     return path.is_file() and with_generated(path, text, "") == path.read_bytes()
 
 
+def parts_of(path: Path) -> tuple[str, str]:
+    """The hand-written text of a page, and its generated part.
+
+    Raises
+    ------
+    RecordError
+        As :func:`with_generated`.
+    """
+    page = path.read_text("utf-8")
+    before, after = _around(page, path)
+    return f"{before}\n{after}", page[len(before) : len(page) - len(after)]
+
+
 def _around(page: str, path: Path) -> tuple[str, str]:
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise RecordError(

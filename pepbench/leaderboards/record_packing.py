@@ -25,6 +25,10 @@ RECORDS_FILE = "records.parquet"
 EXTRACT_FILE = "extract.parquet"
 """What of the records comparisons over folds need; installed packages have this one only."""
 
+MOST_RECORDS, MOST_BYTES = 1_000_000, 2 * 10**9
+"""Limits of a file that is read, before compression: a small file can hold more than fits in
+memory."""
+
 _POINT = pa.struct(
     [
         ("epoch", pa.int64()),
@@ -69,7 +73,15 @@ def unpacked(path: Path) -> list[Record]:
     """
     with reading(path, "is no whole file of records"):
         # Older files lack ``kept``; missing columns are skipped.
-        table = pq.ParquetFile(path).read(columns=["key", "curve", "kept", "record"])
+        file = pq.ParquetFile(path)
+        groups = (file.metadata.row_group(n) for n in range(file.metadata.num_row_groups))
+        held = sum(group.total_byte_size for group in groups)
+        if file.metadata.num_rows > MOST_RECORDS or held > MOST_BYTES:
+            raise RecordError(
+                f"{path}: holds {file.metadata.num_rows:,} records in {held:,} bytes, and "
+                f"{MOST_RECORDS:,} in {MOST_BYTES:,} at most are read"
+            )
+        table = file.read(columns=["key", "curve", "kept", "record"])
         records = [_record(row, path) for row in table.to_pylist()]
     return records
 

@@ -6,7 +6,9 @@ starts with the finished records of earlier versions that the plan would make ag
 
 from __future__ import annotations
 
+import errno
 import shutil
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,7 +38,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
 
     A cell with more tuning trials than the plan asks for is left out, so that no method gets more
     than the others; one with fewer is tuned further, so that only its tuning trials are copied. A
-    working folder that exists is left unchanged.
+    working folder that exists is left unchanged, also one that another process makes meanwhile.
 
     Returns
     -------
@@ -47,8 +49,7 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     if folder.exists():
         return 0
     cells_by_place = {cell.place: cell for cell in cells}
-    unfinished = work / f".{folder.name}.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = work / f".{folder.name}-{uuid.uuid4().hex}"
     target, taken = RecordStore(unfinished), 0
     for earlier in sorted(work.glob(f"{board.work_stem}-{'[0-9a-f]' * 8}")):
         if not _grew_into(earlier, plan):
@@ -60,7 +61,13 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
                 taken += 1
     if taken:
         write_atomically(unfinished / PLAN_FILE, plan.to_toml().encode())
-        unfinished.replace(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(unfinished)
+            return 0
     return taken
 
 

@@ -17,7 +17,8 @@ from pepbench.catalog import Catalog
 from pepbench.errors import PlanError, RecordError
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import REPLICATION, REPLICATION_MD, Board
-from pepbench.leaderboards.verify import Check, check_board, same_bytes
+from pepbench.leaderboards.checks import Check
+from pepbench.leaderboards.verify import check_board, same_bytes
 from pepbench.plan import PLAN_FILE, Plan, PlanException
 from pepbench.records import FEWEST_FOLDS, LARGEST_SEED
 from pepbench.report.findings import load_runs

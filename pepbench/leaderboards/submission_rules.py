@@ -1,6 +1,6 @@
 """What must hold of a submission: the board's plan, all its folds, and records that follow from it.
 
-Nothing here imports the method: all is told from records and plans.
+Only :func:`other_trials` imports the method; all else is told from records and plans.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.data.split_schemes import Fold
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Place
-from pepbench.harness.trial_seeds import final_seeds, finalist_seeds, tuning_seed
-from pepbench.harness.tuning.study import draws_needed
+from pepbench.harness.cells import Place, expand, training_spec
+from pepbench.harness.trial_seeds import common_seed, final_seeds, finalist_seeds, tuning_seed
+from pepbench.harness.tuning.halton import common_settings
+from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE
+from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_needed, new_study, trial_batches
 from pepbench.leaderboards.against import SUBSETS, board_plan_of, refuse_known_names
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.submitted import MARK
@@ -45,6 +49,11 @@ def broken_rules(
     """
     yield from _plan_rules(plan, board, published)
     by_place: dict[Place, list[Record]] = defaultdict(list)
+    if len({record.key for record in records}) < len(records):
+        yield "a run is there more than once"
+    for method, classes in _classes(records).items():
+        if len(classes) > 1:
+            yield f"{method}: its records are of several methods or versions: {', '.join(classes)}"
     for record in records:
         by_place[record.spec.cell, record.spec.data.fold].append(record)
     expected = _expected(plan, set(by_place))
@@ -52,6 +61,7 @@ def broken_rules(
         if (name, fold) not in expected:
             yield f"{name.listed()}: its records do not follow from the plan"
     data = {(r.spec.data.spec, r.spec.data.fold): r.spec for r in published}
+    backbones = {r.spec.backbone.spec: r.spec.backbone.untuned() for r in published}
     for (name, fold), cell_plan in expected.items():
         members = by_place.get((name, fold), [])
         where = f"{name.listed()}, {Fold(fold, plan.folds)}" if plan.folds > 1 else name.listed()
@@ -68,6 +78,8 @@ def broken_rules(
             if not same:
                 yield f"{where}: its data are not the board's"
                 break
+        if any(r.spec.backbone.untuned() != backbones.get(name.backbone) for r in members):
+            yield f"{where}: version or options of its backbone are not the board's"
         for record in members:
             if problem := _wrong_settings(record, cell_plan):
                 yield f"{where}: run {record.key[:12]} does not follow from the plan: {problem}"
@@ -116,10 +128,20 @@ def _expected(plan: Plan, found: set[Place]) -> dict[Place, Plan]:
     return cells
 
 
+def _classes(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Names and versions of the classes of each method of the records."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        method = record.spec.method
+        found[method.spec].add(f"{method.name} {method.version}")
+    return {method: sorted(classes) for method, classes in found.items()}
+
+
 def _wrong_settings(record: Record, plan: Plan) -> str:
     """The first setting of a record that its plan does not give; else empty."""
     spec, training = record.spec, record.spec.training
     sizes = plan.tune_batch_size or (plan.batch_size,)
+    planned = training_spec(plan, training.learning_rate, training.l2, training.batch_size)
     fold = Fold(spec.data.fold, spec.data.folds)
     seeds = {
         "tuning": [tuning_seed(plan, fold)],
@@ -131,12 +153,10 @@ def _wrong_settings(record: Record, plan: Plan) -> str:
         ("dim", spec.dim, (plan.dim,)),
         ("split_seed", spec.data.split_seed, (plan.split_seed,)),
         ("folds", spec.data.folds, (plan.folds,)),
-        ("epochs", training.epochs, (plan.epochs,)),
-        ("patience", training.patience, (plan.patience,)),
-        ("clip", training.clip, (plan.clip,)),
-        ("optimizer", training.optimizer, (plan.optimizer,)),
-        ("precision", training.precision, (plan.precision,)),
+        *((key, value, (getattr(planned, key),)) for key, value in training),
         ("batch_size", training.batch_size, sizes),
+        ("device", spec.device, (plan.device,)),
+        ("pruner", spec.pruning.pruner if spec.pruning else "none", ("none", plan.pruner)),
         ("seed", spec.seed, seeds[spec.role]),
         (
             "budget_parameters",
@@ -146,8 +166,13 @@ def _wrong_settings(record: Record, plan: Plan) -> str:
     ):
         if value not in allowed:
             return f"{what} is {value}, and {' or '.join(map(str, allowed))} by the plan"
-    if record.status == "ok" and (record.n_parameters or 0) > spec.budget_parameters:
-        return f"{record.n_parameters} parameters are more than {spec.budget_parameters}"
+    if record.status == "ok":
+        if record.n_parameters is None or record.validation is None:
+            return "size or validation AUC is missing"
+        if record.n_parameters > spec.budget_parameters:
+            return f"{record.n_parameters} parameters are more than {spec.budget_parameters}"
+        if spec.role == "final" and record.test is None:
+            return "test AUC is missing"
     scores = [scores for scores in (record.validation, record.test) if scores is not None]
     if not all(0 <= score.auc <= 1 for score in scores):
         return "an AUC is not between 0 and 1"
@@ -162,9 +187,8 @@ def _incomplete(members: Sequence[Record], plan: Plan) -> str:
         len(tuning) > needed or (len(tuning) < needed and plan.sampler != "grid")
     ):
         return f"{len(tuning)} tuning trials, and the board's methods have {needed}"
-    default = (DEFAULT_LEARNING_RATE, DEFAULT_L2)
-    if default not in {(r.spec.training.learning_rate, r.spec.training.l2) for r in tuning}:
-        return "the trial with default settings is missing"
+    if problem := _other_draws(tuning, plan):
+        return problem
     best = best_trial(members)
     if best is None:
         return ""
@@ -183,3 +207,60 @@ def _incomplete(members: Sequence[Record], plan: Plan) -> str:
             f"are there, and {len(there - expected)} others"
         )
     return ""
+
+
+def _other_draws(tuning: Sequence[Record], plan: Plan) -> str:
+    """What shows that a cell's learning rates, L2 and batch sizes were not drawn by its plan.
+
+    All methods of a data set and backbone try the default and then points of one sequence, in its
+    order; a point is tried again where a trial was infeasible. Only the later trials of ``tpe`` and
+    ``gp``, and one from the neighbour's budget, are chosen otherwise.
+    """
+    points = [((t := record.spec.training).learning_rate, t.l2, t.batch_size) for record in tuning]
+    default = (DEFAULT_LEARNING_RATE, DEFAULT_L2, plan.batch_size)
+    if default not in points:
+        return "the trial with default settings is missing"
+    for rate, l2, _ in points:
+        if not _within(rate, LEARNING_RATE_RANGE) or not _within(l2, L2_RANGE):
+            return f"learning rate {rate:g} or L2 {l2:g} is out of the range that is searched"
+    if plan.sampler in ("random", "grid"):
+        return ""
+    spec = tuning[0].spec
+    fold = Fold(spec.data.fold, spec.data.folds)
+    seed = common_seed(plan, fold, spec.cell.dataset, spec.cell.backbone)
+    tried = [p for p, record in zip(points, tuning, strict=True) if record.status != "infeasible"]
+    prescribed = len(points) if plan.sampler == "halton" else min(len(points), STARTUP_TRIALS)
+    chosen = max(0, len(tried) - prescribed) + plan.warm_start
+    drawn = {default, *common_settings(plan, seed, prescribed - 1)}
+    others = len(tried) - len(drawn & set(tried))
+    if others > chosen:
+        return (
+            f"{others} of {len(tried)} tuning trials have other learning rates, L2 or batch sizes "
+            "than the plan draws for all methods"
+        )
+    return ""
+
+
+def other_trials(plan: Plan, records: Sequence[Record], catalog: Catalog) -> Iterator[str]:
+    """The cells whose tuning, played again on the records, asks for a trial that is not there.
+
+    Nothing is trained, and options of the method are compared, too; the methods' code is run, and
+    the data must be at hand.
+    """
+    by_key = {record.key: record for record in records}
+    by_place: dict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        by_place[record.spec.cell, record.spec.data.fold].append(record)
+    for cell in expand(plan.with_families_expanded(catalog), catalog):
+        before = by_place[cell.neighbour, cell.fold.number] if cell.neighbour else []
+        asked = trial_batches(cell, new_study(cell), best_trial(before))
+        with suppress(StopIteration):
+            specs = next(asked)
+            while all(spec.key() in by_key for spec in specs):
+                specs = asked.send([by_key[spec.key()] for spec in specs])
+            missing = next(spec for spec in specs if spec.key() not in by_key)
+            yield f"{cell}: the plan asks for a {missing.role} run that is not there"
+
+
+def _within(value: float, ends: tuple[float, float]) -> bool:
+    return ends[0] <= value <= ends[1]

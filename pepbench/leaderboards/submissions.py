@@ -17,18 +17,23 @@ from pathlib import Path
 from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.errors import PlanError, RecordError
+from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.leaderboards.against import METHOD_FOLDER
 from pepbench.leaderboards.boards import SUBMISSIONS, Board, find_board
+from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import board_records
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
-from pepbench.leaderboards.submission_rules import broken_rules
-from pepbench.leaderboards.verify import Check, check_cell, complete_cells
+from pepbench.leaderboards.submission_rules import broken_rules, other_trials
+from pepbench.leaderboards.verify import check_cell, complete_cells, data_available
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import Record, RecordStore, write_atomically
 from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
 
 SUBMISSION_FILE = "submission.json"
 """Names the board and the methods, with checksums of the method files, and environments."""
+
+MOST_BYTES = 50_000_000
+"""Size limit of each file of a submission; the records of published boards have 2 MB at most."""
 
 CONTRACT_SECONDS = 1800
 """Time limit of the contract suite on a method file."""
@@ -124,11 +129,12 @@ def read_submission(folder: Path) -> Submission:
     Raises
     ------
     RecordError
-        If a file is missing, damaged, or not the one that the submission lists.
+        If a file is missing, damaged, too large, a link, or not one that the submission lists.
     PlanError
         If its plan cannot be read, or its board is unknown.
     """
     path = folder / SUBMISSION_FILE
+    _refuse_unsafe_files(folder)
     try:
         described = json.loads(path.read_text("utf-8"))
         name, listed = str(described["board"]), dict(described["files"])
@@ -137,11 +143,26 @@ def read_submission(folder: Path) -> Submission:
     files = tuple(sorted((folder / METHOD_FOLDER).glob("*.py")))
     if {file.name: _sha256(file) for file in files} != listed:
         raise RecordError(f"{folder / METHOD_FOLDER}: its files are not those that {path} lists")
+    known = {path, folder / PLAN_FILE, folder / RECORDS_FILE, folder / METHOD_FOLDER, *files}
+    for other in sorted(set(folder.rglob("*")) - known):
+        raise RecordError(
+            f"{other}: does not belong to a submission; methods are Python files directly in "
+            f"{folder / METHOD_FOLDER}"
+        )
     around = folder.resolve().parent
     within = around.name == SUBMISSIONS and (around.parent / PLAN_FILE).is_file()
     board = Board(around.parent.name, around.parent) if within else find_board(name)
     plan = Plan.load(folder / PLAN_FILE, {})
     return Submission(folder, board, plan, tuple(unpacked(folder / RECORDS_FILE)), files)
+
+
+def _refuse_unsafe_files(folder: Path) -> None:
+    """Refuse links, which lead to files that the reader does not see, and what is too large."""
+    for path in sorted({folder, *folder.rglob("*")}):
+        if path.is_symlink():
+            raise RecordError(f"{path}: is a link; put the file itself there")
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise RecordError(f"{path}: has more than {MOST_BYTES // 10**6} MB")
 
 
 def check_submission(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
@@ -179,8 +200,20 @@ def check_submission(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
         return
     yield from _contract_checks(submission)
     catalog = Catalog(tuple(file.resolve() for file in files))
+    yield _check_trials(submission, catalog)
     board = Board(folder.name, folder)
     yield check_cell(list(complete_cells(board, submission.records)), catalog, jobs)
+
+
+def _check_trials(submission: Submission, catalog: Catalog) -> Check:
+    """Whether the plan asks for just the trials that were handed in, options included."""
+    plan, where = submission.plan, submission.folder
+    if not all(data_available(spec, catalog) for spec in plan.datasets):
+        return Check(None, f"{where}: options of trials were not compared: data are missing")
+    if plan.sampler in ("tpe", "gp") and plan.trials > STARTUP_TRIALS:
+        return Check(None, f"{where}: options of trials were not compared: sampler {plan.sampler}")
+    problem = next(other_trials(plan, submission.records, catalog), "")
+    return Check(not problem, f"{where}: {problem or 'the plan asks for these trials'}")
 
 
 def _contract_checks(submission: Submission) -> Iterator[Check]:

@@ -29,7 +29,9 @@ from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import board_summary, cpu_seconds
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
+from pepbench.leaderboards.page_figures import check_figures, quotable
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
@@ -54,22 +56,6 @@ DATA_VARIABLE = "PEPBENCH_DATA_DIR"
 """Environment variable with the folder of raw data sets, one subfolder for each."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check.
-
-    Attributes
-    ----------
-    good
-        Whether it passed; None if it could not be checked here.
-    line
-        What was checked, and the outcome.
-    """
-
-    good: bool | None
-    line: str
-
-
 def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterator[Check]:
     """Compare all that a leaderboard publishes with its records, results and plan."""
     for name, content in results.tables().items():
@@ -77,6 +63,9 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
+    if page.is_file():
+        sources = quotable(board, results.margin)
+        yield check_figures(page, sources, strict=has_contrasts(results))
     yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
@@ -84,6 +73,11 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
         (_wrong_holm(results), "adjusted p-values follow from the others"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
+
+
+def has_contrasts(results: BoardResults) -> bool:
+    """Whether a leaderboard publishes primary contrasts."""
+    return results.contrasts is not None and bool(results.contrasts["primary"].any())
 
 
 def extract_check(board: Board, results: BoardResults) -> Check:

@@ -8,6 +8,7 @@ from record_factory import record
 
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import Cell, expand
+from pepbench.harness.tuning.halton import halton
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import Record, ScoresRecord
@@ -47,7 +48,8 @@ test_aucs.__test__ = False
 
 def records_of_cell(cell: Cell) -> list[Record]:
     default = cell.default()
-    better = replace(default, learning_rate=0.01)
+    drawn = next(halton(cell))
+    better = replace(default, learning_rate=drawn["learning_rate"], l2=drawn["l2"])
     tried = ((default, 0.70), (better, 0.705))
     made = [
         made_record(cell.trial(settings, seed, role), auc)

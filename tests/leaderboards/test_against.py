@@ -1,12 +1,14 @@
 """A run beside a published board: what is compared, and what is refused."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from made_board import FOLDS, PLAN, made_record, records_of, test_aucs, write_board
 from scipy import stats
 
 from pepbench.analysis.tuning import trials_frame
+from pepbench.errors import PlanError
 from pepbench.leaderboards import boards
 from pepbench.leaderboards.against import against
 from pepbench.leaderboards.boards import find_board
@@ -197,6 +199,41 @@ def test_no_other_folder_is_replaced_by_the_boards_records(pepbench, board, tmp_
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert "runs/board is where the board's records would go" in ran.err
     assert (tmp_path / "runs/board" / RECORDS_FILE).is_file()
+
+
+@pytest.mark.usefixtures("board")
+def test_an_interruption_leaves_the_boards_records_as_they_were(tmp_path, monkeypatch):
+    out = put_beside(tmp_path)
+    before = {path: path.read_bytes() for path in (out / "board").rglob("*") if path.is_file()}
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    compared = against("made", None, (), {"methods": MINE})
+    with monkeypatch.context() as patch:
+        patch.setattr("pepbench.leaderboards.against.write_atomically", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compared.write_beside(out)
+    assert before == {p: p.read_bytes() for p in (out / "board").rglob("*") if p.is_file()}
+    compared.write_beside(out)
+
+
+@pytest.mark.usefixtures("board")
+def test_shards_that_end_at_the_same_time_leave_one_whole_board(tmp_path):
+    out = put_beside(tmp_path)
+    compared = against("made", None, (), {"methods": MINE})
+    names = {path.relative_to(out) for path in (out / "board").rglob("*")}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: compared.write_beside(out), range(12)))
+    assert {path.relative_to(out) for path in (out / "board").rglob("*")} == names
+    assert not list(out.glob(".board-*"))
+
+
+@pytest.mark.usefixtures("board")
+def test_two_files_of_one_name_are_refused(tmp_path):
+    files = (tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py")
+    with pytest.raises(PlanError, match="two files have the same name"):
+        against("made", None, files, {})
 
 
 @pytest.mark.usefixtures("board")

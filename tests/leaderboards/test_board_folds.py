@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from record_factory import record, spec
 
+from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import time_table
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_reuse import reuse_records
@@ -53,10 +54,8 @@ def test_a_cell_is_verified_fold_by_fold_with_its_finalists(tmp_path):
     assert found.name.endswith(", fold 1/2")
 
 
-@pytest.mark.parametrize(
-    ("trials", "epochs", "roles"), [(1, 5, set(ROLES)), (2, 5, {"tuning"}), (1, 6, set())]
-)
-def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, epochs, roles):
+def grown(tmp_path, trials, epochs):
+    """What :func:`reuse_records` takes for a plan that grew, with records of the earlier one."""
     board, work = Board("b", tmp_path), tmp_path / "work"
     made = cell_records(1)
     earlier = board.work_folder(work, Plan(trials=1))
@@ -74,8 +73,32 @@ def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, epochs, rol
         finalist_seeds=lambda: [11],
         final_seeds=lambda: [12],
     )
-    assert reuse_records(board, work, whole, [cell]) == len(roles)
+    return board, work, whole, [cell]
+
+
+@pytest.mark.parametrize(
+    ("trials", "epochs", "roles"), [(1, 5, set(ROLES)), (2, 5, {"tuning"}), (1, 6, set())]
+)
+def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, epochs, roles):
+    board, work, whole, cells = grown(tmp_path, trials, epochs)
+    assert reuse_records(board, work, whole, cells) == len(roles)
     assert {r.spec.role for r in RecordStore(board.work_folder(work, whole))} == roles
+
+
+def test_two_processes_may_reuse_records_at_the_same_time(tmp_path, monkeypatch):
+    board, work, whole, cells = grown(tmp_path, 2, 5)
+    write, other = record_reuse.write_atomically, []
+
+    def meanwhile(path, content):
+        write(path, content)
+        if not other:
+            other.append(None)
+            other.append(reuse_records(board, work, whole, cells))
+
+    monkeypatch.setattr(record_reuse, "write_atomically", meanwhile)
+    assert (reuse_records(board, work, whole, cells), other[1]) == (0, 1)
+    assert len(list(RecordStore(board.work_folder(work, whole)))) == 1
+    assert not list(work.glob(".*"))
 
 
 def test_time_of_finalists_has_a_column_where_there_are_any():

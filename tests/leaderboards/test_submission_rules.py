@@ -1,9 +1,12 @@
 """A submission is refused in one line where it is not what the board's plan gives."""
 
+import hashlib
 import json
 import shutil
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_board import PLAN, made_record, records_of, test_aucs, write_board
 
@@ -14,7 +17,7 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
 from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import RecordStore
+from pepbench.records import DEFAULT_LEARNING_RATE, RecordStore
 
 METHOD = """\
 raise SystemExit("this code was run")
@@ -109,7 +112,56 @@ def other_epochs(records):
     return of_role(records[0].spec.role, training=training)(records)
 
 
+def of_training(role, **changes):
+    def change(records):
+        first = next(one for one in records if one.spec.role == role)
+        training = first.spec.training.model_copy(update=changes)
+        return of_role(role, training=training)(records)
+
+    return change
+
+
+def other_draws(records):
+    """Each trial that is not the default one, and what follows from it, with another rate."""
+    changed = []
+    for one in records:
+        training = one.spec.training
+        if training.learning_rate != DEFAULT_LEARNING_RATE:
+            rate = training.learning_rate * 0.9
+            training = training.model_copy(update={"learning_rate": rate})
+        spec = one.spec.model_copy(update={"training": training})
+        changed.append(one.model_copy(update={"spec": spec, "key": spec.key()}))
+    return changed
+
+
+def better_twin(records):
+    n = next(n for n, one in enumerate(records) if one.spec.role == "final")
+    test = records[n].test.model_copy(update={"auc": 0.99})
+    return [*records, records[n].model_copy(update={"test": test})]
+
+
+def other_backbone(records):
+    backbone = records[0].spec.backbone.model_copy(update={"version": 99})
+    return of_role("final", backbone=backbone)(records)
+
+
+def other_method(records):
+    method = records[0].spec.method.model_copy(update={"name": "full"})
+    return of_role("tuning", method=method)(records)
+
+
+def without_test(records):
+    return [one.model_copy(update={"test": None}) for one in records]
+
+
 CHANGES = {
+    "other draws": (other_draws, ["1 of 2 tuning trials have other learning rates"]),
+    "a run twice": (better_twin, ["a run is there more than once"]),
+    "another backbone": (other_backbone, ["options of its backbone are not the board's"]),
+    "another method": (other_method, ["several methods or versions: full 1, low-rank 1"]),
+    "another device": (of_role("final", device="cuda"), ["device is cuda, and cpu by the plan"]),
+    "another objective": (of_training("tuning", objective="logloss"), ["objective is logloss"]),
+    "no test AUC": (without_test, ["test AUC is missing"]),
     "a fold is missing": (
         lambda records: [one for one in records if one.spec.data.fold != 2],
         ["fold 3/4: there are no records"],
@@ -165,6 +217,57 @@ def test_a_changed_plan_or_method_is_refused(place, submitted, file, old, new, w
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     for word in words:
         assert word in ran.err
+
+
+def link(folder):
+    (folder / "method" / "more.py").symlink_to("/etc/hostname")
+
+
+def link_to_folder(folder):
+    (folder / "method").rename(folder.with_name("elsewhere"))
+    (folder / "method").symlink_to(folder.with_name("elsewhere"))
+
+
+def unlisted_code(folder):
+    (folder / "method" / "parts").mkdir()
+    (folder / "method" / "parts" / "mine.py").write_text(METHOD)
+
+
+def large_file(folder):
+    with (folder / "records.parquet").open("r+b") as file:
+        file.truncate(10**8)
+
+
+def many_rows(folder):
+    table = pa.table({"key": pa.nulls(2 * 10**6, pa.string())})
+    pq.write_table(table, folder / "records.parquet")
+
+
+def path_out(folder):
+    (folder.with_name("other.py")).write_text(METHOD)
+    described = json.loads((folder / "submission.json").read_text())
+    described["files"]["../../other.py"] = hashlib.sha256(METHOD.encode()).hexdigest()
+    (folder / "submission.json").write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (link, "more.py: is a link"),
+        (link_to_folder, "method: is a link"),
+        (unlisted_code, "parts: does not belong to a submission"),
+        (large_file, "records.parquet: has more than 50 MB"),
+        (many_rows, "holds 2,000,000 records"),
+        (path_out, "its files are not those that"),
+    ],
+)
+def test_files_that_a_reader_does_not_see_or_that_do_not_fit_are_refused(
+    place, submitted, change, words
+):
+    change(submitted)
+    ran = place("leaderboard", "--verify", INTO, "--trust")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert words in ran.err
 
 
 def test_another_boards_data_are_refused(place, submitted):

@@ -37,6 +37,17 @@ def test_table_changed_by_hand_is_found(board, name):
     assert f"WRONG: {path.relative_to(path.parents[2])}" in ran.out
 
 
+@pytest.mark.parametrize("contrasts", [True, False])
+@pytest.mark.usefixtures("no_rerun")
+def test_figure_that_no_table_has_is_found_in_hand_written_text(board, monkeypatch, contrasts):
+    monkeypatch.setattr(verifying, "has_contrasts", lambda _: contrasts)
+    path = board.folder / "README.md"
+    path.write_text(f"It gains 0.98765, as surely as 95 %.\n{path.read_text()}")
+    ran = board.verify()
+    assert ran.code == contrasts
+    assert "README.md: in its text but in none of its tables: 0.98765\n" in ran.out
+
+
 @pytest.mark.usefixtures("no_rerun")
 def test_missing_table_is_found(board):
     (board.folder / "leaderboard.csv").unlink()

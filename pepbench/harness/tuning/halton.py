@@ -11,9 +11,16 @@ from typing import Any, cast
 
 from scipy.stats import qmc
 
+from pepbench.component import Trial
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
-from pepbench.harness.tuning.space import Params, suggest_settings
+from pepbench.harness.tuning.space import (
+    CommonSettings,
+    Params,
+    suggest_common,
+    suggest_settings,
+)
+from pepbench.plan import Plan
 
 MOST_OPTIONS = 100
 """Dimensions of the sequence, one for each option that is tuned."""
@@ -40,6 +47,12 @@ def halton(cell: Cell) -> Iterator[Params]:
         trial = HaltonTrial(_points(cell.common_seed, number // POINTS)[number % POINTS])
         suggest_settings(cell, trial)
         yield trial.params
+
+
+def common_settings(plan: Plan, common_seed: int, number: int) -> list[CommonSettings]:
+    """The common settings of the first ``number`` trials of :func:`halton`; needs no method."""
+    points = (_points(common_seed, n // POINTS)[n % POINTS] for n in range(number))
+    return [suggest_common(plan, cast(Trial, HaltonTrial(point))) for point in points]
 
 
 @functools.lru_cache(16)

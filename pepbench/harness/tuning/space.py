@@ -15,6 +15,7 @@ from pepbench.component import Trial, Value
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell, TrialSettings
 from pepbench.method import Method
+from pepbench.plan import Plan
 from pepbench.records import TrialSpec
 
 LEARNING_RATE_RANGE = (3e-4, 1e-2)
@@ -34,6 +35,9 @@ MOST_GRID_POINTS = 100_000
 BACKBONE = "backbone."
 """Prefix of the backbone's options, since a method may have options of the same name."""
 
+CommonSettings = tuple[float, float, int]
+"""Values of :data:`COMMON`."""
+
 Params = dict[str, Value]
 """Settings as Optuna writes them: values by name."""
 
@@ -41,17 +45,22 @@ Params = dict[str, Value]
 def suggest_settings(cell: Cell, trial: Trial) -> TrialSettings:
     """The settings that ``trial`` chooses."""
     plan = cell.plan
-    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATE_RANGE, log=True)
-    l2 = trial.suggest_float("l2", *L2_RANGE, log=True)
-    batch_size = plan.batch_size
-    if plan.tune_batch_size:
-        batch_size = trial.suggest_categorical("batch_size", list(plan.tune_batch_size))
+    common = suggest_common(plan, trial)
     method = cast(type[Method], cell.method.component).suggest(trial, cell.method.fixed)
     backbone = cast(Backbone, cell.backbone.default())
     if plan.tune_backbone:
         kind = cast(type[Backbone], cell.backbone.component)
         backbone = kind.suggest(_prefixed(trial, BACKBONE), cell.backbone.fixed)
-    return TrialSettings(method, backbone, learning_rate, l2, batch_size)
+    return TrialSettings(method, backbone, *common)
+
+
+def suggest_common(plan: Plan, trial: Trial) -> CommonSettings:
+    """The settings of :data:`COMMON` that ``trial`` chooses."""
+    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATE_RANGE, log=True)
+    l2 = trial.suggest_float("l2", *L2_RANGE, log=True)
+    sizes = list(plan.tune_batch_size)
+    batch_size = trial.suggest_categorical("batch_size", sizes) if sizes else plan.batch_size
+    return learning_rate, l2, batch_size
 
 
 def params_of(cell: Cell, settings: TrialSettings) -> Params:
