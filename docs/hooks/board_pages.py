@@ -104,13 +104,14 @@ def board_pages(results: Path) -> dict[str, str]:
     methods = {
         name: [row for _, row in pairs] for name, pairs in groupby(places, lambda pair: pair[0])
     }
+    parts = {f"{one.slug}.md": _board_page(one) for one in found}
+    parts |= {f"methods/{name}.md": _method_page(name, rows) for name, rows in methods.items()}
+    parts |= {"index.md": _index(found, methods), "which-method.md": _which_method(found)}
     with unchecked():
-        pages = {f"{one.slug}.md": _board_page(one) for one in found}
-    pages |= {f"methods/{name}.md": _method_page(name, rows) for name, rows in methods.items()}
-    pages |= {"index.md": _index(found, methods), "which-method.md": _which_method(found)}
+        pages = {path: "\n\n".join(page) for path, page in parts.items()}
     library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return {
-        **{path: "\n\n".join(parts) for path, parts in pages.items()},
+        **pages,
         "assets/boards.js": asset("shared.js") + (ASSETS / "boards.js").read_text("utf-8"),
         "assets/boards.css": (ASSETS / "boards.css").read_text("utf-8"),
         "assets/vega.js": f'"use strict";window.vegaReady=(async()=>{{{library}\n}})();',
