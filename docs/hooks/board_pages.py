@@ -149,11 +149,17 @@ def _board_page(one: Published) -> Iterator[str]:
         f"Which methods keep the {card.name} of the full table on {title} with "
         f"{', '.join(dict.fromkeys(frame['backbone']))}, at {budgets} of its parameters?"
     )
+    for dataset, folds in frame.groupby("dataset", sort=False)["folds"].max().items():
+        features, dense = (figure.shown for figure in one.size(str(dataset)))
+        yield (
+            f"{dataset_title(str(dataset))}: {features} features, {dense or 'unknown'} training rows "
+            f"per feature, {'one split' if folds == 1 else f'{folds} folds'}."
+        )
     yield from () if one.contrasts is None else contrast_parts(one.contrasts)
-    yield "## Front"
     marks = report_marks(frame, one.contrasts)
     named = {method: marks[method] for method in highlighted(frame, one.contrasts)}
     chart = front_chart(frame, "pareto", named)
+    yield f"## {chart.title}"
     for number, block in enumerate(chart.panels):
         words = escape(block_title(block))
         yield (
@@ -192,7 +198,9 @@ def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
                 "backbone": escape(cell["backbone"]),
                 "budget": Figure(cell["budget"], _order(cell["budget"])),
                 "parameters": Figure(
-                    f"{short_count(cell['parameters'])} ({percent(cell['share'])})" if known else "",
+                    f"{short_count(cell['parameters'])} ({percent(cell['share'])})"
+                    if known
+                    else "",
                     cell["parameters"],
                 ),
                 METRICS[metric].difference: Figure(with_interval(*delta, sign=True), delta[0]),
@@ -269,7 +277,7 @@ def _advice(one: Published, budget: str, found: Recommendation) -> Row:
     lines += [f"Not known: {line[0].lower()}{line[1:]}" for line in found.unknown]
     delta = (choice.difference, choice.low, choice.high)
     return {
-        "take": f'<a href="methods/{page}.html">{escape(choice.method)}</a>',
+        "method": f'<a href="methods/{page}.html">{escape(choice.method)}</a>',
         "board": f'<a href="{one.slug}.html">{escape(one.board.name)}</a>',
         "data set": escape(dataset_title(found.dataset)),
         "features": features,
