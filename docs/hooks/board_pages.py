@@ -152,8 +152,8 @@ def _board_page(one: Published) -> Iterator[str]:
     for dataset, folds in frame.groupby("dataset", sort=False)["folds"].max().items():
         features, dense = (figure.shown for figure in one.size(str(dataset)))
         yield (
-            f"{dataset_title(str(dataset))}: {features} features, {dense or 'unknown'} training rows "
-            f"per feature, {'one split' if folds == 1 else f'{folds} folds'}."
+            f"{dataset_title(str(dataset))}: {features} features, {dense or 'unknown'} training "
+            f"rows per feature, {'one split' if folds == 1 else f'{folds} folds'}."
         )
     yield from () if one.contrasts is None else contrast_parts(one.contrasts)
     marks = report_marks(frame, one.contrasts)
@@ -242,12 +242,13 @@ def _which_method(found: Sequence[Published]) -> Iterator[str]:
     dense = [one.size(name)[1].number for one in boards for name in one.rows]
     yield "# Which method for my table?"
     yield (
-        "Take the boards whose data are most like yours: type in your numbers, and the nearest come "
-        "first. Then check the method on your own rows: "
+        "Take the boards whose data are most like yours: type in your numbers, and the nearest "
+        "come first. Then check the method on your own rows: "
         "[`pepbench recommend`](../recommend.md) has its rules and prints the commands."
     )
     yield (
-        '<div class="filters"><label>Features <input id="my-features" type="number" min="1"></label>'
+        '<div class="filters">'
+        '<label>Features <input id="my-features" type="number" min="1"></label>'
         '<label>Training rows <input id="my-rows" type="number" min="1"></label>'
         '<output id="nearest" aria-live="polite"></output></div>'
     )
@@ -339,8 +340,9 @@ def _table(rows: Sequence[Row], label: str) -> str:
 def _scripts(assets: str, specs: Sequence[dict[str, Any]]) -> str:
     library = f'<script src="{assets}/vega.js"></script>\n' if specs else ""
     bare = [{key: value for key, value in spec.items() if key != "title"} for spec in specs]
+    dark = dumps(DARK, sort_keys=True)
     return (
-        f'<script type="application/json" id="dark-colours">{dumps(DARK, sort_keys=True)}</script>\n'
+        f'<script type="application/json" id="dark-colours">{dark}</script>\n'
         f'<script type="text/plain" id="charts">{packed_specs(bare)}</script>\n'
         f'{library}<script src="{assets}/boards.js"></script>'
     )

@@ -1,8 +1,9 @@
 """Hooks that mkdocs calls while it builds the site.
 
 Pages and pictures outside docs/ appear on the site below repository/, under their path in the
-repository. Pages of the published boards are generated, below boards/. A link to a file that is not on the site becomes plain text. Markers in docs/reference/
-are replaced by text generated from the code, so that it cannot become outdated.
+repository. Pages of the published boards are generated, below boards/. A link to a file that is not
+on the site becomes plain text. Markers in docs/reference/ are replaced by text generated from the
+code, so that it cannot become outdated.
 """
 
 import posixpath
