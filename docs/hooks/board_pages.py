@@ -29,7 +29,7 @@ from pepbench.report.charts.highlight import highlighted, report_marks
 from pepbench.report.charts.pareto import front_chart
 from pepbench.report.charts.style import DARK, page_spec, unchecked
 from pepbench.report.markdown import contrast_parts
-from pepbench.report.page.html import PAGE, asset, packed_specs
+from pepbench.report.page.html import PAGE, SYMBOLS, asset, packed_specs
 from pepbench.report.phrases import block_title, outcome, percent, short_count, with_interval
 from pepbench.units import FULL, Budget, dataset_title, duration
 
@@ -160,6 +160,12 @@ def _board_page(one: Published) -> Iterator[str]:
     named = {method: marks[method] for method in highlighted(frame, one.contrasts)}
     chart = front_chart(frame, "pareto", named)
     yield f"## {chart.title}"
+    legend = (
+        f'<a href="methods/{_page(method)}.html"><span class="mark" data-colour="{mark.colour}">'
+        f"{SYMBOLS[mark.shape]}</span> {escape(method)}</a>"
+        for method, mark in named.items()
+    )
+    yield f'<p class="legend">{" ".join(legend)}</p>'
     for number, block in enumerate(chart.panels):
         words = escape(block_title(block))
         yield (
@@ -184,7 +190,7 @@ def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
     metric = metric_of(one.known.frame)
     cards = {card.spec: card for card in method_cards(one.known.frame["method"])}
     for cell in one.known.frame.to_dict("records"):
-        page = cell["method"].partition(":")[0].partition("+")[0]
+        page = _page(cell["method"])
         if page == "full":
             continue
         delta = measured_delta(cell, metric)
@@ -209,6 +215,11 @@ def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
                 "front": "★" if cell["on_front"] else "",
             },
         )
+
+
+def _page(method: str) -> str:
+    """Name of a method's page: its spec without options and rounding."""
+    return method.partition(":")[0].partition("+")[0]
 
 
 def _places(one: Published) -> Iterator[tuple[str, Row]]:
@@ -269,7 +280,6 @@ def _advice(one: Published, budget: str, found: Recommendation) -> Row:
     choice = found.choice
     assert choice is not None
     features, dense = one.size(found.dataset)
-    page = choice.method.partition(":")[0].partition("+")[0]
     lines = [f"It has {found.reason}."]
     if found.alike:
         lines.append(f"As good: {', '.join(other.method for other in found.alike)}.")
@@ -278,7 +288,7 @@ def _advice(one: Published, budget: str, found: Recommendation) -> Row:
     lines += [f"Not known: {line[0].lower()}{line[1:]}" for line in found.unknown]
     delta = (choice.difference, choice.low, choice.high)
     return {
-        "method": f'<a href="methods/{page}.html">{escape(choice.method)}</a>',
+        "method": f'<a href="methods/{_page(choice.method)}.html">{escape(choice.method)}</a>',
         "board": f'<a href="{one.slug}.html">{escape(one.board.name)}</a>',
         "data set": escape(dataset_title(found.dataset)),
         "features": features,

@@ -13,6 +13,8 @@ const draw = async (figure, spec) => {
 };
 
 const drawAll = async () => {
+  for (const { dataset, style } of document.querySelectorAll(".mark"))
+    style.color = isDark() ? darkColours[dataset.colour] ?? dataset.colour : dataset.colour;
   const figures = [...document.querySelectorAll(".chart")];
   if (!figures.length) return;
   await window.vegaReady;

@@ -44,7 +44,7 @@ PAGE = "report.html"
 """Name of the page's file, and of its template."""
 
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
-_SYMBOLS = {
+SYMBOLS = {
     "circle": "●",
     "square": "■",
     "triangle-up": "▲",
@@ -54,6 +54,7 @@ _SYMBOLS = {
     "triangle-right": "▶",
     "triangle-left": "◀",
 }
+"""Characters that stand for the shapes of marks."""
 
 
 def report_html(findings: Findings, folder: Path) -> str:
@@ -82,7 +83,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         title="; ".join(map(dataset_title, dict.fromkeys(frame["dataset"]))),
         summary=summaries(findings).items(),
         methods=[
-            {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
+            {"name": name, "colour": mark.colour, "symbol": SYMBOLS[mark.shape]}
             for name, mark in report_marks(frame, findings.contrasts).items()
         ],
         fronts={
