@@ -24,22 +24,12 @@ def hook(name):
 
 
 @pytest.fixture(scope="module")
-def site():
+def links():
     sys.path.insert(0, str(ROOT / "docs/hooks"))
     try:
-        return hook("site")
+        return hook("site").with_site_links
     finally:
         sys.path.remove(str(ROOT / "docs/hooks"))
-
-
-@pytest.fixture
-def links(site):
-    return site.with_site_links
-
-
-@pytest.fixture
-def board_pages(site):
-    return sys.modules[site.board_pages.__module__]
 
 
 URIS = {"pep.md", "tutorials/first-run.md", "repository/benchmarks/README.md", "a.png"}
@@ -82,10 +72,10 @@ def test_schema_of_records_has_every_key():
         assert re.findall(r"^\| `(\w+)` ", part, re.M) == list(model.model_fields)
 
 
-def test_tables_of_boards_are_sorted_by_number_and_leave_unknown_figures_last(board_pages):
-    figure = board_pages.Figure
-    row = {"method": "pep", "Δ": figure("<1", 0.5), "CPU": figure("", math.nan)}
-    table = board_pages._table([row], "Cells")
+def test_tables_of_boards_are_sorted_by_number_and_leave_unknown_figures_last():
+    tables = hook("board_tables")
+    figures = {"Δ": tables.Figure("<1", 0.5), "CPU": tables.Figure("", math.nan)}
+    table = tables.table([{"method": "pep", **figures}], "Cells")
     assert '<td class="number" data-sort="0.5">&lt;1</td>' in table
     assert '<td class="number" data-sort=""></td>' in table
     assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method", "Δ", "CPU"]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import vl_convert
+from board_tables import Figure, Row, budget_figure, table, time_figure, verdict
 
 from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
 from pepbench.analysis.recommend import Recommendation, within_budget
@@ -31,18 +32,9 @@ from pepbench.report.charts.style import DARK, page_spec, unchecked
 from pepbench.report.markdown import contrast_parts
 from pepbench.report.page.html import PAGE, SYMBOLS, asset, packed_specs
 from pepbench.report.phrases import block_title, outcome, percent, short_count, with_interval
-from pepbench.units import FULL, Budget, dataset_title, duration
+from pepbench.units import FULL, dataset_title
 
 ASSETS = Path(__file__).parent / "boards"
-Row = dict[str, "str | Figure"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A cell of a table to sort by number: what it shows, and the number, NaN if not known."""
-
-    shown: str
-    number: float
 
 
 @dataclass(frozen=True)
@@ -175,7 +167,7 @@ def _board_page(one: Published) -> Iterator[str]:
         )
     yield " ".join(chart.lines)
     yield "## All cells"
-    yield _table([row for _, row in _cells(one, "methods/")], f"Cells of {name}")
+    yield table([row for _, row in _cells(one, "methods/")], f"Cells of {name}")
     yield "## The best of each size"
     yield best_table(frame)
     yield (
@@ -202,7 +194,7 @@ def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
                 "family": cards[cell["method"]].family,
                 "data set": escape(dataset_title(cell["dataset"])),
                 "backbone": escape(cell["backbone"]),
-                "budget": Figure(cell["budget"], _order(cell["budget"])),
+                "budget": budget_figure(cell["budget"]),
                 "parameters": Figure(
                     f"{short_count(cell['parameters'])} ({percent(cell['share'])})"
                     if known
@@ -210,8 +202,8 @@ def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
                     cell["parameters"],
                 ),
                 METRICS[metric].difference: Figure(with_interval(*delta, sign=True), delta[0]),
-                "verdict": _verdict(outcome(cell)),
-                "CPU": _seconds(cell["cpu_seconds"]),
+                "verdict": verdict(outcome(cell)),
+                "CPU": time_figure(cell["cpu_seconds"]),
                 "front": "★" if cell["on_front"] else "",
             },
         )
@@ -237,7 +229,7 @@ def _method_page(name: str, rows: Sequence[Row]) -> Iterator[str]:
     yield from (f"<p>{paragraph}</p>" for paragraph in card.paragraphs[:1])
     yield "[Source, options and ranges](../../methods.md)"
     yield "## Its places on the boards"
-    yield _table(rows, f"Places of {name}")
+    yield table(rows, f"Places of {name}")
     yield _scripts("../assets", [])
 
 
@@ -263,7 +255,7 @@ def _which_method(found: Sequence[Published]) -> Iterator[str]:
         '<label>Training rows <input id="my-rows" type="number" min="1"></label>'
         '<output id="nearest" aria-live="polite"></output></div>'
     )
-    yield _table(rows, "What the boards recommend")
+    yield table(rows, "What the boards recommend")
     yield "## What is not known"
     yield (
         f"* Tables outside what was run: {min(features):,} to {max(features):,} features, "
@@ -294,57 +286,14 @@ def _advice(one: Published, budget: str, found: Recommendation) -> Row:
         "features": features,
         "rows per feature": dense,
         "backbone": escape(found.backbone),
-        "budget": Figure(budget, _order(budget)),
+        "budget": budget_figure(budget),
         "Δ to the full table": Figure(with_interval(*delta, sign=True), choice.difference),
-        "verdict": _verdict(choice.verdict),
-        "CPU": _seconds(choice.cpu_seconds),
+        "verdict": verdict(choice.verdict),
+        "CPU": time_figure(choice.cpu_seconds),
         "why": "<details><summary>known, and not</summary>"
         + "".join(f"<p>{escape(line)}</p>" for line in lines)
         + "</details>",
     }
-
-
-def _order(budget: str) -> int:
-    """Sort key of budgets: shares of the full table above numbers of parameters."""
-    return Budget(budget).parameters(10**12)
-
-
-def _seconds(seconds: float) -> Figure:
-    return Figure("" if math.isnan(seconds) else duration(seconds), seconds)
-
-
-def _verdict(word: str) -> str:
-    return f'<span class="verdict {word}">{word}</span>'
-
-
-FILTERED = ("family", "data set", "backbone", "budget", "board")
-"""Columns whose values readers choose among."""
-
-
-def _table(rows: Sequence[Row], label: str) -> str:
-    """An HTML table that the page's script makes sortable and filters."""
-
-    def heading(name: str) -> str:
-        number = ' class="number"' if isinstance(rows[0][name], Figure) else ""
-        kind = " data-numeric" if number else ""
-        choice = " data-filter" if name in FILTERED else ""
-        return (
-            f'<th scope="col" aria-sort="none"{number}{choice}><button type="button"{kind}>'
-            f'{name}<span class="arrow" aria-hidden="true"></span></button></th>'
-        )
-
-    def cell(value: str | Figure) -> str:
-        if isinstance(value, str):
-            return f"<td>{value}</td>"
-        number = "" if pd.isna(value.number) else f"{value.number:.10g}"
-        return f'<td class="number" data-sort="{number}">{escape(value.shown)}</td>'
-
-    body = "\n".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">\n'
-        f'<table class="board"><thead><tr>{"".join(map(heading, rows[0]))}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table>\n</div>"
-    )
 
 
 def _scripts(assets: str, specs: Sequence[dict[str, Any]]) -> str:
