@@ -1,10 +1,12 @@
 """The documentation site builds strictly, is generated from the code, and needs no network."""
 
 import importlib.util
+import math
 import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import typer.main
 from doc_blocks import ROOT
@@ -70,6 +72,16 @@ def test_schema_of_records_has_every_key():
         assert re.findall(r"^\| `(\w+)` ", part, re.M) == list(model.model_fields)
 
 
+def test_tables_of_boards_are_sorted_by_number_and_leave_unknown_figures_last():
+    tables = hook("board_tables")
+    figures = {"Δ": tables.Figure("<1", 0.5), "CPU": tables.Figure("", math.nan)}
+    table = tables.table([{"method": "pep", **figures}], "Cells")
+    assert '<td class="number" data-sort="0.5">&lt;1</td>' in table
+    assert '<td class="number" data-sort=""></td>' in table
+    assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method", "Δ", "CPU"]
+    assert table.count("data-numeric") == 2
+
+
 @pytest.mark.slow
 def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
@@ -81,3 +93,25 @@ def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path):
         text = page.read_text("utf-8")
         assert not re.search(r'(src="|<link [^>]*stylesheet[^>]*href=")https?:', text), page
         assert "<!-- generated" not in text, page
+        if page.parent.name == "python":
+            assert "<blockquote>" not in text, page  # a doctest that is not shown as code
+    boards_show_what_is_published(tmp_path / "boards")
+
+
+def boards_show_what_is_published(boards):
+    for page in boards.rglob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^"#:]+)["#]', page.read_text("utf-8")):
+            assert (page.parent / target).exists(), (page, target)
+    cells = pd.read_csv(ROOT / "results/anime/leaderboard.csv")
+    cells = cells[cells["method"] != "full"]
+    page = (boards / "anime.html").read_text("utf-8")
+    rows = re.findall(r"<tr><td><a [^>]*>(.*?)</a>.*?</tr>", page)
+    assert rows == cells["method"].tolist()
+    known = [f"{delta:.10g}" for delta in cells["delta_auc"].dropna()]
+    assert set(known) <= set(re.findall(r'data-sort="([^"]+)"', page))
+    assert page.count('<figure class="chart"') == cells["backbone"].nunique()
+    (_, *places) = (boards / "methods/mde.html").read_text("utf-8").split('html">anime</a></td>')
+    assert len(places) == (cells["method"] == "mde").sum()
+    # criteo-like: 5 million rows, four fifths of which are for training; 481,142 values occur.
+    advice = (boards / "which-method.html").read_text("utf-8")
+    assert f'data-sort="{4_000_000 / 481_142:.10g}">8.3</td>' in advice

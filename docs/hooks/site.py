@@ -1,8 +1,9 @@
 """Hooks that mkdocs calls while it builds the site.
 
 Pages and pictures outside docs/ appear on the site below repository/, under their path in the
-repository. A link to a file that is not on the site becomes plain text. Markers in docs/reference/
-are replaced by text generated from the code, so that it cannot become outdated.
+repository. Pages of the published boards are generated, below boards/. A link to a file that is not
+on the site becomes plain text. Markers in docs/reference/ are replaced by text generated from the
+code, so that it cannot become outdated.
 """
 
 import posixpath
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import reference
+from board_pages import board_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -23,7 +25,9 @@ GENERATED = re.compile(r"<!-- generated: ([\w ]+) -->")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages outside docs/, and the pictures and reports that they show."""
+    """Add pages of boards, and pages outside docs/ with the pictures and reports that they show."""
+    for path, content in board_pages(ROOT / "results").items():
+        files.append(File.generated(config, f"boards/{path}", content=content))
     pages = [page for pattern in OUTSIDE for page in sorted(ROOT.glob(pattern))]
     beside = [path for page in pages for path in _shown_by(page)]
     for path in dict.fromkeys([*pages, *beside]):

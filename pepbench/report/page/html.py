@@ -44,7 +44,7 @@ PAGE = "report.html"
 """Name of the page's file, and of its template."""
 
 _EXPOSE = "window.vegaEmbed = vegaEmbed;"
-_SYMBOLS = {
+SYMBOLS = {
     "circle": "●",
     "square": "■",
     "triangle-up": "▲",
@@ -54,6 +54,7 @@ _SYMBOLS = {
     "triangle-right": "▶",
     "triangle-left": "◀",
 }
+"""Characters that stand for the shapes of marks."""
 
 
 def report_html(findings: Findings, folder: Path) -> str:
@@ -76,13 +77,13 @@ def _rendered(findings: Findings, folder: Path) -> str:
     charts = {name: _numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
     template = _environment().get_template(PAGE)
     return template.render(
-        style=_asset("report.css"),
-        script=_asset("report.js"),
+        style=asset("report.css"),
+        script=asset("shared.js") + asset("report.js"),
         library=_library(),
         title="; ".join(map(dataset_title, dict.fromkeys(frame["dataset"]))),
         summary=summaries(findings).items(),
         methods=[
-            {"name": name, "colour": mark.colour, "symbol": _SYMBOLS[mark.shape]}
+            {"name": name, "colour": mark.colour, "symbol": SYMBOLS[mark.shape]}
             for name, mark in report_marks(frame, findings.contrasts).items()
         ],
         fronts={
@@ -112,7 +113,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
         metric=METRICS[findings.metric],
         goal=objective_name(records),
         dark=json.dumps(DARK, sort_keys=True),
-        specs=_packed_specs(specs),
+        specs=packed_specs(specs),
     )
 
 
@@ -137,7 +138,7 @@ def _plans(findings: Findings) -> list[dict[str, str]]:
     return plans
 
 
-def _packed_specs(specs: Iterable[dict[str, Any]]) -> str:
+def packed_specs(specs: Iterable[dict[str, Any]]) -> str:
     """Specifications for the page: many charts repeat the same rows."""
     text = json.dumps(list(specs), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return _packed(text)
@@ -150,11 +151,12 @@ def _library() -> str:
 
 
 def _packed(text: str) -> str:
-    """Compressed, in characters that are safe in HTML."""
+    """Compressed, in characters that are safe in HTML; ``unpacked`` of shared.js reads it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a style sheet or script of the page."""
     return files("pepbench.report.page").joinpath("templates", name).read_text("utf-8")
 
 
