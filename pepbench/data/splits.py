@@ -8,6 +8,7 @@ Long because writing, opening and verifying these files belong together.
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -241,7 +242,7 @@ def evict_folds(keep: Path) -> None:
     """
     mark_used(keep)
     rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
-    used = sorted((folder for folder in rows if rows[folder]), key=lambda f: -f.stat().st_mtime)
+    used = sorted((folder for folder in rows if rows[folder]), key=_last_used, reverse=True)
     room = 0
     for number, folder in enumerate(used):
         with suppress(OSError):  # another process evicts it
@@ -249,6 +250,14 @@ def evict_folds(keep: Path) -> None:
             if number > 1 and room > FOLDS_BYTES:
                 for path in rows[folder]:
                     path.unlink(missing_ok=True)
+
+
+def _last_used(folder: Path) -> float:
+    """When a fold was used last; infinity while another process replaces its folder."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _built(table: Table, seed: int, fold: Fold, folder: Path) -> Splits:

@@ -345,6 +345,12 @@ def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.train.ids, cell.splits.train.ids)
 
 
+def test_a_fold_whose_folder_another_process_replaces_counts_as_used_last(tmp_path):
+    there, gone = tmp_path / "there", tmp_path / "gone"
+    there.mkdir()
+    assert sorted([there, gone], key=splits_module._last_used, reverse=True) == [gone, there]
+
+
 def test_a_budget_between_the_sizes_of_full_tables_is_at_most_that_of_each_fold(
     tmp_path, monkeypatch
 ):
