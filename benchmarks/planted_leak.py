@@ -29,12 +29,12 @@ from datasets.synthetic import Synthetic
 from pepbench.analysis.runs import open_runs
 from pepbench.records import best_trial
 
-TRAIN, HELD_OUT, FRESH = 3000, 300, 20_000
+TRAIN, HELD_OUT, FRESH = 3000, 150, 20_000
 PLAN: dict[str, Any] = {
     "methods": ["uniform"],
     "budgets": ["30%"],
     "dim": 8,
-    "trials": 20,
+    "trials": 30,
     "finalists": 1,
     "sampler": "halton",
     "seeds": 1,
@@ -60,9 +60,9 @@ def rows_of(number: int) -> dict[str, pd.DataFrame]:
     return {"honest": frame, "leaky": leaky}
 
 
-def study(number: int) -> list[dict[str, Any]]:
+def study(number: int) -> dict[str, dict[str, float]]:
     """AUCs of the chosen model, for each way of validating."""
-    found = []
+    found = {}
     for way, frame in rows_of(number).items():
         with tempfile.TemporaryDirectory() as folder:
             file, out = Path(folder) / "rows.csv", Path(folder) / "run"
@@ -81,21 +81,29 @@ def study(number: int) -> list[dict[str, Any]]:
         assert chosen.validation is not None
         test = roc_auc_score(labels[:HELD_OUT], scores[:HELD_OUT])
         fresh = roc_auc_score(labels[HELD_OUT:], scores[HELD_OUT:])
-        row = {"way": way, "test": test, "fresh": fresh, "bias": test - fresh}
-        found.append({**row, "tuned − test": chosen.validation.auc - test})
+        found[way] = {
+            "test": test,
+            "fresh": fresh,
+            "bias": test - fresh,
+            "tuned − test": chosen.validation.auc - test,
+        }
     return found
 
 
 def main() -> None:
-    """Print mean AUCs and the mean bias, each with its 95 % interval."""
+    """Print means over studies with 95 % intervals, for each way and for their difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        rows = [row for rows in pool.map(study, range(arguments.studies)) for row in rows]
-    groups = pd.DataFrame(rows).groupby("way")
+        rows = list(pool.map(study, range(arguments.studies)))
+    honest, leaky = (pd.DataFrame([row[way] for row in rows]) for way in ("honest", "leaky"))
+    table = pd.concat(
+        {"honest": honest, "leaky": leaky, "leaky − honest": leaky - honest}, names=["way"]
+    )
+    groups = table.groupby("way", sort=False)
     half = groups.sem() * stats.t.isf(0.025, arguments.studies - 1)
     shown = groups.mean().map("{:.4f}".format) + " ± " + half.map("{:.4f}".format)
     print(tabulate(shown, headers="keys", tablefmt="github"))
