@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -97,7 +98,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    with ProcessPoolExecutor(arguments.jobs) as pool:
+    with tempfile.TemporaryDirectory() as cache, ProcessPoolExecutor(arguments.jobs) as pool:
+        os.environ["PEPBENCH_CACHE"] = cache
         rows = list(pool.map(study, range(arguments.studies)))
     honest, leaky = (pd.DataFrame([row[way] for row in rows]) for way in ("honest", "leaky"))
     table = pd.concat(

@@ -102,7 +102,7 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
         rows = [
             {
                 **cell.name._asdict(),
-                "fold": cell.data.fold + 1,
+                "fold": cell.fold.number + 1,
                 "budget_parameters": size.budget_parameters,
                 "full_parameters": size.full_parameters,
                 "sizes_of_fold": size.fold.number + 1,

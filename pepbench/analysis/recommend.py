@@ -19,6 +19,7 @@ from scipy import stats
 from pepbench.analysis.folds import BASIS
 from pepbench.analysis.significance import ALPHA
 from pepbench.errors import PlanError
+from pepbench.records import FEWEST_FOLDS
 from pepbench.units import FULL, Budget
 
 SAME_SIZE = 0.02
@@ -294,10 +295,11 @@ def _limits(rows: pd.DataFrame, dataset: str, backbone: str) -> Iterator[str]:
         f"Other data, models and sizes: this is {dataset} with {backbone} and a full table of "
         f"{full:,} parameters."
     )
-    if folds == 1:
+    if folds < FEWEST_FOLDS:
+        splits = "there is one split" if folds == 1 else f"there are {folds} splits"
         yield (
-            f"Other splits and other tuning draws: there is one split, and {seeds} seeds; another "
-            "draw may order the methods otherwise."
+            f"Other splits and other tuning draws: {splits}, and {seeds} seeds; another draw may "
+            "order the methods otherwise."
         )
     else:
         yield (

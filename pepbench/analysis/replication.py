@@ -80,10 +80,10 @@ def outcome(row: Mapping[Any, Any]) -> Outcome:
         return "not compared"
     if first == "undecided":
         return "undecided both times" if second == "undecided" else "shown the second time"
-    if first == second:
-        return "shown again"
     if signs == {"higher", "lower"}:
         return "reversed"
+    if first == second:
+        return "shown again"
     if second != "undecided":
         return "another verdict"
     return "undecided, same sign" if same_sign(row) else "undecided, other sign"

@@ -37,7 +37,7 @@ def export(
         typer.Option(
             min=1,
             help="Export the model of this fold. Default, of several folds: train the options of "
-            "the fold with the median validation AUC on all rows but its validation rows.",
+            "the fold with the median validation figure on all rows but its validation rows.",
         ),
     ] = None,
     onnx: Annotated[

@@ -23,6 +23,7 @@ from pepbench.export.last_training import board_figures, on_all_rows, typical_fo
 from pepbench.harness.fit_checks import single_lookups, vectors_of
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.method import Fitted
+from pepbench.objective import GOALS
 from pepbench.records import (
     CellName,
     Record,
@@ -195,13 +196,13 @@ def served_difference(folder: Path, fitted: Fitted, splits: Splits) -> float:
 
 
 def _announced(record: Record, n_candidates: int) -> str:
-    assert record.validation is not None
     why = f", the best of {n_candidates} final runs" if n_candidates > 1 else ""
     data = record.spec.data
     fold = f", fold {data.fold + 1} of {data.folds} (--fold)" if data.folds > 1 else ""
+    figure = f"{GOALS[record.spec.training.objective]} {validation_goal(record):.4f}"
     return (
-        f"{' '.join(record.spec.cell)}{fold}, seed {record.spec.seed}: validation AUC "
-        f"{record.validation.auc:.4f}{why}. Training it again"
+        f"{' '.join(record.spec.cell)}{fold}, seed {record.spec.seed}: validation {figure}{why}. "
+        "Training it again"
     )
 
 
@@ -209,7 +210,7 @@ def _announced_last(record: Record) -> str:
     data = record.spec.data
     return (
         f"{' '.join(record.spec.cell)}: training with the options of fold {data.fold + 1} of "
-        f"{data.folds}, whose validation AUC is in the middle, on all rows but that fold's "
+        f"{data.folds}, which is in the middle on validation, on all rows but that fold's "
         "validation rows. --fold exports the model of a fold"
     )
 

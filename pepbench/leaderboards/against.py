@@ -278,11 +278,11 @@ def _refuse_other_protocol(board: Board, records: Sequence[Record], cells: Seque
     by_fold = {(r.spec.data.spec, r.spec.data.fold): r for r in records}
     by_backbone = {r.spec.backbone.spec: r for r in records}
     for cell in cells:
-        record = by_fold.get((cell.data.spec, cell.data.fold))
+        record = by_fold.get((cell.rows.dataset, cell.fold.number))
         if record is None:
             raise PlanError(
-                f"{where}: the board holds no records of {cell.data.spec}, fold "
-                f"{cell.data.fold + 1}; choose others with --datasets or --only-folds"
+                f"{where}: the board holds no records of {cell.rows.dataset}, fold "
+                f"{cell.fold.number + 1}; choose others with --datasets or --only-folds"
             )
         if record.spec.protocol != PROTOCOL_VERSION:
             raise PlanError(

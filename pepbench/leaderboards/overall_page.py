@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
+from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
 from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
+from pepbench.records import DRAWN, DataSpec
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
 from pepbench.units import Budget, dataset_title, duration
@@ -32,12 +36,13 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     counted = [
         published[b.name] for b in boards if b.name in published and not b.name.startswith(PAPER)
     ]
+    catalog = Catalog(())
     parts = ["## The leaderboards", _boards_table(boards, published)]
     if counted:
         frame = pd.concat([results.frame for results in counted], ignore_index=True)
         compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
         sources = sources_of(
-            (record.spec.data.spec, record.spec.data)
+            (record.spec.data.spec, _with_source(record.spec.data, catalog))
             for results in counted
             for record in results.records
         )
@@ -45,6 +50,15 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)
+
+
+def _with_source(data: DataSpec, catalog: Catalog) -> DataSpec:
+    """With the source of its rows, also where the record is from before sources were recorded."""
+    if data.source:
+        return data
+    known = cast(Dataset, catalog.select("dataset", data.spec).default())
+    source = DRAWN if known.generated else known.source or known.name
+    return data.model_copy(update={"source": source})
 
 
 def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pepbench.analysis.replication import OF_SHOWN, replication_frame, same_sign
 from pepbench.catalog import Catalog
+from pepbench.component import split_label
 from pepbench.errors import PlanError, RecordError
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import REPLICATION, REPLICATION_MD, Board
@@ -67,7 +68,8 @@ def replication_plan(plan: Plan, name: str) -> Plan:
             f"need {FEWEST_FOLDS} at least"
         )
     named = {(m, b) for one in plan.contrasts for m in one.methods for b in one.budgets}
-    methods = tuple(method for method in plan.methods if any(method == m for m, _ in named))
+    of_contrasts = {method for method, _ in named}
+    methods = tuple(one for one in plan.methods if split_label(one)[0] in of_contrasts)
     budgets = tuple(budget for budget in plan.budgets if any(budget == b for _, b in named))
     return plan.model_copy(
         update={
@@ -75,7 +77,10 @@ def replication_plan(plan: Plan, name: str) -> Plan:
             "budgets": budgets,
             "split_seed": _next(plan.split_seed),
             "seed": _next(plan.seed),
-            "exceptions": (*plan.exceptions, *_unnamed(methods, budgets, named)),
+            "exceptions": (
+                *plan.exceptions,
+                *_unnamed([split_label(one)[0] for one in methods], budgets, named),
+            ),
         }
     )
 

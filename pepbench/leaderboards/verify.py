@@ -275,7 +275,8 @@ def _from_plan(cell: PublishedCell, jobs: int, plugins: tuple[Path, ...]) -> tup
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
     # The plan has this cell alone, once in each fold.
-    shard = f"{spec.data.fold + 1}/{plan.folds}" if plan.folds > 1 else None
+    place, folds = plan.folds_to_run.index(spec.data.fold) + 1, len(plan.folds_to_run)
+    shard = f"{place}/{folds}" if folds > 1 else None
     with tempfile.TemporaryDirectory() as folder:
         threads = cell.final[0].environment.threads
         run = api.run(

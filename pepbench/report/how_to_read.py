@@ -26,10 +26,10 @@ def how_to_read(margin: float, metric: Metric, goal: str) -> str:
     inferior = f"{card.name} is shown to be less than {margin:g} {below} the"
     return f"""\
 * **Protocol.** The hyper-parameters of each cell (data set, backbone, method, budget) are tuned on
-  validation {goal}, with as many trials and epochs for every method; the best few are trained with
-  further seeds, and the one of the highest mean is trained again with fresh ones, stopping early on
-  validation. Test rows are read once per final run. Only results on the same split, dimension and
-  backbone settings are compared.
+  validation {goal}, with as many trials and epochs for every method; the best trial, or of several
+  finalists the one whose mean over further seeds is highest, is trained again with fresh seeds,
+  stopping early on validation. Test rows are read once per final run. Only results on the same
+  split, dimension and backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
   table. The largest over seeds.

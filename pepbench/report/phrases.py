@@ -126,7 +126,7 @@ def some_folds(compared: Sequence[int], folds: int) -> str:
     """What follows from comparing some folds only, which are numbered from 0.
 
     >>> some_folds((0, 1, 3), 5)[38:]
-    'intervals are wider, about 1.7 times as wide as over all folds.'
+    'intervals are wider, about 2.0 times as wide as over all folds.'
     >>> some_folds((0, 2), 5)[35:]
     'too few to tell how folds vary, so verdicts hold for their splits alone.'
     """

@@ -114,7 +114,7 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     if shown.empty:
         return ""
     basis = shown["basis"].iloc[0]
-    family = f"Named beforehand; verdicts are adjusted (Holm) for all {len(shown)}."
+    family = f"Verdicts are adjusted (Holm) for all {len(shown)} contrasts."
     folds = int(shown["folds"].max())
     if basis == BASIS:
         more = "; five or more would narrow them" if folds < MANY_FOLDS else ""

@@ -143,10 +143,11 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
         table.add_column(symbols.text(column), justify="right")
     edges = f"{-largest:+.4f}", f"{largest:+.4f}"
     table.add_column(f"{edges[0]:<{_HALF}}0{edges[1]:>{_HALF}}", no_wrap=True)
-    for fold, (one, other) in enumerate(zip(ones.tolist(), others.tolist(), strict=True), 1):
+    folds = pair.a.spec.data.reported_folds
+    for fold, one, other in zip(folds, ones.tolist(), others.tolist(), strict=True):
         delta = card.sign * (one - other)
         table.add_row(
-            str(fold), *_figures(one, other, delta, symbols), Text(_picture(delta, largest))
+            str(fold + 1), *_figures(one, other, delta, symbols), Text(_picture(delta, largest))
         )
     if found is not None:
         table.add_section()
