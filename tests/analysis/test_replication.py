@@ -25,6 +25,7 @@ def both(first, second):
 
 BETTER, WORSE = ("better", 0.01, SMALL), ("worse", -0.01, SMALL)
 EQUAL, LOWER = ("equivalent", 0.0001, 0.8), ("equivalent", -0.0001, SMALL)
+HIGHER = ("equivalent", 0.0001, SMALL)
 ABOVE, BELOW = ("undecided", 0.001, 0.3), ("undecided", -0.001, 0.3)
 NOT_WORSE = ("non-inferior", 0.001, 0.2)
 
@@ -41,6 +42,7 @@ NOT_WORSE = ("non-inferior", 0.001, 0.2)
         (BETTER, EQUAL, "another verdict"),
         (BETTER, LOWER, "reversed"),
         (EQUAL, LOWER, "shown again"),
+        (HIGHER, LOWER, "reversed"),
         (EQUAL, WORSE, "another verdict"),
         (LOWER, BETTER, "reversed"),
         (ABOVE, BELOW, "undecided both times"),
@@ -66,7 +68,7 @@ def test_rows_are_matched_by_name_and_exploratory_ones_left_out():
 
 
 def test_counts_are_those_of_a_loop_over_all_pairs_of_verdicts():
-    kinds = [BETTER, WORSE, EQUAL, LOWER, ABOVE, BELOW, NOT_WORSE, ("", math.nan, math.nan)]
+    kinds = [BETTER, WORSE, EQUAL, LOWER, HIGHER, ABOVE, BELOW, NOT_WORSE, ("", math.nan, math.nan)]
     pairs = list(itertools.product(kinds, kinds))
     sides = [
         pd.DataFrame([contrast(*pair[side], budget=str(n)) for n, pair in enumerate(pairs)])
@@ -75,10 +77,11 @@ def test_counts_are_those_of_a_loop_over_all_pairs_of_verdicts():
     text = " ".join(count_sentences(replication_frame(*sides)))
     told = [pair for pair in pairs if pair[0][0] and pair[1][0]]
     shown = [(a, b) for a, b in told if a[0] != "undecided"]
-    again = sum(a[0] == b[0] for a, b in shown)
+    opposite = [(a, b) for a, b in shown if max(a[2], b[2]) < 0.05 and a[1] * b[1] < 0]
+    again = sum(a[0] == b[0] and (a, b) not in opposite for a, b in shown)
     undecided = sum(b[0] == "undecided" for _, b in shown)
     signed = [(a, b) for a, b in told if a[2] < 0.05]
-    flipped = sum(a[0] != b[0] and b[2] < 0.05 and a[1] * b[1] < 0 for a, b in signed)
+    flipped = len(opposite)
     both_open = sum(a[0] == "undecided" == b[0] for a, b in told)
     open_first = sum(a[0] == "undecided" for a, _ in told)
     assert text == (

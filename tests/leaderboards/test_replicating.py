@@ -50,6 +50,15 @@ def plan_of(**keys):
     return Plan.load(None, plan | {"budgets": ["50%", "10%", "1%"]} | keys)
 
 
+def test_a_method_under_another_name_is_replicated():
+    named = contrasts(("mine", "full", ["50%"]), ("mde", "full", ["10%"]))
+    plan = plan_of(methods=["mine=pep:init=-8", "hash", "mde", "full"], contrast=named)
+    again = replication_plan(plan, "board")
+    assert again.methods == ("mine=pep:init=-8", "mde", "full")
+    assert again.of_cell("d", "fm", "mine", "10%") is None
+    assert again.of_cell("d", "fm", "mine", "50%") is not None
+
+
 def test_a_replication_has_the_cells_that_contrasts_name_and_other_draws():
     plan = plan_of(contrast=contrasts(("mde", "full", ["50%", "10%"]), ("pep", "mde", ["10%"])))
     again = replication_plan(plan, "board")
