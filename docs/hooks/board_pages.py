@@ -22,7 +22,6 @@ from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
 from pepbench.analysis.recommend import Recommendation, within_budget
 from pepbench.leaderboards.board_page import best_table, markdown
 from pepbench.leaderboards.boards import Board, find_boards
-from pepbench.leaderboards.overall_page import PAPER
 from pepbench.leaderboards.recommend import Evidence, evidence
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.report.cards import method_cards
@@ -234,7 +233,7 @@ def _method_page(name: str, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _which_method(found: Sequence[Published]) -> Iterator[str]:
-    rows, boards = [], [one for one in found if not one.board.name.startswith(PAPER)]
+    rows, boards = [], [one for one in found if one.board.counts]
     for one in boards:
         known = one.known
         for budget in dict.fromkeys(known.frame["budget"]):

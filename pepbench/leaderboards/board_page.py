@@ -66,7 +66,8 @@ def _contrasts(contrasts: pd.DataFrame | None) -> Iterator[str]:
 def _folds(records: Iterable[Record]) -> Iterator[str]:
     folds = sorted({record.spec.data.folds for record in records})
     if folds[-1] > 1:
-        number = " or ".join(map(str, folds))
+        run = len({record.spec.data.fold for record in records})
+        number = " or ".join(map(str, folds)) if run == folds[-1] else f"{run} of {folds[-1]}"
         yield (
             f"Each cell was tuned, chosen and tested anew in each of {number} folds; AUCs are "
             "means over them."

@@ -48,6 +48,15 @@ class Board:
     folder: Path
 
     @property
+    def counts(self) -> bool:
+        """Whether it counts across leaderboards.
+
+        One within another's folder, or within ``paper``, is about a question of its own, on data
+        that another leaderboard stands for.
+        """
+        return "/" not in self.name
+
+    @property
     def plan_path(self) -> Path:
         """The plan file, written by hand."""
         return self.folder / PLAN_FILE

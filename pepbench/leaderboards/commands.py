@@ -26,9 +26,9 @@ from pepbench.leaderboards.board_results import BoardResults, from_records, load
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.overall_page import PAPER, overall_summary
+from pepbench.leaderboards.overall_page import overall_summary
 from pepbench.leaderboards.page_figures import check_figures, quotable
-from pepbench.leaderboards.paper_page import claims_summary
+from pepbench.leaderboards.paper_page import PAPER, claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records

@@ -19,9 +19,6 @@ from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
 from pepbench.units import Budget, dataset_title, duration
 
-PAPER = "paper/"
-"""Prefix of the leaderboards about the paper, which are left out of the overall page."""
-
 
 def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
     """The generated part of the results' README, as Markdown.
@@ -33,9 +30,7 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     published
         Results by leaderboard name, of those that are published.
     """
-    counted = [
-        published[b.name] for b in boards if b.name in published and not b.name.startswith(PAPER)
-    ]
+    counted = [published[b.name] for b in boards if b.name in published and b.counts]
     catalog = Catalog(())
     parts = ["## The leaderboards", _boards_table(boards, published)]
     if counted:

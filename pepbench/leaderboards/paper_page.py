@@ -14,7 +14,6 @@ import pandas as pd
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
-from pepbench.leaderboards.overall_page import PAPER
 from pepbench.records import CELL_COLUMNS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import percent, times
@@ -25,6 +24,9 @@ RIVALS = ("uniform", "mgqe", "mde", "darts", "magnitude", "random-mask", "popula
 
 _BLOCK = ["dataset", "backbone"]
 
+PAPER = "paper"
+"""Folder of the page, and of the leaderboards about the paper."""
+
 
 def claims_summary(published: Mapping[str, BoardResults]) -> str:
     """The generated part of the page on the paper, as Markdown.
@@ -34,7 +36,7 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
     published
         Results by leaderboard name.
     """
-    counted = {name: one for name, one in published.items() if not name.startswith(PAPER)}
+    counted = {name: one for name, one in published.items() if "/" not in name}
     if not counted:
         return "No leaderboard is published yet, so there are no figures."
     frame = pd.concat([one.frame for one in counted.values()], ignore_index=True)

@@ -124,7 +124,9 @@ def test_contrasts_come_first_then_the_front_then_the_leaderboard(analysed, enco
     (row,) = [line for line in table if f"pep {minus} magnitude" in line]
     for words in ("10%", "-0.0123", "-0.0200 to -0.0047", "worse", "1 of 10"):
         assert words in row
-    words = [line for line in table if line.startswith(("Verdicts are adjusted", "tuning and seeds"))]
+    words = [
+        line for line in table if line.startswith(("Verdicts are adjusted", "tuning and seeds"))
+    ]
     assert len(words) == 2
     assert "10 folds" in " ".join(words)
 
