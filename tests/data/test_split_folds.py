@@ -101,6 +101,13 @@ def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch
     facts = split_facts(table(), 0, Fold(0, 4))
     assert facts.fingerprint == opened[0].fingerprint
     assert facts.fields.n_features == opened[0].fields.n_features
+    for part in ("train", "validation"):
+        evicted = split_facts(table(), 0, Fold(1, 4))
+        assert not (evicted.folder / f"{part}-ids.npy").exists()
+        rows = getattr(evicted, part)
+        np.testing.assert_array_equal(rows.ids, getattr(opened[1], part).ids)
+        open_splits(table(), 0, Fold(2, 4))
+        open_splits(table(), 0, Fold(3, 4))
     again = open_splits(table(), 0, Fold(0, 4))
     assert again.fingerprint == opened[0].fingerprint
     np.testing.assert_array_equal(again.open_test().ids, opened[0].open_test().ids)
