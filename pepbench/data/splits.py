@@ -247,7 +247,7 @@ def evict_folds(keep: Path) -> None:
     has them open keeps them.
     """
     mark_used(keep)
-    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
+    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("seed-*-of-*")}
     used = sorted((folder for folder in rows if rows[folder]), key=_last_used, reverse=True)
     room = 0
     for number, folder in enumerate(used):
