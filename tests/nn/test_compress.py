@@ -251,6 +251,13 @@ def test_a_seed_that_a_state_dict_cannot_hold_is_refused(seed):
         compress(Model(), "50%", "qr", seed=seed)
 
 
+def test_a_seed_is_not_that_of_other_devices(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    compress(Model(), "50%", "qr", seed=1)
+    assert not seeded
+
+
 def test_counts_of_modules_that_share_a_weight_add_up():
     rng = np.random.default_rng(0)
     counts = {name: rng.integers(1, 50, 40) for name in "ab"}
