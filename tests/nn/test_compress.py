@@ -379,6 +379,20 @@ def test_lists_that_hold_replaced_weights_are_noted():
     )
 
 
+def test_lists_that_hold_pruned_weights_are_noted():
+    model = Model()
+    assert compress(model, "50%", "pep", search_steps=9).notes == ()
+    model.penalised = [model.user.values]
+    model.optim = torch.optim.SGD(model.parameters(), lr=0.1)
+    model._order = [model.item]
+    found = prune(model, "20%")
+    assert found.notes == tuple(
+        f"Model.{name} still holds what was replaced; set it anew"
+        for name in ("penalised", "optim", "_order")
+    )
+    assert found.n_parameters == int(0.2 * FULL)
+
+
 def test_lists_that_hold_replaced_modules_are_noted():
     model = Model()
     model._order = [model.user, model.item]
