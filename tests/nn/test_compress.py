@@ -209,6 +209,16 @@ def test_a_shared_module_and_a_shared_weight_are_counted_once():
     torch.testing.assert_close(model["c"](ids[:, None]), model["a"](ids))
 
 
+@pytest.mark.parametrize("masked", ["a", "c"])
+def test_a_weight_of_a_masked_table_and_a_plain_one_is_counted_once(masked):
+    model = nn.ModuleDict({"a": nn.Embedding(40, 4), "c": nn.Embedding(40, 4)})
+    model["c"].weight = model["a"].weight
+    found = compress(model, "50%", include=masked)
+    (table,) = found.tables
+    assert (table.names, table.method) == ((masked,), "magnitude")
+    assert (found.full_parameters, found.n_parameters) == (160, 80)
+
+
 def test_a_weight_that_another_module_uses_is_left_to_magnitude():
     model = nn.ModuleDict({"words": nn.Embedding(40, 4), "logits": nn.Linear(4, 40, bias=False)})
     model["logits"].weight = model["words"].weight
