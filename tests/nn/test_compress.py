@@ -369,6 +369,16 @@ def test_a_weight_that_torch_computes_is_left():
     assert "left a: its weight is computed" in compress(model, "50%").notes[0]
 
 
+@pytest.mark.parametrize(
+    "kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+)
+def test_a_table_with_hooks_is_left(kind):
+    model = nn.ModuleDict({"a": nn.Embedding(9, 2), "b": nn.Embedding(9, 2)})
+    getattr(model["a"], f"register_{kind}")(lambda *_: None)
+    assert "left a: it has hooks" in compress(model, "50%").notes[0]
+    assert type(model["a"]) is nn.Embedding
+
+
 def test_a_compressed_model_and_a_wrong_pattern_are_named():
     model = Model()
     compress(model, "50%", include="user")
