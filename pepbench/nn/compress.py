@@ -86,6 +86,7 @@ def compress(
         raise CompressError(f"search_steps is for method='pep', not {method!r}")
     if seed is not None and not (isinstance(seed, Integral) and abs(seed) < 2**63):
         raise CompressError(f"seed={seed!r} is no whole number of 64 bits")
+    counts = read_frequencies(tables, frequencies)
     if selection.component.name == "magnitude":
         if selection.fixed:
             raise CompressError(f"{method!r}: no option of magnitude applies here; leave them out")
@@ -96,7 +97,6 @@ def compress(
     else:
         refuse_method(method)
         refuse_tables(model, tables, method)
-        counts = read_frequencies(tables, frequencies)
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
     replace_modules(model, new)
@@ -137,6 +137,9 @@ def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> Rep
 
 def magnitude_masked(tables: Sequence[Table], allowed: int) -> dict[int, nn.Module]:
     """Masked tables of the ``allowed`` largest entries, by ``id`` of what they replace."""
+    for table in tables:
+        if not table.weight.isfinite().all():
+            raise CompressError(f"{table.name} has weights that are not finite; train it anew")
     masks = masks_within([table.weight.detach().abs() for table in tables], allowed)
     return {
         id(module): _like(module, MaskedEmbedding(table.weight, mask, Settings.of(module)))

@@ -255,6 +255,27 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
             compress(Model(), "50%", "frequency", {"user": [wrong] * 90})
 
 
+@pytest.mark.parametrize("method", ["magnitude", "pep", "qr"])
+def test_frequencies_are_checked_where_a_method_does_not_read_them(method):
+    model = Model()
+    with pytest.raises(CompressError, match=r"unknown table 'users'; did you mean 'user'"):
+        compress(model, "50%", method, {"users": [1]})
+    assert type(model.user) is nn.Embedding
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_magnitude_refuses_weights_that_are_not_finite_and_changes_nothing(value):
+    model = Model()
+    model.tags.weight.data[2, 1] = value
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with pytest.raises(CompressError, match="tags has weights that are not finite") as raised:
+        compress(model, "50%")
+    assert "\n" not in str(raised.value)
+    assert type(model.user) is nn.Embedding
+    for weight, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(weight.nan_to_num(), old.nan_to_num())
+
+
 @pytest.mark.parametrize("seed", [1.5, 2**63])
 def test_a_seed_that_a_state_dict_cannot_hold_is_refused(seed):
     with pytest.raises(CompressError, match="no whole number of 64 bits"):
