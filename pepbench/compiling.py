@@ -17,6 +17,9 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
+_STAMPS: dict[str, str] = {}
+"""Time and size of source files when the functions in them were defined."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -61,9 +64,7 @@ def called_kernels(function: FunctionType) -> Iterator[Any]:
 def _ingredients(function: FunctionType) -> Iterator[tuple[str, str]]:
     """Constants of a function and of all that it calls, and versions of the files they are in."""
     code = function.__code__
-    with suppress(OSError):
-        state = Path(code.co_filename).stat()
-        yield function.__module__, f"{state.st_mtime_ns} {state.st_size}"
+    yield function.__module__, _STAMPS.get(code.co_filename, "")
     for name in code.co_names:
         value = function.__globals__.get(name)
         if isinstance(value, Number | str | tuple):
@@ -90,6 +91,10 @@ def compiled(**flags: Any) -> Callable[[Function], Function]:
 
     def compile_it(function: Function) -> Function:
         dispatcher: Any = numba.njit(nogil=True, forceinline=True, **flags)(function)
+        with suppress(OSError):
+            file = dispatcher.py_func.__code__.co_filename
+            state = Path(file).stat()
+            _STAMPS[file] = f"{state.st_mtime_ns} {state.st_size}"
         # As ``cache=True`` does, which raises where there is no folder to write to.
         with suppress(RuntimeError, OSError):
             dispatcher._cache = _Cache(dispatcher.py_func, dispatcher.targetoptions)

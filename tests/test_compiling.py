@@ -86,6 +86,24 @@ def test_a_caller_is_compiled_again_when_what_it_takes_from_other_files_changes(
     assert result(5, 1) == (16, 0)
 
 
+def test_a_file_that_changes_before_the_first_call_is_not_taken_for_what_was_imported(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path / "cache"))
+
+    def imported(factor):
+        inner = written(tmp_path / "g.py", f"@compiled()\ndef g(x):\n    return {factor} * x\n")
+        source = "@compiled()\ndef f(x):\n    return g(x)\n"
+        return written(tmp_path / "f.py", source, g=inner["g"])["f"]
+
+    changed = imported(2)
+    new = (tmp_path / "g.py").read_text().replace("2", "5")
+    (tmp_path / "g.py").write_text(new)
+    os.utime(tmp_path / "g.py", ns=(0, sum(new.encode())))
+    assert changed(3) == 6
+    assert imported(5)(3) == 15
+
+
 FIT = """
 from pepbench.catalog import Catalog
 from pepbench.contract.candidate import Candidate

@@ -140,11 +140,7 @@ class Splits:
 
     def open_test(self) -> Rows:
         """Test rows: for the final evaluation only."""
-        try:
-            return self._open("test")
-        except FileNotFoundError:
-            # Evicted while a model was trained on the other parts, which were open.
-            return open_splits(self.table, self.meta.seed, self.fold)._open("test")
+        return self._open("test")
 
     def feature_values(self) -> list[str | None]:
         """The raw value of each of the N global ids, or interval of values; None for "unseen"."""
@@ -179,6 +175,16 @@ class Splits:
         return map_array(self.folder / "features.npy")
 
     def _open(self, part: str) -> Rows:
+        try:
+            return self._mapped(part)
+        except FileNotFoundError:
+            # A fold's rows are evicted, even while a model is trained on parts that are open.
+            split = self.table, self.meta.seed, self.fold
+            if self.folder != _folder(*split):
+                raise
+            return open_splits(*split)._mapped(part)
+
+    def _mapped(self, part: str) -> Rows:
         ids = map_array(self.folder / f"{part}-ids.npy")
         dense = map_array(self.folder / f"{part}-dense.npy") if self.meta.dense else None
         return Rows(ids, map_array(self.folder / f"{part}-labels.npy"), dense)
@@ -241,7 +247,7 @@ def evict_folds(keep: Path) -> None:
     has them open keeps them.
     """
     mark_used(keep)
-    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("*-of-*")}
+    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("seed-*-of-*")}
     used = sorted((folder for folder in rows if rows[folder]), key=_last_used, reverse=True)
     room = 0
     for number, folder in enumerate(used):

@@ -152,7 +152,7 @@ class Coordinator:
         first = next((cell for cell in waiting if self.scheduler.ready(cell)), None)
         if first is None:
             return []
-        # A fold that is begun before the last one's trials are written evicts rows still in use.
+        # A fold that is begun while all workers are busy may evict rows that they still need.
         busy = len(self.queue) + len(self.in_flight) + len(self.writing)
         if first.rows is not self.rows and busy >= workers:
             return []

@@ -11,11 +11,11 @@ which entries a table needs; :func:`reached` and :func:`prune` end its search. :
 parameters and bytes, :func:`export` writes a folder for :mod:`pepbench.serve`.
 """
 
-from pepbench.nn.compress import compress
+from pepbench.nn.compress import compress, prune
 from pepbench.nn.export import export
 from pepbench.nn.fixed_shape import CompressedEmbedding
 from pepbench.nn.modules import CompressError, MaskedEmbedding
-from pepbench.nn.pep import PEPEmbedding, prune, reached
+from pepbench.nn.pep import PEPEmbedding, reached
 from pepbench.nn.report import Report, StoredTables, report
 
 __all__ = [

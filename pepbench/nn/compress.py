@@ -1,4 +1,4 @@
-"""Replace the embeddings of a model by smaller ones, under one budget."""
+"""Replace the embeddings of a model by smaller ones, under one budget; end PEP's search."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from pepbench.nn.modules import (
     DropIn,
     MaskedEmbedding,
     Settings,
+    refuse_bare_table,
     replace_modules,
 )
-from pepbench.nn.pep import PEPEmbedding, masks_within, parameters_of
+from pepbench.nn.pep import PEPEmbedding, Start, masks_within, parameters_of, searched
 from pepbench.nn.report import Report, report
 
 Frequencies = Mapping[str, ArrayLike]
@@ -85,6 +86,7 @@ def compress(
         raise CompressError(f"search_steps is for method='pep', not {method!r}")
     if seed is not None and not (isinstance(seed, Integral) and abs(seed) < 2**63):
         raise CompressError(f"seed={seed!r} is no whole number of 64 bits")
+    counts = read_frequencies(tables, frequencies)
     if selection.component.name == "magnitude":
         if selection.fixed:
             raise CompressError(f"{method!r}: no option of magnitude applies here; leave them out")
@@ -95,7 +97,6 @@ def compress(
     else:
         refuse_method(method)
         refuse_tables(model, tables, method)
-        counts = read_frequencies(tables, frequencies)
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
     replace_modules(model, new)
@@ -104,8 +105,41 @@ def compress(
     return replace(report(model), notes=(*left, *stale_references(model, old)))
 
 
+def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> Report:
+    """Replace the PEP tables of a model by masked ones of exactly ``budget`` entries, in all.
+
+    Parameters
+    ----------
+    model
+        With at least one :class:`PEPEmbedding`; changed in place. Make a new optimizer afterwards.
+    budget
+        A share of the full tables, or a number of parameters.
+    values
+        As of :meth:`PEPEmbedding.pruned`.
+
+    Returns
+    -------
+    Report
+        As of :func:`compress`.
+    """
+    found = searched(model)
+    refuse_bare_table(found)
+    tables = list(found.values())
+    allowed = parameters_of(budget, sum(table.values.numel() for table in tables))
+    masks = masks_within([table.margins() for table in tables], allowed)
+    pruned: dict[int, nn.Module] = {
+        id(t): t.masked(m, values) for t, m in zip(tables, masks, strict=True)
+    }
+    replace_modules(model, pruned)
+    old = {id(parameter) for table in tables for parameter in table.parameters()} | pruned.keys()
+    return replace(report(model), notes=tuple(stale_references(model, old)))
+
+
 def magnitude_masked(tables: Sequence[Table], allowed: int) -> dict[int, nn.Module]:
     """Masked tables of the ``allowed`` largest entries, by ``id`` of what they replace."""
+    for table in tables:
+        if not table.weight.isfinite().all():
+            raise CompressError(f"{table.name} has weights that are not finite; train it anew")
     masks = masks_within([table.weight.detach().abs() for table in tables], allowed)
     return {
         id(module): _like(module, MaskedEmbedding(table.weight, mask, Settings.of(module)))

@@ -34,7 +34,7 @@ class Tables(nn.Module):
 
     def _built(self, seed: int) -> Embedding:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(int(seed))
             table = self.method.embedding(self.fields, self.dim, self.budget)
         if table.dim != self.dim:
             raise CompressError(

@@ -52,12 +52,19 @@ def find_tables(model: nn.Module, include: Include | None) -> tuple[list[Table],
             others.append(f"left {name}: {type(module).__name__} looks up in its own way")
         elif "weight" not in module._parameters:
             others.append(f"left {name}: its weight is computed (torch.nn.utils)")
+        elif _has_hooks(module):
+            others.append(f"left {name}: it has hooks, which a new module would not have")
         else:
             modules.setdefault(id(module.weight), {})[name] = module
     if not modules:
         raise _nothing_to_compress(model, seen)
     refuse_bare_table(seen)
     return [Table(found) for found in modules.values()], others
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    kinds = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
+    return any(getattr(module, kind) for kind in kinds)
 
 
 def _chosen(seen: Embeddings, include: Include | None) -> Embeddings:

@@ -16,8 +16,6 @@ from pepbench.nn.modules import (
     Computed,
     MaskedEmbedding,
     Settings,
-    refuse_bare_table,
-    replace_modules,
 )
 from pepbench.pep import soft_threshold, threshold_shape
 from pepbench.units import Budget
@@ -201,7 +199,8 @@ def parameters_of(budget: str | int, full: int) -> int:
     return Budget(str(budget)).parameters(full)
 
 
-def _searched(model: nn.Module) -> dict[str, PEPEmbedding]:
+def searched(model: nn.Module) -> dict[str, PEPEmbedding]:
+    """The tables under search, by name; refuses a model without any."""
     found = {n: m for n, m in model.named_modules() if isinstance(m, PEPEmbedding)}
     if not found:
         raise CompressError("the model has no PEPEmbedding; compress(model, …, method='pep') first")
@@ -210,29 +209,6 @@ def _searched(model: nn.Module) -> dict[str, PEPEmbedding]:
 
 def reached(model: nn.Module, budget: str | int) -> bool:
     """Whether the PEP tables of a model have at most ``budget`` entries left, in all."""
-    tables = _searched(model).values()
+    tables = searched(model).values()
     allowed = parameters_of(budget, sum(table.values.numel() for table in tables))
     return sum(table.n_parameters() for table in tables) <= allowed
-
-
-def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> None:
-    """Replace the PEP tables of a model by masked ones of exactly ``budget`` entries, in all.
-
-    Parameters
-    ----------
-    model
-        With at least one :class:`PEPEmbedding`; changed in place. Make a new optimizer afterwards.
-    budget
-        A share of the full tables, or a number of parameters.
-    values
-        As of :meth:`PEPEmbedding.pruned`.
-    """
-    found = _searched(model)
-    refuse_bare_table(found)
-    tables = list(found.values())
-    allowed = parameters_of(budget, sum(table.values.numel() for table in tables))
-    masks = masks_within([table.margins() for table in tables], allowed)
-    pruned: dict[int, nn.Module] = {
-        id(t): t.masked(m, values) for t, m in zip(tables, masks, strict=True)
-    }
-    replace_modules(model, pruned)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pepbench.method import to_numpy
 from pepbench.nn.fixed_shape import CompressedEmbedding, Tables
-from pepbench.nn.modules import MaskedEmbedding
+from pepbench.nn.modules import DropIn, MaskedEmbedding
 from pepbench.nn.pep import PEPEmbedding
 from pepbench.tables.layout import Dense, Layout, Masked
 from pepbench.units import byte_size
@@ -101,24 +101,28 @@ def report(model: nn.Module) -> Report:
 def stored_tables(model: nn.Module) -> list[StoredTables]:
     """The tables of a model as they are stored: those of one width and kind together."""
     shared: dict[Tables, dict[int, str]] = {}
-    groups: dict[tuple[int, str], dict[int, tuple[str, Tensor, Tensor | None]]] = {}
-    for name, module in model.named_modules():
+    groups: dict[tuple[int, str], list[tuple[str, Tensor, Tensor | None]]] = {}
+    seen: set[int] = set()
+    # A weight that a masked table shares with one of torch is stored as the masked one.
+    modules = sorted(model.named_modules(), key=lambda named: not isinstance(named[1], DropIn))
+    for name, module in modules:
         if isinstance(module, CompressedEmbedding):
             shared.setdefault(module.tables, {}).setdefault(module.field, name)
         elif isinstance(module, MaskedEmbedding | PEPEmbedding):
             key = module.embedding_dim, module.method
             parameter = module.values if isinstance(module, PEPEmbedding) else module.weight
-            values, mask = module.values_and_mask()
-            groups.setdefault(key, {}).setdefault(id(parameter), (name, values, mask))
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                groups.setdefault(key, []).append((name, *module.values_and_mask()))
         elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
             key = module.embedding_dim, "none"
-            entry = name, module.weight.detach(), None
-            groups.setdefault(key, {}).setdefault(
-                id(module._parameters.get("weight", module)), entry
-            )
+            weight = module._parameters.get("weight", module)
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                groups.setdefault(key, []).append((name, module.weight.detach(), None))
     found = [_of_fixed_shape(tables, names) for tables, names in shared.items()]
     for (dim, method), members in groups.items():
-        names, tensors, masks = zip(*members.values(), strict=True)
+        names, tensors, masks = zip(*members, strict=True)
         table = to_numpy(torch.cat([values.float().cpu() for values in tensors]))
         layout: Layout = Dense(table)
         if method != "none":

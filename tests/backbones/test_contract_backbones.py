@@ -4,6 +4,7 @@ import functools
 import itertools
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from pepbench.contract.backbone_checks import BACKBONE_CHECKS
 from pepbench.contract.candidate import NotApplicable
 from pepbench.contract.examine import examine
 from pepbench.contract.rules import backbone_inputs, backbone_training
+from pepbench.contract.rules.card import cites_its_source
+from pepbench.harness.fit_checks import BrokenContract
+from pepbench.method import Method
 from pepbench.tables.fields import Fields
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/finalmlp.py"
@@ -63,6 +67,19 @@ def test_backbone_keeps_the_rule(name, check):
         check(candidate(name))
     except NotApplicable as reason:
         pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize(
+    ("base", "ending"), [(FM, "in its docstring"), (Method, 'family = "controls" instead')]
+)
+def test_only_methods_are_told_of_controls(base, ending):
+    class Unsourced(base):
+        """Without a source."""
+
+        year = None
+
+    with pytest.raises(BrokenContract, match=f"{ending}$"):
+        cites_its_source(SimpleNamespace(component=object.__new__(Unsourced)))
 
 
 @pytest.mark.slow

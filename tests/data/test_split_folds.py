@@ -1,4 +1,5 @@
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from pepbench.data.split_schemes import (
     part_by_group,
     parts_of,
 )
-from pepbench.data.splits import open_splits, split_facts
+from pepbench.data.splits import evict_folds, open_splits, split_facts
 from pepbench.errors import DataError
 
 
@@ -101,9 +102,28 @@ def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch
     facts = split_facts(table(), 0, Fold(0, 4))
     assert facts.fingerprint == opened[0].fingerprint
     assert facts.fields.n_features == opened[0].fields.n_features
+    for part in ("train", "validation"):
+        evicted = split_facts(table(), 0, Fold(1, 4))
+        assert not (evicted.folder / f"{part}-ids.npy").exists()
+        rows = getattr(evicted, part)
+        np.testing.assert_array_equal(rows.ids, getattr(opened[1], part).ids)
+        open_splits(table(), 0, Fold(2, 4))
+        open_splits(table(), 0, Fold(3, 4))
     again = open_splits(table(), 0, Fold(0, 4))
     assert again.fingerprint == opened[0].fingerprint
     np.testing.assert_array_equal(again.open_test().ids, opened[0].open_test().ids)
+
+
+def test_a_fold_that_another_process_builds_is_not_evicted(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits_module, "FOLDS_BYTES", 1)
+    names = [f"seed-0-fold-{j}-of-4" for j in (1, 2, 3)] + [".seed-0-fold-4-of-4.x1y2.tmp"]
+    for age, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-ids.npy").write_bytes(b"rows")
+        os.utime(tmp_path / name, (100 - age, 100 - age))
+    evict_folds(keep=tmp_path / names[0])
+    there = [(tmp_path / name / "train-ids.npy").exists() for name in names]
+    assert there == [True, True, False, True]
 
 
 @pytest.mark.usefixtures("tiny_cache")

@@ -338,7 +338,12 @@ def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
     cell, *_ = expand(Plan.model_validate(PLAN), Catalog())
     dataset = Catalog().select("dataset", PLAN["datasets"][0]).default()
     rows = open_rows(cell.data, dataset)
+    train = rows.train
+    for path in rows.folder.glob("*-*.npy"):
+        path.unlink()
     assert open_rows(cell.data, dataset) is rows
+    assert rows.train is train
+    np.testing.assert_array_equal(rows.validation.ids, cell.splits.validation.ids)
     shutil.rmtree(rows.folder)
     again = open_rows(cell.data, dataset)
     assert again is not rows

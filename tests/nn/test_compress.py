@@ -209,6 +209,16 @@ def test_a_shared_module_and_a_shared_weight_are_counted_once():
     torch.testing.assert_close(model["c"](ids[:, None]), model["a"](ids))
 
 
+@pytest.mark.parametrize("masked", ["a", "c"])
+def test_a_weight_of_a_masked_table_and_a_plain_one_is_counted_once(masked):
+    model = nn.ModuleDict({"a": nn.Embedding(40, 4), "c": nn.Embedding(40, 4)})
+    model["c"].weight = model["a"].weight
+    found = compress(model, "50%", include=masked)
+    (table,) = found.tables
+    assert (table.names, table.method) == ((masked,), "magnitude")
+    assert (found.full_parameters, found.n_parameters) == (160, 80)
+
+
 def test_a_weight_that_another_module_uses_is_left_to_magnitude():
     model = nn.ModuleDict({"words": nn.Embedding(40, 4), "logits": nn.Linear(4, 40, bias=False)})
     model["logits"].weight = model["words"].weight
@@ -245,10 +255,38 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
             compress(Model(), "50%", "frequency", {"user": [wrong] * 90})
 
 
+@pytest.mark.parametrize("method", ["magnitude", "pep", "qr"])
+def test_frequencies_are_checked_where_a_method_does_not_read_them(method):
+    model = Model()
+    with pytest.raises(CompressError, match=r"unknown table 'users'; did you mean 'user'"):
+        compress(model, "50%", method, {"users": [1]})
+    assert type(model.user) is nn.Embedding
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_magnitude_refuses_weights_that_are_not_finite_and_changes_nothing(value):
+    model = Model()
+    model.tags.weight.data[2, 1] = value
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with pytest.raises(CompressError, match="tags has weights that are not finite") as raised:
+        compress(model, "50%")
+    assert "\n" not in str(raised.value)
+    assert type(model.user) is nn.Embedding
+    for weight, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(weight.nan_to_num(), old.nan_to_num())
+
+
 @pytest.mark.parametrize("seed", [1.5, 2**63])
 def test_a_seed_that_a_state_dict_cannot_hold_is_refused(seed):
     with pytest.raises(CompressError, match="no whole number of 64 bits"):
         compress(Model(), "50%", "qr", seed=seed)
+
+
+def test_a_seed_is_not_that_of_other_devices(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    compress(Model(), "50%", "qr", seed=1)
+    assert not seeded
 
 
 def test_counts_of_modules_that_share_a_weight_add_up():
@@ -352,6 +390,16 @@ def test_a_weight_that_torch_computes_is_left():
     assert "left a: its weight is computed" in compress(model, "50%").notes[0]
 
 
+@pytest.mark.parametrize(
+    "kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+)
+def test_a_table_with_hooks_is_left(kind):
+    model = nn.ModuleDict({"a": nn.Embedding(9, 2), "b": nn.Embedding(9, 2)})
+    getattr(model["a"], f"register_{kind}")(lambda *_: None)
+    assert "left a: it has hooks" in compress(model, "50%").notes[0]
+    assert type(model["a"]) is nn.Embedding
+
+
 def test_a_compressed_model_and_a_wrong_pattern_are_named():
     model = Model()
     compress(model, "50%", include="user")
@@ -370,6 +418,20 @@ def test_lists_that_hold_replaced_weights_are_noted():
         "Model.penalised still holds what was replaced; set it anew",
         "Model.optim still holds what was replaced; set it anew",
     )
+
+
+def test_lists_that_hold_pruned_weights_are_noted():
+    model = Model()
+    assert compress(model, "50%", "pep", search_steps=9).notes == ()
+    model.penalised = [model.user.values]
+    model.optim = torch.optim.SGD(model.parameters(), lr=0.1)
+    model._order = [model.item]
+    found = prune(model, "20%")
+    assert found.notes == tuple(
+        f"Model.{name} still holds what was replaced; set it anew"
+        for name in ("penalised", "optim", "_order")
+    )
+    assert found.n_parameters == int(0.2 * FULL)
 
 
 def test_lists_that_hold_replaced_modules_are_noted():

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
 from pepbench.nn import compress, export, prune, reached, report
 from pepbench.serve import load
@@ -61,5 +61,9 @@ def test_compressed_models_train_predict_and_are_exported(make, tmp_path):
         places = export(subject.model, tmp_path / method)
         for name, place in places.items():
             module = subject.model.get_submodule(name)
-            served = load(place).lookup_ids(torch.arange(1).numpy())
-            assert served.shape == (1, module.embedding_dim)
+            table = load(place)
+            ids = ["1", str(module.num_embeddings - 1)]
+            served = table.lookup({key: ["1", "1"] for key in table.field_names} | {name: ids})
+            expected = module.weight.detach()[[1, -1]].numpy()
+            position = table.field_names.index(name)
+            np.testing.assert_allclose(served[:, position], expected, rtol=1e-5, atol=1e-6)

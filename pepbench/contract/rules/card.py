@@ -26,9 +26,10 @@ def cites_its_source(candidate: HasCard) -> None:
         return
     year = getattr(kind, "year", None)
     if year is None or str(year) not in (kind.__doc__ or ""):
+        control = '; a control says family = "controls" instead' if hasattr(kind, "family") else ""
         raise BrokenContract(
             f"class {kind.__name__} names no source: set year = …, and give authors, title and "
-            'that year in its docstring; a control says family = "controls" instead'
+            f"that year in its docstring{control}"
         )
 
 
