@@ -1,4 +1,8 @@
-"""The cells of a plan: data set × fold × backbone × method × budget, ready to be tuned."""
+"""The cells of a plan: data set × fold × backbone × method × budget, ready to be tuned.
+
+Long because the rows of a fold, which are encoded when a cell first needs them, are defined beside
+the cells that share them.
+"""
 
 from __future__ import annotations
 

@@ -80,11 +80,15 @@ def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) ->
 
 
 def _ranks(tables: RankTables) -> Iterator[str]:
-    if tables.ranks.empty:
-        yield "No two methods were run on every data set at the same budget."
+    ranks = tables.ranks[tables.ranks["blocks"] >= FEWEST_BLOCKS]
+    if ranks.empty:
+        yield (
+            "Methods are ranked where two or more of them were run on all of at least "
+            f"{FEWEST_BLOCKS} sources of data at the same budget; there is no such budget."
+        )
         return
-    wide = tables.ranks.pivot_table("mean_rank", "method", "budget")
-    blocks = dict(zip(map(str, tables.ranks["budget"]), tables.ranks["blocks"], strict=True))
+    wide = ranks.pivot_table("mean_rank", "method", "budget")
+    blocks = dict(zip(map(str, ranks["budget"]), ranks["blocks"], strict=True))
     largest_first = sorted(blocks, key=_size, reverse=True)
     wide = wide[largest_first]
     order = wide.mean(axis=1).sort_values(kind="stable").index
@@ -95,18 +99,15 @@ def _ranks(tables: RankTables) -> Iterator[str]:
     ]
     headings = [
         "method",
-        *(f"{budget} (of {blocks[budget]} data sets)" for budget in largest_first),
+        *(f"{budget} (of {blocks[budget]} sources)" for budget in largest_first),
     ]
     yield (
-        "1 is the best AUC of a budget. A data set counts once, by its mean over the backbones. "
-        "Only methods that are ok on every data set at a budget are ranked there."
+        "1 is the best AUC of a budget. A source of data counts once, by its mean over encodings "
+        "and backbones. Only methods that are ok on every source at a budget are ranked there."
     )
     yield markdown(rows, headings, texts=1)
     if tables.tests.empty:
-        yield (
-            f"With fewer than {FEWEST_BLOCKS} data sets, or fewer than three methods, ranks are "
-            "descriptive: no difference between them is tested."
-        )
+        yield ("With fewer than three methods ranks are descriptive: no difference is tested.")
         return
     rows = [
         [
@@ -123,7 +124,7 @@ def _ranks(tables: RankTables) -> Iterator[str]:
         "(Friedman's test, Nemenyi)."
     )
     yield markdown(
-        rows, ("budget", "methods", "data sets", "p of no difference", "critical difference"), 1
+        rows, ("budget", "methods", "sources", "p of no difference", "critical difference"), 1
     )
 
 

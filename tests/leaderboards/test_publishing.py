@@ -138,11 +138,19 @@ def test_plan_with_other_settings_starts_anew(board):
 
 @pytest.fixture
 def drawn_counts(monkeypatch):
-    """Ranks count drawn data, which they leave out otherwise."""
+    """Ranks count drawn data, which they leave out otherwise, and a single source is enough."""
     monkeypatch.setattr(
         "pepbench.leaderboards.overall_page.sources_of",
         lambda found: {name: name for name, _ in found},
     )
+    monkeypatch.setattr("pepbench.leaderboards.overall_page.FEWEST_BLOCKS", 1)
+
+
+def test_too_few_sources_are_not_ranked_across(board, tmp_path):
+    assert board.call("leaderboard", "--overall").code == 0
+    ranks = (tmp_path / "results" / "README.md").read_text().split("## Mean ranks")[1]
+    assert "at least 5 sources" in ranks
+    assert "| random-mask" not in ranks.split("##")[0]
 
 
 @pytest.mark.usefixtures("drawn_counts")
