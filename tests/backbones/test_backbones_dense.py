@@ -37,8 +37,9 @@ def bags(rows):
     return bags_of(rows.ids, FIELDS, dense=rows.dense).to(torch.device("cpu"), torch.float64)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", pytest.param("lazy-adam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
 @pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.slow
 def test_learns_from_dense_fields_alone(name, optimizer):
     settings = TrainingSpec(
         learning_rate=1e-2,

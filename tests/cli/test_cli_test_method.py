@@ -571,6 +571,7 @@ def outcome_of(plugin):
 
 
 @pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.slow
 def test_check_catches_the_method_that_breaks_its_rule(name, outcome_of):
     title, words = BREAKS[name]
     outcome = outcome_of(name, title)

@@ -32,6 +32,7 @@ def fingerprints(dataset, source):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("block_bytes", [700, 10_000, 1 << 22])
+@pytest.mark.slow
 def test_threads_and_block_size_do_not_matter(raw, monkeypatch, threads, block_bytes):
     monkeypatch.setattr(pipeline, "usable_threads", lambda: threads)
     monkeypatch.setattr("pepbench.data.build_table.usable_threads", lambda: threads)

@@ -187,6 +187,7 @@ def own_table():
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.slow
 def test_any_type_in_any_use_is_taken_or_refused_in_one_line(add, name, role):
     if role in ("field", "hashed") and name.endswith("list"):
         pytest.skip("lists as fields have tests of their own")

@@ -287,6 +287,7 @@ def test_smallest_size_is_named_and_can_be_had(method):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
 @pytest.mark.parametrize("method", METHODS, ids=spelt)
+@pytest.mark.slow
 def test_trains_under_either_optimizer_to_vectors_that_export_reproduces(toy, method, optimizer):
     fitted = method.fit(toy.task(optimizer=optimizer, epochs=2), 400)
     embedding = fitted.model.embedding

@@ -21,6 +21,7 @@ def double_precision():
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
 def test_one_value_a_bag_gives_the_numbers_of_the_plain_field(name, toy):
     logits = []
     for form in (toy, as_bags(toy)):

@@ -16,6 +16,7 @@ ALL = [*METHODS, *(pytest.param(name, marks=pytest.mark.slow) for name in ROUNDE
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.slow
 def test_served_vectors_are_those_of_the_torch_module(name, export_of):
     exported = export_of(name)
     table = load(exported.folder)
