@@ -24,6 +24,7 @@ def with_cell(path, **changes):
     write_baseline(path, baseline.model_copy(update={"cells": cells}))
 
 
+@pytest.mark.slow
 def test_unchanged_code_passes_to_the_bit_and_says_so_everywhere(recorded, pepbench, tmp_path):
     ran = pepbench(
         "check",

@@ -108,6 +108,7 @@ def test_a_run_needs_no_home_no_temporary_folder_and_no_cache_of_compiled_code(t
     ["--dim", "--epochs", "--patience", "--batch-size", "--seeds", "--trials", "--batch", "--jobs",
      "--threads", "--split-seed", "--seed", "--tune-batch-size", "--tuning-time", "--budgets"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_sizes_of_a_run_have_bounds(pepbench, tmp_path, option):
     for size in ("100000000000000000000", "1" + "0" * 400, "1" + "0" * 5000, "-1"):
         ran = pepbench("run", f"--datasets={TINY}", f"{option}={size}", "--dry-run", "--out=out")

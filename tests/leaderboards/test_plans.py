@@ -17,6 +17,7 @@ KINDS = ("method", "dataset", "backbone")
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.relative_to(RESULTS).as_posix())
+@pytest.mark.slow
 def test_committed_plan_names_what_exists_and_says_what_it_costs_and_cuts(path):
     text = path.read_text("utf-8")
     comments = [line for line in text.splitlines() if line.startswith("#")]

@@ -58,6 +58,7 @@ def test_full_below_its_size_is_infeasible(toy):
 
 
 @pytest.mark.parametrize("budget", [1, 100, 511])
+@pytest.mark.slow
 def test_random_mask_keeps_exactly_the_budget_through_training(toy, budget):
     task = toy.task(epochs=1, l2=1e-2)
     fitted = make("random-mask").fit(task, budget)

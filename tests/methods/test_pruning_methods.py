@@ -520,6 +520,7 @@ def fit_cerp(toy, monkeypatch, budget, **options):
 
 
 @pytest.mark.parametrize(("steps", "trimmed"), [(2000, False), (3, True)])
+@pytest.mark.slow
 def test_cerp_keeps_exactly_the_budget_and_trains_it_from_initial_values(
     toy, monkeypatch, steps, trimmed
 ):
@@ -583,6 +584,7 @@ def test_cerp_thresholds_travel_as_far_as_the_epochs_say_on_any_task(toy):
     ids=lambda method: method.name,
 )
 @pytest.mark.parametrize("optimizer", ["adam", "lazy-adam"])
+@pytest.mark.slow
 def test_steps_stay_within_the_announced_bound_under_either_optimizer(toy, method, optimizer):
     task = toy.task(optimizer=optimizer)
     fitted = method.fit(task, 300)
