@@ -248,7 +248,8 @@ def _overall_pages(
     """The page over all leaderboards and, if it has a folder, the one about the paper."""
     pages = {options.results / README: overall_summary(boards, published)}
     if (options.results / PAPER).is_dir():
-        pages[options.results / PAPER / README] = claims_summary(published)
+        counted = {b.name: published[b.name] for b in boards if b.counts and b.name in published}
+        pages[options.results / PAPER / README] = claims_summary(counted)
     return pages
 
 

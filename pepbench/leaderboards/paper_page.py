@@ -34,19 +34,18 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
     Parameters
     ----------
     published
-        Results by leaderboard name.
+        Results by name, of the leaderboards that count across them.
     """
-    counted = {name: one for name, one in published.items() if "/" not in name}
-    if not counted:
+    if not published:
         return "No leaderboard is published yet, so there are no figures."
-    frame = pd.concat([one.frame for one in counted.values()], ignore_index=True)
-    compared = pd.concat([one.comparisons for one in counted.values()], ignore_index=True)
-    widths = pd.concat([one.widths for one in counted.values()], ignore_index=True)
+    frame = pd.concat([one.frame for one in published.values()], ignore_index=True)
+    compared = pd.concat([one.comparisons for one in published.values()], ignore_index=True)
+    widths = pd.concat([one.widths for one in published.values()], ignore_index=True)
     sections = (
         (
             "(a) Fewer parameters at the full table's AUC",
             "Share of the table's parameters that can go with the AUC shown to be less than "
-            f"{margins(counted.values())} below the full table's; –: not shown at any budget.",
+            f"{margins(published.values())} below the full table's; –: not shown at any budget.",
             _parity(compression_at_parity(compared)),
         ),
         (
