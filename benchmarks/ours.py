@@ -27,11 +27,12 @@ INIT = -15.0
 MASKED_SHARE = 0.1
 """Share of the entries that a mask keeps."""
 
-UNIFORM, MASK, PEP_DENSE, PEP_FAST = "uniform", "mask", "pep", "pep fast"
+UNIFORM, ROW_ADAGRAD, MASK = "uniform", "uniform row-adagrad", "mask"
+PEP_DENSE, PEP_BY_ROW = "pep dense", "pep by row"
 VALIDATION = "validation"
 
 MOST = 1_000_000
-"""Features up to which everything is timed; above, full table, fast search and validation."""
+"""Features up to which everything is timed; above, full table, search by row and validation."""
 
 BEGINNING = 1000
 """Steps that an optimizer by the row is taken to have made before it is timed. In its first 128 it
@@ -123,7 +124,7 @@ def contenders(problem: Problem, backbone: str) -> dict[str, Iterator[int]]:
     if backbone == "fm" or n_features <= MOST:
         table = thresholded()
         look = partial(count_swept_rows, table)
-        steps[PEP_FAST] = training_steps(problem, backbone, table, "lazy-adam", look)
+        steps[PEP_BY_ROW] = training_steps(problem, backbone, table, "lazy-adam", look)
     steps[VALIDATION] = validation_steps(problem, backbone)
     return steps
 

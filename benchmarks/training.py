@@ -3,8 +3,7 @@
 ``python -m benchmarks.training --json``. Factorisation machine and DeepFM on ids drawn from Zipf's
 law, the same rows for all, from memory. Contenders take turns in one process, pieces of equal time;
 figures are medians, for one thread and for two. Ours are the suite's own task with a full table
-(``uniform``), under a mask of a tenth (``mask``), in PEP's search (``pep``, and ``pep fast``), and
-scoring ``validation`` rows; theirs are in :mod:`benchmarks.competitors`. With them come the
+(``uniform``), under a mask of a tenth (``mask``), in PEP's search (dense and by row), and scoring ``validation`` rows; theirs are in :mod:`benchmarks.competitors`. With them come the
 machine's memory bandwidth, the fraction of it that a step reaches, and the seconds until a training
 on a cached data set has made its first step.
 """
@@ -64,17 +63,12 @@ def measure(problem: Problem, backbone: str, options: Options) -> list[dict[str,
         result: dict[str, Any] = {**asdict(problem.size), "backbone": backbone, "threads": threads}
         result["samples_per_second"] = {name: round(speed) for name, speed in speeds.items()}
         result["ours_over_theirs"] = {
-            competitor.name: round(_counterpart(speeds, competitor.does_pep) / speed, 3)
+            competitor.name: round(max(speeds[name] for name in competitor.counterpart) / speed, 3)
             for competitor in COMPETITORS
             if (speed := speeds.get(competitor.name)) is not None
         }
         results.append(result)
     return results
-
-
-def _counterpart(speeds: dict[str, float], does_pep: bool) -> float:
-    """The speed of ours that does the same: search with search, full table with full table."""
-    return max(speeds[ours.PEP_DENSE], speeds[ours.PEP_FAST]) if does_pep else speeds[ours.UNIFORM]
 
 
 def bound_of(problem: Problem) -> dict[str, Any]:

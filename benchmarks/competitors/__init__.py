@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from benchmarks import ours
 from benchmarks.competitors import fbgemm_tables, fuxictr_trainer, plain
 from benchmarks.problem import Problem
 
@@ -34,8 +35,8 @@ class Competitor:
     """What must be importable."""
     package: str | None = None
     """What brings the module."""
-    does_pep: bool = False
-    """Whether it is compared with our search, not with our training of a full table."""
+    counterpart: tuple[str, ...] = (ours.UNIFORM,)
+    """What of ours does the same; the fastest of these is compared with it."""
 
 
 ANY_SIZE = 10**9
@@ -51,6 +52,7 @@ COMPETITORS = (
         most_features=ANY_SIZE,
         module="fbgemm_gpu.split_table_batched_embeddings_ops_training",
         package="fbgemm-gpu-cpu",
+        counterpart=(ours.ROW_ADAGRAD,),
     ),
     Competitor(
         "FuxiCTR, batches in memory",
@@ -66,7 +68,9 @@ COMPETITORS = (
         module="fuxictr.pytorch.models",
         package="fuxictr",
     ),
-    Competitor("plain PEP", plain.pep_steps, ("fm",), does_pep=True),
+    Competitor(
+        "plain PEP", plain.pep_steps, ("fm",), counterpart=(ours.PEP_DENSE, ours.PEP_BY_ROW)
+    ),
 )
 
 
