@@ -3,9 +3,10 @@
 ``python -m benchmarks.training --json``. Factorisation machine and DeepFM on ids drawn from Zipf's
 law, the same rows for all, from memory. Contenders take turns in one process, pieces of equal time;
 figures are medians, for one thread and for two. Ours are the suite's own task with a full table
-(``uniform``), under a mask of a tenth (``mask``), in PEP's search (dense and by row), and scoring ``validation`` rows; theirs are in :mod:`benchmarks.competitors`. With them come the
-machine's memory bandwidth, the fraction of it that a step reaches, and the seconds until a training
-on a cached data set has made its first step.
+(``uniform``), under a mask of a tenth (``mask``), in PEP's search (dense and by row), and scoring
+``validation`` rows; theirs are in :mod:`benchmarks.competitors`. With them come the machine's
+memory bandwidth, the fraction of it that a step reaches, and the seconds until a training on a
+cached data set has made its first step.
 """
 
 from __future__ import annotations

@@ -44,6 +44,10 @@ MAX_ATTEMPTS = 3
 PARENT_CHECK_SECONDS = 1.0
 """How often a worker checks that its parent is still there."""
 
+MOST_GROWTH = 4e9
+"""Bytes by which a worker may grow between trials before loky replaces it. Its default, 300 MB,
+is less than the rows and tables of one trial on a large data set."""
+
 POLL_SECONDS = 0.1
 """How often a worker's running time and memory are checked."""
 
@@ -112,7 +116,9 @@ class SupervisedWorker:
     """
 
     def __init__(self, cuda: str | None = None) -> None:
-        self._environment = {} if cuda is None else {"CUDA_VISIBLE_DEVICES": cuda}
+        self._environment = {"LOKY_MAX_MEMORY_LEAK_SIZE": str(MOST_GROWTH)}
+        if cuda is not None:
+            self._environment["CUDA_VISIBLE_DEVICES"] = cuda
         self._pool: loky.ProcessPoolExecutor | None = None
         self._warm: list[int] = []
         """Process ids of those that have imported everything."""
