@@ -59,7 +59,7 @@ def packed(records: Iterable[Record], plan: str = "") -> bytes:
     ``plan`` is the TOML of the plan that made the records; :func:`plan_of` reads it.
     """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
-    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"plan": plan} if plan else {}))
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"plan": plan}) if plan else SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", compression_level=12)
     return buffer.getvalue()
