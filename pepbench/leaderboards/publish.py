@@ -11,6 +11,7 @@ from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
+from pepbench.plan import PLAN_FILE
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.report_charts import front_charts
 from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
@@ -70,7 +71,8 @@ def publish(board: Board, work: Path) -> BoardResults:
         margin,
         findings.contrasts,
     )
-    contents = {RECORDS_FILE: packed(records), **results.files()}
+    plan = (work / PLAN_FILE).read_text("utf-8")
+    contents = {RECORDS_FILE: packed(records, plan), **results.files()}
     contents[EXTRACT_FILE] = packed(published_extract(records, board))
     for name, content in contents.items():
         write_atomically(board.folder / name, content)

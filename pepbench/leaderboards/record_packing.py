@@ -53,14 +53,22 @@ SCHEMA = pa.schema(
 probabilities, ``record`` the record's JSON without its curves."""
 
 
-def packed(records: Iterable[Record]) -> bytes:
-    """The content of the file: one row for each record, sorted by key."""
+def packed(records: Iterable[Record], plan: str = "") -> bytes:
+    """The content of the file: one row for each record, sorted by key.
+
+    ``plan`` is the TOML of the plan that made the records; :func:`plan_of` reads it.
+    """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
+    table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"plan": plan} if plan else {}))
     buffer = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_pylist(rows, SCHEMA), buffer, compression="zstd", compression_level=12
-    )
+    pq.write_table(table, buffer, compression="zstd", compression_level=12)
     return buffer.getvalue()
+
+
+def plan_of(path: Path) -> bytes | None:
+    """The TOML of the plan that made a file's records; None if the file does not say."""
+    with reading(path, "is no whole file of records"):
+        return (pq.read_schema(path).metadata or {}).get(b"plan")
 
 
 def unpacked(path: Path) -> list[Record]:

@@ -1,13 +1,16 @@
-"""Reuse the records of earlier versions of a leaderboard's plan.
+"""Reuse the records of earlier versions of a leaderboard's plan, and of what is published.
 
-Plans grow by methods, budgets or trials. A changed plan has a working folder of its own, which
-starts with the finished records of earlier versions that the plan would make again.
+Plans grow by methods, budgets, folds or trials. A changed plan has a working folder of its own,
+which starts with the finished records of earlier versions that the plan would make again. On
+another machine it starts with the published ones. These lack test predictions, so that the final
+runs are made again.
 """
 
 from __future__ import annotations
 
 import errno
 import shutil
+import tomllib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -16,6 +19,7 @@ from pathlib import Path
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, Place
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.record_packing import RECORDS_FILE, plan_of, unpacked
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import Record, RecordStore, write_atomically
 
@@ -24,6 +28,7 @@ _MAY_GROW = {
     "datasets",
     "backbones",
     "budgets",
+    "only_folds",
     "trials",
     "seeds",
     "exceptions",
@@ -34,7 +39,9 @@ _MAY_GROW = {
 
 
 def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -> int:
-    """Copy the records of the same trials from earlier working folders into a new one.
+    """Copy the records of the same trials into a new working folder.
+
+    They are taken from earlier working folders, then from what is published.
 
     A cell with more tuning trials than the plan asks for is left out, so that no method gets more
     than the others; one with fewer is tuned further, so that only its tuning trials are copied. A
@@ -51,14 +58,18 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     cells_by_place = {cell.place: cell for cell in cells}
     unfinished = work / f".{folder.name}-{uuid.uuid4().hex}"
     target, taken = RecordStore(unfinished), 0
-    for earlier in sorted(work.glob(f"{board.work_stem}-{'[0-9a-f]' * 8}")):
-        if not _grew_into(earlier, plan):
+    for made_by in sorted(work.glob(f"{board.work_stem}-{'[0-9a-f]' * 8}/{PLAN_FILE}")):
+        if not _grew_into(made_by.read_bytes(), plan):
             continue
-        source = RecordStore(earlier)
+        source = RecordStore(made_by.parent)
         for record in _fitting(source, cells_by_place):
             if target.get(record.key) is None:
                 _copy(record, source, target)
                 taken += 1
+    for record in _fitting(_published(board, plan), cells_by_place):
+        if record.spec.role != "final" and target.get(record.key) is None:
+            target.put(record)
+            taken += 1
     if taken:
         write_atomically(unfinished / PLAN_FILE, plan.to_toml().encode())
         try:
@@ -71,16 +82,23 @@ def reuse_records(board: Board, work: Path, plan: Plan, cells: Iterable[Cell]) -
     return taken
 
 
-def _grew_into(folder: Path, plan: Plan) -> bool:
-    """Whether a folder's plan draws the trials of a cell as ``plan`` does."""
+def _published(board: Board, plan: Plan) -> list[Record]:
+    """The published records, if they were drawn as ``plan`` draws them."""
+    path = board.folder / RECORDS_FILE
+    text = plan_of(path) if path.is_file() else None
+    return unpacked(path) if text is not None and _grew_into(text, plan) else []
+
+
+def _grew_into(earlier: bytes, plan: Plan) -> bool:
+    """Whether a plan, as TOML, draws the trials of a cell as ``plan`` does."""
     try:
-        earlier = Plan.load(folder / PLAN_FILE, {})
-    except PepbenchError:
+        made_by = Plan.load(None, tomllib.loads(earlier.decode()))
+    except (PepbenchError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         return False
-    return earlier.model_dump(exclude=_MAY_GROW) == plan.model_dump(exclude=_MAY_GROW)
+    return made_by.model_dump(exclude=_MAY_GROW) == plan.model_dump(exclude=_MAY_GROW)
 
 
-def _fitting(store: RecordStore, cells_by_place: dict[Place, Cell]) -> Iterator[Record]:
+def _fitting(store: Iterable[Record], cells_by_place: dict[Place, Cell]) -> Iterator[Record]:
     groups: dict[Place, list[Record]] = defaultdict(list)
     for record in store:
         place = record.spec.cell, record.spec.data.fold

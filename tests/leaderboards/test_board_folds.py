@@ -1,5 +1,6 @@
 """Leaderboards whose plans have folds, finalists and primary contrasts."""
 
+import shutil
 from types import SimpleNamespace
 
 import pandas as pd
@@ -9,6 +10,7 @@ from record_factory import record, spec
 from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import time_table
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.verify import complete_cells
 from pepbench.plan import PLAN_FILE, Plan
@@ -83,6 +85,22 @@ def test_after_more_trials_the_choice_is_made_anew(tmp_path, trials, epochs, rol
     board, work, whole, cells = grown(tmp_path, trials, epochs)
     assert reuse_records(board, work, whole, cells) == len(roles)
     assert {r.spec.role for r in RecordStore(board.work_folder(work, whole))} == roles
+
+
+def test_published_records_are_reused_but_for_the_final_runs(tmp_path):
+    board, work, whole, cells = grown(tmp_path, 1, 5)
+    (earlier,) = work.iterdir()
+    plan = (earlier / PLAN_FILE).read_text()
+    made = list(RecordStore(earlier))
+    shutil.rmtree(work)
+    (board.folder / RECORDS_FILE).write_bytes(packed(made))
+    assert reuse_records(board, work, whole, cells) == 0  # By what plan, the file does not say.
+    (board.folder / RECORDS_FILE).write_bytes(packed(made, plan + "dim = 31"))
+    assert reuse_records(board, work, whole, cells) == 0
+    (board.folder / RECORDS_FILE).write_bytes(packed(made, plan))
+    assert reuse_records(board, work, whole, cells) == 2
+    reused = {r.spec.role for r in RecordStore(board.work_folder(work, whole))}
+    assert reused == {"tuning", "finalist"}
 
 
 def test_two_processes_may_reuse_records_at_the_same_time(tmp_path, monkeypatch):
