@@ -292,8 +292,8 @@ def adam_update(
 ) -> None:
     """One step of Adam with L2 on ``values`` (n,) with ``factor`` times ``gradient``.
 
-    ``first`` and ``second`` are the moments. Kingma & Ba 2015, algorithm 1, in the form of
-    ``torch.optim.Adam``.
+    ``first`` and ``second`` are the moments; ``gradient`` is zero afterwards. Kingma & Ba 2015,
+    algorithm 1, in the form of ``torch.optim.Adam``.
     """
     kind = values.dtype.type
     scale = kind(rate / (1.0 - beta1**step))
@@ -309,13 +309,4 @@ def adam_update(
         values[k] = value - scale * m / (np.sqrt(v) * root_scale + tiny)
         first[k] = m
         second[k] = v
-
-
-@compiled
-def clear_rows(gradient: Floats, found: Ids, count: int) -> None:
-    """Zero ``gradient`` (M, w) in the first ``count`` rows that ``found`` names."""
-    zero = gradient.dtype.type(0)
-    for k in range(count):
-        of_row = gradient[found[k]]
-        for d in range(of_row.shape[0]):
-            of_row[d] = zero
+        gradient[k] = kind(0)

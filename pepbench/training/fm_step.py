@@ -266,8 +266,6 @@ class _Part(ABC):
     is_trained: bool
     squares: float = 0.0
     """Sum of squares of the gradient."""
-    touched: tuple[np.ndarray, int] | None = None
-    """Rows (M,) of which the first so many are all that have a gradient; None if any may have."""
 
     def __init__(self, parameter: nn.Parameter, state: RowState | None) -> None:
         self.parameter, self._state = parameter, state
@@ -357,7 +355,7 @@ class _Whole(_Part):
         """Update all by Adam, or hand the gradient to another optimizer."""
         group = self._group
         if not self.is_trained or group is None:
-            pass
+            self.gradient.fill(0)
         elif dense is not None and type(dense) in _ADAM:
             state = dense.state[self.parameter]
             if not state or state["exp_avg"] is not self._first:
@@ -369,10 +367,7 @@ class _Whole(_Part):
             kernels.adam_update(values, first, second, gradient, factor, step, *settings)
         else:
             self.parameter.grad = torch.from_numpy(self.gradient * self.values.dtype.type(factor))
-        if self.touched is None:
             self.gradient.fill(0)
-        else:
-            kernels.clear_rows(self.gradient, *self.touched)
 
     def _attach(self, state: dict[str, Tensor]) -> None:
         """Look at the state of torch's Adam, made as torch makes it before the first step."""
@@ -422,14 +417,11 @@ def _add_gradients(
     if not pairwise:
         return loss
     of_table = (vectors, table.gradient, of_rows, table.found, count)
-    if table.rows is None:
-        table.touched = table.found, count
     if threshold is None or raw is None:
         mask = _NO_MASK if source.mask is None else source.mask.numpy()
         own = _NO_ROWS if table.rows is None else table.rows.numpy()
         table.squares = kernels.finish_gradient(*of_table, mask, own)
     elif own_thresholds and table.rows is None:
-        raw.touched = table.touched
         of_own = (*of_table, gate, raw.gradient)
         table.squares, raw.squares = kernels.finish_own_thresholds(*of_own)
     elif own_thresholds:
