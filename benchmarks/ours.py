@@ -119,18 +119,14 @@ def contenders(problem: Problem, backbone: str) -> dict[str, Iterator[int]]:
             steps[f"{UNIFORM} {kind}"] = training_steps(problem, backbone, plain(), kind)
     if backbone == "fm" and n_features <= MOST:
         steps[MASK] = training_steps(problem, backbone, masked())
-        table = thresholded()
-        steps[PEP_DENSE] = training_steps(problem, backbone, table, "adam", _count_all_of(table))
+        # Its step counts the non-zeros itself.
+        steps[PEP_DENSE] = training_steps(problem, backbone, thresholded(), "adam")
     if backbone == "fm" or n_features <= MOST:
         table = thresholded()
         look = partial(count_swept_rows, table)
         steps[PEP_BY_ROW] = training_steps(problem, backbone, table, "lazy-adam", look)
     steps[VALIDATION] = validation_steps(problem, backbone)
     return steps
-
-
-def _count_all_of(table: ThresholdedTable) -> Callable[[], object]:
-    return lambda: torch.count_nonzero(table.table_in_use).item()
 
 
 def _skip_beginning(optimizer: torch.optim.Optimizer) -> None:

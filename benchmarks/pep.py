@@ -133,13 +133,10 @@ def main() -> None:
 
     dense, by_row = searched(), searched()
 
-    def count() -> object:
-        return torch.count_nonzero(dense.table_in_use).item()
-
     speeds = interleaved(
         {
             "plain PEP": plain_steps(splits, plan),
-            "pepbench PEP": suite_steps(splits, plan, dense, "adam", count),
+            "pepbench PEP": suite_steps(splits, plan, dense, "adam"),
             "pepbench PEP by rows": suite_steps(
                 splits, plan, by_row, "lazy-adam", partial(count_swept_rows, by_row)
             ),

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from pepbench.lazy import LazyModule
 from pepbench.method import Model, OptimizerKind, Task, largest_entries
-from pepbench.tables.rows import state_of, swept_rows
+from pepbench.tables.rows import RowTable, state_of, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
@@ -253,6 +253,14 @@ def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
 def count_swept_rows(table: ThresholdedTable) -> None:
     """Count the rows of ``table`` again that lazy Adam brought up to date in the last step."""
     rows = swept_rows(table.values)
-    values, gate = table.current(rows)
-    left = (values.abs() > gate).to(values.dtype)
-    table.row_counts.update(torch.arange(rows.start, rows.stop), left)
+    v, raw, target = table.values, table.thresholds.raw, table.thresholds.target
+    numbers = torch.arange(rows.start, rows.stop)
+    if isinstance(raw, RowTable) and raw.shape == v.shape and swept_rows(raw) == rows:
+        # Both are up to date there: nothing has to be copied first.
+        values, s = v.detach().numpy()[rows], raw.detach().numpy()[rows]
+        gate, left = np.empty_like(values), np.empty_like(values)
+        kernels.threshold_entries(values, s, target, gate, left)
+        table.row_counts.update(numbers, torch.from_numpy(left))
+        return
+    of_rows, threshold = table.current(rows)
+    table.row_counts.update(numbers, (of_rows.abs() > threshold).to(of_rows.dtype))

@@ -26,7 +26,7 @@ from pepbench.backbones.backbone import FirstOrder
 from pepbench.backbones.fm import FMModule
 from pepbench.backbones.lr import LRModule
 from pepbench.method import Batch, Embedding, Model
-from pepbench.tables.kernels import threshold_rows
+from pepbench.tables.kernels import threshold_entries, threshold_rows
 from pepbench.tables.rows import (
     DirectRows,
     RowState,
@@ -44,6 +44,7 @@ from pepbench.training.uncompiled import Adagrad, Adam
 _NO_FLAGS = np.empty(0, np.bool_)
 _NO_MASK = np.empty((0, 0), np.bool_)
 _NO_ROWS = np.empty(0, np.int64)
+_NO_GATE = np.empty((0, 0))
 
 ByRows = Mapping[nn.Parameter, RowState]
 """The state of each table that is updated by rows."""
@@ -287,6 +288,10 @@ class _Part(ABC):
         """Take what a batch needs, with its global ``ids`` (B, F)."""
 
     @abstractmethod
+    def workspace(self) -> np.ndarray:
+        """An array as ``values``, with any content."""
+
+    @abstractmethod
     def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
         """Make the optimizer's step with ``factor`` times the gradient, which becomes zero."""
 
@@ -303,6 +308,10 @@ class _Rows(_Part):
         self.values = self._state.gather(self.rows).numpy()
         self.gradient = np.zeros_like(self.values)
         self.is_trained = self.parameter.requires_grad
+
+    def workspace(self) -> np.ndarray:
+        """A new array, since batches need different numbers of rows."""
+        return np.empty_like(self.values)
 
     def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:  # noqa: ARG002
         """Update the rows of the batch, and sweep the next share of the table."""
@@ -322,6 +331,7 @@ class _Whole(_Part):
         self._group = group
         self._first: Tensor | None = None
         self._flat: list[np.ndarray] = []
+        self._workspace: np.ndarray | None = None
 
     def look_up(self, ids: Tensor) -> None:
         """Take note of the ids; before the first step, allocate what is kept between steps."""
@@ -334,6 +344,12 @@ class _Whole(_Part):
             self._flat = [self.values.reshape(-1)]
         self.is_trained = self.parameter.requires_grad and self._group is not None
         self.parameter.grad = None
+
+    def workspace(self) -> np.ndarray:
+        """The same array in every step."""
+        if self._workspace is None:
+            self._workspace = np.empty_like(self.values)
+        return self._workspace
 
     def update(self, factor: float, dense: torch.optim.Optimizer | None) -> None:
         """Update all by Adam, or hand the gradient to another optimizer."""
@@ -376,10 +392,18 @@ def _add_gradients(
 ) -> float:
     """Compute the gradients of a batch and their sums of squares; the loss."""
     vectors, threshold = table.values, source.threshold
+    gate, group = _NO_GATE, _NO_ROWS
+    own_thresholds = False
     if threshold is not None and raw is not None:
-        gate, group = _gate(threshold, raw, table.rows)
         vectors = np.empty_like(table.values)
-        non_zeros = threshold_rows(table.values, gate, group, vectors)
+        own_thresholds = threshold.group is None and raw.values.shape == vectors.shape
+        if own_thresholds:
+            gate = raw.workspace()
+            entries = (table.values, raw.values, threshold.target)
+            non_zeros = threshold_entries(*entries, gate, vectors)
+        else:
+            gate, group = _gate(threshold, raw, table.rows)
+            non_zeros = threshold_rows(table.values, gate, group, vectors)
         threshold.used(torch.from_numpy(vectors), table.rows, non_zeros)
     apart = table.ids is not weights.ids
     of_rows = np.zeros(len(vectors), vectors.dtype) if apart else weights.gradient
@@ -393,14 +417,20 @@ def _add_gradients(
     if not pairwise:
         return loss
     of_table = (vectors, table.gradient, of_rows, table.found, count)
-    if threshold is not None and raw is not None:
-        raw_gradient = raw.gradient.reshape(gate.shape)
-        of_gate = (gate, group, raw_gradient)
-        table.squares, raw.squares = kernels.finish_thresholded(*of_table, *of_gate)
-    else:
+    if threshold is None or raw is None:
         mask = _NO_MASK if source.mask is None else source.mask.numpy()
         own = _NO_ROWS if table.rows is None else table.rows.numpy()
         table.squares = kernels.finish_gradient(*of_table, mask, own)
+    elif own_thresholds and table.rows is None:
+        of_own = (*of_table, gate, raw.gradient)
+        table.squares, raw.squares = kernels.finish_own_thresholds(*of_own)
+    elif own_thresholds:
+        of_all = (vectors, table.gradient, of_rows, gate)
+        table.squares, raw.squares = kernels.finish_own_thresholds_in_place(*of_all)
+        raw.gradient = gate
+    else:
+        of_gate = (gate, group, raw.gradient.reshape(gate.shape))
+        table.squares, raw.squares = kernels.finish_thresholded(*of_table, *of_gate)
     return loss
 
 

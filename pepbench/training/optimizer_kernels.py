@@ -80,6 +80,9 @@ def adam_catch_up(
             prefetch_row(moments, rows[k + PREFETCH_ROWS])
         row = rows[k]
         done = last[row]
+        if done == step:
+            # As for every row that the batch before needed, too.
+            continue
         value, first, second = values[row], moments[row, 0], moments[row, 1]
         if grid and done == 0:
             for d in range(width):

@@ -10,9 +10,17 @@ from pepbench.data.splits import Rows
 from pepbench.errors import Infeasible
 from pepbench.method import Fitted, PlainTable, xavier_uniform
 from pepbench.pep import EPOCHS, PEP, ThresholdedTable, Thresholds, soft_threshold
-from pepbench.pep_search import DenseSearch, RowSearch, fast_soft_threshold, new_search, refilled
+from pepbench.pep_search import (
+    DenseSearch,
+    RowCounts,
+    RowSearch,
+    count_swept_rows,
+    fast_soft_threshold,
+    new_search,
+    refilled,
+)
 from pepbench.tables.fields import Fields
-from pepbench.tables.rows import release, state_of
+from pepbench.tables.rows import release, state_of, swept_rows
 from pepbench.training import optimizers
 
 QUICK = PEP(init=-2.0, max_steps=400)
@@ -275,6 +283,24 @@ def test_a_search_by_rows_counts_what_the_table_holds_and_changes_nothing(toy):
             assert exact == pytest.approx(estimate, rel=0.25)
             assert exact == int(torch.count_nonzero(now))
     assert torch.equal(*tables)
+
+
+@pytest.mark.parametrize("granularity", KINDS)
+def test_rows_that_were_swept_are_counted_as_they_are_now(toy, granularity):
+    task = toy.task()
+    method = dataclasses.replace(QUICK, granularity=granularity)
+    search = new_search(method, task, thresholded_model(toy, method, task), "lazy-adam")
+    for _ in search.steps():
+        if search.updates == 140:
+            break
+    table = search.table
+    rows = swept_rows(table.values)
+    assert rows.stop > rows.start
+    table.row_counts = RowCounts(*table.values.shape)
+    count_swept_rows(table)
+    values, gate = table.current(rows)
+    pruned = int((values.abs() <= gate).sum())
+    assert table.row_counts.total == table.values.numel() - pruned
 
 
 @pytest.mark.parametrize(("lookups", "expected"), [(16, DenseSearch), (0, RowSearch)])

@@ -108,3 +108,48 @@ def test_recounting_rows_keeps_the_sum_of_counts(scattered):
     expected[rows] = np.count_nonzero(table[rows], axis=1)
     np.testing.assert_array_equal(counts, expected)
     assert growth == expected.sum() - 2500
+
+
+def thresholded(values, raw, target=0.0):
+    """σ(s), V̂ and its non-zeros by the compiled loop, for arrays (M, D)."""
+    gate, pruned = np.empty_like(values), np.empty_like(values)
+    count = kernels.threshold_entries(values, raw, target, gate, pruned)
+    return gate, pruned, count
+
+
+def test_compiled_sigmoid_is_as_exact_as_torchs_over_the_whole_range():
+    x = np.linspace(-87, 110, 200_001, dtype=np.float32)[:, None]
+    gate, _, _ = thresholded(np.zeros_like(x), x)
+    exact = torch.sigmoid(torch.from_numpy(x).double()).numpy()
+    error = np.abs(gate - exact) / np.spacing(exact.astype(np.float32))
+    assert error.max() < 3
+
+
+def test_compiled_sigmoid_in_double_precision_is_torchs():
+    x = np.linspace(-800, 800, 20_001)[:, None]
+    gate, _, _ = thresholded(np.zeros_like(x), x)
+    torch.testing.assert_close(
+        torch.from_numpy(gate), torch.sigmoid(torch.from_numpy(x)), rtol=1e-15, atol=0
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_sigmoid_of_extreme_numbers_is_torchs(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    numbers = [np.inf, -np.inf, np.nan, 0.0, -0.0, tiny, -tiny, 1e3, -1e3, -88.5, -100, 88.5]
+    x = np.array([numbers], dtype)
+    gate, _, _ = thresholded(np.ones_like(x), x)
+    expected = torch.sigmoid(torch.from_numpy(x)).numpy()
+    # Denormal results may be zero.
+    np.testing.assert_allclose(gate, expected, rtol=1e-6, atol=np.finfo(dtype).tiny)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (300, 16)])
+def test_entries_with_their_own_thresholds_agree_with_the_equation(shape, dtype):
+    torch.manual_seed(0)
+    values, raw = torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
+    _, pruned, count = thresholded(values.numpy(), raw.numpy(), target=-1.0)
+    formula = torch.sign(values) * torch.relu(values.abs() - torch.sigmoid(raw - 1.0))
+    torch.testing.assert_close(torch.from_numpy(pruned), formula)
+    assert count == torch.count_nonzero(torch.from_numpy(pruned))

@@ -237,6 +237,18 @@ def test_divergence_changes_nothing_and_leaves_no_gradient_behind(kind):
         np.testing.assert_allclose(losses, losses_of(torch_step, other, theirs, good), rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["adam", "lazy-adam"])
+@pytest.mark.parametrize("step", [torch_step, compiled_step])
+def test_a_threshold_that_is_not_a_number_diverges(step, kind):
+    model = model_of("pep feature_dim")
+    optimizer = optimizer_of(model, kind)
+    with torch.no_grad():
+        model.embedding.thresholds.raw[3, 1] = float("nan")
+    batch = Batch(torch.tensor([[3, 41, 75, 92, 99]]), torch.tensor([1.0]))
+    with pytest.raises(Diverged, match="not finite"):
+        step(model, batch, optimizer, 100.0)
+
+
 def test_diverges_at_the_step_at_which_torch_does():
     def steps_until_divergence(step):
         model = model_of("plain")
