@@ -57,9 +57,11 @@ class DPQ(Method):
 
     Where we differ: the paper has one vocabulary; here each field has centroids of its own. Batches
     are normalised over their distinct features, and evaluation with statistics that follow the
-    batches by a tenth a step; the released code's follow by a hundredth, which takes longer than
-    a training on small data. A single product, of one feature and one group, is normalised by these
-    statistics in training, too. Keys start as random e, values as rows of the uncompressed table.
+    batches by a tenth a step; the released code's follow by a hundredth, which takes longer than a
+    training on small data. It adds 1e-3 to the variance, we add 1e-12: at the scale of the
+    uncompressed table the variance of products is far below 1e-3, and p would start out uniform. A
+    single product, of one feature and one group, is normalised by these statistics in training,
+    too. Keys start as random e, values as rows of the uncompressed table.
     """
 
     name = "dpq"

@@ -32,7 +32,7 @@ from .mixed import MixedTable, mixed_size
 class SSEDS(Method):
     """Keeps the columns of each field's pretrained table to which the loss is most sensitive.
 
-    Qu, Ye, Tang, Zhang, Wang, Tang, "Single-shot Embedding Dimension Search in Recommender
+    Qu, Ye, Tang, Zhang, Shi, Yin, "Single-shot Embedding Dimension Search in Recommender
     System", SIGIR 2022, arXiv 2204.03281. A full table is trained; then a mask α = 1 over (field,
     dimension) multiplies it, and one pass over the data gives the saliency of each column::
 

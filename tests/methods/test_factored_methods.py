@@ -367,6 +367,19 @@ class TestMultiGranular:
                 use[normalise] = table.books.use_of(table.all_codes().numpy())
         assert use[False] < 0.6 < 0.7 < use[True]
 
+    def test_a_vector_on_a_centroid_gets_it_unless_distances_are_normalised(self):
+        torch.manual_seed(0)
+        kept = {}
+        for options in ({}, {"normalise": True}):
+            options |= {"n_groups": 4, "head_share": 1.0}
+            table = made("mgqe", fields_of(400), 8, 40 * 8, **options)
+            with torch.no_grad():
+                table.table[:40] = table.centroids.flatten(1)
+                codes = table.nearest(torch.arange(40))
+            kept["normalise" in options] = (codes == torch.arange(40)[:, None]).float().mean()
+        assert kept[False] == 1.0
+        assert kept[True] < 0.7
+
     def test_heads_are_the_most_frequent_of_each_field(self):
         fields = fields_of(30, 10)
         heads = MultiGranularQuantised(head_share=0.2).heads(fields)
