@@ -62,8 +62,8 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
         ),
         (
             "(f) Frequency and width",
-            "Spearman's ρ of learnt width and training frequency, mean ± standard deviation over "
-            "seeds.",
+            "Spearman's ρ of learnt width and training frequency: mean over folds, and ± standard "
+            "deviation over seeds where a split has several.",
             _widths(widths),
         ),
     )
@@ -126,7 +126,8 @@ def _widths(widths: pd.DataFrame) -> str:
     rows = [
         [
             *_names(row, [*_BLOCK, "budget", "method"]),
-            f"{row['frequency_correlation']:.2f} ±{row['frequency_spread']:.2f}",
+            f"{row['frequency_correlation']:.2f}"
+            + ("" if pd.isna(row["frequency_spread"]) else f" ±{row['frequency_spread']:.2f}"),
         ]
         for row in _subjects(widths.dropna(subset=["frequency_correlation"])).to_dict("records")
     ]
