@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_board import PLAN, made_record, records_of, test_aucs, write_board
+from doc_blocks import ROOT
+from made_board import PLAN, made_record, publish_board, records_of, test_aucs, write_board
 
 from pepbench.leaderboards.against import against
 from pepbench.leaderboards.board_page import submitted_table
@@ -318,6 +320,28 @@ def test_the_boards_page_has_a_table_of_what_was_submitted():
     difference = (test_aucs("low-rank", "40%") - test_aucs("full", "100%")).mean()
     assert "low-rank (submitted)" in row
     assert f" {difference:+.4f} (" in row
+
+
+@pytest.mark.usefixtures("submitted")
+def test_the_site_shows_contrasts_and_what_was_submitted(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
+    from board_pages import board_pages
+
+    contrasts = [("uniform", "full", "50%"), ("uniform", "full", "1%")]
+    publish_board(tmp_path / "results" / "made", contrasts)
+    pages = board_pages(tmp_path / "results")
+    page = pages["made.md"]
+    order = ["## Primary contrasts", "## What came out", "## All cells", "## Submitted by others"]
+    parts = re.split("|".join(order), page)
+    assert re.findall("|".join(order), page) == order
+    difference = test_aucs("uniform", "50%") - test_aucs("full", "100%")
+    assert parts[1].count("<tr>") == 2  # a heading, and the contrast at a budget that was run
+    assert f">{difference.mean():+.4f}</td>" in parts[1]
+    assert f"<td>{(difference > 0).sum()} of 4</td>" in parts[1]
+    assert "[the plan](../../results/made/plan.toml)" in parts[2]
+    assert "low-rank" not in parts[3]
+    assert parts[4].count('<th scope="row">low-rank (submitted)</th>') == 2
+    assert not any(path.startswith("methods/low-rank") for path in pages)
 
 
 @pytest.mark.usefixtures("place")
