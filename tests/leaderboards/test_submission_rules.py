@@ -17,6 +17,7 @@ from pepbench.leaderboards.board_page import submitted_table
 from pepbench.leaderboards.boards import find_board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.submissions import read_submission
 from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import DEFAULT_LEARNING_RATE, RecordStore
@@ -41,8 +42,8 @@ def made(tmp_path_factory, session_cache):
             store.put(one)
         (folder / "run" / PLAN_FILE).write_text(compared.plan.to_toml())
         compared.write_beside(folder / "run")
-    (folder / "run" / "method").mkdir()
-    (folder / "run" / "method" / "mine.py").write_text(METHOD)
+    (folder / "run" / "board" / "method").mkdir()
+    (folder / "run" / "board" / "method" / "mine.py").write_text(METHOD)
     return folder
 
 
@@ -77,6 +78,15 @@ def test_a_submission_is_checked_without_running_its_code(place, submitted):
     assert "records are complete" in ran.out
     assert "its code was not run" in ran.out
     assert "then add --trust" in ran.out
+
+
+def test_a_board_in_anothers_folder_has_its_whole_name(submitted, tmp_path):
+    shutil.copytree(submitted.parents[1], tmp_path / "results" / "other" / "made")
+    folder = tmp_path / "results" / "other" / "made"
+    assert read_submission(folder / "submissions" / "mine").board.name == "other/made"
+    assert find_board("results/other/made").name == "other/made"
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert find_board("elsewhere").name == "elsewhere"
 
 
 def test_a_later_comparison_shows_it_as_submitted(submitted):
@@ -322,6 +332,7 @@ def test_the_boards_page_has_a_table_of_what_was_submitted():
     assert f" {difference:+.4f} (" in row
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("submitted")
 def test_the_site_shows_contrasts_and_what_was_submitted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
