@@ -1,25 +1,16 @@
 const isDark = () => document.body.dataset.mdColorScheme === "slate";
 
-const draw = async (figure, spec) => {
-  const place = figure.querySelector(".drawing");
-  const { view } = await vegaEmbed(place, inColours(spec, isDark()), {
-    actions: false,
-    renderer: "svg",
-    ast: true,
-    tooltip: { theme: isDark() ? "dark" : "light", formatTooltip: told },
-    config: { background: null, aria: false },
-  });
-  await view.signal("named", place.clientWidth >= 420).runAsync();
-};
-
 const drawAll = async () => {
-  for (const { dataset, style } of document.querySelectorAll(".mark"))
-    style.color = isDark() ? darkColours[dataset.colour] ?? dataset.colour : dataset.colour;
+  paintMarks(isDark());
   const figures = [...document.querySelectorAll(".chart")];
   if (!figures.length) return;
   await window.vegaReady;
   const specs = JSON.parse(await unpacked("charts"));
-  for (const figure of figures) await draw(figure, specs[Number(figure.dataset.chart)]);
+  for (const figure of figures) {
+    const place = figure.querySelector(".drawing");
+    const { view } = await drawnIn(place, specs[Number(figure.dataset.chart)], isDark());
+    await view.runAsync();
+  }
 };
 
 // A choice above the table for each column that has several values.
