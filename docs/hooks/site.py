@@ -18,7 +18,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "*/README.md", "results/**/README.md")
+OUTSIDE = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "*/README.md",
+    "results/**/README.md",
+    "results/**/replication.md",
+)
 WIDE = ("boards/", "repository/results/")
 """Pages whose tables get the room of the side bar."""
 SHOWN = (".png", ".svg", ".html")
