@@ -68,6 +68,14 @@ def test_filters_leave_what_was_asked_for(page):
     assert column(page, 1) == []
 
 
+def test_a_column_that_says_the_same_everywhere_is_left_out(page):
+    for place, name, shown in ((2, "data set", True), (3, "backbone", False)):
+        heading = page.locator(f"#board thead th:nth-child({place})")
+        assert heading.text_content() == name
+        assert heading.is_visible() == shown
+        assert page.locator(f"#by-{name.replace(' ', '')}").is_visible() == shown
+
+
 def test_a_reason_opens_by_keyboard(page):
     why = page.locator("#board details.why").first
     assert not why.locator("p").is_visible()
