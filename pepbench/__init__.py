@@ -1,6 +1,7 @@
 """pepbench: how few parameters can a recommender's embedding table have?
 
-:func:`pepbench.run` runs a plan, :func:`pepbench.load` reads the results of one.
+:func:`pepbench.run` runs a plan, :func:`pepbench.load` reads the results of one, and
+:func:`pepbench.run_against` puts methods beside a published board.
 
 The folders are the rooms that data walk through: ``data`` → ``training`` and ``backbones``
 → ``harness`` → ``records`` → ``analysis`` → ``report``. Methods live in ``baselines``
@@ -18,13 +19,14 @@ from pepbench.checkout import find_packages_of_checkout
 if TYPE_CHECKING:
     from pepbench.api import Results, load, run
     from pepbench.errors import PepbenchError
+    from pepbench.leaderboards.run_against import run_against
     from pepbench.plan import Plan
 
 find_packages_of_checkout()
 
 __version__ = "0.1.0"
 
-__all__ = ["PepbenchError", "Plan", "Results", "__version__", "load", "run"]
+__all__ = ["PepbenchError", "Plan", "Results", "__version__", "load", "run", "run_against"]
 
 _MODULE_OF = {
     "Plan": "pepbench.plan",
@@ -32,6 +34,7 @@ _MODULE_OF = {
     "Results": "pepbench.api",
     "load": "pepbench.api",
     "run": "pepbench.api",
+    "run_against": "pepbench.leaderboards.run_against",
 }
 
 

@@ -84,6 +84,11 @@ class Results:
         return self.findings.comparisons
 
     @property
+    def contrasts(self) -> pd.DataFrame:
+        """A row for each primary contrast and other pair; columns as in contrasts.csv."""
+        return self.findings.contrasts
+
+    @property
     def fronts(self) -> pd.DataFrame:
         """A row for each cell, with the fronts that it is on; columns as in fronts.csv."""
         return self.findings.analysis.fronts.points

@@ -76,6 +76,7 @@ def test_tables_of_boards_are_sorted_by_number_and_leave_unknown_figures_last():
     tables = hook("board_tables")
     figures = {"Δ": tables.Figure("<1", 0.5), "CPU": tables.Figure("", math.nan)}
     table = tables.table([{"method": "pep", **figures}], "Cells")
+    assert '<th scope="row">pep</th>' in table
     assert '<td class="number" data-sort="0.5">&lt;1</td>' in table
     assert '<td class="number" data-sort=""></td>' in table
     assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method", "Δ", "CPU"]
@@ -105,12 +106,12 @@ def boards_show_what_is_published(boards):
     cells = pd.read_csv(ROOT / "results/anime/leaderboard.csv")
     cells = cells[cells["method"] != "full"]
     page = (boards / "anime.html").read_text("utf-8")
-    rows = re.findall(r"<tr><td><a [^>]*>(.*?)</a>.*?</tr>", page)
+    rows = re.findall(r'<tr><th scope="row"><a [^>]*>(.*?)</a>.*?</tr>', page)
     assert rows == cells["method"].tolist()
     known = [f"{delta:.10g}" for delta in cells["delta_auc"].dropna()]
     assert set(known) <= set(re.findall(r'data-sort="([^"]+)"', page))
     assert page.count('<figure class="chart"') == cells["backbone"].nunique()
-    (_, *places) = (boards / "methods/mde.html").read_text("utf-8").split('html">anime</a></td>')
+    (_, *places) = (boards / "methods/mde.html").read_text("utf-8").split('html">anime</a></th>')
     assert len(places) == (cells["method"] == "mde").sum()
     # criteo-like: 5 million rows, four fifths of which are for training; 481,142 values occur.
     advice = (boards / "which-method.html").read_text("utf-8")

@@ -5,6 +5,7 @@ rules of :mod:`pepbench.analysis.recommend`.
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,24 +17,37 @@ from typing import Any
 
 import pandas as pd
 import vl_convert
-from board_tables import Figure, Row, budget_figure, table, time_figure, verdict
+from board_tables import (
+    Figure,
+    Row,
+    budget_figure,
+    contrast_tables,
+    details,
+    table,
+    time_figure,
+    verdict,
+)
 
+from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
 from pepbench.analysis.recommend import Recommendation, within_budget
-from pepbench.leaderboards.board_page import best_table, markdown
+from pepbench.leaderboards.board_page import SUBMITTED, best_table, markdown, submitted_frame
 from pepbench.leaderboards.boards import Board, find_boards
+from pepbench.leaderboards.publish import README, lead_of
 from pepbench.leaderboards.recommend import Evidence, evidence
 from pepbench.leaderboards.record_packing import RECORDS_FILE
+from pepbench.leaderboards.submitted import MARK
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import highlighted, report_marks
 from pepbench.report.charts.pareto import front_chart
-from pepbench.report.charts.style import DARK, page_spec, unchecked
-from pepbench.report.markdown import contrast_parts
-from pepbench.report.page.html import PAGE, SYMBOLS, asset, packed_specs
-from pepbench.report.phrases import block_title, outcome, percent, short_count, with_interval
+from pepbench.report.charts.style import DARK, unchecked
+from pepbench.report.page.html import PAGE, SYMBOLS, asset, numbered, packed_specs
+from pepbench.report.phrases import outcome, percent, short_count, with_interval
 from pepbench.units import FULL, dataset_title
 
 ASSETS = Path(__file__).parent / "boards"
+RELATIVE = re.compile(r"\]\((?![a-z]+:|#)")
+"""Where the target of a link to another file begins."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,12 @@ def _board_page(one: Published) -> Iterator[str]:
             f"{dataset_title(str(dataset))}: {features} features, {dense or 'unknown'} training "
             f"rows per feature, {'one split' if folds == 1 else f'{folds} folds'}."
         )
-    yield from () if one.contrasts is None else contrast_parts(one.contrasts)
+    if one.contrasts is None:
+        yield "## The best of each size"
+        yield best_table(frame)
+    else:
+        yield "## Primary contrasts"
+        yield from contrast_tables(one.contrasts)
     marks = report_marks(frame, one.contrasts)
     named = {method: marks[method] for method in highlighted(frame, one.contrasts)}
     chart = front_chart(frame, "pareto", named)
@@ -157,53 +176,66 @@ def _board_page(one: Published) -> Iterator[str]:
         for method, mark in named.items()
     )
     yield f'<p class="legend">{" ".join(legend)}</p>'
-    for number, block in enumerate(chart.panels):
-        words = escape(block_title(block))
+    specs: list[dict[str, Any]] = []
+    for panel in numbered(specs, chart):
+        title, words = escape(panel["title"]), escape(panel["words"])
         yield (
-            f'<figure class="chart" data-chart="{number}"><figcaption>{words}</figcaption>'
-            f'<div class="drawing" role="img" aria-label="{chart.label}: {words}. The figures are '
-            'in the table."></div></figure>'
+            f'<figure class="chart" data-chart="{panel["id"]}"><figcaption>{title}</figcaption>'
+            f'<div class="drawing" role="img" aria-label="{words}. The figures are in the table.">'
+            "</div></figure>"
         )
     yield " ".join(chart.lines)
-    yield "## All cells"
-    yield table([row for _, row in _cells(one, "methods/")], f"Cells of {name}")
-    yield "## The best of each size"
-    yield best_table(frame)
+    yield "## What came out"
+    folder = f"../../results/{name}"
+    # Links of the page in the board's folder are relative to that.
+    yield RELATIVE.sub(f"]({folder}/", lead_of(one.board.folder / README))
     yield (
-        f"[What came out, and threats to validity](../../results/{name}/README.md); "
-        f"[the report](../../results/{name}/{PAGE})."
+        f"[Threats to validity, and how it was made]({folder}/{README}); "
+        f"[the report]({folder}/{PAGE}); [all boards](index.md)."
     )
-    yield _scripts("assets", [page_spec(panel) for panel in chart.panels.values()])
+    yield "## All cells"
+    yield _cell_table(frame, f"Cells of {name}")
+    submitted = submitted_frame(one.board, one.known.records, one.known.margin)
+    if len(submitted):
+        yield "## Submitted by others"
+        yield SUBMITTED
+        yield _cell_table(submitted, f"Cells of {name}, submitted by others")
+    yield _scripts("assets", specs)
 
 
-def _cells(one: Published, methods: str) -> Iterator[tuple[str, Row]]:
-    """Of each cell but full tables: the name of its method's page, and its row."""
-    metric = metric_of(one.known.frame)
-    cards = {card.spec: card for card in method_cards(one.known.frame["method"])}
-    for cell in one.known.frame.to_dict("records"):
-        page = _page(cell["method"])
-        if page == "full":
+def _cell_table(frame: pd.DataFrame, label: str) -> str:
+    rows: list[Row] = [{"method": _linked(name), **row} for name, row in _cells(frame)]
+    return table(rows, label, only_if_various=("data set", "backbone"))
+
+
+def _linked(method: str) -> str:
+    """A method with a link to its page; those that others have submitted have none."""
+    name = escape(method)
+    return name if name.endswith(MARK) else f'<a href="methods/{_page(method)}.html">{name}</a>'
+
+
+def _cells(frame: pd.DataFrame) -> Iterator[tuple[str, Row]]:
+    """Of each cell but full tables: its method, and what else its row says."""
+    metric = metric_of(frame)
+    cards = {card.spec: card for card in method_cards(frame["method"])}
+    for cell in frame.to_dict("records"):
+        if _page(cell["method"]) == REFERENCE:
             continue
         delta = measured_delta(cell, metric)
         known = not pd.isna(cell["parameters"])
+        size = f"{short_count(cell['parameters'])} ({percent(cell['share'])})" if known else ""
         yield (
-            page,
+            cell["method"],
             {
-                "method": f'<a href="{methods}{page}.html">{escape(cell["method"])}</a>',
-                "family": cards[cell["method"]].family,
-                "data set": escape(dataset_title(cell["dataset"])),
-                "backbone": escape(cell["backbone"]),
                 "budget": budget_figure(cell["budget"]),
-                "parameters": Figure(
-                    f"{short_count(cell['parameters'])} ({percent(cell['share'])})"
-                    if known
-                    else "",
-                    cell["parameters"],
-                ),
                 METRICS[metric].difference: Figure(with_interval(*delta, sign=True), delta[0]),
-                "verdict": verdict(outcome(cell)),
+                "verdict": verdict(outcome(cell), cell["reason"]),
+                "backbone": escape(cell["backbone"]),
+                "data set": escape(dataset_title(cell["dataset"])),
+                "parameters": Figure(size, cell["parameters"]),
                 "CPU": time_figure(cell["cpu_seconds"]),
                 "front": "★" if cell["on_front"] else "",
+                "family": cards[cell["method"]].family,
             },
         )
 
@@ -214,10 +246,10 @@ def _page(method: str) -> str:
 
 
 def _places(one: Published) -> Iterator[tuple[str, Row]]:
-    """The cells as rows of methods' pages: led by the board."""
+    """The cells as rows of methods' pages, with the name of the page."""
     board = f'<a href="../{one.slug}.html">{one.board.name}</a>'
-    for page, row in _cells(one, ""):
-        yield page, {"board": board, **{k: v for k, v in row.items() if k != "family"}}
+    for method, row in _cells(one.known.frame):
+        yield _page(method), {"board": board, "method": escape(method), **row}
 
 
 def _method_page(name: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -228,7 +260,7 @@ def _method_page(name: str, rows: Sequence[Row]) -> Iterator[str]:
     yield from (f"<p>{paragraph}</p>" for paragraph in card.paragraphs[:1])
     yield "[Source, options and ranges](../../methods.md)"
     yield "## Its places on the boards"
-    yield table(rows, f"Places of {name}")
+    yield table(rows, f"Places of {name}", only_if_various=("method", "family"))
     yield _scripts("../assets", [])
 
 
@@ -279,28 +311,25 @@ def _advice(one: Published, budget: str, found: Recommendation) -> Row:
     lines += [f"Not known: {line[0].lower()}{line[1:]}" for line in found.unknown]
     delta = (choice.difference, choice.low, choice.high)
     return {
-        "method": f'<a href="methods/{_page(choice.method)}.html">{escape(choice.method)}</a>',
-        "board": f'<a href="{one.slug}.html">{escape(one.board.name)}</a>',
-        "data set": escape(dataset_title(found.dataset)),
-        "features": features,
-        "rows per feature": dense,
-        "backbone": escape(found.backbone),
+        "method": _linked(choice.method),
         "budget": budget_figure(budget),
         "Δ to the full table": Figure(with_interval(*delta, sign=True), choice.difference),
         "verdict": verdict(choice.verdict),
+        "why": details("known, and not", lines),
+        "features": features,
+        "rows per feature": dense,
+        "data set": escape(dataset_title(found.dataset)),
+        "backbone": escape(found.backbone),
+        "board": f'<a href="{one.slug}.html">{escape(one.board.name)}</a>',
         "CPU": time_figure(choice.cpu_seconds),
-        "why": "<details><summary>known, and not</summary>"
-        + "".join(f"<p>{escape(line)}</p>" for line in lines)
-        + "</details>",
     }
 
 
 def _scripts(assets: str, specs: Sequence[dict[str, Any]]) -> str:
     library = f'<script src="{assets}/vega.js"></script>\n' if specs else ""
-    bare = [{key: value for key, value in spec.items() if key != "title"} for spec in specs]
     dark = dumps(DARK, sort_keys=True)
     return (
         f'<script type="application/json" id="dark-colours">{dark}</script>\n'
-        f'<script type="text/plain" id="charts">{packed_specs(bare)}</script>\n'
+        f'<script type="text/plain" id="charts">{packed_specs(specs)}</script>\n'
         f'{library}<script src="{assets}/boards.js"></script>'
     )

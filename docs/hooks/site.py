@@ -18,7 +18,16 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "*/README.md", "results/*/README.md")
+OUTSIDE = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "*/README.md",
+    "results/**/README.md",
+    "results/**/replication.md",
+)
+WIDE = ("boards/", "repository/results/")
+"""Pages whose tables get the room of the side bar."""
 SHOWN = (".png", ".svg", ".html")
 LINK = re.compile(r"^```.*?^```$|(!?)\[([^\]]*)\]\(([^)#\s:]+)(#[^)\s]*)?\)", re.M | re.S)
 GENERATED = re.compile(r"<!-- generated: ([\w ]+) -->")
@@ -41,6 +50,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fill in generated text and rewrite links to their targets on the site."""
     filled = GENERATED.sub(lambda match: reference.PARTS[match[1]](), markdown)
     uris = {file.src_uri for file in files}
+    if page.file.src_uri.startswith(WIDE):
+        page.meta.setdefault("hide", ["navigation"])
     return with_site_links(filled, repository_path(page.file.src_uri), uris)
 
 

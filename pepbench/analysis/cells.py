@@ -116,6 +116,13 @@ class Cell:
         return replace(self, runs=tuple(r for r in self.runs if r.spec.data.fold == fold))
 
 
+def cell_at(cells: Sequence[Cell], budget: str) -> Cell | None:
+    """Of a method's cells, the one at a budget, or its only one where that is a full table."""
+    same = [cell for cell in cells if cell.budget == budget]
+    whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
+    return next(iter(same or (whole if len(cells) == 1 else [])), None)
+
+
 def cells_of(records: Iterable[Record]) -> list[Cell]:
     """Group records into cells; the order of the records does not matter.
 

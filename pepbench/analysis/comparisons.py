@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from pepbench.analysis.blocks import Block
+from pepbench.analysis.cells import cell_at
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
     ALPHA,
@@ -117,10 +118,10 @@ def all_pairs(
 
 
 def _reference_for(block: Block, position: int, references: Sequence[int]) -> int | None:
-    budget = block.cells[position].budget
-    same_budget = [other for other in references if block.cells[other].budget == budget]
-    by_size = sorted(references, key=lambda other: -block.cells[other].spec.budget_parameters)
-    return next(iter(same_budget or by_size), None)
+    cells = [block.cells[other] for other in references]
+    largest = max(cells, key=lambda cell: cell.spec.budget_parameters, default=None)
+    found = cell_at(cells, block.cells[position].budget) or largest
+    return next((other for other in references if block.cells[other] is found), None)
 
 
 def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from pepbench.analysis.blocks import blocks_of
-from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.cells import Cell, cell_at, cells_of
 from pepbench.analysis.comparisons import Criteria, adjusted, compared
 from pepbench.analysis.metrics import Figure, Metric
 from pepbench.analysis.power import seeds_to_decide
@@ -189,13 +189,7 @@ def _in_block(
     ones, others = ([cell for cell in block if cell.method == method] for method in methods)
     found: dict[tuple[str, str], tuple[Cell, Cell]] = {}
     for size in dict.fromkeys(cell.budget for cell in (*ones, *others)):
-        one, other = (_at(cells, size) for cells in (ones, others))
+        one, other = (cell_at(cells, size) for cells in (ones, others))
         if budget in (None, size) and one is not None and other is not None:
             found[one.budget, other.budget] = (one, other)
     return list(found.values())
-
-
-def _at(cells: Sequence[Cell], budget: str) -> Cell | None:
-    same = [cell for cell in cells if cell.budget == budget]
-    full = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
-    return next(iter(same or (full if len(cells) == 1 else [])), None)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pepbench.analysis.blocks import Block
+from pepbench.analysis.cells import cell_at
 from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
-from pepbench.units import FULL
 
 Contrast = tuple[str, str, str]
 """Two methods and a budget; the difference is the first minus the second."""
@@ -72,11 +72,9 @@ def contrast_rows(
 
 
 def _place(block: Block, method: str, budget: str) -> int | None:
-    """The cell of a method at a budget, or its only one where its size is fixed."""
-    cells = [(cell.budget, n) for n, cell in enumerate(block.cells) if cell.method == method]
-    of_budget = [n for its, n in cells if its == budget]
-    fixed = [n for its, n in cells if its == FULL and len(cells) == 1]
-    return next(iter(of_budget or fixed), None)
+    """Where the method's cell is, as :func:`cell_at` finds it."""
+    found = cell_at([cell for cell in block.cells if cell.method == method], budget)
+    return next((n for n, cell in enumerate(block.cells) if cell is found), None)
 
 
 def _row(

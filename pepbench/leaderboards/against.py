@@ -44,7 +44,7 @@ FREE = {"methods", "only_folds", *SUBSETS}
 """Keys that need not be the board's."""
 
 METHOD_FOLDER = "method"
-"""Folder, in that of a run, with the plug-ins that the run was made with."""
+"""Folder, in that of a submission or of a run's board, with the plug-ins of the run."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Against:
     def write_beside(self, folder: Path) -> None:
         """Put the board's records, and the plug-ins, into the folder of the run.
 
-        Records of a board that are there from an earlier comparison are replaced, as a whole: an
-        interruption leaves no part of them, and shards of a run may end at the same time.
+        What is there from an earlier comparison is replaced as a whole: an interruption leaves no
+        part of it, and shards of a run may end at the same time.
 
         Raises
         ------
@@ -106,9 +106,9 @@ class Against:
         text = self.board.plan_path.read_bytes()
         for name, content in ((PLAN_FILE, text), (NAME_FILE, f"{self.board.name}\n".encode())):
             write_atomically(new / name, content)
-        _replace_folder(folder / BOARD_FOLDER, new)
         for path in self.plugins:
-            write_atomically(folder / METHOD_FOLDER / path.name, path.read_bytes())
+            write_atomically(new / METHOD_FOLDER / path.name, path.read_bytes())
+        _replace_folder(folder / BOARD_FOLDER, new)
 
 
 def _replace_folder(folder: Path, new: Path) -> None:

@@ -122,13 +122,35 @@ def best_table(frame: pd.DataFrame) -> str:
     return markdown(rows, headings, texts=4)
 
 
-def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
-    """The cells of submitted methods, beside the full table; nothing if there are none."""
+SUBMITTED = (
+    "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
+    "Verdicts are adjusted for all methods of a budget, these included."
+)
+"""What is to be known of tables of submitted methods."""
+
+
+def submitted_frame(board: Board, records: Iterable[Record], margin: float) -> pd.DataFrame:
+    """The leaderboard's rows of the methods that others have submitted to a board.
+
+    Parameters
+    ----------
+    board
+        The board.
+    records, margin
+        Its own.
+    """
     submitted = submitted_records(board)
     if not submitted:
+        return pd.DataFrame()
+    found = analyse([*records, *submitted], absent, absent, margin=margin).frame
+    return found[found["method"].str.endswith(MARK, na=False)]
+
+
+def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
+    """The cells of submitted methods, beside the full table; nothing if there are none."""
+    of_others = submitted_frame(board, results.records, results.margin)
+    if of_others.empty:
         return
-    found = analyse([*results.records, *submitted], absent, absent, margin=results.margin).frame
-    of_others = found[found["method"].str.endswith(MARK, na=False)]
     headings = (
         "data set", "backbone", "budget", "method", "parameters", "AUC", "Δ to full", "verdict"
     )  # fmt: skip
@@ -143,10 +165,7 @@ def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
         for row in of_others.to_dict("records")
     ]
     yield "### Submitted by others"
-    yield (
-        "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
-        "Verdicts are adjusted for all methods of a budget, these included."
-    )
+    yield SUBMITTED
     yield markdown(rows, headings, texts=4)
 
 

@@ -102,6 +102,13 @@ def results_folder(given: Path | None = None) -> Path:
     )
 
 
+def board_in(folder: Path) -> Board:
+    """The leaderboard in a folder, named by its path below ``results``, or else by the folder."""
+    whole = folder.resolve()
+    results = next((above for above in whole.parents if above.name == RESULTS.name), whole.parent)
+    return Board(whole.relative_to(results).as_posix(), folder)
+
+
 def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
     """The leaderboards with a plan, by name; or the named ones, in the given order.
 
@@ -139,7 +146,7 @@ def find_board(name: str) -> Board:
     """
     folder = Path(name)
     if (folder / PLAN_FILE).is_file():
-        return Board(folder.resolve().name, folder)
+        return board_in(folder)
     found = find_boards(PACKAGED) if PACKAGED.is_dir() else []
     with suppress(PlanError):
         found += find_boards(results_folder())

@@ -173,6 +173,12 @@ def parts_of(path: Path) -> tuple[str, str]:
     return f"{before}\n{after}", page[len(before) : len(page) - len(after)]
 
 
+def lead_of(path: Path) -> str:
+    """What a page says first, by hand: from below its title to the next heading or marker."""
+    _, _, text = path.read_text("utf-8").partition("\n")
+    return text.split(BEGIN)[0].split("\n## ")[0].strip()
+
+
 def _around(page: str, path: Path) -> tuple[str, str]:
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise RecordError(

@@ -19,7 +19,7 @@ from pepbench.component import split_label
 from pepbench.errors import PlanError, RecordError
 from pepbench.harness.tuning.study import STARTUP_TRIALS
 from pepbench.leaderboards.against import METHOD_FOLDER
-from pepbench.leaderboards.boards import SUBMISSIONS, Board, find_board
+from pepbench.leaderboards.boards import SUBMISSIONS, Board, board_in, find_board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import board_records
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
@@ -84,7 +84,8 @@ def submit(run: Path, into: Path) -> Path:
     RecordError
         If records are missing, or do not follow from the board's plan.
     """
-    name_file = run / BOARD_FOLDER / NAME_FILE
+    beside = run / BOARD_FOLDER
+    name_file = beside / NAME_FILE
     if not name_file.is_file():
         raise PlanError(
             f"{run}: is not a run beside a board; make it with: pepbench run --against BOARD"
@@ -93,7 +94,7 @@ def submit(run: Path, into: Path) -> Path:
         raise PlanError(f"--into {into}: is not empty; choose a new folder")
     board = find_board(name_file.read_text("utf-8").strip())
     records = tuple(RecordStore(run).with_incomplete())
-    files = tuple(sorted((run / METHOD_FOLDER).glob("*.py")))
+    files = tuple(sorted((beside / METHOD_FOLDER).glob("*.py")))
     submission = Submission(run, board, Plan.load(run / PLAN_FILE, {}), records, files)
     submission.refuse_broken()
     described = {
@@ -151,7 +152,7 @@ def read_submission(folder: Path) -> Submission:
         )
     around = folder.resolve().parent
     within = around.name == SUBMISSIONS and (around.parent / PLAN_FILE).is_file()
-    board = Board(around.parent.name, around.parent) if within else find_board(name)
+    board = board_in(around.parent) if within else find_board(name)
     plan = Plan.load(folder / PLAN_FILE, {})
     return Submission(folder, board, plan, tuple(unpacked(folder / RECORDS_FILE)), files)
 

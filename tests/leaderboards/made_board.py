@@ -1,17 +1,23 @@
 """A board with folds whose records are made up, in milliseconds, for data that exist."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from record_factory import record
 
+from pepbench.analysis.primary import Contrast
+from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.tuning.halton import halton
-from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
+from pepbench.leaderboards.board_results import BoardResults, from_records
+from pepbench.leaderboards.publish import BEGIN, END, README
+from pepbench.leaderboards.record_packing import RECORDS_FILE, packed, unpacked
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import Record, ScoresRecord
+from pepbench.records import MARGIN, EpochRecord, Record, ScoresRecord
 
 FOLDS = 4
 
@@ -67,13 +73,35 @@ def records_of_cell(cell: Cell) -> list[Record]:
 def made_record(spec, auc, **figures):
     count = spec.budget_parameters
     scores = ScoresRecord(auc=auc, log_loss=0.5)
-    return record(spec, validation=scores, n_parameters=count, n_bytes=4 * count, **figures)
+    epoch = EpochRecord(epoch=1, train_loss=0.5, auc=auc, log_loss=0.5)
+    return record(
+        spec,
+        validation=scores,
+        n_parameters=count,
+        n_bytes=4 * count,
+        curve=[epoch],
+        samples_per_second=300.0,
+        **figures,
+    )
 
 
 def records_of(plan: Plan) -> list[Record]:
     catalog = Catalog(())
     cells = expand(plan.with_families_expanded(catalog), catalog)
     return [one for cell in cells for one in records_of_cell(cell)]
+
+
+def publish_board(folder: Path, contrasts: Sequence[Contrast] = ()) -> None:
+    """Write the tables of a board's records, and a page, as ``pepbench leaderboard`` does."""
+    records = tuple(unpacked(folder / RECORDS_FILE))
+    found = from_records(records, contrasts=contrasts)
+    widths = pd.DataFrame({name: [] for name in RECOVERY_COLUMNS})
+    results = BoardResults(
+        records, found.frame, found.comparisons, widths, (), MARGIN, found.contrasts
+    )
+    for name, content in results.files().items():
+        (folder / name).write_bytes(content)
+    (folder / README).write_text(f"# Made\n\nSee [the plan](plan.toml).\n\n{BEGIN}\n{END}\n")
 
 
 def write_board(folder: Path, records: list[Record], plan: str = PLAN) -> Path:

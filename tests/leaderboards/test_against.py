@@ -2,6 +2,7 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from made_board import FOLDS, PLAN, made_record, records_of, test_aucs, write_board
@@ -14,6 +15,7 @@ from pepbench.leaderboards.against import against
 from pepbench.leaderboards.boards import find_board
 from pepbench.leaderboards.extract import board_records, extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.run_against import run_against
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import RecordStore, final_runs
 from pepbench.report.findings import load_runs
@@ -234,6 +236,25 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     files = (tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py")
     with pytest.raises(PlanError, match="two files have the same name"):
         against("made", None, files, {})
+
+
+@pytest.mark.usefixtures("board")
+def test_plugins_of_an_earlier_comparison_do_not_stay(tmp_path):
+    compared = against("made", None, (), {"methods": MINE})
+    for name in ("first.py", "second.py"):
+        (tmp_path / name).write_text("")
+        replace(compared, plugins=(tmp_path / name,)).write_beside(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.py")] == ["second.py"]
+
+
+@pytest.mark.usefixtures("board")
+def test_python_raises_what_the_command_says(pepbench, tmp_path):
+    ran = pepbench("run", "--against=made", "--methods=uniform", "--out=out", "--jobs=1")
+    with pytest.raises(PlanError) as raised:
+        run_against("made", "uniform", out=tmp_path / "out")
+    assert str(raised.value) in ran.err
+    with pytest.raises(PlanError, match="unknown budget '7%'"):
+        run_against("made", MINE, budgets=["7%"])
 
 
 @pytest.mark.usefixtures("board")

@@ -1,6 +1,7 @@
 """Real runs beside a board: the tutorial from end to end, and a board with a single split."""
 
 import shlex
+import shutil
 import webbrowser
 
 import pandas as pd
@@ -60,6 +61,18 @@ def test_the_tutorial_and_a_submission_run_on_a_small_board(quick, tmp_path):
         ("popular", "random-mask", 4),
     ]
     assert rows["verdict"].notna().all()
+    (from_python,) = [
+        block
+        for block in blocks(ROOT / "docs/reference/python/run.md")
+        if "pepbench.run_against(" in block.body
+    ]
+    names = {}
+    shutil.rmtree(folder / "submissions")
+    exec(from_python.body, names)
+    results = names["results"]
+    assert (results.trials_run, results.warnings) == (0, [])
+    for column in ("method", "other", "difference", "verdict"):
+        assert names["contrasts"][column].tolist() == rows[column].tolist()
     assert "folds won" in said[0]
     assert "from the board ml-100k-ids" in " ".join(said[0].split())
     assert "no rule is broken" in said[-1]

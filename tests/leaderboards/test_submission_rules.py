@@ -2,19 +2,22 @@
 
 import hashlib
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_board import PLAN, made_record, records_of, test_aucs, write_board
+from doc_blocks import ROOT
+from made_board import PLAN, made_record, publish_board, records_of, test_aucs, write_board
 
 from pepbench.leaderboards.against import against
 from pepbench.leaderboards.board_page import submitted_table
 from pepbench.leaderboards.boards import find_board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.submissions import read_submission
 from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import DEFAULT_LEARNING_RATE, RecordStore
@@ -39,8 +42,8 @@ def made(tmp_path_factory, session_cache):
             store.put(one)
         (folder / "run" / PLAN_FILE).write_text(compared.plan.to_toml())
         compared.write_beside(folder / "run")
-    (folder / "run" / "method").mkdir()
-    (folder / "run" / "method" / "mine.py").write_text(METHOD)
+    (folder / "run" / "board" / "method").mkdir()
+    (folder / "run" / "board" / "method" / "mine.py").write_text(METHOD)
     return folder
 
 
@@ -75,6 +78,15 @@ def test_a_submission_is_checked_without_running_its_code(place, submitted):
     assert "records are complete" in ran.out
     assert "its code was not run" in ran.out
     assert "then add --trust" in ran.out
+
+
+def test_a_board_in_anothers_folder_has_its_whole_name(submitted, tmp_path):
+    shutil.copytree(submitted.parents[1], tmp_path / "results" / "other" / "made")
+    folder = tmp_path / "results" / "other" / "made"
+    assert read_submission(folder / "submissions" / "mine").board.name == "other/made"
+    assert find_board("results/other/made").name == "other/made"
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert find_board("elsewhere").name == "elsewhere"
 
 
 def test_a_later_comparison_shows_it_as_submitted(submitted):
@@ -318,6 +330,29 @@ def test_the_boards_page_has_a_table_of_what_was_submitted():
     difference = (test_aucs("low-rank", "40%") - test_aucs("full", "100%")).mean()
     assert "low-rank (submitted)" in row
     assert f" {difference:+.4f} (" in row
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("submitted")
+def test_the_site_shows_contrasts_and_what_was_submitted(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
+    from board_pages import board_pages
+
+    contrasts = [("uniform", "full", "50%"), ("uniform", "full", "1%")]
+    publish_board(tmp_path / "results" / "made", contrasts)
+    pages = board_pages(tmp_path / "results")
+    page = pages["made.md"]
+    order = ["## Primary contrasts", "## What came out", "## All cells", "## Submitted by others"]
+    parts = re.split("|".join(order), page)
+    assert re.findall("|".join(order), page) == order
+    difference = test_aucs("uniform", "50%") - test_aucs("full", "100%")
+    assert parts[1].count("<tr>") == 2  # a heading, and the contrast at a budget that was run
+    assert f">{difference.mean():+.4f}</td>" in parts[1]
+    assert f"<td>{(difference > 0).sum()} of 4</td>" in parts[1]
+    assert "[the plan](../../results/made/plan.toml)" in parts[2]
+    assert "low-rank" not in parts[3]
+    assert parts[4].count('<th scope="row">low-rank (submitted)</th>') == 2
+    assert not any(path.startswith("methods/low-rank") for path in pages)
 
 
 @pytest.mark.usefixtures("place")

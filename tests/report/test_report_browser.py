@@ -1,8 +1,7 @@
 """The page in headless Chromium: no console error, sorting, filtering, picking out, hovering."""
 
-import shutil
-
 import pytest
+from browsing import SCREENS, chromium, screen, scrolls_sideways
 from record_factory import typical_run
 from run_folders import stored
 
@@ -11,29 +10,11 @@ from pepbench.report.page.html import report_html
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 
 @pytest.fixture(scope="module")
 def browser():
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="needs: pip install 'pepbench[browser]'"
-    )
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +25,14 @@ def address(tmp_path_factory):
     return (folder / "report.html").as_uri()
 
 
-@pytest.fixture(params=[("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)], ids=str)
+@pytest.fixture(params=SCREENS, ids=str)
 def page(browser, address, request):
-    theme, width = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=theme, offline=True
-    )
-    opened = context.new_page()
-    problems = []
-    opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.goto(address)
-    # Charts are drawn when they come into view.
-    opened.locator("#fronts .chart").first.scroll_into_view_if_needed()
-    opened.wait_for_selector("#fronts .chart[data-drawn] svg")
-    yield opened
-    assert problems == []
-    context.close()
+    with screen(browser, *request.param, offline=True) as opened:
+        opened.goto(address)
+        # Charts are drawn when they come into view.
+        opened.locator("#fronts .chart").first.scroll_into_view_if_needed()
+        opened.wait_for_selector("#fronts .chart[data-drawn] svg")
+        yield opened
 
 
 def column(page, place):
@@ -69,7 +41,7 @@ def column(page, place):
 
 
 def test_page_does_not_scroll_sideways(page):
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not scrolls_sideways(page)
 
 
 def test_heading_buttons_sort_by_number_and_say_so_and_back(page):
@@ -94,6 +66,14 @@ def test_filters_leave_what_was_asked_for(page):
     assert page.locator("#count").text_content().startswith("2 of ")
     page.locator("#search").fill("no such thing")
     assert column(page, 1) == []
+
+
+def test_a_column_that_says_the_same_everywhere_is_left_out(page):
+    for place, name, shown in ((2, "data set", True), (3, "backbone", False)):
+        heading = page.locator(f"#board thead th:nth-child({place})")
+        assert heading.text_content() == name
+        assert heading.is_visible() == shown
+        assert page.locator(f"#by-{name.replace(' ', '')}").is_visible() == shown
 
 
 def test_a_reason_opens_by_keyboard(page):

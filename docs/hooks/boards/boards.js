@@ -1,29 +1,21 @@
 const isDark = () => document.body.dataset.mdColorScheme === "slate";
 
-const draw = async (figure, spec) => {
-  const place = figure.querySelector(".drawing");
-  const { view } = await vegaEmbed(place, inColours(spec, isDark()), {
-    actions: false,
-    renderer: "svg",
-    ast: true,
-    tooltip: { theme: isDark() ? "dark" : "light", formatTooltip: told },
-    config: { background: null, aria: false },
-  });
-  await view.signal("named", place.clientWidth >= 420).runAsync();
-};
-
 const drawAll = async () => {
-  for (const { dataset, style } of document.querySelectorAll(".mark"))
-    style.color = isDark() ? darkColours[dataset.colour] ?? dataset.colour : dataset.colour;
+  paintMarks(isDark());
   const figures = [...document.querySelectorAll(".chart")];
   if (!figures.length) return;
   await window.vegaReady;
   const specs = JSON.parse(await unpacked("charts"));
-  for (const figure of figures) await draw(figure, specs[Number(figure.dataset.chart)]);
+  for (const figure of figures) {
+    const place = figure.querySelector(".drawing");
+    const { view } = await drawnIn(place, specs[Number(figure.dataset.chart)], isDark());
+    await view.runAsync();
+  }
 };
 
 // A choice above the table for each column that has several values.
 const addFilters = (table) => {
+  if (!table.querySelector("[data-filter]")) return;
   const box = document.createElement("div");
   const choices = [];
   const count = document.createElement("output");
@@ -57,8 +49,11 @@ const nearestFirst = () => {
   const features = document.getElementById("my-features");
   const rows = document.getElementById("my-rows");
   if (!features) return;
-  const body = document.querySelector("table.board").tBodies[0];
-  const [first, second] = [3, 4];
+  const table = document.querySelector("table.board");
+  const body = table.tBodies[0];
+  const headings = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const [first, second, dataset] = ["features", "rows per feature", "data set"]
+    .map((name) => headings.indexOf(name));
   const words = document.getElementById("nearest");
   const order = () => {
     const mine = [Number(features.value), Number(rows.value) / Number(features.value)];
@@ -70,7 +65,7 @@ const nearestFirst = () => {
     body.append(...sorted.map(([, row]) => row));
     const cells = sorted[0][1].cells;
     words.textContent = `Yours: ${mine[1].toPrecision(3)} training rows per feature. Nearest: `
-      + `${cells[2].textContent}, ${cells[first].textContent} features, `
+      + `${cells[dataset].textContent}, ${cells[first].textContent} features, `
       + `${cells[second].textContent} rows per feature.`;
   };
   for (const input of [features, rows]) input.addEventListener("input", order);

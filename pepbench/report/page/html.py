@@ -74,7 +74,7 @@ def report_html(findings: Findings, folder: Path) -> str:
 def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
     specs: list[dict[str, Any]] = []
-    charts = {name: _numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
+    charts = {name: numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
     template = _environment().get_template(PAGE)
     return template.render(
         style=asset("report.css"),
@@ -117,7 +117,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
     )
 
 
-def _numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, Any]]:
+def numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, Any]]:
     """Append the specifications of a chart's panels; number, title and label of each."""
     panels = []
     for name, panel in chart.panels.items():

@@ -1,5 +1,4 @@
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const NARROW = 420;
 
 const loadLibrary = async () => {
   const module = new Blob([await unpacked("library")], { type: "text/javascript" });
@@ -15,18 +14,10 @@ let printing = false;
 
 const draw = async (figure) => {
   const place = figure.querySelector(".drawing");
-  const isDark = dark.matches && !printing;
-  const spec = inColours(specs[Number(figure.dataset.chart)], isDark);
-  const made = await vegaEmbed(place, spec, {
-    actions: false,
-    renderer: "svg",
-    ast: true,
-    tooltip: { theme: isDark ? "dark" : "light", formatTooltip: told },
-    config: { background: null, aria: false },
-  });
+  const made = await drawnIn(place, specs[Number(figure.dataset.chart)], dark.matches && !printing);
   views.get(figure)?.finalize();
   views.set(figure, made);
-  made.view.signal("chosen", [...chosen]).signal("named", place.clientWidth >= NARROW);
+  made.view.signal("chosen", [...chosen]);
   made.view.addEventListener("click", (_, item) => {
     const method = item?.datum?.method;
     if (method) toggle(method);
@@ -72,13 +63,6 @@ document.getElementById("all-methods").addEventListener("click", () => {
   showChosen();
 });
 
-const paintMarks = () => {
-  for (const mark of document.querySelectorAll(".mark")) {
-    const colour = mark.dataset.colour;
-    mark.style.color = dark.matches ? darkColours[colour] ?? colour : colour;
-  }
-};
-
 for (const choice of document.querySelectorAll('input[name="front"]'))
   choice.addEventListener("change", () => {
     for (const charts of document.querySelectorAll("[data-front]"))
@@ -110,17 +94,17 @@ for (const control of [search, onFront, ...filters]) control.addEventListener("i
 const redraw = () => Promise.all([...views.keys()].map(draw));
 const names = new ResizeObserver(() => {
   for (const [figure, { view }] of views)
-    view.signal("named", figure.querySelector(".drawing").clientWidth >= NARROW).resize().runAsync();
+    view.signal("named", isRoomy(figure.querySelector(".drawing"))).resize().runAsync();
 });
 
-paintMarks();
+paintMarks(dark.matches);
 await loadLibrary();
 specs = JSON.parse(await unpacked("charts"));
 for (const figure of undrawn) seen.observe(figure);
 drawRest();
 names.observe(document.querySelector("main"));
 dark.addEventListener("change", () => {
-  paintMarks();
+  paintMarks(dark.matches);
   redraw();
 });
 const reasons = document.querySelectorAll("details.why");

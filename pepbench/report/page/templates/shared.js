@@ -24,6 +24,26 @@ const told = (value, sanitize) => {
   return `<table><tbody>${rows.join("")}</tbody></table>`;
 };
 
+// A chart in its place; names beside points only where there is room.
+const drawnIn = async (place, spec, isDark) => {
+  const made = await vegaEmbed(place, inColours(spec, isDark), {
+    actions: false,
+    renderer: "svg",
+    ast: true,
+    tooltip: { theme: isDark ? "dark" : "light", formatTooltip: told },
+    config: { background: null, aria: false },
+  });
+  made.view.signal("named", isRoomy(place));
+  return made;
+};
+
+const isRoomy = (place) => place.clientWidth >= 420;
+
+const paintMarks = (isDark) => {
+  for (const { dataset, style } of document.querySelectorAll(".mark"))
+    style.color = isDark ? darkColours[dataset.colour] ?? dataset.colour : dataset.colour;
+};
+
 const valueOf = (row, index, numeric) => {
   const cell = row.cells[index];
   if (!numeric) return cell.dataset.word ?? cell.textContent.trim();
