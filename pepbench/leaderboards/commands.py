@@ -221,7 +221,7 @@ def _run(board: Board, options: BoardOptions, quiet: bool) -> int:
     taken = reuse_records(board, options.work, plan, expand(plan, catalog))
     if taken and not quiet:
         print(
-            f"{board.name}: the plan has changed; {taken} records of earlier ones are reused",
+            f"{board.name}: {taken} records, published or of an earlier plan, are reused",
             file=sys.stderr,
         )
     return run_and_report(
