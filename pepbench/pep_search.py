@@ -22,9 +22,10 @@ from pepbench.tables.rows import RowTable, state_of, swept_rows
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
-    from pepbench.tables import kernels
+    from pepbench.tables import kernels, threshold_kernels
 else:
     kernels = LazyModule("pepbench.tables.kernels")
+    threshold_kernels = LazyModule("pepbench.tables.threshold_kernels")
 
 
 class SearchOutcome(NamedTuple):
@@ -208,7 +209,7 @@ class _FastSoftThreshold(torch.autograd.Function):
     def forward(ctx, values: Tensor, threshold: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         pruned = torch.empty_like(values)
         gate, no_group = threshold.detach().numpy(), np.empty(0, np.int64)
-        kernels.threshold_rows(values.detach().numpy(), gate, no_group, pruned.numpy())
+        threshold_kernels.threshold_rows(values.detach().numpy(), gate, no_group, pruned.numpy())
         ctx.save_for_backward(pruned)
         return pruned
 
@@ -217,7 +218,7 @@ class _FastSoftThreshold(torch.autograd.Function):
         (pruned,) = ctx.saved_tensors
         for_values, for_threshold = torch.empty_like(pruned), torch.empty_like(pruned)
         tensors = (gradient.contiguous(), pruned, for_values, for_threshold)
-        kernels.soft_threshold_backward(*_flat(*tensors))
+        threshold_kernels.soft_threshold_backward(*_flat(*tensors))
         return for_values, for_threshold
 
 
@@ -259,7 +260,7 @@ def count_swept_rows(table: ThresholdedTable) -> None:
         # Both are up to date there: nothing has to be copied first.
         values, s = v.detach().numpy()[rows], raw.detach().numpy()[rows]
         gate, left = np.empty_like(values), np.empty_like(values)
-        kernels.threshold_entries(values, s, target, gate, left)
+        threshold_kernels.threshold_entries(values, s, target, gate, left)
         table.row_counts.update(numbers, torch.from_numpy(left))
         return
     of_rows, threshold = table.current(rows)

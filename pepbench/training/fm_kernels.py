@@ -18,8 +18,8 @@ from pepbench.tables.kernels import (
     compiled,
     fm_forward,
     fm_scatter,
-    group_of,
 )
+from pepbench.tables.threshold_kernels import group_of
 
 LONGEST_PRODUCT = 1e200
 """Factors below 1 + e are multiplied up to here before one logarithm is taken of them all."""
@@ -182,7 +182,7 @@ def finish_thresholded(
 
     ``gradient`` (M, D) for V̂ becomes that for V, and ``raw_gradient`` (as ``gate``), zero before,
     that for the raw thresholds s, where ``gate`` is σ(s), as
-    :func:`pepbench.tables.kernels.threshold_rows` takes it. Rows are those of
+    :func:`pepbench.tables.threshold_kernels.threshold_rows` takes it. Rows are those of
     :func:`finish_gradient`.
     """
     width = pruned.shape[1]

@@ -26,7 +26,6 @@ from pepbench.backbones.backbone import FirstOrder
 from pepbench.backbones.fm import FMModule
 from pepbench.backbones.lr import LRModule
 from pepbench.method import Batch, Embedding, Model
-from pepbench.tables.kernels import threshold_entries, threshold_rows
 from pepbench.tables.rows import (
     DirectRows,
     RowState,
@@ -36,6 +35,7 @@ from pepbench.tables.rows import (
     distinct,
     state_of,
 )
+from pepbench.tables.threshold_kernels import threshold_entries, threshold_rows
 from pepbench.training import fm_kernels as kernels
 from pepbench.training.divergence import check_finite
 from pepbench.training.row_optimizers import RowWise

@@ -6,7 +6,7 @@ import torch
 
 from pepbench.backbones.fm import FMModule
 from pepbench.method import MaskedTable, Model, PlainTable, View
-from pepbench.tables import kernels
+from pepbench.tables import kernels, threshold_kernels
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -113,7 +113,7 @@ def test_recounting_rows_keeps_the_sum_of_counts(scattered):
 def thresholded(values, raw, target=0.0):
     """σ(s), V̂ and its non-zeros by the compiled loop, for arrays (M, D)."""
     gate, pruned = np.empty_like(values), np.empty_like(values)
-    count = kernels.threshold_entries(values, raw, target, gate, pruned)
+    count = threshold_kernels.threshold_entries(values, raw, target, gate, pruned)
     return gate, pruned, count
 
 
