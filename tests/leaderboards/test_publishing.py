@@ -117,7 +117,7 @@ def test_plan_that_grew_reuses_the_records_of_the_earlier_one(board, tmp_path):
     plan.write_text(plan.read_text().replace('"full"]', '"full", "hash"]'))
     ran = board.call("leaderboard", "tiny", "--work=work", "--jobs=1")
     assert ran.code == 0
-    assert "records of earlier ones are reused" in ran.err
+    assert "or of an earlier plan, are reused" in ran.err
     finished = len(unpacked(board.folder / "records.parquet"))
     made = int(ran.err.split(" trials run")[0].rsplit(maxsplit=1)[-1])
     assert made == finished - len(records(sorted((tmp_path / "work").iterdir(), key=age)[0]))
