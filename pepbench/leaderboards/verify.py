@@ -274,6 +274,8 @@ def _from_plan(cell: PublishedCell, jobs: int, plugins: tuple[Path, ...]) -> tup
     method = named.get(method, method)
     only = {"datasets": dataset, "backbones": backbone, "methods": method, "budgets": budget}
     plan = Plan.load(cell.board.plan_path, {key: (name,) for key, name in only.items()})
+    if spec.data.fold not in plan.folds_to_run:
+        return [f"fold {spec.data.fold + 1} is not of the plan"], ""
     # The plan has this cell alone, once in each fold.
     place, folds = plan.folds_to_run.index(spec.data.fold) + 1, len(plan.folds_to_run)
     shard = f"{place}/{folds}" if folds > 1 else None
