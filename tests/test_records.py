@@ -85,7 +85,7 @@ OTHER_CHOICES = {
     "objective": "logloss",
     "pruning": {"pruner": "median", "complete": ((0.5, 0.6),), "pruned": ()},
 }
-DECIDES_NOTHING = {"tuned", "source"}
+DECIDES_NOTHING = {"tuned", "source", "training_rows"}
 
 
 DECIDING = [path for path, _ in leaves(SPEC.model_dump()) if path[-1] not in DECIDES_NOTHING]

@@ -98,6 +98,7 @@ class PlannedFold:
             fold=self.fold.number,
             folds=self.fold.of,
             source=self.source,
+            training_rows=self.splits.meta.n_rows["train"],
         )
 
 

@@ -26,7 +26,7 @@ from pepbench.leaderboards.board_results import BoardResults, from_records, load
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.overall_page import overall_summary
+from pepbench.leaderboards.overall_page import contrasts_across, overall_summary
 from pepbench.leaderboards.page_figures import check_figures, quotable
 from pepbench.leaderboards.paper_page import PAPER, claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
@@ -41,6 +41,8 @@ from pepbench.leaderboards.submissions import check_submission
 from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import check_board, check_cell, complete_cells, has_contrasts
 from pepbench.records import write_atomically
+from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
+from pepbench.report.charts.style import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report
@@ -101,6 +103,11 @@ def overall(options: BoardOptions) -> int:
     for page, text in _overall_pages(options, boards, published).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
+    contrasts = contrasts_across(boards, published)
+    if len(contrasts):
+        svg = svg_bytes(contrasts_chart(contrasts).picture())
+        write_atomically(options.results / f"{CONTRASTS}.svg", svg)
+        write_atomically(options.results / f"{CONTRASTS}.png", png_of_svg(svg))
     return 0
 
 

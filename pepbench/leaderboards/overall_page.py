@@ -1,4 +1,4 @@
-"""The generated part of the page over all leaderboards: list, mean ranks, compression at parity."""
+"""The generated part of the page over all leaderboards: contrasts, list, mean ranks, parity."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
+from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts, size_of
 from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
 from pepbench.records import DRAWN, DataSpec
+from pepbench.report.charts.contrasts import CONTRASTS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
-from pepbench.units import Budget, dataset_title, duration
+from pepbench.units import dataset_title, duration
 
 
 def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
@@ -30,21 +32,39 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     published
         Results by leaderboard name, of those that are published.
     """
-    counted = [published[b.name] for b in boards if b.name in published and b.counts]
-    catalog = Catalog(())
-    parts = ["## The leaderboards", _boards_table(boards, published)]
+    counted = _counted(boards, published)
+    parts: list[str] = []
+    contrasts = contrasts_across(boards, published)
+    if len(contrasts):
+        picture = f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)"
+        parts += ["## Primary contrasts", picture, *contrasts_section(contrasts)]
+    parts += ["## The leaderboards", _boards_table(boards, published)]
     if counted:
         frame = pd.concat([results.frame for results in counted], ignore_index=True)
         compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
-        sources = sources_of(
-            (record.spec.data.spec, _with_source(record.spec.data, catalog))
-            for results in counted
-            for record in results.records
-        )
-        parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame, _sources(counted)))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)
+
+
+def contrasts_across(boards: list[Board], published: Mapping[str, BoardResults]) -> pd.DataFrame:
+    """The primary contrasts of all leaderboards over folds that count across leaderboards."""
+    counted = _counted(boards, published)
+    return primary_contrasts(counted, _sources(counted))
+
+
+def _counted(boards: list[Board], published: Mapping[str, BoardResults]) -> list[BoardResults]:
+    return [published[b.name] for b in boards if b.name in published and b.counts]
+
+
+def _sources(counted: list[BoardResults]) -> dict[str, str]:
+    catalog = Catalog(())
+    return sources_of(
+        (record.spec.data.spec, _with_source(record.spec.data, catalog))
+        for results in counted
+        for record in results.records
+    )
 
 
 def _with_source(data: DataSpec, catalog: Catalog) -> DataSpec:
@@ -89,7 +109,7 @@ def _ranks(tables: RankTables) -> Iterator[str]:
         return
     wide = ranks.pivot_table("mean_rank", "method", "budget")
     blocks = dict(zip(map(str, ranks["budget"]), ranks["blocks"], strict=True))
-    largest_first = sorted(blocks, key=_size, reverse=True)
+    largest_first = sorted(blocks, key=size_of, reverse=True)
     wide = wide[largest_first]
     order = wide.mean(axis=1).sort_values(kind="stable").index
     rows = [
@@ -126,11 +146,6 @@ def _ranks(tables: RankTables) -> Iterator[str]:
     yield markdown(
         rows, ("budget", "methods", "sources", "p of no difference", "critical difference"), 1
     )
-
-
-def _size(budget: str) -> int:
-    """Sort key of budgets: shares of the full table above absolute numbers of parameters."""
-    return Budget(budget).parameters(full=10**12)
 
 
 def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:

@@ -118,8 +118,8 @@ def _fitting(store: Iterable[Record], cells_by_place: dict[Place, Cell]) -> Iter
 
 def _made_alike(record: Record, cell: Cell) -> bool:
     """Whether data set, split and fold are the same, whatever their source, and the epochs are."""
-    blank, training = {"source": ""}, record.spec.training
-    same_rows = record.spec.data.model_copy(update=blank) == cell.data.model_copy(update=blank)
+    training = record.spec.training
+    same_rows = record.spec.data.deciding() == cell.data.deciding()
     epochs = training.epochs, training.patience
     return same_rows and epochs == (cell.plan.epochs, cell.plan.patience)
 

@@ -78,6 +78,8 @@ class DataSpec(Frozen):
     folds: int = 1
     source: str = ""
     """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
+    training_rows: int = 0
+    """Of the fold; 0 if not known. Not part of the key, since the fingerprints decide it."""
     only_folds: tuple[int, ...] = Field((), exclude=True)
     """Folds that a report is restricted to, from 0; empty: all. Set when records are read for one,
     and never stored."""
@@ -90,7 +92,11 @@ class DataSpec(Frozen):
     def without_fold(self) -> DataSpec:
         """What the folds of one data set and seed have in common."""
         fold = {} if self.folds == 1 else {"fold": 0, "split_fingerprint": ""}
-        return self.model_copy(update={"source": "", **fold})
+        return self.deciding().model_copy(update=fold)
+
+    def deciding(self) -> DataSpec:
+        """What decides a result: without what is not part of the key."""
+        return self.model_copy(update={"source": "", "training_rows": 0})
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -198,7 +204,7 @@ class TrialSpec(Frozen):
             del content["pruning"]
         if self.training.objective == "auc":
             del content["training"]["objective"]
-        del content["data"]["source"]
+        del content["data"]["source"], content["data"]["training_rows"]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,95 @@
+"""Primary contrasts of several boards beside each other: order, counts, figures, picture."""
+
+import json
+
+import pandas as pd
+import pytest
+from record_factory import record, spec
+
+from pepbench.analysis.folds import BASIS
+from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts
+from pepbench.leaderboards.board_results import BoardResults
+from pepbench.report.charts.contrasts import contrasts_chart
+
+
+def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = BASIS):
+    """A board with training rows by fold, and contrasts of a minus b."""
+    contrasts = pd.DataFrame(
+        {
+            "dataset": dataset,
+            "backbone": "fm",
+            "budget": budget,
+            "method": "a",
+            "other": "b",
+            "primary": primary,
+            "difference": difference,
+            "low": difference - 0.002,
+            "high": difference + 0.002,
+            "verdict": verdict,
+            "basis": basis,
+        }
+        for budget, difference, verdict, primary in found
+    )
+    records = []
+    for fold, count in rows.items():
+        made = spec()
+        data = made.data.model_copy(
+            update={"spec": dataset, "fold": fold, "folds": len(rows), "training_rows": count}
+        )
+        records += [record(made.model_copy(update={"data": data}))] * (fold + 1)
+    empty = pd.DataFrame()
+    return BoardResults(tuple(records), empty, empty, empty, (), contrasts=contrasts)
+
+
+@pytest.fixture
+def boards():
+    return [
+        board("many", {0: 9000, 1: 11_000}, [("20%", -0.004, "worse", True)]),
+        board(
+            "few",
+            {0: 1000},
+            [
+                ("5%", -0.01, "worse", True),
+                ("20%", -0.003, "worse", True),
+                ("5%", 1, "better", False),
+            ],
+        ),
+        board("drawn", {0: 0}, [("20%", -0.02, "worse", True), ("5%", float("nan"), "", True)]),
+        board("single", {0: 10}, [("20%", 0.5, "better", True)], basis="rows and seeds"),
+    ]
+
+
+def test_few_rows_a_feature_come_first_and_only_primary_contrasts_over_folds_count(boards):
+    found = primary_contrasts(boards, {"many": "one", "few": "two"})
+    assert list(dict.fromkeys(found["dataset"])) == ["few", "many", "drawn"]
+    features = spec().full_parameters / spec().dim
+    means = found.groupby("dataset")["rows_per_feature"].first()
+    assert means["few"] == pytest.approx(1000 / features)
+    assert means["many"] == pytest.approx(10_000 / features)  # Of folds, however many records.
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(("source", "counted"), [("two", "worse: 2"), ("one", "worse: 1")])
+def test_table_has_budgets_from_large_to_small_and_counts_sources(boards, source, counted):
+    text, table = contrasts_section(primary_contrasts(boards, {"many": "one", "few": source}))
+    assert "hint" in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert rows[0] == ["contrast", "budget", "few · fm", "many · fm", "drawn · fm", "shown"]
+    assert [row[1] for row in rows[3:]] == ["20%", "5%"]
+    assert rows[3][2:] == ["-0.0030 worse", "-0.0040 worse", "-0.0200 worse", counted]
+    assert rows[4][2:] == ["-0.0100 worse", "", "not compared", "worse: 1"]
+
+
+def test_picture_draws_each_known_difference_with_its_interval(boards):
+    chart = contrasts_chart(primary_contrasts(boards, {}))
+    (panel,) = chart.panels.values()
+    drawn = json.loads(panel.to_json())["datasets"]
+    points = [row for rows in drawn.values() for row in rows if "difference" in row]
+    assert sorted(row["difference"] for row in points) == [-0.02, -0.01, -0.004, -0.003]
+    assert all(row["low"] < row["difference"] < row["high"] for row in points)
+
+
+def test_without_boards_over_folds_there_is_no_section(boards):
+    nothing = primary_contrasts(boards[-1:], {})
+    assert nothing.empty
+    assert list(contrasts_section(nothing)) == []
