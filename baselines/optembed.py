@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -119,12 +120,34 @@ class OptEmbed(Method):
 
     def fit(self, task: Task, budget: int) -> Fitted:
         """Train the supernet, drop features, evolve widths, train what is left."""
-        fields, dim = task.fields, task.dim
-        initial = xavier_uniform(fields.n_features, dim)
-        supernet = Supernet(initial, fields, self.alpha)
-        model = task.model(supernet)
+        return self.selected(task, *self.searched(task), budget)
+
+    @property
+    def shares_search(self) -> bool:
+        """The supernet does not depend on the budget."""
+        return True
+
+    def fit_many(self, task: Task, budgets: Sequence[int]) -> Iterator[Fitted]:
+        """Train one supernet; drop features, evolve and train for each budget."""
+        found = self.searched(task)
+        for budget in budgets:
+            with task.aside():
+                yield self.selected(task, *copy.deepcopy(found), budget)
+
+    def searched(self, task: Task) -> tuple[Tensor, Model, int]:
+        """Initial values (N, D), the model with the supernet, and the number of its steps."""
+        initial = xavier_uniform(task.fields.n_features, task.dim)
+        model = task.model(Supernet(initial, task.fields, self.alpha))
         with task.phase("search"):
-            steps = self.train_supernet(task, model, supernet)
+            return initial, model, self.train_supernet(task, model)
+
+    def selected(
+        self, task: Task, initial: Tensor, model: Model, steps: int, budget: int
+    ) -> Fitted:
+        """Choose features and widths of a supernet, and train what is under their mask."""
+        fields, dim = task.fields, task.dim
+        supernet = cast(Supernet, model.embedding)
+        with task.phase("search"):
             room = max(budget // min(self.least_width, dim), 1)
             kept = kept_features(supernet.margins(), room)
             table = supernet.table.detach()
@@ -150,11 +173,12 @@ class OptEmbed(Method):
             widths=" ".join(map(str, widths.tolist())),
         ).with_budget_note(task, budget)
 
-    def train_supernet(self, task: Task, model: Model, supernet: Supernet) -> int:
+    def train_supernet(self, task: Task, model: Model) -> int:
         """Train vectors and thresholds at random widths, up to the best epoch at width D.
 
         Returns the number of steps.
         """
+        supernet = cast(Supernet, model.embedding)
         thresholds = supernet.thresholds.requires_grad_(False)
         optimizer = task.optimizer(model)
         # The plan's optimizer leaves them alone; a step leaves their gradient.

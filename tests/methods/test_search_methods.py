@@ -498,7 +498,7 @@ def test_thresholds_learn_by_plain_gradient_descent(toy, monkeypatch, scale):
 
     monkeypatch.setattr(training_step, "batch_loss", scaled)
     torch.manual_seed(1)
-    OptEmbed(threshold_rate=0.3, max_steps=1).train_supernet(task, model, supernet)
+    OptEmbed(threshold_rate=0.3, max_steps=1).train_supernet(task, model)
     # The same step again, from the same state, for its gradient.
     torch.manual_seed(0)
     again = Supernet(0.5 * xavier_uniform(toy.fields.n_features, DIM), toy.fields, 1e-2)
@@ -522,7 +522,7 @@ def test_the_supernet_of_the_best_epoch_is_taken(toy, monkeypatch):
         return Scores(next(aucs), 0.5)
 
     monkeypatch.setattr(type(task), "validate", validate)
-    OptEmbed(search_epochs=3).train_supernet(task, model, supernet)
+    OptEmbed(search_epochs=3).train_supernet(task, model)
     assert torch.equal(supernet.table, tables[1])
     assert not torch.equal(tables[1], tables[2])
 

@@ -10,6 +10,7 @@ from pepbench.training import optimizers
 METHODS = {
     "pep": {"init": -2.0, "max_steps": 250, "search_epochs": 4},
     "magnitude": {},
+    "optembed": {"search_epochs": 2, "generations": 2, "mutants": 3, "crossings": 3},
     "pep+int8": {"init": -2.0, "max_steps": 250},
 }
 KINDS = [
@@ -19,6 +20,8 @@ KINDS = [
     ("magnitude", {"start": "trained"}),
     ("magnitude", {"start": "initial"}),
     ("magnitude", {"finetune": False}),
+    ("optembed", {"start": "initial"}),
+    ("optembed", {"start": "trained"}),
     ("pep+int8", {}),
 ]
 SHARES = (0.6, 0.4, 0.39, 0.02)
