@@ -206,7 +206,8 @@ def _facts(
     yield "final runs", f"{found.seeds_a} and {found.seeds_b}: {how}"
     if found.folds is None and found.seeds_a == found.seeds_b == 1:
         yield "note", "one seed each: about these two trained models, not about the methods"
-    yield "parameters", " and ".join(_parameters(cell) for cell in (pair.a, pair.b))
+    counts = (cell.size(lambda run: run.n_parameters) for cell in (pair.a, pair.b))
+    yield "parameters", " and ".join(f"{count or 0:,}" for count in counts)
 
 
 def _fold_facts(figures: FoldFigures, alpha: float) -> Iterator[tuple[str, str]]:
@@ -221,7 +222,3 @@ def _fold_facts(figures: FoldFigures, alpha: float) -> Iterator[tuple[str, str]]
         if not math.isnan(share)
     ]
     yield "variance due to", ", ".join(known) or "unknown"
-
-
-def _parameters(cell: Cell) -> str:
-    return f"{max(run.n_parameters or 0 for run in cell.runs):,}"
