@@ -40,7 +40,7 @@ from pepbench.leaderboards.replication import (
 from pepbench.leaderboards.submissions import check_submission
 from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import check_board, check_cell, complete_cells, has_contrasts
-from pepbench.records import write_atomically
+from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.style import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
@@ -125,10 +125,11 @@ def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
     if not published:
         raise RecordError(f"{options.results}: no leaderboard is published")
     for name, results in published.items():
-        if any(record.spec.data.folds == 1 for record in results.records):
+        if len({record.spec.data.fold for record in results.records}) < FEWEST_FOLDS:
             raise PlanError(
-                f"--metric {metric}: {name} has a single split, for which predictions are needed; "
-                "take a leaderboard with folds, or pepbench report on the folder of a run"
+                f"--metric {metric}: {name} has fewer than {FEWEST_FOLDS} folds, so that "
+                "predictions are needed; take a leaderboard with more, or pepbench report on the "
+                "folder of a run"
             )
         check_metric(results.records, metric)
         folder = options.results / name

@@ -3,6 +3,7 @@
 import shutil
 from types import SimpleNamespace
 
+import made_board
 import pandas as pd
 import pytest
 from record_factory import record, spec
@@ -154,3 +155,14 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     out = pepbench("leaderboard", "folds", "--verify", "--jobs=1").out
     assert "contrasts.csv: line" in out
     assert "is not of the plan" in out
+
+
+def test_other_metrics_of_two_folds_need_predictions(pepbench, tmp_path):
+    folder = tmp_path / "results" / "two"
+    (tmp_path / "plan.toml").write_text(made_board.PLAN)
+    records = made_board.records_of(Plan.load(tmp_path / "plan.toml", {}))
+    two = [record for record in records if record.spec.data.fold < 2]
+    made_board.publish_board(made_board.write_board(folder, two))
+    refused = pepbench("leaderboard", "two", "--metric", "logloss")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "two has fewer than 3 folds" in refused.err
