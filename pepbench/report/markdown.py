@@ -35,6 +35,7 @@ from pepbench.report.table_rows import (
     contrast_sentence,
     contrast_table,
     hypervolume_sentence,
+    not_compared,
     of_block,
     rank_pair_rows,
     rank_rows,
@@ -258,7 +259,7 @@ def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
         if rows:
             yield _heading(name)
             yield _table(rows, CONTRAST_TEXTS)
-            yield contrast_sentence(block)
+            yield from filter(None, (contrast_sentence(block), escape(not_compared(block))))
 
 
 def _comparison_parts(comparisons: pd.DataFrame) -> Iterator[str]:

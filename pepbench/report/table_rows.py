@@ -103,7 +103,7 @@ def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
         }
         if detail:
             words["p"] = _p(row["p_holm"])
-            words["variance mostly from"] = widest_source(row) or row["note"]
+            words["variance mostly from"] = widest_source(row)
         rows.append(words)
     return rows
 
@@ -127,6 +127,15 @@ def contrast_sentence(block: pd.DataFrame) -> str:
         f"{family} Intervals hold over {basis} of {these} split and tuning draw, not over others; "
         "folds = 5 or more would."
     )
+
+
+def not_compared(block: pd.DataFrame) -> str:
+    """Which primary contrasts have no figures, and why; nothing if all have."""
+    reasons = [
+        f"{row['method']} − {row['other']} at {row['budget']} ({row['note']})"
+        for row in block[block["primary"] & (block["note"] != "")].to_dict("records")
+    ]
+    return f"Not compared: {'; '.join(reasons)}." if reasons else ""
 
 
 def _won(row: Mapping[Any, Any]) -> str:

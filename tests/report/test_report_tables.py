@@ -13,9 +13,15 @@ from pepbench.analysis.primary import CONTRAST_COLUMNS
 from pepbench.report.charts.pareto import front_chart
 from pepbench.report.charts.style import svg_bytes
 from pepbench.report.latex import leaderboard_latex
-from pepbench.report.markdown import escape, leaderboard_csv, leaderboard_markdown, markdown_table
+from pepbench.report.markdown import (
+    contrast_parts,
+    escape,
+    leaderboard_csv,
+    leaderboard_markdown,
+    markdown_table,
+)
 from pepbench.report.phrases import parity_sentences, percent, short_count
-from pepbench.report.table_rows import contrast_sentence, contrast_table
+from pepbench.report.table_rows import contrast_sentence, contrast_table, not_compared
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.units import duration
 
@@ -35,6 +41,7 @@ CONTRAST = {
     "basis": "folds",
     "folds": 10,
     "folds_won": 0.1,
+    "note": "",
 }
 
 
@@ -134,6 +141,16 @@ def test_contrasts_come_first_then_the_front_then_the_leaderboard(analysed, enco
 def test_exploratory_pairs_are_no_contrasts():
     table = contrast_table(contrasts_of({}, {"primary": False, "other": "full"}))
     assert [row["contrast"] for row in table] == ["pep:granularity=feature − magnitude"]
+
+
+def test_reasons_stand_below_the_table_of_contrasts():
+    without = {"other": "mde", "difference": np.nan, "verdict": "", "note": "mde is infeasible"}
+    found = contrasts_of({}, without, without | {"primary": False, "other": "uniform"})
+    page = "\n".join(contrast_parts(found))
+    assert not any("infeasible" in line for line in page.splitlines() if line.startswith("|"))
+    words = "Not compared: pep:granularity=feature − mde at 10% (mde is infeasible)."
+    assert page.splitlines()[-1] == words == not_compared(found)
+    assert not_compared(contrasts_of({})) == ""
 
 
 @pytest.mark.parametrize(("folds", "few"), [(3, True), (5, False)])

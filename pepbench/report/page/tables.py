@@ -42,6 +42,7 @@ from pepbench.report.table_rows import (
     contrast_sentence,
     contrast_table,
     hypervolume_sentence,
+    not_compared,
     rank_pair_rows,
     rank_rows,
     rank_test_sentences,
@@ -265,7 +266,11 @@ def comparison_tables(findings: Findings) -> list[dict[str, Any]]:
 def contrast_tables(findings: Findings) -> list[dict[str, Any]]:
     """For each data set and backbone with primary contrasts: rows, and what they hold over."""
     return [
-        {"title": block_title(name), "rows": rows, "words": contrast_sentence(block)}
+        {
+            "title": block_title(name),
+            "rows": rows,
+            "words": f"{contrast_sentence(block)} {not_compared(block)}",
+        }
         for name, block in by_block(findings.contrasts)
         if (rows := contrast_table(block))
     ]
