@@ -185,7 +185,7 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
         # Links of the page in the board's folder are relative to that.
         lead=Markup(RELATIVE.sub(f"]({folder}/", lead_of(board.folder / README))),
         rows=[row for row in rows if row["page"] != REFERENCE],
-        submitted=Markup("\n\n".join(submitted_table(board, known))),
+        submitted=Markup("\n\n".join(submitted_table(board, known.records, known.margin))),
     )
 
 

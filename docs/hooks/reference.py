@@ -19,7 +19,7 @@ from pepbench.report.markdown import github_table
 def command_line() -> str:
     """Describe every command with its usage, arguments, options and examples."""
     command = get_command(app)
-    context = command.context_class(command)
+    context: Any = command.context_class(command)
     text = get_docs_for_click(obj=command, ctx=context, indent=1, name="pepbench")
     text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", text)  # they follow, and in full
     # Examples are lines indented by two blanks, with empty lines between them.
@@ -47,7 +47,7 @@ def _is_model(kind: Any) -> bool:
     return inspect.isclass(kind) and issubclass(kind, BaseModel)
 
 
-def _model(model: type[BaseModel], source: griffe.Object) -> Iterator[str]:
+def _model(model: type[BaseModel], source: Any) -> Iterator[str]:
     yield f"## {model.__name__}"
     yield docstring_markdown(inspect.getdoc(model) or "")
     rows = []
