@@ -5,6 +5,7 @@ import importlib
 import json
 import pkgutil
 import re
+import tomllib
 from operator import attrgetter
 
 import pytest
@@ -178,3 +179,18 @@ def names_in_first_column(table):
 def test_version_is_told_in_one_place():
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"version: {pepbench.__version__}" in citation
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs/tutorials/compare-with-a-board.md",
+        "docs/reference/python/run.md",
+        "pepbench/cli/run.py",
+    ],
+)
+def test_examples_beside_a_board_name_a_budget_that_it_has(path):
+    example = r'(?:--against |run_against\(\s*")(ml-100k-ids)\b.*?budgets\W+([\d.]+%)'
+    ((board, budget),) = re.findall(example, (ROOT / path).read_text("utf-8"), re.DOTALL)
+    plan = tomllib.loads((ROOT / "results" / board / "plan.toml").read_text("utf-8"))
+    assert budget in plan["budgets"]

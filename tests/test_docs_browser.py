@@ -13,7 +13,7 @@ from doc_blocks import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
-WITH_FOLDS = "boards/ml-100k-ids-folds.html"
+WITH_FOLDS = "boards/ml-100k-ids.html"
 TWO_BACKBONES = "boards/anime.html"
 
 
@@ -68,8 +68,8 @@ def drawn(page, address):
         "boards/methods/pep.html",
         "methods.html",
         "repository/results/index.html",
-        "repository/results/ml-100k-ids/folds/index.html",
-        "repository/results/ml-100k-ids/folds/report.html",
+        "repository/results/ml-100k-ids/index.html",
+        "repository/results/ml-100k-ids/report.html",
     ],
 )
 def test_pages_do_not_scroll_sideways_and_pictures_have_words(page, site, address):

@@ -1,7 +1,6 @@
 """The documentation site builds strictly, is generated from the code, and needs no network."""
 
 import importlib.util
-import math
 import re
 import subprocess
 import sys
@@ -56,7 +55,7 @@ def test_command_line_is_described_in_full():
     page = hook("reference").command_line()
 
     def described(command, path):
-        (section,) = re.findall(rf"^#+ {path}\n(.*?)(?=^#+ pepbench|\Z)", page, re.M | re.S)
+        (section,) = re.findall(rf"^#+ `{path}`\n(.*?)(?=^#+ `pepbench|\Z)", page, re.M | re.S)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {o for o in options if o.startswith("-")} <= set(re.findall(r"--?[\w-]+", section))
         for name, inner in getattr(command, "commands", {}).items():
@@ -73,14 +72,21 @@ def test_schema_of_records_has_every_key():
 
 
 def test_tables_of_boards_are_sorted_by_number_and_leave_unknown_figures_last():
-    tables = hook("board_tables")
-    figures = {"Δ": tables.Figure("<1", 0.5), "CPU": tables.Figure("", math.nan)}
-    table = tables.table([{"method": "pep", **figures}], "Cells")
+    macros = hook("board_pages").TEMPLATES.get_template("macros.jinja").module
+    row = {"method": "pep", "delta": "<1", "cpu": "", "sort": {"delta": "0.5", "cpu": ""}}
+    table = str(macros.table([row], "Cells", ["method", "delta", "cpu"]))
     assert '<th scope="row">pep</th>' in table
     assert '<td class="number" data-sort="0.5">&lt;1</td>' in table
     assert '<td class="number" data-sort=""></td>' in table
-    assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method", "Δ", "CPU"]
+    assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method", "ΔAUC", "CPU"]
     assert table.count("data-numeric") == 2
+
+
+def test_tables_of_boards_leave_out_columns_that_say_the_same():
+    macros = hook("board_pages").TEMPLATES.get_template("macros.jinja").module
+    rows = [{"method": name, "backbone": "fm", "sort": {}} for name in ("pep", "qr")]
+    table = str(macros.table(rows, "Cells", ["method", "backbone"], various=["backbone", "method"]))
+    assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method"]
 
 
 @pytest.mark.slow

@@ -6,78 +6,58 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import griffe
-import typer.main
 from pydantic import BaseModel
+from typer.cli import get_docs_for_click
+from typer.main import get_command
 
-from pepbench import records
 from pepbench.cli import app
+from pepbench.records import Record
 from pepbench.report.cards import docstring_markdown
+from pepbench.report.markdown import github_table
 
 
 def command_line() -> str:
     """Describe every command with its usage, arguments, options and examples."""
-    return "\n".join(_command(typer.main.get_command(app), "pepbench", 2))
-
-
-def _command(command: Any, path: str, level: int) -> Iterator[str]:
-    context = command.context_class(command, info_name=path)
-    yield f"{'#' * level} {path}\n"
-    yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n"
-    yield inspect.cleandoc(command.help or "") + "\n"
-    rows = [row for parameter in command.params if (row := _parameter(parameter, context))]
-    if rows:
-        yield "| option | meaning |\n|---|---|"
-        yield from rows
-        yield ""
-    if command.epilog:
-        examples = re.sub(r"\n\n(?=  )", "\n", command.epilog)
-        title, _, lines = examples.partition("\n")
-        yield f"{title}\n\n```text\n{inspect.cleandoc(lines)}\n```\n"
-    for name, inner in getattr(command, "commands", {}).items():
-        yield from _command(inner, f"{path} {name}", min(level + 1, 3))
-
-
-def _parameter(parameter: Any, context: Any) -> str:
-    """Return a row of the table, or an empty string for an argument without explanation."""
-    record = parameter.get_help_record(context)
-    if record is None:
-        return ""
-    name, meaning = (" ".join(text.split()).replace("|", "\\|") for text in record)
-    return f"| `{name}` | {meaning} |"
+    command = get_command(app)
+    context: Any = command.context_class(command)
+    text = get_docs_for_click(obj=command, ctx=context, indent=1, name="pepbench")
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", text)  # they follow, and in full
+    # Examples are lines indented by two blanks, with empty lines between them.
+    return re.sub(r"\n\n  (?=\S)", "\n    ", text).replace("Examples:\n", "Examples:\n\n")
 
 
 def record_schema() -> str:
     """Describe every model of a record file with its keys, outermost first."""
     source = griffe.load("pepbench.records", try_relative_path=False)
-    return "\n".join(
-        line for model in _models(records.Record) for line in _model(model, source[model.__name__])
+    return "\n\n".join(
+        part for model in _models(Record) for part in _model(model, source[model.__name__])
     )
 
 
-def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    found = [model]
-    for outer in found:
-        for field in outer.model_fields.values():
-            found += [inner for inner in _inside(field.annotation) if inner not in found]
-    return found
+def _models(kind: Any) -> list[type[BaseModel]]:
+    kinds = [kind]
+    for outer in kinds:
+        fields = outer.model_fields.values() if _is_model(outer) else ()
+        inner = (*get_args(outer), *(field.annotation for field in fields))
+        kinds += [each for each in dict.fromkeys(inner) if each not in kinds]
+    return [each for each in kinds if _is_model(each)]
 
 
-def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _inside(argument)
+def _is_model(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, BaseModel)
 
 
-def _model(model: type[BaseModel], source: griffe.Object) -> Iterator[str]:
-    yield f"## {model.__name__}\n\n{docstring_markdown(inspect.getdoc(model) or '')}\n"
-    yield "| key | type | meaning |\n|---|---|---|"
+def _model(model: type[BaseModel], source: Any) -> Iterator[str]:
+    yield f"## {model.__name__}"
+    yield docstring_markdown(inspect.getdoc(model) or "")
+    rows = []
     for name in model.model_fields:
         attribute = source.members[name]
         meaning = docstring_markdown(attribute.docstring.value) if attribute.docstring else ""
         kind = str(attribute.annotation).replace("|", "\\|")
-        yield f"| `{name}` | `{kind}` | {' '.join(meaning.split())} |"
-    yield ""
+        rows.append((f"`{name}`", f"`{kind}`", " ".join(meaning.split())))
+    headings = ("key", "type", "meaning")
+    yield github_table(rows, headings, headings)
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -8,7 +8,6 @@ code, so that it cannot become outdated.
 
 import posixpath
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import reference
@@ -38,8 +37,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, content in board_pages(ROOT / "results").items():
         files.append(File.generated(config, f"boards/{path}", content=content))
     pages = [page for pattern in OUTSIDE for page in sorted(ROOT.glob(pattern))]
-    beside = [path for page in pages for path in _shown_by(page)]
-    for path in dict.fromkeys([*pages, *beside]):
+    beside = (
+        (page.parent / target).resolve()
+        for page in pages
+        for _, _, target, _ in LINK.findall(page.read_text("utf-8"))
+        if target.endswith(SHOWN)
+    )
+    shown = [path for path in beside if path.is_file() and path.is_relative_to(ROOT)]
+    for path in dict.fromkeys([*pages, *shown]):
         uri = site_uri(path.relative_to(ROOT).as_posix())
         if files.get_file_from_path(uri) is None:
             files.append(File.generated(config, uri, abs_src_path=str(path)))
@@ -80,11 +85,3 @@ def with_site_links(markdown: str, path: str, uris: set[str]) -> str:
         return f"{match[1]}[{match[2]}]({relative}{match[4] or ''})"
 
     return LINK.sub(link, markdown)
-
-
-def _shown_by(page: Path) -> Iterator[Path]:
-    for match in LINK.finditer(page.read_text("utf-8")):
-        if match[3] is not None and match[3].endswith(SHOWN):
-            path = (page.parent / match[3]).resolve()
-            if path.is_file() and path.is_relative_to(ROOT):
-                yield path

@@ -41,7 +41,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
             ),
             "## The best of each size",
             best_table(results.frame),
-            *submitted_table(board, results),
+            *submitted_table(board, results.records, results.margin),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
             *_replication(board),
             "## How it was made",
@@ -122,15 +122,8 @@ def best_table(frame: pd.DataFrame) -> str:
     return markdown(rows, headings, texts=4)
 
 
-SUBMITTED = (
-    "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
-    "Verdicts are adjusted for all methods of a budget, these included."
-)
-"""What is to be known of tables of submitted methods."""
-
-
-def submitted_frame(board: Board, records: Iterable[Record], margin: float) -> pd.DataFrame:
-    """The leaderboard's rows of the methods that others have submitted to a board.
+def submitted_table(board: Board, records: Iterable[Record], margin: float) -> Iterator[str]:
+    """The cells of the methods that others have submitted to a board; nothing if there are none.
 
     Parameters
     ----------
@@ -141,16 +134,9 @@ def submitted_frame(board: Board, records: Iterable[Record], margin: float) -> p
     """
     submitted = submitted_records(board)
     if not submitted:
-        return pd.DataFrame()
-    found = analyse([*records, *submitted], absent, absent, margin=margin).frame
-    return found[found["method"].str.endswith(MARK, na=False)]
-
-
-def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
-    """The cells of submitted methods, beside the full table; nothing if there are none."""
-    of_others = submitted_frame(board, results.records, results.margin)
-    if of_others.empty:
         return
+    frame = analyse([*records, *submitted], absent, absent, margin=margin).frame
+    of_others = frame[frame["method"].str.endswith(MARK, na=False)]
     headings = (
         "data set", "backbone", "budget", "method", "parameters", "AUC", "Δ to full", "verdict"
     )  # fmt: skip
@@ -165,7 +151,10 @@ def submitted_table(board: Board, results: BoardResults) -> Iterator[str]:
         for row in of_others.to_dict("records")
     ]
     yield "### Submitted by others"
-    yield SUBMITTED
+    yield (
+        "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
+        "Verdicts are adjusted for all methods of a budget, these included."
+    )
     yield markdown(rows, headings, texts=4)
 
 

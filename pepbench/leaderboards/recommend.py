@@ -283,11 +283,7 @@ def _lines(answer: Answer) -> Iterator[str]:
             yield f"  Nearest: {_described(found.best)}."
     else:
         yield f"{place}: take {_described(found.choice)}."
-        yield f"  Why: {found.reason}."
-        if found.alike:
-            yield "  As good by this rule: " + "; ".join(map(_described, found.alike)) + "."
-        if found.undecided:
-            yield f"  Lower, but not shown to be worse than the best: {', '.join(found.undecided)}."
+        yield from (f"  {sentence}" for sentence in reasons(found))
         if answer.options:
             yield f"  Tuned: {', '.join(map(_tuned, answer.options, answer.options.values()))}."
         yield from (f"  Note: {note}." for note in answer.notes)
@@ -300,6 +296,15 @@ def _lines(answer: Answer) -> Iterator[str]:
     if answer.commands:
         yield "To check it on your rows:"
         yield from (f"  {line}" for line in answer.commands)
+
+
+def reasons(found: Recommendation) -> Iterator[str]:
+    """Why a method is recommended, and what else might be, in sentences."""
+    yield f"Why: {found.reason}."
+    if found.alike:
+        yield "As good by this rule: " + "; ".join(map(_described, found.alike)) + "."
+    if found.undecided:
+        yield f"Lower, but not shown to be worse than the best: {', '.join(found.undecided)}."
 
 
 def _described(choice: Choice) -> str:

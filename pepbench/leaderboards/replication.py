@@ -115,7 +115,7 @@ def published_run(board: Board, results: BoardResults, catalog: Catalog) -> Cont
     """A published leaderboard; raises :class:`RecordError` if it has no contrasts."""
     if results.contrasts is None:
         raise RecordError(
-            f"{board.folder}: was published without contrasts; publish it again: "
+            f"{board.folder}: has no contrasts; if its plan names some, publish it again: "
             f"pepbench leaderboard {board.name} --tables-only"
         )
     return ContrastRun(board.plan(catalog), results.contrasts)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 BOARD = (
     PLAN.replace('"uniform", "random-mask"', '"magnitude", "random-mask"')
-    .replace('budgets = ["50%", "40%"]', 'budgets = ["50%", "10%"]', 1)
+    .replace('budgets = ["50%", "40%"]', 'budgets = ["50%", "5%"]', 1)
     .replace('budgets = ["40%"]', 'budgets = ["50%"]')
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined
 
 from pepbench.analysis.metrics import METRICS, objective_name
 from pepbench.analysis.significance import ALPHA
@@ -75,7 +75,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
     specs: list[dict[str, Any]] = []
     charts = {name: numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
-    template = _environment().get_template(PAGE)
+    template = environment(PackageLoader("pepbench.report.page")).get_template(PAGE)
     return template.render(
         style=asset("report.css"),
         script=asset("shared.js") + asset("report.js"),
@@ -160,13 +160,14 @@ def asset(name: str) -> str:
     return files("pepbench.report.page").joinpath("templates", name).read_text("utf-8")
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pepbench.report.page"),
-        autoescape=select_autoescape(default=True),
+def environment(loader: BaseLoader) -> Environment:
+    """Templates in which texts are escaped and data sets are ``titled``."""
+    made = Environment(
+        loader=loader,
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["titled"] = dataset_title
-    return environment
+    made.filters["titled"] = dataset_title
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from os.path import relpath
 from pathlib import Path
@@ -104,43 +104,55 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
     budgets = {budget: place for place, budget in enumerate(dict.fromkeys(frame["budget"]))}
     metric, rows = metric_of(frame), []
     for cell in frame.to_dict("records"):
-        name = CellName.of_row(cell)
-        known = not pd.isna(cell["parameters"])
-        seconds = cell["search_seconds"] + cell["train_seconds"]
-        numbers = {
-            "budget": -budgets[cell["budget"]],
-            "parameters": cell["parameters"],
-            "share": cell["share"],
-            "bytes": cell["bytes"],
-            "figure": cell[METRICS[metric].figure],
-            "delta": cell[f"delta_{metric}"],
-            "p_holm": cell["p_holm"],
-            "chance": cell["front_probability"],
-            "cpu": cell["cpu_seconds"],
-            "seconds": seconds,
-            "memory": cell["peak_memory_mib"],
-        }
-        memory = cell["peak_memory_mib"]
-        rows.append(
-            {
-                **{key: cell[key] for key in (*CELL_COLUMNS, "reason")},
-                "verdict": outcome(cell),
-                "parameters": f"{cell['parameters']:,}" if known else "",
-                "share": percent(cell["share"]) if known else "",
-                "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
-                "figure": with_interval(*measured_figure(cell, METRICS[metric])),
-                "delta": with_interval(*measured_delta(cell, metric), sign=True),
-                "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
-                "cpu": "" if math.isnan(cell["cpu_seconds"]) else duration(cell["cpu_seconds"]),
-                "seconds": "" if math.isnan(seconds) else duration(seconds),
-                "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
-                "front": bool(cell["on_front"]),
-                "chance": cell["parameters_front"],
-                "runs": _links(finals.get(name, []), runs, folder),
-                "sort": {key: _number(value) for key, value in numbers.items()},
-            }
-        )
+        row = cell_row(cell, metric)
+        row["chance"] = cell["parameters_front"]
+        row["runs"] = _links(finals.get(CellName.of_row(cell), []), runs, folder)
+        row["sort"]["budget"] = sort_number(-budgets[cell["budget"]])
+        row["sort"]["chance"] = sort_number(cell["front_probability"])
+        rows.append(row)
     return rows
+
+
+def cell_row(cell: Mapping[Any, Any], metric: Metric) -> Row:
+    """What the leaderboard says of a cell: ``text`` to read, ``sort`` to sort by."""
+    known = not pd.isna(cell["parameters"])
+    seconds, memory = cell["search_seconds"] + cell["train_seconds"], cell["peak_memory_mib"]
+    numbers = {
+        "parameters": cell["parameters"],
+        "share": cell["share"],
+        "bytes": cell["bytes"],
+        "figure": cell[METRICS[metric].figure],
+        "delta": cell[f"delta_{metric}"],
+        "p_holm": cell["p_holm"],
+        "cpu": cell["cpu_seconds"],
+        "seconds": seconds,
+        "memory": memory,
+    }
+    return {
+        **{key: cell[key] for key in (*CELL_COLUMNS, "reason")},
+        "verdict": outcome(cell),
+        "parameters": f"{cell['parameters']:,}" if known else "",
+        "share": percent(cell["share"]) if known else "",
+        "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
+        "figure": with_interval(*measured_figure(cell, METRICS[metric])),
+        "delta": with_interval(*measured_delta(cell, metric), sign=True),
+        "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
+        "cpu": time(cell["cpu_seconds"]),
+        "seconds": time(seconds),
+        "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
+        "front": bool(cell["on_front"]),
+        "sort": {key: sort_number(value) for key, value in numbers.items()},
+    }
+
+
+def sort_number(value: Any) -> str:
+    """A number for sorting; nothing where it is not known."""
+    return "" if pd.isna(value) else f"{float(value):.10g}"
+
+
+def time(seconds: float) -> str:
+    """A time in words; nothing where it is not known."""
+    return "" if math.isnan(seconds) else duration(seconds)
 
 
 def verdict_matrices(frame: pd.DataFrame) -> list[Row]:
@@ -311,11 +323,6 @@ def _place(cell: dict[Any, Any] | None, metric: Metric) -> Row:
 
 def _figure(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
-
-
-def _number(value: Any) -> str:
-    """A number for sorting; nothing where it is not known."""
-    return "" if pd.isna(value) else f"{float(value):.10g}"
 
 
 def _split(data: DataSpec) -> str:
