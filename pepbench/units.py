@@ -71,6 +71,15 @@ class Budget:
         """As :meth:`parameters`, but the full table's size where the budget is above it."""
         return full if self._count(full) > full else self.parameters(full)
 
+    @property
+    def order(self) -> int:
+        """To sort by without a full table: shares of it come above absolute numbers.
+
+        >>> sorted(["50k", "5%", "2MB", "20%"], key=lambda text: Budget(text).order)
+        ['50k', '2MB', '5%', '20%']
+        """
+        return self._count(10**12)
+
     def _count(self, full: int) -> int:
         number, unit = self._parts()
         return int(full * number / 100) if unit == "%" else int(number * _PARAMETERS[unit])

@@ -108,15 +108,10 @@ def _cells(board: Board, known: Evidence) -> list[Row]:
         row["family"] = families[row["method"]]
         row["features"] = f"{features:,}"
         row["density"] = f"{density:,.{0 if density >= 10 else 1}f}".replace("nan", "unknown")
-        row["sort"]["budget"] = _budget(row["budget"])
+        row["sort"]["budget"] = Budget(row["budget"]).order
         row["sort"] |= {"features": features, "density": sort_number(density)}
         rows.append(row)
     return rows
-
-
-def _budget(text: str) -> int:
-    """A number to sort by: shares of the full table come above numbers of parameters."""
-    return Budget(text).parameters(10**12)
 
 
 def _sizes(records: Sequence[Record]) -> dict[str, tuple[int, float]]:
@@ -195,6 +190,6 @@ def _contrasts(pairs: pd.DataFrame) -> Iterator[tuple[str, list[Row], str]]:
         rows, difference = list[Row](), card_of(block).difference
         words = contrast_table(block, detail=False)
         for row, of in zip(words, block.to_dict("records"), strict=True):
-            sort = {"budget": _budget(of["budget"]), difference: sort_number(of["difference"])}
+            sort = {"budget": Budget(of["budget"]).order, difference: sort_number(of["difference"])}
             rows.append(row | {"reason": of["note"], "sort": sort})
         yield block_title(name), rows, contrast_sentence(block)

@@ -89,7 +89,9 @@ def contrasts_section(contrasts: pd.DataFrame) -> Iterator[str]:
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]
-    by_size = contrasts.sort_values("budget", key=lambda sizes: -sizes.map(size_of), kind="stable")
+    by_size = contrasts.sort_values(
+        "budget", key=lambda texts: -texts.map(lambda text: Budget(text).order), kind="stable"
+    )
     for (contrast, budget), here in by_size.groupby(["contrast", "budget"], sort=False):
         cells = {(row["dataset"], row["backbone"]): _cell(row) for row in here.to_dict("records")}
         figures = (cells.get((block["dataset"], block["backbone"]), "") for block in blocks)
@@ -116,8 +118,3 @@ def _shown(rows: pd.DataFrame) -> str:
         verdict: rows.loc[rows["verdict"] == verdict, "source"].nunique() for verdict in SHOWN
     }
     return ", ".join(f"{verdict}: {count}" for verdict, count in counts.items() if count)
-
-
-def size_of(budget: str) -> int:
-    """Sort key of budgets: shares of the full table above absolute numbers of parameters."""
-    return Budget(budget).parameters(full=10**12)

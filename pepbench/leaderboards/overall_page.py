@@ -11,7 +11,7 @@ from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
 from pepbench.catalog import Catalog
 from pepbench.data.dataset import Dataset
-from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts, size_of
+from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts
 from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
@@ -19,7 +19,7 @@ from pepbench.records import DRAWN, DataSpec
 from pepbench.report.charts.contrasts import CONTRASTS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
-from pepbench.units import dataset_title, duration
+from pepbench.units import Budget, dataset_title, duration
 
 
 def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
@@ -109,7 +109,7 @@ def _ranks(tables: RankTables) -> Iterator[str]:
         return
     wide = ranks.pivot_table("mean_rank", "method", "budget")
     blocks = dict(zip(map(str, ranks["budget"]), ranks["blocks"], strict=True))
-    largest_first = sorted(blocks, key=size_of, reverse=True)
+    largest_first = sorted(blocks, key=lambda budget: -Budget(budget).order)
     wide = wide[largest_first]
     order = wide.mean(axis=1).sort_values(kind="stable").index
     rows = [
