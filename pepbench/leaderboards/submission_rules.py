@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+import optuna
+
 from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.data.split_schemes import Fold
@@ -248,6 +250,7 @@ def other_trials(plan: Plan, records: Sequence[Record], catalog: Catalog) -> Ite
     Nothing is trained, and options of the method are compared, too; the methods' code is run, and
     the data must be at hand.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     by_key = {record.key: record for record in records}
     by_place: dict[Place, list[Record]] = defaultdict(list)
     for record in records:
