@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.method import (
+    Blocks,
+    ComposedVectors,
+    DirectRows,
     Embedding,
     Fields,
     Method,
@@ -25,8 +28,8 @@ class LowRank(Method):
     """The table as a product of N × r and r × D, with r = ⌊B / (N + D)⌋.
 
     What a narrow table gains from a linear map to the full width, and no more: every method with
-    projections must beat it. A batch's rows of width r are looked up and then projected; the
-    N × D table never exists. The knob is r, at most D.
+    projections must beat it. The rows of width r are trained, and projected for each batch: the
+    N × D table is never stored. The knob is r, at most D.
     """
 
     name = "low-rank"
@@ -42,7 +45,7 @@ class LowRank(Method):
         return table
 
 
-class LowRankTable(Embedding):
+class LowRankTable(ComposedVectors):
     """Rows of width r, projected to D: v(x) = U[x] W.
 
     W starts with orthonormal rows, and U with the variance that then gives the vectors that of
@@ -56,14 +59,18 @@ class LowRankTable(Embedding):
 
     def __init__(self, n_features: int, rank: int, dim: int) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.n_features = dim, n_features
         self.projection = nn.Parameter(nn.init.orthogonal_(torch.empty(rank, dim)))
         bound = math.sqrt(3.0 * 2.0 / (n_features + dim) * dim / rank)
         self.table = RowTable(torch.empty(n_features, rank).uniform_(-bound, bound))
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Vectors of global ids: (B, F) → (B, F, D)."""
-        return lookup_rows(self.table, ids) @ self.projection
+    def vectors(self, features: Tensor) -> Tensor:
+        """Vectors of distinct features: (M,) → (M, D)."""
+        return lookup_rows(self.table, features) @ self.projection
+
+    def direct_rows(self) -> DirectRows:
+        """Both factors."""
+        return DirectRows(Blocks((self.table,), (self.projection,), self.dim))
 
     def export(self) -> Mixed:
         """Both factors."""

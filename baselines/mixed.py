@@ -13,7 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pepbench.method import ComposedVectors, lookup, to_numpy, xavier_uniform
+from pepbench.method import (
+    Blocks,
+    ComposedVectors,
+    DirectRows,
+    View,
+    lookup,
+    to_numpy,
+    xavier_uniform,
+)
 from pepbench.tables.layout import Mixed, ranks_in_blocks
 
 from .frequency import by_frequency
@@ -106,8 +114,22 @@ class MixedTable(ComposedVectors):
         starts = np.cumsum(sizes) - sizes
         self.starts = starts.tolist()
         position = starts[block_of_feature] + ranks_in_blocks(block_of_feature)
+        self.in_order = bool((np.diff(position) == 1).all())
         self.position: Tensor
         self.register_buffer("position", torch.from_numpy(position), persistent=False)
+
+    def direct_rows(self) -> DirectRows:
+        """Tables and projections, and which of their rows each feature has."""
+        projections = tuple(self.projections.get(str(k)) for k in range(len(self.widths)))
+        blocks = Blocks(tuple(self.tables), projections, self.dim)
+        return DirectRows(blocks, row=None if self.in_order else self.position)
+
+    def as_table(self, ids: Tensor) -> View:
+        """The vectors of all features if a batch has as many lookups, else of its own."""
+        if torch.compiler.is_compiling() or ids.numel() < self.n_features:
+            return super().as_table(ids)
+        row = ids if self.in_order else self.position[ids]
+        return View(self._widened(tuple(self.tables)), row, None)
 
     def vectors(self, features: Tensor) -> Tensor:
         """Vectors of distinct features: (M,) → (M, D)."""

@@ -61,6 +61,7 @@ from pepbench.tables.embedding import (
 from pepbench.tables.fields import Fields
 from pepbench.tables.layout import Layout
 from pepbench.tables.rows import (
+    Blocks,
     DirectRows,
     RowState,
     RowTable,
@@ -75,6 +76,7 @@ __all__ = [
     "Bags",
     "Batch",
     "Between",
+    "Blocks",
     "ComposedVectors",
     "DirectRows",
     "Embedding",

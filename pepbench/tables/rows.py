@@ -61,11 +61,37 @@ class SoftThreshold:
 
 
 @dataclass(frozen=True, eq=False)
-class DirectRows:
-    """Vectors that are rows of one parameter: what a step needs to train it without a graph."""
+class Blocks:
+    """Blocks of rows of different widths, each brought to D: R rows in all, one after another."""
 
-    values: RowTable
-    """Shape (R, w)."""
+    tables: tuple[nn.Parameter, ...]
+    """One (n_k, w_k) for each block, w_k at most D."""
+    projections: tuple[nn.Parameter | None, ...]
+    """One (w_k, D) for each block; None pads its rows with zeros instead."""
+    dim: int
+    """D."""
+
+    def __len__(self) -> int:
+        """R."""
+        return sum(map(len, self.tables))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the tables."""
+        return self.tables[0].dtype
+
+    @property
+    def parameters(self) -> tuple[nn.Parameter | None, ...]:
+        """Tables and projections."""
+        return self.tables + self.projections
+
+
+@dataclass(frozen=True, eq=False)
+class DirectRows:
+    """Vectors that are rows of one parameter, or of blocks: what training needs without a graph."""
+
+    values: RowTable | Blocks
+    """Shape (R, w). Blocks have neither mask nor threshold."""
     row: Tensor | None = None
     """Shape (N,): the row of each feature; None if feature i has row i."""
     mask: Tensor | None = None

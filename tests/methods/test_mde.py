@@ -93,6 +93,12 @@ def test_both_lookups_give_the_same_vectors(blocks):
     many = few.repeat(400, 1)
     assert few.numel() < fields.n_features <= many.numel()
     torch.testing.assert_close(embedding(many)[:2], embedding(few))
+    gradients = []
+    for ids in (many, few):
+        embedding.zero_grad()
+        embedding(ids).square().sum().backward()
+        gradients.append([p.grad * few.numel() / ids.numel() for p in embedding.parameters()])
+    torch.testing.assert_close(*gradients)
 
 
 def test_popularity_blocks_hold_equal_shares_of_the_rows():

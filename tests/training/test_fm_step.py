@@ -5,10 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from baselines.frequency import Frequency
 from baselines.hash import Hash
+from baselines.low_rank import LowRank
+from baselines.mixed import MixedTable, equal_count_blocks
 from pepbench.backbones.deepfm import DeepFM
 from pepbench.backbones.fm import FM
 from pepbench.backbones.lr import LR
@@ -18,6 +22,7 @@ from pepbench.pep import ThresholdedTable, Thresholds
 from pepbench.tables.bags import Bags
 from pepbench.tables.fields import Fields
 from pepbench.tables.rows import DirectRows, View
+from pepbench.training import fm_step
 from pepbench.training import step as steps
 from pepbench.training.fm_kernels import cross_entropy
 from pepbench.training.fm_step import compiled_step
@@ -33,6 +38,8 @@ EMBEDDINGS = (
     "mask",
     "hash",
     "frequency",
+    "blocks",
+    "blocks out of order",
     *(f"pep {granularity}" for granularity in GRANULARITIES),
 )
 
@@ -47,7 +54,22 @@ def embedding_of(name, dim=DIM):
     if name in ("hash", "frequency"):
         method = Hash() if name == "hash" else Frequency()
         return method.embedding(FIELDS, dim, 40 * dim)
+    if name == "blocks":
+        return MixedTable(
+            block_of_feature("out of order" not in granularity), [3, dim, 1, 0, 2], dim
+        )
+    if name == "low-rank":
+        return LowRank().embedding(FIELDS, dim, 350)
     return ThresholdedTable(xavier_uniform(101, dim), Thresholds(granularity, FIELDS, dim, -4, 1.0))
+
+
+def block_of_feature(in_order):
+    return FIELDS.field_of_feature if in_order else equal_count_blocks(FIELDS.frequencies, 5)
+
+
+@pytest.fixture(autouse=True)
+def blocks_in_small_batches_too(monkeypatch):
+    monkeypatch.setattr(fm_step, "MOST_VECTORS", 1e9)
 
 
 def batches_of(count, seed=0, size=32, remainder=7):
@@ -113,7 +135,7 @@ def double():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["plain", "mask", "hash", "pep feature_dim"])
+@pytest.mark.parametrize("name", ["plain", "mask", "hash", "blocks", "pep feature_dim"])
 def test_single_precision_agrees_with_torch(name, kind):
     # A first step of Adam magnifies the rounding of gradients near its epsilon.
     assert_agree(both(name, kind, 30), rtol=1e-4, atol=5e-5)
@@ -139,10 +161,52 @@ def test_double_precision_with_other_optimizers(name, kind):
 @pytest.mark.parametrize("l2", [0.0, 1e-2])
 @pytest.mark.parametrize("clip", [0.02, 100.0])
 @pytest.mark.parametrize("backbone", [FM, LR])
-@pytest.mark.parametrize("name", ["plain", "mask", "pep field"])
+@pytest.mark.parametrize("name", ["plain", "mask", "blocks", "pep field"])
 @pytest.mark.usefixtures("double")
 def test_double_precision_with_clipping_and_any_l2(name, backbone, clip, l2):
     assert_agree(both(name, "adam", 50, backbone, l2, clip), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.usefixtures("double")
+def test_a_factorised_table_is_one_block():
+    assert_agree(both("low-rank", "adam", 50), rtol=1e-9, atol=1e-9)
+
+
+def test_factors_that_are_updated_by_rows_are_left_to_torch():
+    model = model_of("low-rank")
+    assert compiled_step(model, next(batches_of(1)), optimizer_of(model, "lazy-adam"), 1.0) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    widths=st.lists(st.integers(0, DIM), min_size=5, max_size=5).filter(any),
+    project=st.booleans(),
+    in_order=st.booleans(),
+)
+def test_gradients_of_blocks_are_torchs_at_all_widths(widths, project, in_order):
+    models = []
+    for step in (torch_step, compiled_step):
+        torch.manual_seed(0)
+        table = MixedTable(block_of_feature(in_order), widths, DIM, project)
+        model = Model(table, FM().build(FIELDS, DIM)).double()
+        # Adagrad's own step takes the gradients, and leaves them where they were.
+        optimizer = make_optimizer("adagrad", model, 0.0, 0.0)
+        (batch,) = batches_of(1)
+        step(model, batch._replace(labels=batch.labels.double()), optimizer, 100.0)
+        models.append(model)
+    for theirs, ours in zip(*(dict(m.named_parameters()).values() for m in models), strict=True):
+        if theirs.requires_grad:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_blocks_of_far_more_rows_than_lookups_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr(fm_step, "MOST_VECTORS", 2.0)
+    model = model_of("blocks")
+    optimizer = optimizer_of(model)
+    # 50 and 55 lookups for 101 rows.
+    few, enough = (next(batches_of(1, size=size)) for size in (10, 11))
+    assert compiled_step(model, few, optimizer, 100.0) is None
+    assert compiled_step(model, enough, optimizer, 100.0) is not None
 
 
 @pytest.mark.slow
@@ -184,11 +248,19 @@ def test_steps_of_both_kinds_alternate():
 
 
 @pytest.mark.parametrize("kind", ["adam", "lazy-adam"])
-@pytest.mark.parametrize("held", ["thresholds.raw", "values"])
-def test_held_parameters_do_not_move_nor_age(held, kind):
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("pep feature_dim", "thresholds.raw"),
+        ("pep feature_dim", "values"),
+        ("blocks", "tables.0"),
+        ("blocks", "projections.0"),
+    ],
+)
+def test_held_parameters_do_not_move_nor_age(name, held, kind):
     results = []
     for step in (torch_step, compiled_step):
-        model = model_of("pep feature_dim")
+        model = model_of(name)
         parameter = model.embedding.get_parameter(held)
         before = parameter.detach().clone()
         optimizer = optimizer_of(model, kind)
@@ -277,6 +349,12 @@ def replace_embedding(model, optimizer):
     optimizer.add_param_group({"params": [model.embedding.table]})
 
 
+def replace_projection(model, optimizer):
+    projection = nn.Parameter(torch.rand(3, DIM))
+    model.embedding.projections["0"] = projection
+    optimizer.add_param_group({"params": [projection]})
+
+
 def reload_optimizer(_model, optimizer):
     state = copy.deepcopy(optimizer.state_dict())
     for group in state["param_groups"]:
@@ -293,13 +371,21 @@ def assign_first_order(model, _optimizer):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [replace_values, replace_mask, replace_embedding, reload_optimizer, assign_first_order],
+    ("name", "change"),
+    [
+        ("mask", replace_values),
+        ("mask", replace_mask),
+        ("mask", replace_embedding),
+        ("mask", reload_optimizer),
+        ("mask", assign_first_order),
+        ("blocks", replace_projection),
+        ("blocks", reload_optimizer),
+    ],
 )
-def test_changes_between_steps_are_seen(change):
+def test_changes_between_steps_are_seen(name, change):
     results = []
     for step in (torch_step, compiled_step):
-        model = model_of("mask")
+        model = model_of(name)
         optimizer = optimizer_of(model)
         losses_of(step, model, optimizer, batches_of(3))
         torch.manual_seed(1)
