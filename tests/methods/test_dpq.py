@@ -93,7 +93,7 @@ def test_normalised_products_use_most_centroids_of_a_single_group(toy):
 
 
 def test_most_keys_serve_in_groups_of_two_columns():
-    # Without the normalisation, or with one variance for all groups, 5 to 7 % would.
+    # Without the normalisation, or with one variance for all groups, less than a tenth would.
     torch.manual_seed(0)
     table = DPQ(n_groups=16).training_table(Fields(("a",), (1000,), np.arange(1000)), 16, 200 * 16)
     assert table.books.groups == 8
