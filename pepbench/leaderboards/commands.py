@@ -44,6 +44,7 @@ from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.style import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
+from pepbench.report.markdown import LEADERBOARD_MD
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report
 
@@ -273,6 +274,7 @@ def _check_overall(
         if board.name in published
         for text in (
             board_summary(board, published[board.name]),
+            (board.folder / LEADERBOARD_MD).read_text("utf-8"),
             *quotable(board, published[board.name].margin),
         )
     ]
