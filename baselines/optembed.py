@@ -1,4 +1,7 @@
-"""Thresholds for features, and an evolutionary search over the widths of fields."""
+"""Thresholds for features, and an evolutionary search over the widths of fields.
+
+The module is long because the method has three parts: a supernet, an evolution, a last training.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -99,7 +98,9 @@ def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
             heading: difference,
             INTERVAL: f"{low} to {high}" if known else "",
             "verdict": row["verdict"] or NOT_COMPARED,
-            "folds won": _won(row),
+            "folds won": ""
+            if math.isnan(won := row["folds_won"] * row["folds"])
+            else f"{won:g} of {row['folds']}",
         }
         if detail:
             words["p"] = _p(row["p_holm"])
@@ -131,17 +132,10 @@ def contrast_sentence(block: pd.DataFrame) -> str:
 
 def not_compared(block: pd.DataFrame) -> str:
     """Which primary contrasts have no figures, and why; nothing if all have."""
-    reasons = [
-        f"{row['method']} − {row['other']} at {row['budget']} ({row['note']})"
-        for row in block[block["primary"] & (block["note"] != "")].to_dict("records")
-    ]
-    return f"Not compared: {'; '.join(reasons)}." if reasons else ""
-
-
-def _won(row: Mapping[Any, Any]) -> str:
-    if math.isnan(row["folds_won"]):
-        return ""
-    return f"{row['folds_won'] * row['folds']:g} of {row['folds']}"
+    noted = block[block["primary"] & (block["note"] != "")]
+    reasons = noted["method"] + " − " + noted["other"] + " at " + noted["budget"]
+    text = "; ".join(f"{reasons[row]} ({noted['note'][row]})" for row in noted.index)
+    return f"Not compared: {text}." if text else ""
 
 
 def units(block: pd.DataFrame) -> str:
