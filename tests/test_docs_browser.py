@@ -14,7 +14,7 @@ from doc_blocks import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 WITH_FOLDS = "boards/ml-100k-ids.html"
-TWO_BACKBONES = "boards/anime.html"
+TWO_BACKBONES = "boards/frappe.html"
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from pepbench.analysis.folds import BASIS
+from pepbench.analysis.significance import Verdict
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.records import Record
@@ -15,7 +16,7 @@ from pepbench.report.markdown import escape
 from pepbench.report.phrases import NOT_COMPARED, block_title, rounded
 from pepbench.units import Budget
 
-SHOWN = ("better", "worse", "equivalent", "non-inferior")
+SHOWN = tuple(verdict for verdict in get_args(Verdict) if verdict != "undecided")
 """Verdicts that say something."""
 
 

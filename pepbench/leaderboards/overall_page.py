@@ -33,8 +33,9 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
         Results by leaderboard name, of those that are published.
     """
     counted = _counted(boards, published)
+    sources = _sources(counted)
     parts: list[str] = []
-    contrasts = contrasts_across(boards, published)
+    contrasts = primary_contrasts(counted, sources)
     if len(contrasts):
         picture = f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)"
         parts += ["## Primary contrasts", picture, *contrasts_section(contrasts)]
@@ -42,7 +43,7 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     if counted:
         frame = pd.concat([results.frame for results in counted], ignore_index=True)
         compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
-        parts += ["## Mean ranks", *_ranks(rank_tables(frame, _sources(counted)))]
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
     return "\n\n".join(parts)

@@ -114,7 +114,7 @@ def leaderboard_rows(frame: pd.DataFrame, runs: Runs, folder: Path) -> list[Row]
 
 
 def cell_row(cell: Mapping[Any, Any], metric: Metric) -> Row:
-    """What the leaderboard says of a cell: ``text`` to read, ``sort`` to sort by."""
+    """What the leaderboard says of a cell, in words; ``sort`` has numbers to sort by."""
     known = not pd.isna(cell["parameters"])
     seconds, memory = cell["search_seconds"] + cell["train_seconds"], cell["peak_memory_mib"]
     numbers = {
