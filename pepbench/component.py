@@ -87,26 +87,30 @@ class Between:
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """A categorical option.
+    """A categorical option: searched among ``choices`` if ``tuned``, legal in ``allow`` too.
 
-    >>> OneOf("add", "mult").describe()
-    'add, mult'
+    >>> OneOf("add", "mult", allow=("concat",)).describe()
+    'add, mult, concat'
     """
 
     choices: tuple[Value, ...]
     tuned: bool = True
+    allow: tuple[Value, ...] = ()
 
-    def __init__(self, *choices: Value, tuned: bool = True) -> None:
+    def __init__(
+        self, *choices: Value, tuned: bool = True, allow: tuple[Value, ...] = ()
+    ) -> None:
         object.__setattr__(self, "choices", choices)
         object.__setattr__(self, "tuned", tuned)
+        object.__setattr__(self, "allow", allow)
 
     def legal(self, value: Value) -> bool:
-        """Whether ``value`` is among the choices."""
-        return value in self.choices
+        """Whether ``value`` is legal."""
+        return value in (*self.choices, *self.allow)
 
     def describe(self) -> str:
-        """The choices in words."""
-        return ", ".join(str(choice) for choice in self.choices)
+        """The legal values in words."""
+        return ", ".join(str(value) for value in (*self.choices, *self.allow))
 
     def suggest(self, trial: Trial, name: str, kind: type) -> Value:  # noqa: ARG002
         """Let an Optuna trial choose."""
@@ -166,7 +170,7 @@ class Component:
                 )
             if isinstance(option.range, OneOf) and not option.range.legal(value):
                 what = f"value of {option.name} for {self.kind} {self.name}:"
-                raise PlanError(unknown_name(what, str(value), map(str, option.range.choices)))
+                raise PlanError(unknown_name(what, str(value), option.range.describe().split(", ")))
             if option.range is not None and not option.range.legal(value):
                 raise PlanError(
                     f"{self.kind} {self.name}: {option.name}={value!r} is out of range; "

@@ -275,9 +275,9 @@ class PEP(Method):
     ] = True
     retrain: Annotated[
         str,
-        OneOf("initial", "searched"),
-        "start of the second training: initial values (lottery ticket), or those of the search; "
-        "searched with schedule=epochs",
+        OneOf("initial", "searched", allow=("new",)),
+        "start of the second training: initial values (lottery ticket), those of the search, or "
+        "newly drawn ones; searched with schedule=epochs",
     ] = "initial"
 
     @classmethod
@@ -382,12 +382,14 @@ class PEP(Method):
         return searched.to(task.device)
 
     def retrained(self, task: Task, initial: Tensor, outcome: SearchOutcome) -> Fitted:
-        """Train the entries that a search has left: from initial values (§3.3) or on from V̂."""
-        if self.retrain == "initial":
-            model = task.model(MaskedTable(initial, outcome.mask))
-        else:
+        """Train the entries that a search has left from ``initial`` (§3.3), V̂ or new values."""
+        if self.retrain == "searched":
             table = MaskedTable(outcome.table, outcome.mask)
             model = Model(table, current_copy(outcome.backbone))
+        else:
+            new = self.retrain == "new"
+            values = xavier_uniform(*initial.shape) if new else initial
+            model = task.model(MaskedTable(values, outcome.mask))
         return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
 
     shares_search = True

@@ -17,7 +17,7 @@ class Sample(Component):
     name = "sample"
     rate: Annotated[float, Between(0.1, 10.0, log=True, allow=(0.0, 100.0)), "a rate"] = 1.0
     count: Annotated[int, Between(2, 8, step=2), "a count"] = 4
-    kind_of: Annotated[str, OneOf("add", "mult"), "a choice"] = "add"
+    kind_of: Annotated[str, OneOf("add", "mult", allow=("concat",)), "a choice"] = "add"
     flag: Annotated[bool, OneOf(True, False, tuned=False), "a switch"] = True
 
 
@@ -27,6 +27,7 @@ def test_suggestions_lie_in_the_searched_range_and_survive_json(seed):
     found = Sample.suggest(study.ask(), fixed={})
     assert 0.1 <= found.rate <= 10.0
     assert found.count in (2, 4, 6, 8)
+    assert found.kind_of in ("add", "mult")
     assert found.flag is True
     assert Sample.from_options(json.loads(json.dumps(found.options()))) == found
 
@@ -35,6 +36,7 @@ def test_fixed_options_are_not_searched():
     study = optuna.create_study()
     trial = study.ask()
     assert Sample.suggest(trial, {"rate": 55.0}).rate == 55.0
+    assert Sample.suggest(study.ask(), {"kind_of": "concat"}).kind_of == "concat"
     assert set(trial.params) == {"count", "kind_of"}
     assert set(Sample().tuned_options({"rate": 55.0})) == {"count", "kind_of"}
 

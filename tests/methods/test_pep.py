@@ -149,8 +149,8 @@ def test_a_search_in_epochs_ends_within_them(toy, rows, batch_size, search_epoch
 
 
 @pytest.mark.parametrize("lazy_from", [0.0, np.inf])
-@pytest.mark.parametrize("retrain", ["initial", "searched"])
-def test_second_training_starts_from_initial_or_searched_values(
+@pytest.mark.parametrize("retrain", ["initial", "searched", "new"])
+def test_second_training_starts_from_the_values_that_retrain_names(
     toy, retrain, lazy_from, monkeypatch
 ):
     monkeypatch.setattr(optimizers, "LAZY_FROM", lazy_from)
@@ -161,8 +161,15 @@ def test_second_training_starts_from_initial_or_searched_values(
     found = next(method.search(task, initial, [200]))
     monkeypatch.setattr(type(task), "train", lambda _self, model, **_: Fitted(model, None, ()))
     start = method.retrained(task, initial, found).model
-    kept = initial if retrain == "initial" else found.table
-    assert torch.equal(start.embedding.table, kept * found.mask)
+    if retrain == "new":
+        bound = initial.abs().max()
+        values = start.embedding.table
+        assert torch.equal(values != 0, found.mask)
+        assert 0.8 * bound < values.abs().max() < 1.2 * bound
+        assert not torch.isclose(values, initial)[found.mask].any()
+    else:
+        kept = initial if retrain == "initial" else found.table
+        assert torch.equal(start.embedding.table, kept * found.mask)
     weights = found.backbone.first_order.weights
     assert (state_of(weights) is None) == (lazy_from > 0)
     release(weights)  # brings all rows up to date
