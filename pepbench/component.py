@@ -97,9 +97,7 @@ class OneOf:
     tuned: bool = True
     allow: tuple[Value, ...] = ()
 
-    def __init__(
-        self, *choices: Value, tuned: bool = True, allow: tuple[Value, ...] = ()
-    ) -> None:
+    def __init__(self, *choices: Value, tuned: bool = True, allow: tuple[Value, ...] = ()) -> None:
         object.__setattr__(self, "choices", choices)
         object.__setattr__(self, "tuned", tuned)
         object.__setattr__(self, "allow", allow)
