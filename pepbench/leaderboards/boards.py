@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,9 @@ REPLICATION = "replication"
 
 REPLICATION_MD = "replication.md"
 """Page, beside that folder, that compares the two runs."""
+
+IN_REPOSITORY = Path(pepbench.__file__).resolve().parents[1] / RESULTS
+"""The published leaderboards in a checkout."""
 
 PACKAGED = Path(pepbench.__file__).parent / RESULTS
 """Plans and extracts of the published leaderboards in the installed package."""
@@ -93,8 +95,7 @@ def results_folder(given: Path | None = None) -> Path:
     PlanError
         If it does not exist.
     """
-    in_repository = Path(pepbench.__file__).resolve().parents[1] / RESULTS
-    for folder in (given,) if given is not None else (RESULTS, in_repository):
+    for folder in (given,) if given is not None else (RESULTS, IN_REPOSITORY):
         if folder.is_dir():
             return folder
     raise PlanError(
@@ -136,8 +137,8 @@ def find_boards(results: Path, names: Sequence[str] = ()) -> list[Board]:
 def find_board(name: str) -> Board:
     """A board to compare with: a folder with a plan, or the name of a published leaderboard.
 
-    Names are looked up in ``results`` of the working directory or the repository, then in the
-    installed package.
+    Names are looked up in ``results`` of the working directory, in the repository and in the
+    installed package, in this order.
 
     Raises
     ------
@@ -147,12 +148,10 @@ def find_board(name: str) -> Board:
     folder = Path(name)
     if (folder / PLAN_FILE).is_file():
         return board_in(folder)
-    found = find_boards(PACKAGED) if PACKAGED.is_dir() else []
-    with suppress(PlanError):
-        found += find_boards(results_folder())
     published = {
         board.name: board
-        for board in found
+        for results in (PACKAGED, IN_REPOSITORY, RESULTS)
+        for board in find_boards(results)
         if any((board.folder / file).is_file() for file in (RECORDS_FILE, EXTRACT_FILE))
     }
     if name not in published and folder.is_dir():

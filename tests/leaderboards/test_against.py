@@ -276,6 +276,9 @@ def test_boards_are_found_by_path_and_in_the_package(board, tmp_path, monkeypatc
     found = find_board("wheeled")
     assert found.folder == packaged
     assert board_records(found) == sorted(records, key=lambda one: one.key)
+    (tmp_path / "elsewhere" / "results" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")  # its results are something else
+    assert find_board("ml-1m-ids").folder == boards.IN_REPOSITORY / "ml-1m-ids"
 
 
 def test_an_extract_has_one_setting_of_a_cell_and_counts_all_trials(published, tmp_path):
