@@ -14,7 +14,6 @@ from doc_blocks import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 WITH_FOLDS = "boards/ml-100k-ids.html"
-TWO_BACKBONES = "boards/frappe.html"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -62,7 +61,6 @@ def drawn(page, address):
     "address",
     [
         WITH_FOLDS,
-        TWO_BACKBONES,
         "boards/index.html",
         "boards/which-method.html",
         "boards/methods/pep.html",
@@ -94,18 +92,18 @@ def test_a_reason_opens(page, site):
     assert "infeasible" in why.locator("p").text_content()
 
 
-def test_cells_are_filtered_by_family_and_backbone(page, site):
-    page.goto(f"{site}{TWO_BACKBONES}")
-    page.get_by_label("backbone").select_option("deepfm")
+def test_cells_are_filtered_by_family_and_budget(page, site):
+    page.goto(f"{site}{WITH_FOLDS}")
+    page.get_by_label("budget").select_option("5%")
     page.get_by_label("family").select_option("search")
-    assert set(shown(page, "backbone")) == {"deepfm"}
+    assert set(shown(page, "budget")) == {"5%"}
     assert set(shown(page, "family")) == {"search"}
     rows = len(shown(page, "method"))
     assert page.locator(".filters output").text_content().startswith(f"{rows} of ")
 
 
 def test_cells_are_sorted_by_number(page, site):
-    page.goto(f"{site}{TWO_BACKBONES}")
+    page.goto(f"{site}{WITH_FOLDS}")
     heading = page.locator("table.board thead th", has_text="ΔAUC")
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "descending"
@@ -135,7 +133,7 @@ def test_charts_follow_the_colour_scheme(page, site):
 
 def test_boards_nearest_to_my_table_come_first(page, site):
     page.goto(f"{site}boards/which-method.html")
-    page.get_by_label("Features", exact=True).fill("400000")
-    page.get_by_label("Training rows").fill("4000000")
-    assert shown(page, "board")[0] == "criteo-like"
-    assert "10.0 training rows per feature" in page.locator("#nearest").text_content()
+    page.get_by_label("Features", exact=True).fill("13000")
+    page.get_by_label("Training rows").fill("500000")
+    assert shown(page, "board")[0] == "ml-1m-ids"
+    assert "38.5 training rows per feature" in page.locator("#nearest").text_content()

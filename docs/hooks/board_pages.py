@@ -22,12 +22,12 @@ from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.analysis.metrics import METRICS, card_of, metric_of
 from pepbench.analysis.recommend import within_budget
+from pepbench.leaderboards.across_boards import rows_per_feature
 from pepbench.leaderboards.board_page import best_table, submitted_table
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.publish import README, lead_of
 from pepbench.leaderboards.recommend import Evidence, evidence, reasons
 from pepbench.leaderboards.record_packing import RECORDS_FILE
-from pepbench.records import Record
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import highlighted, report_marks
 from pepbench.report.charts.pareto import front_chart
@@ -95,12 +95,13 @@ def _slug(board: Board) -> str:
 
 def _cells(board: Board, known: Evidence) -> list[Row]:
     """The rows of the report, with what the site adds: family, links, and size of the data."""
-    metric, sizes = metric_of(known.frame), _sizes(known.records)
+    metric, densities = metric_of(known.frame), rows_per_feature(known.records)
+    sizes = {of.data.spec: of.full_parameters // of.dim for of in (r.spec for r in known.records)}
     families = {card.spec: card.family for card in method_cards(known.frame["method"])}
     rows = []
     for cell in known.frame.to_dict("records"):
         row = cell_row(cell, metric)
-        features, density = sizes[row["dataset"]]
+        features, density = sizes[row["dataset"]], densities.get(row["dataset"], math.nan)
         row["page"] = re.split("[:+]", row["method"])[0]
         row["slug"] = _slug(board)
         row["links"] = {"method": f"methods/{row['page']}.html", "board": f"{row['slug']}.html"}
@@ -112,23 +113,6 @@ def _cells(board: Board, known: Evidence) -> list[Row]:
         row["sort"] |= {"features": features, "density": sort_number(density)}
         rows.append(row)
     return rows
-
-
-def _sizes(records: Sequence[Record]) -> dict[str, tuple[int, float]]:
-    """Features, and training rows (of a fold, if there are folds) per feature, of each data set.
-
-    Records do not count rows. The full table is trained without a search, so that its rows a
-    second, times seconds and divided by epochs, are the training rows.
-    """
-    sizes: dict[str, tuple[int, float]] = {}
-    for record in records:
-        name, features = record.spec.data.spec, record.spec.full_parameters // record.spec.dim
-        sizes.setdefault(name, (features, math.nan))
-        if record.spec.method.name == REFERENCE and record.samples_per_second and record.curve:
-            seconds = sum(phase.wall for phase in record.seconds.values())
-            rows = round(record.samples_per_second * seconds / len(record.curve))
-            sizes[name] = features, rows / features
-    return sizes
 
 
 def _data_sets(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:

@@ -72,8 +72,8 @@ def report(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  pepbench compare pep magnitude runs/ml-100k --dataset ml-100k --budget 10%\n\n"
-    "  pepbench compare pep full runs/ml-100k --backbone fm --json"
+    "  pepbench compare pep magnitude runs/ml-100k-ids --dataset ml-100k-ids --budget 10%\n\n"
+    "  pepbench compare pep full runs/ml-100k-ids --backbone fm --json"
 )
 def compare(
     a: Annotated[str, typer.Argument(help="A method, as named in the leaderboard.")],
@@ -152,14 +152,14 @@ def recommend(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  pepbench leaderboard ml-100k\n\n"
-    "  pepbench leaderboard ml-100k --tables-only\n\n"
-    "  pepbench leaderboard --replicate ml-100k --dry-run\n\n"
+    "  pepbench leaderboard ml-100k-ids\n\n"
+    "  pepbench leaderboard ml-100k-ids --tables-only\n\n"
+    "  pepbench leaderboard --replicate ml-100k-ids --dry-run\n\n"
     "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify\n\n"
-    "  pepbench leaderboard --submit runs/mine --into results/ml-100k/submissions/mine\n\n"
-    "  pepbench leaderboard --verify results/ml-100k/submissions/mine --trust"
+    "  pepbench leaderboard --submit runs/mine --into results/ml-100k-ids/submissions/mine\n\n"
+    "  pepbench leaderboard --verify results/ml-100k-ids/submissions/mine --trust"
 )
 def leaderboard(
     names: Annotated[

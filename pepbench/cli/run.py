@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     epilog="Examples:\n\n"
     "  pepbench run\n\n"
     "  pepbench run --methods pep,magnitude,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
-    "  pepbench run results/ml-100k/plan.toml --out runs/ml-100k\n\n"
+    "  pepbench run results/ml-100k-ids/plan.toml --out runs/ml-100k-ids\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
     "  pepbench run --datasets ml-100k --folds 10 --budgets 20%,5% --shard 1/2\n\n"
     "  pepbench run --tuning-time 10m --sampler random --pruner median --batch 4\n\n"

@@ -43,7 +43,7 @@ def primary_contrasts(boards: Sequence[BoardResults], sources: Mapping[str, str]
         found = results.contrasts
         if found is None or BASIS not in set(found.loc[found["primary"], "basis"]):
             continue
-        rows = _rows_per_feature(results.records)
+        rows = rows_per_feature(results.records)
         parts.append(
             found[found["primary"]].assign(
                 contrast=found["method"] + " − " + found["other"],
@@ -56,8 +56,8 @@ def primary_contrasts(boards: Sequence[BoardResults], sources: Mapping[str, str]
     return pd.concat(parts, ignore_index=True).sort_values("rows_per_feature", kind="stable")
 
 
-def _rows_per_feature(records: Sequence[Record]) -> dict[str, float]:
-    """By data set."""
+def rows_per_feature(records: Sequence[Record]) -> dict[str, float]:
+    """Training rows a feature by data set, mean over folds, where records name the rows."""
     folds = pd.DataFrame(
         {
             "dataset": data.spec,

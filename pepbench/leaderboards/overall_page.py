@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
 
 import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
-from pepbench.catalog import Catalog
-from pepbench.data.dataset import Dataset
 from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts
 from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
-from pepbench.records import DRAWN, DataSpec
 from pepbench.report.charts.contrasts import CONTRASTS
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
@@ -60,21 +56,11 @@ def _counted(boards: list[Board], published: Mapping[str, BoardResults]) -> list
 
 
 def _sources(counted: list[BoardResults]) -> dict[str, str]:
-    catalog = Catalog(())
     return sources_of(
-        (record.spec.data.spec, _with_source(record.spec.data, catalog))
+        (record.spec.data.spec, record.spec.data)
         for results in counted
         for record in results.records
     )
-
-
-def _with_source(data: DataSpec, catalog: Catalog) -> DataSpec:
-    """With the source of its rows, also where the record is from before sources were recorded."""
-    if data.source:
-        return data
-    known = cast(Dataset, catalog.select("dataset", data.spec).default())
-    source = DRAWN if known.generated else known.source or known.name
-    return data.model_copy(update={"source": source})
 
 
 def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
