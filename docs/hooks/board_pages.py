@@ -25,7 +25,7 @@ from pepbench.analysis.recommend import within_budget
 from pepbench.leaderboards.across_boards import rows_per_feature
 from pepbench.leaderboards.board_page import best_table, submitted_table
 from pepbench.leaderboards.boards import Board, find_boards
-from pepbench.leaderboards.publish import README, lead_of
+from pepbench.leaderboards.publish import README, hand_written
 from pepbench.leaderboards.recommend import Evidence, evidence, reasons
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.report.cards import method_cards
@@ -36,6 +36,7 @@ from pepbench.report.page.html import SYMBOLS, asset, environment, numbered, pac
 from pepbench.report.page.tables import cell_row, sort_number
 from pepbench.report.phrases import block_title
 from pepbench.report.table_rows import contrast_sentence, contrast_table
+from pepbench.report.verdict_sentences import verdict_sentences
 from pepbench.units import FULL, Budget
 
 ASSETS = Path(__file__).parent / "boards"
@@ -144,16 +145,22 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
     marks = report_marks(frame, primary)
     named = {method: marks[method] for method in highlighted(frame, primary)}
     folder, specs = f"../../results/{board.name}", list[Row]()
+    # Links of the page in the board's folder are relative to that.
+    title, *texts = (
+        RELATIVE.sub(f"]({folder}/", text) for text in hand_written(board.folder / README)
+    )
     with unchecked():
         chart = front_chart(frame, "pareto", named)
         panels = numbered(specs, chart)
     return _page(
         "board",
-        name=board.name,
+        title=title,
+        question=Markup(texts[0]),
+        threats=Markup(texts[1]),
         metric=METRICS[metric_of(frame)],
         data=list(_data_sets(rows, known)),
         budgets=dict.fromkeys(row["budget"] for row in rows if row["budget"] != FULL),
-        contrasts=[] if primary is None else _contrasts(primary),
+        contrasts=[] if primary is None else list(_contrasts(primary, known.margin)),
         best=Markup(best_table(frame)),
         chart=chart,
         panels=panels,
@@ -161,19 +168,22 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
         named=named,
         symbols=SYMBOLS,
         folder=folder,
-        # Links of the page in the board's folder are relative to that.
-        lead=Markup(RELATIVE.sub(f"]({folder}/", lead_of(board.folder / README))),
         rows=[row for row in rows if row["page"] != REFERENCE],
         submitted=Markup("\n\n".join(submitted_table(board, known.records, known.margin))),
     )
 
 
-def _contrasts(pairs: pd.DataFrame) -> Iterator[tuple[str, list[Row], str]]:
-    """Primary contrasts of each data set and backbone: title, rows, and what they hold over."""
+def _contrasts(pairs: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
+    """Primary contrasts of each data set and backbone, what they hold over, and what they show."""
     for name, block in by_block(pairs[pairs["primary"]]):
         rows, difference = list[Row](), card_of(block).difference
         words = contrast_table(block, detail=False)
         for row, of in zip(words, block.to_dict("records"), strict=True):
             sort = {"budget": Budget(of["budget"]).order, difference: sort_number(of["difference"])}
             rows.append(row | {"reason": of["note"], "sort": sort})
-        yield block_title(name), rows, contrast_sentence(block)
+        yield {
+            "title": block_title(name),
+            "rows": rows,
+            "basis": contrast_sentence(block),
+            "findings": list(verdict_sentences(block, margin)),
+        }

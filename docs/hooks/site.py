@@ -23,6 +23,7 @@ OUTSIDE = (
     "CHANGELOG.md",
     "*/README.md",
     "results/**/README.md",
+    "results/**/details.md",
     "results/**/replication.md",
 )
 WIDE = ("boards/", "repository/results/")

@@ -3,49 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
 from pepbench.analysis.folds import BASIS
-from pepbench.analysis.significance import Verdict
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.records import Record
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import NOT_COMPARED, block_title, rounded
+from pepbench.report.verdict_sentences import (
+    SHOWN,
+    UNDECIDED,
+    at_budgets,
+    code,
+    method_words,
+)
 from pepbench.units import Budget
 
-SHOWN = tuple(verdict for verdict in get_args(Verdict) if verdict != "undecided")
-"""Verdicts that say something."""
+KEYS = ["method", "other", "budget"]
+"""Of a contrast on one data set."""
+
+ENOUGH = 2
+"""Sources of data on which a verdict has to be shown; on fewer it is a hint."""
 
 
-def primary_contrasts(boards: Sequence[BoardResults], sources: Mapping[str, str]) -> pd.DataFrame:
+def primary_contrasts(
+    boards: Mapping[str, BoardResults], sources: Mapping[str, str]
+) -> pd.DataFrame:
     """The primary contrasts of leaderboards whose inference is over folds.
 
     Parameters
     ----------
     boards
-        Results.
+        Results by name.
     sources
         The source of each data set's rows; drawn data have none.
 
     Returns
     -------
     pandas.DataFrame
-        Columns of :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`, and ``contrast``, ``source``
-        and ``rows_per_feature``, the mean over folds of training rows by features, NaN where
-        records do not have it. ``source`` is NaN for drawn data. Data sets with few rows a feature
-        come first.
+        Columns of :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`, and ``board``, ``contrast``,
+        ``source`` and ``rows_per_feature``, the mean over folds of training rows by features, NaN
+        where records do not have it. ``source`` is NaN for drawn data. Data sets with few rows a
+        feature come first.
     """
     parts = []
-    for results in boards:
+    for name, results in boards.items():
         found = results.contrasts
         if found is None or BASIS not in set(found.loc[found["primary"], "basis"]):
             continue
         rows = rows_per_feature(results.records)
         parts.append(
             found[found["primary"]].assign(
+                board=name,
                 contrast=found["method"] + " − " + found["other"],
                 source=found["dataset"].map(dict(sources)),
                 rows_per_feature=found["dataset"].map(rows).astype(float),
@@ -97,8 +109,50 @@ def contrasts_section(contrasts: pd.DataFrame) -> Iterator[str]:
         cells = {(row["dataset"], row["backbone"]): _cell(row) for row in here.to_dict("records")}
         figures = (cells.get((block["dataset"], block["backbone"]), "") for block in blocks)
         rows.append([escape(str(contrast)), escape(str(budget)), *figures, _shown(here)])
-    names = [escape(block_title((block["dataset"], block["backbone"]))) for block in blocks]
+    names = [_linked(block) for block in blocks]
     yield markdown(rows, ["contrast", "budget", *names, "shown"], texts=2)
+
+
+def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
+    """What is shown on how many sources of data, by backbone, and what is undecided on all.
+
+    Parameters
+    ----------
+    contrasts
+        Of :func:`primary_contrasts`; drawn data, which have no source, are left out.
+    margin
+        Of equivalence and non-inferiority, in words.
+    """
+    real = contrasts[contrasts["source"].notna() & (contrasts["verdict"] != "")]
+    for backbone, block in real.groupby("backbone", sort=False):
+        with_backbone = f"With {escape(str(backbone))}, "
+        compared = block.groupby(KEYS)["source"].nunique().rename("of")
+        verdicts = block.groupby([*KEYS, "verdict"], sort=False)["source"].nunique()
+        counts = verdicts.rename("shown").reset_index().join(compared, on=KEYS)
+        for enough, where in (
+            (True, f"{with_backbone}shown on two sources or more to be"),
+            (False, f"{with_backbone}shown on a single source, so a hint, to be"),
+        ):
+            found = counts[(counts["shown"] >= ENOUGH) == enough]
+            for verdict, words in SHOWN.items():
+                for other, rows in found[found["verdict"] == verdict].groupby("other", sort=False):
+                    what = words.format(other=method_words(str(other)), margin=margin)
+                    yield f"{where} {what}: {at_budgets(rows, _counted(rows))}."
+        decided = counts["verdict"].ne(UNDECIDED).groupby([counts[key] for key in KEYS])
+        rows = counts[~decided.transform("any")]
+        if len(rows):
+            names = rows["method"].map(code) + " − " + rows["other"].map(code)
+            yield f"{with_backbone}undecided on all: {at_budgets(rows, names)}."
+
+
+def _counted(rows: pd.DataFrame) -> Iterator[str]:
+    for row in rows.to_dict("records"):
+        yield f"{code(row['method'])} ({row['shown']} of {row['of']})"
+
+
+def _linked(block: Mapping[Any, Any]) -> str:
+    title = escape(block_title((block["dataset"], block["backbone"])))
+    return f"[{title}]({block['board']}/README.md)"
 
 
 def _rows_a_feature(block: Mapping[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The generated part of a leaderboard's page: best cells, time, versions, omitted cells."""
+"""The generated parts of a leaderboard's pages: what it shows, and how it was made."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import analyse
 from pepbench.leaderboards.board_results import BoardResults, absent
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
@@ -23,44 +24,67 @@ from pepbench.report.markdown import (
     github_table,
 )
 from pepbench.report.page.html import PAGE
-from pepbench.report.phrases import NOT_COMPARED, front_pictures, percent, short_count
+from pepbench.report.phrases import (
+    NOT_COMPARED,
+    block_title,
+    front_pictures,
+    percent,
+    short_count,
+)
+from pepbench.report.verdict_sentences import verdict_sentences
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
 """Name of the chart on the page; the only one that is also published as PNG."""
 
+DETAILS_MD = "details.md"
+"""Generated page beside the README."""
+
 
 def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
+    contrasts = results.contrasts
+    primary = contrasts is not None and contrasts["primary"].any()
     return "\n\n".join(
         [
-            *_contrasts(results.contrasts),
+            *(contrast_parts(contrasts, detail=False) if primary else [best_table(results.frame)]),
             *(
                 f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
                 for name, what in front_pictures(results.frame).items()
             ),
+            *(_findings(contrasts, results.margin) if primary else []),
+            *_replication(board),
+            "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
+        ]
+    )
+
+
+def details_page(board: Board, results: BoardResults) -> str:
+    """What a leaderboard's README links: best cells, submissions, time, versions, cuts."""
+    return "\n\n".join(
+        [
+            f"# Details of the leaderboard {board.name}",
             "## The best of each size",
             best_table(results.frame),
             *submitted_table(board, results.records, results.margin),
-            "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
-            *_replication(board),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
-            f"`pepbench leaderboard --verify {board.name}` checks this page.",
+            f"`pepbench leaderboard --verify {board.name}` checks the pages.",
             *_folds(results.records),
             "CPU time, summed over workers:",
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
             "## What the plan cuts",
-            "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)),
+            "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)) + "\n",
         ]
     )
 
 
-def _contrasts(contrasts: pd.DataFrame | None) -> Iterator[str]:
-    if contrasts is not None and contrasts["primary"].any():
-        yield "## Primary contrasts"
-        yield from contrast_parts(contrasts)
+def _findings(contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
+    for name, block in by_block(contrasts[contrasts["primary"]]):
+        title = [f"**{escape(block_title(name))}**"] if contrasts["backbone"].nunique() > 1 else []
+        yield from title
+        yield "\n".join(f"* {sentence}" for sentence in verdict_sentences(block, margin))
 
 
 def _folds(records: Iterable[Record]) -> Iterator[str]:
@@ -75,7 +99,8 @@ def _folds(records: Iterable[Record]) -> Iterator[str]:
 
 
 def _files(board: Board) -> Iterator[tuple[str, str]]:
-    yield LEADERBOARD_MD, "All cells"
+    yield DETAILS_MD, "The best of each size, time, versions, what the plan cuts"
+    yield LEADERBOARD_MD, "all cells"
     yield LEADERBOARD_CSV, "in full precision"
     yield RECORDS_FILE, "every trial with its learning curve"
     if (board.folder / PAGE).is_file():

@@ -21,15 +21,19 @@ from pepbench.errors import (
 )
 from pepbench.harness.cells import expand
 from pepbench.leaderboards import submissions
-from pepbench.leaderboards.board_page import board_summary
 from pepbench.leaderboards.board_results import BoardResults, from_records, load_results
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.overall_page import contrasts_across, overall_summary
-from pepbench.leaderboards.page_figures import check_figures, quotable
+from pepbench.leaderboards.overall_page import (
+    LEADERBOARDS_MD,
+    contrasts_across,
+    leaderboards_page,
+    overall_summary,
+)
+from pepbench.leaderboards.page_text import check_text
 from pepbench.leaderboards.paper_page import PAPER, claims_summary
-from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
+from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated, write_pages
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.replication import (
@@ -39,12 +43,17 @@ from pepbench.leaderboards.replication import (
 )
 from pepbench.leaderboards.submissions import check_submission
 from pepbench.leaderboards.submitted import submission_folders
-from pepbench.leaderboards.verify import check_board, check_cell, complete_cells, has_contrasts
+from pepbench.leaderboards.verify import (
+    check_board,
+    check_cell,
+    complete_cells,
+    has_contrasts,
+    same_bytes,
+)
 from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.style import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
-from pepbench.report.markdown import LEADERBOARD_MD
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report
 
@@ -99,11 +108,12 @@ def overall(options: BoardOptions) -> int:
         if board.name in published:
             content = packed(published_extract(published[board.name].records, board))
             write_atomically(board.folder / EXTRACT_FILE, content)
-            page, text = board.folder / README, board_summary(board, published[board.name])
-            write_atomically(page, with_generated(page, text, board.name))
+            write_pages(board, published[board.name])
     for page, text in _overall_pages(options, boards, published).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
+    whole = leaderboards_page(boards, published)
+    write_atomically(options.results / LEADERBOARDS_MD, whole.encode())
     contrasts = contrasts_across(boards, published)
     if len(contrasts):
         svg = svg_bytes(contrasts_chart(contrasts).picture())
@@ -257,8 +267,7 @@ def _overall_pages(
     """The page over all leaderboards and, if it has a folder, the one about the paper."""
     pages = {options.results / README: overall_summary(boards, published)}
     if (options.results / PAPER).is_dir():
-        counted = {b.name: published[b.name] for b in boards if b.counts and b.name in published}
-        pages[options.results / PAPER / README] = claims_summary(counted)
+        pages[options.results / PAPER / README] = claims_summary(published)
     return pages
 
 
@@ -268,20 +277,15 @@ def _check_overall(
     pages = _overall_pages(options, boards, published)
     steps = {page: is_in_step(page, text) for page, text in pages.items()}
     strict = all(map(has_contrasts, published.values()))
-    shown = [
-        text
-        for board in boards
-        if board.name in published
-        for text in (
-            board_summary(board, published[board.name]),
-            (board.folder / LEADERBOARD_MD).read_text("utf-8"),
-            *quotable(board, published[board.name].margin),
-        )
-    ]
+    whole = leaderboards_page(boards, published).encode()
     return [
-        Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
-        for page, good in steps.items()
-    ] + [check_figures(page, shown, strict) for page in pages if page.is_file()]
+        same_bytes(options.results / LEADERBOARDS_MD, whole),
+        *(
+            Check(good, f"{page}: {'as' if good else 'not as'} the leaderboards give it")
+            for page, good in steps.items()
+        ),
+        *(check_text(page, (), strict) for page in pages if page.is_file()),
+    ]
 
 
 def _printed(checks: Iterable[Check]) -> list[Check]:

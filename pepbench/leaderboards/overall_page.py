@@ -1,4 +1,4 @@
-"""The generated part of the page over all leaderboards: contrasts, list, mean ranks, parity."""
+"""The pages over all leaderboards: contrasts and what they show; list, mean ranks, parity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
-from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts
+from pepbench.leaderboards.across_boards import (
+    contrasts_section,
+    primary_contrasts,
+    sentences_across,
+)
 from pepbench.leaderboards.board_page import cpu_seconds, markdown
 from pepbench.leaderboards.board_results import BoardResults, margins
 from pepbench.leaderboards.boards import Board
@@ -17,9 +21,12 @@ from pepbench.report.markdown import escape
 from pepbench.report.phrases import times
 from pepbench.units import Budget, dataset_title, duration
 
+LEADERBOARDS_MD = "leaderboards.md"
+"""Generated page beside the results' README."""
+
 
 def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
-    """The generated part of the results' README, as Markdown.
+    """The generated part of the results' README, as Markdown: contrasts, picture, what they show.
 
     Parameters
     ----------
@@ -29,20 +36,35 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
         Results by leaderboard name, of those that are published.
     """
     counted = _counted(boards, published)
-    sources = _sources(counted)
+    contrasts = primary_contrasts(counted, _sources(counted))
     parts: list[str] = []
-    contrasts = primary_contrasts(counted, sources)
     if len(contrasts):
-        picture = f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)"
-        parts += ["## Primary contrasts", picture, *contrasts_section(contrasts)]
-    parts += ["## The leaderboards", _boards_table(boards, published)]
-    if counted:
-        frame = pd.concat([results.frame for results in counted], ignore_index=True)
-        compared = pd.concat([results.comparisons for results in counted], ignore_index=True)
-        parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
-        within = margins(counted)
-        parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
+        shown = sentences_across(contrasts, margins(published.values()))
+        parts += [
+            *contrasts_section(contrasts),
+            f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)",
+            "## What it shows",
+            "\n".join(f"* {sentence}" for sentence in shown),
+        ]
+    done = sum(board.name in published for board in boards)
+    parts.append(
+        f"[All leaderboards]({LEADERBOARDS_MD}), {done} of {len(boards)} run, with mean ranks and "
+        "compression at parity."
+    )
     return "\n\n".join(parts)
+
+
+def leaderboards_page(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
+    """The page that the results' README links: all leaderboards, mean ranks, parity."""
+    parts = ["# The leaderboards", _boards_table(boards, published)]
+    counted = _counted(boards, published)
+    if counted:
+        frame = pd.concat([results.frame for results in counted.values()], ignore_index=True)
+        compared = pd.concat([each.comparisons for each in counted.values()], ignore_index=True)
+        parts += ["## Mean ranks", *_ranks(rank_tables(frame, _sources(counted)))]
+        within = margins(counted.values())
+        parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
+    return "\n\n".join(parts) + "\n"
 
 
 def contrasts_across(boards: list[Board], published: Mapping[str, BoardResults]) -> pd.DataFrame:
@@ -51,16 +73,13 @@ def contrasts_across(boards: list[Board], published: Mapping[str, BoardResults])
     return primary_contrasts(counted, _sources(counted))
 
 
-def _counted(boards: list[Board], published: Mapping[str, BoardResults]) -> list[BoardResults]:
-    return [published[b.name] for b in boards if b.name in published and b.counts]
+def _counted(boards: list[Board], published: Mapping[str, BoardResults]) -> dict[str, BoardResults]:
+    return {b.name: published[b.name] for b in boards if b.name in published and b.counts}
 
 
-def _sources(counted: list[BoardResults]) -> dict[str, str]:
-    return sources_of(
-        (record.spec.data.spec, record.spec.data)
-        for results in counted
-        for record in results.records
-    )
+def _sources(counted: Mapping[str, BoardResults]) -> dict[str, str]:
+    data = [record.spec.data for results in counted.values() for record in results.records]
+    return sources_of((of.spec, of) for of in data)
 
 
 def _boards_table(boards: list[Board], published: Mapping[str, BoardResults]) -> str:

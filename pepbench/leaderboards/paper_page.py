@@ -1,31 +1,72 @@
-"""The generated part of the page about the PEP paper: tables on its claims (a), (b), (c) and (f).
+"""The generated part of the page about PEP's paper: what boards over folds say of each claim.
 
-Claims (d) and (e) have leaderboards of their own, in ``paper/``. The verdict on each claim is
-written by hand around the tables.
+A row compares two methods on a data set: the difference with its interval, the verdict, and what it
+means for the claim. Nothing here is written by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.leaderboard import compression_at_parity
+from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.leaderboards.board_page import markdown
-from pepbench.leaderboards.board_results import BoardResults, margins
-from pepbench.records import CELL_COLUMNS
+from pepbench.leaderboards.board_results import BoardResults
 from pepbench.report.markdown import escape
-from pepbench.report.phrases import percent, times
+from pepbench.report.phrases import NOT_COMPARED, block_title, rounded, times
+from pepbench.units import Budget
 
 SUBJECT = "pep"
-RIVALS = ("uniform", "mgqe", "mde", "darts", "magnitude", "random-mask", "popularity-mask")
-"""The paper's baselines, and controls that the literature leaves out."""
-
-_BLOCK = ["dataset", "backbone"]
+MAGNITUDE = "magnitude"
+RIVALS = ("uniform", "mgqe", "mde", "darts")
+"""The paper's baselines."""
+SIMPLE = (MAGNITUDE, "frequency", "popularity-mask")
+"""Rules that the paper leaves out."""
 
 PAPER = "paper"
 """Folder of the page, and of the leaderboards about the paper."""
+GRANULARITY, RETRAINING = f"{PAPER}/granularity", f"{PAPER}/retraining"
+"""Leaderboards about claims (d) and (e)."""
+
+CONFIRMED, REFUTED, OPEN = "confirmed here", "refuted here", "undecided"
+_NO_WORSE = {
+    "better": CONFIRMED,
+    "equivalent": CONFIRMED,
+    "non-inferior": CONFIRMED,
+    "worse": REFUTED,
+}
+_BETTER = {"better": CONFIRMED, "equivalent": REFUTED, "worse": REFUTED}
+_BEATS = {"better": "yes", "equivalent": "no", "worse": "no"}
+"""What a verdict on PEP, or on the finer or original setting, means for a claim; else open."""
+
+_REVERSED = {"better": "worse", "worse": "better", "non-inferior": "not better"}
+"""A verdict seen from the other method of a pair; *not better*: by less than the margin."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that comparisons of two methods can judge.
+
+    Attributes
+    ----------
+    title
+        Heading of its section.
+    text
+        What is compared.
+    meaning
+        What verdicts mean for it.
+    pairs
+        Rows of comparisons: data set, backbone, budget, method, other, difference, low, high,
+        verdict, primary.
+    """
+
+    title: str
+    text: str
+    meaning: Mapping[str, str]
+    pairs: list[dict[Any, Any]]
 
 
 def claims_summary(published: Mapping[str, BoardResults]) -> str:
@@ -34,105 +75,167 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
     Parameters
     ----------
     published
-        Results by name, of the leaderboards that count across them.
+        Results by name of the leaderboard.
     """
-    if not published:
+    main = {name: one for name, one in published.items() if "/" not in name}
+    if not main:
         return "No leaderboard is published yet, so there are no figures."
-    frame = pd.concat([one.frame for one in published.values()], ignore_index=True)
-    compared = pd.concat([one.comparisons for one in published.values()], ignore_index=True)
-    widths = pd.concat([one.widths for one in published.values()], ignore_index=True)
-    sections = (
-        (
-            "(a) Fewer parameters at the full table's AUC",
-            "Share of the table's parameters that can go with the AUC shown to be less than "
-            f"{margins(published.values())} below the full table's; –: not shown at any budget.",
-            _parity(compression_at_parity(compared)),
+    claims = (
+        Claim(
+            "(a) 97 to 99 % fewer parameters, AUC as good or better",
+            "PEP minus the full table.",
+            _NO_WORSE,
+            list(_pairs(main, (REFERENCE,))),
         ),
-        (
-            "(b) AUC beside others at the same budget",
-            "Test AUC of PEP minus the other's, mean over seeds; empty: not run or not feasible. "
-            "`pepbench compare` tests a pair.",
-            _differences(frame),
+        Claim(
+            "(b) Better than uniform, MGQE, MDE and DartsEmb at each size",
+            "PEP minus the other at the same budget.",
+            _BETTER,
+            list(_pairs(main, RIVALS)),
         ),
-        (
-            "(c) Time",
-            "CPU time of a final run of PEP, search and retraining, over that of the full table; "
-            "the paper says 1.2 to 1.3.",
-            _times(frame),
+        Claim(
+            "(d) Finer thresholds are better",
+            "A threshold for each entry minus coarser ones.",
+            _BETTER,
+            list(_primary(published, GRANULARITY)),
         ),
-        (
-            "(f) Frequency and width",
-            "Spearman's ρ of learnt width and training frequency: mean over folds, and ± standard "
-            "deviation over seeds where a split has several.",
-            _widths(widths),
+        Claim(
+            "(e) Training from the original initial values is better",
+            "Original initial values minus others.",
+            _BETTER,
+            list(_primary(published, RETRAINING)),
+        ),
+        Claim(
+            "Left open by the paper: does learning what to keep beat simple rules?",
+            "PEP minus magnitude pruning and two rules that go by frequency.",
+            _BEATS,
+            list(_pairs(main, SIMPLE)),
         ),
     )
-    return "\n\n".join(f"### {title}\n\n{words}\n\n{table}" for title, words, table in sections)
+    frame = pd.concat([one.frame for one in main.values()], ignore_index=True)
+    widths = pd.concat([one.widths for one in main.values()], ignore_index=True)
+    parts = [
+        markdown([_outcome(claim) for claim in claims], ("claim", "comparisons say"), texts=2),
+        "Time, claim (c), and widths, claim (f), are measured below, without a test. Comparisons "
+        "that no plan names are exploratory (†), adjusted among themselves.",
+    ]
+    for claim in claims:
+        parts += [f"### {claim.title}", claim.text]
+        parts.append(_table(claim) if claim.pairs else "Not run yet.")
+    parts += [
+        "### (c) 20 to 30 % more time",
+        "CPU time of a final run of PEP, search and second training, over that of the full table.",
+        _times(frame),
+        "### (f) Frequent features become wider",
+        "Spearman's ρ of learnt width and training frequency, mean over folds.",
+        _widths(widths),
+    ]
+    return "\n\n".join(parts)
 
 
 def _is_subject(method: str) -> bool:
     return method.split(":")[0].split("+")[0] == SUBJECT
 
 
-def _subjects(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["method"].map(_is_subject).astype(bool)]
+def _pairs(boards: Mapping[str, BoardResults], others: Iterable[str]) -> Iterator[dict[Any, Any]]:
+    """Comparisons of PEP with some methods, PEP first, by board, other and budget."""
+    for results in boards.values():
+        if results.contrasts is None:
+            continue
+        with_full = results.comparisons.assign(other=REFERENCE, primary=False)
+        pairs = pd.concat([results.contrasts, with_full]).drop_duplicates(
+            ["dataset", "backbone", "budget", "method", "other"]
+        )
+        rows = [
+            seen
+            for row in pairs.to_dict("records")
+            for seen in (row, _reversed(row))
+            if _is_subject(seen["method"])
+        ]
+        for other in others:
+            found = [row for row in rows if row["other"] == other and row["verdict"]]
+            yield from sorted(found, key=lambda row: -Budget(row["budget"]).order)
 
 
-def _parity(parity: pd.DataFrame) -> str:
+def _primary(boards: Mapping[str, BoardResults], name: str) -> Iterator[dict[Any, Any]]:
+    """The primary contrasts of a leaderboard."""
+    contrasts = boards[name].contrasts if name in boards else None
+    if contrasts is not None:
+        yield from contrasts[contrasts["primary"]].to_dict("records")
+
+
+def _reversed(row: dict[Any, Any]) -> dict[Any, Any]:
+    return row | {
+        "method": row["other"],
+        "other": row["method"],
+        "difference": -row["difference"],
+        "low": -row["high"],
+        "high": -row["low"],
+        "verdict": _REVERSED.get(row["verdict"], row["verdict"]),
+    }
+
+
+def _outcome(claim: Claim) -> list[str]:
+    """A claim, and by budget how many comparisons say what."""
+    said: dict[str, list[str]] = {}
+    for row in claim.pairs:
+        if row["verdict"]:
+            said.setdefault(row["budget"], []).append(claim.meaning.get(row["verdict"], OPEN))
+    words = [
+        f"{budget}: "
+        + ", ".join(
+            f"{word} in {all_words.count(word)} of {len(all_words)}"
+            for word in dict.fromkeys((*claim.meaning.values(), OPEN))
+            if word in all_words
+        )
+        for budget, all_words in sorted(said.items(), key=lambda item: -Budget(item[0]).order)
+    ]
+    return [claim.title, "; ".join(words) or "not run yet"]
+
+
+def _table(claim: Claim) -> str:
     rows = []
-    for row in _subjects(parity).to_dict("records"):
-        block = parity[
-            (parity["dataset"] == row["dataset"])
-            & (parity["backbone"] == row["backbone"])
-            & ~parity["method"].map(_is_subject).astype(bool)
-        ].dropna(subset=["compression"])
-        best = block.sort_values(["compression", "method"], ascending=[False, True]).head(1)
-        others = [f"{escape(one['method'])} {_saved(one)}" for one in best.to_dict("records")]
-        rows.append([*_names(row, _BLOCK), escape(row["method"]), _saved(row), *(others or ["–"])])
-    headings = ("data set", "backbone", "PEP", "parameters saved", "best other method")
-    return markdown(rows, headings, texts=3)
-
-
-def _saved(row: Mapping[Any, float]) -> str:
-    return "–" if pd.isna(row["compression"]) else percent(1 - 1 / row["compression"])
-
-
-def _differences(frame: pd.DataFrame) -> str:
-    aucs = frame[frame["status"] == "ok"].set_index(CELL_COLUMNS)["auc"].to_dict()
-    rows = []
-    for row in _subjects(frame[frame["status"] == "ok"]).to_dict("records"):
-        place = (row["dataset"], row["backbone"])
-        others = [aucs.get((*place, rival, row["budget"])) for rival in RIVALS]
-        figures = ["" if other is None else f"{row['auc'] - other:+.4f}" for other in others]
-        rows.append([*_names(row, [*_BLOCK, "budget", "method"]), *figures])
-    return markdown(rows, ("data set", "backbone", "budget", "PEP", *RIVALS), texts=4)
+    for row in claim.pairs:
+        known = not pd.isna(row["difference"])
+        value, low, high = rounded(row["difference"], row["low"], row["high"])
+        rows.append(
+            [
+                escape(block_title((row["dataset"], row["backbone"]))),
+                escape(f"{row['method']} − {row['other']}"),
+                escape(row["budget"]) + ("" if row["primary"] else " †"),
+                f"{value} ({low} to {high})" if known else "",
+                escape(row["verdict"]) or NOT_COMPARED,
+                claim.meaning.get(row["verdict"], OPEN) if known else "",
+            ]
+        )
+    headings = ("data set", "contrast", "budget", "ΔAUC (95% interval)", "verdict", "claim")
+    return markdown(rows, headings, texts=2)
 
 
 def _times(frame: pd.DataFrame) -> str:
-    timed = frame[frame["status"] == "ok"]
-    full = timed[timed["method"] == "full"].set_index(_BLOCK)["cpu_seconds"].to_dict()
+    timed, block = frame[frame["status"] == "ok"], ["dataset", "backbone"]
+    full = timed[timed["method"] == REFERENCE].set_index(block)["cpu_seconds"].to_dict()
+    subject = timed[timed["method"].map(_is_subject).astype(bool)]
     rows = []
-    for (dataset, backbone, method), group in _subjects(timed).groupby([*_BLOCK, "method"]):
+    for (dataset, backbone, method), group in subject.groupby([*block, "method"]):
         if (dataset, backbone) in full:
             ratios = group["cpu_seconds"] / full[dataset, backbone]
-            names = [escape(str(name)) for name in (dataset, backbone, method)]
-            figures = [times(float(ratio)) for ratio in ratios.quantile([0.5, 0, 1])]
-            rows.append([*names, *figures])
-    headings = ("data set", "backbone", "PEP", "median over budgets", "least", "most")
-    return markdown(rows, headings, texts=3)
+            names = [escape(block_title((dataset, backbone))), escape(str(method))]
+            rows.append([*names, *(times(float(ratio)) for ratio in ratios.quantile([0.5, 0, 1]))])
+    headings = ("data set", "PEP", "median over budgets", "least", "most")
+    return markdown(rows, headings, texts=2)
 
 
 def _widths(widths: pd.DataFrame) -> str:
+    known = widths.dropna(subset=["frequency_correlation"])
+    of_interest = known["method"].map(lambda name: _is_subject(name) or name == MAGNITUDE)
     rows = [
         [
-            *_names(row, [*_BLOCK, "budget", "method"]),
-            f"{row['frequency_correlation']:.2f}"
-            + ("" if pd.isna(row["frequency_spread"]) else f" ±{row['frequency_spread']:.2f}"),
+            escape(block_title((row["dataset"], row["backbone"]))),
+            escape(row["method"]),
+            escape(row["budget"]),
+            f"{row['frequency_correlation']:.2f}",
         ]
-        for row in _subjects(widths.dropna(subset=["frequency_correlation"])).to_dict("records")
+        for row in known[of_interest.astype(bool)].to_dict("records")
     ]
-    return markdown(rows, ("data set", "backbone", "budget", "PEP", "ρ"), texts=4)
-
-
-def _names(row: Mapping[Any, object], columns: list[str]) -> Iterator[str]:
-    return (escape(str(row[column])) for column in columns)
+    return markdown(rows, ("data set", "method", "budget", "ρ"), texts=2)

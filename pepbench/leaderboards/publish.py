@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from pepbench.errors import RecordError
-from pepbench.leaderboards.board_page import FRONT, board_summary
+from pepbench.leaderboards.board_page import DETAILS_MD, FRONT, board_summary, details_page
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.extract import published_extract
@@ -83,7 +83,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     again = load_results(board.folder)
     if again.tables() != results.tables():
         raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
-    _write_page(board, again)
+    write_pages(board, again)
     return again
 
 
@@ -99,12 +99,14 @@ def redraw(board: Board) -> BoardResults:
             write_atomically(board.folder / f"{chart.name}.svg", svg)
             if chart.name == FRONT:
                 write_atomically(board.folder / f"{FRONT}.png", png_of_svg(svg))
-    _write_page(board, results)
+    write_pages(board, results)
     return results
 
 
-def _write_page(board: Board, results: BoardResults) -> None:
-    for name, content in results.tables().items():
+def write_pages(board: Board, results: BoardResults) -> None:
+    """Write the tables and pages of a published leaderboard anew."""
+    contents = results.tables() | {DETAILS_MD: details_page(board, results).encode()}
+    for name, content in contents.items():
         write_atomically(board.folder / name, content)
     page = board.folder / README
     write_atomically(page, with_generated(page, board_summary(board, results), board.name))
@@ -173,10 +175,11 @@ def parts_of(path: Path) -> tuple[str, str]:
     return f"{before}\n{after}", page[len(before) : len(page) - len(after)]
 
 
-def lead_of(path: Path) -> str:
-    """What a page says first, by hand: from below its title to the next heading or marker."""
-    _, _, text = path.read_text("utf-8").partition("\n")
-    return text.split(BEGIN)[0].split("\n## ")[0].strip()
+def hand_written(path: Path) -> tuple[str, str, str]:
+    """What a page says by hand: its title, and the text above and below the generated part."""
+    before, after = _around(path.read_text("utf-8"), path)
+    title, _, text = before.strip().partition("\n")
+    return title.removeprefix("# "), text.strip(), after.strip()
 
 
 def _around(page: str, path: Path) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from pepbench import workflow
 from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import expand
-from pepbench.leaderboards.board_page import board_summary
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.boards import (
     REPLICATION,
@@ -20,7 +19,7 @@ from pepbench.leaderboards.boards import (
     find_boards,
     results_folder,
 )
-from pepbench.leaderboards.publish import README, publish, with_generated
+from pepbench.leaderboards.publish import publish, write_pages
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.replication import (
     published_run,
@@ -116,9 +115,7 @@ def _replicate_board(board: Board, options: ReplicationOptions) -> int:
     def compare() -> None:
         publish(second, again)
         write_atomically(page, replication_page(board, results, catalog))
-        readme = board.folder / README
-        text = board_summary(board, results)
-        write_atomically(readme, with_generated(readme, text, board.name))
+        write_pages(board, results)
 
     return _run_again(board.name, plan, again, page, compare, options)
 

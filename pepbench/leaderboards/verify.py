@@ -26,12 +26,17 @@ from pepbench.errors import PlanError
 from pepbench.harness.cells import Place
 from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
-from pepbench.leaderboards.board_page import board_summary, cpu_seconds
+from pepbench.leaderboards.board_page import (
+    DETAILS_MD,
+    board_summary,
+    cpu_seconds,
+    details_page,
+)
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.page_figures import check_figures, quotable
+from pepbench.leaderboards.page_text import check_text, quotable
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
 from pepbench.plan import Plan
@@ -60,12 +65,13 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     """Compare all that a leaderboard publishes with its records, results and plan."""
     for name, content in results.tables().items():
         yield same_bytes(board.folder / name, content)
+    yield same_bytes(board.folder / DETAILS_MD, details_page(board, results).encode())
     page = board.folder / README
     in_step = is_in_step(page, board_summary(board, results))
     yield Check(in_step, f"{page}: {'as' if in_step else 'not as'} the records give it")
     if page.is_file():
         sources = quotable(board, results.margin)
-        yield check_figures(page, sources, strict=has_contrasts(results))
+        yield check_text(page, sources, strict=has_contrasts(results))
     yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),

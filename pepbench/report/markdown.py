@@ -252,10 +252,13 @@ def _findings(
     return findings
 
 
-def contrast_parts(contrasts: pd.DataFrame) -> Iterator[str]:
-    """Primary contrasts of each data set and backbone: a heading, a table, what they hold over."""
+def contrast_parts(contrasts: pd.DataFrame, detail: bool = True) -> Iterator[str]:
+    """Primary contrasts of each data set and backbone: a heading, a table, what they hold over.
+
+    ``detail`` as in :func:`pepbench.report.table_rows.contrast_table`.
+    """
     for name, block in by_block(contrasts):
-        rows = contrast_table(block)
+        rows = contrast_table(block, detail)
         if rows:
             yield _heading(name)
             yield _table(rows, CONTRAST_TEXTS)
