@@ -265,7 +265,11 @@ def leaderboard(
         return commands.submit(submit, into)
     jobs = jobs or usable_cores()
     folders = [Path(name) for name in names or ()]
-    if verify and folders and all(map(is_submission, folders)):
+    if verify and any(map(is_submission, folders)):
+        if not all(map(is_submission, folders)):
+            raise PlanError(
+                "--verify takes leaderboards' names or folders of submissions, not both"
+            )
         return commands.verify_submissions(folders, jobs, trust)
     if replicate:
         from pepbench.leaderboards.replicate import ReplicationOptions

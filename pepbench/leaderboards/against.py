@@ -171,7 +171,7 @@ def against(
         raise PlanError(
             "--plugin: two files have the same name; rename one, since the run's folder keeps both"
         )
-    records, theirs = board_records(board), Plan.load(board.plan_path, {})
+    theirs = Plan.load(board.plan_path, {})
     catalog = Catalog(tuple(plugins))
     wanted = dict(keys)
     if plan_file is not None:
@@ -180,6 +180,7 @@ def against(
         wanted.pop("contrasts", None)
     _refuse_other_settings(board, theirs, wanted)
     methods = _methods(catalog, wanted.get("methods"), label)
+    records = board_records(board)
     refuse_known_names(board, records, methods)
     plan = board_plan_of(board, theirs, methods, wanted)
     cells = expand(plan.with_families_expanded(catalog), catalog)

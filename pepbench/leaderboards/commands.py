@@ -41,7 +41,7 @@ from pepbench.leaderboards.replication import (
     has_replication,
     replication_page,
 )
-from pepbench.leaderboards.submissions import check_submission
+from pepbench.leaderboards.submissions import SUBMISSION_FILE, check_submission
 from pepbench.leaderboards.submitted import submission_folders
 from pepbench.leaderboards.verify import (
     check_board,
@@ -179,6 +179,12 @@ def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> 
         0 if all checks pass or nothing is published; else 1.
     """
     catalog = Catalog(())
+    for name in names:
+        if Path(name).is_dir() and not (options.results / name).is_dir():
+            raise PlanError(
+                f"{name}: holds no {SUBMISSION_FILE}; give a leaderboard, or the folder "
+                "of a submission"
+            )
     boards = find_boards(options.results, names)
     published = _published(boards)
     if not published:

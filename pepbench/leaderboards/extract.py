@@ -63,7 +63,9 @@ def _bare(record: Record, notes: dict[str, int | float]) -> Record:
 
 def published_extract(records: Iterable[Record], board: Board) -> list[Record]:
     """The extract of a leaderboard's records and of what was submitted to it, by key."""
-    return extract([*records, *submitted_records(board)])
+    known = {record.key for record in records}
+    submitted = (record for record in submitted_records(board) if record.key not in known)
+    return extract([*records, *submitted])
 
 
 def board_records(board: Board) -> list[Record]:
@@ -77,10 +79,9 @@ def board_records(board: Board) -> list[Record]:
         If the folder holds no records, or damaged ones.
     """
     folder = board.folder
-    if (folder / RECORDS_FILE).is_file():
-        return published_extract(unpacked(folder / RECORDS_FILE), board)
-    if (folder / EXTRACT_FILE).is_file():
-        return unpacked(folder / EXTRACT_FILE)
+    for file in (EXTRACT_FILE, RECORDS_FILE):  # the first is a fraction of the second
+        if (folder / file).is_file():
+            return published_extract(unpacked(folder / file), board)
     store = RecordStore(folder)
     records = list(store.with_incomplete())
     if not records:

@@ -7,7 +7,11 @@ import pytest
 from record_factory import record, spec
 
 from pepbench.analysis.folds import BASIS
-from pepbench.leaderboards.across_boards import contrasts_section, primary_contrasts
+from pepbench.leaderboards.across_boards import (
+    contrasts_section,
+    primary_contrasts,
+    sentences_across,
+)
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.report.charts.contrasts import contrasts_chart
 
@@ -43,7 +47,7 @@ def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = B
 
 @pytest.fixture
 def boards():
-    return [
+    listed = [
         board("many", {0: 9000, 1: 11_000}, [("20%", -0.004, "worse", True)]),
         board(
             "few",
@@ -57,6 +61,7 @@ def boards():
         board("drawn", {0: 0}, [("20%", -0.02, "worse", True), ("5%", float("nan"), "", True)]),
         board("single", {0: 10}, [("20%", 0.5, "better", True)], basis="rows and seeds"),
     ]
+    return {made.records[0].spec.data.spec: made for made in listed}
 
 
 def test_few_rows_a_feature_come_first_and_only_primary_contrasts_over_folds_count(boards):
@@ -74,10 +79,25 @@ def test_table_has_budgets_from_large_to_small_and_counts_sources(boards, source
     text, table = contrasts_section(primary_contrasts(boards, {"many": "one", "few": source}))
     assert "hint" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
-    assert rows[0] == ["contrast", "budget", "few · fm", "many · fm", "drawn · fm", "shown"]
+    linked = [f"[{name} · fm]({name}/README.md)" for name in ("few", "many", "drawn")]
+    assert rows[0] == ["contrast", "budget", *linked, "shown"]
     assert [row[1] for row in rows[3:]] == ["20%", "5%"]
     assert rows[3][2:] == ["-0.0030 worse", "-0.0040 worse", "-0.0200 worse", counted]
     assert rows[4][2:] == ["-0.0100 worse", "", "not compared", "worse: 1"]
+
+
+def test_sentences_count_the_sources_that_show_a_verdict(boards):
+    found = primary_contrasts(boards, {"many": "one", "few": "two"})
+    assert list(sentences_across(found, "0.001")) == [
+        "With fm, shown on two sources or more to be worse than `b`: `a` (2 of 2) at 20%.",
+        "With fm, shown on a single source, so a hint, to be worse than `b`: `a` (1 of 1) at 5%.",
+    ]
+    same = primary_contrasts(boards, {"many": "one", "few": "one"})
+    assert not any("two sources" in sentence for sentence in sentences_across(same, "0.001"))
+    found["verdict"] = "undecided"
+    assert list(sentences_across(found, "0.001")) == [
+        "With fm, undecided on all: `a` − `b` at 20%; `a` − `b` at 5%."
+    ]
 
 
 def test_picture_draws_each_known_difference_with_its_interval(boards):
@@ -90,6 +110,6 @@ def test_picture_draws_each_known_difference_with_its_interval(boards):
 
 
 def test_without_boards_over_folds_there_is_no_section(boards):
-    nothing = primary_contrasts(boards[-1:], {})
+    nothing = primary_contrasts({"single": boards["single"]}, {})
     assert nothing.empty
     assert list(contrasts_section(nothing)) == []

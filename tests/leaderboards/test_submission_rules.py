@@ -80,6 +80,14 @@ def test_a_submission_is_checked_without_running_its_code(place, submitted):
     assert "then add --trust" in ran.out
 
 
+def test_boards_and_submissions_are_verified_apart(place, submitted):
+    assert place("leaderboard", "--verify", "made", INTO).code == 2
+    (submitted / "submission.json").unlink()
+    ran = place("leaderboard", "--verify", INTO)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "holds no submission.json" in ran.err
+
+
 def test_a_board_in_anothers_folder_has_its_whole_name(submitted, tmp_path):
     shutil.copytree(submitted.parents[1], tmp_path / "results" / "other" / "made")
     folder = tmp_path / "results" / "other" / "made"
@@ -300,6 +308,7 @@ def test_another_boards_data_are_refused(place, submitted):
         (["--submit=run", "--into=results"], ["results: is not empty"]),
         (["--submit=run", "--into=new", "--verify"], ["exclude each other"]),
         (["--trust"], ["--trust goes with --verify"]),
+        (["--verify", "run"], ["run: holds no submission.json"]),
     ],
 )
 def test_submit_refuses_in_one_line(place, tmp_path, arguments, words):

@@ -42,7 +42,7 @@ _NEAR = 0.035
 """Points nearer than this share of a panel's width are set side by side."""
 _STEP = 0.02
 """Share of the width between them, if that leaves them near their place."""
-_FARTHEST = 0.06
+_FARTHEST = 0.12
 """Share of the width by which a point is moved at most."""
 
 
@@ -137,6 +137,7 @@ def front_chart(
         panels=panels,
         lines=[
             f"Bars: 95% intervals {over}. Filled: on the front."
+            f"{' Methods of one size: side by side.' * front.budgeted}"
             f"{' Grey: other methods (▼ lie below).' * grey}{' Band: of 95% of draws.' * band}"
         ],
         columns=1,
@@ -311,7 +312,8 @@ def _reference(block: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
 def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
     """Share of the width by which each point is moved, so that near ones do not overlap.
 
-    Points of the front stay where they are, the others go to their right and left in turn.
+    Points of the front stay where they are. The others go to their right, so that none is drawn as
+    if it were smaller than it is.
     """
     order = block.sort_values("at", kind="stable")
     at = np.log(order["at"].to_numpy(dtype=np.float64)) / math.log(high / low)
@@ -322,8 +324,7 @@ def _moved(block: pd.DataFrame, low: float, high: float) -> NDArray[np.float64]:
     clusters = ranked.groupby("cluster")["method"]
     turn = clusters.cumcount().reindex(block.index).to_numpy(dtype=np.int64)
     of_them = clusters.transform("size").reindex(block.index).to_numpy(dtype=np.int64)
-    step = np.minimum(_STEP, 2 * _FARTHEST / of_them)
-    return np.asarray((turn + 1) // 2 * np.where(turn % 2, 1, -1) * step, dtype=np.float64)
+    return np.asarray(turn * np.minimum(_STEP, _FARTHEST / of_them), dtype=np.float64)
 
 
 def _domain(costs: pd.Series[float]) -> tuple[float, float]:
