@@ -14,7 +14,9 @@ from pepbench.errors import PlanError, RecordError
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import TrialSpec
 
-_TRAINING = ("epochs", "patience", "batch_size", "clip", "optimizer", "precision")
+_TRAINING = (
+    *("epochs", "patience", "batch_size", "clip", "optimizer", "precision", "objective"),
+)
 _PLANNED = (
     *("trials", "tuning_time", "sampler", "batch", "pruner", "warm_start", "tune_batch_size"),
     *("tune_backbone", "finalists", "finalist_seeds", "seeds"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from pepbench.metrics import auc
+from pepbench.objective import Objective
 from pepbench.records import (
     ComponentSpec,
     DataSpec,
@@ -36,6 +37,7 @@ def spec(
     role: str = "final",
     dim: int = 16,
     split: str = SPLIT,
+    objective: Objective = "auc",
 ) -> TrialSpec:
     return TrialSpec(
         data=DataSpec(
@@ -48,7 +50,13 @@ def spec(
         full_parameters=FULL,
         dim=dim,
         training=TrainingSpec(
-            learning_rate=0.001, l2=0.0, batch_size=256, epochs=5, patience=2, clip=100.0
+            learning_rate=0.001,
+            l2=0.0,
+            batch_size=256,
+            epochs=5,
+            patience=2,
+            clip=100.0,
+            objective=objective,
         ),
         seed=seed,
         role=role,

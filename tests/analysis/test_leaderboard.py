@@ -176,7 +176,7 @@ def test_another_reference_stands_at_each_budget(typical):
     assert pep["delta_auc"] == pytest.approx(pep["auc"] - mde["auc"])
 
 
-@pytest.mark.parametrize("difference", [{"split": "0dd" * 5}, {"dim": 8}])
+@pytest.mark.parametrize("difference", [{"split": "0dd" * 5}, {"dim": 8}, {"objective": "logloss"}])
 def test_other_protocols_are_kept_apart_and_not_compared(difference):
     run = run_of(300)
     run.add(0.0, method="full", budget="100%")
