@@ -436,6 +436,18 @@ class Plan(_Model):
 _DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
 
 
+def plan_in(folder: Path) -> Plan | None:
+    """The plan in a folder; None if it holds none.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be read.
+    """
+    path = folder / PLAN_FILE
+    return Plan.load(path, {}) if path.exists() else None
+
+
 def _within(values: dict[str, Any], overrides: dict[str, Any]) -> list[Any]:
     """The contrasts of a plan file between methods that flags name, at budgets that they name.
 
