@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -51,7 +50,9 @@ COLUMNS = (
     "tuning_trials",
     "tuning_seconds",
 )
-"""Columns of the leaderboard; ``delta_auc`` is ``delta_gauc``, … where another metric decides."""
+"""Columns of the leaderboard; ``delta_auc`` is ``delta_gauc``, … where another metric decides.
+
+``auc`` and the other figures are means over ``folds``, NaN where one has no run that knows it."""
 
 _MAIN_FIGURES = (
     "difference",
@@ -224,19 +225,12 @@ def _figures(cell: Cell) -> dict[str, object]:
         "parameters": parameters,
         "share": None if parameters is None else parameters / cell.full_parameters,
         "bytes": cell.size(lambda run: run.n_bytes),
-        **{name: float(np.nanmean(fold_means(cell, name))) for name in ("auc", "log_loss")},
-        # Not every record has these.
-        **{name: float(fold_means(cell, name).mean()) for name in OTHER_FIGURES[1:]},
-        "cpu_seconds": _mean(run.cpu_seconds() for run in cell.runs),
+        **{name: float(fold_means(cell, name).mean()) for name in ("auc", *OTHER_FIGURES)},
+        "cpu_seconds": float(np.mean([run.cpu_seconds() for run in cell.runs])),
         "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
         "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
         "peak_memory_mib": _largest(run.peak_memory_mib for run in cell.runs),
     }
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """NaN if one of the values is not known."""
-    return float(np.mean([math.nan if value is None else value for value in values]))
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -108,10 +108,12 @@ def analyse(
     Analysis
         Rows by data set, backbone, budget (largest first), metric (best first), method.
 
-        AUC and log loss are means over final runs; parameters, bytes and memory their maximum
-        (what one has to provide for); seconds their mean. Where some final runs failed, the
-        figures describe the others and the cell is not compared: runs that survive are no fair
-        sample. p-values are Holm's, over the methods of one data set × backbone × budget.
+        AUC and the other figures of test rows are means over folds, each of its final runs.
+        Parameters and bytes are the maximum over a fold's final runs (what one has to provide for),
+        and the mean of that over folds; memory is the maximum over all, seconds the mean. Where
+        some final runs failed, the figures describe the others, but are unknown if a fold has no
+        other, and the cell is not compared: runs that survive are no fair sample. p-values are
+        Holm's, over the methods of one data set × backbone × budget.
     """
     cells, criteria = cells_of(records), Criteria(alpha, margin)
     blocks = [

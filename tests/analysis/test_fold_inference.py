@@ -127,6 +127,21 @@ def test_two_folds_need_the_predictions_of_both():
     assert f"the predictions of run {lost[:12]} are missing" in note
 
 
+def test_no_figure_is_told_over_fewer_folds_than_there_are():
+    run, names = run_of(50), ("auc", "log_loss", "calibration", "gauc", "ndcg10")
+    for fold in range(3):
+        for role in ("tuning", "final"):
+            made = spec(role=role, split=f"{fold}" * 16, seed=fold)
+            data = made.data.model_copy(update={"fold": fold, "folds": 3})
+            known = ScoresRecord(**dict.fromkeys(names, 0.5 + fold / 10))
+            test = known if role == "final" else None
+            run.records.append(record(made.model_copy(update={"data": data}), test=test))
+    for records, expected in ((run.records, [0.6] * 5), (run.records[:-1], [math.nan] * 5)):
+        frame = analyse(records, run.load_predictions, run.load_labels).frame
+        assert frame["folds"].tolist() == [3]
+        assert frame[list(names)].iloc[0].tolist() == pytest.approx(expected, nan_ok=True)
+
+
 def test_rounding_is_no_difference():
     found = compare_folds(figures([1.2e-16, 0.0, 0.0, 0.0, 0.0]), (5, 5), margin=0.001)
     assert (found.difference, found.p, found.p_equivalent) == (0.0, 1.0, 0.0)
