@@ -187,7 +187,7 @@ def written_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in map(str, frame) if name not in INTERVALS or frame[name].notna().any()]
 
 
-def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, object]:
+def cell_row(block: Block, compared: CellComparison) -> dict[str, object]:
     """A row of the leaderboard; columns that are not known are left out."""
     cell = block.cells[compared.cell]
     row: dict[str, object] = {
@@ -205,7 +205,7 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
         **_figures(cell),
     }
     for figure in ("auc", *OTHER_FIGURES):
-        interval = block.interval(compared.cell, alpha, figure)
+        interval = block.interval(compared.cell, figure)
         if interval is not None:
             row |= {f"{figure}_low": interval.low, f"{figure}_high": interval.high}
     if compared.main is not None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
+from pepbench.analysis.comparisons import against_reference, all_pairs
 from pepbench.analysis.frames import (
     COMPARISON_COLUMNS,
     PAIR_COLUMNS,
@@ -37,7 +37,7 @@ from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
 
 REFERENCE = "full"
-"""Default method that the others are compared with: the full table."""
+"""Method that the others are compared with: the full table."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,12 @@ def analyse(
     records: Iterable[Record],
     load_predictions: LoadArray,
     load_labels: LoadArray,
-    reference: str = REFERENCE,
-    alpha: float = ALPHA,
     margin: float = MARGIN,
     load_users: LoadUsers = no_users,
     contrasts: Sequence[Contrast] = (),
     metric: Metric = "auc",
 ) -> Analysis:
-    """Summarise a run's records and compare its methods with the reference and with each other.
+    """Summarise a run's records and compare its methods with the full table and with each other.
 
     Parameters
     ----------
@@ -89,11 +87,8 @@ def analyse(
         From a record's key to its test predictions, in test order.
     load_labels
         From a split's fingerprint to its test labels.
-    reference
-        Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
-        single cell, is the reference of every budget of its data set and backbone.
-    alpha, margin
-        Level of tests and intervals; margin of equivalence and non-inferiority, in the metric.
+    margin
+        Of equivalence and non-inferiority, in the metric.
     load_users
         From a split's fingerprint to the user of each test row, or None where no user is declared;
         where there are users, they and not their rows are taken to be independent.
@@ -115,27 +110,27 @@ def analyse(
         other, and the cell is not compared: runs that survive are no fair sample. p-values are
         Holm's, over the methods of one data set × backbone × budget.
     """
-    cells, criteria = cells_of(records), Criteria(alpha, margin)
+    cells = cells_of(records)
     blocks = [
-        (block, against_reference(block, reference, criteria))
+        (block, against_reference(block, REFERENCE, margin))
         for block in blocks_of(cells, load_predictions, load_labels, load_users, metric)
     ]
     compared = [(block, one) for block, members in blocks for one in members]
-    rows_of_cells = (cell_row(block, one, alpha) for block, one in compared)
+    rows_of_cells = (cell_row(block, one) for block, one in compared)
     frame = frame_of(rows_of_cells, columns_for(metric))
     comparisons = [
         comparison_row(block, one) for block, one in compared if one.main is not None or one.note
     ]
-    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
+    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, margin)]
     sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
-    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, criteria))
+    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, margin))
     frame = _sorted(_with_fronts(frame), cells, METRICS[metric])
     return Analysis(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
-        front_tables(blocks, criteria),
-        rank_tables(frame, sources, alpha, margin if metric == "auc" else MARGIN),
+        front_tables(blocks, margin),
+        rank_tables(frame, sources, margin if metric == "auc" else MARGIN),
         frame_of(rows, CONTRAST_COLUMNS),
     )
 

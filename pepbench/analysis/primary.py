@@ -13,7 +13,8 @@ from typing import Any
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.cells import cell_at
-from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
+from pepbench.analysis.comparisons import CellComparison, adjusted, all_pairs, compared
+from pepbench.analysis.significance import ALPHA
 
 Contrast = tuple[str, str, str]
 """Two methods and a budget; the difference is the first minus the second."""
@@ -53,7 +54,7 @@ why there is no comparison."""
 
 
 def contrast_rows(
-    block: Block, contrasts: Sequence[Contrast], criteria: Criteria
+    block: Block, contrasts: Sequence[Contrast], margin: float
 ) -> Iterator[dict[str, object]]:
     """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest.
 
@@ -63,12 +64,12 @@ def contrast_rows(
     for method, other, budget in contrasts:
         a, b = _place(block, method, budget), _place(block, other, budget)
         if a is not None and b is not None and frozenset((a, b)) not in named:
-            named[frozenset((a, b))] = budget, compared(block, a, b, criteria)
+            named[frozenset((a, b))] = budget, compared(block, a, b, margin)
     budgets, pairs = zip(*named.values(), strict=True) if named else ((), ())
-    for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
-        yield _row(block, budget, pair, criteria.alpha, primary=True)
-    for pair in all_pairs(block, criteria, named):
-        yield _row(block, block.cells[pair.cell].budget, pair, criteria.alpha, primary=False)
+    for budget, pair in zip(budgets, adjusted(pairs, margin), strict=True):
+        yield _row(block, budget, pair, primary=True)
+    for pair in all_pairs(block, margin, named):
+        yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
 
 
 def _place(block: Block, method: str, budget: str) -> int | None:
@@ -77,9 +78,7 @@ def _place(block: Block, method: str, budget: str) -> int | None:
     return next((n for n, cell in enumerate(block.cells) if cell is found), None)
 
 
-def _row(
-    block: Block, budget: str, pair: CellComparison, alpha: float, *, primary: bool
-) -> dict[str, object]:
+def _row(block: Block, budget: str, pair: CellComparison, *, primary: bool) -> dict[str, object]:
     cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
     row: dict[str, object] = {
         "dataset": cell.dataset,
@@ -106,7 +105,7 @@ def _row(
     if figures is None:
         return row
     rows, seeds, rest = figures.shares
-    low, high = figures.won_interval(alpha)
+    low, high = figures.won_interval(ALPHA)
     return row | {
         "folds_won": figures.won / len(figures.values),
         "folds_won_low": low,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from pepbench.analysis.covariance import measure
+from pepbench.analysis.significance import Interval, mean_interval
 from pepbench.metrics import auc
 from pepbench.objective import Objective
 from pepbench.records import (
@@ -122,6 +125,13 @@ class Run:
 def run_of(rows: int = 2000) -> Run:
     labels = (np.random.default_rng(3).random(rows) < 0.4).astype(np.uint8)
     return Run(labels=labels)
+
+
+def auc_interval(labels: ArrayLike, scores: ArrayLike, users: ArrayLike | None = None) -> Interval:
+    """Of the mean AUC of scores (K, n), a line for each seed."""
+    lines = [partial(np.asarray, line) for line in np.atleast_2d(scores)]
+    measured = measure(labels, lines, users, log_loss=False).auc
+    return mean_interval(measured, range(len(lines)))
 
 
 def typical_run() -> Run:

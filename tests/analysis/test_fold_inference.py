@@ -2,19 +2,18 @@ import math
 
 import numpy as np
 import pytest
-from record_factory import record, run_of, spec
+from record_factory import auc_interval, record, run_of, spec
 from scipy import stats
 
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import cells_of
-from pepbench.analysis.comparisons import Criteria
 from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.primary import contrast_rows
-from pepbench.analysis.significance import compare, mean_auc_interval
-from pepbench.records import ScoresRecord
+from pepbench.analysis.significance import compare
+from pepbench.records import MARGIN, ScoresRecord
 
 UNKNOWN = np.full(5, math.nan)
 
@@ -86,7 +85,7 @@ def test_two_folds_give_the_mean_of_two_independent_estimates(seeds):
         labels = rng.random(300) < 0.4
         a, b = (labels + rng.normal(size=(seeds, 300)) for _ in "ab")
         parts.append(compare(labels, a, b))
-        intervals.append(mean_auc_interval(labels, a))
+        intervals.append(auc_interval(labels, a))
         runs = [lambda line=line: line for line in a]
         measured.append((measure(labels, runs, log_loss=False).auc, range(seeds)))
     found, mean = compare_pooled(parts, margin=0.01), pooled_interval(measured)
@@ -187,7 +186,7 @@ def test_cells_that_are_named_twice_are_one_contrast():
         run.add(noise / 2, method=method, seeds=1)
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
     named = [("pep", "mde", "10%"), ("mde", "pep", "10%"), ("pep", "lost", "10%")]
-    rows = list(contrast_rows(block, named, Criteria()))
+    rows = list(contrast_rows(block, named, MARGIN))
     assert [(row["method"], row["primary"]) for row in rows] == [
         ("pep", True),
         ("full", False),
