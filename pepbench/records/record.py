@@ -15,7 +15,7 @@ from pydantic import Field
 from pepbench.component import OptimizerKind, Value
 from pepbench.errors import RecordError
 from pepbench.objective import goal
-from pepbench.records.spec import Frozen, TrialSpec
+from pepbench.records.spec import Frozen, Place, TrialSpec
 
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""
@@ -178,6 +178,14 @@ def figures_of(record: Record) -> dict[str, Any]:
 def now() -> datetime:
     """The time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
+    """The records of each cell and fold, in their order: what was tuned together."""
+    grouped: dict[Place, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(record.spec.place, []).append(record)
+    return grouped
 
 
 def finalists(records: Iterable[Record], most: int) -> list[Record]:
