@@ -13,6 +13,9 @@ from pepbench.analysis.comparisons import CellComparison
 from pepbench.analysis.metrics import Figure, Metric
 from pepbench.records import CELL_COLUMNS
 
+BlockName = tuple[str, str]
+"""A data set and a backbone."""
+
 OTHER_FIGURES: tuple[Figure, ...] = ("log_loss", "calibration", "gauc", "ndcg10")
 """Figures beside AUC."""
 
@@ -285,7 +288,12 @@ def frame_of(rows: Iterable[dict[str, object]], columns: Sequence[str]) -> pd.Da
     return frame.astype({column: _KINDS.get(column, "float64") for column in columns})
 
 
-def by_block(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+def by_block(frame: pd.DataFrame) -> Iterator[tuple[BlockName, pd.DataFrame]]:
     """The rows of each data set and backbone, with their names, in the order of the frame."""
     for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
         yield (str(dataset), str(backbone)), rows
+
+
+def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:
+    """The rows of a data set and backbone."""
+    return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]

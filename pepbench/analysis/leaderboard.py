@@ -26,6 +26,7 @@ from pepbench.analysis.frames import (
     columns_for,
     comparison_row,
     frame_of,
+    of_block,
     pair_row,
 )
 from pepbench.analysis.fronts import FrontTables, front_tables
@@ -206,15 +207,16 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     """
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
-    for (dataset, backbone), group in frame.groupby(["dataset", "backbone"]):
+    for name, group in by_block(frame):
         front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])
         full = int(group["full_parameters"].max())
-        here = (parity["dataset"] == dataset) & (parity["backbone"] == backbone)
-        ranked = parity[here].sort_values(["compression", "method"], ascending=[False, True])
+        ranked = of_block(parity, name).sort_values(
+            ["compression", "method"], ascending=[False, True]
+        )
         described.append(
             {
-                "dataset": str(dataset),
-                "backbone": str(backbone),
+                "dataset": name[0],
+                "backbone": name[1],
                 "figure": card_of(frame).name,
                 "points": [
                     {

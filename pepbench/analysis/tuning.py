@@ -111,7 +111,9 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
             score = _score(trial)
             best_so_far = float(np.fmax(best_so_far, score))
             settings = ", ".join(
-                f"{key}={_short(value)}" for key, value in _settings(trial).items() if key in varied
+                f"{key}={written(value)}"
+                for key, value in _settings(trial).items()
+                if key in varied
             )
             is_best = best is not None and trial.key == best.key
             objective = METRICS[trial.spec.training.objective].signed
@@ -273,5 +275,6 @@ def _distribution(values: Sequence[Value]) -> Any:
     return FloatDistribution(min(numbers), max(numbers), log=log)
 
 
-def _short(value: Value) -> str:
+def written(value: Value) -> str:
+    """The value of an option as text, floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
