@@ -24,11 +24,9 @@ from pepbench.plan import MANY_FOLDS
 from pepbench.printing import print_json
 from pepbench.records import Record
 from pepbench.report.findings import load_runs
+from pepbench.report.markdown import PAIRS_CSV
 from pepbench.report.phrases import percent
 from pepbench.units import duration
-
-PAIRS = "pairs.csv"
-"""Comparisons of two methods, which boards without primary contrasts publish."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +63,8 @@ def evidence(source: str, results: Path | None) -> Evidence:
         raise PlanError(f"{folder}: this board has no {RECORDS_FILE} yet; run it first")
     board_results = load_results(folder)
     pairs = board_results.contrasts
-    if pairs is None and (folder / PAIRS).is_file():
-        pairs = pd.read_csv(folder / PAIRS)
+    if pairs is None and (folder / PAIRS_CSV).is_file():
+        pairs = pd.read_csv(folder / PAIRS_CSV)
     return Evidence(
         board_results.records,
         board_results.frame,

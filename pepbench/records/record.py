@@ -211,7 +211,7 @@ def best_trial(records: Iterable[Record]) -> Record | None:
 
     Without finalists it is the best by the objective on validation rows. Else it is the finalist
     with the best mean over its trial and its further seeds, among those that ended well.
-    Ties are broken by key.
+    Ties are broken by the trial's own figure, then by key.
     """
     records = list(records)
     further: dict[str, list[Record]] = {}

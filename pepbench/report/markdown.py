@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
 
 CONTRASTS_CSV = "contrasts.csv"
+PAIRS_CSV = "pairs.csv"
 LEADERBOARD_CSV = "leaderboard.csv"
 LEADERBOARD_MD = "leaderboard.md"
 WIDTHS_CSV = "widths.csv"

@@ -11,9 +11,10 @@ from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.leaderboard import analyse
-from pepbench.analysis.primary import contrast_rows
+from pepbench.analysis.primary import CONTRAST_COLUMNS, contrast_rows
 from pepbench.analysis.significance import compare
 from pepbench.records import MARGIN, ScoresRecord
+from pepbench.report.table_rows import contrast_table, not_compared
 
 UNKNOWN = np.full(5, math.nan)
 
@@ -185,7 +186,7 @@ def test_cells_that_are_named_twice_are_one_contrast():
     for noise, method in enumerate(("full", "pep", "mde")):
         run.add(noise / 2, method=method, seeds=1)
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
-    named = [("pep", "mde", "10%"), ("mde", "pep", "10%"), ("pep", "lost", "10%")]
+    named = [("pep", "mde", "10%"), ("mde", "pep", "10%")]
     rows = list(contrast_rows(block, named, MARGIN))
     assert [(row["method"], row["primary"]) for row in rows] == [
         ("pep", True),
@@ -193,3 +194,20 @@ def test_cells_that_are_named_twice_are_one_contrast():
         ("full", False),
     ]
     assert rows[0]["p_holm"] == rows[0]["p"]
+
+
+def test_a_contrast_says_which_of_its_methods_has_not_run():
+    run = run_of(60)
+    run.add(0.0, method="full", budget="100%", seeds=1)
+    run.add(0.5, method="pep", seeds=1)
+    lost = [("lost", "pep", "10%"), ("pep", "lost", "10%"), ("lost", "gone", "10%")]
+    contrasts = [*lost, ("pep", "full", "10%")]
+    loaders = run.load_predictions, run.load_labels
+    frame = analyse(run.records, *loaders, contrasts=contrasts).contrasts
+    assert list(frame) == list(CONTRAST_COLUMNS)
+    shown = frame[["method", "other", "budget", "verdict", "note", "folds"]]
+    assert shown.iloc[0].tolist() == ["lost", "pep", "10%", "", "lost has not run", 1]
+    assert frame["difference"].isna().tolist() == [True, False]
+    assert frame["p_holm"].iloc[1] == frame["p"].iloc[1]
+    assert not_compared(frame) == "Not compared: lost − pep at 10% (lost has not run)."
+    assert contrast_table(frame)[0]["verdict"] == "not compared"
