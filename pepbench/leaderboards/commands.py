@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from pepbench.analysis.leaderboard import fronts
@@ -26,7 +27,7 @@ from pepbench.leaderboards.board_results import BoardResults, from_records, load
 from pepbench.leaderboards.boards import REPLICATION_MD, Board, find_boards
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.extract import published_extract
-from pepbench.leaderboards.overall_page import contrasts_across, overall_summary
+from pepbench.leaderboards.overall_page import overall_summary
 from pepbench.leaderboards.page_figures import check_figures, quotable
 from pepbench.leaderboards.paper_page import PAPER, claims_summary
 from pepbench.leaderboards.publish import README, is_in_step, publish, with_generated
@@ -101,10 +102,10 @@ def overall(options: BoardOptions) -> int:
             write_atomically(board.folder / EXTRACT_FILE, content)
             page, text = board.folder / README, board_summary(board, published[board.name])
             write_atomically(page, with_generated(page, text, board.name))
-    for page, text in _overall_pages(options, boards, published).items():
+    pages, contrasts = _overall_pages(options, boards, published)
+    for page, text in pages.items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
-    contrasts = contrasts_across(boards, published)
     if len(contrasts):
         svg = svg_bytes(contrasts_chart(contrasts).picture())
         write_atomically(options.results / f"{CONTRASTS}.svg", svg)
@@ -253,19 +254,23 @@ def _published(boards: Sequence[Board]) -> dict[str, BoardResults]:
 
 def _overall_pages(
     options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
-) -> dict[Path, str]:
-    """The page over all leaderboards and, if it has a folder, the one about the paper."""
-    pages = {options.results / README: overall_summary(boards, published)}
+) -> tuple[dict[Path, str], pd.DataFrame]:
+    """The page over all leaderboards and, if it has a folder, the one about the paper.
+
+    With the contrasts that the former's picture shows.
+    """
+    text, contrasts = overall_summary(boards, published)
+    pages = {options.results / README: text}
     if (options.results / PAPER).is_dir():
         counted = {b.name: published[b.name] for b in boards if b.counts and b.name in published}
         pages[options.results / PAPER / README] = claims_summary(counted)
-    return pages
+    return pages, contrasts
 
 
 def _check_overall(
     options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
 ) -> list[Check]:
-    pages = _overall_pages(options, boards, published)
+    pages, _ = _overall_pages(options, boards, published)
     steps = {page: is_in_step(page, text) for page, text in pages.items()}
     strict = all(map(has_contrasts, published.values()))
     shown = [

@@ -22,8 +22,10 @@ from pepbench.report.phrases import times
 from pepbench.units import Budget, dataset_title, duration
 
 
-def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
-    """The generated part of the results' README, as Markdown.
+def overall_summary(
+    boards: list[Board], published: Mapping[str, BoardResults]
+) -> tuple[str, pd.DataFrame]:
+    """The generated part of the results' README, as Markdown, and the contrasts of its picture.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
     published
         Results by leaderboard name, of those that are published.
     """
-    counted = _counted(boards, published)
+    counted = [published[b.name] for b in boards if b.name in published and b.counts]
     sources = _sources(counted)
     parts: list[str] = []
     contrasts = primary_contrasts(counted, sources)
@@ -46,17 +48,7 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
         parts += ["## Mean ranks", *_ranks(rank_tables(frame, sources))]
         within = margins(counted)
         parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
-    return "\n\n".join(parts)
-
-
-def contrasts_across(boards: list[Board], published: Mapping[str, BoardResults]) -> pd.DataFrame:
-    """The primary contrasts of all leaderboards over folds that count across leaderboards."""
-    counted = _counted(boards, published)
-    return primary_contrasts(counted, _sources(counted))
-
-
-def _counted(boards: list[Board], published: Mapping[str, BoardResults]) -> list[BoardResults]:
-    return [published[b.name] for b in boards if b.name in published and b.counts]
+    return "\n\n".join(parts), contrasts
 
 
 def _sources(counted: list[BoardResults]) -> dict[str, str]:
