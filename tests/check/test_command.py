@@ -92,6 +92,15 @@ def test_a_loss_is_judged_by_user_where_the_data_set_declares_users(pepbench, tm
     assert by_user != pytest.approx(by_row)
 
 
+def test_a_plan_with_folds_is_refused_before_it_is_recorded(pepbench, tmp_path):
+    """All folds of a cell have one name, so that no later check could tell them apart."""
+    (tmp_path / "plan.toml").write_text(PLAN + "folds = 3\n")
+    ran = pepbench("check", "--record", "baseline.json", "--plan=plan.toml", *QUICK)
+    assert ran.code == 2
+    assert "plan.toml: folds = 3: a check compares one split" in ran.err
+    assert not (tmp_path / "baseline.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
