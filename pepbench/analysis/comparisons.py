@@ -91,7 +91,7 @@ def against_reference(block: Block, reference: str, margin: float) -> list[CellC
 
 
 def all_pairs(
-    block: Block, margin: float, without: Container[frozenset[int | None]] = ()
+    block: Block, margin: float, without: Container[frozenset[object]] = ()
 ) -> list[CellComparison]:
     """Compare every two cells of the same budget that are ``ok`` and usable, but some."""
     usable = [
