@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
@@ -99,6 +99,12 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_filled)]
 Time = Annotated[str, AfterValidator(_accepted_by(parse_seconds))]
 
 
+def matches(spec: str, patterns: Iterable[str]) -> bool:
+    """Whether a spec, as a whole or as a name without options, matches one of the patterns."""
+    forms = spec, spec.split(":")[0]
+    return any(fnmatchcase(form, pattern) for pattern in patterns for form in forms)
+
+
 class PlanException(_Model):
     """Cells that a plan leaves out, or runs under other settings than the rest.
 
@@ -150,10 +156,7 @@ class PlanException(_Model):
             (method, self.methods),
             (budget, self.budgets),
         )
-        return all(
-            any(fnmatchcase(spec, p) or fnmatchcase(spec.split(":")[0], p) for p in patterns)
-            for spec, patterns in pairs
-        )
+        return all(matches(spec, patterns) for spec, patterns in pairs)
 
     def describe(self) -> str:
         """One line for reports: which cells, what differs, and why."""
@@ -331,9 +334,7 @@ class Plan(_Model):
 
     def _without_judgement(self) -> Self:
         """The plan with defaults for what decides no trial's result."""
-        return self.model_copy(
-            update={"margin": _DEFAULT_MARGIN, "contrasts": (), "only_folds": ()}
-        )
+        return self.model_copy(update={"margin": MARGIN, "contrasts": (), "only_folds": ()})
 
     @property
     def folds_to_run(self) -> list[int]:
@@ -427,13 +428,22 @@ class Plan(_Model):
             if not values[tables]:
                 del values[tables]
         # So that plans with the defaults have the digest from before these keys existed.
-        for key, default in (("margin", _DEFAULT_MARGIN), ("objective", "auc"), ("only_folds", [])):
+        for key, default in (("margin", MARGIN), ("objective", "auc"), ("only_folds", [])):
             if values[key] == default:
                 del values[key]
         return tomli_w.dumps(values)
 
 
-_DEFAULT_MARGIN: float = Plan.model_fields["margin"].default
+def plan_in(folder: Path) -> Plan | None:
+    """The plan in a folder; None if it holds none.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be read.
+    """
+    path = folder / PLAN_FILE
+    return Plan.load(path, {}) if path.exists() else None
 
 
 def _within(values: dict[str, Any], overrides: dict[str, Any]) -> list[Any]:

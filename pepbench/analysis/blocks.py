@@ -83,16 +83,14 @@ class SplitBlock:
         """Whether a cell has runs about which something can be said."""
         return bool(self.runs[cell]) and not self.problem(cell)
 
-    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+    def interval(self, cell: int, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         figures = self.figures(figure, cell) if self.usable(cell) else None
         if figures is None or figures.problem:
             return None
-        return mean_interval(figures, self.runs[cell], alpha, largest(figure))
+        return mean_interval(figures, self.runs[cell], largest(figure))
 
-    def compare(
-        self, a: int, b: int, alpha: float, margin: float
-    ) -> tuple[Comparison, Comparison | None]:
+    def compare(self, a: int, b: int, margin: float) -> tuple[Comparison, Comparison | None]:
         """Difference of two usable cells in the metric and, where it is known, in log loss.
 
         That in the metric is positive where ``a`` is better.
@@ -108,10 +106,10 @@ class SplitBlock:
         if figures is None:
             raise _unknown(self.metric)
         signed = replace(figures, means=card.sign * figures.means)
-        main = compare_runs(signed, *runs, alpha, margin, paired)
+        main = compare_runs(signed, *runs, ALPHA, margin, paired)
         if losses is None:
             return main, None
-        return main, compare_runs(losses, *runs, alpha, paired=paired)
+        return main, compare_runs(losses, *runs, paired=paired)
 
     def figures(self, figure: Figure, *cells: int) -> RunFigures | None:
         """A figure of all runs; None where it was not measured, or not of all of these cells."""
@@ -163,28 +161,23 @@ class FoldBlock:
         """Whether something can be said about a cell."""
         return not self.problem(cell)
 
-    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+    def interval(self, cell: int, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         if not self.usable(cell):
             return None
         figures = self.figures(figure, cell)
         if np.isnan(figures.values).any():
             return None
-        return fold_interval(figures, len(self.cells[cell].runs), alpha, largest(figure))
+        return fold_interval(figures, len(self.cells[cell].runs), largest(figure))
 
-    def compare(
-        self, a: int, b: int, alpha: float, margin: float
-    ) -> tuple[Comparison, Comparison | None]:
+    def compare(self, a: int, b: int, margin: float) -> tuple[Comparison, Comparison | None]:
         """As of :class:`SplitBlock`, over folds."""
         counts = len(self.cells[a].runs), len(self.cells[b].runs)
         difference = self.difference(a, b)
         if np.isnan(difference.values).any():
             raise _unknown(self.metric)
         losses = self.figures("log_loss", a, b)
-        return (
-            compare_folds(difference, counts, alpha, margin),
-            compare_folds(losses, counts, alpha),
-        )
+        return compare_folds(difference, counts, margin), compare_folds(losses, counts)
 
     def figures(self, figure: Figure, cell: int, other: int | None = None) -> FoldFigures:
         """A figure of a usable cell, or its difference from another's, in each fold."""
@@ -225,23 +218,21 @@ class FewFoldsBlock(FoldBlock):
         problems = (fold.problem(cell) for fold in self.folds)
         return super().problem(cell) or next(filter(None, problems), "")
 
-    def interval(self, cell: int, alpha: float = ALPHA, figure: Figure = "auc") -> Interval | None:
+    def interval(self, cell: int, figure: Figure = "auc") -> Interval | None:
         """Of a figure of a usable cell; else, and where it is not known, None."""
         if not self.usable(cell):
             return None
         parts = [(fold.figures(figure, cell), fold.runs[cell]) for fold in self.folds]
         known = [(figures, runs) for figures, runs in parts if figures is not None]
-        return pooled_interval(known, alpha, largest(figure)) if len(known) == len(parts) else None
+        return pooled_interval(known, largest(figure)) if len(known) == len(parts) else None
 
-    def compare(
-        self, a: int, b: int, alpha: float, margin: float
-    ) -> tuple[Comparison, Comparison | None]:
+    def compare(self, a: int, b: int, margin: float) -> tuple[Comparison, Comparison | None]:
         """As of :class:`SplitBlock`, the mean over folds."""
-        found, losses = zip(*(one.compare(a, b, alpha, margin) for one in self.folds), strict=True)
+        found, losses = zip(*(one.compare(a, b, margin) for one in self.folds), strict=True)
         known = [loss for loss in losses if loss is not None]
         whole = len(known) == len(losses)
-        main = compare_pooled(found, alpha, margin)
-        return main, compare_pooled(known, alpha) if whole else None
+        main = compare_pooled(found, margin)
+        return main, compare_pooled(known) if whole else None
 
 
 Block = SplitBlock | FoldBlock

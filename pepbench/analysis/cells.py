@@ -38,7 +38,7 @@ class Cell:
         ``dataset`` says which, so that they are listed apart.
     protocol
         Digest of what must agree for two records to be compared: table, split, dim, backbone with
-        its options, and the program's protocol.
+        its options, the objective, and the program's protocol.
     spec
         Of any of its records.
     status
@@ -177,13 +177,14 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
 
 def protocol_digest(spec: TrialSpec) -> str:
     """SHA-256 (hex) of what two records must share to be compared."""
-    return _digest(spec.data, spec.backbone.model_dump_json(), spec.dim, spec.protocol)
+    shared = (spec.dim, spec.training.objective, spec.protocol)
+    return _digest(spec.data, spec.backbone.model_dump_json(), *shared)
 
 
 @lru_cache
-def _digest(data: DataSpec, backbone: str, dim: int, protocol: int) -> str:
+def _digest(data: DataSpec, backbone: str, *shared: object) -> str:
     untuned = ComponentSpec.model_validate_json(backbone).untuned().model_dump_json()
-    shared = (data.without_fold().model_dump_json(), untuned, dim, protocol)
+    shared = (data.without_fold().model_dump_json(), untuned, *shared)
     return hashlib.sha256(repr(shared).encode()).hexdigest()
 
 

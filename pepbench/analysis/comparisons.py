@@ -11,22 +11,12 @@ from pepbench.analysis.blocks import Block
 from pepbench.analysis.cells import cell_at
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
-    ALPHA,
     Comparison,
     direction,
     holm,
     verdict,
 )
 from pepbench.errors import PepbenchError
-from pepbench.records import MARGIN
-
-
-@dataclass(frozen=True)
-class Criteria:
-    """Level of tests and intervals; margin of equivalence and non-inferiority, in the metric."""
-
-    alpha: float = ALPHA
-    margin: float = MARGIN
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class CellComparison:
     seeds_to_decide: float = math.nan
 
 
-def against_reference(block: Block, reference: str, criteria: Criteria) -> list[CellComparison]:
+def against_reference(block: Block, reference: str, margin: float) -> list[CellComparison]:
     """Compare each cell of a block with its reference; in the order of the cells.
 
     Parameters
@@ -81,8 +71,8 @@ def against_reference(block: Block, reference: str, criteria: Criteria) -> list[
         Name or spec of the method that the others are compared with. Its cell of the same budget
         is taken, or else its largest (``full`` has one cell, at 100%). A cell of the reference
         itself is paired with itself and not compared.
-    criteria
-        Level and margin.
+    margin
+        Of equivalence and non-inferiority, in the metric.
     """
     references = [
         position
@@ -96,12 +86,12 @@ def against_reference(block: Block, reference: str, criteria: Criteria) -> list[
             pairs.append(CellComparison(position, position, verdict=itself))
         else:
             other = _reference_for(block, position, references)
-            pairs.append(compared(block, position, other, criteria))
-    return _adjusted_by_family(block, pairs, criteria)
+            pairs.append(compared(block, position, other, margin))
+    return _adjusted_by_family(block, pairs, margin)
 
 
 def all_pairs(
-    block: Block, criteria: Criteria, without: Container[frozenset[int | None]] = ()
+    block: Block, margin: float, without: Container[frozenset[object]] = ()
 ) -> list[CellComparison]:
     """Compare every two cells of the same budget that are ``ok`` and usable, but some."""
     usable = [
@@ -110,11 +100,11 @@ def all_pairs(
         if cell.status == "ok" and block.usable(position)
     ]
     pairs = [
-        compared(block, a, b, criteria)
+        compared(block, a, b, margin)
         for a, b in combinations(usable, 2)
         if block.cells[a].budget == block.cells[b].budget and frozenset((a, b)) not in without
     ]
-    return _adjusted_by_family(block, pairs, criteria)
+    return _adjusted_by_family(block, pairs, margin)
 
 
 def _reference_for(block: Block, position: int, references: Sequence[int]) -> int | None:
@@ -124,7 +114,7 @@ def _reference_for(block: Block, position: int, references: Sequence[int]) -> in
     return next((other for other in references if block.cells[other] is found), None)
 
 
-def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellComparison:
+def compared(block: Block, a: int, b: int | None, margin: float) -> CellComparison:
     """Compare two cells of a block, not adjusted yet; with a note where that is not possible."""
     if b is None or block.cells[a].status != "ok":
         return CellComparison(a, b, note=block.problem(a))
@@ -132,7 +122,7 @@ def compared(block: Block, a: int, b: int | None, criteria: Criteria) -> CellCom
     if note or not block.usable(a):
         return CellComparison(a, b, note=note)
     try:
-        return CellComparison(a, b, *block.compare(a, b, criteria.alpha, criteria.margin))
+        return CellComparison(a, b, *block.compare(a, b, margin))
     except PepbenchError as error:
         return CellComparison(a, b, note=str(error))
 
@@ -146,7 +136,7 @@ def _why_not(block: Block, reference: int) -> str:
 
 
 def _adjusted_by_family(
-    block: Block, pairs: Sequence[CellComparison], criteria: Criteria
+    block: Block, pairs: Sequence[CellComparison], margin: float
 ) -> list[CellComparison]:
     """Adjust p-values family by family; the order of the pairs stays."""
     families: dict[str, list[int]] = {}
@@ -154,13 +144,13 @@ def _adjusted_by_family(
         families.setdefault(block.cells[pair.cell].budget, []).append(position)
     result = list(pairs)
     for members in families.values():
-        family = adjusted([pairs[position] for position in members], criteria)
+        family = adjusted([pairs[position] for position in members], margin)
         for position, pair in zip(members, family, strict=True):
             result[position] = pair
     return result
 
 
-def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[CellComparison]:
+def adjusted(family: Sequence[CellComparison], margin: float) -> Iterator[CellComparison]:
     """The comparisons of one family with adjusted p-values and verdicts."""
     tested = [pair.main for pair in family if pair.main is not None]
     losses = [pair.log_loss for pair in family if pair.log_loss is not None]
@@ -179,7 +169,7 @@ def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[C
             continue
         found = pair.main
         p, noninferior, equivalent = next(p_holm), next(p_noninferior), next(p_equivalent)
-        words = verdict(found.difference, p, equivalent, noninferior, criteria.alpha)
+        words = verdict(found.difference, p, equivalent, noninferior)
         yield replace(
             pair,
             p_holm=p,
@@ -187,10 +177,8 @@ def adjusted(family: Sequence[CellComparison], criteria: Criteria) -> Iterator[C
             p_equivalent_holm=equivalent,
             p_log_loss_holm=math.nan if pair.log_loss is None else next(p_log_loss),
             verdict=words,
-            direction=direction(found.difference, p, criteria.alpha),
-            seeds_to_decide=seeds_to_decide(
-                found.estimate, criteria.margin, criteria.alpha, len(tested)
-            )
+            direction=direction(found.difference, p),
+            seeds_to_decide=seeds_to_decide(found.estimate, margin, len(tested))
             if words == "undecided" and found.estimate is not None
             else math.nan,
         )

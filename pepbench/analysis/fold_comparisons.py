@@ -25,7 +25,7 @@ from pepbench.analysis.significance import (
 
 
 def compare_folds(
-    figures: FoldFigures, runs: tuple[int, int], alpha: float = ALPHA, margin: float = math.nan
+    figures: FoldFigures, runs: tuple[int, int], margin: float = math.nan
 ) -> Comparison:
     """A comparison over folds, of the differences in ``figures``.
 
@@ -35,10 +35,10 @@ def compare_folds(
         Differences of two methods, fold by fold.
     runs
         How many runs of each method entered.
-    alpha, margin
-        As of :func:`compare`.
+    margin
+        As of :func:`~pepbench.analysis.significance.compare`.
     """
-    difference, half = figures.mean, figures.quantile(alpha)
+    difference, half = figures.mean, figures.quantile(ALPHA)
     below, above = (figures.tail(margin + side * difference) for side in (1, -1))
     known = not math.isnan(margin)
     return Comparison(
@@ -58,11 +58,9 @@ def compare_folds(
     )
 
 
-def fold_interval(
-    figures: FoldFigures, runs: int, alpha: float = ALPHA, most: float = 1.0
-) -> Interval:
+def fold_interval(figures: FoldFigures, runs: int, most: float = 1.0) -> Interval:
     """The mean over folds of a figure with its interval, cut to [0, most]."""
-    half = figures.quantile(alpha)
+    half = figures.quantile(ALPHA)
     return Interval(
         mean=figures.mean,
         standard_error=figures.standard_error,
@@ -74,22 +72,20 @@ def fold_interval(
     )
 
 
-def compare_pooled(
-    parts: Sequence[Comparison], alpha: float = ALPHA, margin: float = math.nan
-) -> Comparison:
+def compare_pooled(parts: Sequence[Comparison], margin: float = math.nan) -> Comparison:
     """The mean of comparisons of two methods on disjoint test rows, each with runs of its own.
 
-    ``parts`` have estimates; ``alpha`` and ``margin`` are as of :func:`compare`.
+    ``parts`` have estimates; ``margin`` is as of :func:`~pepbench.analysis.significance.compare`.
     """
     estimate = mean_of_independent([part.estimate for part in parts if part.estimate is not None])
     counts = sum(part.seeds_a for part in parts), sum(part.seeds_b for part in parts)
-    return tested(estimate, counts, parts[0].paired, parts[0].basis, alpha, margin)
+    return tested(estimate, counts, parts[0].paired, parts[0].basis, ALPHA, margin)
 
 
 def pooled_interval(
-    parts: Sequence[tuple[RunFigures, Sequence[int]]], alpha: float = ALPHA, most: float = 1.0
+    parts: Sequence[tuple[RunFigures, Sequence[int]]], most: float = 1.0
 ) -> Interval:
     """The mean figure of runs (indices) on disjoint test rows, measured fold by fold."""
     estimate = mean_of_independent([mean_estimate(measured, runs) for measured, runs in parts])
     basis = basis_of(parts[0][0], len(parts[0][1]))
-    return interval_of(estimate, sum(len(runs) for _, runs in parts), basis, alpha, most)
+    return interval_of(estimate, sum(len(runs) for _, runs in parts), basis, most)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +12,9 @@ from pepbench.analysis.cells import Cell
 from pepbench.analysis.comparisons import CellComparison
 from pepbench.analysis.metrics import Figure, Metric
 from pepbench.records import CELL_COLUMNS
+
+BlockName = tuple[str, str]
+"""A data set and a backbone."""
 
 OTHER_FIGURES: tuple[Figure, ...] = ("log_loss", "calibration", "gauc", "ndcg10")
 """Figures beside AUC."""
@@ -51,7 +53,9 @@ COLUMNS = (
     "tuning_trials",
     "tuning_seconds",
 )
-"""Columns of the leaderboard; ``delta_auc`` is ``delta_gauc``, … where another metric decides."""
+"""Columns of the leaderboard; ``delta_auc`` is ``delta_gauc``, … where another metric decides.
+
+``auc`` and the other figures are means over ``folds``, NaN where one has no run that knows it."""
 
 _MAIN_FIGURES = (
     "difference",
@@ -186,7 +190,7 @@ def written_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in map(str, frame) if name not in INTERVALS or frame[name].notna().any()]
 
 
-def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, object]:
+def cell_row(block: Block, compared: CellComparison) -> dict[str, object]:
     """A row of the leaderboard; columns that are not known are left out."""
     cell = block.cells[compared.cell]
     row: dict[str, object] = {
@@ -204,7 +208,7 @@ def cell_row(block: Block, compared: CellComparison, alpha: float) -> dict[str, 
         **_figures(cell),
     }
     for figure in ("auc", *OTHER_FIGURES):
-        interval = block.interval(compared.cell, alpha, figure)
+        interval = block.interval(compared.cell, figure)
         if interval is not None:
             row |= {f"{figure}_low": interval.low, f"{figure}_high": interval.high}
     if compared.main is not None:
@@ -224,19 +228,12 @@ def _figures(cell: Cell) -> dict[str, object]:
         "parameters": parameters,
         "share": None if parameters is None else parameters / cell.full_parameters,
         "bytes": cell.size(lambda run: run.n_bytes),
-        **{name: float(np.nanmean(fold_means(cell, name))) for name in ("auc", "log_loss")},
-        # Not every record has these.
-        **{name: float(fold_means(cell, name).mean()) for name in OTHER_FIGURES[1:]},
-        "cpu_seconds": _mean(run.cpu_seconds() for run in cell.runs),
+        **{name: float(fold_means(cell, name).mean()) for name in ("auc", *OTHER_FIGURES)},
+        "cpu_seconds": float(np.mean([run.cpu_seconds() for run in cell.runs])),
         "search_seconds": float(np.mean([run.search_seconds() for run in cell.runs])),
         "train_seconds": float(np.mean([run.train_seconds() for run in cell.runs])),
         "peak_memory_mib": _largest(run.peak_memory_mib for run in cell.runs),
     }
-
-
-def _mean(values: Iterable[float | None]) -> float:
-    """NaN if one of the values is not known."""
-    return float(np.mean([math.nan if value is None else value for value in values]))
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
@@ -291,7 +288,12 @@ def frame_of(rows: Iterable[dict[str, object]], columns: Sequence[str]) -> pd.Da
     return frame.astype({column: _KINDS.get(column, "float64") for column in columns})
 
 
-def by_block(frame: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+def by_block(frame: pd.DataFrame) -> Iterator[tuple[BlockName, pd.DataFrame]]:
     """The rows of each data set and backbone, with their names, in the order of the frame."""
     for (dataset, backbone), rows in frame.groupby(["dataset", "backbone"], sort=False):
         yield (str(dataset), str(backbone)), rows
+
+
+def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:
+    """The rows of a data set and backbone."""
+    return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]

@@ -14,9 +14,10 @@ import pandas as pd
 from pepbench.analysis.blocks import Block, fold_means
 from pepbench.analysis.bootstrap import DRAWS, drawn_aucs
 from pepbench.analysis.cells import Cell
-from pepbench.analysis.comparisons import CellComparison, Criteria
+from pepbench.analysis.comparisons import CellComparison
 from pepbench.analysis.delong import Floats
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
+from pepbench.analysis.significance import ALPHA
 from pepbench.records import CELL_COLUMNS
 
 POINT_COLUMNS = (
@@ -77,6 +78,7 @@ smallest cell, so the true factor may be larger."""
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 PERCENTILES = (2.5, 50.0, 97.5)
 _ATTAINMENT_DRAWS = 400
+_ENDS = (ALPHA / 2, 1 - ALPHA / 2)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def points_of(block: Block, draws: int = DRAWS) -> Points | None:
 
 
 def front_tables(
-    blocks: Sequence[tuple[Block, Sequence[CellComparison]]], criteria: Criteria, draws: int = DRAWS
+    blocks: Sequence[tuple[Block, Sequence[CellComparison]]], margin: float, draws: int = DRAWS
 ) -> FrontTables:
     """Points, hypervolumes, attainment bands, AUCs at given sizes and crossings of all blocks.
 
@@ -161,8 +163,8 @@ def front_tables(
     ----------
     blocks
         Measured blocks, each with the comparisons of its cells with their reference.
-    criteria
-        Level of the intervals, and the margin of parity.
+    margin
+        Of parity.
     draws
         Of the bootstrap.
     """
@@ -181,10 +183,10 @@ def front_tables(
         name = {"dataset": points.cell(0).dataset, "backbone": points.cell(0).backbone}
         parts = {
             "points": _point_rows(points),
-            "summary": [_summary_row(points, criteria.alpha)],
+            "summary": [_summary_row(points)],
             "attainment": _attainment_rows(points),
-            "at_sizes": _at_size_rows(points, criteria.alpha),
-            "crossings": _crossing_rows(points, compared, criteria),
+            "at_sizes": _at_size_rows(points),
+            "crossings": _crossing_rows(points, compared, margin),
         }
         for table, rows in parts.items():
             tables[table] += [name | row for row in rows]
@@ -217,7 +219,7 @@ def _point_rows(points: Points) -> list[dict[str, Any]]:
     return rows
 
 
-def _summary_row(points: Points, alpha: float) -> dict[str, Any]:
+def _summary_row(points: Points) -> dict[str, Any]:
     """The basic bootstrap interval: best-of-many figures are drawn too high, and it turns that.
 
     A front takes the best of what noise offers, in the data and once more in each draw. What the
@@ -225,7 +227,7 @@ def _summary_row(points: Points, alpha: float) -> dict[str, Any]:
     """
     value = hypervolume(points.parameters, points.aucs, points.full)
     drawn = [hypervolume(points.parameters, aucs, points.full) for aucs in points.draws]
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+    low, high = np.quantile(drawn, _ENDS)
     return {
         "hypervolume": value,
         "low": max(0.0, 2 * value - float(high)),
@@ -256,7 +258,7 @@ def _methods(points: Points) -> dict[str, list[int]]:
     return dict(sorted(columns.items()))
 
 
-def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
+def _at_size_rows(points: Points) -> list[dict[str, Any]]:
     rows = []
     for method, columns in _methods(points).items():
         sizes = points.sizes[columns]
@@ -265,7 +267,7 @@ def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
             if len(columns) < 2 or not sizes[0] <= size <= sizes[-1]:
                 continue
             drawn = [np.interp(size, sizes, aucs) for aucs in points.draws[:, columns]]
-            low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
+            low, high = np.quantile(drawn, _ENDS)
             rows.append(
                 {
                     "method": method,
@@ -280,7 +282,7 @@ def _at_size_rows(points: Points, alpha: float) -> list[dict[str, Any]]:
 
 
 def _crossing_rows(
-    points: Points, compared: Sequence[CellComparison], criteria: Criteria
+    points: Points, compared: Sequence[CellComparison], margin: float
 ) -> list[dict[str, Any]]:
     if points.block.metric != "auc":  # what is interpolated are AUCs
         return []
@@ -300,11 +302,11 @@ def _crossing_rows(
             continue
         factors, censored = [], False
         for aucs in (points.aucs, *points.draws):
-            gaps = np.append(aucs[columns] - aucs[reference], 0.0)[::-1] + criteria.margin
+            gaps = np.append(aucs[columns] - aucs[reference], 0.0)[::-1] + margin
             size = crossing(sizes, gaps)
             factors.append(points.full / 10**size)
             censored = censored or (len(factors) == 1 and size == sizes[-1])
-        low, high = np.quantile(factors[1:], [criteria.alpha / 2, 1 - criteria.alpha / 2])
+        low, high = np.quantile(factors[1:], _ENDS)
         rows.append(
             {
                 "method": method,

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
 from pepbench.analysis.cells import Cell, cells_of
-from pepbench.analysis.comparisons import Criteria, against_reference, all_pairs
+from pepbench.analysis.comparisons import against_reference, all_pairs
 from pepbench.analysis.frames import (
     COMPARISON_COLUMNS,
     PAIR_COLUMNS,
@@ -26,6 +26,7 @@ from pepbench.analysis.frames import (
     columns_for,
     comparison_row,
     frame_of,
+    of_block,
     pair_row,
 )
 from pepbench.analysis.fronts import FrontTables, front_tables
@@ -37,7 +38,7 @@ from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
 
 REFERENCE = "full"
-"""Default method that the others are compared with: the full table."""
+"""Method that the others are compared with: the full table."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,12 @@ def analyse(
     records: Iterable[Record],
     load_predictions: LoadArray,
     load_labels: LoadArray,
-    reference: str = REFERENCE,
-    alpha: float = ALPHA,
     margin: float = MARGIN,
     load_users: LoadUsers = no_users,
     contrasts: Sequence[Contrast] = (),
     metric: Metric = "auc",
 ) -> Analysis:
-    """Summarise a run's records and compare its methods with the reference and with each other.
+    """Summarise a run's records and compare its methods with the full table and with each other.
 
     Parameters
     ----------
@@ -89,11 +88,8 @@ def analyse(
         From a record's key to its test predictions, in test order.
     load_labels
         From a split's fingerprint to its test labels.
-    reference
-        Name or spec of a method. It stands at the same budget or else its largest: ``full``, a
-        single cell, is the reference of every budget of its data set and backbone.
-    alpha, margin
-        Level of tests and intervals; margin of equivalence and non-inferiority, in the metric.
+    margin
+        Of equivalence and non-inferiority, in the metric.
     load_users
         From a split's fingerprint to the user of each test row, or None where no user is declared;
         where there are users, they and not their rows are taken to be independent.
@@ -108,32 +104,34 @@ def analyse(
     Analysis
         Rows by data set, backbone, budget (largest first), metric (best first), method.
 
-        AUC and log loss are means over final runs; parameters, bytes and memory their maximum
-        (what one has to provide for); seconds their mean. Where some final runs failed, the
-        figures describe the others and the cell is not compared: runs that survive are no fair
-        sample. p-values are Holm's, over the methods of one data set × backbone × budget.
+        AUC and the other figures of test rows are means over folds, each of its final runs.
+        Parameters and bytes are the maximum over a fold's final runs (what one has to provide for),
+        and the mean of that over folds; memory is the maximum over all, seconds the mean. Where
+        some final runs failed, the figures describe the others, but are unknown if a fold has no
+        other, and the cell is not compared: runs that survive are no fair sample. p-values are
+        Holm's, over the methods of one data set × backbone × budget.
     """
-    cells, criteria = cells_of(records), Criteria(alpha, margin)
+    cells = cells_of(records)
     blocks = [
-        (block, against_reference(block, reference, criteria))
+        (block, against_reference(block, REFERENCE, margin))
         for block in blocks_of(cells, load_predictions, load_labels, load_users, metric)
     ]
     compared = [(block, one) for block, members in blocks for one in members]
-    rows_of_cells = (cell_row(block, one, alpha) for block, one in compared)
+    rows_of_cells = (cell_row(block, one) for block, one in compared)
     frame = frame_of(rows_of_cells, columns_for(metric))
     comparisons = [
         comparison_row(block, one) for block, one in compared if one.main is not None or one.note
     ]
-    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, criteria)]
+    pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, margin)]
     sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
-    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, criteria))
+    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, margin))
     frame = _sorted(_with_fronts(frame), cells, METRICS[metric])
     return Analysis(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
-        front_tables(blocks, criteria),
-        rank_tables(frame, sources, alpha, margin if metric == "auc" else MARGIN),
+        front_tables(blocks, margin),
+        rank_tables(frame, sources, margin if metric == "auc" else MARGIN),
         frame_of(rows, CONTRAST_COLUMNS),
     )
 
@@ -209,15 +207,16 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     """
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
-    for (dataset, backbone), group in frame.groupby(["dataset", "backbone"]):
+    for name, group in by_block(frame):
         front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])
         full = int(group["full_parameters"].max())
-        here = (parity["dataset"] == dataset) & (parity["backbone"] == backbone)
-        ranked = parity[here].sort_values(["compression", "method"], ascending=[False, True])
+        ranked = of_block(parity, name).sort_values(
+            ["compression", "method"], ascending=[False, True]
+        )
         described.append(
             {
-                "dataset": str(dataset),
-                "backbone": str(backbone),
+                "dataset": name[0],
+                "backbone": name[1],
                 "figure": card_of(frame).name,
                 "points": [
                     {

@@ -11,18 +11,11 @@ import numpy as np
 
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import Cell, cell_at, cells_of
-from pepbench.analysis.comparisons import Criteria, adjusted, compared
+from pepbench.analysis.comparisons import adjusted, compared
 from pepbench.analysis.metrics import Figure, Metric
-from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.runs import Runs
-from pepbench.analysis.significance import (
-    ALPHA,
-    Comparison,
-    compare,
-    direction,
-    verdict,
-)
-from pepbench.errors import PepbenchError, PlanError, RecordError, unknown_name
+from pepbench.analysis.significance import Comparison
+from pepbench.errors import PlanError, RecordError, unknown_name
 from pepbench.records import MARGIN
 
 
@@ -75,46 +68,18 @@ def compare_cells(
         if cell.status != "ok":
             note = f"{cell.method} at {cell.budget} is {cell.status}: {cell.reason}"
             return MethodPair(a, b, note=note, metric=metric)
-    if a.folds > 1 or metric != "auc":
-        return _as_block(runs, a, b, margin, metric)
-    pair, split = MethodPair(a, b), a.spec.data.split_fingerprint
-    try:
-        labels, users = np.asarray(runs.load_labels(split)), runs.load_users(split)
-        pair = replace(pair, rows=len(labels), positives=int(labels.sum()))
-        one, other = (
-            np.stack([runs.load_predictions(run.key) for run in cell.runs]) for cell in (a, b)
-        )
-        found = compare(labels, one, other, ALPHA, margin, a.seeds == b.seeds, users)
-    except OSError as error:
-        return replace(pair, note=f"{error.filename}: {error.strerror}; run the plan again")
-    except (ValueError, KeyError, PepbenchError) as error:
-        return replace(pair, note=str(error))
-    words = verdict(found.difference, found.p, found.p_equivalent, found.p_noninferior)
-    undecided = words == "undecided"
-    return replace(
-        pair,
-        comparison=found,
-        verdict=words,
-        direction=direction(found.difference, found.p),
-        seeds_to_decide=seeds_to_decide(found.estimate, margin, ALPHA)
-        if undecided and found.estimate is not None
-        else math.nan,
-    )
-
-
-def _as_block(runs: Runs, a: Cell, b: Cell, margin: float, metric: Metric) -> MethodPair:
     loaders = runs.load_predictions, runs.load_labels, runs.load_users
     (block,) = blocks_of([a, b], *loaders, metric)
-    tested = compared(block, 0, 1, Criteria(ALPHA, margin))
-    (pair_alone,) = adjusted([tested], Criteria(ALPHA, margin))
+    tested = compared(block, 0, 1, margin)
+    (found,) = adjusted([tested], margin)
     pair = MethodPair(
         a,
         b,
-        pair_alone.main,
-        pair_alone.verdict,
-        note=pair_alone.note,
-        direction=pair_alone.direction,
-        seeds_to_decide=pair_alone.seeds_to_decide,
+        found.main,
+        found.verdict,
+        note=found.note,
+        direction=found.direction,
+        seeds_to_decide=found.seeds_to_decide,
         metric=metric,
     )
     splits = {run.spec.data.split_fingerprint for run in a.runs}

@@ -12,8 +12,8 @@ import moocore
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-TOLERANCE = 0.02
-"""Costs that differ by at most this share are taken as equal on a front."""
+SAME_SIZE = 0.02
+"""Sizes and other costs that differ by at most this share are taken as equal."""
 
 CHANCE_AUC = 0.5
 """AUC of the hypervolume's reference point: what guessing reaches."""
@@ -33,7 +33,7 @@ def on_front(costs: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
     -------
     numpy.ndarray
         (n,) booleans: no other cell is at least as good in all respects and better in one, and none
-        of higher AUC is at most ``TOLERANCE`` more costly. Equal cells do not beat each other: both
+        of higher AUC is at most ``SAME_SIZE`` more costly. Equal cells do not beat each other: both
         stay.
 
     Examples
@@ -50,7 +50,7 @@ def on_front(costs: ArrayLike, auc: ArrayLike) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = moocore.is_nondominated(points, maximise=maximise, keep_weakly=True)
     chosen = np.flatnonzero(mask)
     cost, quality = points[chosen, :-1], points[chosen, -1]
-    cheap = (cost[:, None] <= (1 + TOLERANCE) * cost[None, :]).all(axis=-1)
+    cheap = (cost[:, None] <= (1 + SAME_SIZE) * cost[None, :]).all(axis=-1)
     mask[chosen[(cheap & (quality[:, None] > quality)).any(axis=0)]] = False
     return mask
 

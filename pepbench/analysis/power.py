@@ -11,6 +11,7 @@ from scipy import special
 from pepbench.analysis.contrasts import Estimate
 from pepbench.analysis.delong import Floats
 from pepbench.analysis.null_distribution import critical_value
+from pepbench.analysis.significance import ALPHA
 
 POWER = 0.8
 """Chance of a decision that the number of seeds is chosen for."""
@@ -21,11 +22,11 @@ MOST_SEEDS = 1000
 _NODES = 64
 
 
-def seeds_to_decide(estimate: Estimate, margin: float, alpha: float, family: int = 1) -> float:
+def seeds_to_decide(estimate: Estimate, margin: float, family: int = 1) -> float:
     """Fewest seeds of each method with which a decision is likely.
 
     A decision is a two-sided rejection of no difference, or equivalence. The estimated difference
-    and variances are taken to be the true ones; the level is alpha / family, Holm's hardest step.
+    and variances are taken to be the true ones; the level is ALPHA / family, Holm's hardest step.
     It is a plan for another experiment and says nothing about this one.
 
     Parameters
@@ -34,8 +35,8 @@ def seeds_to_decide(estimate: Estimate, margin: float, alpha: float, family: int
         Of the comparison, with two seeds or more: else the share of the seeds is not known.
     margin
         Of equivalence.
-    alpha, family
-        Level, and number of comparisons in the family.
+    family
+        Number of comparisons in the family.
 
     Returns
     -------
@@ -45,7 +46,7 @@ def seeds_to_decide(estimate: Estimate, margin: float, alpha: float, family: int
     """
     if estimate.seeds < 2:
         return math.nan
-    level = alpha / family
+    level = ALPHA / family
 
     def decides(seeds: int) -> bool:
         return decision_power(with_seeds(estimate, seeds), margin, level) >= POWER

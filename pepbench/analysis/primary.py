@@ -13,7 +13,8 @@ from typing import Any
 
 from pepbench.analysis.blocks import Block
 from pepbench.analysis.cells import cell_at
-from pepbench.analysis.comparisons import CellComparison, Criteria, adjusted, all_pairs, compared
+from pepbench.analysis.comparisons import CellComparison, adjusted, all_pairs, compared
+from pepbench.analysis.significance import ALPHA
 
 Contrast = tuple[str, str, str]
 """Two methods and a budget; the difference is the first minus the second."""
@@ -44,31 +45,40 @@ CONTRAST_COLUMNS = (
     "share_tuning_and_split",
     "note",
 )
-"""Columns of the contrasts' frame: a row for each primary contrast, and for every other two methods
-at the same budget. ``difference`` is ``method`` minus ``other`` in the ``metric``, signed so that
-positive is better; ``verdict`` is about ``method``. ``folds_won``: share of the folds in which the
-difference is above 0, with its interval; ``chance_of_improvement``: predictive probability that it
-is in a further fold. ``share_…``: of the variance between folds. NaN for a single split. ``note``:
-why there is no comparison."""
+"""Columns of the contrasts' frame: a row for each primary contrast of which a method has run, and
+for every other two methods at the same budget. ``difference`` is ``method`` minus ``other`` in the
+``metric``, signed so that positive is better; ``verdict`` is about ``method``. ``folds_won``: share
+of the folds in which the difference is above 0, with its interval; ``chance_of_improvement``:
+predictive probability that it is in a further fold. ``share_…``: of the variance between folds. NaN
+for a single split. ``note``: why there is no comparison."""
 
 
 def contrast_rows(
-    block: Block, contrasts: Sequence[Contrast], criteria: Criteria
+    block: Block, contrasts: Sequence[Contrast], margin: float
 ) -> Iterator[dict[str, object]]:
     """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest.
 
-    Two cells that are named twice count once in the family.
+    Two cells that are named twice count once in the family. A contrast of which one method has not
+    run has a row that says so; one of which neither has is left out, since it may be about other
+    data.
     """
-    named: dict[frozenset[int | None], tuple[str, CellComparison]] = {}
-    for method, other, budget in contrasts:
+    named: dict[frozenset[object], tuple[Contrast, CellComparison | None]] = {}
+    for contrast in contrasts:
+        method, other, budget = contrast
         a, b = _place(block, method, budget), _place(block, other, budget)
-        if a is not None and b is not None and frozenset((a, b)) not in named:
-            named[frozenset((a, b))] = budget, compared(block, a, b, criteria)
-    budgets, pairs = zip(*named.values(), strict=True) if named else ((), ())
-    for budget, pair in zip(budgets, adjusted(pairs, criteria), strict=True):
-        yield _row(block, budget, pair, criteria.alpha, primary=True)
-    for pair in all_pairs(block, criteria, named):
-        yield _row(block, block.cells[pair.cell].budget, pair, criteria.alpha, primary=False)
+        if a is not None and b is not None:
+            if frozenset((a, b)) not in named:
+                named[frozenset((a, b))] = contrast, compared(block, a, b, margin)
+        elif (a, b) != (None, None):
+            named.setdefault(frozenset(contrast), (contrast, None))
+    family = adjusted([pair for _, pair in named.values() if pair is not None], margin)
+    for contrast, pair in named.values():
+        if pair is None:
+            yield _not_run(block, contrast)
+        else:
+            yield _row(block, contrast[2], next(family), primary=True)
+    for pair in all_pairs(block, margin, named):
+        yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
 
 
 def _place(block: Block, method: str, budget: str) -> int | None:
@@ -77,9 +87,18 @@ def _place(block: Block, method: str, budget: str) -> int | None:
     return next((n for n, cell in enumerate(block.cells) if cell is found), None)
 
 
-def _row(
-    block: Block, budget: str, pair: CellComparison, alpha: float, *, primary: bool
-) -> dict[str, object]:
+def _not_run(block: Block, contrast: Contrast) -> dict[str, object]:
+    method, other, budget = contrast
+    missing = other if _place(block, other, budget) is None else method
+    (dataset, backbone), folds = block.cells[0].block, block.cells[0].folds
+    return {
+        **{"dataset": dataset, "backbone": backbone, "budget": budget},
+        **{"method": method, "other": other, "primary": True, "folds": folds},
+        **{"verdict": "", "metric": block.metric, "basis": "", "note": f"{missing} has not run"},
+    }
+
+
+def _row(block: Block, budget: str, pair: CellComparison, *, primary: bool) -> dict[str, object]:
     cell, other = block.cells[pair.cell], block.cells[pair.other or 0]
     row: dict[str, object] = {
         "dataset": cell.dataset,
@@ -106,7 +125,7 @@ def _row(
     if figures is None:
         return row
     rows, seeds, rest = figures.shares
-    low, high = figures.won_interval(alpha)
+    low, high = figures.won_interval(ALPHA)
     return row | {
         "folds_won": figures.won / len(figures.values),
         "folds_won_low": low,

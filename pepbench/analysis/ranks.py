@@ -89,7 +89,6 @@ def sources_of(datasets: Iterable[tuple[str, DataSpec]]) -> dict[str, str]:
 def rank_tables(
     frame: pd.DataFrame,
     sources: Mapping[str, str],
-    alpha: float = ALPHA,
     margin: float = MARGIN,
 ) -> RankTables:
     """Rank methods across the sources of a leaderboard's data sets, budget by budget.
@@ -100,8 +99,6 @@ def rank_tables(
         The leaderboard (dataset, backbone, method, budget, status, auc).
     sources
         Of :func:`sources_of`: data sets of one source count once, others not at all.
-    alpha
-        Level of the critical difference.
     margin
         Of practical equivalence, in AUC.
     """
@@ -129,7 +126,7 @@ def rank_tables(
         if not tested:
             continue
         statistic, p = stats.friedmanchisquare(*(aucs[method] for method in aucs))
-        difference = critical_difference(n_methods, n_blocks, alpha)
+        difference = critical_difference(n_methods, n_blocks)
         tests.append((budget, n_methods, n_blocks, float(statistic), float(p), difference))
         pairs += [{"budget": budget, **row} for row in _pair_rows(aucs, means, margin)]
         cliques += [(budget, *clique) for clique in _cliques(means, difference)]
@@ -154,15 +151,15 @@ def block_aucs(cells: pd.DataFrame) -> pd.DataFrame:
     return wide.groupby(level="source").mean()
 
 
-def critical_difference(n_methods: int, n_blocks: int, alpha: float = ALPHA) -> float:
-    """Nemenyi's critical difference of two mean ranks.
+def critical_difference(n_methods: int, n_blocks: int) -> float:
+    """Nemenyi's critical difference of two mean ranks, at the level ``ALPHA``.
 
     Examples
     --------
     >>> round(critical_difference(5, 30), 3)  # Demšar, table 5: 2.728 · √(5·6/(6·30))
     1.114
     """
-    q = stats.studentized_range.isf(alpha, n_methods, math.inf) / math.sqrt(2)
+    q = stats.studentized_range.isf(ALPHA, n_methods, math.inf) / math.sqrt(2)
     return float(q * math.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks)))
 
 

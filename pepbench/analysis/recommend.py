@@ -17,15 +17,12 @@ import pandas as pd
 from scipy import stats
 
 from pepbench.analysis.folds import BASIS
+from pepbench.analysis.frames import by_block, of_block
+from pepbench.analysis.pareto import SAME_SIZE
 from pepbench.analysis.significance import ALPHA
 from pepbench.errors import PlanError
 from pepbench.records import FEWEST_FOLDS
-from pepbench.units import FULL, Budget
-
-SAME_SIZE = 0.02
-"""Cells whose sizes differ by no more than this share are of one size."""
-
-_BLOCK = ["dataset", "backbone"]
+from pepbench.units import Budget
 
 
 @dataclass(frozen=True)
@@ -118,10 +115,7 @@ def within_budget(
     known = sorted(frame["budget"].unique(), key=lambda text: _size(text, frame), reverse=True)
     if not any(_same(budget, other, frame) for other in known):
         raise PlanError(f"no method was run at a budget of {budget}; there are {', '.join(known)}")
-    return [
-        _within(str(dataset), str(backbone), block, pairs, budget, margin)
-        for (dataset, backbone), block in frame.groupby(_BLOCK, sort=False)
-    ]
+    return [_within(*name, block, pairs, budget, margin) for name, block in by_block(frame)]
 
 
 def _within(
@@ -191,12 +185,9 @@ def losing_at_most(
     """
     if not 0 < bound < 0.5:
         raise PlanError(f"a loss of AUC of {bound:g} is not above 0 and below 0.5")
-    found = []
-    for (dataset, backbone), block in frame.groupby(_BLOCK, sort=False):
-        names = (str(dataset), str(backbone))
-        mine = (comparisons["dataset"] == names[0]) & (comparisons["backbone"] == names[1])
-        found.append(_losing(*names, block, comparisons[mine], bound))
-    return found
+    return [
+        _losing(*name, block, of_block(comparisons, name), bound) for name, block in by_block(frame)
+    ]
 
 
 def _losing(
@@ -332,5 +323,4 @@ def _same(budget: str, other: str, frame: pd.DataFrame) -> bool:
 
 def _size(budget: str, frame: pd.DataFrame) -> int:
     """Parameters of a budget, at the largest full table of a frame."""
-    full = int(frame["full_parameters"].max())
-    return full if budget == FULL else Budget(budget).parameters(full)
+    return Budget(budget).parameters(int(frame["full_parameters"].max()))

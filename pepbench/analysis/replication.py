@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from pepbench.analysis.significance import ALPHA, direction
+from pepbench.analysis.significance import direction
 
 Outcome = Literal[
     "shown again",
@@ -33,17 +33,13 @@ FIGURES = ("difference", "low", "high", "p_holm", "verdict")
 KEYS = ["dataset", "backbone", "budget", "method", "other"]
 
 
-def replication_frame(
-    first: pd.DataFrame, second: pd.DataFrame, alpha: float = ALPHA
-) -> pd.DataFrame:
+def replication_frame(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """The primary contrasts of two runs side by side.
 
     Parameters
     ----------
     first, second
         Frames with the columns :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`.
-    alpha
-        Level at which signs are shown.
 
     Returns
     -------
@@ -62,7 +58,7 @@ def replication_frame(
     for side in ("first", "second"):
         frame[f"{side}_verdict"] = frame[f"{side}_verdict"].fillna("").astype(object)
         pairs = zip(frame[f"{side}_difference"], frame[f"{side}_p_holm"], strict=True)
-        frame[f"{side}_sign"] = [direction(float(d), float(p), alpha) for d, p in pairs]
+        frame[f"{side}_sign"] = [direction(float(d), float(p)) for d, p in pairs]
     frame["outcome"] = [outcome(row) for row in frame.to_dict("records")]
     return frame
 

@@ -179,7 +179,7 @@ def _mixed(records: Sequence[Record]) -> Iterator[str]:
         words = (
             f"D={spec.dim}, split {spec.data.split_fingerprint[:8]}, "
             f"{spec.backbone.spec} {dict(sorted(spec.backbone.options.items()))}, "
-            f"protocol {spec.protocol}"
+            f"objective {spec.training.objective}, protocol {spec.protocol}"
         )
         cell = variants.setdefault((spec.data.spec, spec.backbone.spec), {})
         cell.setdefault(protocol_digest(spec), words)

@@ -194,35 +194,16 @@ def tested(
     )
 
 
-def mean_auc_interval(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    alpha: float = ALPHA,
-    users: ArrayLike | None = None,
-) -> Interval:
-    """The mean AUC over seeds with an interval over rows and seeds, cut to [0, 1].
-
-    Parameters and errors as :func:`compare`.
-    """
-    lines = _lines(scores)
-    measured = _measured_auc(labels, lines, users)
-    return mean_interval(measured, range(len(lines)), alpha)
-
-
-def mean_interval(
-    measured: RunFigures, runs: Sequence[int], alpha: float = ALPHA, most: float = 1.0
-) -> Interval:
-    """As :func:`mean_auc_interval`, for runs (indices) that are measured already."""
+def mean_interval(measured: RunFigures, runs: Sequence[int], most: float = 1.0) -> Interval:
+    """The mean over runs (indices) of a figure with its interval, cut to [0, most]."""
     return interval_of(
-        mean_estimate(measured, runs), len(runs), basis_of(measured, len(runs)), alpha, most
+        mean_estimate(measured, runs), len(runs), basis_of(measured, len(runs)), most
     )
 
 
-def interval_of(
-    estimate: Estimate, runs: int, basis: str, alpha: float = ALPHA, most: float = 1.0
-) -> Interval:
+def interval_of(estimate: Estimate, runs: int, basis: str, most: float = 1.0) -> Interval:
     """The interval of an estimated mean over ``runs`` runs, cut to [0, most]."""
-    half = estimate.distribution().quantile(alpha)
+    half = estimate.distribution().quantile(ALPHA)
     return Interval(
         mean=estimate.value,
         standard_error=estimate.standard_error,
@@ -261,11 +242,7 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def verdict(
-    difference: float,
-    p_holm: float,
-    p_equivalent: float,
-    p_noninferior: float = 1.0,
-    alpha: float = ALPHA,
+    difference: float, p_holm: float, p_equivalent: float, p_noninferior: float = 1.0
 ) -> Verdict:
     """The verdict on a difference.
 
@@ -278,8 +255,6 @@ def verdict(
         Method minus reference.
     p_holm, p_equivalent, p_noninferior
         Two-sided, of the two one-sided tests, and one-sided; each adjusted for the family.
-    alpha
-        Level.
 
     Examples
     --------
@@ -288,16 +263,16 @@ def verdict(
     >>> verdict(-0.0002, p_holm=0.01, p_equivalent=0.01)
     'equivalent'
     """
-    if p_equivalent < alpha:
+    if p_equivalent < ALPHA:
         return "equivalent"
-    if p_holm < alpha:
+    if p_holm < ALPHA:
         return "better" if difference > 0 else "worse"
-    return "non-inferior" if p_noninferior < alpha else "undecided"
+    return "non-inferior" if p_noninferior < ALPHA else "undecided"
 
 
-def direction(difference: float, p_holm: float, alpha: float = ALPHA) -> str:
+def direction(difference: float, p_holm: float) -> str:
     """``higher`` or ``lower`` where a difference is shown not to be zero, else empty."""
-    if p_holm < alpha:
+    if p_holm < ALPHA:
         return "higher" if difference > 0 else "lower"
     return ""
 

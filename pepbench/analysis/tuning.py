@@ -111,12 +111,14 @@ def trials_frame(records: Iterable[Record]) -> pd.DataFrame:
             score = _score(trial)
             best_so_far = float(np.fmax(best_so_far, score))
             settings = ", ".join(
-                f"{key}={_short(value)}" for key, value in _settings(trial).items() if key in varied
+                f"{key}={written(value)}"
+                for key, value in _settings(trial).items()
+                if key in varied
             )
             is_best = best is not None and trial.key == best.key
             objective = METRICS[trial.spec.training.objective].signed
             outcome = (trial.status, objective, score, best_so_far)
-            row = (number, _is_default(trial), is_best, *outcome)
+            row = (number, number == 0 and _has_common_defaults(trial), is_best, *outcome)
             rows.append((*name, fold, *row, settings, trial.key))
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
 
@@ -135,13 +137,13 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``GAIN_COLUMNS``; figures are NaN where the default or all trials did not end well.
+        Columns ``GAIN_COLUMNS``; figures are NaN where the default or all trials of one of the
+        folds did not end well.
     """
     rows = []
     for name, group in trials.groupby(list(CELL_COLUMNS), sort=False):
         best = group[group["best"]]
-        default_score = float(group.loc[group["default"], "score"].mean())
-        best_score = float(best["score"].mean())
+        default_score, best_score = (_over_folds(group, which) for which in ("default", "best"))
         single = len(best) == 1 and group["fold"].nunique() == 1
         rows.append(
             (
@@ -157,6 +159,12 @@ def gains_frame(trials: pd.DataFrame) -> pd.DataFrame:
         )
     frame = pd.DataFrame(rows, columns=list(GAIN_COLUMNS))
     return frame.astype({"best_trial": "Int64"})
+
+
+def _over_folds(trials: pd.DataFrame, which: str) -> float:
+    """The mean over folds of the score of the trial so marked; NaN if a fold has none."""
+    scores = trials["score"].where(trials[which]).groupby(trials["fold"]).max()
+    return float(scores.mean(skipna=False))
 
 
 def curves_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -220,11 +228,20 @@ def importances(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _in_order(members: Iterable[Record]) -> list[Record]:
-    trials = [record for record in members if record.spec.role == "tuning"]
-    return sorted(trials, key=lambda trial: (not _is_default(trial), trial.created, trial.key))
+    """Tuning trials as they ended, the default first.
+
+    Later trials may have its learning rate and L2 as well: those of an infeasible default are
+    handed on to the trial in its place, and a grid repeats them.
+    """
+    trials = sorted(
+        (record for record in members if record.spec.role == "tuning"),
+        key=lambda trial: (trial.created, trial.status != "infeasible", trial.key),
+    )
+    default = next(filter(_has_common_defaults, trials), None)
+    return sorted(trials, key=lambda trial: trial is not default)
 
 
-def _is_default(trial: Record) -> bool:
+def _has_common_defaults(trial: Record) -> bool:
     common = (trial.spec.training.learning_rate, trial.spec.training.l2)
     return common == (DEFAULT_LEARNING_RATE, DEFAULT_L2)
 
@@ -258,5 +275,6 @@ def _distribution(values: Sequence[Value]) -> Any:
     return FloatDistribution(min(numbers), max(numbers), log=log)
 
 
-def _short(value: Value) -> str:
+def written(value: Value) -> str:
+    """The value of an option as text, floats with three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

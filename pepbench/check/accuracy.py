@@ -1,7 +1,7 @@
 """Accuracy of a check: its runs, and the test of a loss of AUC.
 
 Two hypotheses are tested of each cell's loss L = AUC(baseline) − AUC(now), over the same test rows
-and the same seeds, by :func:`pepbench.analysis.significance.compare`:
+and the same seeds, by :func:`pepbench.analysis.significance.compare`; by user where there are any:
 
 * L ≤ margin. If rejected, the cell is **worse**: a loss above the margin is shown. Only this fails
   a check, so rows and seeds fail it by chance with probability at most α in a whole check.
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,9 @@ from pepbench.harness.trial import Outcome, TrialContext, run_trial
 from pepbench.records import TrialSpec
 
 AccuracyVerdict = Literal["identical", "non-inferior", "undecided", "worse"]
+
+LoadRows = Callable[[CellFigures], tuple[NDArray[np.integer], NDArray[np.integer] | None]]
+"""From a cell to the labels and users of its test rows; no users where none are declared."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def _figures(first: TrialSpec, outcomes: Sequence[Outcome]) -> CellFigures:
 
 def judge_losses(
     pairs: Sequence[tuple[CellFigures, CellFigures]],
-    labels: Callable[[CellFigures], NDArray[np.integer]],
+    load_rows: LoadRows,
     margin: float,
     alpha: float,
 ) -> list[Loss]:
@@ -140,8 +144,8 @@ def judge_losses(
 
     Parameters
     ----------
-    labels
-        From a cell to the labels of its test rows.
+    load_rows
+        Where it gives users, they and not their rows are taken to be independent.
     margin
         In AUC.
     alpha
@@ -153,7 +157,8 @@ def judge_losses(
         if old.predictions_sha256 != new.predictions_sha256
     ]
     tested = {
-        number: _p_values(*pairs[number], labels(pairs[number][1]), margin) for number in changed
+        number: _p_values(*pairs[number], *load_rows(pairs[number][1]), margin)
+        for number in changed
     }
     p_loss = dict(zip(changed, holm([tested[n][0] for n in changed]), strict=True))
     p_noninferior = dict(zip(changed, holm([tested[n][1] for n in changed]), strict=True))
@@ -174,13 +179,17 @@ def judge_losses(
 
 
 def _p_values(
-    old: CellFigures, new: CellFigures, labels: NDArray[np.integer], margin: float
+    old: CellFigures,
+    new: CellFigures,
+    labels: NDArray[np.integer],
+    users: NDArray[np.integer] | None,
+    margin: float,
 ) -> tuple[float, float]:
     """Unadjusted p-values of the hypotheses L ≤ margin and L ≥ margin."""
     assert old.ranks is not None  # both are ok
     assert new.ranks is not None
     before, after = old.ranks.scores(), new.ranks.scores()
-    not_worse = compare(labels, after, before, margin=margin, paired=True).p_noninferior
+    tested = partial(compare, labels, paired=True, users=users)
     # "The baseline is worse by −margin or more" is L ≤ margin.
-    worse = compare(labels, before, after, margin=-margin, paired=True).p_noninferior
-    return worse, not_worse
+    worse, not_worse = tested(before, after, margin=-margin), tested(after, before, margin=margin)
+    return worse.p_noninferior, not_worse.p_noninferior

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pepbench.check import LOSS_MARGIN, TIME_MARGIN
-from pepbench.check.accuracy import Loss, judge_losses
+from pepbench.check.accuracy import LoadRows, Loss, judge_losses
 from pepbench.check.baseline import Baseline, CellFigures, Metric
 from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
 from pepbench.records import TrialSpec
 
 Kind = Literal["accuracy", "size", "time", "memory", "start-up"]
-Labels = Callable[[CellFigures], NDArray[np.integer]]
 
 ALPHA = 0.05
 """Level of all accuracy tests of a check together, and of all time tests together."""
@@ -84,7 +80,7 @@ def find_all(
     baseline: Baseline,
     cells: Sequence[CellFigures],
     metrics: Sequence[Metric],
-    labels: Labels,
+    load_rows: LoadRows,
     tolerance: Tolerance,
 ) -> list[Finding]:
     """Compare everything, worst first within each kind.
@@ -93,23 +89,23 @@ def find_all(
     ----------
     cells, metrics
         The figures of now; ``metrics`` may be empty.
-    labels
-        From a cell to the labels of its test rows.
+    load_rows
+        As :func:`~pepbench.check.accuracy.judge_losses`.
     """
     before = {cell.cell: cell for cell in baseline.cells}
     pairs = [(before[cell.cell], cell) for cell in cells if cell.cell in before]
     return [
-        *_accuracy(pairs, labels, tolerance),
+        *_accuracy(pairs, load_rows, tolerance),
         *_sizes(pairs),
         *_times(baseline.metrics, metrics, tolerance),
     ]
 
 
 def _accuracy(
-    pairs: Sequence[tuple[CellFigures, CellFigures]], labels: Labels, tolerance: Tolerance
+    pairs: Sequence[tuple[CellFigures, CellFigures]], load_rows: LoadRows, tolerance: Tolerance
 ) -> Iterator[Finding]:
     both = [(old, new) for old, new in pairs if old.status == new.status == "ok"]
-    losses = iter(judge_losses(both, labels, tolerance.margin, ALPHA))
+    losses = iter(judge_losses(both, load_rows, tolerance.margin, ALPHA))
     for old, new in pairs:
         if old.status == new.status == "ok":
             yield _loss(old, new, next(losses), tolerance)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pepbench.catalog import Catalog
+from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell
 from pepbench.plan import Plan
 from pepbench.records import TrialSpec
@@ -36,9 +37,13 @@ def check_plan(path: Path | None, plugins: Sequence[Path] = ()) -> Plan:
     Raises
     ------
     PlanError
-        As :meth:`Plan.load`.
+        As :meth:`Plan.load`, and for plans with folds.
     """
     plan = BUILT_IN if path is None else Plan.load(path, {})
+    if plan.folds > 1:
+        raise PlanError(
+            f"{path}: folds = {plan.folds}: a check compares one split; write folds = 1"
+        )
     plan = plan.with_families_expanded(Catalog(tuple(plugins)))
     return plan.model_copy(update={"trials": 1, "finalists": 1})
 

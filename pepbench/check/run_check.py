@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,19 @@ from rich.console import Console
 
 from pepbench.catalog import Catalog
 from pepbench.check import REPETITIONS
-from pepbench.check.accuracy import measure_accuracy
+from pepbench.check.accuracy import LoadRows, measure_accuracy
 from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
 from pepbench.check.findings import Tolerance, check_comparable, find_all
 from pepbench.check.history import append_history, history_chart, read_history
 from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
 from pepbench.check.plan import check_plan, trials_of
 from pepbench.check.timing import FEWEST_REPETITIONS, RECORDED, measure_time
+from pepbench.data.dataset import Dataset
 from pepbench.data.splits import open_splits
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import calibration_seconds, check_device, environment
+from pepbench.harness.test_facts import users_of_rows
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
 from pepbench.printing import print_json
@@ -96,7 +98,8 @@ def check(path: Path, tolerance: Tolerance, options: CheckOptions) -> Checked:
     began = time.monotonic()
     baseline = read_baseline(path)
     check_device(baseline.plan.device, baseline.plan.optimizer, baseline.plan.precision)
-    cells = expand(baseline.plan, Catalog(options.plugins))
+    catalog = Catalog(options.plugins)
+    cells = expand(baseline.plan, catalog)
     check_comparable(baseline, [trials_of(cell)[0] for cell in cells])
     here = environment(1)
     alike = baseline.environment.alike(here)
@@ -115,7 +118,7 @@ def check(path: Path, tolerance: Tolerance, options: CheckOptions) -> Checked:
         baseline,
         figures,
         metrics,
-        _labels_of(cells),
+        _rows_of(cells, catalog),
         Tolerance(tolerance.margin, tolerance.time_margin, tolerance.strict, counts),
     )
     return Checked(baseline, here, tuple(findings), tuple(warnings), time.monotonic() - began)
@@ -179,14 +182,17 @@ def _times(plan: Plan, options: CheckOptions, repetitions: int) -> list[Metric]:
     return measure_time(plan, options.plugins, repetitions, _progress("timings", options))
 
 
-def _labels_of(cells: list[Cell]) -> Callable[[CellFigures], NDArray[np.integer]]:
+def _rows_of(cells: list[Cell], catalog: Catalog) -> LoadRows:
+    """Labels and users of the test rows of these cells."""
     splits = {cell.splits.fingerprint: cell.splits for cell in cells}
 
-    def labels(figures: CellFigures) -> NDArray[np.integer]:
+    def load(figures: CellFigures) -> tuple[NDArray[np.integer], NDArray[np.integer] | None]:
         found = splits[figures.data.split_fingerprint]
-        return open_splits(found.table, found.meta.seed, found.fold).open_test().labels
+        dataset = cast(Dataset, catalog.select("dataset", figures.data.spec).default())
+        test = open_splits(found.table, found.meta.seed, found.fold).open_test()
+        return test.labels, users_of_rows(dataset, found, "test")
 
-    return labels
+    return load
 
 
 def _progress(what: str, options: CheckOptions) -> Callable[[int, int], None]:

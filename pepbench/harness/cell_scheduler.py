@@ -8,7 +8,7 @@ from datetime import datetime
 
 import optuna
 
-from pepbench.harness.cells import Cell, Place
+from pepbench.harness.cells import Cell
 from pepbench.harness.run_options import RunOptions
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.trial import describe_failure, failed_record
@@ -20,7 +20,7 @@ from pepbench.harness.tuning.study import (
     search_key,
     trial_batches,
 )
-from pepbench.records import Record, RecordStore, TrialSpec, best_trial
+from pepbench.records import Place, Record, RecordStore, TrialSpec, best_trial
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from pepbench.records import (
     CellName,
     ComponentSpec,
     DataSpec,
+    Place,
     PruningSpec,
     Role,
     TrainingSpec,
@@ -45,9 +46,6 @@ from pepbench.records import (
 )
 from pepbench.tables.fields import Fields
 from pepbench.units import FULL, Budget
-
-Place = tuple[CellName, int]
-"""Name and fold of a cell."""
 
 SMALL_ROWS = 100_000
 """Folds of tables with at most so many rows are encoded before the first trial: that takes less

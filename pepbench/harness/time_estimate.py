@@ -23,12 +23,12 @@ from pydantic import ValidationError
 
 from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell, Place, family
+from pepbench.harness.cells import Cell, family
 from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
 from pepbench.harness.status.run_counts import most_runs
 from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_left
 from pepbench.plan import Plan
-from pepbench.records import CellName, Record, finalists, parse_record
+from pepbench.records import CellName, Record, by_place, finalists, parse_record
 from pepbench.records.segments import Segment
 
 YARDSTICK_SECONDS = 0.1
@@ -89,7 +89,7 @@ class RunEstimate:
         return self.work + self.around
 
 
-def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> RunEstimate:
+def estimate(cells: Sequence[Cell], records: Sequence[Record], jobs: int) -> RunEstimate:
     """Predict how long ``pepbench run`` takes to make the records that ``cells`` lack.
 
     Parameters
@@ -101,13 +101,12 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Run
     jobs
         Worker processes; more than there are cores do not help.
     """
-    by_cell: dict[Place, list[Record]] = defaultdict(list)
+    by_cell = by_place(record for record in records if record.status != "failed")
     by_family: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     epochs: dict[tuple[str, str], list[int]] = defaultdict(list)
     for record in records:
         name = record.spec.cell
         if record.status != "failed":
-            by_cell[name, record.spec.data.fold].append(record)
             by_family[name[:3]].append(record)
         if record.status == "ok":
             epochs[name[:2]].append(len(record.curve))
@@ -117,7 +116,7 @@ def estimate(cells: Sequence[Cell], records: Iterable[Record], jobs: int) -> Run
     overhead = overhead_seconds()
     estimates = []
     for cell in cells:
-        own, kin, block = by_cell[cell.place], cell.name[:3], cell.name[:2]
+        own, kin, block = by_cell.get(cell.place, []), cell.name[:3], cell.name[:2]
         basis = "records" if own else "neighbours" if by_family[kin] else "calibration"
         if basis == "calibration" and kin not in paces:
             if block not in pilots:

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.leaderboards.boards import Board, find_board
 from pepbench.leaderboards.extract import board_records
 from pepbench.leaderboards.submitted import MARK
-from pepbench.plan import PLAN_FILE, Plan
+from pepbench.plan import PLAN_FILE, Plan, matches
 from pepbench.records import (
     PROTOCOL_VERSION,
     DataSpec,
@@ -254,12 +253,7 @@ def board_plan_of(
     exceptions = [
         exception.model_dump(exclude_unset=True)
         for exception in theirs.exceptions
-        if any(
-            fnmatchcase(form, pattern)
-            for label in labels
-            for form in (label, label.split(":")[0])
-            for pattern in exception.methods
-        )
+        if any(matches(label, exception.methods) for label in labels)
     ]
     values = theirs.model_dump(by_alias=True, exclude_unset=True) | {
         "methods": methods,

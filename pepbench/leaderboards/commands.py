@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from pepbench.analysis.leaderboard import fronts
@@ -109,12 +110,12 @@ def overall(options: BoardOptions) -> int:
             content = packed(published_extract(published[board.name].records, board))
             write_atomically(board.folder / EXTRACT_FILE, content)
             write_pages(board, published[board.name])
-    for page, text in _overall_pages(options, boards, published).items():
+    contrasts = contrasts_across(boards, published)
+    for page, text in _overall_pages(options, boards, published, contrasts).items():
         write_atomically(page, with_generated(page, text, "Results"))
         print(f"{page}: written")
     whole = leaderboards_page(boards, published)
     write_atomically(options.results / LEADERBOARDS_MD, whole.encode())
-    contrasts = contrasts_across(boards, published)
     if len(contrasts):
         svg = svg_bytes(contrasts_chart(contrasts).picture())
         write_atomically(options.results / f"{CONTRASTS}.svg", svg)
@@ -268,10 +269,13 @@ def _published(boards: Sequence[Board]) -> dict[str, BoardResults]:
 
 
 def _overall_pages(
-    options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
+    options: BoardOptions,
+    boards: list[Board],
+    published: dict[str, BoardResults],
+    contrasts: pd.DataFrame,
 ) -> dict[Path, str]:
     """The page over all leaderboards and, if it has a folder, the one about the paper."""
-    pages = {options.results / README: overall_summary(boards, published)}
+    pages = {options.results / README: overall_summary(boards, published, contrasts)}
     if (options.results / PAPER).is_dir():
         pages[options.results / PAPER / README] = claims_summary(published)
     return pages
@@ -280,7 +284,8 @@ def _overall_pages(
 def _check_overall(
     options: BoardOptions, boards: list[Board], published: dict[str, BoardResults]
 ) -> list[Check]:
-    pages = _overall_pages(options, boards, published)
+    contrasts = contrasts_across(boards, published)
+    pages = _overall_pages(options, boards, published, contrasts)
     steps = {page: is_in_step(page, text) for page, text in pages.items()}
     strict = all(map(has_contrasts, published.values()))
     whole = leaderboards_page(boards, published).encode()

@@ -7,24 +7,27 @@ those of all records, but that the variance between seeds is estimated from the 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pepbench.errors import RecordError
-from pepbench.harness.cells import Place
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, unpacked
 from pepbench.leaderboards.submitted import submitted_records
-from pepbench.records import TUNING_NOTES, Record, RecordStore, best_trial, final_runs, tuning_used
+from pepbench.records import (
+    TUNING_NOTES,
+    Record,
+    RecordStore,
+    best_trial,
+    by_place,
+    final_runs,
+    tuning_used,
+)
 
 
 def extract(records: Iterable[Record]) -> list[Record]:
     """The records that inference needs, without curves, widths and notes, by key."""
-    cells: dict[Place, list[Record]] = defaultdict(list)
-    for record in records:
-        cells[record.spec.cell, record.spec.data.fold].append(record)
-    kept = (record for members in cells.values() for record in _of_cell(members))
+    kept = (record for members in by_place(records).values() for record in _of_cell(members))
     return sorted(kept, key=lambda record: record.key)
 
 

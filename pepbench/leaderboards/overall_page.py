@@ -25,7 +25,9 @@ LEADERBOARDS_MD = "leaderboards.md"
 """Generated page beside the results' README."""
 
 
-def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) -> str:
+def overall_summary(
+    boards: list[Board], published: Mapping[str, BoardResults], contrasts: pd.DataFrame
+) -> str:
     """The generated part of the results' README, as Markdown: contrasts, picture, what they show.
 
     Parameters
@@ -34,9 +36,9 @@ def overall_summary(boards: list[Board], published: Mapping[str, BoardResults]) 
         All that have a plan.
     published
         Results by leaderboard name, of those that are published.
+    contrasts
+        Of :func:`contrasts_across`.
     """
-    counted = _counted(boards, published)
-    contrasts = primary_contrasts(counted, _sources(counted))
     parts: list[str] = []
     if len(contrasts):
         shown = sentences_across(contrasts, margins(published.values()))

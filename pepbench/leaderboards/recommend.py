@@ -12,6 +12,7 @@ from typing import Any, cast
 import pandas as pd
 
 from pepbench.analysis.recommend import Choice, Recommendation, losing_at_most, within_budget
+from pepbench.analysis.tuning import written
 from pepbench.catalog import Catalog
 from pepbench.component import Value, split_spec
 from pepbench.errors import EXIT_FAILED, PlanError, unknown_name
@@ -23,11 +24,9 @@ from pepbench.plan import MANY_FOLDS
 from pepbench.printing import print_json
 from pepbench.records import Record
 from pepbench.report.findings import load_runs
+from pepbench.report.markdown import PAIRS_CSV
 from pepbench.report.phrases import percent
 from pepbench.units import duration
-
-PAIRS = "pairs.csv"
-"""Comparisons of two methods, which boards without primary contrasts publish."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +63,8 @@ def evidence(source: str, results: Path | None) -> Evidence:
         raise PlanError(f"{folder}: this board has no {RECORDS_FILE} yet; run it first")
     board_results = load_results(folder)
     pairs = board_results.contrasts
-    if pairs is None and (folder / PAIRS).is_file():
-        pairs = pd.read_csv(folder / PAIRS)
+    if pairs is None and (folder / PAIRS_CSV).is_file():
+        pairs = pd.read_csv(folder / PAIRS_CSV)
     return Evidence(
         board_results.records,
         board_results.frame,
@@ -219,8 +218,8 @@ def usable_spec(
         if len(values) > 1
     )
     middles = {name: statistics.median_low(v) for name, v in options.items()}
-    for written in (_written, str):  # short, unless rounding leaves the option's range
-        spec = method + "".join(f":{name}={written(v)}" for name, v in middles.items())
+    for text in (written, str):  # short, unless rounding leaves the option's range
+        spec = method + "".join(f":{name}={text(v)}" for name, v in middles.items())
         try:
             catalog.select("method", spec)
         except PlanError as error:
@@ -246,17 +245,13 @@ def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> t
     )
 
 
-def _written(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _tuned(name: str, values: Sequence[Value]) -> str:
     """An option with its value, or with those of all folds.
 
     >>> _tuned("alpha", (0.1, 0.25))
     'alpha = 0.1 to 0.25'
     """
-    ends = dict.fromkeys(map(_written, (values[0], values[-1])))
+    ends = dict.fromkeys(map(written, (values[0], values[-1])))
     return f"{name} = {' to '.join(ends)}"
 
 

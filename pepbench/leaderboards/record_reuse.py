@@ -12,16 +12,15 @@ import errno
 import shutil
 import tomllib
 import uuid
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Cell, Place
+from pepbench.harness.cells import Cell
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, plan_of, unpacked
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import Record, RecordStore, write_atomically
+from pepbench.records import Place, Record, RecordStore, by_place, write_atomically
 
 _MAY_GROW = {
     "methods",
@@ -99,13 +98,13 @@ def _grew_into(earlier: bytes, plan: Plan) -> bool:
 
 
 def _fitting(store: Iterable[Record], cells_by_place: dict[Place, Cell]) -> Iterator[Record]:
-    groups: dict[Place, list[Record]] = defaultdict(list)
-    for record in store:
-        place = record.spec.cell, record.spec.data.fold
-        cell = cells_by_place.get(place)
-        if cell is not None and record.status != "failed" and _made_alike(record, cell):
-            groups[place].append(record)
-    for place, records in groups.items():
+    usable = (
+        record
+        for record in store
+        if (cell := cells_by_place.get(record.spec.place)) is not None
+        if record.status != "failed" and _made_alike(record, cell)
+    )
+    for place, records in by_place(usable).items():
         cell = cells_by_place[place]
         seeds = {cell.tuning_seed, *cell.finalist_seeds(), *cell.final_seeds()}
         could_be = [r for r in records if r.spec.role == "tuning" and r.status != "infeasible"]

@@ -16,7 +16,7 @@ from pepbench.catalog import Catalog
 from pepbench.component import split_label
 from pepbench.data.split_schemes import Fold
 from pepbench.errors import PepbenchError
-from pepbench.harness.cells import Place, expand, training_spec
+from pepbench.harness.cells import expand, training_spec
 from pepbench.harness.trial_seeds import common_seed, final_seeds, finalist_seeds, tuning_seed
 from pepbench.harness.tuning.halton import common_settings
 from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE
@@ -30,8 +30,10 @@ from pepbench.records import (
     DEFAULT_LEARNING_RATE,
     PROTOCOL_VERSION,
     CellName,
+    Place,
     Record,
     best_trial,
+    by_place,
     finalists,
 )
 from pepbench.units import FULL, Budget
@@ -51,22 +53,20 @@ def broken_rules(
     """
     yield from _plan_rules(plan, board, published)
     published = [one for one in published if not one.spec.method.spec.endswith(MARK)]
-    by_place: dict[Place, list[Record]] = defaultdict(list)
     if len({record.key for record in records}) < len(records):
         yield "a run is there more than once"
     for method, classes in _classes(records).items():
         if len(classes) > 1:
             yield f"{method}: its records are of several methods or versions: {', '.join(classes)}"
-    for record in records:
-        by_place[record.spec.cell, record.spec.data.fold].append(record)
-    expected = _expected(plan, set(by_place))
-    for name, fold in by_place:
+    found = by_place(records)
+    expected = _expected(plan, set(found))
+    for name, fold in found:
         if (name, fold) not in expected:
             yield f"{name.listed()}: its records do not follow from the plan"
     data = {(r.spec.data.spec, r.spec.data.fold): r.spec for r in published}
     backbones = {r.spec.backbone.spec: r.spec.backbone.untuned() for r in published}
     for (name, fold), cell_plan in expected.items():
-        members = by_place.get((name, fold), [])
+        members = found.get((name, fold), [])
         where = f"{name.listed()}, {Fold(fold, plan.folds)}" if plan.folds > 1 else name.listed()
         if not members:
             yield f"{where}: there are no records; run the missing folds and cells first"
@@ -252,11 +252,9 @@ def other_trials(plan: Plan, records: Sequence[Record], catalog: Catalog) -> Ite
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     by_key = {record.key: record for record in records}
-    by_place: dict[Place, list[Record]] = defaultdict(list)
-    for record in records:
-        by_place[record.spec.cell, record.spec.data.fold].append(record)
+    found = by_place(records)
     for cell in expand(plan.with_families_expanded(catalog), catalog):
-        before = by_place[cell.neighbour, cell.fold.number] if cell.neighbour else []
+        before = found.get((cell.neighbour, cell.fold.number), []) if cell.neighbour else []
         asked = trial_batches(cell, new_study(cell), best_trial(before))
         with suppress(StopIteration):
             specs = next(asked)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.manage import is_added
 from pepbench.data.split_schemes import Fold
 from pepbench.errors import PlanError
-from pepbench.harness.cells import Place
 from pepbench.harness.environment import environment
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.leaderboards.board_page import (
@@ -46,6 +44,7 @@ from pepbench.records import (
     Record,
     RecordStore,
     TrialSpec,
+    by_place,
     final_runs,
 )
 from pepbench.units import FULL
@@ -197,10 +196,7 @@ def complete_cells(board: Board, records: Iterable[Record]) -> Iterator[Publishe
     Final runs of a trial that was the best before the plan had more trials are left out: running
     the plan again does not repeat them.
     """
-    cells: dict[Place, list[Record]] = defaultdict(list)
-    for record in records:
-        cells[record.spec.cell, record.spec.data.fold].append(record)
-    for members in cells.values():
+    for members in by_place(records).values():
         final = final_runs(members)
         if final and all(record.status == "ok" for record in members):
             made = (*(record for record in members if record.spec.role != "final"), *final)

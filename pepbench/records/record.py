@@ -15,7 +15,7 @@ from pydantic import Field
 from pepbench.component import OptimizerKind, Value
 from pepbench.errors import RecordError
 from pepbench.objective import goal
-from pepbench.records.spec import Frozen, TrialSpec
+from pepbench.records.spec import Frozen, Place, TrialSpec
 
 SCHEMA_VERSION = 1
 """Version of the record files; others are refused."""
@@ -180,6 +180,14 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
+def by_place(records: Iterable[Record]) -> dict[Place, list[Record]]:
+    """The records of each cell and fold, in their order: what was tuned together."""
+    grouped: dict[Place, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(record.spec.place, []).append(record)
+    return grouped
+
+
 def finalists(records: Iterable[Record], most: int) -> list[Record]:
     """The best tuning records of a cell by the objective, best first, no settings twice.
 
@@ -203,7 +211,7 @@ def best_trial(records: Iterable[Record]) -> Record | None:
 
     Without finalists it is the best by the objective on validation rows. Else it is the finalist
     with the best mean over its trial and its further seeds, among those that ended well.
-    Ties are broken by key.
+    Ties are broken by the trial's own figure, then by key.
     """
     records = list(records)
     further: dict[str, list[Record]] = {}

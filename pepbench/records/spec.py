@@ -160,6 +160,9 @@ class CellName(NamedTuple):
         return ", ".join(self)
 
 
+Place = tuple[CellName, int]
+"""Name and fold of a cell."""
+
 CELL_COLUMNS = list(CellName._fields)
 """The columns of a frame that name its cells."""
 
@@ -188,6 +191,11 @@ class TrialSpec(Frozen):
     def cell(self) -> CellName:
         """The cell that the trial belongs to."""
         return CellName(self.data.spec, self.backbone.spec, self.method.spec, self.budget)
+
+    @property
+    def place(self) -> Place:
+        """The cell and fold that the trial belongs to."""
+        return self.cell, self.data.fold
 
     def settings(self) -> str:
         """What tuning chooses, as text: options of method and backbone, training settings."""

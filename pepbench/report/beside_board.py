@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pepbench.analysis.primary import Contrast
 from pepbench.analysis.runs import Runs, open_runs
-from pepbench.errors import PlanError
-from pepbench.plan import PLAN_FILE, Plan
+from pepbench.plan import plan_in
 from pepbench.records import Record
 from pepbench.report.mixed import refuse_mixed
 from pepbench.units import FULL
@@ -100,6 +99,8 @@ def opened(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None
     ------
     RecordError
         As :func:`pepbench.analysis.runs.open_runs` and :func:`pepbench.report.mixed.refuse_mixed`.
+    PlanError
+        If a plan cannot be read.
     """
     parts = [
         part
@@ -115,8 +116,5 @@ def opened(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None
 
 
 def _asked_folds(folder: Path) -> list[int]:
-    try:
-        plan = Plan.load(folder / PLAN_FILE, {})
-    except PlanError:
-        return []
-    return plan.folds_to_run if plan.only_folds else []
+    plan = plan_in(folder)
+    return plan.folds_to_run if plan and plan.only_folds else []

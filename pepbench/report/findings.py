@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from pepbench.analysis.metrics import METRICS, Metric, metric_of
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
-from pepbench.errors import PlanError, RecordError
-from pepbench.plan import PLAN_FILE, Plan
+from pepbench.errors import RecordError
+from pepbench.plan import Plan, plan_in
 from pepbench.records import MARGIN, Record
 from pepbench.report.beside_board import BoardBeside, opened
 from pepbench.report.phrases import some_folds
@@ -104,6 +103,8 @@ def load_runs(
     RecordError
         As :func:`pepbench.analysis.runs.open_runs`, :func:`margin_of`, :func:`check_metric` and
         :func:`pepbench.report.mixed.refuse_mixed`.
+    PlanError
+        As :func:`margin_of`.
     """
     runs = opened(folders, warn)
     check_metric(runs.records, metric)
@@ -141,18 +142,19 @@ def load_runs(
 def margin_of(folders: Sequence[Path], given: float | None = None) -> float:
     """The margin of a report: the one given, else the one that the plans of all runs agree on.
 
-    A plan that does not set it, is missing or cannot be read has the default.
+    Without a plan, or where it does not set one, that is the default.
 
     Raises
     ------
     PlanError
-        If a margin is not above 0 and below 0.5.
+        If a margin is not above 0 and below 0.5, or a plan cannot be read.
     RecordError
         If the plans differ.
     """
     if given is not None:
-        return _checked(given, "--margin")
-    margins = {folder: _margin_of_plan(folder / PLAN_FILE) for folder in folders}
+        return Plan.load(None, {"margin": given}).margin
+    plans = {folder: plan_in(folder) for folder in folders}
+    margins = {folder: plan.margin if plan else MARGIN for folder, plan in plans.items()}
     first, margin = next(iter(margins.items()))
     for folder, other in margins.items():
         if other != margin:
@@ -188,33 +190,17 @@ def _fold_notes(runs: Runs) -> Iterator[str]:
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
     """The primary contrasts of the plans in these folders, in their order, each once.
 
-    A plan that is missing or cannot be read has none.
+    Raises
+    ------
+    PlanError
+        If one cannot be read.
     """
     found: dict[Contrast, None] = {}
-    for folder in folders:
-        try:
-            contrasts = Plan.load(folder / PLAN_FILE, {}).contrasts
-        except PlanError:
-            continue
-        for contrast in contrasts:
+    for plan in filter(None, map(plan_in, folders)):
+        for contrast in plan.contrasts:
             first, second = contrast.methods
             found |= {(first, second, budget): None for budget in contrast.budgets}
     return list(found)
-
-
-def _margin_of_plan(path: Path) -> float:
-    try:
-        margin = tomllib.loads(path.read_text("utf-8")).get("margin", MARGIN)
-    except (OSError, ValueError):
-        return MARGIN
-    return _checked(margin, f"{path}: margin")
-
-
-def _checked(margin: object, source: str) -> float:
-    try:
-        return Plan.load(None, {"margin": margin}).margin
-    except PlanError as error:
-        raise PlanError(str(error).replace("--margin", source, 1)) from None
 
 
 def json_document(folder: Path, findings: Findings) -> dict[str, Any]:

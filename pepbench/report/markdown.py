@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tabulate import tabulate
 
-from pepbench.analysis.frames import INTERVALS, by_block, written_columns
+from pepbench.analysis.frames import INTERVALS, BlockName, by_block, of_block, written_columns
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.metrics import METRICS, metric_of
 from pepbench.analysis.ranks import RankTables
@@ -29,14 +29,12 @@ from pepbench.report.phrases import (
 from pepbench.report.table_rows import (
     CHANCES,
     CONTRAST_TEXTS,
-    BlockName,
     chance,
     comparison_rows,
     contrast_sentence,
     contrast_table,
     hypervolume_sentence,
     not_compared,
-    of_block,
     rank_pair_rows,
     rank_rows,
     rank_test_sentences,
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
 
 CONTRASTS_CSV = "contrasts.csv"
+PAIRS_CSV = "pairs.csv"
 LEADERBOARD_CSV = "leaderboard.csv"
 LEADERBOARD_MD = "leaderboard.md"
 WIDTHS_CSV = "widths.csv"

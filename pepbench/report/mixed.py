@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pepbench.analysis.runs import Runs
-from pepbench.errors import PlanError, RecordError
-from pepbench.plan import PLAN_FILE, Plan
+from pepbench.errors import RecordError
+from pepbench.plan import Plan, plan_in
 from pepbench.records import TrialSpec
 
-_TRAINING = ("epochs", "patience", "batch_size", "clip", "optimizer", "precision")
+_TRAINING = (*("epochs", "patience", "batch_size", "clip", "optimizer", "precision", "objective"),)
 _PLANNED = (
     *("trials", "tuning_time", "sampler", "batch", "pruner", "warm_start", "tune_batch_size"),
     *("tune_backbone", "finalists", "finalist_seeds", "seeds"),
@@ -29,8 +29,10 @@ def refuse_mixed(runs: Runs) -> None:
     ------
     RecordError
         Names the setting and both values.
+    PlanError
+        If a plan cannot be read.
     """
-    plans = {folder: _plan_in(folder) for folder in runs.folders}
+    plans = {folder: plan_in(folder) for folder in runs.folders}
     seen: dict[tuple[str, str, str], tuple[object, Path]] = {}
     by_folder = sorted(runs.records, key=lambda one: runs.folders.index(runs.folder_of[one.key]))
     for record in by_folder:
@@ -43,13 +45,6 @@ def refuse_mixed(runs: Runs) -> None:
                     f"{spec.data.spec}, {spec.backbone.spec} were made with different {name} "
                     f"({known[0]} and {value}) and cannot be compared; report them separately"
                 )
-
-
-def _plan_in(folder: Path) -> Plan | None:
-    try:
-        return Plan.load(folder / PLAN_FILE, {})
-    except PlanError:
-        return None
 
 
 def _protocol(spec: TrialSpec, plan: Plan | None) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.folds import BASIS
+from pepbench.analysis.frames import BlockName, of_block
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.metrics import card_of
 from pepbench.analysis.primary import widest_source
@@ -24,7 +25,6 @@ from pepbench.report.phrases import (
 )
 
 Row = dict[str, str]
-BlockName = tuple[str, str]
 
 _WIDTH_COLUMNS = (
     ("width", "mean_width", "", ".1f"),
@@ -301,11 +301,6 @@ def width_reading(frame: pd.DataFrame, plus_minus: str = "±", folds: bool = Fal
 def has_folds(frame: pd.DataFrame) -> bool:
     """Whether a leaderboard has cells with several folds."""
     return bool((frame["folds"] > 1).any())
-
-
-def of_block(frame: pd.DataFrame, name: BlockName) -> pd.DataFrame:
-    """The rows of a data set and backbone."""
-    return frame[(frame["dataset"] == name[0]) & (frame["backbone"] == name[1])]
 
 
 def _ranked(block: pd.DataFrame) -> pd.DataFrame:

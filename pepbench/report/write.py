@@ -22,6 +22,7 @@ from pepbench.report.markdown import (
     CONTRASTS_CSV,
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
+    PAIRS_CSV,
     WIDTHS_CSV,
     detail_markdown,
     escape,
@@ -74,7 +75,7 @@ def write_reports(
         ("fronts.csv", findings.analysis.fronts.points),
         (CONTRASTS_CSV, findings.contrasts),
         ("comparisons.csv", findings.comparisons),
-        ("pairs.csv", findings.analysis.pairs),
+        (PAIRS_CSV, findings.analysis.pairs),
     ):
         if len(frame):
             contents[name] = frame.to_csv(index=False, lineterminator="\n").encode()

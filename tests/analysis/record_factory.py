@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from pepbench.analysis.covariance import measure
+from pepbench.analysis.significance import Interval, mean_interval
 from pepbench.metrics import auc
+from pepbench.objective import Objective
 from pepbench.records import (
     ComponentSpec,
     DataSpec,
@@ -36,6 +40,7 @@ def spec(
     role: str = "final",
     dim: int = 16,
     split: str = SPLIT,
+    objective: Objective = "auc",
 ) -> TrialSpec:
     return TrialSpec(
         data=DataSpec(
@@ -48,7 +53,13 @@ def spec(
         full_parameters=FULL,
         dim=dim,
         training=TrainingSpec(
-            learning_rate=0.001, l2=0.0, batch_size=256, epochs=5, patience=2, clip=100.0
+            learning_rate=0.001,
+            l2=0.0,
+            batch_size=256,
+            epochs=5,
+            patience=2,
+            clip=100.0,
+            objective=objective,
         ),
         seed=seed,
         role=role,
@@ -114,6 +125,13 @@ class Run:
 def run_of(rows: int = 2000) -> Run:
     labels = (np.random.default_rng(3).random(rows) < 0.4).astype(np.uint8)
     return Run(labels=labels)
+
+
+def auc_interval(labels: ArrayLike, scores: ArrayLike, users: ArrayLike | None = None) -> Interval:
+    """Of the mean AUC of scores (K, n), a line for each seed."""
+    lines = [partial(np.asarray, line) for line in np.atleast_2d(scores)]
+    measured = measure(labels, lines, users, log_loss=False).auc
+    return mean_interval(measured, range(len(lines)))
 
 
 def typical_run() -> Run:

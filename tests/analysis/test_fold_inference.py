@@ -2,19 +2,19 @@ import math
 
 import numpy as np
 import pytest
-from record_factory import record, run_of, spec
+from record_factory import auc_interval, record, run_of, spec
 from scipy import stats
 
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import cells_of
-from pepbench.analysis.comparisons import Criteria
 from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.leaderboard import analyse
-from pepbench.analysis.primary import contrast_rows
-from pepbench.analysis.significance import compare, mean_auc_interval
-from pepbench.records import ScoresRecord
+from pepbench.analysis.primary import CONTRAST_COLUMNS, contrast_rows
+from pepbench.analysis.significance import compare
+from pepbench.records import MARGIN, ScoresRecord
+from pepbench.report.table_rows import contrast_table, not_compared
 
 UNKNOWN = np.full(5, math.nan)
 
@@ -86,7 +86,7 @@ def test_two_folds_give_the_mean_of_two_independent_estimates(seeds):
         labels = rng.random(300) < 0.4
         a, b = (labels + rng.normal(size=(seeds, 300)) for _ in "ab")
         parts.append(compare(labels, a, b))
-        intervals.append(mean_auc_interval(labels, a))
+        intervals.append(auc_interval(labels, a))
         runs = [lambda line=line: line for line in a]
         measured.append((measure(labels, runs, log_loss=False).auc, range(seeds)))
     found, mean = compare_pooled(parts, margin=0.01), pooled_interval(measured)
@@ -125,6 +125,21 @@ def test_two_folds_need_the_predictions_of_both():
     del run.predictions[lost]
     (note,) = analyse(run.records, run.load_predictions, labels.__getitem__).comparisons["note"]
     assert f"the predictions of run {lost[:12]} are missing" in note
+
+
+def test_no_figure_is_told_over_fewer_folds_than_there_are():
+    run, names = run_of(50), ("auc", "log_loss", "calibration", "gauc", "ndcg10")
+    for fold in range(3):
+        for role in ("tuning", "final"):
+            made = spec(role=role, split=f"{fold}" * 16, seed=fold)
+            data = made.data.model_copy(update={"fold": fold, "folds": 3})
+            known = ScoresRecord(**dict.fromkeys(names, 0.5 + fold / 10))
+            test = known if role == "final" else None
+            run.records.append(record(made.model_copy(update={"data": data}), test=test))
+    for records, expected in ((run.records, [0.6] * 5), (run.records[:-1], [math.nan] * 5)):
+        frame = analyse(records, run.load_predictions, run.load_labels).frame
+        assert frame["folds"].tolist() == [3]
+        assert frame[list(names)].iloc[0].tolist() == pytest.approx(expected, nan_ok=True)
 
 
 def test_rounding_is_no_difference():
@@ -171,11 +186,28 @@ def test_cells_that_are_named_twice_are_one_contrast():
     for noise, method in enumerate(("full", "pep", "mde")):
         run.add(noise / 2, method=method, seeds=1)
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
-    named = [("pep", "mde", "10%"), ("mde", "pep", "10%"), ("pep", "lost", "10%")]
-    rows = list(contrast_rows(block, named, Criteria()))
+    named = [("pep", "mde", "10%"), ("mde", "pep", "10%")]
+    rows = list(contrast_rows(block, named, MARGIN))
     assert [(row["method"], row["primary"]) for row in rows] == [
         ("pep", True),
         ("full", False),
         ("full", False),
     ]
     assert rows[0]["p_holm"] == rows[0]["p"]
+
+
+def test_a_contrast_says_which_of_its_methods_has_not_run():
+    run = run_of(60)
+    run.add(0.0, method="full", budget="100%", seeds=1)
+    run.add(0.5, method="pep", seeds=1)
+    lost = [("lost", "pep", "10%"), ("pep", "lost", "10%"), ("lost", "gone", "10%")]
+    contrasts = [*lost, ("pep", "full", "10%")]
+    loaders = run.load_predictions, run.load_labels
+    frame = analyse(run.records, *loaders, contrasts=contrasts).contrasts
+    assert list(frame) == list(CONTRAST_COLUMNS)
+    shown = frame[["method", "other", "budget", "verdict", "note", "folds"]]
+    assert shown.iloc[0].tolist() == ["lost", "pep", "10%", "", "lost has not run", 1]
+    assert frame["difference"].isna().tolist() == [True, False]
+    assert frame["p_holm"].iloc[1] == frame["p"].iloc[1]
+    assert not_compared(frame) == "Not compared: lost − pep at 10% (lost has not run)."
+    assert contrast_table(frame)[0]["verdict"] == "not compared"

@@ -11,10 +11,11 @@ from record_factory import run_of
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.bootstrap import drawn_aucs, row_covariance
 from pepbench.analysis.cells import cells_of
-from pepbench.analysis.comparisons import Criteria, against_reference
+from pepbench.analysis.comparisons import against_reference
 from pepbench.analysis.fronts import crossing, front_tables, points_of
 from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.significance import compare
+from pepbench.records import MARGIN
 
 
 def graded_run(rows=1500, seeds=3):
@@ -34,7 +35,7 @@ def block_of(run):
 
 def tables(run, draws=300):
     block = block_of(run)
-    return front_tables([(block, against_reference(block, "full", Criteria()))], Criteria(), draws)
+    return front_tables([(block, against_reference(block, "full", MARGIN))], MARGIN, draws)
 
 
 @pytest.fixture(scope="module")

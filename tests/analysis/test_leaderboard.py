@@ -6,13 +6,16 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from record_factory import FULL, record, run_of, spec, typical_run
+from record_factory import FULL, auc_interval, record, run_of, spec, typical_run
 from scipy.stats import norm
 
+from pepbench.analysis.blocks import blocks_of
+from pepbench.analysis.cells import cells_of
+from pepbench.analysis.comparisons import against_reference
 from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import analyse, compression_at_parity, fronts
-from pepbench.analysis.significance import compare, holm, mean_auc_interval, verdict
-from pepbench.records import ScoresRecord
+from pepbench.analysis.significance import compare, holm, verdict
+from pepbench.records import MARGIN, ScoresRecord
 
 CONTRACT_COLUMNS = [
     *("dataset", "backbone", "method", "budget", "status", "reason"),
@@ -79,7 +82,7 @@ def test_figures_of_an_ok_cell(typical):
         if r.spec.cell == ("toy", "fm", "pep", "10%") and r.spec.role == "final"
     ]
     scores = np.stack([typical.predictions[r.key] for r in finals])
-    interval = mean_auc_interval(typical.labels, scores)
+    interval = auc_interval(typical.labels, scores)
     assert pep["auc"] == pytest.approx(np.mean([r.test.auc for r in finals]))
     assert (pep["auc_low"], pep["auc_high"]) == pytest.approx((interval.low, interval.high))
     assert (pep["status"], pep["reason"], pep["seeds"]) == ("ok", "", 3)
@@ -169,14 +172,19 @@ def test_without_the_reference_nothing_is_compared():
 
 
 def test_another_reference_stands_at_each_budget(typical):
-    frame = table(typical, reference="mde").query("dataset == 'toy' and status == 'ok'")
-    assert frame.query("method == 'mde'")["verdict"].tolist() == ["reference"] * 2
-    pep = row(frame, method="pep", budget="10%")
-    mde = row(frame, method="mde", budget="10%")
-    assert pep["delta_auc"] == pytest.approx(pep["auc"] - mde["auc"])
+    cells = [cell for cell in cells_of(typical.records) if cell.dataset == "toy"]
+    (block,) = blocks_of(cells, typical.load_predictions, typical.load_labels)
+    pairs = {cells[pair.cell].name: pair for pair in against_reference(block, "mde", MARGIN)}
+    own = [pair.verdict for name, pair in pairs.items() if name.method == "mde"]
+    assert own == ["reference"] * 2
+    pep = pairs["toy", "fm", "pep", "10%"]
+    aucs = [
+        row(table(typical), dataset="toy", method=m, budget="10%")["auc"] for m in ("pep", "mde")
+    ]
+    assert pep.main.difference == pytest.approx(aucs[0] - aucs[1])
 
 
-@pytest.mark.parametrize("difference", [{"split": "0dd" * 5}, {"dim": 8}])
+@pytest.mark.parametrize("difference", [{"split": "0dd" * 5}, {"dim": 8}, {"objective": "logloss"}])
 def test_other_protocols_are_kept_apart_and_not_compared(difference):
     run = run_of(300)
     run.add(0.0, method="full", budget="100%")

@@ -181,7 +181,7 @@ def test_over_folds_every_metric_has_students_interval(differences, metric):
     records = folds_of(differences, card.figure)
     (block,) = blocks_of(cells_of(records), {}.__getitem__, {}.__getitem__, metric=metric)
     names = [cell.method for cell in block.cells]
-    found, _ = block.compare(names.index("pep"), names.index("mde"), 0.05, 0.001)
+    found, _ = block.compare(names.index("pep"), names.index("mde"), 0.001)
     folds = len(differences)
     values = card.sign * np.array(differences)
     error = values.std(ddof=1) / math.sqrt(folds)
@@ -239,7 +239,7 @@ def test_a_single_user_with_both_labels_has_a_figure_but_no_interval():
 
 @pytest.mark.parametrize(("metric", "margin"), [("auc", 0.01), ("logloss", MARGIN)])
 def test_the_margin_of_another_metric_is_none_of_ranks(metric, margin, monkeypatch):
-    for name, stub in (("rank_tables", lambda *given: given[3]), ("front_tables", lambda *_: None)):
+    for name, stub in (("rank_tables", lambda *given: given[2]), ("front_tables", lambda *_: None)):
         monkeypatch.setattr(leaderboard, name, stub)
     run = run_of(40)
     run.add(0.5, method="pep", seeds=1)

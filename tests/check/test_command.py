@@ -1,10 +1,16 @@
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from check_helpers import PLAN
 
-from pepbench.check.baseline import read_baseline, write_baseline
+from pepbench.analysis.significance import compare
+from pepbench.catalog import Catalog
+from pepbench.check.baseline import Ranks, read_baseline, write_baseline
+from pepbench.data.splits import open_splits
+from pepbench.harness.cells import expand
 
 QUICK = ("--time=never", "--jobs=1", "--quiet")
 
@@ -60,6 +66,39 @@ def test_other_test_rows_are_refused(recorded, pepbench):
     assert ran.code == 2
     assert "split fingerprint" in ran.err
     assert "--record" in ran.err
+
+
+def test_a_loss_is_judged_by_user_where_the_data_set_declares_users(pepbench, tmp_path):
+    plan = 'methods = ["only"]\ndatasets = ["owned"]\nbudgets = ["50%"]\ndim = 4\nepochs = 1\n'
+    (tmp_path / "plan.toml").write_text(plan + "seeds = 2\nbatch_size = 256\n")
+    plugin = f"--plugin={Path(__file__).parents[1] / 'users_plugin.py'}"
+    recording = ("--record", "baseline.json", "--plan=plan.toml")
+    assert pepbench("check", *recording, plugin, *QUICK).code == 0
+    path = tmp_path / "baseline.json"
+    (cell,) = read_baseline(path).cells
+    now = cell.ranks.scores()
+    before = now + np.random.default_rng(0).normal(size=now.shape)
+    with_cell(path, ranks=Ranks.of(before), predictions_sha256=["", ""])
+    ran = pepbench("check", path, plugin, *QUICK, "--json")
+    finding = json.loads(ran.out)["findings"][0]
+    catalog = Catalog((Path(__file__).parents[1] / "users_plugin.py",))
+    splits = expand(read_baseline(path).plan, catalog)[0].splits
+    test = open_splits(splits.table, splits.meta.seed, splits.fold).open_test()
+    by_user, by_row = (
+        compare(test.labels, before, now, margin=-0.001, paired=True, users=users).p_noninferior
+        for users in (test.ids[:, 0], None)
+    )
+    assert finding["p"] == pytest.approx(by_user)
+    assert by_user != pytest.approx(by_row)
+
+
+def test_a_plan_with_folds_is_refused_before_it_is_recorded(pepbench, tmp_path):
+    """All folds of a cell have one name, so that no later check could tell them apart."""
+    (tmp_path / "plan.toml").write_text(PLAN + "folds = 3\n")
+    ran = pepbench("check", "--record", "baseline.json", "--plan=plan.toml", *QUICK)
+    assert ran.code == 2
+    assert "plan.toml: folds = 3: a check compares one split" in ran.err
+    assert not (tmp_path / "baseline.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def found(cells=None, metrics=(), baseline=None, **tolerance):
         baseline or a_baseline(),
         [a_cell()] if cells is None else cells,
         metrics,
-        lambda _: LABELS,
+        lambda _: (LABELS, None),
         Tolerance(**tolerance),
     )
 

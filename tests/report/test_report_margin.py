@@ -9,7 +9,8 @@ from run_folders import stored
 from pepbench.errors import PlanError, RecordError
 from pepbench.plan import Plan
 from pepbench.records import MARGIN
-from pepbench.report.findings import json_document, load_runs, margin_of
+from pepbench.report.beside_board import opened
+from pepbench.report.findings import contrasts_of, json_document, load_runs, margin_of
 from pepbench.report.page.html import report_html
 from pepbench.report.write import report_markdown
 
@@ -71,8 +72,15 @@ def test_what_cannot_be_a_margin_is_refused(tmp_path, text):
         Plan.load(folder / "plan.toml", {})
 
 
-def test_a_plan_that_cannot_be_read_does_not_spoil_a_report(tmp_path):
-    assert load_runs([folder_of(tmp_path, "margin = = 3\n")]).margin == MARGIN
+def test_a_plan_that_cannot_be_read_ends_a_report_in_one_line(pepbench, tmp_path):
+    """Its margin, contrasts and folds would else be left out without a word."""
+    folder = folder_of(tmp_path / "run", "margin = = 3\n")
+    ran = pepbench("report", folder)
+    assert (ran.code, len(ran.err.strip().splitlines())) == (2, 1)
+    assert "plan.toml: is not valid TOML" in ran.err
+    for read in (margin_of, contrasts_of, opened):
+        with pytest.raises(PlanError, match=r"plan.toml: is not valid TOML"):
+            read([folder])
 
 
 @pytest.mark.parametrize("margin", ["0.7", "0", "-1"])

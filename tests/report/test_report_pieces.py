@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,6 +151,30 @@ def test_gain_is_the_best_minus_the_default(aucs, gain, best):
         assert math.isnan(row["gain"])
     else:
         assert (row["gain"], row["best_trial"]) == (pytest.approx(gain), best)
+
+
+def test_only_the_first_trial_is_the_default_where_a_later_one_takes_over_its_common_settings():
+    default, other = tuned([math.nan, 0.75])
+    default = default.model_copy(update={"status": "infeasible"})
+    method = other.spec.method.model_copy(update={"options": {"rank": 3}})
+    trial = default.spec.model_copy(update={"method": method})
+    heir = other.model_copy(update={"spec": trial, "key": trial.key()})
+    for created in (other.created, default.created):
+        frame = trials_frame([heir.model_copy(update={"created": created}), default])
+        assert frame["default"].tolist() == [True, False]
+        assert frame["status"].tolist() == ["infeasible", "ok"]
+        assert math.isnan(gains_frame(frame)["gain"].iloc[0])
+
+
+@pytest.mark.parametrize("aucs", [[math.nan, 0.9], [math.nan, math.nan]])
+def test_no_gain_is_told_over_fewer_folds_than_there_are(aucs):
+    frames = [trials_frame(tuned(fold)).assign(fold=n) for n, fold in enumerate([[0.7, 0.8], aucs])]
+    (row,) = gains_frame(pd.concat(frames)).to_dict("records")
+    assert math.isnan(row["default_score"])
+    assert math.isnan(row["gain"])
+    assert math.isnan(row["best_score"]) == math.isnan(aucs[1])
+    (row,) = gains_frame(pd.concat([frames[0], frames[0].assign(fold=1)])).to_dict("records")
+    assert row["gain"] == pytest.approx(0.1)
 
 
 def test_the_setting_that_decides_is_the_important_one():

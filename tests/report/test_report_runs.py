@@ -105,18 +105,23 @@ def changed(run, records=(), **settings):
     return run
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 5), ("patience", 2), ("batch_size", 256)])
+@pytest.mark.parametrize(
+    ("name", "value", "other"),
+    [("epochs", 5, 77), ("patience", 2, 77), ("batch_size", 256, 77), ("objective", "auc", "gauc")],
+)
 @pytest.mark.parametrize("folders", [("one",), ("one", "two")])
-def test_records_of_mixed_settings_are_refused_with_both_values(tmp_path, name, value, folders):
+def test_records_of_mixed_settings_are_refused_with_both_values(
+    tmp_path, name, value, other, folders
+):
     stored(run_with(FULL), tmp_path / folders[0])
-    stored(changed(run_with(PEP), **{name: 77}), tmp_path / folders[-1])
+    stored(changed(run_with(PEP), **{name: other}), tmp_path / folders[-1])
     with pytest.raises(RecordError) as caught:
         load_runs([tmp_path / folder for folder in folders])
     start = " and ".join(str(tmp_path / folder) for folder in folders)
     assert str(caught.value) in {
-        f"{start}: records of toy, fm were made with different {name} ({one} and {other}) and "
+        f"{start}: records of toy, fm were made with different {name} ({one} and {two}) and "
         "cannot be compared; report them separately"
-        for one, other in ((value, 77), (77, value))
+        for one, two in ((value, other), (other, value))
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pepbench.analysis.frames import by_block
+from pepbench.analysis.frames import BlockName, by_block, of_block
 from pepbench.analysis.pareto import on_front
 from pepbench.report.charts.labels import names_beside, places
 from pepbench.report.charts.style import (
@@ -124,7 +124,7 @@ def front_chart(
     panels: dict[tuple[str, ...], Panel] = {}
     grey = band = False
     for block, rows in by_block(drawn):
-        steps = _steps(attainment if name == ABSOLUTE else None, *block)
+        steps = _steps(attainment if name == ABSOLUTE else None, block)
         panels[block] = _panel(block_title(block), rows, front, all_marks, steps)
         grey |= not set(_others(rows)["method"]) <= set(all_marks)
         band |= len(steps) > 0
@@ -149,12 +149,12 @@ def _others(block: pd.DataFrame) -> pd.DataFrame:
     return block[block["verdict"] != "reference"]
 
 
-def _steps(attainment: pd.DataFrame | None, dataset: str, backbone: str) -> pd.DataFrame:
+def _steps(attainment: pd.DataFrame | None, block: BlockName) -> pd.DataFrame:
     """The band of one panel: the lowest and the highest front's AUC from each size on."""
     columns = ["drawn_at", "low", "high"]
     if attainment is None:
         return pd.DataFrame(columns=columns)
-    here = attainment[(attainment["dataset"] == dataset) & (attainment["backbone"] == backbone)]
+    here = of_block(attainment, block)
     wide = here.pivot_table("auc", "parameters", "percentile").sort_index().ffill().dropna()
     if wide.empty:
         return pd.DataFrame(columns=columns)

@@ -7,7 +7,7 @@ import re
 import altair as alt
 import pandas as pd
 
-from pepbench.analysis.frames import by_block
+from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.width_recovery import WidthRecovery
 from pepbench.report.charts.style import GREY, INK, styled
 
@@ -58,8 +58,8 @@ def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
     profiles = recovery.profiles[recovery.profiles["method"] == method]
     points = recovery.points[recovery.points["method"] == method]
     rows = []
-    for (dataset, backbone), block in by_block(profiles):
-        here = points[(points["dataset"] == dataset) & (points["backbone"] == backbone)]
+    for name, block in by_block(profiles):
+        here = of_block(points, name)
         planted = block[block["by"] == "planted"]
         by_frequency = block[block["by"] == "frequency"]
         top = _HEADROOM * float(max(1, block["high"].max(), here["learnt"].max()))
@@ -69,7 +69,7 @@ def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
             panels.append([_against_truth(b, p, here, top) for b, p in _budgets(planted)])
         panels.append([_against_frequency(b, p, top) for b, p in _budgets(by_frequency)])
         grid = alt.vconcat(*(alt.hconcat(*row, spacing=24) for row in panels), spacing=16)
-        rows.append(grid.properties(title=f"{dataset} · {backbone}"))
+        rows.append(grid.properties(title=" · ".join(name)))
     lines = ["Line: mean over all features and seeds. Band: from the 10% to the 90% quantile."]
     if points["planted"].notna().any():
         lines += [

@@ -20,7 +20,7 @@ from rich.console import (
 from rich.table import Table
 from rich.text import Text
 
-from pepbench.analysis.frames import by_block
+from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.metrics import (
     METRICS,
     Metric,
@@ -36,7 +36,6 @@ from pepbench.report.table_rows import (
     contrast_sentence,
     contrast_table,
     has_folds,
-    of_block,
     width_reading,
     width_rows,
 )

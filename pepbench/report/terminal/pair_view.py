@@ -35,12 +35,11 @@ class PairView:
     ----------
     pair
         Of :mod:`pepbench.analysis.pair`.
-    alpha, margin
-        Those that it was compared with.
+    margin
+        That it was compared with.
     """
 
     pair: MethodPair
-    alpha: float = ALPHA
     margin: float = MARGIN
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -64,7 +63,7 @@ class PairView:
                 (pair.verdict, STYLES.get(pair.verdict, "")),
                 f" ({note})" if note else "",
             )
-            for name, value in _facts(pair, symbols, self.alpha, self.margin):
+            for name, value in _facts(pair, symbols, self.margin):
                 yield Text.assemble((f"{name:<22}", "dim"), symbols.text(value))
         yield Text()
 
@@ -184,18 +183,16 @@ def _picture(value: float, largest: float, ends: tuple[float, float] | None = No
     return "".join(line)
 
 
-def _facts(
-    pair: MethodPair, symbols: Symbols, alpha: float, margin: float
-) -> Iterator[tuple[str, str]]:
+def _facts(pair: MethodPair, symbols: Symbols, margin: float) -> Iterator[tuple[str, str]]:
     found = pair.comparison
     assert found is not None
-    level = f"{100 * (1 - alpha):g}%"
+    level = f"{100 * (1 - ALPHA):g}%"
     yield symbols.difference(METRICS[pair.metric]), f"{found.difference:+.5f}"
     yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
     if found.folds is not None:
-        yield from _fold_facts(found.folds, alpha)
+        yield from _fold_facts(found.folds)
     yield "p of no difference", f"{found.p:.3g} (not adjusted for other pairs)"
     yield "p of non-inferiority", f"{found.p_noninferior:.3g} (margin {margin:g})"
     yield "p of equivalence", f"{found.p_equivalent:.3g} (margin {margin:g})"
@@ -210,8 +207,8 @@ def _facts(
     yield "parameters", " and ".join(f"{count or 0:,}" for count in counts)
 
 
-def _fold_facts(figures: FoldFigures, alpha: float) -> Iterator[tuple[str, str]]:
-    low, high = figures.won_interval(alpha)
+def _fold_facts(figures: FoldFigures) -> Iterator[tuple[str, str]]:
+    low, high = figures.won_interval(ALPHA)
     n_folds = len(figures.values)
     yield "folds won", f"{figures.won:g} of {n_folds} ({low:.0%} to {high:.0%} of all folds)"
     yield "chance of improvement", f"{figures.chance_of_improvement:.0%} in a further fold"
