@@ -22,6 +22,7 @@ OUTSIDE = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "*/README.md",
+    "results/leaderboards.md",
     "results/**/README.md",
     "results/**/details.md",
     "results/**/replication.md",

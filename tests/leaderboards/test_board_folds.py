@@ -135,10 +135,10 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     assert ran.code == 0, ran.err
     (row,) = pd.read_csv(folder / "contrasts.csv").query("primary").to_dict("records")
     assert (row["method"], row["other"], row["folds"]) == ("uniform", "full", 3)
-    assert "in each of 3 folds" in (folder / "README.md").read_text()
+    assert "in each of 3 folds" in (folder / "details.md").read_text()
     overall = (tmp_path / "results" / "README.md").read_text()
     assert "](contrasts.png)" in overall
-    assert "uniform − full" in overall.split("## The leaderboards")[0]
+    assert "| uniform − full" in overall
     assert (tmp_path / "results" / "contrasts.png").stat().st_size > 10_000
     verified = pepbench("leaderboard", "folds", "--verify", "--jobs=1")
     assert verified.code == 0, verified.out

@@ -84,7 +84,7 @@ def test_nothing_published_holds_a_row_of_data(board, tmp_path):
 
 
 def test_page_tells_command_time_versions_and_the_best_of_each_size(board):
-    page = (board.folder / "README.md").read_text()
+    page = (board.folder / "details.md").read_text()
     frame = pd.read_csv(board.folder / "leaderboard.csv")
     best = frame[(frame["budget"] == "50%") & (frame["status"] == "ok")]
     assert "`pepbench leaderboard tiny`" in page
@@ -148,7 +148,7 @@ def drawn_counts(monkeypatch):
 
 def test_too_few_sources_are_not_ranked_across(board, tmp_path):
     assert board.call("leaderboard", "--overall").code == 0
-    ranks = (tmp_path / "results" / "README.md").read_text().split("## Mean ranks")[1]
+    ranks = (tmp_path / "results" / "leaderboards.md").read_text().split("## Mean ranks")[1]
     assert "at least 5 sources" in ranks
     assert "| random-mask" not in ranks.split("##")[0]
 
@@ -156,8 +156,9 @@ def test_too_few_sources_are_not_ranked_across(board, tmp_path):
 @pytest.mark.usefixtures("drawn_counts")
 def test_overall_page_links_ranks_and_compares(board, tmp_path):
     ran = board.call("leaderboard", "--overall")
-    page = (tmp_path / "results" / "README.md").read_text()
+    page = (tmp_path / "results" / "leaderboards.md").read_text()
     assert ran.code == 0
+    assert "(leaderboards.md), 1 of 1 run" in (tmp_path / "results" / "README.md").read_text()
     assert "[tiny](tiny/README.md)" in page
     assert "ranks are descriptive" in page
     assert "random-mask" in page.split("## Mean ranks")[1]
@@ -169,7 +170,7 @@ def test_budgets_of_the_overall_page_go_from_large_to_small(board, tmp_path):
     plan = board.folder / "plan.toml"
     plan.write_text(plan.read_text().replace('["50%", "1"]', '["30%", "100", "50%"]'))
     assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
-    ranks = (tmp_path / "results" / "README.md").read_text().split("## Mean ranks")[1]
+    ranks = (tmp_path / "results" / "leaderboards.md").read_text().split("## Mean ranks")[1]
     heading = next(line for line in ranks.splitlines() if line.startswith("|"))
     assert [cell.split()[0] for cell in heading.split("|")[2:-1]] == ["50%", "30%", "100"]
 
@@ -182,12 +183,12 @@ def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(boar
     assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
     page = (tmp_path / "results" / "paper" / "README.md").read_text()
     sections = dict(re.findall(r"^### (\(\w\)).*?\n(.*?)(?=^###|\Z)", page, re.M | re.S))
-    assert list(sections) == ["(a)", "(b)", "(c)", "(f)"]
+    assert list(sections) == ["(a)", "(b)", "(d)", "(e)", "(c)", "(f)"]
     frame = pd.read_csv(board.folder / "leaderboard.csv").set_index(["method", "budget"])
     difference = (
         frame.loc[("pep:max_steps=50", "50%"), "auc"] - frame.loc[("uniform", "50%"), "auc"]
     )
-    assert f" {difference:+.4f} |" in sections["(b)"]
+    assert f" {difference:+.4f} (" in sections["(b)"]
     assert "pep:max_steps=50" in sections["(c)"]
 
 
