@@ -28,7 +28,15 @@ from pydantic import (
 from pepbench.component import OptimizerKind, split_label
 from pepbench.errors import PlanError, unknown_name
 from pepbench.objective import Objective
-from pepbench.records import LARGEST_SEED, MARGIN, MOST_FOLDS, Precision, PrunerKind
+from pepbench.records import (
+    DEFAULT_L2,
+    DEFAULT_LEARNING_RATE,
+    LARGEST_SEED,
+    MARGIN,
+    MOST_FOLDS,
+    Precision,
+    PrunerKind,
+)
 from pepbench.units import Budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -226,6 +234,11 @@ class Plan(_Model):
     """Who stops tuning trials early by the objective: `none`, `median` or `halving`."""
     warm_start: bool = False
     """The second trial of a cell repeats the best of the next larger budget's."""
+    tune_learning_rate: tuple[float, float] = (3e-4, 1e-2)
+    """Lowest and highest learning rate that tuning tries, on a logarithmic scale. The first
+    trial's, 0.001, lies between them."""
+    tune_l2: tuple[float, float] = (1e-7, 1e-3)
+    """The same for L2; the first trial's is 1e-5."""
     tune_batch_size: tuple[int, ...] = ()
     """Batch sizes that tuning may choose from, `batch_size` among them; empty: it is fixed."""
     tune_backbone: bool = False
@@ -273,7 +286,11 @@ class Plan(_Model):
     exceptions: tuple[PlanException, ...] = Field((), alias="except")
     """Tables `[[except]]`: cells that are left out, or run under other settings."""
 
-    @field_validator("tune_batch_size", "only_folds", "exceptions", "contrasts", mode="before")
+    @field_validator(
+        *("tune_learning_rate", "tune_l2", "tune_batch_size", "only_folds", "exceptions"),
+        "contrasts",
+        mode="before",
+    )
     @classmethod
     def _list(cls, values: object) -> object:
         return tuple(values) if isinstance(values, list) else values
@@ -290,6 +307,16 @@ class Plan(_Model):
     def _agrees_with_itself(self) -> Self:
         if self.tuning_time is not None and "trials" in self.model_fields_set:
             raise ValueError("trials and tuning_time exclude each other; give one of them")
+        for name, first in (
+            ("tune_learning_rate", DEFAULT_LEARNING_RATE),
+            ("tune_l2", DEFAULT_L2),
+        ):
+            low, high = getattr(self, name)
+            if not 0 < low <= first <= high <= 1 or low == high:
+                raise ValueError(
+                    f"{name} = {[low, high]} must be a lowest and a highest value from above 0 to "
+                    f"1, with {first:g} between them, with which the first trial is made"
+                )
         sizes = self.tune_batch_size
         legal = all(1 <= size <= LARGEST_BATCH for size in sizes)
         if not legal or (sizes and self.batch_size not in sizes):
@@ -428,8 +455,8 @@ class Plan(_Model):
             if not values[tables]:
                 del values[tables]
         # So that plans with the defaults have the digest from before these keys existed.
-        for key, default in (("margin", MARGIN), ("objective", "auc"), ("only_folds", [])):
-            if values[key] == default:
+        for key in ("margin", "objective", "only_folds", "tune_learning_rate", "tune_l2"):
+            if getattr(self, key) == Plan.model_fields[key].default:
                 del values[key]
         return tomli_w.dumps(values)
 

@@ -26,6 +26,7 @@ plans = st.builds(
     seed=st.integers(0, 2**40),
     device=st.sampled_from(["cpu", "cuda", "cuda:1"]),
     sampler=st.sampled_from(["tpe", "random", "gp", "halton", "grid"]),
+    tune_learning_rate=st.sampled_from([(3e-4, 1e-2), (0.001, 0.03)]),
     tune_batch_size=st.sampled_from([(), (512, 1024)]),
     exceptions=st.lists(exceptions, max_size=2).map(tuple),
 )
@@ -133,6 +134,10 @@ def test_exceptions_leave_out_and_change_the_cells_that_they_name(tmp_path):
         ("except = 3", "plan.toml: except"),
         ('sampler = "cma"', "sampler"),
         ("tune_batch_size = [512, 2048]", "batch_size = 1024 among them"),
+        ("tune_learning_rate = [0.01, 0.1]", "0.001 between them"),
+        ("tune_learning_rate = [0.01, 0.001]", "a lowest and a highest value"),
+        ("tune_learning_rate = [0.001]", "tune_learning_rate"),
+        ("tune_l2 = [0, 1e-3]", "from above 0"),
         ("exept = 3", "did you mean 'except'"),
     ],
 )

@@ -79,6 +79,13 @@ def run(
             show_default=False,
         ),
     ] = None,
+    tune_learning_rate: Annotated[
+        str | None,
+        typer.Option(help="Lowest and highest learning rate to tune over: 3e-4,1e-2."),
+    ] = None,
+    tune_l2: Annotated[
+        str | None, typer.Option(help="Lowest and highest L2 to tune over: 1e-7,1e-3.")
+    ] = None,
     tune_batch_size: Annotated[
         str | None,
         typer.Option(help="Comma-separated batch sizes to tune over, --batch-size among them."),
@@ -213,6 +220,8 @@ def run(
         "objective": objective,
         "pruner": pruner,
         "warm_start": warm_start,
+        "tune_learning_rate": _range("--tune-learning-rate", tune_learning_rate),
+        "tune_l2": _range("--tune-l2", tune_l2),
         "tune_batch_size": _numbers("--tune-batch-size", tune_batch_size),
         "tune_backbone": tune_backbone,
         "seeds": seeds,
@@ -289,6 +298,16 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(p) for p in text.split(",") if p.strip())
     except ValueError:
         raise PlanError(f"{option}: {text!r} is no list of whole numbers, such as 1,2") from None
+
+
+def _range(option: str, text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise PlanError(f"{option}: {text!r} is no range, such as 3e-4,1e-2") from None
+    return low, high
 
 
 @app.command(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from pepbench.leaderboards.board_results import BoardResults, absent
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.leaderboards.submitted import MARK, submitted_records
+from pepbench.objective import goal
 from pepbench.plan import Plan
 from pepbench.records import Record
 from pepbench.report.markdown import (
@@ -60,7 +61,8 @@ def board_summary(board: Board, results: BoardResults) -> str:
 
 
 def details_page(board: Board, results: BoardResults) -> str:
-    """What a leaderboard's README links: best cells, submissions, time, versions, cuts."""
+    """What a leaderboard's README links: best cells, submissions, time, versions, limits, cuts."""
+    plan = Plan.load(board.plan_path, {})
     return "\n\n".join(
         [
             f"# Details of the leaderboard {board.name}",
@@ -74,8 +76,10 @@ def details_page(board: Board, results: BoardResults) -> str:
             "CPU time, summed over workers:",
             time_table(results.records),
             "\n".join(f"* {line}" for line in provenance(results.records)),
+            "## What tuning chose",
+            "\n".join(f"* {line}" for line in limits_reached(results.records, plan)),
             "## What the plan cuts",
-            "\n".join(f"* {escape(line)}" for line in cuts(board.plan_path)) + "\n",
+            "\n".join(f"* {escape(line)}" for line in cuts(plan)) + "\n",
         ]
     )
 
@@ -218,6 +222,29 @@ def time_table(records: Iterable[Record]) -> str:
     return markdown(rows, headings, texts=2)
 
 
+def limits_reached(records: Iterable[Record], plan: Plan) -> Iterator[str]:
+    """How often final runs were best in their last epoch, or tuned to the end of a range."""
+    final = [one for one in records if one.spec.role == "final" and one.status == "ok"]
+    settings, runs = [one.spec.training for one in final], f"of {len(final):,} final runs"
+    yield f"In {sum(map(_best_at_last_epoch, final)):,} {runs} the last epoch of the plan was best."
+    for name, values, limits in (
+        ("learning rate", [one.learning_rate for one in settings], plan.tune_learning_rate),
+        ("L2", [one.l2 for one in settings], plan.tune_l2),
+    ):
+        low, high = map(math.log, limits)
+        shares = [(math.log(max(value, limits[0])) - low) / (high - low) for value in values]
+        yield (
+            f"In {sum(share > 0.9 for share in shares):,} {runs} the {name} is in the upper tenth "
+            f"of its range (logarithmic, to {limits[1]:g}), in "
+            f"{sum(share < 0.1 for share in shares):,} in the lower (from {limits[0]:g})."
+        )
+
+
+def _best_at_last_epoch(record: Record) -> bool:
+    goals = [goal(point, record.spec.training.objective) for point in record.curve]
+    return len(goals) == record.spec.training.epochs and goals[-1] == max(goals)
+
+
 def cpu_seconds(records: Iterable[Record]) -> float:
     """CPU seconds of all trials."""
     return sum(record.cpu_seconds() for record in records)
@@ -244,10 +271,9 @@ def provenance(records: Sequence[Record]) -> Iterator[str]:
     )
 
 
-def cuts(plan: Path) -> list[str]:
+def cuts(plan: Plan) -> list[str]:
     """What a plan leaves out or runs under other settings than the rest, and why."""
-    exceptions = Plan.load(plan, {}).exceptions
-    return [exception.describe() for exception in exceptions] or [
+    return [exception.describe() for exception in plan.exceptions] or [
         "Nothing: every cell is run alike."
     ]
 

@@ -19,7 +19,6 @@ from pepbench.errors import PepbenchError
 from pepbench.harness.cells import expand, training_spec
 from pepbench.harness.trial_seeds import common_seed, final_seeds, finalist_seeds, tuning_seed
 from pepbench.harness.tuning.halton import common_settings
-from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE
 from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_needed, new_study, trial_batches
 from pepbench.leaderboards.against import SUBSETS, board_plan_of, refuse_known_names
 from pepbench.leaderboards.boards import Board
@@ -224,7 +223,7 @@ def _other_draws(tuning: Sequence[Record], plan: Plan) -> str:
     if default not in points:
         return "the trial with default settings is missing"
     for rate, l2, _ in points:
-        if not _within(rate, LEARNING_RATE_RANGE) or not _within(l2, L2_RANGE):
+        if not _within(rate, plan.tune_learning_rate) or not _within(l2, plan.tune_l2):
             return f"learning rate {rate:g} or L2 {l2:g} is out of the range that is searched"
     if plan.sampler in ("random", "grid"):
         return ""

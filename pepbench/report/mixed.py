@@ -16,8 +16,9 @@ from pepbench.records import TrialSpec
 
 _TRAINING = (*("epochs", "patience", "batch_size", "clip", "optimizer", "precision", "objective"),)
 _PLANNED = (
-    *("trials", "tuning_time", "sampler", "batch", "pruner", "warm_start", "tune_batch_size"),
-    *("tune_backbone", "finalists", "finalist_seeds", "seeds"),
+    *("trials", "tuning_time", "sampler", "batch", "pruner", "warm_start"),
+    *("tune_learning_rate", "tune_l2", "tune_batch_size", "tune_backbone"),
+    *("finalists", "finalist_seeds", "seeds"),
 )
 """Settings that records do not hold; known where the folder has its plan."""
 

@@ -13,7 +13,7 @@ from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
 from pepbench.harness.tuning.halton import HaltonTrial, halton
-from pepbench.harness.tuning.space import L2_RANGE, LEARNING_RATE_RANGE, grid, params_of, spaced
+from pepbench.harness.tuning.space import grid, params_of, spaced
 from pepbench.harness.tuning.study import STARTUP_TRIALS, new_study, trial_batches
 from pepbench.harness.tuning.trial_pruning import FIRST_EPOCH, pruning_of, should_stop
 from pepbench.plan import Plan
@@ -160,9 +160,11 @@ def test_halton_has_one_point_in_every_equal_part_of_a_range(tiny_cache):
         return [math.floor(math.log(p[name] / low) / share * count) for p in points[:count]]
 
     for count in (2, 4, 8, 16):
-        assert sorted(parts("learning_rate", *LEARNING_RATE_RANGE, count)) == list(range(count))
+        assert sorted(parts("learning_rate", *Plan().tune_learning_rate, count)) == list(
+            range(count)
+        )
     for count in (3, 9, 27):
-        assert sorted(parts("l2", *L2_RANGE, count)) == list(range(count))
+        assert sorted(parts("l2", *Plan().tune_l2, count)) == list(range(count))
     sizes = [p["batch_size"] for p in points]
     assert sorted(sizes[:5]) == sorted(sizes[5:10]) == [256, 512, 1024, 2048, 4096]
 
@@ -214,8 +216,8 @@ def test_grid_is_the_product_of_the_ranges(tiny_cache):
     cell = cell_of(tiny_cache, sampler="grid", trials=500, tune_batch_size=(512, 1024))
     (alpha,) = (o for o in cell.method.component.described_options() if o.tuned)
     axes = {
-        "learning_rate": spaced(*LEARNING_RATE_RANGE, log=True),
-        "l2": spaced(*L2_RANGE, log=True),
+        "learning_rate": spaced(*Plan().tune_learning_rate, log=True),
+        "l2": spaced(*Plan().tune_l2, log=True),
         "batch_size": [512, 1024],
         "alpha": spaced(alpha.range.low, alpha.range.high, log=False),
     }

@@ -18,12 +18,6 @@ from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import TrialSpec
 
-LEARNING_RATE_RANGE = (3e-4, 1e-2)
-"""Searched on a logarithmic scale, for every method."""
-
-L2_RANGE = (1e-7, 1e-3)
-"""Searched on a logarithmic scale, for every method."""
-
 COMMON = ("learning_rate", "l2", "batch_size")
 """Settings that every method tunes; the first three dimensions of a sequence."""
 
@@ -56,8 +50,8 @@ def suggest_settings(cell: Cell, trial: Trial) -> TrialSettings:
 
 def suggest_common(plan: Plan, trial: Trial) -> CommonSettings:
     """The settings of :data:`COMMON` that ``trial`` chooses."""
-    learning_rate = trial.suggest_float("learning_rate", *LEARNING_RATE_RANGE, log=True)
-    l2 = trial.suggest_float("l2", *L2_RANGE, log=True)
+    learning_rate = trial.suggest_float("learning_rate", *plan.tune_learning_rate, log=True)
+    l2 = trial.suggest_float("l2", *plan.tune_l2, log=True)
     sizes = list(plan.tune_batch_size)
     batch_size = trial.suggest_categorical("batch_size", sizes) if sizes else plan.batch_size
     return learning_rate, l2, batch_size
