@@ -16,10 +16,10 @@ import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
 from pepbench.data.bags import BagWriter, kind_of_values, write_slots
 from pepbench.data.cache import file_sizes
-from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
+from pepbench.data.row_checks import check_block, mark_checked
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
 from pepbench.data.values import Kind

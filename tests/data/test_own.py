@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
+from split_helpers import feature_values
 
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
@@ -138,7 +139,7 @@ def test_splits_by_time_user_and_the_files_own_column(command, tmp_path):
         assert (tests["time"].open_test().labels == latest).all()
         assert (tests["time:stamp"].open_test().labels == latest).all()
         assert tests["file:part"].meta.n_rows == {"train": 200, "validation": 50, "test": 50}
-        held = {tests["user"].feature_values()[i] for i in tests["user"].open_test().ids[:, 0]}
+        held = {feature_values(tests["user"])[i] for i in tests["user"].open_test().ids[:, 0]}
         assert held == {None}
 
 
