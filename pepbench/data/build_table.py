@@ -109,7 +109,7 @@ def write_table(
     if n_positive in (0, n_rows):
         raise DataError(
             f"data set {dataset.spec!r}: all {n_rows} labels are {int(n_positive > 0)}; "
-            "there is nothing to learn"
+            "there is nothing to learn; take other rows, or another --label or --positive"
         )
 
     _write_vocabularies(folder / "vocabularies.parquet", vocabularies)

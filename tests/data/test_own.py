@@ -220,6 +220,8 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         (GOOD.replace("1,Bonn,2", "0,Bonn,2"), "all 80 labels are 0"),
         ("clicked,city,city\n0,1,2\n", "row 1: column 'city' occurs twice; rename one"),
         ("clicked,,city\n0,1,2\n", "row 1: column 2 has no name"),
+        ("clicked;city\n0;1\n", "row 1: has one column, 'clicked;city'; if semicolons separate"),
+        ("clicked\tcity\n0\t1\n", "say so with --format tsv"),
         ("clicked,city\n", "holds no rows below its header"),
         ("", "is empty"),
         ("clicked\n1\n0\n", "has no column beside the label"),
@@ -247,7 +249,7 @@ def test_bad_bytes_are_named(refused, tmp_path, bad, message):
 def test_number_that_is_none_is_named(refused, tmp_path):
     (tmp_path / "c.csv").write_text(GOOD + "1,Ulm,1e\n")
     error = add(refused, tmp_path / "c.csv", "--numeric=item")
-    assert "row 82: item is '1e', expected a number, or nothing" in error
+    assert "row 82: item is '1e', expected a number, or nothing; --missing names words" in error
     error = add(refused, tmp_path / "c.csv", "--log=item")
     assert "row 82: item is '1e', expected a whole number" in error
 
@@ -299,7 +301,8 @@ def test_parquet_that_is_cut_is_named(refused, tmp_path):
 
 def test_missing_label_in_parquet_is_named(refused, tmp_path):
     pq.write_table(pa.table({"clicked": [0, 1, None], "x": [1, 2, 3]}), tmp_path / "c.parquet")
-    assert "row 3: clicked is ''" in add(refused, tmp_path / "c.parquet")
+    error = add(refused, tmp_path / "c.parquet")
+    assert "row 3: clicked is '', expected a label; drop such rows" in error
 
 
 @pytest.mark.parametrize(
