@@ -53,7 +53,7 @@ WHOLE, LOCAL, ZONED = "a whole number", "2024-12-31 23:59:59", "2024-12-31 23:59
 _STAMP = "[0-9]{4}-[01][0-9]-[0-3][0-9]"
 _CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
 TIMES = {
-    WHOLE: "^-?[0-9]{1,18}$",
+    WHOLE: "^-?([0-9]{1,18}|[0-8][0-9]{18})$",  # fits into 64 bits
     LOCAL: f"^{_STAMP}({_CLOCK})?$",
     ZONED: f"^{_STAMP}{_CLOCK}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$",
 }
@@ -212,7 +212,8 @@ def finite_numbers(chunk: Chunk, column: str) -> tuple[pa.DoubleArray, NDArray[n
         blank = pc.equal(texts, "")
         legal = pc.or_(pc.match_substring_regex(texts, NUMBER), blank)
         wrong = ~legal.to_numpy(zero_copy_only=False)
-        chunk.refuse(column, wrong, indices, "expected a number, or nothing")
+        expected = "expected a number, or nothing; --missing names words for nothing"
+        chunk.refuse(column, wrong, indices, expected)
         numbers = pc.if_else(blank, None, texts).cast(pa.float64())
     infinite = pc.fill_null(pc.is_inf(numbers), False).to_numpy(zero_copy_only=False)
     rows = np.arange(len(numbers)) if indices is None else indices
@@ -248,7 +249,7 @@ class LabelReader:
         texts, indices = chunk.distinct(self.column)
         if self.positive is not None:
             blank = pc.equal(texts, "").to_numpy(zero_copy_only=False)
-            chunk.refuse(self.column, blank, indices, "expected a label")
+            chunk.refuse(self.column, blank, indices, "expected a label; drop such rows")
             positive = text(self.positive, chunk.kind(self.column))
             chosen = np.array([word == positive for word in texts.to_pylist()], dtype=np.uint8)
             return chosen[indices]
@@ -261,6 +262,8 @@ class LabelReader:
     def _check(self, chunk: Chunk, index: int, word: str, shown: str) -> None:
         remedy = "name the value that counts as 1 with --positive"
         self._seen.setdefault(word, chunk.first_row + index)
+        if not word:
+            raise chunk.error(index, f"{self.column} is '', expected a label; drop such rows")
         if not any(word in convention for convention in CONVENTIONS):
             raise chunk.error(index, f"{self.column} is {shown!r}, expected 0 or 1; {remedy}")
         if not any(self._seen.keys() <= convention for convention in CONVENTIONS):
@@ -310,10 +313,24 @@ class TimeReader:
         if form == WHOLE:
             return texts.cast(pa.int64()).take(pa.array(indices))
         try:
-            times = nanoseconds(texts, "UTC" if form == ZONED else None)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{chunk.path}, column {self.column!r}: {error}") from None
+            times = _moments(texts, form)
+        except pa.ArrowInvalid:
+            wrong = np.array([not _exists(moment, form) for moment in texts.to_pylist()])
+            chunk.refuse(self.column, wrong, indices, "expected a day and a time that exist")
+            raise
         return times.take(pa.array(indices))
+
+
+def _moments(texts: pa.StringArray, form: str) -> pa.Int64Array:
+    return nanoseconds(texts, "UTC" if form == ZONED else None)
+
+
+def _exists(moment: str | None, form: str) -> bool:
+    try:
+        _moments(pa.array([moment], pa.string()), form)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:

@@ -76,7 +76,6 @@ def a_baseline(cells=None, metrics=None):
     return Baseline(
         created=datetime(2026, 1, 2, tzinfo=UTC),
         environment=ENVIRONMENT,
-        calibration_seconds=0.75,
         plan=BUILT_IN,
         cells=[a_cell()] if cells is None else cells,
         metrics=[a_metric()] if metrics is None else metrics,

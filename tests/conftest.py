@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -50,6 +51,28 @@ def tiny_cache(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One data cache for all tests that only read tiny synthetic rows."""
     monkeypatch.setenv("PEPBENCH_CACHE", str(session_cache))
     return session_cache
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data cache of this test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("PEPBENCH_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def raw() -> Callable[[str], Path]:
+    """The folder of the raw files of a data set; the test is skipped where it is not here."""
+
+    def folder_of(name: str) -> Path:
+        default = Path(__file__).resolve().parents[2] / "shared" / "data"
+        folder = Path(os.environ.get("PEPBENCH_DATA_DIR", default)) / name
+        if not folder.is_dir():
+            pytest.skip(f"no raw data in {folder}; set PEPBENCH_DATA_DIR")
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture

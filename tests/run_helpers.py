@@ -31,7 +31,6 @@ MACHINE_FIELDS = {
     "created",
     "environment",
     "seconds",
-    "calibration_seconds",
     "samples_per_second",
     "peak_memory_mib",
 }

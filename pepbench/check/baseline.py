@@ -129,8 +129,6 @@ class Baseline(Frozen):
     schema_version: Literal[1] = 1
     created: datetime
     environment: Environment
-    calibration_seconds: float
-    """Wall time of a fixed workload, to compare machines."""
     plan: Plan
     cells: list[CellFigures]
     metrics: list[Metric]

@@ -26,7 +26,7 @@ from pepbench.data.dataset import Dataset
 from pepbench.data.splits import open_splits
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell, expand
-from pepbench.harness.environment import calibration_seconds, check_device, environment
+from pepbench.harness.environment import check_device, environment
 from pepbench.harness.test_facts import users_of_rows
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
@@ -78,7 +78,6 @@ def record(path: Path, plan_file: Path | None, options: CheckOptions) -> Baselin
     baseline = Baseline(
         created=now(),
         environment=environment(1),
-        calibration_seconds=calibration_seconds(),
         plan=plan,
         cells=figures,
         metrics=_times(plan, options, RECORDED * options.repetitions),

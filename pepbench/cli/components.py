@@ -78,9 +78,9 @@ def check_method(
 
     For each broken rule, prints what is wrong and what to do. Exit code 1 if a rule is broken.
     """
-    from pepbench.contract.check_methods import check_methods
+    from pepbench.contract.examine import check_components
 
-    return check_methods(file, tuple(method or ()), as_json)
+    return check_components("method", file, tuple(method or ()), as_json)
 
 
 @app.command(
@@ -107,6 +107,6 @@ def check_backbone(
 
     For each broken rule, prints what is wrong and what to do. Exit code 1 if a rule is broken.
     """
-    from pepbench.contract.check_backbones import check_backbones
+    from pepbench.contract.examine import check_components
 
-    return check_backbones(file, tuple(backbone or ()), as_json)
+    return check_components("backbone", file, tuple(backbone or ()), as_json)

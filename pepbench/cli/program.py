@@ -21,7 +21,7 @@ app = typer.Typer(
 
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, max=1024, help="Worker processes. Default: the available cores."),
+    typer.Option(min=1, max=1024, help="Worker processes. Default: one for each usable core."),
 ]
 Threads = Annotated[int, typer.Option(min=1, max=1024, help="Torch threads of each worker.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pepbench.cli.program import AsJson, Margin, Plugins, app
+from pepbench.cli.program import AsJson, Jobs, Margin, Plugins, Quiet, Threads, app
 from pepbench.cores import usable_cores
 from pepbench.errors import PlanError
 
@@ -137,13 +137,8 @@ def run(
         str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
     ] = None,
     margin: Margin = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, max=1024, help="Worker processes. Default: one for each core."),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, max=1024, help="Torch threads of each worker.")
-    ] = 1,
+    jobs: Jobs = None,
+    threads: Threads = 1,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -194,7 +189,7 @@ def run(
         bool, typer.Option("--estimate", help="Print how long what is missing will take.")
     ] = False,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Report no progress.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print a line for each trial on terminals, too.")
     ] = False,

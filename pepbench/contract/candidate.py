@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pepbench.component import Trial
-from pepbench.contract.toy import Toy, every_feature
+from pepbench.contract.toy import Toy, every_feature, make_toy
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract
 from pepbench.harness.trial import describe_failure
@@ -91,7 +91,7 @@ class Candidate:
     """
 
     method: Method
-    toy: Toy
+    toy: Toy = field(default_factory=make_toy)
     plugins: tuple[Path, ...] = ()
     _fits: dict[FitSpec, Fit | BaseException] = field(default_factory=dict)
 

@@ -1,9 +1,9 @@
-"""Runs the checks of a contract on components, and prints the outcomes."""
+"""Run the checks of a contract on components, and print the outcomes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,7 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pepbench.catalog import Catalog, Kind
-from pepbench.contract.candidate import DoesNotTrain, NotApplicable
+from pepbench.contract.backbone_candidate import BackboneCandidate
+from pepbench.contract.backbone_checks import BACKBONE_CHECKS
+from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
+from pepbench.contract.checks import CHECKS
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
 from pepbench.printing import print_json
@@ -27,6 +30,11 @@ Verdict = Literal["passed", "failed", "not applicable"]
 
 _STYLES: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 _WORDS: dict[Verdict, str] = {"passed": "passed", "failed": "FAILED", "not applicable": "-"}
+_CONTRACTS: dict[Kind, tuple[Callable[..., Any], Sequence[Callable[[Any], None]]]] = {
+    "method": (Candidate, CHECKS),
+    "backbone": (BackboneCandidate, BACKBONE_CHECKS),
+}
+"""For each kind: what makes a candidate of a component, and the checks of candidates."""
 _TRAINS = "trains"
 """Name of the check that fits the candidate for the first time."""
 
@@ -105,19 +113,38 @@ def specs_to_check(
     return found
 
 
-def examine_and_print(
-    kind: Kind,
-    candidates: Mapping[str, C],
-    checks: Sequence[Callable[[C], None]],
-    as_json: bool,
-) -> int:
-    """Check candidates by name, print the outcomes, and return the exit code.
+def check_components(kind: Kind, file: Path | None, specs: tuple[str, ...], as_json: bool) -> int:
+    """Check methods or backbones, and print the outcomes: ``test-method``, ``test-backbone``.
+
+    Parameters
+    ----------
+    kind
+        ``"method"`` or ``"backbone"``.
+    file
+        A plug-in; all components of the kind that it defines are checked unless ``specs`` name
+        some.
+    specs
+        Components, with options that are fixed (``mde:alpha=0.2``).
+    as_json
+        Print one JSON document.
 
     Returns
     -------
     int
         0 if no check failed, else 1.
+
+    Raises
+    ------
+    PlanError
+        If there is nothing to check, or it cannot be loaded.
     """
+    plugins = () if file is None else (file,)
+    catalog = Catalog(plugins)
+    make_candidate, checks = _CONTRACTS[kind]
+    candidates = {
+        spec: make_candidate(catalog.select(kind, spec).default(), plugins=plugins)
+        for spec in specs_to_check(catalog, kind, file, specs)
+    }
     # As in workers; floating-point sums depend on the number of threads.
     torch.set_num_threads(1)
     documents = []

@@ -11,7 +11,6 @@ from typing import Any, Protocol, cast
 
 from pepbench.component import split_spec
 from pepbench.data.bags import BagOptions
-from pepbench.data.checks import warnings_of
 from pepbench.data.dataset import MOST_ROWS, Dataset
 from pepbench.data.encoding import MOST_VALUES
 from pepbench.data.file_description import (
@@ -26,6 +25,7 @@ from pepbench.data.manage import add
 from pepbench.data.progress import progress_line
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
+from pepbench.data.row_checks import warnings_of
 from pepbench.data.split_schemes import parts_of
 from pepbench.data.splits import FEWEST_ROWS, open_splits
 from pepbench.data.table import Table

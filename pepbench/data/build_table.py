@@ -16,10 +16,10 @@ import pepbench
 from pepbench.data.arrays import ArrayWriter, write_array
 from pepbench.data.bags import BagWriter, kind_of_values, write_slots
 from pepbench.data.cache import file_sizes
-from pepbench.data.checks import check_block, mark_checked
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
+from pepbench.data.row_checks import check_block, mark_checked
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
 from pepbench.data.values import Kind
@@ -109,7 +109,7 @@ def write_table(
     if n_positive in (0, n_rows):
         raise DataError(
             f"data set {dataset.spec!r}: all {n_rows} labels are {int(n_positive > 0)}; "
-            "there is nothing to learn"
+            "there is nothing to learn; take other rows, or another --label or --positive"
         )
 
     _write_vocabularies(folder / "vocabularies.parquet", vocabularies)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from pepbench.data.checks import known_share, user_column
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
+from pepbench.data.row_checks import known_share, user_column
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import open_splits, split_facts
 

@@ -118,23 +118,6 @@ def quantile_edges(
     return np.unique(ordered[cuts[cuts < len(ordered)]])
 
 
-def interval_names(features: NDArray[np.int32], values: Sequence[str]) -> list[str]:
-    """The interval of each raw value, from the smallest to the largest value of its feature: (n,).
-
-    >>> interval_names(np.array([7, 8, 7, 9]), ["1", "5", "3", ""])
-    ['1 to 3', '5', '1 to 3', '']
-    """
-    numbers = numbers_of(values)
-    bounds: dict[int, tuple[float, float]] = {}
-    for feature, number in zip(features.tolist(), numbers.tolist(), strict=True):
-        low, high = bounds.get(feature, (number, number))
-        bounds[feature] = min(low, number), max(high, number)
-    return [
-        "" if low != low else f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        for low, high in (bounds[feature] for feature in features.tolist())
-    ]
-
-
 def numbers_of(values: Sequence[str]) -> NDArray[np.float64]:
     """Raw values as numbers, (n,); NaN for the missing one."""
     texts = pa.array(values, pa.string())

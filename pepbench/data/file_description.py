@@ -29,6 +29,15 @@ ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 """Names that pandas gives to columns without one: no field unless asked for."""
 
 
+OTHER_SEPARATORS = {
+    "\t": "if tabs separate the values, say so with --format tsv",
+    ",": "if commas separate the values, say so with --format csv",
+    ";": "if semicolons separate the values, write commas instead, or a Parquet file",
+    "|": "if bars separate the values, write commas instead, or a Parquet file",
+}
+"""What to do about a header that is taken for one name, by what is within it."""
+
+
 class FileDescription(BaseModel):
     """How the columns of a file become fields, labels and splits."""
 
@@ -170,11 +179,13 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
     if not source.is_file():
-        raise DataError(f"{source} is not a file; give the file of rows")
+        raise DataError(f"{source} is not a file; give one file of rows, its parts joined")
     if "format" not in given:
         given["format"] = format_of(source)
     description = validated(given, str(source))
     known = FORMATS[description.format].columns(source)
+    if len(known) == 1:
+        refuse_separator(source, *known)
     for name in [*description.columns, *description.hash]:
         if name not in known:
             raise DataError(f"{source}: {unknown_name('column', name, known)}")
@@ -188,6 +199,13 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")
     return source, description
+
+
+def refuse_separator(source: Path, header: str) -> None:
+    """Raise :class:`DataError` if the only name in a header is several, separated otherwise."""
+    for separator, remedy in OTHER_SEPARATORS.items():
+        if separator in header:
+            raise DataError(f"{source}, row 1: has one column, {header!r}; {remedy}")
 
 
 def validated(given: Mapping[str, Any], where: str) -> FileDescription:

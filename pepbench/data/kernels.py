@@ -6,12 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.compiling import compiled
-from pepbench.tables.prefetch import prefetch
-
-PREFETCHED_ROWS = 8
-"""Distance in rows between the prefetch of a row and its use."""
-CACHE_LINE = 64
-"""Bytes of a cache line."""
+from pepbench.tables.prefetch import PREFETCH_ROWS, prefetch_row
 
 
 @compiled()
@@ -20,13 +15,9 @@ def chosen_rows(ids: NDArray[np.int32], order: NDArray[np.int64], out: NDArray[n
 
     With software prefetch: twice as fast as numpy's indexing and conversion.
     """
-    row_bytes = np.uintp(ids.strides[0])
-    first = np.uintp(ids.ctypes.data)
     for k in range(len(order)):
-        if k + PREFETCHED_ROWS < len(order):
-            address = first + row_bytes * np.uintp(order[k + PREFETCHED_ROWS])
-            for offset in range(0, ids.shape[1] * ids.itemsize, CACHE_LINE):
-                prefetch(address + np.uintp(offset))  # type: ignore[call-arg]
+        if k + PREFETCH_ROWS < len(order):
+            prefetch_row(ids, order[k + PREFETCH_ROWS])
         row = order[k]
         for field in range(ids.shape[1]):
             out[k, field] = ids[row, field]

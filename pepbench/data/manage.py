@@ -16,9 +16,9 @@ from pepbench.data.cache import (
     table_bytes,
     table_folder,
 )
-from pepbench.data.checks import check_ranges
 from pepbench.data.dataset import Dataset
 from pepbench.data.readers.raw_files import estimated_rows, file_digest
+from pepbench.data.row_checks import check_ranges
 from pepbench.data.splits import cached_splits, verify_splits
 from pepbench.data.table import Table, read_table, verify_table
 from pepbench.errors import DataError

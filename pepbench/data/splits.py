@@ -8,9 +8,7 @@ Long because writing, opening and verifying these files belong together.
 
 from __future__ import annotations
 
-import math
-import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,12 +35,12 @@ from pepbench.data.cache import (
     table_bytes,
     wrong_sizes,
 )
-from pepbench.data.checks import check_ranges, mark_checked
 from pepbench.data.dense import input_names, scales_of
-from pepbench.data.encoding import interval_names
 from pepbench.data.features import global_ids
+from pepbench.data.fold_eviction import evict_folds
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
+from pepbench.data.row_checks import check_ranges, mark_checked
 from pepbench.data.split_schemes import PARTS, SINGLE, TRAIN, VALIDATION, Fold, parts_of
 from pepbench.data.table import Table
 from pepbench.errors import DataError
@@ -52,8 +50,6 @@ from pepbench.tables.fields import BagField, Fields
 from pepbench.units import byte_size
 
 FEWEST_ROWS = 10
-FOLDS_BYTES = 4 * 2**30
-"""The encoded rows of a table's folds may take up this many bytes on disk; two folds always may."""
 
 
 class SplitMeta(BaseModel):
@@ -142,20 +138,6 @@ class Splits:
         """Test rows: for the final evaluation only."""
         return self._open("test")
 
-    def feature_values(self) -> list[str | None]:
-        """The raw value of each of the N global ids, or interval of values; None for "unseen"."""
-        values: list[str | None] = [None] * self.fields.n_features
-        for field, name in enumerate(self.meta.fields):
-            features = self._features[self.table.slice_of(field)]
-            of_field = self.table.values_of(field)
-            if self.table.meta.encoding(name).bins is not None:
-                of_field = interval_names(features, of_field)
-            for feature, value in zip(features.tolist(), of_field, strict=True):
-                values[feature] = value
-        for unseen in self.fields.offsets.tolist():
-            values[unseen] = None
-        return values
-
     def codes_of_values(self, field: int) -> NDArray[np.int64]:
         """Code within a field of each of the field's raw values, 0 for "unseen"."""
         features = self._features[self.table.slice_of(field)]
@@ -231,39 +213,6 @@ def split_facts(table: Table, seed: int, fold: Fold = SINGLE) -> Splits:
 def _folder(table: Table, seed: int, fold: Fold) -> Path:
     which = f"-fold-{fold.number + 1}-of-{fold.of}" if fold.of > 1 else ""
     return table.folder / "splits" / f"seed-{seed}{which}"
-
-
-def mark_used(folder: Path) -> None:
-    """Note that a fold's rows are in use now; without effect in a cache that cannot be written."""
-    with suppress(OSError):
-        os.utime(folder)
-
-
-def evict_folds(keep: Path) -> None:
-    """Delete the rows of folds used longest ago while all together take up too much room.
-
-    ``keep`` is the folder of the fold in use, next to the others'. Two folds stay in any case, and
-    so does what describes a fold; its rows are encoded again when they are needed. A process that
-    has them open keeps them.
-    """
-    mark_used(keep)
-    rows = {folder: sorted(folder.glob("*-*.npy")) for folder in keep.parent.glob("seed-*-of-*")}
-    used = sorted((folder for folder in rows if rows[folder]), key=_last_used, reverse=True)
-    room = 0
-    for number, folder in enumerate(used):
-        with suppress(OSError):  # another process evicts it
-            room += sum(path.stat().st_size for path in rows[folder])
-            if number > 1 and room > FOLDS_BYTES:
-                for path in rows[folder]:
-                    path.unlink(missing_ok=True)
-
-
-def _last_used(folder: Path) -> float:
-    """When a fold was used last; infinity while another process replaces its folder."""
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return math.inf
 
 
 def _built(table: Table, seed: int, fold: Fold, folder: Path) -> Splits:

@@ -106,9 +106,7 @@ def kind_of(value: object) -> Kind:
         if isinstance(value, np.floating):
             return "float64" if value.dtype.itemsize >= 8 else _SMALL_FLOATS[value.dtype.itemsize]
         if isinstance(value, np.datetime64):
-            return (
-                "date" if np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D") else "timestamp"
-            )
+            return "date" if np.datetime_data(value.dtype)[0] in _CALENDAR else "timestamp"
     if isinstance(value, datetime.datetime):
         return "timestamp" if value.tzinfo is None else "instant"
     for types, kind in _PYTHON_KINDS:

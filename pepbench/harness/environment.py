@@ -1,4 +1,4 @@
-"""The machine that a trial runs on: versions, processor, memory, a fixed workload as yardstick."""
+"""The machine that a trial runs on: versions, processor, memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import resource
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import llvmlite.binding
 import numpy as np
 import psutil
 import torch
-from torch import nn
 
 import pepbench
 from pepbench.component import OptimizerKind
@@ -99,48 +97,6 @@ def check_memory(n_parameters: int, available: int | None = None) -> None:
             f"{n_parameters:,} embedding parameters need at least {needed / 2**30:.1f} GiB to "
             f"train, {available / 2**30:.1f} GiB are available; lower dim or the budget"
         )
-
-
-YARDSTICK_AGE = 60.0
-"""Seconds for which a measured yardstick holds."""
-
-_yardstick: tuple[float, float] | None = None
-"""When it was measured, and how long it took."""
-
-
-def calibration_seconds() -> float:
-    """Wall time of a fixed workload, for comparing times between machines.
-
-    A hundred steps of a small dense model on fixed random numbers; the fastest of three rounds of
-    a few milliseconds each.
-    """
-    # The generator's state is restored, so that the yardstick does not change the trial.
-    state = torch.get_rng_state()
-    torch.manual_seed(0)
-    layer = nn.Linear(64, 64)
-    rows = torch.randn(256, 64)
-    optimizer = torch.optim.Adam(layer.parameters())
-    rounds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for _ in range(100):
-            optimizer.zero_grad()
-            layer(rows).square().mean().backward()
-            optimizer.step()
-        rounds.append(time.perf_counter() - start)
-    torch.set_rng_state(state)
-    return min(rounds)
-
-
-def recent_calibration_seconds() -> float:
-    """:func:`calibration_seconds`, measured in this process at most ``YARDSTICK_AGE`` ago.
-
-    A small trial takes less time than the yardstick itself.
-    """
-    global _yardstick
-    if _yardstick is None or time.monotonic() - _yardstick[0] > YARDSTICK_AGE:
-        _yardstick = time.monotonic(), calibration_seconds()
-    return _yardstick[1]
 
 
 class PeakMemory:

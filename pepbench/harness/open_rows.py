@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pepbench.data.cache import cache_root
 from pepbench.data.dataset import Dataset
+from pepbench.data.fold_eviction import mark_used
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
-from pepbench.data.splits import Splits, mark_used, open_splits
+from pepbench.data.splits import Splits, open_splits
 from pepbench.errors import DataError
 from pepbench.records import DataSpec
 

@@ -11,13 +11,13 @@ from statistics import mean
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pepbench.harness.cells import Cell, training_spec
-from pepbench.harness.environment import calibration_seconds
 from pepbench.method import Batch, EpochScore, Fitted, Model, PlainTable
 from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.task import LAST_PHASE, Pruned, TrialTask
+from pepbench.training.uncompiled import Adam
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 20
@@ -46,12 +46,17 @@ class Pilot:
     """Seconds of a pass over the validation rows."""
 
 
-def overhead_seconds() -> float:
-    """Seconds of a trial outside its phases, which is the time of the yardstick."""
-    with _one_thread():
-        calibration_seconds()  # The first in a process takes longer.
-        start = time.perf_counter()
-        calibration_seconds()
+def yardstick_seconds() -> float:
+    """Wall time of a fixed workload: three hundred steps of a small dense model on drawn rows."""
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        layer, rows = nn.Linear(64, 64), torch.randn(256, 64)
+        optimizer = Adam(layer.parameters())
+        for n_steps in (100, 300):  # The first steps in a process take longer.
+            start = time.perf_counter()
+            for _ in range(n_steps):
+                optimizer.zero_grad()
+                layer(rows).square().mean().backward()
+                optimizer.step()
         return time.perf_counter() - start
 
 

@@ -17,7 +17,7 @@ from pepbench.harness.trial_locks import TrialLocks
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import write_atomically
 
-LOCKS_FOLDER = "claims"
+LOCKS_FOLDER = "locks"
 """Of the locks of single trials."""
 
 

@@ -6,7 +6,7 @@ backbone, or from a pilot: one training of the full table, with a limit of time.
 takes is measured for each method.
 
 The fixed costs are most of a small plan: starting the program and its workers, and drawing the
-report. They are constants, in seconds on a machine that computes the yardstick of a trial in
+report. They are constants, in seconds on a machine that computes a yardstick in
 ``YARDSTICK_SECONDS``, and are scaled by what the yardstick takes here and now.
 """
 
@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from pepbench.cores import usable_cores
 from pepbench.errors import PepbenchError
 from pepbench.harness.cells import Cell, family
-from pepbench.harness.pilot_timing import Pace, Pilot, overhead_seconds, pilot_of, pilot_pace
+from pepbench.harness.pilot_timing import Pace, Pilot, pilot_of, pilot_pace, yardstick_seconds
 from pepbench.harness.status.run_counts import most_runs
 from pepbench.harness.tuning.study import STARTUP_TRIALS, draws_left
 from pepbench.plan import Plan
@@ -35,8 +35,8 @@ YARDSTICK_SECONDS = 0.1
 """Of the machine on which the constants below were measured."""
 START_SECONDS = 3.0
 """Starting the program, or a worker."""
-FIRST_STEP_SECONDS = 1.2
-"""torch's first optimizer, which imports a compiler."""
+FIRST_STEP_SECONDS = 0.6
+"""A process's first step, which loads compiled code."""
 REPORT_SECONDS = 6.0
 """Drawing a report without cells. Reports of 2, 7 and 38 cells took 7, 12 and 32 s."""
 CELL_SECONDS = 0.7
@@ -113,7 +113,6 @@ def estimate(cells: Sequence[Cell], records: Sequence[Record], jobs: int) -> Run
     relatives = Counter(map(family, cells))
     pilots: dict[tuple[str, str], Pilot] = {}
     paces: dict[tuple[str, str, str], Pace] = {}
-    overhead = overhead_seconds()
     estimates = []
     for cell in cells:
         own, kin, block = by_cell.get(cell.place, []), cell.name[:3], cell.name[:2]
@@ -123,11 +122,12 @@ def estimate(cells: Sequence[Cell], records: Sequence[Record], jobs: int) -> Run
                 pilots[block] = pilot_of(cell, epochs[block])
             paces[kin] = pilot_pace(cell, pilots[block])
         pace = paces[kin] if basis == "calibration" else _recorded_pace(own or by_family[kin])
-        estimates.append(_of_cell(cell, own, pace, overhead, relatives[family(cell)], basis))
+        estimates.append(_of_cell(cell, own, pace, relatives[family(cell)], basis))
     workers = max(1, min(jobs, usable_cores()))
     total = sum(one.seconds for one in estimates)
     longest = max((one.shortest for one in estimates), default=0.0)
-    around = _fixed_seconds(len(cells), jobs if total else 0) * overhead / YARDSTICK_SECONDS
+    slowness = yardstick_seconds() / YARDSTICK_SECONDS
+    around = _fixed_seconds(len(cells), jobs if total else 0) * slowness
     return RunEstimate(tuple(estimates), max(total / workers, longest), around)
 
 
@@ -166,9 +166,7 @@ def _parsed(texts: Iterable[bytes], path: Path) -> dict[str, Record]:
     return found
 
 
-def _of_cell(
-    cell: Cell, own: list[Record], pace: Pace, overhead: float, relatives: int, basis: str
-) -> CellEstimate:
+def _of_cell(cell: Cell, own: list[Record], pace: Pace, relatives: int, basis: str) -> CellEstimate:
     plan = cell.plan
     trials = _trials_left(plan, own, pace)
     wanted = most_runs(plan)
@@ -178,7 +176,7 @@ def _of_cell(
         wanted["final"] = plan.seeds if chosen else 0
     made = Counter(record.spec.role for record in own)
     further = [max(0, wanted[role] - made[role]) for role in ("finalist", "final")]
-    alone = pace.search + pace.train + overhead
+    alone = pace.search + pace.train
     tuned = trials * alone
     shares = cell.default().method.shares_search
     if shares and plan.pruner == "none" and not plan.warm_start:

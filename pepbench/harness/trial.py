@@ -24,7 +24,6 @@ from pepbench.harness.environment import (
     PeakMemory,
     check_memory,
     environment,
-    recent_calibration_seconds,
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
 from pepbench.harness.open_rows import open_rows
@@ -132,7 +131,6 @@ class _TrialSetup:
     splits: Splits
     method: Method
     task: TrialTask
-    yardstick: float
     memory: PeakMemory
     threads: int
 
@@ -147,7 +145,7 @@ def _trial_setup(
         torch.set_num_threads(context.threads)
         keep_freed_memory()
         catalog = Catalog(context.plugins)
-        yardstick, memory = recent_calibration_seconds(), PeakMemory()
+        memory = PeakMemory()
         dataset = cast(Dataset, catalog.select("dataset", spec.data.spec).default())
         splits = rows or open_rows(spec.data, dataset)
         load = catalog.load
@@ -176,7 +174,7 @@ def _trial_setup(
             **({} if spec.pruning is None else {"should_stop": _pruning_rule(spec.pruning)}),
         )
         seed_torch(spec.seed, task.device)
-        yield _TrialSetup(dataset, splits, method, task, yardstick, memory, context.threads)
+        yield _TrialSetup(dataset, splits, method, task, memory, context.threads)
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
@@ -262,7 +260,6 @@ def _record(setup: _TrialSetup, spec: TrialSpec, **figures: Any) -> Record:
             KeptRecord(step=step, parameters=parameters)
             for step, parameters in task.pruning_curve.points(figures.get("n_parameters"))
         ],
-        calibration_seconds=setup.yardstick,
         samples_per_second=task.samples / wall if task.samples else None,
         peak_memory_mib=setup.memory.mib(),
         environment=environment(setup.threads),

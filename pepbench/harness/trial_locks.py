@@ -92,7 +92,7 @@ class TrialLocks:
 
     def others(self) -> bool:
         """Whether another coordinator has a lock and may still be working."""
-        keys = {path.stem for path in self._folder.glob("*.claim")} - self._mine
+        keys = {path.stem for path in self._folder.glob("*.lock")} - self._mine
         held = {key for key in keys if not self._is_abandoned(key)}
         if any(self._holder(key) is None for key in held):
             time.sleep(TORN_SECONDS)
@@ -132,4 +132,4 @@ class TrialLocks:
             self._at_beat()
 
     def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.claim"
+        return self._folder / f"{key}.lock"

@@ -239,6 +239,11 @@ def read_frequencies(
             raise CompressError(f"frequencies of {name} have shape {found.shape}, expected ({n},)")
         if found.dtype.kind not in "iuf" or not (np.isfinite(found) & (found >= 0)).all():
             raise CompressError(f"frequencies of {name} are not all numbers of at least 0")
+        if not ((found % 1 == 0) & (found < 2**63)).all():
+            raise CompressError(
+                f"frequencies of {name} are not all whole numbers below 2^63; give counts of "
+                "rows, not shares"
+            )
         # Modules that share a weight look up in it in turn: their counts add up.
         own = known[name].name
         counts[own] = found.astype(np.int64) + counts.get(own, 0)

@@ -91,7 +91,7 @@ class DropIn(nn.Module):
         per_sample_weights: Tensor | None = None,
     ) -> Tensor:
         """Vectors of ids, or of bags of ids."""
-        if input.is_floating_point():
+        if input.is_floating_point() or input.dtype == torch.bool:
             raise CompressError(f"ids are {input.dtype}; give whole numbers: ids.long()")
         ids = input.long()
         vectors = self.vectors(ids.reshape(-1))

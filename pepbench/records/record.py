@@ -124,7 +124,7 @@ class Record(Frozen):
     seconds: dict[str, PhaseSeconds] = Field(default_factory=dict)
     """By phase, such as ``search`` and ``train``."""
     calibration_seconds: float | None = None
-    """Wall time of a fixed workload, run just before on the same machine."""
+    """Wall time of a fixed workload, in published records of older versions."""
     samples_per_second: float | None = None
     """Training rows per wall second over all phases."""
     peak_memory_mib: float | None = None

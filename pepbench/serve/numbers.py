@@ -17,6 +17,7 @@ from pepbench.errors import ServeError
 from pepbench.serve.packing import unpacked_at
 
 Floats = NDArray[np.floating]
+"""Floating-point numbers of any precision."""
 Stored = Mapping[str, NDArray[np.generic]]
 
 GROUP = 64

@@ -128,8 +128,11 @@ class ServedTable:
         Raises
         ------
         ServeError
-            If an id is out of range, or the stored arrays point outside of themselves.
+            If an id is no whole number or out of range, or the stored arrays point outside of
+            themselves.
         """
+        if ids.dtype.kind not in "iu":
+            raise ServeError(f"ids are {ids.dtype}; give whole numbers")
         if ids.size and (ids.min() < 0 or ids.max() >= self._ends[-1]):
             raise ServeError(f"an id is outside 0 to {self._ends[-1] - 1}")
         return self._vectors(np.asarray(ids, dtype=np.int64))
@@ -162,7 +165,7 @@ class ServedTable:
         return np.repeat(starts, self._slots)
 
     def _ids(self, codes: NDArray[np.integer]) -> NDArray[np.int64]:
-        ids: NDArray[np.int64] = codes + self._offsets
+        ids: NDArray[np.int64] = codes.astype(np.int64) + self._offsets
         return np.where((codes == PADDING) & self._has_bags, PADDING, ids)
 
     def _columns(self, values: Mapping[str, Iterable[Any]]) -> list[Iterable[Any]]:

@@ -14,6 +14,7 @@ from pepbench import compiling
 from pepbench.tables.prefetch import PREFETCH_ROWS, prefetch_row
 
 Floats = NDArray[np.floating]
+"""Floating-point numbers of any precision."""
 Ids = NDArray[np.integer]
 Flags = NDArray[np.bool_]
 

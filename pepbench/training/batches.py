@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from operator import call
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pepbench.data.kernels import chosen_rows
+from pepbench.data.pipeline import ordered_map
 from pepbench.data.splits import Rows
 from pepbench.method import Batch
 from pepbench.tables.bags import bags_of
@@ -26,9 +25,6 @@ grow with the number of rows and files are read in pieces."""
 
 BLOCK = 1 << 12
 """Neighbouring rows that stay in the same window."""
-
-PREFETCHED = 2
-"""Batches that a thread prepares while one is trained on, where rows may come from a disk."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class BatchMaker:
         # A step on few rows takes less time than the hand-over from a thread.
         if len(rows.labels) <= WINDOW and self.device.type == "cpu":
             return (make() for make in batches)
-        return prefetched(batches)
+        return ordered_map(call, batches, threads=1)
 
     def in_order(self, rows: Rows, size: int | None = None) -> Iterator[Batch]:
         """One pass in the order of the rows, in blocks of ``size`` (default: the batch size)."""
@@ -110,13 +106,3 @@ def _windows(n_rows: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64
     for start in range(0, len(blocks), at_once):
         rows = (blocks[start : start + at_once, None] * BLOCK + np.arange(BLOCK)).ravel()
         yield rng.permutation(rows[rows < n_rows])
-
-
-def prefetched(makers: Iterator[Callable[[], Batch]]) -> Iterator[Batch]:
-    """Batches made in a thread, :data:`PREFETCHED` of them before they are needed."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(make) for make in islice(makers, PREFETCHED))
-        while waiting:
-            batch = waiting.popleft().result()
-            waiting.extend(thread.submit(make) for make in islice(makers, 1))
-            yield batch

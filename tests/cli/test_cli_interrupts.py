@@ -179,7 +179,7 @@ def test_second_interrupt_stops_at_once(tmp_path, jobs):
     plugin.write_text(SLEEPER)
     folder = tmp_path / "out"
     process = start(folder, jobs, "--methods=sleeps", f"--plugin={plugin}")
-    wait_until(lambda: len(list((folder / "claims").glob("*"))) >= 1, process)
+    wait_until(lambda: len(list((folder / "locks").glob("*"))) >= 1, process)
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     time.sleep(1.0)

@@ -8,16 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 from pepbench.datasets.own import Own
 from small_dataset import Small
+from split_helpers import feature_values
 
 from pepbench.catalog import Catalog
 from pepbench.data.adding import add_named, separators
 from pepbench.data.bags import BagOptions, split_texts
-from pepbench.data.checks import warnings_of
 from pepbench.data.describe import describe
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.exporting import export
 from pepbench.data.file_description import FileDescription
 from pepbench.data.manage import add, open_table, verify
+from pepbench.data.row_checks import warnings_of
 from pepbench.data.splits import open_splits
 from pepbench.data.table import verify_table
 from pepbench.errors import DataError
@@ -49,7 +50,7 @@ def with_tags(n=300, seed=0, **more):
 
 def values_by_row(splits, rows):
     """Raw values of ``tags`` of encoded rows, None for unseen."""
-    values = splits.feature_values()
+    values = feature_values(splits)
     return [[values[i] for i in row if i >= 0] for row in rows.ids[:, 1:].tolist()]
 
 

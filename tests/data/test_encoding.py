@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import Small
+from split_helpers import feature_values
 
 from pepbench.data.encoding import (
     FieldEncoding,
@@ -75,7 +76,7 @@ def test_splits_use_the_encodings_of_the_data_set():
     splits = open_splits(add(Numbers(), None), 0)
     fields = splits.fields
     assert fields.cardinalities == (1 + 5 + 1, 1 + 3)
-    values = splits.feature_values()
+    values = feature_values(splits)
     assert values[0] is None
     assert "" in values[:7]
     assert sorted(values[8:]) == ["c0", "c1", "c2"]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from small_dataset import small
 
-from pepbench.data.checks import known_share, leakage_warning, user_column
 from pepbench.data.describe import describe
 from pepbench.data.manage import add
+from pepbench.data.row_checks import known_share, leakage_warning, user_column
 from pepbench.data.splits import open_splits
 
 

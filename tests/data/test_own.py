@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
+from split_helpers import feature_values
 
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
@@ -138,7 +139,7 @@ def test_splits_by_time_user_and_the_files_own_column(command, tmp_path):
         assert (tests["time"].open_test().labels == latest).all()
         assert (tests["time:stamp"].open_test().labels == latest).all()
         assert tests["file:part"].meta.n_rows == {"train": 200, "validation": 50, "test": 50}
-        held = {tests["user"].feature_values()[i] for i in tests["user"].open_test().ids[:, 0]}
+        held = {feature_values(tests["user"])[i] for i in tests["user"].open_test().ids[:, 0]}
         assert held == {None}
 
 
@@ -219,6 +220,8 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         (GOOD.replace("1,Bonn,2", "0,Bonn,2"), "all 80 labels are 0"),
         ("clicked,city,city\n0,1,2\n", "row 1: column 'city' occurs twice; rename one"),
         ("clicked,,city\n0,1,2\n", "row 1: column 2 has no name"),
+        ("clicked;city\n0;1\n", "row 1: has one column, 'clicked;city'; if semicolons separate"),
+        ("clicked\tcity\n0\t1\n", "say so with --format tsv"),
         ("clicked,city\n", "holds no rows below its header"),
         ("", "is empty"),
         ("clicked\n1\n0\n", "has no column beside the label"),
@@ -246,7 +249,7 @@ def test_bad_bytes_are_named(refused, tmp_path, bad, message):
 def test_number_that_is_none_is_named(refused, tmp_path):
     (tmp_path / "c.csv").write_text(GOOD + "1,Ulm,1e\n")
     error = add(refused, tmp_path / "c.csv", "--numeric=item")
-    assert "row 82: item is '1e', expected a number, or nothing" in error
+    assert "row 82: item is '1e', expected a number, or nothing; --missing names words" in error
     error = add(refused, tmp_path / "c.csv", "--log=item")
     assert "row 82: item is '1e', expected a whole number" in error
 
@@ -298,7 +301,8 @@ def test_parquet_that_is_cut_is_named(refused, tmp_path):
 
 def test_missing_label_in_parquet_is_named(refused, tmp_path):
     pq.write_table(pa.table({"clicked": [0, 1, None], "x": [1, 2, 3]}), tmp_path / "c.parquet")
-    assert "row 3: clicked is ''" in add(refused, tmp_path / "c.parquet")
+    error = add(refused, tmp_path / "c.parquet")
+    assert "row 3: clicked is '', expected a label; drop such rows" in error
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.catalog import Catalog
-from pepbench.data import splits as splits_module
+from pepbench.data import fold_eviction
+from pepbench.data.fold_eviction import evict_folds
 from pepbench.data.manage import add, open_table
 from pepbench.data.split_schemes import (
     LEFT_OUT,
@@ -21,7 +22,7 @@ from pepbench.data.split_schemes import (
     part_by_group,
     parts_of,
 )
-from pepbench.data.splits import evict_folds, open_splits, split_facts
+from pepbench.data.splits import open_splits, split_facts
 from pepbench.errors import DataError
 
 
@@ -95,7 +96,7 @@ def dataset():
 def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
     add(dataset(), None)
-    monkeypatch.setattr(splits_module, "FOLDS_BYTES", 1)
+    monkeypatch.setattr(fold_eviction, "FOLDS_BYTES", 1)
     opened = [open_splits(table(), 0, Fold(j, 4)) for j in range(4)]
     there = [(splits.folder / "train-ids.npy").exists() for splits in opened]
     assert there == [False, False, True, True]  # the two used last stay
@@ -115,7 +116,7 @@ def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch
 
 
 def test_a_fold_that_another_process_builds_is_not_evicted(tmp_path, monkeypatch):
-    monkeypatch.setattr(splits_module, "FOLDS_BYTES", 1)
+    monkeypatch.setattr(fold_eviction, "FOLDS_BYTES", 1)
     names = [f"seed-0-fold-{j}-of-4" for j in (1, 2, 3)] + [".seed-0-fold-4-of-4.x1y2.tmp"]
     for age, name in enumerate(names):
         (tmp_path / name).mkdir()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import overwrite, random_rows, small
+from split_helpers import feature_values
 
 from pepbench.data.manage import add
 from pepbench.data.split_schemes import part_of_rows
@@ -39,7 +40,7 @@ def test_each_part_is_dealt_at_random():
 def test_parts_cover_the_rows_once_and_decode_to_them():
     columns, labels = random_rows(500)
     splits = open_splits(table_of(columns, labels), 3)
-    values = splits.feature_values()
+    values = feature_values(splits)
     assert values[0] is None
     parts = part_of_rows(500, 3)
     rows = list(zip(columns["a"], columns["b"], labels, strict=True))
@@ -69,7 +70,7 @@ def test_vocabulary_and_frequencies_come_from_training_rows_only():
         labels[np.flatnonzero(parts == part)[::2]] = 1
     splits = open_splits(table_of({"a": texts, "b": ["x"] * 40}, labels), 0)
     assert splits.open_test().ids[0].tolist() == [0, 4]
-    assert splits.feature_values() == [None, "common", "last in training", None, "x"]
+    assert feature_values(splits) == [None, "common", "last in training", None, "x"]
     assert splits.fields.cardinalities == (3, 2)
     assert splits.fields.frequencies.tolist() == [0, 31, 1, 0, 32]
     assert splits.meta.n_unseen == {"train": 0, "validation": 0, "test": 1}

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from split_helpers import feature_values
 
 from pepbench.catalog import Catalog
 from pepbench.data.describe import chart, coverage, curve, gini, zipf_exponent
@@ -65,7 +66,7 @@ def test_export_gives_the_splits_back_with_row_numbers(command, tmp_path):
     held = rows.filter(np.array(rows["split"].to_pylist()) == "test")
     test = splits.open_test()
     assert held["label"].to_pylist() == test.labels.tolist()
-    values = splits.feature_values()
+    values = feature_values(splits)
     for field in range(3):
         raw = held[f"f{field}"].to_pylist()
         for value, feature in zip(raw, test.ids[:, field], strict=True):

@@ -173,7 +173,7 @@ REFUSALS = {
     "hashed": "expected one value a row",
     "numeric": r"expected a (finite )?number, or nothing|one value a row",
     "log": "expected a whole number from|one value a row",
-    "label": "expected 0 or 1|one value a row",
+    "label": "expected (0 or 1|a label)|one value a row",
     "positive": "expected a label|all 200 labels are 0|one value a row",
     "time": r"expected a (whole )?number|no time to split by|the same time|one value a row",
     "user": "too few groups|one value a row",
@@ -263,6 +263,20 @@ def test_unsigned_times_above_63_bits_are_refused(add):
     ran = add(COLUMNS["large uint64"], *ROLES["time"])
     assert ran.code == 2
     assert "row 1: x is 18446744073709551615, expected a number below 2^63" in ran.err
+
+
+def test_nanoseconds_since_1970_may_be_text(add):
+    counts = [17 * 10**17 + (i * 77) % 1009 for i in range(N)]
+    assert add(pa.array(map(str, counts)), *ROLES["time"]).code == 0
+    assert own_table().split_keys.tolist() == counts
+
+
+@pytest.mark.parametrize("moment", ["2023-02-29", "2024-01-31 24:00:00"])
+def test_a_day_or_a_time_that_does_not_exist_is_named(add, moment):
+    texts = [f"2024-01-{1 + i % 31:02}" for i in range(N)]
+    ran = add(pa.array([*texts[:70], moment, *texts[71:]]), *ROLES["time"])
+    assert ran.code == 2
+    assert f"row 71: x is '{moment}', expected a day and a time that exist" in ran.err
 
 
 def test_times_of_two_forms_in_one_column_are_refused_wherever_they_stand(add):

@@ -11,6 +11,7 @@ from pepbench.datasets.criteo import CATEGORIES, COLUMNS, Criteo
 from pepbench.datasets.frappe import FILES, Frappe
 from pepbench.datasets.ml_1m import MovieLens1M, MovieLens1MIds
 from pepbench.datasets.ml_100k import MovieLens100KIds
+from split_helpers import feature_values
 
 from pepbench.data.describe import describe
 from pepbench.data.manage import add
@@ -122,7 +123,7 @@ def test_avazu_packed_is_the_same_and_its_time_split_is_by_the_hour(tmp_path):
         file.write(avazu_rows(2_000))
     assert add(Avazu(), tmp_path / "packed").fingerprint == plain.fingerprint
     splits = open_splits(add(Avazu(split="time"), tmp_path), 0)
-    hours = splits.feature_values()
+    hours = feature_values(splits)
     latest = {int(hours[i]) for i in splits.train.ids[:, 0] if hours[i] is not None}
     assert max(latest) == 18
 
@@ -213,7 +214,7 @@ def test_movielens_1m_with_ids_is_split_by_time_or_user(million):
     order = np.sort(times[kept])
     assert by_time.meta.n_rows["test"] == (times[kept] >= order[-(len(order) // 10)]).sum()
     by_user = open_splits(add(MovieLens1MIds(split="user"), folder), 0)
-    values = by_user.feature_values()
+    values = feature_values(by_user)
     seen = {values[i] for i in by_user.train.ids[:, 0]}
     assert len(seen) == len(set(users[kept])) - 2 * (len(set(users[kept])) // 10)
     assert by_user.meta.n_unseen["test"] >= by_user.meta.n_rows["test"]

@@ -12,6 +12,7 @@ from pepbench.datasets.synthetic import (
 )
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
+from split_helpers import feature_values
 
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
@@ -104,7 +105,7 @@ def test_true_widths_come_with_the_splits_by_global_id():
     names = [splits.fields.names[field] for field in splits.fields.field_of_feature]
     expected = [
         -1 if value is None else planted[name][value]
-        for name, value in zip(names, splits.feature_values(), strict=True)
+        for name, value in zip(names, feature_values(splits), strict=True)
     ]
     assert widths.tolist() == expected
     assert (widths[splits.fields.offsets] == -1).all()

@@ -208,7 +208,7 @@ def test_two_coordinators_share_a_folder(start, serial, tmp_path):
     assert min(made) >= 1
     assert sum(made) == RUNS
     assert_same(folder, serial)
-    assert not list((folder / "claims").iterdir())
+    assert not list((folder / "locks").iterdir())
 
 
 def test_shards_make_the_whole_together(start, serial, tmp_path):

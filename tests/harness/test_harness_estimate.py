@@ -34,11 +34,11 @@ SMALL = {"datasets": (DATA,), "dim": 4, "epochs": 2, "finalists": 1, "seeds": 2,
 
 @pytest.fixture
 def paced(monkeypatch, tiny_cache):  # noqa: ARG001
-    """Searches of 2 s, trainings of 1 s, and 0.5 s for the rest of a trial."""
+    """Searches of 2 s, trainings of 1 s, and a yardstick of 0.5 s."""
     pace = Pace(search=2.0, train=1.0)
     monkeypatch.setattr(estimating, "pilot_of", lambda *_: None)
     monkeypatch.setattr(estimating, "pilot_pace", lambda *_: pace)
-    monkeypatch.setattr(estimating, "overhead_seconds", lambda: 0.5)
+    monkeypatch.setattr(estimating, "yardstick_seconds", lambda: 0.5)
     monkeypatch.setattr(estimating, "usable_cores", lambda: 4)
 
 
@@ -50,13 +50,13 @@ def estimated(jobs=1, found=(), **changes):
 def test_work_is_divided_among_workers_but_a_cell_takes_its_time(paced):  # noqa: ARG001
     alone = estimated(trials=3)
     assert [cell.runs for cell in alone.cells] == [5, 5]
-    assert alone.work == pytest.approx(2 * 5 * 3.5)
-    assert estimated(jobs=2, trials=3).work == pytest.approx(5 * 3.5)
+    assert alone.work == pytest.approx(2 * 5 * 3.0)
+    assert estimated(jobs=2, trials=3).work == pytest.approx(5 * 3.0)
     # Three trials one after the other, then the final runs side by side.
-    assert estimated(jobs=4, trials=3).work == pytest.approx(4 * 3.5)
+    assert estimated(jobs=4, trials=3).work == pytest.approx(4 * 3.0)
     assert estimated(jobs=9, trials=3).work == estimated(jobs=4, trials=3).work
     in_batches = estimated(jobs=4, trials=3, batch=3).work
-    assert in_batches == pytest.approx(2 * 5 * 3.5 / 4)
+    assert in_batches == pytest.approx(2 * 5 * 3.0 / 4)
 
 
 def test_fixed_costs_grow_with_the_yardstick(paced):  # noqa: ARG001
@@ -73,9 +73,9 @@ def test_fixed_costs_grow_with_the_yardstick(paced):  # noqa: ARG001
 
 def test_shared_searches_count_once(paced):  # noqa: ARG001
     shared = estimated(trials=3, methods=("magnitude",))
-    assert shared.work == pytest.approx(2 * 5 * 3.5 - 3 * 2.0)
+    assert shared.work == pytest.approx(2 * 5 * 3.0 - 3 * 2.0)
     apart = estimated(trials=3, methods=("magnitude",), pruner="median")
-    assert apart.work == pytest.approx(2 * 5 * 3.5)
+    assert apart.work == pytest.approx(2 * 5 * 3.0)
 
 
 def test_tuning_time_is_what_tuning_takes(paced):  # noqa: ARG001
@@ -94,7 +94,7 @@ def test_finished_records_are_left_out_and_set_the_pace(paced, tiny_run, tmp_pat
     assert (whole.work, whole.around) == (0.0, pytest.approx(fixed))
     large, small = estimated(found=made, trials=3).cells
     assert (large.runs, large.basis, small.runs, small.basis) == (1, "records", 5, "neighbours")
-    assert (large.seconds, small.seconds) == pytest.approx((7.5, 5 * 7.5))
+    assert (large.seconds, small.seconds) == pytest.approx((7.0, 5 * 7.0))
     (tmp_path / "out/records/torn.json").write_text("{")
     assert len(readable_records(tmp_path / "out")) == len(made)
     assert (tmp_path / "out/records/torn.json").exists()

@@ -38,7 +38,7 @@ def moved_clock(monkeypatch):
 
 def foreign(folder: Path, pid: int = 1, host: str = "elsewhere") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{KEY}.claim"
+    path = folder / f"{KEY}.lock"
     path.write_text(json.dumps({"pid": pid, "host": host}))
     return path
 

@@ -11,7 +11,7 @@ from run_helpers import records, results
 
 import pepbench
 from pepbench.catalog import Catalog
-from pepbench.data import splits as splits_module
+from pepbench.data import fold_eviction
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import VALIDATION, Fold, parts_of
 from pepbench.errors import DataError, PlanError
@@ -353,7 +353,7 @@ def test_rows_stay_open_until_their_folder_is_gone(tmp_path, monkeypatch):
 def test_a_fold_whose_folder_another_process_replaces_counts_as_used_last(tmp_path):
     there, gone = tmp_path / "there", tmp_path / "gone"
     there.mkdir()
-    assert sorted([there, gone], key=splits_module._last_used, reverse=True) == [gone, there]
+    assert sorted([there, gone], key=fold_eviction._last_used, reverse=True) == [gone, there]
 
 
 def test_a_budget_between_the_sizes_of_full_tables_is_at_most_that_of_each_fold(
@@ -376,7 +376,7 @@ def test_a_budget_between_the_sizes_of_full_tables_is_at_most_that_of_each_fold(
 def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cells_module, "SMALL_ROWS", 0)
-    monkeypatch.setattr(splits_module, "FOLDS_BYTES", 0)
+    monkeypatch.setattr(fold_eviction, "FOLDS_BYTES", 0)
     there = []
 
     def watched(spec, *more):

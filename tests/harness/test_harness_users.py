@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from split_helpers import feature_values
 
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
@@ -34,7 +35,7 @@ def test_users_of_test_rows_are_distinct_as_their_raw_values_are(owned):
     dataset, splits = owned
     users = users_of_rows(dataset, splits, "test")
     test = splits.open_test()
-    values = [splits.feature_values()[i] for i in test.ids[:, 0].tolist()]
+    values = [feature_values(splits)[i] for i in test.ids[:, 0].tolist()]
     known = [(value, user) for value, user in zip(values, users, strict=True) if value is not None]
     assert len({value for value, _ in known}) == len({user for _, user in known}) == len(set(known))
 

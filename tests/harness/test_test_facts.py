@@ -12,6 +12,7 @@ import pytest
 from pepbench.datasets.synthetic import Synthetic
 from scipy.special import expit
 from scipy.stats import spearmanr
+from split_helpers import feature_values
 
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
@@ -55,7 +56,7 @@ def ran(original, drawn_run, tmp_path):
 def test_true_probabilities_are_those_of_the_test_rows(splits):
     truth = true_test_probabilities(Synthetic(**SPEC), splits)
     test = splits.open_test()
-    values = splits.feature_values()
+    values = feature_values(splits)
     known = ~np.isin(test.ids, splits.fields.offsets).any(axis=1)
     codes = np.array([[int(values[i]) for i in row] for row in test.ids[known].tolist()])
     expected = expit(Synthetic(**SPEC).model.logits(codes))
@@ -69,7 +70,7 @@ def test_features_are_kept_with_planted_widths_by_raw_value(splits):
     kept = feature_table(splits).to_pandas()
     planted = Synthetic(**SPEC).truth().widths
     for field, width, value in zip(
-        kept["field"], kept["planted_width"], splits.feature_values(), strict=True
+        kept["field"], kept["planted_width"], feature_values(splits), strict=True
     ):
         assert (pd.isna(width)) if value is None else (width == planted[field][value])
     assert (kept["frequency"] == splits.fields.frequencies).all()

@@ -255,6 +255,29 @@ def test_a_method_that_needs_frequencies_asks_for_them_in_one_line():
             compress(Model(), "50%", "frequency", {"user": [wrong] * 90})
 
 
+@pytest.mark.parametrize("frequency", [1 / 90, 2.5, 2.0**63, np.uint64(2**63)])
+def test_frequencies_that_are_no_counts_are_refused(frequency):
+    with pytest.raises(
+        CompressError, match=r"frequencies of user .* give counts of rows, not"
+    ) as e:
+        compress(Model(), "50%", "frequency", {"user": [1, *[frequency] * 89]})
+    assert "\n" not in str(e.value)
+
+
+def test_whole_frequencies_may_be_floats():
+    states = []
+    for kind in (np.int64, np.float32):
+        compress(
+            model := Model(),
+            "50%",
+            "frequency",
+            {n: c.astype(kind) for n, c in field_counts().items()},
+            seed=3,
+        )
+        states.append(model.state_dict())
+    torch.testing.assert_close(states[1], states[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("method", ["magnitude", "pep", "qr"])
 def test_frequencies_are_checked_where_a_method_does_not_read_them(method):
     model = Model()

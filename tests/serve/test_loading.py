@@ -93,6 +93,18 @@ def test_ids_out_of_range_are_refused(table):
         table.lookup_ids(np.array([87]))
 
 
+def test_ids_that_are_no_whole_numbers_are_refused(table):
+    with pytest.raises(ServeError, match="ids are float64; give whole numbers"):
+        table.lookup_ids(np.array([1.7, np.nan]))
+
+
+def test_codes_may_be_unsigned(table):
+    codes = np.array([[1, 2, 3, 0]])
+    found = table.codes(codes.astype(np.uint64))
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, codes)
+
+
 def test_bins_need_no_vocabulary(folder):
     meta = json.loads((folder / "meta.json").read_text())
     meta["fields"][2] = {"name": "c", "cardinality": 5, "edges": [2.5, 10.0], "missing": 4}

@@ -16,7 +16,6 @@ import torch
 from pepbench.catalog import Catalog
 from pepbench.component import Value
 from pepbench.contract.candidate import SHARES, Candidate, FitSpec
-from pepbench.contract.toy import make_toy
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract
 from pepbench.method import Method
@@ -105,4 +104,4 @@ def other_process() -> Executor:
 def _digest(plugins: tuple[Path, ...], name: str, options: Mapping[str, Value]) -> str:
     torch.set_num_threads(1)
     method = cast(Method, Catalog(plugins).load("method", name).from_options(options))
-    return Candidate(method, make_toy(), plugins).usual.digest()
+    return Candidate(method, plugins=plugins).usual.digest()

@@ -9,7 +9,7 @@ import optuna
 from pepbench.objective import goal
 from pepbench.records import PrunerKind, PruningSpec, Record
 
-STARTUP_TRIALS = 3
+PRUNER_STARTUP_TRIALS = 3
 """Complete trials that ``median`` needs before it stops any."""
 
 FIRST_EPOCH = 2
@@ -69,7 +69,7 @@ def _replayed(study: optuna.Study, curve: tuple[float, ...]) -> optuna.Trial:
 
 def _pruner(kind: PrunerKind) -> optuna.pruners.BasePruner:
     if kind == "median":
-        return optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=FIRST_EPOCH)
+        return optuna.pruners.MedianPruner(PRUNER_STARTUP_TRIALS, n_warmup_steps=FIRST_EPOCH)
     return optuna.pruners.SuccessiveHalvingPruner(FIRST_EPOCH, REDUCTION)
 
 
