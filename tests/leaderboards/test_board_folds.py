@@ -9,13 +9,13 @@ import pytest
 from record_factory import record, spec
 
 from pepbench.leaderboards import record_reuse
-from pepbench.leaderboards.board_page import time_table
+from pepbench.leaderboards.board_page import limits_reached, time_table
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.verify import complete_cells
 from pepbench.plan import PLAN_FILE, Plan
-from pepbench.records import RecordStore
+from pepbench.records import EpochRecord, RecordStore
 
 PLAN = """\
 methods = ["uniform", "full"]
@@ -124,6 +124,31 @@ def test_time_of_finalists_has_a_column_where_there_are_any():
     made = cell_records(0)
     assert "   finalists |" in time_table(made)
     assert "finalists" not in time_table([made[0], made[2]])
+
+
+def test_final_runs_at_the_end_of_a_range_or_in_the_last_epoch_are_counted():
+    def final(rate, l2, goals, role="final"):
+        made = spec(role=role)
+        update = {"learning_rate": rate, "l2": l2, "epochs": 3}
+        training = made.training.model_copy(update=update)
+        curve = [
+            EpochRecord(epoch=n, train_loss=0.5, auc=auc, log_loss=0.5)
+            for n, auc in enumerate(goals, 1)
+        ]
+        return record(made.model_copy(update={"training": training}), curve=curve)
+
+    made = [
+        final(0.0299, 1e-5, [0.6, 0.7, 0.8]),
+        final(0.001, 1e-7, [0.6, 0.8, 0.7]),
+        final(0.02, 9e-4, [0.6, 0.8]),
+        final(0.0299, 1e-7, [0.6, 0.7, 0.8], role="tuning"),
+    ]
+    # A tenth of the range on a logarithmic scale: from 0.0213, to 0.00141, from 4e-4, to 2.5e-7.
+    last, rates, l2 = limits_reached(made, Plan(tune_learning_rate=(0.001, 0.03)))
+    assert last.startswith("In 1 of 3 final runs")
+    assert rates.startswith("In 1 of 3 final runs the learning rate is in the upper tenth")
+    assert "in 1 in the lower" in rates
+    assert (l2.count("In 1 of 3"), l2.count("in 1 in the lower")) == (1, 1)
 
 
 @pytest.mark.slow
