@@ -343,7 +343,7 @@ class Codebooks(StoredFields):
     assigned: NDArray[np.int64] = field(metadata=index("rows"))
     """Shape (F,): k_i."""
     helpers: NDArray[np.int64] = field(metadata=index("rows"))
-    """Shape (F,): k_i, or 0 for a field without."""
+    """Shape (F,): k_i, or 0 for a field without, which is not clustered."""
     pieces: int = field(metadata=constant())
     """c: a vector is composed of so many pieces."""
     seed: int
@@ -359,6 +359,21 @@ class Codebooks(StoredFields):
         firsts = np.where(self.helpers > 0, self.starts + self.assigned, 0)
         first = firsts[fields_of(ids, self.cardinalities)]
         return np.asarray(first[:, None] + self.hashes(ids, self.helpers, 2 * n_clusterings))
+
+    def rows_without_helpers(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Assigned rows of features of fields without helpers, from 0 in each: (M,) → (M, c).
+
+        A feature has a row of its own. Where there are fewer, features share them evenly, others in
+        each piece.
+        """
+        of_id = fields_of(ids, self.cardinalities)
+        codes = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        rows = np.repeat(codes[:, None], self.pieces, axis=1)
+        share = np.flatnonzero(((self.helpers == 0) & (self.assigned < self.cardinalities))[of_id])
+        n_features, n_rows = self.cardinalities[of_id[share]], self.assigned[of_id[share]]
+        for piece in range(self.pieces):
+            rows[share, piece] = permuted(codes[share], n_features, self.seed + piece) % n_rows
+        return rows
 
     def hashes(
         self, ids: NDArray[np.integer], sizes: NDArray[np.int64], function: int
