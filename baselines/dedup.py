@@ -126,7 +126,9 @@ class Deduplication(Method):
         rows = BlockRows(cardinalities, first, self.block)
         embedding = DeduplicatedTable(table, rows, owners).to(trained.device)
         fitted = task.train(Model(embedding, backbone))
-        return fitted.with_notes(blocks=len(holder), kept=int(is_kept.sum()), radius=radius)
+        return fitted.with_notes(
+            blocks=len(holder), kept=int(is_kept.sum()), radius=radius
+        ).with_budget_note(task, budget)
 
 
 def merged_blocks(
@@ -195,6 +197,7 @@ class DeduplicatedTable(TableEmbedding):
 
     row: Tensor
     """Shape (N,): the row of each feature."""
+    unused_budget = "blocks are kept or merged whole"
 
     def __init__(self, table: Floats, rows: BlockRows, owners: NDArray[np.int64]) -> None:
         super().__init__()
