@@ -237,7 +237,10 @@ def test_fields_of_two_or_three_clustered_rows_never_share_one_vector(n_pieces):
         method = ClusteredCompositional(n_pieces=n_pieces, hash_seed=hash_seed)
         embedding = method.embedding(fields, DIM, n_rows * DIM)
         books = embedding.codebooks
-        vectors = np.split(vectors_of(embedding, 106), np.cumsum(books.cardinalities)[:-1])
+        found = vectors_of(embedding, 106)
+        stored = embedding.export().lookup(np.arange(106)[None])[0]
+        np.testing.assert_allclose(stored, found, rtol=1e-6)
+        vectors = np.split(found, np.cumsum(books.cardinalities)[:-1])
         for of_field, assigned, helpers in zip(vectors, books.assigned, books.helpers, strict=True):
             distinct_vectors, counts = np.unique(of_field, axis=0, return_counts=True)
             assert len(distinct_vectors) >= min(assigned + helpers, len(of_field))
@@ -623,6 +626,17 @@ def test_robe_uses_exactly_its_budget_and_equals_brute_force(budget, dim, chunk)
             expected[x, i] = sign * array[place % budget]
     assert wrapped or size == 1 or budget == 200
     np.testing.assert_allclose(vectors_of(embedding, 60), expected)
+
+
+@pytest.mark.parametrize("dim", [1, 5, 8, 16, 100])
+def test_robe_draws_every_power_of_two_up_to_the_width_equally_often(dim):
+    sizes = [1 << k for k in range(8) if 1 << k <= dim]
+    places = (np.arange(20 * len(sizes)) + 0.5) / (20 * len(sizes))
+    drawn = [
+        ROBE(chunk_place=float(place)).embedding(fields_of(9), dim, 200).addresses.chunk
+        for place in places
+    ]
+    assert drawn == [size for size in sizes for _ in range(20)]
 
 
 def test_robe_chunks_of_a_feature_are_placed_independently():
