@@ -407,13 +407,13 @@ class Codebooks(StoredFields):
         A feature has a row of its own. Where there are fewer, features share them evenly, others in
         each piece.
         """
-        of_id = fields_of(ids, self.cardinalities)
-        codes = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        of_id, keys = fields_of(ids, self.cardinalities), np.asarray(ids, dtype=np.int64)
+        codes = keys - starts_of(self.cardinalities)[of_id]
         rows = np.repeat(codes[:, None], self.pieces, axis=1)
         share = np.flatnonzero(((self.helpers == 0) & (self.assigned < self.cardinalities))[of_id])
-        n_features, n_rows = self.cardinalities[of_id[share]], self.assigned[of_id[share]]
         for piece in range(self.pieces):
-            rows[share, piece] = permuted(codes[share], n_features, self.seed + piece) % n_rows
+            permuted_code = permuted_codes(keys[share], self.cardinalities, self.seed + piece)
+            rows[share, piece] = permuted_code % self.assigned[of_id[share]]
         return rows
 
     def hashes(
