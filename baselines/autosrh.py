@@ -60,13 +60,14 @@ class AutoSrh(Method):
     prune without training on, or train on for two epochs where 98 % and more are pruned).
     ``search_split="train"`` holds a tenth of the training rows out from the weights of the search,
     though not from those of the warm start, and trains α on it. Early stopping sees the validation
-    rows in both cases.
+    rows in both cases. The default of ``search_epochs`` is a round number, not tuned on any data
+    set. Where more products are 0 than are to go, the zeros that stay are drawn at random.
     """
 
     name = "autosrh"
     family = "search"
     year = 2022
-    version = 3
+    version = 4
 
     n_blocks: Annotated[int, Between(2, 20, allow=(1, 10_000)), "L, the blocks of features"] = 6
     blocks: Annotated[
@@ -107,7 +108,7 @@ class AutoSrh(Method):
         with task.phase("search"):
             steps = self.search(task, model, selected)
             table = selected.selected_table()
-            mask = largest_entries(table.abs(), budget)
+            mask = largest_entries(zeros_ranked(table.abs(), budget), budget)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
         return fitted.with_notes(search_steps=2 * steps, search_split=self.search_split)
 
@@ -119,6 +120,16 @@ class AutoSrh(Method):
         for step in bilevel_steps(task, model, alpha, descent, self.search_split, steps, best):
             task.report_size(step, selected.entries_left)
         return steps
+
+
+def zeros_ranked(magnitudes: Tensor, budget: int) -> Tensor:
+    """``magnitudes``, with random negative numbers for 0 where fewer than ``budget`` are above it.
+
+    α is clipped at 0. By position, the zeros that still fit would be those of the first fields.
+    """
+    if int(torch.count_nonzero(magnitudes)) >= budget:
+        return magnitudes
+    return torch.where(magnitudes > 0, magnitudes, -1.0 - torch.rand_like(magnitudes))
 
 
 class SelectedTable(Embedding):

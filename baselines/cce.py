@@ -25,7 +25,7 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
-from pepbench.serve.addresses import Codebooks, fields_of, starts_of
+from pepbench.serve.addresses import Codebooks, fields_of
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
 
@@ -52,7 +52,9 @@ class ClusteredCompositional(Method):
 
     Where we differ: every field has k_i rows of both kinds and is clustered by itself, as each
     table is in the paper. 2 k_i = min(n_i, c), and a field of at most c features has a row for each
-    instead. k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that
+    instead. A field of two or three rows has no helpers and is not clustered: one row of each kind
+    would give all its features one vector. Features share its rows evenly, others in each piece.
+    k-means takes ``iterations`` of Lloyd from random vectors as centroids; a cluster that
     runs empty keeps its centroid. The released code leaves k-means to faiss, 100 iterations on 200
     features for each centroid; its helpers restart at residuals, which are our default, too. Adam's
     moments of a row survive its new meaning. A clustering reads
@@ -65,7 +67,7 @@ class ClusteredCompositional(Method):
     family = "hashing"
     own_training = "clusters features anew between epochs"
     year = 2023
-    version = 3
+    version = 4
 
     n_pieces: Annotated[
         int, Between(1, 64, tuned=False), "c, at most; the largest divisor of D not above it"
@@ -84,10 +86,10 @@ class ClusteredCompositional(Method):
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> ClusteredTable:
-        """Codebooks within ``budget``; infeasible below one row of each kind per field."""
+        """Codebooks within ``budget``; infeasible below two rows per field."""
         cardinalities = np.asarray(fields.cardinalities)
         least = int(np.minimum(cardinalities, 2).sum()) * dim
-        self.refuse_below(least, budget, "an assigned and a helper row a field")
+        self.refuse_below(least, budget, "two rows a field")
         pieces = largest_divisor(dim, self.n_pieces)
         seed = drawn_seed(self.hash_seed)
         assigned, helpers = code_rows(cardinalities, budget // dim, seed)
@@ -104,7 +106,8 @@ class ClusteredCompositional(Method):
                     embedding.cluster(task.rng, self.iterations, self.helpers == "residual")
 
         fitted = task.train(task.model(embedding), after_epoch=after_epoch)
-        return fitted.with_notes(clusterings=int(embedding.round))
+        fitted = fitted.with_notes(clusterings=int(embedding.round))
+        return fitted.with_budget_note(task, budget)
 
 
 def code_rows(
@@ -112,23 +115,25 @@ def code_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Assigned and helper rows of each field, ``n_rows`` in all at most.
 
-    A field that could have as many rows as features has one for each, and no helpers.
+    A field that could have as many rows as features has one for each, and no helpers; nor has a
+    field of less than four rows.
 
     >>> code_rows(np.array([40, 10, 1]), 15, 0)
     (array([4, 3, 1]), array([4, 3, 0]))
+    >>> code_rows(np.array([40, 10, 1]), 6, 0)
+    (array([3, 2, 1]), array([0, 0, 0]))
     """
     rows = capped_rows(cardinalities, n_rows, tie_seed, step=2)
-    whole = rows == cardinalities
-    return np.where(whole, rows, rows // 2), np.where(whole, 0, rows // 2)
+    alone = (rows == cardinalities) | (rows < 4)
+    return np.where(alone, rows, rows // 2), np.where(alone, 0, rows // 2)
 
 
 def random_rows(books: Codebooks) -> NDArray[np.int64]:
     """Assigned rows of all features before any clustering: (N, c)."""
     ids = np.arange(int(books.cardinalities.sum()))
     of_id = fields_of(ids, books.cardinalities)
-    within = ids - starts_of(books.cardinalities)[of_id]
-    is_whole = books.helpers[of_id] == 0
-    rows = np.where(is_whole[:, None], within[:, None], books.hashes(ids, books.assigned, 1))
+    alone = (books.helpers[of_id] == 0)[:, None]
+    rows = np.where(alone, books.rows_without_helpers(ids), books.hashes(ids, books.assigned, 1))
     return np.asarray(books.starts[of_id, None] + rows)
 
 
@@ -149,6 +154,7 @@ class ClusteredTable(ComposedVectors):
     """Shape (N, 1): 1 or 0."""
     round: Tensor
     """How many clusterings there were: which hash is in use."""
+    unused_budget = "assigned and helper rows come in pairs"
 
     def __init__(self, codebooks: Codebooks, dim: int) -> None:
         super().__init__()

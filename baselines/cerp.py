@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -28,9 +28,10 @@ from pepbench.method import (
     to_numpy,
     xavier_uniform,
 )
+from pepbench.serve.addresses import Positions, TwoRows
 from pepbench.tables.layout import Constant, Masked, part
 
-Ids = TypeVar("Ids", int, Tensor, NDArray[np.integer])
+from .hashing import HashSeed, drawn_seed
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,11 @@ class CERP(Method):
 
         L = BCE − γ_t · Σ_v ‖tanh(η v)‖²
 
-    rewards sums that are not zero, so that the two tables keep entries in different places. γ_t
-    halves every epoch. The search stops at the first step with at most B non-zeros, and the entries
-    left are trained again from their initial values.
+    rewards sums that are not zero, so that the two tables keep entries in different places. It
+    grows with the batch, and BCE, a mean, does not: with 4,096 rows a batch, γ weighs hundreds of
+    times what it does in the release, with 10 users. γ_t halves every epoch. The search stops at
+    the first step with at most B non-zeros, and the entries left are trained again from their
+    initial values.
 
     γ = 1, η = 100 and s = −100 at the start are the released values, as is the end after 50 epochs.
     There L2 alone moves the thresholds until they matter, as fast as Adam at 1e-3 lets them: some
@@ -63,16 +66,16 @@ class CERP(Method):
     Where we differ besides: b follows from the budget, b = B / (2·D·density) within [√N, N/2],
     instead of one b for all budgets. Where the last step overshoots, the entries pruned by the
     least are kept, and at the end of the search those of the largest |P| − σ(s): the budget is met
-    exactly. Q has no rows that no feature uses. As in the released code, buckets
-    follow the numbers of the features, which are those of the vocabulary here: another order of its
-    values or fields gives other pairs of rows. The released loss is BPR, and its regulariser counts
+    exactly. Q has no rows that no feature uses. x is a feature's place in a random order, field by
+    field, another for each seed, so that nothing depends on how features are numbered; in the
+    released code it is the number itself. The released loss is BPR, and its regulariser counts
     a user once where a batch has six of its rows.
     """
 
     name = "cerp"
     family = "pruning"
     year = 2023
-    version = 2
+    version = 3
 
     density: Annotated[
         float,
@@ -107,6 +110,7 @@ class CERP(Method):
         OneOf("trim", "infeasible", tuned=False),
         "above the budget at the end of the search: keep the largest |P| − σ(s), or give up",
     ] = "trim"
+    hash_seed: HashSeed = -1
 
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Those of the search and of the second training."""
@@ -115,7 +119,7 @@ class CERP(Method):
     def fit(self, task: Task, budget: int) -> Fitted:
         """Search until the budget is met, then train what is left from its initial values."""
         shape = self.shape(task.fields, task.dim, budget)
-        pruned = ThresholdedPair(shape, task.fields.n_features, task.dim, self.init, self.eta)
+        pruned = ThresholdedPair(shape, task.dim, self.init, self.eta)
         initial = [table.detach().clone() for table in pruned.tables]
         with task.phase("search"):
             steps, trimmed = self.search(task, pruned, budget)
@@ -136,7 +140,8 @@ class CERP(Method):
         n_features = fields.n_features
         wanted = round(budget / (2.0 * dim * self.density))
         least = math.isqrt(n_features - 1) + 1
-        return TwoRows(n_features, max(least, min(wanted, n_features // 2)))
+        positions = Positions(np.asarray(fields.cardinalities), drawn_seed(self.hash_seed))
+        return TwoRows(positions, max(least, min(wanted, n_features // 2)))
 
     def search(self, task: Task, pruned: ThresholdedPair, budget: int) -> tuple[int, bool]:
         """Train tables and thresholds until ``budget`` is met: steps, and whether they ran out.
@@ -177,38 +182,6 @@ class CERP(Method):
         return last, True
 
 
-@dataclass(frozen=True)
-class TwoRows:
-    """Which two rows a feature has, for N features and b buckets.
-
-    >>> shape = TwoRows(10, 4)
-    >>> [(shape.in_p(x), shape.in_q(x)) for x in (0, 3, 4, 9)]
-    [(0, 0), (3, 1), (0, 1), (1, 3)]
-    """
-
-    n_features: int
-    buckets: int
-    """b: the rows of P."""
-
-    @property
-    def run(self) -> int:
-        """⌈N/b⌉: how many consecutive features share a row of Q; at most b."""
-        return -(-self.n_features // self.buckets)
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows of P and of Q that features use."""
-        return self.buckets, -(-self.n_features // self.run)
-
-    def in_p(self, ids: Ids) -> Ids:
-        """Rows of P: x mod b."""
-        return ids % self.buckets
-
-    def in_q(self, ids: Ids) -> Ids:
-        """Rows of Q: ⌊x / ⌈N/b⌉⌋."""
-        return ids // self.run
-
-
 class ThresholdedPair(Embedding):
     """P and Q during the search, under soft thresholds.
 
@@ -218,21 +191,27 @@ class ThresholdedPair(Embedding):
     ----------
     shape
         Rows of features.
-    n_features, dim
-        N and D.
+    dim
+        D.
     init
         Initial s.
     eta
         η of the regulariser.
     """
 
-    def __init__(self, shape: TwoRows, n_features: int, dim: int, init: float, eta: float) -> None:
+    rows: Tensor
+    """Shape (N, 2): the rows of each feature in P and Q."""
+
+    def __init__(self, shape: TwoRows, dim: int, init: float, eta: float) -> None:
         super().__init__()
         self.dim, self.shape, self.eta = dim, shape, eta
         self.gamma = 0.0
+        n_features = shape.positions.n_features
+        rows = torch.from_numpy(shape.rows_of(np.arange(n_features)))
+        self.register_buffer("rows", rows, persistent=False)
         self.tables = nn.ParameterList(
-            nn.Parameter(xavier_uniform(rows, dim, fan=n_features) / math.sqrt(2.0))
-            for rows in shape.rows
+            nn.Parameter(xavier_uniform(n_rows, dim, fan=n_features) / math.sqrt(2.0))
+            for n_rows in shape.n_rows
         )
         self.thresholds = nn.ParameterList(
             nn.Parameter(torch.full_like(table, init)) for table in self.tables
@@ -248,7 +227,8 @@ class ThresholdedPair(Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
         p, q = self.thresholded()
-        self._looked_up = lookup(p, self.shape.in_p(ids)) + lookup(q, self.shape.in_q(ids))
+        in_p, in_q = self.rows[ids].unbind(-1)
+        self._looked_up = lookup(p, in_p) + lookup(q, in_q)
         return self._looked_up
 
     def penalty(self) -> Tensor:
@@ -268,7 +248,7 @@ class ThresholdedPair(Embedding):
     def largest(self, budget: int) -> list[Tensor]:
         """Masks of P and Q that keep the ``budget`` entries of the largest margins."""
         mask = largest_entries(self.margins(), budget).view(-1, self.dim)
-        rows_of_p, _ = self.shape.rows
+        rows_of_p, _ = self.shape.n_rows
         return [mask[:rows_of_p], mask[rows_of_p:]]
 
     def n_parameters(self) -> int:
@@ -282,7 +262,7 @@ class ThresholdedPair(Embedding):
 
 
 class CompositionalTable(Embedding):
-    """v_x = P[x mod b] + Q[⌊x / ⌈N/b⌉⌋] with both tables under masks.
+    """v = P[y mod b] + Q[⌊y / ⌈N/b⌉⌋] with both tables under masks.
 
     Parameters
     ----------
@@ -292,16 +272,21 @@ class CompositionalTable(Embedding):
         The two tables.
     """
 
+    rows: Tensor
+    """Shape (N, 2): the rows of each feature in P and Q."""
     unused_budget = "both tables are kept whole"
 
     def __init__(self, shape: TwoRows, p: MaskedTable, q: MaskedTable) -> None:
         super().__init__()
         self.dim, self.shape = p.dim, shape
         self.p, self.q = p, q
+        rows = torch.from_numpy(shape.rows_of(np.arange(shape.positions.n_features)))
+        self.register_buffer("rows", rows, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D)."""
-        vectors: Tensor = self.p(self.shape.in_p(ids)) + self.q(self.shape.in_q(ids))
+        in_p, in_q = self.rows[ids].unbind(-1)
+        vectors: Tensor = self.p(in_p) + self.q(in_q)
         return vectors
 
     def n_parameters(self) -> int:
@@ -321,20 +306,16 @@ class Summed(Layout):
 
     p: Masked = field(metadata=part("p_"))
     q: Masked = field(metadata=part("q_"))
-    shape: TwoRows
+    shape: TwoRows = field(metadata=part())
 
     def widths(self) -> NDArray[np.integer]:
         """In how many dimensions one of a feature's two rows keeps an entry: (N,)."""
-        features = np.arange(self.shape.n_features)
-        either = self.p.mask()[self.shape.in_p(features)] | self.q.mask()[self.shape.in_q(features)]
+        in_p, in_q = self.shape.rows_of(np.arange(self.shape.positions.n_features)).T
+        either = self.p.mask()[in_p] | self.q.mask()[in_q]
         return np.asarray(either.sum(axis=1))
 
     def constants(self) -> Mapping[str, Constant]:
-        """N, b, D, and the rows of both tables."""
-        return {
-            "features": self.shape.n_features,
-            "buckets": self.shape.buckets,
-            "dim": self.p.dim,
-            "p_rows": self.shape.rows[0],
-            "q_rows": self.shape.rows[1],
-        }
+        """B, D, and the rows of both tables."""
+        p_rows, q_rows = self.shape.n_rows
+        shape = self.shape.constants()
+        return {**shape, "dim": self.p.dim, "p_rows": p_rows, "q_rows": q_rows}

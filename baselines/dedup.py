@@ -26,10 +26,12 @@ from pepbench.method import (
     to_numpy,
     view_of,
 )
-from pepbench.serve.addresses import BlockRows, block_lengths, starts_of
+from pepbench.serve.addresses import BlockRows, block_codes, block_lengths, starts_of
 from pepbench.serve.hashing import odd_multipliers, scrambled
 from pepbench.serve.packing import bits_needed, packed
 from pepbench.tables.layout import Floats, part, trained
+
+from .hashing import drawn_seed
 
 N_HASHES = 8
 """Hash tables for one radius: two blocks meet if they agree in one of them."""
@@ -47,7 +49,7 @@ class Deduplication(Method):
     Relational Databases", PVLDB 15(10), 2022, arXiv 2201.10442, adapted to embedding tables by
     Zhang, Zhao, Miao, Shao, Liu, Yang, Cui, "Experimental Analysis of Large-scale Learnable Vector
     Storage Compression", PVLDB 17(4), 2023, arXiv 2311.15578. A block is ``block`` rows of
-    neighbouring features of a field. Blocks are visited by the third quartile of their entries, the
+    a field. Blocks are visited by the third quartile of their entries, the
     smallest first. A locality-sensitive hash for the Euclidean distance (Datar, Immorlica, Indyk,
     Mirrokni, SCG 2004), ⌊⟨a, e⟩ / w + u⌋ with Gaussian a and uniform u, finds similar blocks; a
     block that is similar to one before it takes over its rows. The knob is the number of blocks
@@ -61,13 +63,14 @@ class Deduplication(Method):
     a threshold, and may find too few for a small budget. Here they are similar if their distance is
     at most r; r starts at a tenth of the root mean square norm of the blocks, and grows by half
     whenever no two such blocks are found. Blocks of the whole table are merged, if they
-    have the same length. With ``block`` above 1, results depend on the order of the vocabulary:
-    it decides which features are neighbours.
+    have the same length. Which features make a block is drawn at random, anew by each seed, so that
+    nothing depends on how features are numbered.
     """
 
     name = "dedup"
     family = "hashing"
     year = 2022
+    version = 2
 
     block: Annotated[
         int, OneOf(1, 2, 4, 8), "rows in a block; the last of a field may have fewer"
@@ -118,15 +121,20 @@ class Deduplication(Method):
         cardinalities = np.asarray(task.fields.cardinalities)
         lengths = block_lengths(cardinalities, self.block)
         with task.phase("merge"):
-            table = to_numpy(trained)
+            ids, seed = np.arange(len(trained)), drawn_seed(-1)
+            codes = block_codes(ids, cardinalities, self.block, seed)
+            order = np.argsort(np.repeat(starts_of(cardinalities), cardinalities) + codes)
+            table = to_numpy(trained)[order]
             holder, radius = merged_blocks(table, lengths, budget // task.dim, task.rng)
             is_kept = holder == np.arange(len(holder))
             first = starts_of(np.where(is_kept, lengths, 0))[holder]
-            owners = np.flatnonzero(np.repeat(is_kept, lengths))
-        rows = BlockRows(cardinalities, first, self.block)
-        embedding = DeduplicatedTable(table, rows, owners).to(trained.device)
+            kept = table[np.repeat(is_kept, lengths)]
+        rows = BlockRows(cardinalities, first, self.block, seed)
+        embedding = DeduplicatedTable(kept, rows).to(trained.device)
         fitted = task.train(Model(embedding, backbone))
-        return fitted.with_notes(blocks=len(holder), kept=int(is_kept.sum()), radius=radius)
+        return fitted.with_notes(
+            blocks=len(holder), kept=int(is_kept.sum()), radius=radius
+        ).with_budget_note(task, budget)
 
 
 def merged_blocks(
@@ -186,23 +194,22 @@ class DeduplicatedTable(TableEmbedding):
     Parameters
     ----------
     table
-        Shape (N, D): the trained values.
+        Shape (R, D): their trained values.
     rows
-        Where each feature's row is among those that are left.
-    owners
-        Shape (R,): the features whose rows are left, rising.
+        Where each feature's row is among them.
     """
 
     row: Tensor
     """Shape (N,): the row of each feature."""
+    unused_budget = "blocks are kept or merged whole"
 
-    def __init__(self, table: Floats, rows: BlockRows, owners: NDArray[np.int64]) -> None:
+    def __init__(self, table: Floats, rows: BlockRows) -> None:
         super().__init__()
         self.dim = table.shape[1]
         self.rows = rows
-        row = torch.from_numpy(rows.rows_of(np.arange(len(table))))
+        row = torch.from_numpy(rows.rows_of(np.arange(int(rows.cardinalities.sum()))))
         self.register_buffer("row", row, persistent=False)
-        self.table = RowTable(torch.from_numpy(table[owners]))
+        self.table = RowTable(torch.from_numpy(table))
 
     def as_table(self, ids: Tensor) -> View:
         """The rows, and which of them each feature has."""

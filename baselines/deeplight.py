@@ -38,11 +38,12 @@ class DeepLight(Method):
     ``tolerance`` of S, or after ``max_steps``, exactly the B largest are kept, and training goes
     on under that mask, from the trained values, with early stopping.
 
-    Where we differ: only the embedding is pruned, not the weights of the deep part and of the
-    field pairs. The paper's schedule needs 69k steps to 99.9 % of S, four epochs of Criteo but
-    hundreds of a small data set, which then overfits before it is pruned. So 100 is lowered where
-    the schedule would not be through after ``prune_epochs``. What is missing after ``max_steps``
-    is pruned at once: the note ``last_cut`` says how much.
+    Where we differ: only the embedding is pruned, not the weights of the deep part and of the field
+    pairs. The paper's schedule needs 69k steps to 99.9 % of S, four epochs of Criteo but hundreds
+    of a small data set, which then overfits before it is pruned. So 100 is lowered where the
+    schedule would not be through after ``prune_epochs``, by default 10: a round number, not tuned
+    on any data set. What is missing after ``max_steps`` is pruned at once: the note ``last_cut``
+    says how much.
     """
 
     name = "deeplight"

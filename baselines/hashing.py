@@ -58,7 +58,7 @@ def capped_rows(
     tie_seed
         Decides which fields of equal size come first, so that their order does not.
     step
-        m_i is n_i or a multiple of this.
+        m_i is n_i, a multiple of this, or less than twice this.
 
     Examples
     --------
@@ -66,21 +66,25 @@ def capped_rows(
     [24, 3, 3]
     >>> capped_rows(np.array([100, 3, 3]), 31, 0, step=2).tolist()
     [24, 3, 3]
+    >>> capped_rows(np.array([100, 3, 3]), 9, 0, step=2).tolist()
+    [3, 3, 3]
     """
     sizes = sizes.astype(np.int64)
 
     def rows_at(cap: int) -> NDArray[np.int64]:
-        return np.where(sizes <= cap, sizes, cap - cap % step)
+        return np.where(sizes <= cap, sizes, cap if cap < 2 * step else cap - cap % step)
 
     caps = range(int(sizes.max(initial=0)) + 1)
     cap = bisect_right(caps, total, key=lambda c: int(rows_at(c).sum())) - 1
     rows = rows_at(max(cap, 0))
     left = total - int(rows.sum())
     for i in np.lexsort((np.random.default_rng(tie_seed).random(len(sizes)), -sizes)).tolist():
-        more = min(step, int(sizes[i] - rows[i]))
-        if more <= left:
-            rows[i] += more
-            left -= more
+        for more in range(min(step, left, int(sizes[i] - rows[i])), 0, -1):
+            m = int(rows[i]) + more
+            if m == sizes[i] or m < 2 * step or m % step == 0:
+                rows[i] = m
+                left -= more
+                break
     return rows
 
 

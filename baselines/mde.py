@@ -18,10 +18,11 @@ class MDE(Method):
     """Widths d_k ∝ p_k^α by a block's popularity p_k, each projected to D.
 
     Ginart, Naumov, Mudigere, Yang, Zou, "Mixed Dimension Embeddings with Application to
-    Memory-Efficient Recommendation Systems", 2019, arXiv 1909.11810; the power rule is its
-    algorithm 2. Blocks are the fields, with p_k = 1 / n_k (a row's average popularity if the field
-    is looked up once a row), or cuts of equal total frequency through the features sorted by
-    training frequency. The scale λ in d_k = λ p_k^α is the largest that the budget admits.
+    Memory-Efficient Recommendation Systems", 2019, arXiv 1909.11810, by their power rule for widths
+    (``md_solver`` in their code, DLRM). Blocks are the fields, with p_k = 1 / n_k (a row's average
+    popularity if the field is looked up once a row), or cuts of equal total frequency through the
+    features sorted by training frequency. The scale λ in d_k = λ p_k^α is the largest that the
+    budget admits.
 
     Where we differ: widths are rounded to whole numbers (the paper's powers of two are
     ``rounding="power2"``), and the tables start such that projected vectors have the variance of

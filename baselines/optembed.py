@@ -68,7 +68,8 @@ class OptEmbed(Method):
     wide (there 2 and more), crossings are cut among the F fields (there at up to D), a field counts
     its width (there one column less during evolution), and the supernet is trained for a fixed
     number of epochs (there until the validation AUC falls once, 30 at most). The paper evolves 30
-    generations. Evolution and early stopping see the same validation rows.
+    generations. Evolution and early stopping see the same validation rows. The defaults of
+    ``least_width`` and ``search_epochs`` are round numbers, not tuned on any data set.
     """
 
     name = "optembed"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.method import (
+    Between,
     ComposedVectors,
     Embedding,
     Fields,
     Layout,
     Method,
-    OneOf,
     to_numpy,
 )
 from pepbench.serve.addresses import ChunkAddresses
@@ -48,19 +48,35 @@ class ROBE(Method):
     family = "hashing"
     notes_training_bytes = True
     year = 2022
-    version = 2
+    version = 3
 
     chunk: Annotated[
-        int, OneOf(1, 2, 4, 8, 16, 32, 64, 128), "Z, neighbours in the array; at most D"
-    ] = 8
+        int,
+        Between(0, 2**16, tuned=False),
+        "Z, neighbours in the array, at most D; 0: by chunk_place",
+    ] = 0
+    chunk_place: Annotated[
+        float,
+        Between(0.0, 1.0),
+        "which of the powers of two 1, 2, 4, …, D is Z: 0 the first, 1 the last",
+    ] = 0.7
     hash_seed: HashSeed = -1
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An array of ``budget`` floats; infeasible below D."""
         self.refuse_below(dim, budget)
         seed = drawn_seed(self.hash_seed)
-        addresses = ChunkAddresses(budget, min(self.chunk, dim), dim, seed)
-        return CircularArray(addresses, fields.n_features)
+        chunk = min(self.chunk, dim) if self.chunk else self.power_of_two(dim)
+        return CircularArray(ChunkAddresses(budget, chunk, dim, seed), fields.n_features)
+
+    def power_of_two(self, dim: int) -> int:
+        """The power of two up to D that ``chunk_place`` names; each has an equal part of [0, 1].
+
+        >>> [ROBE(chunk_place=place).power_of_two(12) for place in (0.0, 0.3, 0.7, 1.0)]
+        [1, 2, 4, 8]
+        """
+        choices = dim.bit_length()
+        return 1 << min(int(self.chunk_place * choices), choices - 1)
 
 
 class CircularArray(ComposedVectors):

@@ -9,6 +9,7 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pepbench.errors import Diverged
 from pepbench.method import Fitted, MaskedTable, Model, OneOf, Part, Task
 
 SearchSplit = Annotated[
@@ -103,7 +104,17 @@ class BestEpoch:
             self._state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     def restore(self) -> None:
-        """Give the model the values of its best epoch."""
+        """Give the model the values of its best epoch.
+
+        Raises
+        ------
+        Diverged
+            If no epoch had a score that is a number.
+        """
+        if not self._state:
+            raise Diverged(
+                "the score on the validation rows was NaN after every epoch of the search"
+            )
         self.model.load_state_dict(self._state)
 
 

@@ -21,7 +21,7 @@ from pepbench.catalog import Catalog
 from pepbench.component import Value
 from pepbench.data.splits import Splits
 from pepbench.errors import Infeasible
-from pepbench.method import LEAST_USE, Embedding, Method
+from pepbench.method import Embedding, Method, why_unused
 from pepbench.plan import Plan
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -58,7 +58,7 @@ def use_of(method: Method, splits: Splits, dim: int, share: float, search: bool)
     try:
         embedding = _untrained(method, splits, dim, allowed)
         if embedding is not None:
-            count, reason = embedding.n_parameters(), embedding.unused_budget
+            count, reason = embedding.n_parameters(), why_unused(embedding, allowed)
         elif search:
             plan = Plan(dim=dim, epochs=1, patience=1)
             fitted = method.fit(new_task(splits, plan, seed=0), allowed)
@@ -68,7 +68,7 @@ def use_of(method: Method, splits: Splits, dim: int, share: float, search: bool)
             return None
     except Infeasible:
         return None
-    return Use(count / allowed, reason if count < LEAST_USE * allowed else "")
+    return Use(count / allowed, reason)
 
 
 def _untrained(method: Method, splits: Splits, dim: int, allowed: int) -> Embedding | None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pepbench.baselines.cerp import CompositionalTable, TwoRows
+from pepbench.baselines.cerp import CompositionalTable
 from tabulate import tabulate
 
 from benchmarks.methods import fixed_shapes, method_named
@@ -36,6 +36,7 @@ from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 from pepbench.export.folder import write_export
 from pepbench.serve import ServedTable, load
+from pepbench.serve.addresses import Positions, TwoRows
 from pepbench.tables.embedding import Embedding, MaskedTable, xavier_uniform
 from pepbench.tables.fields import Fields
 from pepbench.tables.quantised import SCHEMES, QuantisedTable
@@ -74,8 +75,9 @@ def embedding_of(name: str, fields: Fields, budget: int) -> Embedding:
 
 def composed(fields: Fields, budget: int) -> CompositionalTable:
     """Two masked tables as ``cerp`` ends with, the entries at random."""
-    shape = TwoRows(fields.n_features, max(1, budget // DIM))
-    tables = [xavier_uniform(rows, DIM) for rows in shape.rows]
+    positions = Positions(np.asarray(fields.cardinalities), seed=0)
+    shape = TwoRows(positions, max(1, budget // DIM))
+    tables = [xavier_uniform(rows, DIM) for rows in shape.n_rows]
     n_entries = sum(table.numel() for table in tables)
     masks = [torch.rand(table.shape) < budget / n_entries for table in tables]
     p, q = (MaskedTable(table, mask) for table, mask in zip(tables, masks, strict=True))

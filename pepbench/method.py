@@ -196,6 +196,19 @@ class Model(nn.Module):
         return logits
 
 
+def why_unused(embedding: Embedding, allowed: int) -> str:
+    """Why ``embedding`` has less than 90 % of the ``allowed`` parameters; "" if it has not less.
+
+    Tables of whole rows need no reason of their own for what is less than a row.
+    """
+    count = embedding.n_parameters()
+    if count >= LEAST_USE * allowed:
+        return ""
+    if allowed - count < embedding.dim:
+        return "less than a row is left"
+    return embedding.unused_budget
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """A trained model at its best epoch, with its scores and learning curve."""
@@ -214,12 +227,9 @@ class Fitted:
         return replace(self, notes={**self.notes, **notes})
 
     def with_budget_note(self, task: Task, budget: int) -> Fitted:
-        """The same with the embedding's ``unused_budget`` as a note, if that much is unused."""
-        embedding = self.model.embedding
-        is_used = embedding.n_parameters() >= LEAST_USE * min(budget, task.full_parameters)
-        if is_used or not embedding.unused_budget:
-            return self
-        return self.with_notes(unused_budget=embedding.unused_budget)
+        """The same with a note why much of ``budget`` is unused, if it is and there is a reason."""
+        why = why_unused(self.model.embedding, min(budget, task.full_parameters))
+        return self.with_notes(unused_budget=why) if why else self
 
 
 class Task(ABC):

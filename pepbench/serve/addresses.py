@@ -180,6 +180,15 @@ def block_lengths(cardinalities: NDArray[np.integer], block: int) -> NDArray[np.
     return np.minimum(block, np.repeat(cardinalities, n_blocks) - block * before)
 
 
+def block_codes(
+    ids: NDArray[np.integer], cardinalities: NDArray[np.integer], block: int, seed: int
+) -> NDArray[np.int64]:
+    """Codes of global ids within their fields: (…) → (…); permuted where they decide on blocks."""
+    if block > 1:
+        return permuted_codes(ids, cardinalities, seed)
+    return np.asarray(ids - starts_of(cardinalities)[fields_of(ids, cardinalities)])
+
+
 @dataclass(frozen=True, eq=False)
 class BlockRows(StoredFields):
     """The row of each feature where blocks of features have theirs, some the same."""
@@ -189,16 +198,19 @@ class BlockRows(StoredFields):
     first: NDArray[np.integer]
     """Shape (Σ ⌈n_i / block⌉,): the first row of each block."""
     block: int = field(metadata=constant())
-    """Neighbouring features of a field in a block; the last of a field may have fewer."""
+    """Features of a field in a block; the last of a field may have fewer."""
+    seed: int = field(metadata=index())
+    """Of a random order of each field's features, in which neighbours are in a block."""
 
     def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """The row of each global id: (…) → (…).
 
-        >>> BlockRows(np.array([3, 2]), np.array([0, 2, 0]), 2).rows_of(np.arange(5)).tolist()
-        [0, 1, 2, 0, 1]
+        >>> rows = BlockRows(np.array([3, 2]), np.array([0, 1, 0, 2, 0]), 1, seed=3)
+        >>> rows.rows_of(np.arange(5)).tolist()
+        [0, 1, 0, 2, 0]
         """
         of_id = fields_of(ids, self.cardinalities)
-        code = np.asarray(ids, dtype=np.int64) - starts_of(self.cardinalities)[of_id]
+        code = block_codes(ids, self.cardinalities, self.block, self.seed)
         blocks = starts_of(-(-self.cardinalities.astype(np.int64) // self.block))[of_id]
         return np.asarray(self.first[blocks + code // self.block] + code % self.block)
 
@@ -279,6 +291,35 @@ class Positions(StoredFields):
         return np.asarray(starts[of_id] + permuted_codes(ids, self.cardinalities, self.seed))
 
 
+@dataclass(frozen=True, eq=False)
+class TwoRows(StoredFields):
+    """A row in each of two tables P and Q, by the place y of a feature; no two have the same pair.
+
+    >>> rows = TwoRows(Positions(np.array([6, 4]), seed=0), buckets=4)
+    >>> len(np.unique(rows.rows_of(np.arange(10)), axis=0)), rows.n_rows
+    (10, (4, 4))
+    """
+
+    positions: Positions = field(metadata=part())
+    buckets: int = field(metadata=constant())
+    """b: the rows of P; at least √N."""
+
+    @property
+    def run(self) -> int:
+        """⌈N/b⌉: how many features with neighbouring places share a row of Q; at most b."""
+        return -(-self.positions.n_features // self.buckets)
+
+    @property
+    def n_rows(self) -> tuple[int, int]:
+        """Rows of P and of Q that features use."""
+        return self.buckets, -(-self.positions.n_features // self.run)
+
+    def rows_of(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Rows y mod b of P and ⌊y / ⌈N/b⌉⌋ of Q: (…) → (…, 2)."""
+        places = self.positions.of(ids)
+        return np.stack([places % self.buckets, places // self.run], axis=-1)
+
+
 def permuted_codes(
     ids: NDArray[np.integer], cardinalities: NDArray[np.integer], seed: int
 ) -> NDArray[np.int64]:
@@ -343,7 +384,7 @@ class Codebooks(StoredFields):
     assigned: NDArray[np.int64] = field(metadata=index("rows"))
     """Shape (F,): k_i."""
     helpers: NDArray[np.int64] = field(metadata=index("rows"))
-    """Shape (F,): k_i, or 0 for a field without."""
+    """Shape (F,): k_i, or 0 for a field without, which is not clustered."""
     pieces: int = field(metadata=constant())
     """c: a vector is composed of so many pieces."""
     seed: int
@@ -359,6 +400,21 @@ class Codebooks(StoredFields):
         firsts = np.where(self.helpers > 0, self.starts + self.assigned, 0)
         first = firsts[fields_of(ids, self.cardinalities)]
         return np.asarray(first[:, None] + self.hashes(ids, self.helpers, 2 * n_clusterings))
+
+    def rows_without_helpers(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Assigned rows of features of fields without helpers, from 0 in each: (M,) → (M, c).
+
+        A feature has a row of its own. Where there are fewer, features share them evenly, others in
+        each piece.
+        """
+        of_id, keys = fields_of(ids, self.cardinalities), np.asarray(ids, dtype=np.int64)
+        codes = keys - starts_of(self.cardinalities)[of_id]
+        rows = np.repeat(codes[:, None], self.pieces, axis=1)
+        share = np.flatnonzero(((self.helpers == 0) & (self.assigned < self.cardinalities))[of_id])
+        for piece in range(self.pieces):
+            permuted_code = permuted_codes(keys[share], self.cardinalities, self.seed + piece)
+            rows[share, piece] = permuted_code % self.assigned[of_id[share]]
+        return rows
 
     def hashes(
         self, ids: NDArray[np.integer], sizes: NDArray[np.int64], function: int

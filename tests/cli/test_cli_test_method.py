@@ -438,6 +438,18 @@ class FirstCome(Base):
         return MaskedTable(values, first.view_as(values))
 
 
+@dataclass(frozen=True)
+class FirstFound(Method):
+    """A search that ends with the entries of the lowest ids."""
+
+    name = "first-found"
+    family = "controls"
+
+    def fit(self, task, budget):
+        table = FirstCome().embedding(task.fields, task.dim, budget)
+        return task.train(task.model(table))
+
+
 class Noisy(PlainTable):
     def __init__(self, n, width):
         super().__init__(n, width)
@@ -538,6 +550,7 @@ BREAKS = {
     "lavish": ("more budget is not worse", "696, defaults and 4 draws"),
     "erases": ("does not erase a small field", "values of a small field share one vector"),
     "first-come": ("does not depend on order", "shares of distinct vectors differ"),
+    "first-found": ("does not depend on order", "shares of distinct vectors differ"),
     "unseeded": ("same seed gives the same bits", "task.rng"),
     "untidy": ("one search for many budgets changes nothing", "with task.aside()"),
     "hides-state": ("state survives a round trip", "parameters or buffers"),

@@ -534,7 +534,7 @@ class TestClustered:
         used = int((assigned + helpers).sum())
         assert (helpers[sizes <= assigned.min()] == 0).all()
         assert n_rows - 2 < used <= n_rows
-        assert (assigned[helpers == 0] == sizes[helpers == 0]).all()
+        assert ((assigned == sizes) | (assigned < 4))[helpers == 0].all()
         assert (assigned[helpers > 0] == helpers[helpers > 0]).all()
 
     def test_training_clusters_after_the_first_epochs(self, toy):

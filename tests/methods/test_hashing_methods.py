@@ -12,6 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pepbench.baselines.cafe import Cafe
+from pepbench.baselines.cce import ClusteredCompositional
 from pepbench.baselines.double_hash import DoubleHash
 from pepbench.baselines.hash import Hash
 from pepbench.baselines.hash_embedding import HashEmbedding
@@ -197,7 +199,7 @@ def test_no_field_could_have_more_rows_without_the_largest_having_fewer(sizes, s
     total = data.draw(st.integers(0, int(sizes.sum()) + 3))
     rows = capped_rows(sizes, total, 0, step)
     assert (rows <= sizes).all()
-    assert ((rows == sizes) | (rows % step == 0)).all()
+    assert ((rows == sizes) | (rows < 2 * step) | (rows % step == 0)).all()
     assert rows.sum() == min(total, sizes.sum()) or total - step < rows.sum() < total
     # A field that is not whole has as many rows as any other, up to rounding.
     hashed = rows < sizes
@@ -205,18 +207,45 @@ def test_no_field_could_have_more_rows_without_the_largest_having_fewer(sizes, s
     assert sorted(capped_rows(sizes[::-1], total, 1, step)) == sorted(rows)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=spelt)
-def test_small_fields_never_share_a_vector(method):
+@pytest.mark.parametrize(
+    ("method", "n_rows"),
+    [
+        *((method, 30) for method in METHODS),
+        *((ClusteredCompositional(), n_rows) for n_rows in (30, 18, 9)),
+        # Half of cafe's rows wait for hot features.
+        *((Cafe(), n_rows) for n_rows in (30, 18)),
+    ],
+    ids=lambda value: value if isinstance(value, int) else spelt(value),
+)
+def test_small_fields_never_share_a_vector(method, n_rows):
     torch.manual_seed(0)
     weights = 106 * (1 + method.bias) if isinstance(method, MEmCom) else 0
     fields = fields_of(100, 3, 3)
-    embedding = method.embedding(fields, DIM, 30 * DIM + weights)
+    embedding = method.embedding(fields, DIM, n_rows * DIM + weights)
     rows = getattr(getattr(embedding, "hashes", None), "rows", None)
     if rows is not None:
         assert rows.tolist() == [24, 3, 3]
     vectors = vectors_of(embedding, 106)
     for field in (slice(100, 103), slice(103, 106)):
         assert len(np.unique(vectors[field], axis=0)) == 3
+
+
+@pytest.mark.parametrize("n_pieces", [1, 4])
+def test_fields_of_two_or_three_clustered_rows_never_share_one_vector(n_pieces):
+    fields = fields_of(100, 3, 3)
+    for hash_seed, n_rows in itertools.product(range(5), range(6, 15)):
+        method = ClusteredCompositional(n_pieces=n_pieces, hash_seed=hash_seed)
+        embedding = method.embedding(fields, DIM, n_rows * DIM)
+        books = embedding.codebooks
+        found = vectors_of(embedding, 106)
+        stored = embedding.export().lookup(np.arange(106)[None])[0]
+        np.testing.assert_allclose(stored, found, rtol=1e-6)
+        vectors = np.split(found, np.cumsum(books.cardinalities)[:-1])
+        for of_field, assigned, helpers in zip(vectors, books.assigned, books.helpers, strict=True):
+            distinct_vectors, counts = np.unique(of_field, axis=0, return_counts=True)
+            assert len(distinct_vectors) >= min(assigned + helpers, len(of_field))
+            if n_pieces == 1 and not helpers:
+                assert counts.max() - counts.min() <= 1
 
 
 def test_rows_stay_within_their_field_and_full_fields_are_not_hashed():
@@ -597,6 +626,17 @@ def test_robe_uses_exactly_its_budget_and_equals_brute_force(budget, dim, chunk)
             expected[x, i] = sign * array[place % budget]
     assert wrapped or size == 1 or budget == 200
     np.testing.assert_allclose(vectors_of(embedding, 60), expected)
+
+
+@pytest.mark.parametrize("dim", [1, 5, 8, 16, 100])
+def test_robe_draws_every_power_of_two_up_to_the_width_equally_often(dim):
+    sizes = [1 << k for k in range(8) if 1 << k <= dim]
+    places = (np.arange(20 * len(sizes)) + 0.5) / (20 * len(sizes))
+    drawn = [
+        ROBE(chunk_place=float(place)).embedding(fields_of(9), dim, 200).addresses.chunk
+        for place in places
+    ]
+    assert drawn == [size for size in sizes for _ in range(20)]
 
 
 def test_robe_chunks_of_a_feature_are_placed_independently():

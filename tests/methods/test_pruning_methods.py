@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pepbench.baselines import deeplight as deeplight_module
-from pepbench.baselines.autosrh import AutoSrh, BlockwiseDescent, SelectedTable
-from pepbench.baselines.cerp import CERP, ThresholdedPair, TwoRows
+from pepbench.baselines.autosrh import AutoSrh, BlockwiseDescent, SelectedTable, zeros_ranked
+from pepbench.baselines.cerp import CERP, ThresholdedPair
 from pepbench.baselines.deeplight import DeepLight, zero_smallest
 from pepbench.baselines.frequency import Frequency, by_frequency, most_frequent
 from pepbench.baselines.low_rank import LowRank
@@ -16,7 +16,8 @@ from pepbench.baselines.popularity_mask import PopularityMask, row_counts
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pepbench.errors import Infeasible
-from pepbench.method import Scores, xavier_uniform
+from pepbench.method import Scores, largest_entries, xavier_uniform
+from pepbench.serve.addresses import Positions, TwoRows
 from pepbench.tables.fields import Fields
 
 DIM = 8
@@ -406,18 +407,38 @@ def test_autosrh_blocks_follow_frequency(toy):
         assert np.abs(totals - weights.sum() / 4).max() <= weights.max()
 
 
+def test_autosrh_fills_the_budget_with_zeros_of_all_fields_alike():
+    torch.manual_seed(0)
+    magnitudes = torch.zeros(60, 4)
+    magnitudes[7] = 0.5
+    kept = torch.zeros(60, 4)
+    for _ in range(200):
+        mask = largest_entries(zeros_ranked(magnitudes, 64), 64)
+        assert mask[7].all()
+        assert mask.sum() == 64
+        kept += mask
+    # 60 of 236 zeros each time.
+    shares = torch.cat([kept[:7], kept[8:]]).sum(1) / (200 * 4)
+    torch.testing.assert_close(shares, torch.full((59,), 60 / 236), rtol=0, atol=0.07)
+    assert zeros_ranked(magnitudes, 4) is magnitudes
+
+
 # cerp
 
 
+def two_rows(n_features, buckets):
+    sizes = np.array([n_features - n_features // 3, n_features // 3])
+    return TwoRows(Positions(sizes, seed=5), buckets)
+
+
 def test_cerp_tells_all_features_apart_by_their_two_rows():
-    for n_features in range(1, 130):
+    for n_features in (1, 2, 3, 7, 16, 50, 87):
         for buckets in range(math.isqrt(n_features - 1) + 1, n_features + 1):
-            shape = TwoRows(n_features, buckets)
-            ids = np.arange(n_features)
-            pairs = set(zip(shape.in_p(ids).tolist(), shape.in_q(ids).tolist(), strict=True))
+            shape = two_rows(n_features, buckets)
+            pairs = set(map(tuple, shape.rows_of(np.arange(n_features)).tolist()))
             assert len(pairs) == n_features
             p, q = zip(*pairs, strict=True)
-            rows_p, rows_q = shape.rows
+            rows_p, rows_q = shape.n_rows
             assert rows_q <= rows_p == buckets
             assert set(q) == set(range(rows_q))
             assert max(p) < rows_p
@@ -432,14 +453,16 @@ def test_cerp_chooses_buckets_by_budget_but_enough_to_tell_features_apart(toy):
     assert wanted == {10: 10, 100: 16, 200: 31, 250: 39, 696: 43}
 
 
-def brute_force(p, q, buckets, n_features, ids):
-    run = math.ceil(n_features / buckets)
-    return np.array([[p[x % buckets] + q[x // run] for x in row] for row in ids])
+def brute_force(p, q, shape, ids):
+    n_features, buckets = shape.positions.n_features, shape.buckets
+    run, places = math.ceil(n_features / buckets), shape.positions.of(np.arange(n_features))
+    assert sorted(places) == list(range(n_features))
+    return np.array([[p[y % buckets] + q[y // run] for y in places[row]] for row in ids])
 
 
 def test_cerp_vectors_are_sums_of_thresholded_rows(toy):
-    shape = TwoRows(87, 16)
-    pair = ThresholdedPair(shape, 87, DIM, -3.0, 100.0).double()
+    shape = CERP().shape(toy.fields, DIM, 100)
+    pair = ThresholdedPair(shape, DIM, -3.0, 100.0).double()
     rng = np.random.default_rng(0)
     with torch.no_grad():
         for parameter in [*pair.tables, *pair.thresholds]:
@@ -453,7 +476,7 @@ def test_cerp_vectors_are_sums_of_thresholded_rows(toy):
     )
     assert 0 < (p == 0).mean() < 1
     ids = toy.train.ids[:40].astype(np.int64)
-    expected = brute_force(p, q, 16, 87, ids)
+    expected = brute_force(p, q, shape, ids)
     np.testing.assert_allclose(pair(torch.from_numpy(ids)).detach().numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(pair.export().lookup(ids), expected, atol=1e-12)
     assert pair.n_parameters() == pair.export().n_parameters == (p != 0).sum() + (q != 0).sum()
@@ -465,7 +488,7 @@ def test_cerp_vectors_are_sums_of_thresholded_rows(toy):
 
 @pytest.mark.parametrize(("n_features", "buckets"), [(4, 2), (87, 16), (1000, 400)])
 def test_cerp_regularises_each_entry_alike_whatever_the_number_of_rows(n_features, buckets):
-    pair = ThresholdedPair(TwoRows(n_features, buckets), n_features, 2, -100.0, 100.0).double()
+    pair = ThresholdedPair(two_rows(n_features, buckets), 2, -100.0, 100.0).double()
     pair.gamma = 0.5
     with torch.no_grad():
         pair.tables[0].fill_(0.003)
@@ -474,14 +497,14 @@ def test_cerp_regularises_each_entry_alike_whatever_the_number_of_rows(n_feature
     pair.penalty().backward()
     v = 0.004
     expected = -2 * 0.5 * 100 * np.tanh(100 * v) / np.cosh(100 * v) ** 2
-    for table, row in zip(pair.tables, (1, 1 // pair.shape.run), strict=True):
+    for table, row in zip(pair.tables, pair.shape.rows_of(np.array([1]))[0], strict=True):
         np.testing.assert_allclose(table.grad[row], expected, rtol=1e-9)
         assert int((table.grad != 0).sum()) == 2
 
 
 def test_cerp_gradients_are_exact():
     torch.manual_seed(0)
-    pair = ThresholdedPair(TwoRows(7, 3), 7, 2, -2.0, 3.0).double()
+    pair = ThresholdedPair(two_rows(7, 3), 2, -2.0, 3.0).double()
     pair.gamma = 0.1
     ids = torch.tensor([[0, 6], [3, 5]])
 
@@ -494,7 +517,7 @@ def test_cerp_gradients_are_exact():
 
 def test_cerp_sums_start_with_the_variance_of_the_full_table():
     torch.manual_seed(0)
-    pair = ThresholdedPair(TwoRows(5000, 600), 5000, 16, -50.0, 1.0)
+    pair = ThresholdedPair(two_rows(5000, 600), 16, -50.0, 1.0)
     assert vectors_of(pair, 5000).var() == pytest.approx(2 / 5016, rel=0.1)
 
 
@@ -552,7 +575,7 @@ def test_cerp_can_give_up_at_the_step_limit(toy):
 def test_cerp_halves_its_regulariser_after_every_epoch(toy):
     task = toy.task()
     shape = CERP().shape(toy.fields, DIM, 100)
-    pair = ThresholdedPair(shape, 87, DIM, -100.0, 100.0)
+    pair = ThresholdedPair(shape, DIM, -100.0, 100.0)
     assert CERP(search_epochs=3, gamma=0.8).search(task, pair, 100) == (3 * 24, True)
     # What the third epoch used.
     assert pair.gamma == pytest.approx(0.2)
@@ -561,7 +584,7 @@ def test_cerp_halves_its_regulariser_after_every_epoch(toy):
 def test_cerp_thresholds_travel_as_far_as_the_epochs_say_on_any_task(toy):
     for changes in ({}, {"batch_size": 64}, {"learning_rate": 1e-4, "l2": 0.0}):
         task = toy.task(**changes)
-        pair = ThresholdedPair(CERP().shape(toy.fields, DIM, 100), 87, DIM, -100.0, 100.0)
+        pair = ThresholdedPair(CERP().shape(toy.fields, DIM, 100), DIM, -100.0, 100.0)
         CERP(search_epochs=1, travel_epochs=10.0).search(task, pair, 100)
         for s in pair.thresholds:
             # Adam's step is its rate while the gradient hardly changes.

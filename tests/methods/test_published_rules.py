@@ -18,7 +18,7 @@ KAGGLE = np.array(
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.2, 0.3, 0.4, 0.6])
 @pytest.mark.parametrize("dim", [16, 64])
 def test_mde_has_the_widths_of_the_power_rule_that_gives_the_smallest_field_all_of_d(alpha, dim):
-    # Ginart et al., algorithm 1: the smallest field is D wide, the others follow n^(-alpha).
+    # Ginart et al., power rule: the smallest field is D wide, the others follow n^(-alpha).
     rule = np.maximum(np.rint(dim * (KAGGLE.min() / KAGGLE) ** alpha), 1).astype(np.int64)
 
     widths = MDE(alpha=alpha).widths(KAGGLE, 1.0 / KAGGLE, dim, mixed_size(KAGGLE, rule, dim, True))

@@ -27,9 +27,10 @@ from pepbench.baselines.optembed import (
     mutated,
     random_widths,
 )
+from pepbench.baselines.search import BestEpoch
 from pepbench.baselines.sseds import SSEDS, ScaledColumns, widths_of_most_salient
 
-from pepbench.errors import Infeasible
+from pepbench.errors import Diverged, Infeasible
 from pepbench.method import MaskedTable, Model, PlainTable, Scores, xavier_uniform
 from pepbench.tables.fields import Fields
 from pepbench.training import step as training_step
@@ -51,6 +52,18 @@ def size_of(cardinalities, widths, dim):
     return sum(
         n * d + (d * dim if d < dim else 0) for n, d in zip(cardinalities, widths, strict=True)
     )
+
+
+# the best epoch of a search
+
+
+def test_a_search_without_a_score_has_diverged(toy, monkeypatch):
+    task = toy.task()
+    best = BestEpoch(task, task.model(PlainTable(87, DIM)))
+    monkeypatch.setattr(type(task), "score", lambda *_: float("nan"))
+    best.see()
+    with pytest.raises(Diverged, match="NaN after every epoch"):
+        best.restore()
 
 
 # mixed tables with fields that have no vectors

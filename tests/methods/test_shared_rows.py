@@ -10,7 +10,7 @@ from pepbench.baselines.dedup import Deduplication, merged_blocks
 from pepbench.baselines.unified import Unified
 from scipy import stats
 
-from pepbench.serve.addresses import block_lengths
+from pepbench.serve.addresses import BlockRows, block_lengths
 from pepbench.tables.fields import Fields
 
 DIM = 8
@@ -130,6 +130,33 @@ class TestDeduplication:
         holder, _ = merged_blocks(table, np.ones(4, np.int64), 3, np.random.default_rng(0))
         assert holder.tolist() == [0, 1, 1, 3]
 
+    def test_which_features_make_a_block_is_drawn_at_random(self):
+        sizes, seeds, together = np.array([12, 40]), 200, 0
+        lengths = block_lengths(sizes, 4)
+        first = np.cumsum(lengths) - lengths
+        for seed in range(seeds):
+            rows = BlockRows(sizes, first, 4, seed).rows_of(np.arange(52))
+            assert sorted(rows.tolist()) == list(range(52))
+            assert rows[:12].max() < 12
+            together += rows[0] // 4 == rows[1] // 4
+        assert stats.binomtest(int(together), seeds, 3 / 11).pvalue > 1e-3
+
+    @pytest.mark.parametrize("block", [1, 4])
+    def test_training_goes_on_from_the_trained_vector_of_each_feature(
+        self, block, toy, monkeypatch
+    ):
+        task, trained, started = toy.task(), torch.randn(87, DIM), []
+
+        def train(_, model):
+            with torch.no_grad():
+                started.append(model.embedding(torch.arange(87)[:, None]).squeeze(1))
+            raise InterruptedError
+
+        monkeypatch.setattr(type(task), "train", train)
+        with pytest.raises(InterruptedError):
+            Deduplication(block=block).merged(task, trained, torch.nn.Identity(), 87 * DIM)
+        assert torch.equal(started[0], trained)
+
     @pytest.mark.parametrize("block", [1, 4])
     def test_features_of_merged_blocks_have_one_vector(self, toy, block):
         torch.manual_seed(0)
@@ -141,7 +168,9 @@ class TestDeduplication:
         assert 300 - block * DIM < embedding.n_parameters() <= 300
         ids = torch.arange(87)[:, None]
         with torch.no_grad():
-            found = len(np.unique(embedding(ids).squeeze(1).numpy(), axis=0))
+            vectors = embedding(ids).numpy()
+        np.testing.assert_array_equal(embedding.export().lookup(ids.numpy()), vectors)
+        found = len(np.unique(vectors.squeeze(1), axis=0))
         assert found == embedding.n_parameters() // DIM
         first = embedding.export().structure()["first"]
         assert first.nbytes == -(-n_blocks * int(np.ceil(np.log2(found))) // 8)

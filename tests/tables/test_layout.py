@@ -2,8 +2,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from pepbench.baselines.cerp import Summed, TwoRows
+from pepbench.baselines.cerp import Summed
 
+from pepbench.serve.addresses import Positions, TwoRows
 from pepbench.tables.layout import (
     Dense,
     Layout,
@@ -48,7 +49,7 @@ def test_rounding_changes_no_width(scheme):
 
 
 def test_width_of_a_sum_of_rows_is_where_either_has_an_entry():
-    shape = TwoRows(10, 4)
+    shape = TwoRows(Positions(np.array([7, 3]), seed=1), 4)
     p, q = np.ones((4, 4), np.float32), np.ones((4, 4), np.float32)
     p_mask, q_mask = rng.random((4, 4)) < 0.4, rng.random((4, 4)) < 0.4
     layout = Summed(Masked.from_table(p, p_mask), Masked.from_table(q, q_mask), shape)

@@ -19,7 +19,8 @@ BLIND = ("random-mask", "popularity-mask")
 """Controls that draw their masks without regard to fields."""
 LOSS = 0.02
 """Loss of AUC against the full table that a small field may cost."""
-EPOCHS, SEEDS = 6, 3
+EPOCHS, SEEDS = 15, 3
+"""After 6 epochs `lsq`, whose steps grow by a share of themselves, is still on its way."""
 MOST_DEVIATIONS = 4.0
 """Standard errors between two means that are put down to chance, if there is any,"""
 SLACK = 0.05
@@ -34,20 +35,21 @@ def does_not_erase_a_small_field(candidate: Candidate) -> None:
         raise NotApplicable("its mask is drawn at random and may leave out a field's few entries")
     toy, probe = make_small_field_toy()
     there, expected = candidate.with_toy(toy), _auc_of_the_full_table()
-    reached = 0.0
-    # A single hash may put the few values together by chance.
-    for seed in range(SEEDS):
-        try:
-            fit = there.fit(FitSpec(toy.full_parameters // 10, EPOCHS, seed))
-        except Infeasible as error:
-            raise NotApplicable("not feasible at 10 % of that task") from error
-        reached = max(reached, probe.task().validate(fit.fitted.model).auc)
-        if reached >= expected - LOSS:
-            return
-    raise BrokenContract(
-        f"AUC {reached:.3f} where the full table has {expected:.3f}: values of a small field share "
-        "one vector, or have none; give a field of n features min(n, c) rows, c by the budget"
-    )
+    try:
+        fits = [
+            there.fit(FitSpec(toy.full_parameters // 10, EPOCHS, seed)) for seed in range(SEEDS)
+        ]
+    except Infeasible as error:
+        raise NotApplicable("not feasible at 10 % of that task") from error
+    aucs = [probe.task().validate(fit.fitted.model).auc for fit in fits]
+    # Not the mean: a single hash may put the few values together by chance.
+    reached = float(np.median(aucs))
+    if reached < expected - LOSS:
+        raise BrokenContract(
+            f"AUC {reached:.3f} where the full table has {expected:.3f}, median of {SEEDS} seeds: "
+            "values of a small field share one vector, or have none; give a field of n features "
+            "min(n, c) rows, c by the budget"
+        )
 
 
 @functools.cache

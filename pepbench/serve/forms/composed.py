@@ -116,7 +116,8 @@ class ClusteredForm(Form):
     assigned ones first. Constant ``pieces`` (c): a vector has c pieces of D/c columns. In a field
     with helpers, piece j is that of the row that its code names, plus that of helper row h(x), by
     hash function 2·t·c + j; its codes stand feature after feature, in as few bits as k_i needs. In
-    a field without helpers, a feature has a row of its own.
+    a field without helpers, a feature has a row of its own if k_i = n_i; else piece j is that of
+    row p mod k_i, where p is its code permuted by the seed plus j.
     """
 
     name = "clustered"
@@ -133,8 +134,7 @@ class ClusteredForm(Form):
         assigned, helpers = rows
         self._books = Codebooks(cardinalities, assigned, helpers, pieces, seed)
         has_helpers = helpers > 0
-        whole = has_helpers | (assigned == cardinalities)
-        require(bool(whole.all()), "a field without helpers has not a row for each feature")
+        require(bool(((assigned > 0) | (cardinalities == 0)).all()), "a field has no rows")
         self._first_id = starts_of(cardinalities)
         self._bits = np.where(has_helpers, bits_needed(assigned), 0)
         bits = cardinalities * self._bits * pieces
@@ -148,7 +148,8 @@ class ClusteredForm(Form):
         within, bits = ids - self._first_id[field], self._bits[field, None]
         starts = self._first_bit[field, None] + (within[:, None] * books.pieces + pieces) * bits
         has_helper = (books.helpers[field] > 0)[:, None]
-        codes = np.where(has_helper, unpacked_at(self._assigned, starts, bits), within[:, None])
+        alone = books.rows_without_helpers(ids)
+        codes = np.where(has_helper, unpacked_at(self._assigned, starts, bits), alone)
         own = self._table.pieces(books.starts[field, None] + codes)
         helping = self._table.pieces(books.helper_rows(ids, self._n_clusterings))
         vectors: Floats = own + helping * has_helper.astype(own.dtype)

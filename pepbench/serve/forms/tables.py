@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pepbench.serve.addresses import BlockRows, block_lengths
+from pepbench.serve.addresses import BlockRows, Positions, TwoRows, block_lengths
 from pepbench.serve.forms.form import Form
 from pepbench.serve.forms.masked import MaskedForm
 from pepbench.serve.numbers import Floats
@@ -108,37 +108,41 @@ def ranks_in_blocks(block_of_feature: NDArray[np.integer]) -> NDArray[np.uint32]
 
 
 class SummedForm(Form):
-    """Two masked tables: vector x is row x mod b of P plus row ⌊x / ⌈N/b⌉⌋ of Q.
+    """Two masked tables: the vector at place y is row y mod b of P plus row ⌊y / ⌈N/b⌉⌋ of Q.
 
-    All parts of P have names that begin with ``p_``, those of Q with ``q_``. Constants: ``buckets``
-    (b) and ``features`` (N).
+    All parts of P have names that begin with ``p_``, those of Q with ``q_``. ``cardinalities`` (F,)
+    and ``seed`` give places (:class:`pepbench.serve.addresses.Positions`). Constant: ``buckets``
+    (b).
     """
 
     name = "summed"
 
     def __init__(self, parts: Parts) -> None:
-        self.n_features = parts.count("features")
-        self._buckets = parts.count("buckets")
+        cardinalities = parts.array("cardinalities").astype(np.int64)
+        (seed,) = parts.integers("seed", 1)
+        self._rows = TwoRows(Positions(cardinalities, seed), parts.count("buckets"))
+        self.n_features = self._rows.positions.n_features
         self._p, self._q = MaskedForm(parts.below("p_")), MaskedForm(parts.below("q_"))
         self.dim = self._p.dim
-        require(self._buckets > 0 and self.n_features > 0, "it has no rows")
-        self._run = -(-self.n_features // self._buckets)
-        require(self._p.n_features == self._buckets, "P has another number of rows")
-        require(self._q.n_features == -(-self.n_features // self._run), "Q has too few rows")
+        require(self._rows.buckets > 0 and self.n_features > 0, "it has no rows")
+        sizes = self._p.n_features, self._q.n_features
+        require(sizes == self._rows.n_rows, "P or Q has another number of rows")
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
-        vectors = self._p.vectors(ids % self._buckets)
-        vectors += self._q.vectors(ids // self._run)
+        in_p, in_q = self._rows.rows_of(ids).T
+        vectors = self._p.vectors(in_p)
+        vectors += self._q.vectors(in_q)
         return vectors
 
 
 class BlockRowsForm(Form):
-    """``table`` (R, D), ``cardinalities`` (F,), ``first`` (packed): blocks of rows, some the same.
+    """``table`` (R, D), ``cardinalities``, ``first`` (packed), ``seed``: blocks, some the same.
 
-    Constant ``block``: so many neighbouring features of a field are a block, the last of a field
-    may have fewer. ``first`` has the row of a block's first feature in ⌈log₂ R⌉ bits, the lowest
-    first; those of the others follow it.
+    Constant ``block``: so many features of a field are a block, the last of a field may have fewer.
+    They are neighbours in a random order, that of the codes permuted by ``seed``; blocks of one
+    feature are in the order of codes. ``first`` has the row of a block's first feature in ⌈log₂ R⌉
+    bits, the lowest first; those of the others follow it.
     """
 
     name = "block-rows"
@@ -148,12 +152,13 @@ class BlockRowsForm(Form):
         cardinalities = parts.array("cardinalities").astype(np.int64)
         self.n_features, (n_rows, self.dim) = int(cardinalities.sum()), self._table.shape
         require(block > 0, "blocks are empty")
+        (seed,) = parts.integers("seed", 1)
         lengths, octets = block_lengths(cardinalities, block), parts.octets("first")
         bits = np.full(len(lengths), bits_needed(np.array([n_rows]))[0])
         require(len(octets) == -(-int(bits.sum()) // 8), "first rows are missing")
         first = unpacked(octets, bits).astype(np.uint32)
         require(bool(np.all(first + lengths <= n_rows)), "a block has no rows")
-        self._rows = BlockRows(cardinalities, first, block)
+        self._rows = BlockRows(cardinalities, first, block, seed)
 
     def vectors(self, ids: NDArray[np.int64]) -> Floats:
         """Vectors of global ids: (M,) → (M, D)."""
