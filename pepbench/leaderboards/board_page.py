@@ -45,15 +45,17 @@ DETAILS_MD = "details.md"
 def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
     contrasts = results.contrasts
-    primary = contrasts is not None and contrasts["primary"].any()
+    if contrasts is not None and not contrasts["primary"].any():
+        contrasts = None
+    best = best_table(results.frame)
     return "\n\n".join(
         [
-            *(contrast_parts(contrasts, detail=False) if primary else [best_table(results.frame)]),
+            *([best] if contrasts is None else contrast_parts(contrasts, detail=False)),
             *(
                 f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
                 for name, what in front_pictures(results.frame).items()
             ),
-            *(_findings(contrasts, results.margin) if primary else []),
+            *([] if contrasts is None else _findings(contrasts, results.margin)),
             *_replication(board),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
         ]

@@ -220,7 +220,7 @@ def _times(frame: pd.DataFrame) -> str:
     for (dataset, backbone, method), group in subject.groupby([*block, "method"]):
         if (dataset, backbone) in full:
             ratios = group["cpu_seconds"] / full[dataset, backbone]
-            names = [escape(block_title((dataset, backbone))), escape(str(method))]
+            names = [escape(block_title((str(dataset), str(backbone)))), escape(str(method))]
             rows.append([*names, *(times(float(ratio)) for ratio in ratios.quantile([0.5, 0, 1]))])
     headings = ("data set", "PEP", "median over budgets", "least", "most")
     return markdown(rows, headings, texts=2)
