@@ -35,21 +35,26 @@ def does_not_erase_a_small_field(candidate: Candidate) -> None:
         raise NotApplicable("its mask is drawn at random and may leave out a field's few entries")
     toy, probe = make_small_field_toy()
     there, expected = candidate.with_toy(toy), _auc_of_the_full_table()
-    try:
-        fits = [
-            there.fit(FitSpec(toy.full_parameters // 10, EPOCHS, seed)) for seed in range(SEEDS)
-        ]
-    except Infeasible as error:
-        raise NotApplicable("not feasible at 10 % of that task") from error
-    aucs = [probe.task().validate(fit.fitted.model).auc for fit in fits]
+    aucs: list[float] = []
     # Not the mean: a single hash may put the few values together by chance.
-    reached = float(np.median(aucs))
-    if reached < expected - LOSS:
-        raise BrokenContract(
-            f"AUC {reached:.3f} where the full table has {expected:.3f}, median of {SEEDS} seeds: "
-            "values of a small field share one vector, or have none; give a field of n features "
-            "min(n, c) rows, c by the budget"
-        )
+    majority = SEEDS // 2 + 1
+    for seed in range(SEEDS):
+        try:
+            fit = there.fit(FitSpec(toy.full_parameters // 10, EPOCHS, seed))
+        except Infeasible as error:
+            raise NotApplicable("not feasible at 10 % of that task") from error
+        aucs.append(probe.task().validate(fit.fitted.model).auc)
+        reached = [auc >= expected - LOSS for auc in aucs]
+        if reached.count(True) == majority:
+            return
+        if reached.count(False) == majority:
+            break
+    figures = ", ".join(f"{auc:.3f}" for auc in aucs)
+    raise BrokenContract(
+        f"AUC {figures} with {len(aucs)} seeds where the full table has {expected:.3f}: values of a "
+        "small field share one vector, or have none; give a field of n features min(n, c) rows, c "
+        "by the budget"
+    )
 
 
 @functools.cache
