@@ -51,7 +51,7 @@ def does_not_erase_a_small_field(candidate: Candidate) -> None:
             break
     figures = ", ".join(f"{auc:.3f}" for auc in aucs)
     raise BrokenContract(
-        f"AUC {figures} with {len(aucs)} seeds where the full table has {expected:.3f}: values of a "
+        f"AUC {figures} by seed, where the full table has {expected:.3f}: values of a "
         "small field share one vector, or have none; give a field of n features min(n, c) rows, c "
         "by the budget"
     )
