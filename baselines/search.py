@@ -9,8 +9,7 @@ from typing import Annotated
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pepbench.errors import Diverged
-from pepbench.method import Fitted, MaskedTable, Model, OneOf, Part, Task
+from pepbench.method import Diverged, Fitted, MaskedTable, Model, OneOf, Part, Task
 
 SearchSplit = Annotated[
     str, OneOf("validation", "train", tuned=False), "rows on which α is trained"

@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.component import Between, Component, OneOf, OptimizerKind, Value
-from pepbench.errors import Infeasible
+from pepbench.errors import Diverged, Infeasible
 from pepbench.objective import Objective, goal
 from pepbench.tables.bags import Bags, Ids
 from pepbench.tables.embedding import (
@@ -79,6 +79,7 @@ __all__ = [
     "Blocks",
     "ComposedVectors",
     "DirectRows",
+    "Diverged",
     "Embedding",
     "EpochScore",
     "Factors",

@@ -167,7 +167,7 @@ def _choice(plan: Plan) -> str:
 def _seconds(expected: RunEstimate) -> dict[str, Any]:
     return {
         "seconds": round(expected.seconds, 1),
-        "work_seconds": round(expected.work, 1),
+        "work_seconds": round(expected.work, 2),
         "around_seconds": round(expected.around, 1),
     }
 

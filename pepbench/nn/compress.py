@@ -241,8 +241,7 @@ def read_frequencies(
             raise CompressError(f"frequencies of {name} are not all numbers of at least 0")
         if not ((found % 1 == 0) & (found < 2**63)).all():
             raise CompressError(
-                f"frequencies of {name} are not all whole numbers below 2^63; give counts of "
-                "rows, not shares"
+                f"frequencies of {name} are not all whole numbers below 2^63; give counts"
             )
         # Modules that share a weight look up in it in turn: their counts add up.
         own = known[name].name

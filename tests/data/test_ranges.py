@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from small_dataset import random_rows, small
 
-from pepbench.data import checks
+from pepbench.data import row_checks
 from pepbench.data.manage import add, open_table
 from pepbench.data.splits import open_splits
 from pepbench.errors import DataError
@@ -43,7 +43,7 @@ def test_arrays_are_looked_through_once(dataset, monkeypatch):
     def refuse(*_):
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(checks, "first_outside", refuse)
+    monkeypatch.setattr(row_checks, "first_outside", refuse)
     open_table(dataset)
     open_splits(splits.table, 0)
     (splits.folder / "train-ids.checked").unlink()

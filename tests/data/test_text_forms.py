@@ -118,7 +118,7 @@ def test_libsvm_lines_may_end_in_spaces(values_of, separator, end):
     [
         ("\n" + PLAIN, "row 1: is blank, expected the names of the columns; remove it"),
         ('"y,city\n1,2\n', "row 1: a quote is opened and not closed"),
-        (PLAIN + "\n0,Ulm,1\n", "row 82: y is '', expected 0 or 1"),
+        (PLAIN + "\n0,Ulm,1\n", "row 82: y is '', expected a label; drop such rows"),
         (PLAIN + "0,Ulm,1,\n", "row 82: 4 columns, expected 3"),
         ("y,,city\n0,1,2\n", "row 1: column 2 has no name; add one"),
         (PLAIN.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
