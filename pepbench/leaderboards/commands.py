@@ -110,6 +110,8 @@ def overall(options: BoardOptions) -> int:
             content = packed(published_extract(published[board.name].records, board))
             write_atomically(board.folder / EXTRACT_FILE, content)
             write_pages(board, published[board.name])
+            if has_replication(board):
+                write_pages(board.replication, load_results(board.replication.folder))
     contrasts = contrasts_across(boards, published)
     for page, text in _overall_pages(options, boards, published, contrasts).items():
         write_atomically(page, with_generated(page, text, "Results"))
