@@ -102,13 +102,18 @@ class OneOf:
         object.__setattr__(self, "tuned", tuned)
         object.__setattr__(self, "allow", allow)
 
+    @property
+    def legal_values(self) -> tuple[Value, ...]:
+        """The choices, and what is legal besides."""
+        return *self.choices, *self.allow
+
     def legal(self, value: Value) -> bool:
         """Whether ``value`` is legal."""
-        return value in (*self.choices, *self.allow)
+        return value in self.legal_values
 
     def describe(self) -> str:
         """The legal values in words."""
-        return ", ".join(str(value) for value in (*self.choices, *self.allow))
+        return ", ".join(map(str, self.legal_values))
 
     def suggest(self, trial: Trial, name: str, kind: type) -> Value:  # noqa: ARG002
         """Let an Optuna trial choose."""
@@ -168,7 +173,7 @@ class Component:
                 )
             if isinstance(option.range, OneOf) and not option.range.legal(value):
                 what = f"value of {option.name} for {self.kind} {self.name}:"
-                raise PlanError(unknown_name(what, str(value), option.range.describe().split(", ")))
+                raise PlanError(unknown_name(what, str(value), map(str, option.range.legal_values)))
             if option.range is not None and not option.range.legal(value):
                 raise PlanError(
                     f"{self.kind} {self.name}: {option.name}={value!r} is out of range; "

@@ -16,9 +16,9 @@ from pepbench.report.phrases import NOT_COMPARED, block_title, rounded
 from pepbench.report.verdict_sentences import (
     SHOWN,
     UNDECIDED,
-    at_budgets,
     code,
-    method_words,
+    contrasts_at_budgets,
+    shown,
 )
 from pepbench.units import Budget
 
@@ -129,25 +129,20 @@ def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
         compared = block.groupby(KEYS)["source"].nunique().rename("of")
         verdicts = block.groupby([*KEYS, "verdict"], sort=False)["source"].nunique()
         counts = verdicts.rename("shown").reset_index().join(compared, on=KEYS)
+        counts["named"] = [
+            f"{code(method)} ({number} of {all_of_them})"
+            for method, number, all_of_them in counts[["method", "shown", "of"]].to_numpy()
+        ]
         for enough, where in (
             (True, f"{with_backbone}shown on two sources or more to be"),
             (False, f"{with_backbone}shown on a single source, so a hint, to be"),
         ):
             found = counts[(counts["shown"] >= ENOUGH) == enough]
-            for verdict, words in SHOWN.items():
-                for other, rows in found[found["verdict"] == verdict].groupby("other", sort=False):
-                    what = words.format(other=method_words(str(other)), margin=margin)
-                    yield f"{where} {what}: {at_budgets(rows, _counted(rows))}."
+            yield from (f"{where} {what}." for what in shown(found, margin))
         decided = counts["verdict"].ne(UNDECIDED).groupby([counts[key] for key in KEYS])
         rows = counts[~decided.transform("any")]
         if len(rows):
-            names = rows["method"].map(code) + " − " + rows["other"].map(code)
-            yield f"{with_backbone}undecided on all: {at_budgets(rows, names)}."
-
-
-def _counted(rows: pd.DataFrame) -> Iterator[str]:
-    for row in rows.to_dict("records"):
-        yield f"{code(row['method'])} ({row['shown']} of {row['of']})"
+            yield f"{with_backbone}undecided on all: {contrasts_at_budgets(rows)}."
 
 
 def _linked(block: Mapping[Any, Any]) -> str:

@@ -47,10 +47,13 @@ def board_summary(board: Board, results: BoardResults) -> str:
     contrasts = results.contrasts
     if contrasts is not None and not contrasts["primary"].any():
         contrasts = None
-    best = best_table(results.frame)
     return "\n\n".join(
         [
-            *([best] if contrasts is None else contrast_parts(contrasts, detail=False)),
+            *(
+                [best_table(results.frame)]
+                if contrasts is None
+                else contrast_parts(contrasts, detail=False)
+            ),
             *(
                 f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
                 for name, what in front_pictures(results.frame).items()
@@ -234,7 +237,7 @@ def limits_reached(records: Iterable[Record], plan: Plan) -> Iterator[str]:
         ("L2", [one.l2 for one in settings], plan.tune_l2),
     ):
         low, high = map(math.log, limits)
-        shares = [(math.log(max(value, limits[0])) - low) / (high - low) for value in values]
+        shares = [(math.log(value) - low) / (high - low) for value in values]
         yield (
             f"In {sum(share > 0.9 for share in shares):,} {runs} the {name} is in the upper tenth "
             f"of its range (logarithmic, to {limits[1]:g}), in "

@@ -17,6 +17,7 @@ from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import NOT_COMPARED, block_title, rounded, times
+from pepbench.report.verdict_sentences import UNDECIDED
 from pepbench.units import Budget
 
 SUBJECT = "pep"
@@ -31,7 +32,7 @@ PAPER = "paper"
 GRANULARITY, RETRAINING = f"{PAPER}/granularity", f"{PAPER}/retraining"
 """Leaderboards about claims (d) and (e)."""
 
-CONFIRMED, REFUTED, OPEN = "confirmed here", "refuted here", "undecided"
+CONFIRMED, REFUTED = "confirmed here", "refuted here"
 _NO_WORSE = {
     "better": CONFIRMED,
     "equivalent": CONFIRMED,
@@ -40,10 +41,11 @@ _NO_WORSE = {
 }
 _BETTER = {"better": CONFIRMED, "equivalent": REFUTED, "worse": REFUTED}
 _BEATS = {"better": "yes", "equivalent": "no", "worse": "no"}
-"""What a verdict on PEP, or on the finer or original setting, means for a claim; else open."""
+"""What a verdict on PEP, or on the finer or original setting, means for a claim. What is not here
+leaves it undecided."""
 
 _REVERSED = {"better": "worse", "worse": "better", "non-inferior": "not better"}
-"""A verdict seen from the other method of a pair; *not better*: by less than the margin."""
+"""A verdict seen from the other method of a pair; *not better*: not by the margin or more."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
         return "No leaderboard is published yet, so there are no figures."
     claims = (
         Claim(
-            "(a) 97 to 99 % fewer parameters, AUC as good or better",
+            "(a) Far fewer parameters (97 to 99 % in the paper), AUC as good or better",
             "PEP minus the full table.",
             _NO_WORSE,
             list(_pairs(main, (REFERENCE,))),
@@ -180,12 +182,12 @@ def _outcome(claim: Claim) -> list[str]:
     said: dict[str, list[str]] = {}
     for row in claim.pairs:
         if row["verdict"]:
-            said.setdefault(row["budget"], []).append(claim.meaning.get(row["verdict"], OPEN))
+            said.setdefault(row["budget"], []).append(claim.meaning.get(row["verdict"], UNDECIDED))
     words = [
         f"{budget}: "
         + ", ".join(
             f"{word} in {all_words.count(word)} of {len(all_words)}"
-            for word in dict.fromkeys((*claim.meaning.values(), OPEN))
+            for word in dict.fromkeys((*claim.meaning.values(), UNDECIDED))
             if word in all_words
         )
         for budget, all_words in sorted(said.items(), key=lambda item: -Budget(item[0]).order)
@@ -205,7 +207,7 @@ def _table(claim: Claim) -> str:
                 escape(row["budget"]) + ("" if row["primary"] else " †"),
                 f"{value} ({low} to {high})" if known else "",
                 escape(row["verdict"]) or NOT_COMPARED,
-                claim.meaning.get(row["verdict"], OPEN) if known else "",
+                claim.meaning.get(row["verdict"], UNDECIDED) if known else "",
             ]
         )
     headings = ("data set", "contrast", "budget", "ΔAUC (95% interval)", "verdict", "claim")

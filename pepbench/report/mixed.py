@@ -14,7 +14,7 @@ from pepbench.errors import RecordError
 from pepbench.plan import Plan, plan_in
 from pepbench.records import TrialSpec
 
-_TRAINING = (*("epochs", "patience", "batch_size", "clip", "optimizer", "precision", "objective"),)
+_TRAINING = ("epochs", "patience", "batch_size", "clip", "optimizer", "precision", "objective")
 _PLANNED = (
     *("trials", "tuning_time", "sampler", "batch", "pruner", "warm_start"),
     *("tune_learning_rate", "tune_l2", "tune_batch_size", "tune_backbone"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -29,20 +29,38 @@ def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
     ['Shown to be worse than the full table: `pep` at 5%.', 'Undecided: `qr` − `full` at 5%.']
     """
     block = block[block["primary"]]
+    named = block.assign(named=block["method"].map(code))
+    yield from (f"Shown to be {what}." for what in shown(named, f"{margin:g}"))
+    undecided = block[block["verdict"] == UNDECIDED]
+    if len(undecided):
+        yield f"Undecided: {contrasts_at_budgets(undecided)}."
+
+
+def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
+    """What verdicts show, by the second method: ``worse than the full table: `a` at 5%``.
+
+    Parameters
+    ----------
+    rows
+        A row for each contrast: other, budget, verdict, and how the first method is ``named``.
+    margin
+        Of equivalence and non-inferiority, in words.
+    """
     for verdict, words in SHOWN.items():
-        for other, rows in block[block["verdict"] == verdict].groupby("other", sort=False):
-            what = words.format(other=method_words(str(other)), margin=f"{margin:g}")
-            yield f"Shown to be {what}: {at_budgets(rows, rows['method'].map(code))}."
-    open_rows = block[block["verdict"] == UNDECIDED]
-    if len(open_rows):
-        contrasts = open_rows["method"].map(code) + " − " + open_rows["other"].map(code)
-        yield f"Undecided: {at_budgets(open_rows, contrasts)}."
+        for other, found in rows[rows["verdict"] == verdict].groupby("other", sort=False):
+            reference = "the full table" if other == REFERENCE else code(str(other))
+            yield f"{words.format(other=reference, margin=margin)}: {at_budgets(found)}"
 
 
-def at_budgets(rows: pd.DataFrame, names: Iterable[str]) -> str:
-    """Names by budget, from the largest to the smallest: ``a and b at 20%; a at 5%``."""
-    by_budget = pd.Series(list(names)).groupby(rows["budget"].to_numpy(), sort=False)
-    found = {str(budget): listed(list(of)) for budget, of in by_budget}
+def contrasts_at_budgets(rows: pd.DataFrame) -> str:
+    """Contrasts by budget: ``a − b at 20%; a − b and c − b at 5%``."""
+    named = rows["method"].map(code) + " − " + rows["other"].map(code)
+    return at_budgets(rows.assign(named=named))
+
+
+def at_budgets(rows: pd.DataFrame) -> str:
+    """What is ``named`` by budget, from the largest: ``a and b at 20%; a at 5%``."""
+    found = {str(budget): listed(list(names)) for budget, names in rows.groupby("budget")["named"]}
     ordered = sorted(found, key=lambda budget: -Budget(budget).order)
     return "; ".join(f"{found[budget]} at {budget}" for budget in ordered)
 
@@ -55,11 +73,6 @@ def listed(words: Sequence[str]) -> str:
     """
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def method_words(method: str) -> str:
-    """A method as sentences name it."""
-    return "the full table" if method == REFERENCE else code(method)
 
 
 def code(method: str) -> str:

@@ -27,7 +27,7 @@ def test_published_leaderboard_is_in_step_and_its_cell_comes_out_the_same(board)
     assert ", 0 failed" in ran.out
 
 
-@pytest.mark.parametrize("name", ["leaderboard.csv", "leaderboard.md", "README.md"])
+@pytest.mark.parametrize("name", ["leaderboard.csv", "leaderboard.md", "README.md", "details.md"])
 @pytest.mark.usefixtures("no_rerun")
 def test_table_changed_by_hand_is_found(board, name):
     path = board.folder / name
