@@ -6,7 +6,6 @@ plan of a board is run with the new method alone, and the board's records are pu
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
@@ -15,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 import pepbench
 from pepbench.catalog import Catalog
@@ -69,7 +70,11 @@ class Against:
 
     def refuse_folder(self, folder: Path) -> None:
         """Raise :class:`PlanError` if the board's records cannot be put into a run's folder."""
-        beside = folder / BOARD_FOLDER
+        if folder.is_dir():
+            with _lock(folder):
+                self._refuse(folder / BOARD_FOLDER)
+
+    def _refuse(self, beside: Path) -> None:
         try:
             there = {path.name for path in beside.iterdir()}
         except FileNotFoundError:
@@ -93,7 +98,12 @@ class Against:
         PlanError
             As :meth:`refuse_folder`.
         """
-        self.refuse_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            self._refuse(folder / BOARD_FOLDER)
+            self._replace(folder)
+
+    def _replace(self, folder: Path) -> None:
         new = folder / f".{BOARD_FOLDER}-{uuid.uuid4().hex}"
         store, theirs = RecordStore(new), RecordStore(self.board.folder)
         rows = (
@@ -107,21 +117,16 @@ class Against:
             write_atomically(new / name, content)
         for path in self.plugins:
             write_atomically(new / METHOD_FOLDER / path.name, path.read_bytes())
-        _replace_folder(folder / BOARD_FOLDER, new)
+        old = new.with_name(f"{new.name}-old")
+        with suppress(FileNotFoundError):
+            (folder / BOARD_FOLDER).rename(old)
+        new.rename(folder / BOARD_FOLDER)
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def _replace_folder(folder: Path, new: Path) -> None:
-    """Put a new folder in place of one that may exist, unless another process just did so."""
-    old = new.with_name(f"{new.name}-old")
-    with suppress(FileNotFoundError):
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+def _lock(folder: Path) -> FileLock:
+    """Held while the board beside a run is looked at or replaced."""
+    return FileLock(folder / f".{BOARD_FOLDER}.lock", thread_local=False)
 
 
 def _link_predictions(records: Sequence[Record], theirs: RecordStore, store: RecordStore) -> None:
