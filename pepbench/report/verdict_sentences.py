@@ -18,6 +18,7 @@ SHOWN = {
 """What a verdict says of the first method of a contrast, in the order of the sentences."""
 
 UNDECIDED = "undecided"
+FULL = "the full table"
 
 
 def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
@@ -37,7 +38,13 @@ def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
 
 
 def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
-    """What verdicts show, by the second method: ``worse than the full table: `a` at 5%``.
+    """What verdicts show, a phrase for each second method or, where fewer, each first one.
+
+    >>> columns = ["named", "other", "budget", "verdict"]
+    >>> rows = [("a", "full", "5%", "worse"), ("b", "full", "5%", "worse")]
+    >>> rows += [("a", "c", "5%", "better"), ("a", "d", "5%", "better")]
+    >>> list(shown(pd.DataFrame(rows, columns=columns), "0.001"))
+    ['better than `c` and `d` at 5%: a', 'worse than the full table: a and b at 5%']
 
     Parameters
     ----------
@@ -46,10 +53,19 @@ def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
     margin
         Of equivalence and non-inferiority, in words.
     """
+    others = rows["other"].map(lambda other: FULL if other == REFERENCE else code(str(other)))
+    rows = rows.assign(other=others)
     for verdict, words in SHOWN.items():
-        for other, found in rows[rows["verdict"] == verdict].groupby("other", sort=False):
-            reference = "the full table" if other == REFERENCE else code(str(other))
-            yield f"{words.format(other=reference, margin=margin)}: {at_budgets(found)}"
+        found = rows[rows["verdict"] == verdict]
+        few, many = "other", "named"
+        if found["named"].nunique() < found["other"].nunique():
+            few, many = many, few
+        for _, of_one in found.groupby(few, sort=False):
+            first, second = (
+                of_one[side].iloc[0] if side == few else at_budgets(of_one, side)
+                for side in ("named", "other")
+            )
+            yield f"{words.format(other=second, margin=margin)}: {first}"
 
 
 def contrasts_at_budgets(rows: pd.DataFrame) -> str:
@@ -58,9 +74,9 @@ def contrasts_at_budgets(rows: pd.DataFrame) -> str:
     return at_budgets(rows.assign(named=named))
 
 
-def at_budgets(rows: pd.DataFrame) -> str:
-    """What is ``named`` by budget, from the largest: ``a and b at 20%; a at 5%``."""
-    found = {str(budget): listed(list(names)) for budget, names in rows.groupby("budget")["named"]}
+def at_budgets(rows: pd.DataFrame, column: str = "named") -> str:
+    """A column's names by budget, from the largest: ``a and b at 20%; a at 5%``."""
+    found = {str(budget): listed(list(names)) for budget, names in rows.groupby("budget")[column]}
     ordered = sorted(found, key=lambda budget: -Budget(budget).order)
     return "; ".join(f"{found[budget]} at {budget}" for budget in ordered)
 
