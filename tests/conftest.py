@@ -98,13 +98,15 @@ def pepbench(
 
 
 @pytest.fixture
-def tiny_run(pepbench: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """``pepbench run`` on tiny synthetic rows, in this process alone; nothing is drawn.
-
-    Charts and the page take longer than such a run, and have tests of their own.
-    """
+def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts and the page take longer than a tiny run, and have tests of their own."""
     monkeypatch.setattr(write, "_charts", lambda _findings: {})
     monkeypatch.setattr(write, "report_html", lambda _findings, _folder: "")
+
+
+@pytest.fixture
+def tiny_run(pepbench: Command, nothing_drawn: None) -> Command:  # noqa: ARG001
+    """``pepbench run`` on tiny synthetic rows, in this process alone; nothing is drawn."""
     return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)
 
 

@@ -17,7 +17,7 @@ from pepbench.check.findings import Finding
 from pepbench.check.output import common_start
 from pepbench.errors import RecordError
 from pepbench.records import Environment
-from pepbench.report.charts.style import GREY, PALETTE, styled
+from pepbench.report.charts.style import GREY, PALETTE, Spec, across, down, styled
 
 _OF_CHECK = ("created", "git", "failed")
 _OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")
@@ -100,7 +100,7 @@ def read_history(path: Path, warn: Callable[[str], None] = lambda _: None) -> pd
     return frame.sort_values("created", kind="stable", ignore_index=True)
 
 
-def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
+def history_chart(frame: pd.DataFrame) -> Spec:
     """Chart of AUC and of changes in time, with a mark where a check found something worse.
 
     Each cell has a row of two panels: its AUC, with the baseline's dashed, and the change in the
@@ -117,13 +117,10 @@ def history_chart(frame: pd.DataFrame) -> alt.VConcatChart:
     frame = frame.assign(
         created=created, revision=frame["git"].fillna("").str[:7], phase="", dashed=0.0
     )
-    rows = [
-        alt.hconcat(*panels, spacing=36).resolve_scale(color="independent")
-        for panels in _rows(frame)
-        if panels
-    ]
+    own = {"resolve": {"scale": {"color": "independent"}}}
+    rows = [across(*panels, spacing=36, **own) for panels in _rows(frame) if panels]
     return styled(
-        alt.vconcat(*rows, spacing=20).resolve_scale(color="independent"),
+        down(*rows, spacing=20, **own),
         "Checks over time",
         "Triangles: shown to have got worse, with the revision. Hollow: undecided. "
         "Dashed: the baseline.",

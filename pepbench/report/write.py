@@ -6,7 +6,6 @@ import io
 from collections.abc import Container
 from pathlib import Path
 
-import altair as alt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,7 +13,7 @@ from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
+from pepbench.report.charts.style import Spec, png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
@@ -119,6 +118,6 @@ def report_markdown(findings: Findings) -> str:
     return "\n".join(part for part in [page, notes, *sections] if part)
 
 
-def _charts(findings: Findings) -> dict[str, alt.VConcatChart]:
+def _charts(findings: Findings) -> dict[str, Spec]:
     charts = charts_of(findings, findings.frame)
     return {name: chart.picture() for name, chart in charts.items()} | pictures(findings.recovery)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pepbench.leaderboards import publish
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 
 PLAN = """\
@@ -54,3 +56,11 @@ def board(pepbench, made, tmp_path) -> Place:
         shutil.copytree(made / "work", tmp_path / "work")
         shutil.copytree(made / "results", tmp_path / "results")
     return Place(tmp_path / "results" / "tiny", pepbench)
+
+
+@pytest.fixture
+def undrawn(board, monkeypatch, request) -> Place:
+    """The same, on which commands write records, tables and pages, but draw nothing."""
+    request.getfixturevalue("nothing_drawn")  # after the board, which may have to be drawn
+    monkeypatch.setattr(publish, "front_charts", lambda *_: ())
+    return board

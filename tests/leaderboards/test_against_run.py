@@ -10,7 +10,6 @@ from doc_blocks import ROOT, blocks
 from made_board import PLAN, records_of, write_board
 
 from pepbench.plan import Plan
-from pepbench.report import write
 
 pytestmark = pytest.mark.slow
 
@@ -22,10 +21,8 @@ BOARD = (
 
 
 @pytest.fixture
-def quick(pepbench, monkeypatch):
+def quick(pepbench, monkeypatch, nothing_drawn):  # noqa: ARG001
     """The command line in this process alone; nothing is drawn or opened."""
-    monkeypatch.setattr(write, "_charts", lambda _findings: {})
-    monkeypatch.setattr(write, "report_html", lambda _findings, _folder: "")
     monkeypatch.setattr(webbrowser, "open", lambda _address: True)
     for module in ("run", "reports"):
         monkeypatch.setattr(f"pepbench.cli.{module}.usable_cores", lambda: 1)

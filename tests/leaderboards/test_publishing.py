@@ -94,46 +94,46 @@ def test_page_tells_command_time_versions_and_the_best_of_each_size(board):
     assert "| all " in page
 
 
-def test_hand_written_part_of_a_page_stays(board):
-    page = board.folder / "README.md"
+def test_hand_written_part_of_a_page_stays(undrawn):
+    page = undrawn.folder / "README.md"
     generated = page.read_text().split(BEGIN)[1].split(END)[0]
     page.write_text(f"# Mine\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
-    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
+    ran = undrawn.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
     assert ran.code == 0
     assert page.read_text() == f"# Mine\n\nBefore.\n\n{BEGIN}{generated}{END}\n\nAfter.\n"
 
 
-def test_page_without_markers_is_refused_and_left_alone(board):
-    page = board.folder / "README.md"
+def test_page_without_markers_is_refused_and_left_alone(undrawn):
+    page = undrawn.folder / "README.md"
     page.write_text("# Mine\n")
-    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only")
+    ran = undrawn.call("leaderboard", "tiny", "--work=work", "--tables-only")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "README.md: needs one line" in ran.err
     assert page.read_text() == "# Mine\n"
 
 
-def test_plan_that_grew_reuses_the_records_of_the_earlier_one(board, tmp_path):
-    plan = board.folder / "plan.toml"
+def test_plan_that_grew_reuses_the_records_of_the_earlier_one(undrawn, tmp_path):
+    plan = undrawn.folder / "plan.toml"
     plan.write_text(plan.read_text().replace('"full"]', '"full", "hash"]'))
-    ran = board.call("leaderboard", "tiny", "--work=work", "--jobs=1")
+    ran = undrawn.call("leaderboard", "tiny", "--work=work", "--jobs=1")
     assert ran.code == 0
     assert "or of an earlier plan, are reused" in ran.err
-    finished = len(unpacked(board.folder / "records.parquet"))
+    finished = len(unpacked(undrawn.folder / "records.parquet"))
     made = int(ran.err.split(" trials run")[0].rsplit(maxsplit=1)[-1])
     assert made == finished - len(records(sorted((tmp_path / "work").iterdir(), key=age)[0]))
-    assert "hash" in (board.folder / "leaderboard.csv").read_text()
+    assert "hash" in (undrawn.folder / "leaderboard.csv").read_text()
 
 
 def age(folder):
     return folder.stat().st_mtime
 
 
-def test_plan_with_other_settings_starts_anew(board):
-    plan = board.folder / "plan.toml"
+def test_plan_with_other_settings_starts_anew(undrawn):
+    plan = undrawn.folder / "plan.toml"
     plan.write_text(plan.read_text().replace("dim = 4", "dim = 3").replace(', "1"]', "]"))
-    ran = board.call("leaderboard", "tiny", "--work=work", "--jobs=1")
+    ran = undrawn.call("leaderboard", "tiny", "--work=work", "--jobs=1")
     assert " 0 reused" in ran.err
-    assert {record.spec.dim for record in unpacked(board.folder / "records.parquet")} == {3}
+    assert {record.spec.dim for record in unpacked(undrawn.folder / "records.parquet")} == {3}
 
 
 @pytest.fixture
@@ -146,16 +146,16 @@ def drawn_counts(monkeypatch):
     monkeypatch.setattr("pepbench.leaderboards.overall_page.FEWEST_BLOCKS", 1)
 
 
-def test_too_few_sources_are_not_ranked_across(board, tmp_path):
-    assert board.call("leaderboard", "--overall").code == 0
+def test_too_few_sources_are_not_ranked_across(undrawn, tmp_path):
+    assert undrawn.call("leaderboard", "--overall").code == 0
     ranks = (tmp_path / "results" / "leaderboards.md").read_text().split("## Mean ranks")[1]
     assert "at least 5 sources" in ranks
     assert "| random-mask" not in ranks.split("##")[0]
 
 
 @pytest.mark.usefixtures("drawn_counts")
-def test_overall_page_links_ranks_and_compares(board, tmp_path):
-    ran = board.call("leaderboard", "--overall")
+def test_overall_page_links_ranks_and_compares(undrawn, tmp_path):
+    ran = undrawn.call("leaderboard", "--overall")
     page = (tmp_path / "results" / "leaderboards.md").read_text()
     assert ran.code == 0
     assert "(leaderboards.md), 1 of 1 run" in (tmp_path / "results" / "README.md").read_text()
@@ -166,25 +166,25 @@ def test_overall_page_links_ranks_and_compares(board, tmp_path):
 
 
 @pytest.mark.usefixtures("drawn_counts")
-def test_budgets_of_the_overall_page_go_from_large_to_small(board, tmp_path):
-    plan = board.folder / "plan.toml"
+def test_budgets_of_the_overall_page_go_from_large_to_small(undrawn, tmp_path):
+    plan = undrawn.folder / "plan.toml"
     plan.write_text(plan.read_text().replace('["50%", "1"]', '["30%", "100", "50%"]'))
-    assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
+    assert undrawn.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
     ranks = (tmp_path / "results" / "leaderboards.md").read_text().split("## Mean ranks")[1]
     heading = next(line for line in ranks.splitlines() if line.startswith("|"))
     assert [cell.split()[0] for cell in heading.split("|")[2:-1]] == ["50%", "30%", "100"]
 
 
-def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(board, tmp_path):
-    plan = board.folder / "plan.toml"
+def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(undrawn, tmp_path):
+    plan = undrawn.folder / "plan.toml"
     methods = '["pep:max_steps=50", "uniform", "full"]'
     plan.write_text(plan.read_text().replace('["uniform", "random-mask", "full"]', methods))
     (tmp_path / "results" / "paper").mkdir()
-    assert board.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
+    assert undrawn.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
     page = (tmp_path / "results" / "paper" / "README.md").read_text()
     sections = dict(re.findall(r"^### (\(\w\)).*?\n(.*?)(?=^###|\Z)", page, re.M | re.S))
     assert list(sections) == ["(a)", "(b)", "(d)", "(e)", "(c)", "(f)"]
-    frame = pd.read_csv(board.folder / "leaderboard.csv").set_index(["method", "budget"])
+    frame = pd.read_csv(undrawn.folder / "leaderboard.csv").set_index(["method", "budget"])
     difference = (
         frame.loc[("pep:max_steps=50", "50%"), "auc"] - frame.loc[("uniform", "50%"), "auc"]
     )
@@ -192,8 +192,8 @@ def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(boar
     assert "pep:max_steps=50" in sections["(c)"]
 
 
-def test_unknown_name_is_told_with_the_nearest(board):
-    ran = board.call("leaderboard", "tinny")
+def test_unknown_name_is_told_with_the_nearest(undrawn):
+    ran = undrawn.call("leaderboard", "tinny")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "did you mean 'tiny'?" in ran.err
 
@@ -204,12 +204,12 @@ def test_missing_results_folder_is_told_in_one_line(pepbench):
     assert "nowhere: no such folder" in ran.err
 
 
-def test_a_plans_margin_judges_what_is_published(board):
-    plan = board.folder / "plan.toml"
+def test_a_plans_margin_judges_what_is_published(undrawn):
+    plan = undrawn.folder / "plan.toml"
     plan.write_text(plan.read_text() + "margin = 0.4\n")
-    assert board.verify().code == 1  # what is published was judged by another
-    ran = board.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
+    assert undrawn.verify().code == 1  # what is published was judged by another
+    ran = undrawn.call("leaderboard", "tiny", "--work=work", "--tables-only", "--quiet")
     assert ran.code == 0, ran.err
-    assert "within ±0.4 (two one-sided" in (board.folder / "leaderboard.md").read_text()
-    assert "equivalent" in (board.folder / "leaderboard.csv").read_text()
-    assert board.verify().code == 0
+    assert "within ±0.4 (two one-sided" in (undrawn.folder / "leaderboard.md").read_text()
+    assert "equivalent" in (undrawn.folder / "leaderboard.csv").read_text()
+    assert undrawn.verify().code == 0

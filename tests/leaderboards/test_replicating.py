@@ -11,7 +11,6 @@ from pepbench.errors import PlanError
 from pepbench.leaderboards.record_packing import unpacked
 from pepbench.leaderboards.replication import replication_plan
 from pepbench.plan import Plan
-from pepbench.report import write
 
 PLAN = """\
 methods = ["uniform", "random-mask", "full"]
@@ -28,13 +27,6 @@ batch_size = 256
 methods = ["uniform", "full"]
 budgets = ["50%"]
 """
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Charts and pages take longer than the runs, and have tests of their own."""
-    monkeypatch.setattr(write, "_charts", lambda *_: {})
-    monkeypatch.setattr(write, "report_html", lambda _findings, _folder: "")
 
 
 def contrasts(*named):
@@ -120,7 +112,7 @@ def test_mistakes_are_one_line(pepbench, tmp_path, arguments, words):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("nothing_drawn")
 def test_a_replicated_board_is_compared_linked_and_verified(pepbench, tmp_path):
     folder = tmp_path / "results" / "board"
     folder.mkdir(parents=True)
@@ -176,7 +168,7 @@ def test_a_replicated_board_is_compared_linked_and_verified(pepbench, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("nothing_drawn")
 def test_a_runs_folder_is_replicated_beside_its_records(pepbench, tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN)
     assert pepbench("run", "plan.toml", "--out=run", "--jobs=1", "--quiet").code == 0

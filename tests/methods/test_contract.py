@@ -26,7 +26,7 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def candidate_named(toy):
-    """One candidate for each method, so that its checks share fits."""
+    """One candidate for each method, so that its checks share fits; they run one after another."""
 
     @functools.cache
     def candidate(name):
@@ -38,7 +38,7 @@ def candidate_named(toy):
 
 
 def cases():
-    for check, name in itertools.product(CHECKS, METHODS):
+    for name, check in itertools.product(METHODS, CHECKS):
         marks = [pytest.mark.slow] if check in SLOW else []
         yield pytest.param(check, name, id=f"{name}-{check.__name__}", marks=marks)
 

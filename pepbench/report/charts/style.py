@@ -61,6 +61,8 @@ TOOLTIPS = {
 :func:`pepbench.report.page.tables.with_detail` adds to it."""
 
 Panel = alt.LayerChart | alt.Chart
+Spec = dict[str, Any]
+"""Of Vega-Lite."""
 
 
 # Okabe & Ito's palette, distinct under every common colour vision deficiency; its yellow is
@@ -219,14 +221,14 @@ class PanelChart:
     lines: Sequence[str] = ()
     columns: int = 2
 
-    def picture(self) -> alt.VConcatChart:
+    def picture(self) -> Spec:
         """The panels in rows; a notice where there are none."""
         shown = list(self.panels.values()) or [_notice("no cell has finished")]
         rows = [
-            alt.hconcat(*shown[start : start + self.columns], spacing=28)
+            across(*shown[start : start + self.columns], spacing=28)
             for start in range(0, len(shown), self.columns)
         ]
-        return styled(alt.vconcat(*rows, spacing=24), self.title, *self.lines)
+        return styled(down(*rows, spacing=24), self.title, *self.lines)
 
 
 def _notice(words: str) -> alt.Chart:
@@ -240,22 +242,36 @@ def _notice(words: str) -> alt.Chart:
     return chart
 
 
-def styled(chart: alt.VConcatChart, title: str, *lines: str) -> alt.VConcatChart:
+def across(*parts: Panel | Spec, **properties: Any) -> Spec:
+    """Parts beside each other. Altair's own concatenation copies all of them again and again."""
+    return _concatenated("hconcat", parts, properties)
+
+
+def down(*parts: Panel | Spec, **properties: Any) -> Spec:
+    """Parts below each other."""
+    return _concatenated("vconcat", parts, properties)
+
+
+def _concatenated(how: str, parts: Iterable[Panel | Spec], properties: Spec) -> Spec:
+    specs = [part if isinstance(part, dict) else _specification(part) for part in parts]
+    datasets = {name: rows for spec in specs for name, rows in spec["datasets"].items()}
+    return {how: [_without(spec, "datasets") for spec in specs], "datasets": datasets, **properties}
+
+
+def styled(chart: Spec, title: str, *lines: str) -> Spec:
     """The chart with a title, lines below it, and the fonts and colours of all charts."""
-    finished: alt.VConcatChart = (
-        chart.properties(
-            title=alt.TitleParams(text=title, subtitle=list(lines), anchor="start", offset=14),
-            padding=12,
-            background="white",
-        )
-        .add_params(*_parameters())
-        .configure(**configuration())
-    )
-    return finished
+    words = {"text": title, "subtitle": lines, "anchor": "start", "offset": 14}
+    return {
+        **chart,
+        "title": words,
+        "padding": 12,
+        "background": "white",
+        "params": _PARAMETERS,
+        "config": configuration(),
+    }
 
 
-def _parameters() -> tuple[alt.Parameter, alt.Parameter]:
-    return alt.param(name=CHOSEN, value=[]), alt.param(name=NAMED, value=True)
+_PARAMETERS = [{"name": CHOSEN, "value": []}, {"name": NAMED, "value": True}]
 
 
 def configuration() -> dict[str, Any]:
@@ -295,12 +311,16 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside
 
 
-def page_spec(panel: Panel) -> dict[str, Any]:
+def page_spec(panel: Panel) -> Spec:
     """A panel as a specification of its own that takes the width of its place in a page."""
-    alone = panel.add_params(*_parameters()).properties(
-        width="container", autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
-    return _specification(alone.configure(**configuration()))
+    return {
+        "$schema": alt.SCHEMA_URL,
+        **_specification(panel),
+        "width": "container",
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "params": _PARAMETERS,
+        "config": configuration(),
+    }
 
 
 @contextmanager
@@ -313,15 +333,15 @@ def unchecked() -> Iterator[None]:
         yield
 
 
-def svg_bytes(chart: alt.VConcatChart) -> bytes:
-    """The chart as SVG."""
+def svg_bytes(chart: Spec) -> bytes:
+    """A finished chart as SVG."""
     version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
-    svg: str = vl_convert.vegalite_to_svg(_specification(chart), vl_version=version)
+    svg: str = vl_convert.vegalite_to_svg(chart, vl_version=version)
     return svg.encode()
 
 
-def png_bytes(chart: alt.VConcatChart) -> bytes:
-    """The chart as PNG."""
+def png_bytes(chart: Spec) -> bytes:
+    """A finished chart as PNG."""
     return png_of_svg(svg_bytes(chart))
 
 
@@ -331,8 +351,12 @@ def png_of_svg(svg: bytes) -> bytes:
     return png
 
 
-def _specification(chart: alt.VConcatChart | Panel) -> dict[str, Any]:
-    """Vega-Lite's, with all rows in it, however many."""
+def _specification(panel: Panel) -> Spec:
+    """Vega-Lite's, with all rows in it, however many, and nothing that a whole chart sets."""
     with alt.data_transformers.enable("default", max_rows=None):
-        spec: dict[str, Any] = chart.to_dict(validate=schemapi.DEBUG_MODE)
-    return spec
+        spec: Spec = panel.to_dict(validate=schemapi.DEBUG_MODE)
+    return _without(spec, "$schema", "config")
+
+
+def _without(spec: Spec, *keys: str) -> Spec:
+    return {key: value for key, value in spec.items() if key not in keys}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.width_recovery import WidthRecovery
-from pepbench.report.charts.style import GREY, INK, styled
+from pepbench.report.charts.style import GREY, INK, Spec, across, down, styled
 
 _WIDTH, _HEIGHT = 230, 200
 _SPREAD = 0.8
@@ -22,7 +22,7 @@ PICTURES = "widths-"
 _TICKS = [0, *(2**power for power in range(13))]
 
 
-def pictures(recovery: WidthRecovery) -> dict[str, alt.VConcatChart]:
+def pictures(recovery: WidthRecovery) -> dict[str, Spec]:
     """A chart for each method that gives features widths of their own, by file name.
 
     A column for each budget; for each data set and backbone one row of learnt widths against
@@ -54,7 +54,7 @@ def _methods(recovery: WidthRecovery) -> dict[str, str]:
     return {picture_name(method): method for method in dict.fromkeys(recovery.profiles["method"])}
 
 
-def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
+def _picture(method: str, recovery: WidthRecovery) -> Spec:
     profiles = recovery.profiles[recovery.profiles["method"] == method]
     points = recovery.points[recovery.points["method"] == method]
     rows = []
@@ -68,8 +68,8 @@ def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
             top = max(top, _HEADROOM * float(planted["at"].max()))
             panels.append([_against_truth(b, p, here, top) for b, p in _budgets(planted)])
         panels.append([_against_frequency(b, p, top) for b, p in _budgets(by_frequency)])
-        grid = alt.vconcat(*(alt.hconcat(*row, spacing=24) for row in panels), spacing=16)
-        rows.append(grid.properties(title=" · ".join(name)))
+        lines_of_block = [across(*row, spacing=24) for row in panels]
+        rows.append(down(*lines_of_block, spacing=16, title=" · ".join(name)))
     lines = ["Line: mean over all features and seeds. Band: from the 10% to the 90% quantile."]
     if points["planted"].notna().any():
         lines += [
@@ -77,7 +77,7 @@ def _picture(method: str, recovery: WidthRecovery) -> alt.VConcatChart:
             "frequent ones right.",
             "Dashed: learnt as planted.",
         ]
-    return styled(alt.vconcat(*rows, spacing=28), f"Widths learnt by {method}", *lines)
+    return styled(down(*rows, spacing=28), f"Widths learnt by {method}", *lines)
 
 
 def _budgets(profile: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

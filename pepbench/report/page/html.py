@@ -21,7 +21,7 @@ from pepbench.plan import PLAN_FILE
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import report_marks
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import DARK, PanelChart, page_spec, unchecked
+from pepbench.report.charts.style import DARK, PanelChart, Spec, page_spec, unchecked
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import (
     comparison_tables,
@@ -73,7 +73,7 @@ def report_html(findings: Findings, folder: Path) -> str:
 
 def _rendered(findings: Findings, folder: Path) -> str:
     frame, records = with_detail(findings), findings.runs.records
-    specs: list[dict[str, Any]] = []
+    specs: list[Spec] = []
     charts = {name: numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
     template = environment(PackageLoader("pepbench.report.page")).get_template(PAGE)
     return template.render(
@@ -117,7 +117,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
     )
 
 
-def numbered(specs: list[dict[str, Any]], chart: PanelChart) -> list[dict[str, Any]]:
+def numbered(specs: list[Spec], chart: PanelChart) -> list[dict[str, Any]]:
     """Append the specifications of a chart's panels; number, title and label of each."""
     panels = []
     for name, panel in chart.panels.items():
