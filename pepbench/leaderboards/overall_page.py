@@ -9,6 +9,7 @@ import pandas as pd
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
 from pepbench.leaderboards.across_boards import (
+    best_methods,
     contrasts_section,
     primary_contrasts,
     sentences_across,
@@ -43,7 +44,7 @@ def overall_summary(
     if len(contrasts):
         shown = sentences_across(contrasts, margins(published.values()))
         parts += [
-            *contrasts_section(contrasts),
+            *contrasts_section(contrasts, best_methods(published, contrasts)),
             f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)",
             "## What it shows",
             "\n".join(f"* {sentence}" for sentence in shown),
