@@ -14,6 +14,7 @@ from pepbench.leaderboards.across_boards import (
     sentences_across,
 )
 from pepbench.leaderboards.board_results import BoardResults
+from pepbench.leaderboards.overall_page import parity_section
 from pepbench.report.charts.contrasts import contrasts_chart
 from pepbench.report.verdict_sentences import best_sentence
 
@@ -152,3 +153,14 @@ def test_best_method_is_told_with_its_difference_to_the_full_table():
         "The highest AUC at each budget, minus the full table's: `c` at 20% (+0.0010, undecided)."
     )
     assert best_sentence(leaderboard("few").head(2)) == ""
+
+
+def test_compression_at_parity_has_rows_where_any_is_shown():
+    nan = float("nan")
+    cells = [("fm", "a", "one", 5.0), ("fm", "a", "two", nan), ("fm", "b", "one", nan)]
+    columns = ["backbone", "method", "dataset", "compression"]
+    parity = pd.DataFrame([*cells, ("mlp", "a", "one", nan)], columns=columns)
+    _, first, table, _, second, none = parity_section(parity, "0.001")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert (first, rows[0], rows[2:]) == ("**fm**", ["method", "one", "two"], [["a", "5.0x", "–"]])
+    assert (second, none) == ("**mlp**", "Shown for no method on any data set.")
