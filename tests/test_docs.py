@@ -190,7 +190,7 @@ def test_version_is_told_in_one_place():
     ],
 )
 def test_examples_beside_a_board_name_a_budget_that_it_has(path):
-    example = r'(?:--against |run_against\(\s*")(ml-100k-ids)\b.*?budgets\W+([\d.]+%)'
+    example = r'(?:--against |run_against\(\s*")(ml-1m-ids)\b.*?budgets\W+([\d.]+%)'
     ((board, budget),) = re.findall(example, (ROOT / path).read_text("utf-8"), re.DOTALL)
     plan = tomllib.loads((ROOT / "results" / board / "plan.toml").read_text("utf-8"))
     assert budget in plan["budgets"]

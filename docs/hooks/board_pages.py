@@ -23,7 +23,7 @@ from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.analysis.metrics import METRICS, card_of, metric_of
 from pepbench.analysis.recommend import within_budget
 from pepbench.leaderboards.across_boards import rows_per_feature
-from pepbench.leaderboards.board_page import best_table, submitted_table
+from pepbench.leaderboards.board_page import best_table, findings, submitted_table
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.publish import README, hand_written
 from pepbench.leaderboards.recommend import Evidence, evidence, reasons
@@ -36,7 +36,6 @@ from pepbench.report.page.html import SYMBOLS, asset, environment, numbered, pac
 from pepbench.report.page.tables import cell_row, sort_number
 from pepbench.report.phrases import block_title
 from pepbench.report.table_rows import contrast_sentence, contrast_table
-from pepbench.report.verdict_sentences import verdict_sentences
 from pepbench.units import FULL, Budget
 
 ASSETS = Path(__file__).parent / "boards"
@@ -47,8 +46,9 @@ Row = dict[str, Any]
 
 
 def _same_in(name: str, rows: Sequence[Row]) -> bool:
-    """Whether all rows say the same in a column."""
-    return len({str(row[name]) for row in rows}) == 1
+    """Whether all rows say the same in a column, or each the name of its board."""
+    named = all(row[name] == row.get("board", "") for row in rows)
+    return named or len({str(row[name]) for row in rows}) == 1
 
 
 TEMPLATES = environment(FileSystemLoader(ASSETS))
@@ -160,7 +160,7 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
         metric=METRICS[metric_of(frame)],
         data=list(_data_sets(rows, known)),
         budgets=dict.fromkeys(row["budget"] for row in rows if row["budget"] != FULL),
-        contrasts=[] if primary is None else list(_contrasts(primary, known.margin)),
+        contrasts=[] if primary is None else list(_contrasts(frame, primary, known.margin)),
         best=Markup(best_table(frame)),
         chart=chart,
         panels=panels,
@@ -173,7 +173,7 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
     )
 
 
-def _contrasts(pairs: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
+def _contrasts(frame: pd.DataFrame, pairs: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
     """Primary contrasts of each data set and backbone, what they hold over, and what they show."""
     for name, block in by_block(pairs[pairs["primary"]]):
         rows, difference = list[Row](), card_of(block).difference
@@ -185,5 +185,5 @@ def _contrasts(pairs: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
             "title": block_title(name),
             "rows": rows,
             "basis": contrast_sentence(block),
-            "findings": list(verdict_sentences(block, margin)),
+            "findings": list(findings(frame, block, margin)),
         }

@@ -200,7 +200,7 @@ def leaderboard(
         typer.Option(
             "--tables-only",
             help="Run nothing; publish the records of the working folder or, without any, write "
-            "tables, fronts and pages anew from what is published.",
+            "what is drawn of a published board anew from its files.",
         ),
     ] = False,
     replicate: Annotated[

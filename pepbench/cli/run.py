@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "  pepbench run --tuning-time 10m --sampler random --pruner median --batch 4\n\n"
     "  pepbench run plan.toml --executor dask://head:8786 --trial-timeout 30m\n\n"
     "  pepbench run plan.toml --shard 2/8 --out /shared/runs/plan\n\n"
-    "  pepbench run --against ml-100k-ids --plugin mine.py --budgets 5%"
+    "  pepbench run --against ml-1m-ids --plugin mine.py --budgets 5%"
 )
 def run(
     plan_file: Annotated[

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.folds import BASIS
+from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.records import Record
@@ -16,6 +17,7 @@ from pepbench.report.phrases import NOT_COMPARED, block_title, rounded
 from pepbench.report.verdict_sentences import (
     SHOWN,
     UNDECIDED,
+    best_cells,
     code,
     contrasts_at_budgets,
     shown,
@@ -24,6 +26,9 @@ from pepbench.units import Budget
 
 KEYS = ["method", "other", "budget"]
 """Of a contrast on one data set."""
+
+BEST = "highest AUC − full"
+"""Name of the rows of :func:`best_methods`."""
 
 ENOUGH = 2
 """Sources of data on which a verdict has to be shown; on fewer it is a hint."""
@@ -85,13 +90,41 @@ def rows_per_feature(records: Sequence[Record]) -> dict[str, float]:
     return dict(zip(map(str, means.index), means, strict=True))
 
 
-def contrasts_section(contrasts: pd.DataFrame) -> Iterator[str]:
+def best_methods(boards: Mapping[str, BoardResults], contrasts: pd.DataFrame) -> pd.DataFrame:
+    """The method of highest AUC of each data set, backbone and budget, against the full table.
+
+    Parameters
+    ----------
+    boards
+        Results by name.
+    contrasts
+        Of :func:`primary_contrasts`: data sets and backbones that are looked at, in their order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as ``contrasts``, with a ``contrast`` of the same name in all rows.
+    """
+    blocks = contrasts.drop_duplicates(["dataset", "backbone"])
+    best = pd.concat([best_cells(boards[name].frame) for name in dict.fromkeys(blocks["board"])])
+    differences = best.rename(
+        columns={"delta_auc": "difference", "delta_low": "low", "delta_high": "high"}
+    ).assign(other=REFERENCE, contrast=BEST)
+    of_boards = blocks[["dataset", "backbone", "board", "source", "rows_per_feature"]]
+    return of_boards.merge(differences, on=["dataset", "backbone"])
+
+
+def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[str]:
     """What primary contrasts came to on all boards, in Markdown; nothing if there are none.
+
+    Contrasts that could be made on no board are named below the table.
 
     Parameters
     ----------
     contrasts
         Of :func:`primary_contrasts`.
+    best
+        Of :func:`best_methods`; they come first at each budget.
     """
     if contrasts.empty:
         return
@@ -102,15 +135,21 @@ def contrasts_section(contrasts: pd.DataFrame) -> Iterator[str]:
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]
-    by_size = contrasts.sort_values(
+    by_size = pd.concat([best, contrasts]).sort_values(
         "budget", key=lambda texts: -texts.map(lambda text: Budget(text).order), kind="stable"
     )
+    nowhere = []
     for (contrast, budget), here in by_size.groupby(["contrast", "budget"], sort=False):
+        if here["difference"].isna().all():
+            nowhere.append(here.head(1))
+            continue
         cells = {(row["dataset"], row["backbone"]): _cell(row) for row in here.to_dict("records")}
         figures = (cells.get((block["dataset"], block["backbone"]), "") for block in blocks)
         rows.append([escape(str(contrast)), escape(str(budget)), *figures, _shown(here)])
     names = [_linked(block) for block in blocks]
     yield markdown(rows, ["contrast", "budget", *names, "shown"], texts=2)
+    if nowhere:
+        yield f"Could be compared on none: {contrasts_at_budgets(pd.concat(nowhere))}."
 
 
 def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
@@ -125,7 +164,8 @@ def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
     """
     real = contrasts[contrasts["source"].notna() & (contrasts["verdict"] != "")]
     for backbone, block in real.groupby("backbone", sort=False):
-        with_backbone = f"With {escape(str(backbone))}, "
+        several = real["backbone"].nunique() > 1
+        with_backbone = f"With {escape(str(backbone))}, " if several else ""
         compared = block.groupby(KEYS)["source"].nunique().rename("of")
         verdicts = block.groupby([*KEYS, "verdict"], sort=False)["source"].nunique()
         counts = verdicts.rename("shown").reset_index().join(compared, on=KEYS)
@@ -138,11 +178,15 @@ def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
             (False, f"{with_backbone}shown on a single source, so a hint, to be"),
         ):
             found = counts[(counts["shown"] >= ENOUGH) == enough]
-            yield from (f"{where} {what}." for what in shown(found, margin))
+            yield from (_sentence(f"{where} {what}.") for what in shown(found, margin))
         decided = counts["verdict"].ne(UNDECIDED).groupby([counts[key] for key in KEYS])
         rows = counts[~decided.transform("any")]
         if len(rows):
-            yield f"{with_backbone}undecided on all: {contrasts_at_budgets(rows)}."
+            yield _sentence(f"{with_backbone}undecided on all: {contrasts_at_budgets(rows)}.")
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _linked(block: Mapping[Any, Any]) -> str:
@@ -159,7 +203,8 @@ def _cell(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["difference"]):
         return NOT_COMPARED
     value, _, _ = rounded(row["difference"], row["low"], row["high"])
-    return f"{value} {escape(row['verdict'])}"
+    named = f"{escape(row['method'])} " if row["contrast"] == BEST else ""
+    return f"{named}{value} {escape(row['verdict'])}"
 
 
 def _shown(rows: pd.DataFrame) -> str:

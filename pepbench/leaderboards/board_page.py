@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from pepbench.analysis.frames import by_block
+from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.leaderboard import analyse
 from pepbench.leaderboards.board_results import BoardResults, absent
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
@@ -32,7 +32,7 @@ from pepbench.report.phrases import (
     percent,
     short_count,
 )
-from pepbench.report.verdict_sentences import verdict_sentences
+from pepbench.report.verdict_sentences import best_sentence, verdict_sentences
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
@@ -58,7 +58,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
                 f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
                 for name, what in front_pictures(results.frame).items()
             ),
-            *([] if contrasts is None else _findings(contrasts, results.margin)),
+            *([] if contrasts is None else _findings(results.frame, contrasts, results.margin)),
             *_replication(board),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
         ]
@@ -89,11 +89,28 @@ def details_page(board: Board, results: BoardResults) -> str:
     )
 
 
-def _findings(contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
+def _findings(frame: pd.DataFrame, contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
     for name, block in by_block(contrasts[contrasts["primary"]]):
         title = [f"**{escape(block_title(name))}**"] if contrasts["backbone"].nunique() > 1 else []
         yield from title
-        yield "\n".join(f"* {sentence}" for sentence in verdict_sentences(block, margin))
+        yield "\n".join(f"* {sentence}" for sentence in findings(frame, block, margin))
+
+
+def findings(frame: pd.DataFrame, contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
+    """What a leaderboard shows of one data set and backbone: the best methods, then the verdicts.
+
+    Parameters
+    ----------
+    frame
+        The leaderboard.
+    contrasts
+        The primary ones of one data set and backbone.
+    margin
+        Of equivalence and non-inferiority.
+    """
+    (name,) = {name for name, _ in by_block(contrasts)}
+    yield from filter(None, [best_sentence(of_block(frame, name))])
+    yield from verdict_sentences(contrasts, margin)
 
 
 def _folds(records: Iterable[Record]) -> Iterator[str]:

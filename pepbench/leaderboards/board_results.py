@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,12 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
+from pepbench.analysis.leaders import leads
 from pepbench.analysis.metrics import Metric, objective_name
 from pepbench.analysis.primary import Contrast
+from pepbench.analysis.runs import Runs
+from pepbench.analysis.width_profiles import POINT_COLUMNS, PROFILE_COLUMNS
+from pepbench.analysis.width_recovery import WidthRecovery
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
-from pepbench.records import CELL_COLUMNS, MARGIN, Record
-from pepbench.report.findings import margin_of
+from pepbench.records import CELL_COLUMNS, MARGIN, Record, RecordStore
+from pepbench.report.findings import Findings, contrasts_of, margin_of
 from pepbench.report.markdown import (
     CONTRASTS_CSV,
     LEADERBOARD_CSV,
@@ -153,6 +157,39 @@ def load_results(folder: Path) -> BoardResults:
     path = folder / CONTRASTS_FILE
     contrasts = _read(path)[0] if path.is_file() else None
     return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin, contrasts)
+
+
+def published_findings(folder: Path, results: BoardResults) -> Findings:
+    """The findings of a leaderboard over folds, without learnt widths of single features.
+
+    Its tables are the published ones; fronts and ranks follow from the records.
+
+    Parameters
+    ----------
+    folder
+        Of the leaderboard.
+    results
+        Of :func:`load_results`.
+    """
+    records, margin = results.records, results.margin
+    found = from_records(records, margin=margin, contrasts=contrasts_of([folder]))
+    analysis = replace(
+        found,
+        frame=results.frame,
+        comparisons=results.comparisons,
+        contrasts=found.contrasts if results.contrasts is None else results.contrasts,
+    )
+    points, profiles = (pd.DataFrame(columns=list(c)) for c in (POINT_COLUMNS, PROFILE_COLUMNS))
+    return Findings(
+        analysis,
+        results.fronts(),
+        WidthRecovery(results.widths, points, profiles),
+        leads(analysis.frame, analysis.pairs, analysis.comparisons),
+        Runs(
+            (folder,), records, {one.key: folder for one in records}, {folder: RecordStore(folder)}
+        ),
+        margin,
+    )
 
 
 def margins(published: Iterable[BoardResults]) -> str:

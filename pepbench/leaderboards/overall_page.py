@@ -8,7 +8,9 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.ranks import FEWEST_BLOCKS, RankTables, rank_tables, sources_of
+from pepbench.analysis.significance import ALPHA
 from pepbench.leaderboards.across_boards import (
+    best_methods,
     contrasts_section,
     primary_contrasts,
     sentences_across,
@@ -43,7 +45,7 @@ def overall_summary(
     if len(contrasts):
         shown = sentences_across(contrasts, margins(published.values()))
         parts += [
-            *contrasts_section(contrasts),
+            *contrasts_section(contrasts, best_methods(published, contrasts)),
             f"![Differences of AUC on all leaderboards over folds]({CONTRASTS}.png)",
             "## What it shows",
             "\n".join(f"* {sentence}" for sentence in shown),
@@ -65,7 +67,10 @@ def leaderboards_page(boards: list[Board], published: Mapping[str, BoardResults]
         compared = pd.concat([each.comparisons for each in counted.values()], ignore_index=True)
         parts += ["## Mean ranks", *_ranks(rank_tables(frame, _sources(counted)))]
         within = margins(counted.values())
-        parts += ["## Compression at parity", *_parity(compression_at_parity(compared), within)]
+        parts += [
+            "## Compression at parity",
+            *parity_section(compression_at_parity(compared), within),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,20 +153,30 @@ def _ranks(tables: RankTables) -> Iterator[str]:
         for row in tables.tests.to_dict("records")
     ]
     yield (
-        "Two methods differ at 0.05 if their mean ranks differ by the critical difference or more "
-        "(Friedman's test, Nemenyi)."
+        f"Where p is below {ALPHA:g} (Friedman's test), two methods differ if their mean ranks do "
+        "by the critical difference or more (Nemenyi)."
     )
     yield markdown(
         rows, ("budget", "methods", "sources", "p of no difference", "critical difference"), 1
     )
 
 
-def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:
+def parity_section(parity: pd.DataFrame, within: str) -> Iterator[str]:
+    """Compression at parity by method and data set, in Markdown.
+
+    Parameters
+    ----------
+    parity
+        Of :func:`pepbench.analysis.leaderboard.compression_at_parity`.
+    within
+        The margin, in words.
+    """
     yield (
         "How many times fewer parameters than the full table still keep its AUC, shown within "
-        f"{within}; –: not shown at any budget; empty: not run."
+        f"{within}."
     )
     for backbone, block in parity.groupby("backbone"):
+        yield f"**{escape(str(backbone))}**"
         compression = {
             (row["method"], row["dataset"]): row["compression"] for row in block.to_dict("records")
         }
@@ -169,11 +184,14 @@ def _parity(parity: pd.DataFrame, within: str) -> Iterator[str]:
         rows = [
             [escape(method)]
             + [_factor(compression.get((method, dataset), "")) for dataset in datasets]
-            for method in sorted(set(block["method"]))
+            for method in sorted(set(block.loc[block["compression"].notna(), "method"]))
         ]
-        yield f"**{escape(str(backbone))}**"
-        names = [escape(dataset_title(name)) for name in datasets]
-        yield markdown(rows, ["method", *names], texts=1)
+        if rows:
+            names = [escape(dataset_title(name)) for name in datasets]
+            yield markdown(rows, ["method", *names], texts=1)
+            yield "–: not shown at any budget; empty: not run. All other methods: not shown."
+        else:
+            yield "Shown for no method on any data set."
 
 
 def _factor(value: float | str) -> str:

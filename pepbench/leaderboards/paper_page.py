@@ -129,7 +129,7 @@ def claims_summary(published: Mapping[str, BoardResults]) -> str:
         "CPU time of a final run of PEP, search and second training, over that of the full table.",
         _times(frame),
         "### (f) Frequent features become wider",
-        "Spearman's ρ of learnt width and training frequency, mean over folds.",
+        "Spearman's ρ of learnt width and training frequency by budget, mean over folds.",
         _widths(widths),
     ]
     return "\n\n".join(parts)
@@ -231,13 +231,12 @@ def _times(frame: pd.DataFrame) -> str:
 def _widths(widths: pd.DataFrame) -> str:
     known = widths.dropna(subset=["frequency_correlation"])
     of_interest = known["method"].map(lambda name: _is_subject(name) or name == MAGNITUDE)
-    rows = [
-        [
-            escape(block_title((row["dataset"], row["backbone"]))),
-            escape(row["method"]),
-            escape(row["budget"]),
-            f"{row['frequency_correlation']:.2f}",
-        ]
-        for row in known[of_interest.astype(bool)].to_dict("records")
-    ]
-    return markdown(rows, ("data set", "method", "budget", "ρ"), texts=2)
+    found = known[of_interest.astype(bool)]
+    budgets = sorted(set(found["budget"]), key=lambda budget: -Budget(budget).order)
+    rows = []
+    for (dataset, backbone, method), group in found.groupby(["dataset", "backbone", "method"]):
+        figures = dict(zip(group["budget"], group["frequency_correlation"], strict=True))
+        names = [escape(block_title((str(dataset), str(backbone)))), escape(str(method))]
+        cells = (f"{figures[at]:.2f}" if at in figures else "" for at in budgets)
+        rows.append([*names, *cells])
+    return markdown(rows, ("data set", "method", *budgets), texts=2)

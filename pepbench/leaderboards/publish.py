@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pepbench.analysis.folds import BASIS
 from pepbench.errors import RecordError
 from pepbench.leaderboards.board_page import DETAILS_MD, FRONT, board_summary, details_page
-from pepbench.leaderboards.board_results import BoardResults, load_results
+from pepbench.leaderboards.board_results import (
+    BoardResults,
+    load_results,
+    published_findings,
+)
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
@@ -16,7 +21,7 @@ from pepbench.records import RecordStore, write_atomically
 from pepbench.report.charts.report_charts import front_charts
 from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import PICTURES, picture_names
-from pepbench.report.findings import contrasts_of, load_runs, margin_of
+from pepbench.report.findings import Findings, contrasts_of, load_runs, margin_of
 from pepbench.report.page.html import PAGE
 from pepbench.report.write import write_reports
 
@@ -76,10 +81,7 @@ def publish(board: Board, work: Path) -> BoardResults:
     contents[EXTRACT_FILE] = packed(published_extract(records, board))
     for name, content in contents.items():
         write_atomically(board.folder / name, content)
-    _remove_old_charts(board.folder, write_reports(board.folder, findings, {FRONT}))
-    report = board.folder / PAGE
-    if report.is_file():
-        write_atomically(report, relinked(report.read_text("utf-8")).encode())
+    _remove_old_charts(board.folder, _write_report(board, findings))
     again = load_results(board.folder)
     if again.tables() != results.tables():
         raise RecordError(f"{board.folder}: the files written do not give the tables of {work}")
@@ -88,19 +90,31 @@ def publish(board: Board, work: Path) -> BoardResults:
 
 
 def redraw(board: Board) -> BoardResults:
-    """Write the tables, the paired fronts and the page of a published leaderboard anew.
+    """Write what is drawn of a published leaderboard anew, from the published files alone.
 
-    Needs the published files alone; what needs test predictions stays as it is.
+    Over folds these are the tables, charts, report and page, but for pictures of learnt widths. On
+    a single split they are the tables, paired fronts and page: its report needs test predictions.
     """
     results = load_results(board.folder)
-    with unchecked():
-        for chart in front_charts(results.frame, results.contrasts):
-            svg = svg_bytes(chart.picture())
-            write_atomically(board.folder / f"{chart.name}.svg", svg)
-            if chart.name == FRONT:
-                write_atomically(board.folder / f"{FRONT}.png", png_of_svg(svg))
+    if set(results.comparisons["basis"]) - {""} == {BASIS}:
+        _write_report(board, published_findings(board.folder, results))
+    else:
+        with unchecked():
+            for chart in front_charts(results.frame, results.contrasts):
+                svg = svg_bytes(chart.picture())
+                write_atomically(board.folder / f"{chart.name}.svg", svg)
+                if chart.name == FRONT:
+                    write_atomically(board.folder / f"{FRONT}.png", png_of_svg(svg))
     write_pages(board, results)
     return results
+
+
+def _write_report(board: Board, findings: Findings) -> list[Path]:
+    """Write a report into a leaderboard's folder; returns its files."""
+    written = write_reports(board.folder, findings, {FRONT})
+    report = board.folder / PAGE
+    write_atomically(report, relinked(report.read_text("utf-8")).encode())
+    return written
 
 
 def write_pages(board: Board, results: BoardResults) -> None:

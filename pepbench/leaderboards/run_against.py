@@ -59,7 +59,7 @@ def run_against(
 
     Examples
     --------
-    >>> run_against("ml-100k-ids", plugins=["popular.py"], jobs=2).contrasts  # doctest: +SKIP
+    >>> run_against("ml-1m-ids", plugins=["popular.py"], jobs=2).contrasts  # doctest: +SKIP
     """
     wanted = {
         "methods": (methods,) if isinstance(methods, str) else methods,

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from pepbench.analysis.leaderboard import REFERENCE
+from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
+from pepbench.report.phrases import rounded
 from pepbench.units import Budget
 
 SHOWN = {
@@ -35,6 +37,32 @@ def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
     undecided = block[block["verdict"] == UNDECIDED]
     if len(undecided):
         yield f"Undecided: {contrasts_at_budgets(undecided)}."
+
+
+def best_sentence(frame: pd.DataFrame) -> str:
+    """The best method at each budget and its difference to the full table; empty without one.
+
+    Parameters
+    ----------
+    frame
+        The leaderboard of one data set and backbone.
+    """
+    metric = metric_of(frame)
+    found = [
+        f"{code(row['method'])} at {row['budget']} ("
+        + ", ".join(filter(None, (rounded(*measured_delta(row, metric))[0], row["verdict"])))
+        + ")"
+        for row in best_cells(frame).to_dict("records")
+    ]
+    best = METRICS[metric].best
+    return f"The {best} at each budget, minus {FULL}'s: {'; '.join(found)}." if found else ""
+
+
+def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a leaderboard, the best compared cell of each data set, backbone and budget."""
+    compared = frame[frame["verdict"].ne("reference") & frame["verdict"].ne("")]
+    ok = compared[compared["status"] == "ok"]
+    return ok[~ok.duplicated(["dataset", "backbone", "budget"])]
 
 
 def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:

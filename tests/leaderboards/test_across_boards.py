@@ -8,12 +8,15 @@ from record_factory import record, spec
 
 from pepbench.analysis.folds import BASIS
 from pepbench.leaderboards.across_boards import (
+    best_methods,
     contrasts_section,
     primary_contrasts,
     sentences_across,
 )
 from pepbench.leaderboards.board_results import BoardResults
+from pepbench.leaderboards.overall_page import parity_section
 from pepbench.report.charts.contrasts import contrasts_chart
+from pepbench.report.verdict_sentences import best_sentence
 
 
 def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = BASIS):
@@ -42,7 +45,21 @@ def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = B
         )
         records += [record(made.model_copy(update={"data": data}))] * (fold + 1)
     empty = pd.DataFrame()
-    return BoardResults(tuple(records), empty, empty, empty, (), contrasts=contrasts)
+    return BoardResults(tuple(records), leaderboard(dataset), empty, empty, (), contrasts=contrasts)
+
+
+def leaderboard(dataset: str) -> pd.DataFrame:
+    """As boards have it: the full table, then at each budget the best first."""
+    cells = [
+        ("100%", "full", "ok", "reference", float("nan")),
+        ("20%", "untested", "ok", "", float("nan")),
+        ("20%", "c", "ok", "undecided", 0.001),
+        ("20%", "a", "ok", "worse", -0.004),
+        ("5%", "c", "infeasible", "", float("nan")),
+    ]
+    columns = ["budget", "method", "status", "verdict", "delta_auc"]
+    frame = pd.DataFrame(cells, columns=columns).assign(dataset=dataset, backbone="fm")
+    return frame.assign(delta_low=frame["delta_auc"] - 0.002, delta_high=frame["delta_auc"] + 0.002)
 
 
 @pytest.fixture
@@ -58,7 +75,15 @@ def boards():
                 ("5%", 1, "better", False),
             ],
         ),
-        board("drawn", {0: 0}, [("20%", -0.02, "worse", True), ("5%", float("nan"), "", True)]),
+        board(
+            "drawn",
+            {0: 0},
+            [
+                ("20%", -0.02, "worse", True),
+                ("5%", float("nan"), "", True),
+                ("1%", float("nan"), "", True),
+            ],
+        ),
         board("single", {0: 10}, [("20%", 0.5, "better", True)], basis="rows and seeds"),
     ]
     return {made.records[0].spec.data.spec: made for made in listed}
@@ -71,32 +96,40 @@ def test_few_rows_a_feature_come_first_and_only_primary_contrasts_over_folds_cou
     means = found.groupby("dataset")["rows_per_feature"].first()
     assert means["few"] == pytest.approx(1000 / features)
     assert means["many"] == pytest.approx(10_000 / features)  # Of folds, however many records.
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize(("source", "counted"), [("two", "worse: 2"), ("one", "worse: 1")])
 def test_table_has_budgets_from_large_to_small_and_counts_sources(boards, source, counted):
-    text, table = contrasts_section(primary_contrasts(boards, {"many": "one", "few": source}))
+    found = primary_contrasts(boards, {"many": "one", "few": source})
+    text, table, nowhere = contrasts_section(found, best_methods(boards, found))
     assert "hint" in text
+    assert nowhere == "Could be compared on none: `a` − `b` at 1%."
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     linked = [f"[{name} · fm]({name}/README.md)" for name in ("few", "many", "drawn")]
     assert rows[0] == ["contrast", "budget", *linked, "shown"]
-    assert [row[1] for row in rows[3:]] == ["20%", "5%"]
-    assert rows[3][2:] == ["-0.0030 worse", "-0.0040 worse", "-0.0200 worse", counted]
-    assert rows[4][2:] == ["-0.0100 worse", "", "not compared", "worse: 1"]
+    assert [row[1] for row in rows[3:]] == ["20%", "20%", "5%"]
+    assert rows[3] == ["highest AUC − full", "20%", *["c +0.0010 undecided"] * 3, ""]
+    assert rows[4][2:] == ["-0.0030 worse", "-0.0040 worse", "-0.0200 worse", counted]
+    assert rows[5][2:] == ["-0.0100 worse", "", "not compared", "worse: 1"]
 
 
 def test_sentences_count_the_sources_that_show_a_verdict(boards):
     found = primary_contrasts(boards, {"many": "one", "few": "two"})
     assert list(sentences_across(found, "0.001")) == [
-        "With fm, shown on two sources or more to be worse than `b`: `a` (2 of 2) at 20%.",
-        "With fm, shown on a single source, so a hint, to be worse than `b`: `a` (1 of 1) at 5%.",
+        "Shown on two sources or more to be worse than `b`: `a` (2 of 2) at 20%.",
+        "Shown on a single source, so a hint, to be worse than `b`: `a` (1 of 1) at 5%.",
     ]
     same = primary_contrasts(boards, {"many": "one", "few": "one"})
     assert not any("two sources" in sentence for sentence in sentences_across(same, "0.001"))
     found["verdict"] = "undecided"
     assert list(sentences_across(found, "0.001")) == [
-        "With fm, undecided on all: `a` − `b` at 20%; `a` − `b` at 5%."
+        "Undecided on all: `a` − `b` at 20%; `a` − `b` at 5%."
+    ]
+    found.loc[found["dataset"] == "few", "backbone"] = "mlp"
+    assert [sentence[:8] for sentence in sentences_across(found, "0.001")] == [
+        "With mlp",
+        "With fm,",
     ]
 
 
@@ -112,4 +145,22 @@ def test_picture_draws_each_known_difference_with_its_interval(boards):
 def test_without_boards_over_folds_there_is_no_section(boards):
     nothing = primary_contrasts({"single": boards["single"]}, {})
     assert nothing.empty
-    assert list(contrasts_section(nothing)) == []
+    assert list(contrasts_section(nothing, nothing)) == []
+
+
+def test_best_method_is_told_with_its_difference_to_the_full_table():
+    assert best_sentence(leaderboard("few")) == (
+        "The highest AUC at each budget, minus the full table's: `c` at 20% (+0.0010, undecided)."
+    )
+    assert best_sentence(leaderboard("few").head(2)) == ""
+
+
+def test_compression_at_parity_has_rows_where_any_is_shown():
+    nan = float("nan")
+    cells = [("fm", "a", "one", 5.0), ("fm", "a", "two", nan), ("fm", "b", "one", nan)]
+    columns = ["backbone", "method", "dataset", "compression"]
+    parity = pd.DataFrame([*cells, ("mlp", "a", "one", nan)], columns=columns)
+    _, first, table, _, second, none = parity_section(parity, "0.001")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert (first, rows[0], rows[2:]) == ("**fm**", ["method", "one", "two"], [["a", "5.0x", "–"]])
+    assert (second, none) == ("**mlp**", "Shown for no method on any data set.")

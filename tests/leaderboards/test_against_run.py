@@ -38,7 +38,7 @@ def commands(page):
 
 def test_the_tutorial_and_a_submission_run_on_a_small_board(quick, tmp_path):
     (tmp_path / "small.toml").write_text(BOARD)
-    folder = tmp_path / "results" / "ml-100k-ids"
+    folder = tmp_path / "results" / "ml-1m-ids"
     write_board(folder, records_of(Plan.load(tmp_path / "small.toml", {})), BOARD)
     pages = [ROOT / "docs/tutorials/compare-with-a-board.md", ROOT / "docs/submit.md"]
     for block in blocks(pages[0]):
@@ -71,7 +71,7 @@ def test_the_tutorial_and_a_submission_run_on_a_small_board(quick, tmp_path):
     for column in ("method", "other", "difference", "verdict"):
         assert names["contrasts"][column].tolist() == rows[column].tolist()
     assert "folds won" in said[0]
-    assert "from the board ml-100k-ids" in " ".join(said[0].split())
+    assert "from the board ml-1m-ids" in " ".join(said[0].split())
     assert "no rule is broken" in said[-1]
     assert "run again (same platform): predictions have the recorded checksums" in said[-1]
 

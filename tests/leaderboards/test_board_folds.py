@@ -11,6 +11,7 @@ from record_factory import record, spec
 from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import limits_reached, time_table
 from pepbench.leaderboards.boards import Board
+from pepbench.leaderboards.publish import publish
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.verify import complete_cells
@@ -191,3 +192,22 @@ def test_other_metrics_of_two_folds_need_predictions(pepbench, tmp_path):
     refused = pepbench("leaderboard", "two", "--metric", "logloss")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "two has fewer than 3 folds" in refused.err
+
+
+@pytest.mark.slow
+def test_charts_and_report_over_folds_are_drawn_from_what_is_published(tmp_path):
+    board, work = Board("b", tmp_path / "results" / "b"), tmp_path / "work" / "b"
+    plan = made_board.PLAN + '\n[[contrast]]\nmethods = ["uniform", "full"]\nbudgets = ["50%"]\n'
+    for folder in (board.folder, work):
+        folder.mkdir(parents=True)
+        (folder / PLAN_FILE).write_text(plan)
+    for one in made_board.records_of(Plan.load(work / PLAN_FILE, {})):
+        RecordStore(work).put(one)
+    publish(board, work)
+    files = {path.name: path.read_bytes() for path in board.folder.iterdir()}
+    assert b'href="records.parquet"' in files["report.html"]
+    for name in ("report.html", "forest.svg", "pareto-auc.svg", "pareto.png", "fronts.csv"):
+        (board.folder / name).unlink()
+    shutil.rmtree(work)
+    publish(board, work)
+    assert {path.name: path.read_bytes() for path in board.folder.iterdir()} == files

@@ -1,7 +1,9 @@
 """The page on PEP's paper: rows are the differences of the records, words follow from verdicts."""
 
+import dataclasses
 import re
 
+import pandas as pd
 import pytest
 from made_board import PLAN, publish_board, records_of, test_aucs, write_board
 
@@ -81,3 +83,15 @@ def test_boards_about_the_paper_count_for_their_own_claim_alone(results):
     page = claims_summary({"made": results})
     assert "Not run yet." in sections(page)["(d) Finer thresholds are better"]
     assert claims_summary({GRANULARITY: results}).startswith("No leaderboard is published yet")
+
+
+def test_correlations_with_frequency_have_a_column_for_each_budget(results):
+    cells = [("pep", "5%", 0.25), ("pep", "20%", 0.5), ("magnitude", "5%", 0.125)]
+    found = pd.DataFrame(
+        [*cells, ("uniform", "20%", 0.75)], columns=["method", "budget", "frequency_correlation"]
+    )
+    widths = found.assign(dataset="toy", backbone="fm")
+    page = claims_summary({"made": dataclasses.replace(results, widths=widths)})
+    section = sections(page)["(f) Frequent features become wider"]
+    assert "|   20% |   5% |" in section
+    assert rows(section) == [["magnitude", "", "0.12"], ["pep", "0.50", "0.25"]]

@@ -240,6 +240,16 @@ def test_text_plot_is_ascii_with_a_letter_for_each_method(analysed):
     assert any(letter.isupper() for letter in picture)
 
 
+def test_text_plot_says_what_stands_for_methods_that_do_not_fit(analysed):
+    frame, _ = analysed
+    toy = frame[frame["dataset"] == "toy"]
+    point = toy[toy["status"] == "ok"].tail(1)
+    alike = [point.assign(method=f"like-{number}") for number in range(8)]
+    lines = front_plot(pd.concat([toy, *alike]))
+    assert any("+" in line[9:] for line in lines[1:11])
+    assert lines[-1].endswith("   + several")
+
+
 def test_a_single_point_is_no_plot(analysed):
     frame, _ = analysed
     assert front_plot(frame.iloc[:1]) == []

@@ -120,7 +120,7 @@ def test_terminal_view_fits_80_columns_with_and_without_unicode(analysed, encodi
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_contrasts_come_first_then_the_front_then_the_leaderboard(analysed, encoding):
-    contrasts = contrasts_of({"method": "pep"}, {"other": "uniform", "folds_won": 0.5})
+    contrasts = contrasts_of({"method": "pep"}, {"budget": "1%", "folds_won": 0.5})
     text = printed(*analysed, encoding, contrasts, color_system=None)
     places = [text.index(words) for words in ("folds won", "by parameters", "budget  method")]
     assert places == sorted(places)
@@ -136,6 +136,16 @@ def test_contrasts_come_first_then_the_front_then_the_leaderboard(analysed, enco
     ]
     assert len(words) == 2
     assert "10 folds" in " ".join(words)
+
+
+def test_contrasts_at_one_budget_leave_room_for_names(analysed):
+    names = {"method": "popular", "low": -0.0000123}
+    contrasts = contrasts_of(*(names | {"other": one} for one in ("hash", "pep:schedule=epochs")))
+    table = printed(*analysed, contrasts=contrasts, color_system=None).split("\n\n")[0]
+    assert "contrast at 10%" in table
+    assert "popular − hash" in table
+    assert "pep:schedule=epochs" in table
+    assert table.count("10%") == 1
 
 
 def test_exploratory_pairs_are_no_contrasts():

@@ -52,7 +52,7 @@ const nearestFirst = () => {
   const table = document.querySelector("table.board");
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
-  const [first, second, dataset] = ["features", "rows per feature", "data set"]
+  const [first, second, board] = ["features", "rows per feature", "board"]
     .map((name) => headings.indexOf(name));
   const words = document.getElementById("nearest");
   const order = () => {
@@ -65,7 +65,7 @@ const nearestFirst = () => {
     body.append(...sorted.map(([, row]) => row));
     const cells = sorted[0][1].cells;
     words.textContent = `Yours: ${mine[1].toPrecision(3)} training rows per feature. Nearest: `
-      + `${cells[dataset].textContent}, ${cells[first].textContent} features, `
+      + `${cells[board].textContent}, ${cells[first].textContent} features, `
       + `${cells[second].textContent} rows per feature.`;
   };
   for (const input of [features, rows]) input.addEventListener("input", order);

@@ -131,9 +131,13 @@ def _contrasts(
     if not rows:
         return
     table = Table(box=symbols.rule, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in rows[0]:
+    budgets = {row["budget"] for row in rows}
+    # One that all have goes into the heading: names need the room.
+    columns = [column for column in rows[0] if column != "budget" or len(budgets) > 1]
+    at = f" at {budgets.pop()}" if len(budgets) == 1 else ""
+    for column in columns:
         table.add_column(
-            symbols.text(column),
+            symbols.text(f"contrast{at}" if column == "contrast" else column),
             justify="left" if column in CONTRAST_TEXTS else "right",
             overflow="fold",
             no_wrap=column != "contrast",
@@ -141,8 +145,11 @@ def _contrasts(
     for row in rows:
         table.add_row(
             *(
-                Text(symbols.text(text), STYLES.get(text, "") if column == "verdict" else "")
-                for column, text in row.items()
+                Text(
+                    symbols.text(row[column]),
+                    STYLES.get(row[column], "") if column == "verdict" else "",
+                )
+                for column in columns
             )
         )
     yield table

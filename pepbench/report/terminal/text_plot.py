@@ -66,7 +66,8 @@ def front_plot(block: pd.DataFrame) -> list[str]:
     lines.append(" " * 9 + low + f"{high:>{_WIDTH - len(low)}}")
     heading = "AUC minus the full table's" if paired else "AUC"
     heading += ", by parameters (log scale); capitals: on the front"
-    return [heading, *(line.rstrip() for line in lines), *_key(letters)]
+    crowded = {"several": _CROWDED} if any(_CROWDED in line for line in grid) else {}
+    return [heading, *(line.rstrip() for line in lines), *_key(letters | crowded)]
 
 
 def _put(line: list[str], column: int, letter: str) -> None:
