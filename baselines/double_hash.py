@@ -40,15 +40,16 @@ class DoubleHash(Method):
 
         v(x) = E_i[h₁(x)] + E_i[h₂(x)]          or          (E_i[h₁(x)]_{≤D/2}, E_i[h₂(x)]_{>D/2})
 
-    Two features are the same only if both hashes agree, in m_i² cases instead of m_i.
+    Two features are the same only if both hashes agree, or crosswise in the sum, whose order does
+    not matter: with m_i rows there are m_i² concatenations and m_i (m_i + 1) / 2 sums.
 
     The knob is the number of rows in all, R = ⌊B / D⌋: k = ``frequent``·R, the others distributed
     as m_i = min(n_i, c), n_i the features left in field i, with the largest c that R admits.
 
     Where we differ: both hashes read one table per field instead of two, which for the same memory
-    has twice the rows; with ``combine="concat"`` they read its left and its right half. A field
-    with rows enough for all of its features is not hashed. Summands start with half the variance
-    of own rows.
+    has twice the rows, and about twice the sums; with ``combine="concat"`` they read its left and
+    its right half. A field with rows enough for all of its features is not hashed. Summands start
+    with half the variance of own rows.
     """
 
     name = "double-hash"

@@ -43,7 +43,9 @@ class Unified(Method):
 
     Where we differ: the functions h_ij of different fields are one multiply-shift hash of ids that
     are unique over all fields. The paper lets fields have different numbers of lookups, and so
-    different widths; here all have c, since backbones take D dimensions.
+    different widths; here all have c, since backbones take D dimensions. TensorFlow Recommenders'
+    rows start as a truncated normal of standard deviation √(c/D), ours with the variance of the
+    uncompressed table.
     """
 
     name = "unified"

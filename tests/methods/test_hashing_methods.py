@@ -37,6 +37,7 @@ METHODS = [
     DoubleHash(combine="concat", frequent=0.0),
     HashEmbedding(),
     HashEmbedding(n_hashes=3, importance=0.05),
+    HashEmbedding(start="released"),
     MEmCom(),
     MEmCom(bias=True, function="modulo"),
     QR(),
@@ -271,7 +272,7 @@ def test_distinct_features_name_each_feature_of_a_batch_once():
 
 @pytest.mark.parametrize("method", METHODS, ids=spelt)
 def test_vectors_start_with_the_variance_of_the_full_table_at_a_small_size(method):
-    if getattr(method, "start", "") == "dlrm":
+    if getattr(method, "start", "") in ("dlrm", "released"):
         pytest.skip("starts as the released code does")
     torch.manual_seed(0)
     fields = fields_of(4000, 900, 100)
@@ -459,6 +460,15 @@ def test_hash_embedding_counts_its_pool_and_its_importances():
         assert budget - DIM < embedding.n_parameters() <= budget
         assert K == 500 or 0 <= K * k - 0.3 * budget < DIM + k
         assert m <= 500
+
+
+def test_hash_embedding_can_start_as_the_released_code_does():
+    # Svenstrup et al.: rows are N(0, 0.1²), importances N(0, 0.0005²).
+    torch.manual_seed(0)
+    embedding = HashEmbedding(start="released").embedding(fields_of(4000), 64, 500 * 64)
+    for table, scale in ((embedding.pool, 0.1), (embedding.importance, 0.0005)):
+        assert stats.kstest(numbers(table).ravel(), "norm", args=(0, scale)).pvalue > 1e-3
+    assert np.abs(vectors_of(embedding, 4000)).max() < 0.0015
 
 
 # memcom
