@@ -102,7 +102,7 @@ class Catalog:
             return rounded
         entries = self.entries(kind)
         if name not in entries:
-            raise PlanError(unknown_name(kind, name, entries))
+            raise PlanError(_unknown(kind, name, entries))
         entry = entries[name]
         if entry.module.endswith(".py"):
             module = _import_file(Path(entry.module))
@@ -148,6 +148,17 @@ class Catalog:
                 )
             entries += found
         return entries
+
+
+def _unknown(kind: Kind, name: str, known: Iterable[str]) -> str:
+    if kind != "dataset":
+        return unknown_name(kind, name, known)
+    from pepbench.data.file_description import saved_names
+
+    return (
+        f"{unknown_name('data set', name, [*known, *saved_names()])}; a file of your own: "
+        f"pepbench data add {name} --from FILE --label COLUMN"
+    )
 
 
 @cache

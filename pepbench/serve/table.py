@@ -57,11 +57,12 @@ class ServedTable:
         ----------
         field_values
             A mapping, or a data frame, from every field's name to its B raw values; or a
-            two-dimensional array (B, F) of text, columns as in :attr:`field_names`; or a two-dimensional array (B, F) of
-            whole numbers, which are codes within their fields. What training has not seen has code
-            0, None and NaN are missing values. The raw value of a multi-valued field is a list, or
-            a text with the separator of its column; each such field takes as many columns of codes
-            as it has ``max_values``, with −1 behind the last code of a row.
+            two-dimensional array (B, F) of text, columns as in :attr:`field_names`; or a
+            two-dimensional array (B, F) of whole numbers, which are codes within their fields. What
+            training has not seen has code 0, None and NaN are missing values. The raw value of a
+            multi-valued field is a list, or a text with the separator of its column; each such
+            field takes as many columns of codes as it has ``max_values``, with −1 behind the last
+            code of a row.
 
         Raises
         ------
