@@ -707,7 +707,7 @@ def test_request_that_names_no_method_is_refused_in_one_line(pepbench, arguments
 class FlatTable(PlainTable):
     """Forgets the axis of the vectors."""
 
-    def as_table(self, ids):
+    def as_table(self, ids):  # noqa: ARG002
         return None
 
     def forward(self, ids):
