@@ -22,13 +22,14 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from pepbench.catalog import Catalog
+from pepbench.catalog import Catalog, forget_changed
 from pepbench.data.dataset import Dataset
 from pepbench.errors import PlanError, unknown_name
 from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
 from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import check_device, cuda_devices
+from pepbench.harness.plugin_changes import changed_plugins
 from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
@@ -179,6 +180,7 @@ def run(
     >>> results = run("plan.toml", jobs=2, seeds=5)  # doctest: +SKIP
     """
     files = tuple(Path(path).resolve() for path in plugins)
+    forget_changed(files)
     resolved, cuda = resolve_plan(plan, files, keys)
     folder = default_folder(resolved) if out is None else Path(out)
     live = folder / LIVE_FOLDER
@@ -285,6 +287,8 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
     if options.shard is not None:
         cells = options.shard.cells(cells)
     with locked_folder(folder, plan, options.join, options.shard) as locks:
+        for line in changed_plugins(folder, plan, catalog):
+            progress.warn(line)
         store = RecordStore(folder, progress.warn)
         tally = run_cells(cells, store, progress, options, locks)
         # After the last fit, since these are facts about test rows.
