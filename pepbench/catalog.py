@@ -155,7 +155,7 @@ class Catalog:
 
 def _unknown(kind: Kind, name: str, known: Iterable[str]) -> str:
     if kind != "dataset":
-        return unknown_name(kind, name, known)
+        return f"{unknown_name(kind, name, known)}; one of your own: add --plugin FILE"
     from pepbench.data.file_description import saved_names
 
     return (
