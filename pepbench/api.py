@@ -43,6 +43,8 @@ from pepbench.units import parse_bytes, parse_seconds
 
 RUNS = Path("runs")
 """Default parent of runs' folders, below the working directory."""
+LEAST_MEMORY = 10**8
+"""Bytes below which a --memory-limit is a typing error: no trial could run."""
 
 PathLike = str | os.PathLike[str]
 Number = TypeVar("Number", int, float)
@@ -193,7 +195,7 @@ def run(
             threads=threads,
             live=live,
             max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
-            max_bytes=_limit("--memory-limit", parse_bytes, memory_limit),
+            max_bytes=_limit("--memory-limit", _process_bytes, memory_limit),
             raw={name: str(Path(path).resolve()) for name, path in (raw or {}).items()},
         ),
         join=join,
@@ -260,6 +262,13 @@ def _limit(option: str, parse: Callable[[str], Number], value: float | str | Non
         return None if value is None else parse(str(value))
     except PlanError as error:
         raise PlanError(f"{option}: {error}") from None
+
+
+def _process_bytes(text: str) -> int:
+    size = parse_bytes(text)
+    if size < LEAST_MEMORY:
+        raise PlanError(f"{text!r} is less than torch alone takes, 0.3 GB; write, say, 4GB")
+    return size
 
 
 @contextmanager

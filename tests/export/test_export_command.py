@@ -133,6 +133,8 @@ def test_occupied_and_missing_folders_are_refused(pepbench, tmp_path):
         (("nowhere", "new"), "no records in this folder"),
         (("empty", "new"), "the run has no records"),
         (("empty", "out"), "out exists; remove it, or name a new folder"),
+        (("empty", "out/mine.txt/below"), "below cannot be written: Not a directory"),
+        (("empty", "/proc/out"), "/proc/out cannot be written"),
     ):
         ran = pepbench("export", *arguments)
         assert ran.code == 2
