@@ -26,6 +26,7 @@ from pepbench.data.bags import (
 from pepbench.data.cache import table_folder
 from pepbench.data.columns import as_text
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Transform
+from pepbench.data.dense import LARGEST as LARGEST_DENSE
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
@@ -93,6 +94,11 @@ class Own(Dataset):
                 f"add it with: pepbench data add {self.data or 'NAME'} --from FILE --label COLUMN"
             )
         return description
+
+    @property
+    def how_to_add(self) -> str:
+        """The command that adds it, by the name that the user gave it."""
+        return f"pepbench data add {self.data or 'NAME --label COLUMN'} --from FILE"
 
     @property
     def source(self) -> str:  # type: ignore[override]
@@ -199,6 +205,9 @@ def dense_numbers(chunk: Chunk, column: str) -> NDArray[np.float64]:
     """A column of numbers, (n,), NaN where missing."""
     numbers, indices = finite_numbers(chunk, column)
     given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
+    rows = np.arange(len(given)) if indices is None else indices
+    expected = f"expected a number of at most {LARGEST_DENSE:g} in size"
+    chunk.refuse(column, np.abs(given) > LARGEST_DENSE, rows, expected)
     return np.asarray(given if indices is None else given[indices], dtype=np.float64)
 
 
@@ -286,6 +295,9 @@ class TimeReader:
     def __call__(self, chunk: Chunk) -> pa.Array:
         """Times of a chunk, (n,); raises :class:`DataError` for the first that is none."""
         values = chunk[self.column]
+        if values.null_count:
+            missing = values.is_null().to_numpy(zero_copy_only=False)
+            chunk.refuse(self.column, missing, np.arange(len(values)), "expected a time")
         if pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type):
             return values.view(pa.int64())
         if pa.types.is_date32(values.type):

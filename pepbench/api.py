@@ -22,13 +22,14 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from pepbench.catalog import Catalog
+from pepbench.catalog import Catalog, forget_changed
 from pepbench.data.dataset import Dataset
 from pepbench.errors import PlanError, unknown_name
 from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
 from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import check_device, cuda_devices
+from pepbench.harness.plugin_changes import changed_plugins
 from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, Shard
 from pepbench.harness.status.live_files import LIVE_FOLDER
@@ -42,6 +43,8 @@ from pepbench.units import parse_bytes, parse_seconds
 
 RUNS = Path("runs")
 """Default parent of runs' folders, below the working directory."""
+LEAST_MEMORY = 10**8
+"""Bytes below which a --memory-limit is a typing error: no trial could run."""
 
 PathLike = str | os.PathLike[str]
 Number = TypeVar("Number", int, float)
@@ -179,6 +182,7 @@ def run(
     >>> results = run("plan.toml", jobs=2, seeds=5)  # doctest: +SKIP
     """
     files = tuple(Path(path).resolve() for path in plugins)
+    forget_changed(files)
     resolved, cuda = resolve_plan(plan, files, keys)
     folder = default_folder(resolved) if out is None else Path(out)
     live = folder / LIVE_FOLDER
@@ -191,7 +195,7 @@ def run(
             threads=threads,
             live=live,
             max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
-            max_bytes=_limit("--memory-limit", parse_bytes, memory_limit),
+            max_bytes=_limit("--memory-limit", _process_bytes, memory_limit),
             raw={name: str(Path(path).resolve()) for name, path in (raw or {}).items()},
         ),
         join=join,
@@ -260,6 +264,13 @@ def _limit(option: str, parse: Callable[[str], Number], value: float | str | Non
         raise PlanError(f"{option}: {error}") from None
 
 
+def _process_bytes(text: str) -> int:
+    size = parse_bytes(text)
+    if size < LEAST_MEMORY:
+        raise PlanError(f"{text!r} is less than torch alone takes, 0.3 GB; write, say, 4GB")
+    return size
+
+
 @contextmanager
 def _torch_and_optuna_restored() -> Iterator[None]:
     """Undo what trials in this process change for others: threads, random state, log level."""
@@ -285,6 +296,8 @@ def _run_missing(plan: Plan, folder: Path, options: RunOptions, progress: Report
     if options.shard is not None:
         cells = options.shard.cells(cells)
     with locked_folder(folder, plan, options.join, options.shard) as locks:
+        for line in changed_plugins(folder, plan, catalog):
+            progress.warn(line)
         store = RecordStore(folder, progress.warn)
         tally = run_cells(cells, store, progress, options, locks)
         # After the last fit, since these are facts about test rows.

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.machinery import SourceFileLoader
@@ -35,6 +36,8 @@ _ROOMS: dict[Kind, str] = {
 }
 _SUBJECT = "pepbench.pep"
 _SUFFIXES = "pepbench.tables.quantised"
+_SOURCE = "__pepbench_source__"
+"""What a plug-in's file held when it was imported, in the module."""
 
 
 def kind_of_plural(plural: str) -> Kind:
@@ -102,7 +105,7 @@ class Catalog:
             return rounded
         entries = self.entries(kind)
         if name not in entries:
-            raise PlanError(unknown_name(kind, name, entries))
+            raise PlanError(_unknown(kind, name, entries))
         entry = entries[name]
         if entry.module.endswith(".py"):
             module = _import_file(Path(entry.module))
@@ -148,6 +151,17 @@ class Catalog:
                 )
             entries += found
         return entries
+
+
+def _unknown(kind: Kind, name: str, known: Iterable[str]) -> str:
+    if kind != "dataset":
+        return f"{unknown_name(kind, name, known)}; one of your own: add --plugin FILE"
+    from pepbench.data.file_description import saved_names
+
+    return (
+        f"{unknown_name('data set', name, [*known, *saved_names()])}; a file of your own: "
+        f"pepbench data add {name} --from FILE --label COLUMN"
+    )
 
 
 @cache
@@ -229,9 +243,27 @@ class _SourceLoader(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
+def forget_changed(plugins: Iterable[Path]) -> None:
+    """Let files that have changed since they were imported be imported anew.
+
+    Called when a run starts, not within it: all trials of a run have the same code, and the next
+    run of a notebook has what the file says by then.
+    """
+    for path in plugins:
+        module = sys.modules.get(_module_name(path))
+        with suppress(OSError):
+            if module is not None and vars(module)[_SOURCE] != path.read_bytes():
+                del sys.modules[module.__name__]
+
+
+def _module_name(path: Path) -> str:
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    return f"pepbench_plugin_{path.stem}_{digest}"
+
+
 def _import_file(path: Path) -> ModuleType:
     path = path.resolve()
-    name = f"pepbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]
     loader = _SourceLoader(name, str(path))
@@ -240,6 +272,7 @@ def _import_file(path: Path) -> ModuleType:
         raise PlanError(f"plug-in {path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    vars(module)[_SOURCE] = path.read_bytes()
     try:
         loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -193,7 +193,11 @@ class Model(nn.Module):
             view = self.embedding.as_table(ids)
             if view is not None:
                 return self.backbone.from_table(view, ids)
-        logits: Tensor = self.backbone(self.embedding(ids), ids)
+        vectors = self.embedding(ids)
+        if vectors.shape[:-1] != ids.shape:
+            shapes = f"{tuple(vectors.shape)} for ids {tuple(ids.shape)}"
+            raise ValueError(f"forward() of the embedding gave {shapes}, expected (B, F, dim)")
+        logits: Tensor = self.backbone(vectors, ids)
         return logits
 
 

@@ -119,10 +119,12 @@ def chosen_pairs(
     Raises
     ------
     PlanError
-        For a name that no record has, with those that there are.
+        For a name that no record has, with those that there are, and for one method twice.
     RecordError
         If the two have no data set, backbone and budget in common.
     """
+    if methods[0] == methods[1]:
+        raise PlanError(f"{methods[0]!r} is compared with itself; name two methods")
     cells = cells_of(runs.records)
     for kind, name, known in (
         ("method", methods[0], {cell.method for cell in cells}),

@@ -139,7 +139,13 @@ def _within(
     near = [choice for choice in level if leader.auc - choice.auc <= margin]
     taken = min(near, key=lambda choice: (choice.cpu_seconds, -choice.auc))
     alike = tuple(choice for choice in near if choice is not taken)
+    luck = (
+        f"How much of its lead is luck: it was chosen among {len(choices)} methods after their "
+        "figures were seen."
+    )
     reason = f"the highest AUC of {len(choices)} methods at {budget}"
+    if len(choices) == 1:
+        reason, luck = f"the only method at {budget}", "Other methods: none was run at this budget."
     if alike:
         reason = (
             f"the least CPU time of the {len(near)} methods at {budget} that are not shown to be "
@@ -155,8 +161,7 @@ def _within(
         unknown=(
             *_limits(here, dataset, backbone),
             *_doubts(taken),
-            f"How much of its lead is luck: it was chosen among {len(choices)} methods after their "
-            "figures were seen.",
+            luck,
         ),
     )
 
@@ -288,8 +293,9 @@ def _limits(rows: pd.DataFrame, dataset: str, backbone: str) -> Iterator[str]:
     )
     if folds < FEWEST_FOLDS:
         splits = "there is one split" if folds == 1 else f"there are {folds} splits"
+        draws = "one seed" if seeds == 1 else f"{seeds} seeds"
         yield (
-            f"Other splits and other tuning draws: {splits}, and {seeds} seeds; another draw may "
+            f"Other splits and other tuning draws: {splits}, and {draws}; another draw may "
             "order the methods otherwise."
         )
     else:

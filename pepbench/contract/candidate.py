@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pepbench.component import Trial
 from pepbench.contract.toy import Toy, every_feature, make_toy
 from pepbench.errors import Infeasible
-from pepbench.harness.fit_checks import BrokenContract
+from pepbench.harness.fit_checks import BrokenContract, check_returned
 from pepbench.harness.trial import describe_failure
 from pepbench.method import Embedding, Fitted, Layout, Method
 from pepbench.training.task import TrialTask
@@ -121,7 +121,9 @@ class Candidate:
         torch.manual_seed(spec.seed)
         task = self.toy.task(spec.seed, epochs=spec.epochs, patience=spec.epochs)
         try:
-            return Fit(spec, task, self.method.fit(task, spec.budget))
+            fitted = self.method.fit(task, spec.budget)
+            check_returned(fitted)
+            return Fit(spec, task, fitted)
         except Infeasible as error:
             return error
         except (Exception, SystemExit) as error:

@@ -29,10 +29,13 @@ from pepbench.data.row_checks import warnings_of
 from pepbench.data.split_schemes import parts_of
 from pepbench.data.splits import FEWEST_ROWS, open_splits
 from pepbench.data.table import Table
+from pepbench.data.values import text
 from pepbench.errors import DataError
 from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"
+MOST_LABELS = 5
+"""So many labels that count as 0 are shown."""
 LISTS = ("fields", "numeric", "log", "missing")
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -59,7 +62,10 @@ def own_options(**given: str | int | None) -> dict[str, Any]:
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name in LISTS:
         if name in options:
-            options[name] = tuple(part.strip() for part in options[name].split(",") if part.strip())
+            parts = tuple(part.strip() for part in options[name].split(",") if part.strip())
+            if not parts and name != "missing":
+                raise DataError(f"--{name} {options[name]!r}: names no column; leave it out")
+            options[name] = parts
     for name, parsed in (("hash", _hashed), ("dense", _transformed), ("pool", _pooled)):
         if name in options:
             options[name] = _each_once(name, map(parsed, options[name].split(",")))
@@ -205,7 +211,7 @@ def _print_columns(path: Path, description: FileDescription) -> None:
         **dict.fromkeys(description.numeric, f"{description.bins} bins of equal frequency"),
         **dict.fromkeys(description.log, "logarithmic buckets"),
         **{name: f"dense ({way})" for name, way in description.dense.items()},
-        description.label: "label",
+        description.label: _use_of_label(path, description),
     }
     for column in description.multi:
         pool = description.pool.get(column, BagOptions().pool)
@@ -231,6 +237,17 @@ def _print_columns(path: Path, description: FileDescription) -> None:
                 f"warning: column {column!r} holds numbers that may have fractions and is taken as "
                 f"categories; --numeric {column} would cut it into bins"
             )
+
+
+def _use_of_label(path: Path, description: FileDescription) -> str:
+    """With ``positive``, the first other labels of the file's start: a typing error is seen so."""
+    if description.positive is None:
+        return "label"
+    start = next(FORMATS[description.format].chunks(path, (description.label,)))
+    positive = text(description.positive, start.kind(description.label))
+    others = sorted({*start.distinct(description.label)[0].to_pylist()} - {positive})
+    shown = ", ".join(map(repr, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")
+    return f"label: {positive!r} is 1" + (f"; {shown}: 0" if others else "")
 
 
 def _warn(dataset: Dataset, table: Table) -> None:

@@ -110,6 +110,11 @@ class Dataset(Component, ABC):
 
     Rows of one user are not independent, and the analysis counts users instead."""
 
+    @property
+    def how_to_add(self) -> str:
+        """The command that adds it."""
+        return f"pepbench data add {self.spec} --from FOLDER"
+
     def split_scheme(self, source: Path | None) -> SplitScheme:  # noqa: ARG002
         """How rows are assigned to training, validation and test."""
         return "random"

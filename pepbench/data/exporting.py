@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pepbench.data.bags import lists_of
+from pepbench.data.readers.raw_files import PARQUET_SUFFIXES
 from pepbench.data.split_schemes import LEFT_OUT, PARTS
 from pepbench.data.splits import Splits
 from pepbench.errors import DataError
@@ -35,6 +36,8 @@ def export(splits: Splits, path: Path) -> int:
     DataError
         If a field has the name of one of the other columns, or the file cannot be written.
     """
+    if path.suffix.lower() not in PARQUET_SUFFIXES:
+        raise DataError(f"{path}: the export is a Parquet file; name it {path.stem}.parquet")
     table = splits.table
     taken = {"row", "split", "label"} & {*table.meta.fields, *table.meta.dense}
     if taken:

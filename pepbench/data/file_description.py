@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from pepbench.data.cache import cache_root
 from pepbench.data.dataset import MOST_ROWS, SCHEMES, SplitScheme
 from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
+from pepbench.data.readers.raw_files import existing
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
 from pepbench.serve.dense import Transform
@@ -28,7 +29,7 @@ from pepbench.serve.pooling import Pool
 ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 """Names that pandas gives to columns without one: no field unless asked for."""
 
-
+SEPARATED = {"csv": ",", "tsv": "\t"}
 OTHER_SEPARATORS = {
     "\t": "if tabs separate the values, say so with --format tsv",
     ",": "if commas separate the values, say so with --format csv",
@@ -178,7 +179,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         source = source.parent / path
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
-    if not source.is_file():
+    if not existing(source, "expected a file of rows").is_file():
         raise DataError(f"{source} is not a file; give one file of rows, its parts joined")
     if "format" not in given:
         given["format"] = format_of(source)
@@ -188,7 +189,8 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         refuse_separator(source, *known)
     for name in [*description.columns, *description.hash]:
         if name not in known:
-            raise DataError(f"{source}: {unknown_name('column', name, known)}")
+            hint = _hint(name, known, description.format)
+            raise DataError(f"{source}: {unknown_name('column', name, known)}{hint}")
     if not description.fields:
         rest = tuple(
             name
@@ -199,6 +201,19 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")
     return source, description
+
+
+def _hint(name: str, known: Iterable[str], form: str) -> str:
+    """What to do about a name that is within a known one: other separators, or odd characters."""
+    others = dict(OTHER_SEPARATORS) if form in SEPARATED else {}
+    others.pop(SEPARATED.get(form, ""), None)
+    for header in known:
+        for separator, remedy in others.items():
+            if separator in header and name in header.split(separator):
+                return f"; row 1 has {header!r}: {remedy}"
+        if name == header.strip() or (name and name in re.split("[,:=]", header)):
+            return f"; name {header!r} in a description, a .toml file: there it may be written so"
+    return ""
 
 
 def refuse_separator(source: Path, header: str) -> None:

@@ -45,10 +45,8 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
     if dataset.generated and source is not None:
         raise DataError(f"data set {dataset.name!r} is generated: it takes no folder of files")
     if not dataset.generated and source is None:
-        raise DataError(
-            f"data set {dataset.name!r} needs a folder with {', '.join(dataset.files)}; "
-            f"{_how_to_add(dataset)}"
-        )
+        needs = f"a folder with {', '.join(dataset.files)}" if dataset.files else "its file"
+        raise DataError(f"data set {dataset.spec!r} needs {needs}: {dataset.how_to_add}")
     folder = table_folder(dataset)
     files = dataset.raw_files(source) if source is not None else {}
     before = _states(files)
@@ -98,11 +96,13 @@ def open_table(dataset: Dataset) -> Table:
         table = _intact_table(folder)
         return _checked(dataset, table if table is not None else add(dataset, None))
     if not folder.exists():
-        raise DataError(f"data set {dataset.name!r} is not in the cache; {_how_to_add(dataset)}")
+        raise DataError(
+            f"data set {dataset.spec!r} is not in the cache; add it with: {dataset.how_to_add}"
+        )
     try:
         table = read_table(folder)
     except DataError as error:
-        raise DataError(f"{error}; {_how_to_add(dataset)}") from None
+        raise DataError(f"{error}; add it with: {dataset.how_to_add}") from None
     return _checked(dataset, table)
 
 
@@ -131,12 +131,13 @@ def verify(dataset: Dataset) -> list[str]:
 
 
 def _checked(dataset: Dataset, table: Table) -> Table:
+    again = f"add it with: {dataset.how_to_add}"
     check_ranges(
         table.folder / "codes.npy",
         table.meta.fields,
         table.meta.cardinalities,
         global_ids=False,
-        remedy=f"remove {table.folder}" if dataset.generated else _how_to_add(dataset),
+        remedy=f"remove {table.folder}" if dataset.generated else again,
         bags=table.meta.bags,
     )
     return table
@@ -160,7 +161,3 @@ def _intact_table(folder: Path) -> Table | None:
         return read_table(folder)
     except DataError:
         return None
-
-
-def _how_to_add(dataset: Dataset) -> str:
-    return f"add it with: pepbench data add {dataset.spec} --from FOLDER"

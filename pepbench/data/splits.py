@@ -312,6 +312,11 @@ def write_splits(
     for codes, bounds in zip(read, blocks, strict=True):
         count_training(codes, parts[slice(*bounds)], offsets, counts)
     features, cardinalities = global_ids(table, counts)
+    if sum(cardinalities) == len(cardinalities):
+        raise DataError(
+            f"data set {table.meta.spec!r}: no value is in enough training rows to be a feature; "
+            "lower --min-count, or take more rows"
+        )
     sizes = np.asarray(cardinalities, dtype=np.int64)
     unseen = (np.cumsum(sizes) - sizes)[of_slot]
     frequencies = np.bincount(features, counts, minlength=sum(cardinalities)).astype(np.int64)

@@ -11,6 +11,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Context, Decimal
 from typing import Any, Literal, get_args
 
@@ -50,6 +51,11 @@ _MOMENT = re.compile(
 )
 _CLOCK = re.compile(r"^\d\d:\d\d(:\d\d(\.\d+)?)?$")
 _NANOSECONDS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_PLAIN = (
+    *(str, int, float, np.generic, bytes, bytearray, memoryview, Decimal, uuid.UUID),
+    *(datetime.date, datetime.time, datetime.timedelta),
+)
+"""What Python and numpy have as values; pandas derives its times from them."""
 
 
 def text(value: object, kind: Kind = "text") -> str:
@@ -79,8 +85,9 @@ def text(value: object, kind: Kind = "text") -> str:
     >>> text(b"Rome"), text(b"\x00\xff"), text(-0.0)
     ('Rome', '0x00ff', '0')
     """
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # As pandas writes them.
+    if _is_null(value):
         return MISSING
+    value = _unwrapped(value)
     if isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value):
         return MISSING
     if isinstance(value, str):
@@ -144,13 +151,29 @@ def number(value: object) -> float | None:
     >>> number("1.5"), number(""), number("many"), number(np.int8(3))
     (1.5, None, nan, 3.0)
     """
-    if value is None or value == MISSING:
+    value = _unwrapped(value)
+    if _is_null(value) or (isinstance(value, str) and value == MISSING):
         return None
     try:
         found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return math.nan
     return None if math.isnan(found) and not isinstance(value, str) else found
+
+
+def _is_null(value: object) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # Those of pandas.
+
+
+def _unwrapped(value: object) -> object:
+    """The Python value of a scalar of Arrow, torch or another library; others as they are."""
+    if isinstance(value, _PLAIN):
+        return value
+    unwrap = getattr(value, "as_py", None) or getattr(value, "item", None)
+    # Tensors of several numbers have an item, too, and refuse to give it.
+    with suppress(ValueError, TypeError, RuntimeError):
+        return unwrap() if unwrap is not None else value
+    return value
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pepbench.analysis.cells import protocol_digest
 from pepbench.data.splits import Splits
 from pepbench.errors import PlanError, RecordError, unknown_name
 from pepbench.export.folder import (
@@ -283,7 +284,14 @@ def _one_cell(records: list[Record], cell_filter: CellFilter) -> list[Record]:
     cells = _matching_cells(records, cell_filter)
     if len(cells) > 1:
         raise PlanError(_ambiguous(list(cells)))
-    return next(iter(cells.values()))
+    ((name, found),) = cells.items()
+    if len({protocol_digest(record.spec) for record in found}) > 1:
+        # The figures of other rows or settings cannot be compared, nor the best be chosen.
+        raise PlanError(
+            f"{' '.join(name)}: the folder has records of other rows or settings, too; run the "
+            "plan again with an --out of its own, and export from there"
+        )
+    return found
 
 
 def _matching_cells(records: list[Record], cell_filter: CellFilter) -> dict[CellName, list[Record]]:

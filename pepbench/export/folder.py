@@ -91,15 +91,22 @@ def write_export(
 
 
 def refuse_occupied(folder: Path) -> None:
-    """Refuse a folder with content: an export replaces nothing.
+    """Refuse a folder with content, as an export replaces nothing, and one that cannot be written.
+
+    Called before a table is trained, which may take long.
 
     Raises
     ------
     ExportError
-        If it is a file, or a folder with files in it.
+        If it is a file, a folder with files in it, or where no file can be made.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ExportError(f"{folder} exists; remove it, or name a new folder")
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
 def stored_tensors(layout: Layout) -> dict[str, NDArray[np.generic]]:

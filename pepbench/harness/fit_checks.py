@@ -23,6 +23,7 @@ def check_contract(fitted: Fitted, budget: int, rows: Rows) -> None:
     BrokenContract
         Says which rule is broken.
     """
+    check_returned(fitted)
     check_scores(fitted)
     check_notes(fitted)
     embedding = fitted.model.embedding
@@ -39,6 +40,14 @@ def single_lookups(ids: NDArray[np.int32]) -> NDArray[np.int64]:
     """Ids (n, Σ slots) of rows as lookups: the same, or (V, 1) without padding if there is any."""
     lookups = ids.astype(np.int64)
     return lookups if (lookups >= 0).all() else lookups[lookups >= 0][:, None]
+
+
+def check_returned(fitted: object) -> None:
+    """Refuse a fit that returned something else than a :class:`Fitted`."""
+    if not isinstance(fitted, Fitted):
+        raise BrokenContract(
+            f"fit() returned {type(fitted).__name__}; return what task.train(model) gives"
+        )
 
 
 def check_scores(fitted: Fitted) -> None:

@@ -28,8 +28,8 @@ def python_lines(
     notes = (f"+{suffix}: round the table when it has been trained",) if suffix else ()
     try:
         kind = cast(type[Method], catalog.load("method", name))
-    except PlanError as error:
-        return (), (str(error),)
+    except PlanError:
+        return (), ()  # What is wrong with the spec is said where its options are.
     first = "import pepbench.nn as pnn"
     if name == "pep":
         return (first, *_pep_lines(options, budget)), notes

@@ -226,17 +226,20 @@ def usable_spec(
             problem = str(error)
         else:
             return spec, notes
-    return method.partition(":")[0], (
-        f"this version has no {method}: {problem.partition('. Known')[0]}",
-    )
+    name = method.partition(":")[0]
+    if name.partition("+")[0] not in catalog.entries("method"):
+        return name, (f"{name} is not built in: name its file with --plugin",)
+    return name, (f"this version has no {method}: {problem.partition('. Known')[0]}",)
 
 
 def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> tuple[str, ...]:
     """Commands that compare the choice with what it was chosen from and the full table."""
     methods = [usable_spec(each.method, {}, catalog)[0] for each in (choice, *found.alike)]
     names = ",".join(dict.fromkeys([*methods, "full"]))
-    is_known = split_spec(found.backbone)[0] in catalog.entries("backbone")
-    files = [*map(str, catalog.plugins)] or ([] if is_known else ["FILE.py"])
+    are_known = split_spec(found.backbone)[0] in catalog.entries("backbone") and all(
+        split_spec(method)[0].partition("+")[0] in catalog.entries("method") for method in methods
+    )
+    files = [*map(str, catalog.plugins)] or ([] if are_known else ["FILE.py"])
     plugins = "".join(f" --plugin {file}" for file in files)
     return (
         "pepbench data add mine --from FILE --label COLUMN --fields COLUMN,COLUMN",

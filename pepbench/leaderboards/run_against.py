@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pepbench.api import PathLike, Results, default_folder, run
+from pepbench.catalog import forget_changed
 from pepbench.leaderboards.against import against
 
 
@@ -70,6 +71,7 @@ def run_against(
     }
     keys = {key: tuple(values) for key, values in wanted.items() if values is not None}
     files = tuple(Path(path).resolve() for path in plugins)
+    forget_changed(files)
     compared = against(str(board), None, files, keys, name)
     folder = default_folder(compared.plan) if out is None else Path(out)
     compared.refuse_folder(folder)

@@ -64,4 +64,4 @@ def pooled(
         longer = flat > position
         total[longer] += vectors[starts[longer] + position]
     total *= factors_of(lengths, exponents).astype(vectors.dtype).reshape(-1, 1)
-    return total.reshape(*lengths.shape, -1)
+    return total.reshape(*lengths.shape, vectors.shape[-1])

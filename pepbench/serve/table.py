@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pepbench.errors import ServeError
+from pepbench.serve.columns import by_name
 from pepbench.serve.dense import DenseScale, dense_inputs, read_scales
 from pepbench.serve.files import META_FILE, TABLE_FILE, open_tensors, read_meta
 from pepbench.serve.forms import FORMS, Form
@@ -21,6 +22,7 @@ from pepbench.serve.pooling import EXPONENTS, PADDING, pooled
 from pepbench.serve.vocabulary import FieldVocabulary, finite_numbers, read_fields
 
 FieldValues = Mapping[str, Iterable[Any]] | Sequence[Sequence[Any]] | NDArray[Any]
+"""Data frames of pandas, polars and Arrow are taken as mappings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +56,13 @@ class ServedTable:
         Parameters
         ----------
         field_values
-            A mapping from every field's name to its B raw values; or a two-dimensional array
-            (B, F) of text, columns as in :attr:`field_names`; or a two-dimensional array (B, F) of
-            whole numbers, which are codes within their fields. What training has not seen has code
-            0, None and NaN are missing values. The raw value of a multi-valued field is a list, or
-            a text with the separator of its column; each such field takes as many columns of codes
-            as it has ``max_values``, with −1 behind the last code of a row.
+            A mapping, or a data frame, from every field's name to its B raw values; or a
+            two-dimensional array (B, F) of text, columns as in :attr:`field_names`; or a
+            two-dimensional array (B, F) of whole numbers, which are codes within their fields. What
+            training has not seen has code 0, None and NaN are missing values. The raw value of a
+            multi-valued field is a list, or a text with the separator of its column; each such
+            field takes as many columns of codes as it has ``max_values``, with −1 behind the last
+            code of a row.
 
         Raises
         ------
@@ -85,10 +88,18 @@ class ServedTable:
 
         A multi-valued field has a column for each of its ``max_values``, −1 for no value.
         """
-        if isinstance(field_values, Mapping):
-            return self._ids(self._encoded(self._columns(field_values)))
-        array = np.asarray(field_values)
-        are_codes = np.issubdtype(array.dtype, np.integer)
+        if (columns := by_name(field_values)) is not None:
+            return self._ids(self._encoded(self._columns(columns)))
+        try:
+            array = np.asarray(field_values)
+        except ValueError:
+            raise ServeError("rows differ in their numbers of values") from None
+        if array.dtype.kind not in "iuUOST":
+            raise ServeError(
+                f"values are {array.dtype}; give text, whole numbers, which are codes, or a "
+                "mapping from fields to raw values"
+            )
+        are_codes = array.dtype.kind in "iu"
         n_columns = int(self._slots.sum()) if are_codes else len(self.fields)
         if array.ndim != 2 or array.shape[1] != n_columns:
             raise ServeError(
@@ -103,19 +114,21 @@ class ServedTable:
         Parameters
         ----------
         field_values
-            A mapping from every dense field's name to its B numbers, or texts of them. None, NaN
-            and empty texts are missing.
+            A mapping, or a data frame, from every dense field's name to its B numbers, or texts of
+            them. None, NaN, empty texts and the words declared missing are missing.
 
         Raises
         ------
         ServeError
             If a field is missing, columns differ in length, or a value is no number.
         """
+        given = by_name(field_values) or {}
+        words = frozenset(word for field in self.fields for word in field.missing_words)
         columns = []
         for name in self.dense_fields:
-            if name not in field_values:
+            if name not in given:
                 raise ServeError(f"no values for dense field {name!r}")
-            columns.append(finite_numbers(name, field_values[name]))
+            columns.append(finite_numbers(name, given[name], words))
         if not columns:
             raise ServeError("the table has no dense fields")
         if len({len(column) for column in columns}) > 1:
@@ -131,6 +144,7 @@ class ServedTable:
             If an id is no whole number or out of range, or the stored arrays point outside of
             themselves.
         """
+        ids = np.asarray(ids)
         if ids.dtype.kind not in "iu":
             raise ServeError(f"ids are {ids.dtype}; give whole numbers")
         if ids.size and (ids.min() < 0 or ids.max() >= self._ends[-1]):

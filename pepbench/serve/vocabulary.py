@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pepbench.data.values import KINDS, MISSING, Kind, number, text
 from pepbench.errors import ServeError
+from pepbench.serve.columns import column, refuse_several
 from pepbench.serve.pooling import EXPONENTS, PADDING, Pool
 
 _MANTISSA = np.uint64(2**64 - 2**36)
@@ -95,7 +96,7 @@ class FieldVocabulary:
         missing = {MISSING, *self._missing_texts}
         rows = [
             [value for value in self.bag.values_of(cell) if text(value, self.kind) not in missing]
-            for cell in values
+            for cell in column(self.name, values)
         ]
         codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
         kept = [row[: self.slots] for row in rows]
@@ -114,24 +115,27 @@ class FieldVocabulary:
         return frozenset(text(word, self.kind) for word in self.missing_words)
 
     def codes(self, values: Iterable[Any]) -> NDArray[np.int64]:
-        """Codes within the field: (n,) raw values → (n,)."""
-        if isinstance(values, np.ndarray):
-            # Elements as numpy has them: Python would cut times to microseconds.
-            values = list(values) if values.dtype.kind in "mMf" else values.tolist()
+        """Codes within the field: (n,) raw values → (n,).
+
+        Raises
+        ------
+        ServeError
+            If the values are no column, or one of them is several values.
+        """
+        values = column(self.name, values)
         if self.edges is not None:
             words = self._missing_texts
-            numbers = (
-                None if words and text(value, self.kind) in words else number(value)
+            codes = self._bins([_number(value, words, self.kind) for value in values])
+        else:
+            find = self._code_of.get
+            is_text = self.kind == "text"
+            found = (
+                find(value if is_text and type(value) is str else text(value, self.kind), 0)
                 for value in values
             )
-            return self._bins(list(numbers))
-        find = self._code_of.get
-        is_text = self.kind == "text"
-        found = (
-            find(value if is_text and type(value) is str else text(value, self.kind), 0)
-            for value in values
-        )
-        return np.fromiter(found, dtype=np.int64)
+            codes = np.fromiter(found, dtype=np.int64, count=len(values))
+        refuse_several(self.name, [values[row] for row in np.flatnonzero(codes == 0)])
+        return codes
 
     def _bins(self, numbers: list[float | None]) -> NDArray[np.int64]:
         known = np.array([math.nan if v is None else v for v in numbers], dtype=np.float64)
@@ -142,8 +146,15 @@ class FieldVocabulary:
         return np.where([value is None for value in numbers], self.missing, codes)
 
 
-def finite_numbers(name: str, values: Iterable[Any]) -> NDArray[np.float64]:
-    """Raw values of a dense field as numbers, (n,), NaN where missing.
+def _number(value: Any, words: Container[str], kind: Kind) -> float | None:
+    """A raw value as a number; None for a missing one, as are texts among the words."""
+    return None if words and text(value, kind) in words else number(value)
+
+
+def finite_numbers(
+    name: str, values: Iterable[Any], words: frozenset[str] = frozenset()
+) -> NDArray[np.float64]:
+    """Raw values of a dense field as numbers, (n,), NaN where missing, or among the words.
 
     Raises
     ------
@@ -151,8 +162,8 @@ def finite_numbers(name: str, values: Iterable[Any]) -> NDArray[np.float64]:
         If a value is no number, or infinite.
     """
     numbers = []
-    for row, value in enumerate(values):
-        found = number(value)
+    for row, value in enumerate(column(name, values)):
+        found = _number(value, words, "text")
         if found is not None and not math.isfinite(found):
             raise ServeError(f"row {row + 1}: {name} is {value!r}, expected a number")
         numbers.append(math.nan if found is None else found)

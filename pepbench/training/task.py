@@ -141,6 +141,9 @@ class TrialTask(Task):
 
     def model(self, embedding: Embedding) -> Model:
         """Join ``embedding`` to a newly initialised backbone of width ``embedding.dim``."""
+        if not isinstance(embedding, Embedding):
+            given = type(embedding).__name__
+            raise TypeError(f"{given} where an Embedding is expected; embedding() must return one")
         backbone = self._backbone.build(self.fields, embedding.dim)
         return Model(embedding, backbone).to(self.device)
 

@@ -129,3 +129,21 @@ def test_one_file_adds_a_method(tiny_run, pepbench, tmp_path, jobs):
     options = [r.spec.method.options for r in records(tmp_path / "out")]
     assert {values["share"] for values in options if values} > {1.0}
     assert "of the widest" in pepbench("show", "method", "narrow", "--plugin=narrow.py").out
+
+
+def test_a_plugin_that_changed_under_its_version_is_named(tiny_run, tmp_path):
+    path = tmp_path / "narrow.py"
+    arguments = ("--methods=narrow,full", "--budgets=50%", "--plugin=narrow.py", "--out=run")
+    warning = "narrow.py has changed since method 'narrow', version 1, first ran here"
+    path.write_text(PLUGIN)
+    assert warning not in tiny_run(*arguments).err
+    assert warning not in tiny_run(*arguments).err
+    path.write_text(PLUGIN.replace("of the widest", "of the narrowest"))
+    for _ in range(2):
+        again = tiny_run(*arguments)
+        assert warning in again.err
+        assert "0 trials run" in again.err
+    path.write_text(PLUGIN.replace('    name = "narrow"', '    name = "narrow"\n    version = 2'))
+    new = tiny_run(*arguments)
+    assert "has changed" not in new.err
+    assert "4 trials run" in new.err

@@ -1,15 +1,17 @@
 """``pepbench test-method``: good plug-ins pass, and each rule catches the one that breaks it."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pepbench.catalog import Catalog
-from pepbench.contract.candidate import Candidate
+from pepbench.contract.candidate import Candidate, DoesNotTrain, FitSpec
 from pepbench.contract.checks import CHECKS
 from pepbench.contract.examine import examine, rule_of, title_of
 from pepbench.contract.toy import make_toy
+from pepbench.method import Method, PlainTable
 
 PLUGIN = '''
 from dataclasses import dataclass, replace
@@ -700,3 +702,33 @@ def test_request_that_names_no_method_is_refused_in_one_line(pepbench, arguments
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     for word in words:
         assert word in ran.err
+
+
+class FlatTable(PlainTable):
+    """Forgets the axis of the vectors."""
+
+    def as_table(self, ids):  # noqa: ARG002
+        return None
+
+    def forward(self, ids):
+        return self.table[ids].sum(dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    [
+        ({"embedding": lambda *_: None}, "NoneType where an Embedding is expected; embedding()"),
+        ({"fit": lambda *_: None}, "fit() returned NoneType; return what task.train(model) gives"),
+        (
+            {"embedding": lambda _, fields, dim, __: FlatTable(fields.n_features, dim)},
+            "4), expected (B, F, dim)",
+        ),
+    ],
+)
+def test_what_a_method_returns_wrongly_is_named(mistake, words):
+    forgetful = dataclass(frozen=True)(
+        type("Forgetful", (Method,), {"name": "forgetful"} | mistake)
+    )
+    with pytest.raises(DoesNotTrain) as caught:
+        Candidate(forgetful(), make_toy()).fit(FitSpec(348))
+    assert words in str(caught.value)

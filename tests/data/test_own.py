@@ -222,6 +222,9 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         ("clicked,,city\n0,1,2\n", "row 1: column 2 has no name"),
         ("clicked;city\n0;1\n", "row 1: has one column, 'clicked;city'; if semicolons separate"),
         ("clicked\tcity\n0\t1\n", "say so with --format tsv"),
+        ("user;price,eur;clicked\n1;2,5;0\n", "row 1 has 'eur;clicked': if semicolons separate"),
+        (" clicked,city\n0,1\n", "name ' clicked' in a description, a .toml file"),
+        ('{"clicked": 0, "city": 1}\n', "c.csv is JSON; write it as Parquet"),
         ("clicked,city\n", "holds no rows below its header"),
         ("", "is empty"),
         ("clicked\n1\n0\n", "has no column beside the label"),
@@ -254,6 +257,37 @@ def test_number_that_is_none_is_named(refused, tmp_path):
     assert "row 82: item is '1e', expected a whole number" in error
 
 
+def test_numbers_too_large_to_scale_are_named(refused, tmp_path):
+    (tmp_path / "c.csv").write_text(GOOD + "1,Ulm,-1e200\n")
+    error = add(refused, tmp_path / "c.csv", "--dense=item")
+    assert "c.csv, row 82: item is '-1e200', expected a number of at most 1e+150 in size" in error
+
+
+def test_missing_times_of_parquet_are_named(refused, tmp_path):
+    table = clicks().drop("time").append_column("time", pa.array([*range(299), None]))
+    pq.write_table(table, tmp_path / "c.parquet")
+    error = add(refused, tmp_path / "c.parquet", "--split-by=time")
+    assert "c.parquet, row 300: time is '', expected a time" in error
+    assert "row 300" in add(refused, tmp_path / "c.parquet", "--split-by=time", "--rows=200")
+
+
+def test_a_table_without_features_is_named(command, tmp_path):
+    path = write(clicks(), tmp_path / "c.csv")
+    more = ("--label=clicked", "--fields=user,item", "--min-count=99")
+    ran = command("data", "add", "mine", "--from", path, *more)
+    assert ran.code == 2
+    assert "no value is in enough training rows to be a feature; lower --min-count" in ran.err
+    assert "lower --min-count" in command("data", "info", "mine", "--json").err
+
+
+def test_other_labels_than_the_positive_one_are_shown(command, tmp_path):
+    (tmp_path / "c.csv").write_text(GOOD.replace("1,Bonn", "yes,Bonn") + "NA,Ulm,1\n")
+    ran = command("data", "add", "mine", "--from", tmp_path / "c.csv", "--label=clicked",
+                  "--positive=yes")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "label: 'yes' is 1; '0', 'NA': 0" in ran.err
+
+
 def test_corrupt_gz_is_named(refused, tmp_path):
     content = gzip.compress(GOOD.encode() * 2_000, mtime=0)
     (tmp_path / "cut.csv.gz").write_bytes(content[: len(content) // 2])
@@ -271,7 +305,7 @@ def test_loop_of_links_is_named(refused, tmp_path):
 
 def test_folder_pipe_and_nothing_are_named(refused, tmp_path):
     assert "is not a file" in add(refused, tmp_path)
-    assert "is not a file" in add(refused, tmp_path / "nothing.csv")
+    assert "nothing.csv does not exist" in add(refused, tmp_path / "nothing.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     assert "is not a file" in add(refused, tmp_path / "pipe.csv")
 
@@ -319,6 +353,7 @@ def test_missing_label_in_parquet_is_named(refused, tmp_path):
         (("--label=clicked", "--rows=many"), "write a number of rows, such as 1M"),
         (("--label=clicked", "--rows=81"), "has 80 rows, fewer than the 81 asked for"),
         (("--fields=city",), "say which column holds the labels"),
+        (("--label=clicked", "--fields=,"), "--fields ',': names no column; leave it out"),
     ],
 )
 def test_options_that_do_not_fit_are_named(refused, tmp_path, options, message):
@@ -331,7 +366,9 @@ def test_names_that_will_not_do(refused, tmp_path):
     more = ("--from", tmp_path / "c.csv", "--label=clicked")
     assert "is built in" in refused("data", "add", "anime", *more)
     assert "will not do as a name" in refused("data", "add", "My Clicks", *more)
-    assert "unknown dataset 'mine'" in refused("data", "add", "mine", *more[:2])
+    error = refused("data", "add", "mine", *more[:2])
+    assert "unknown data set 'mine'" in error
+    assert "pepbench data add mine --from FILE --label COLUMN" in error
     (tmp_path / "c.txt").write_text(GOOD)
     assert "unknown format" in add(refused, tmp_path / "c.txt")
 

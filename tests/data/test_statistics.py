@@ -79,3 +79,7 @@ def test_export_to_nowhere_is_an_error(command, tmp_path):
     ran = command("data", "export", "synthetic:rows=2000", tmp_path / "no" / "out.parquet")
     assert ran.code == 2
     assert "out.parquet cannot be written" in ran.err
+    ran = command("data", "export", "synthetic:rows=2000", tmp_path / "out.csv")
+    assert ran.code == 2
+    assert "out.csv: the export is a Parquet file; name it out.parquet" in ran.err
+    assert not (tmp_path / "out.csv").exists()

@@ -11,6 +11,8 @@ import pytest
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
+from pepbench.errors import PlanError
+from pepbench.export.export_run import CellFilter, choose
 from pepbench.records import RecordStore
 from pepbench.serve import load
 from pepbench.serve.forms import FORMS
@@ -112,6 +114,17 @@ def test_a_run_that_is_not_clear_is_refused(options, said, pepbench, run_folder,
     assert not (tmp_path / "out").exists()
 
 
+def test_records_of_other_rows_are_not_compared(run_folder):
+    records = list(RecordStore(run_folder))
+    data = records[0].spec.data.model_copy(update={"split_fingerprint": "0" * 16})
+    spec = records[0].spec.model_copy(update={"data": data})
+    other = records[0].model_copy(update={"spec": spec})
+    method = records[0].spec.method.spec
+    choose(records, CellFilter(method=method))
+    with pytest.raises(PlanError, match="records of other rows or settings, too; run the plan"):
+        choose([*records, other], CellFilter(method=method))
+
+
 def test_occupied_and_missing_folders_are_refused(pepbench, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
@@ -120,6 +133,8 @@ def test_occupied_and_missing_folders_are_refused(pepbench, tmp_path):
         (("nowhere", "new"), "no records in this folder"),
         (("empty", "new"), "the run has no records"),
         (("empty", "out"), "out exists; remove it, or name a new folder"),
+        (("empty", "out/mine.txt/below"), "below cannot be written: Not a directory"),
+        (("empty", "/proc/out"), "/proc/out cannot be written"),
     ):
         ran = pepbench("export", *arguments)
         assert ran.code == 2

@@ -247,6 +247,7 @@ def test_finished_run_is_packed_when_there_are_many_records(tiny_run, whole, tmp
     [
         (("--trial-timeout=soon",), "--trial-timeout: 'soon' is no time"),
         (("--memory-limit=big",), "--memory-limit: 'big' is no size"),
+        (("--memory-limit=4",), "--memory-limit: '4' is less than torch alone takes"),
         (("--shard=9/8",), "--shard: '9/8' is no part"),
         (("--raw=here",), "--raw: 'here' is not NAME=FOLDER"),
         (("--executor=slurm",), "--executor: unknown executor 'slurm'"),

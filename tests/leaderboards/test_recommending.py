@@ -91,6 +91,13 @@ def test_spec_that_this_version_does_not_know_is_named():
     assert note == "this version has no pep:mode=fast: unknown option of method pep 'mode'"
 
 
+def test_methods_of_ones_own_are_asked_for_by_file():
+    spec, (note,) = usable_spec("popular:alpha=2+int8", {}, Catalog())
+    assert spec == "popular"
+    assert note == "popular is not built in: name its file with --plugin"
+    assert python_lines(spec, "5%", Catalog()) == ((), ())
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

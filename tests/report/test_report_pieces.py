@@ -74,6 +74,7 @@ def test_a_method_with_one_cell_stands_at_every_budget_of_the_other(folder):
     ("methods", "options", "error", "words"),
     [
         (("pepp", "mde"), {}, PlanError, "pep"),
+        (("pep", "pep"), {}, PlanError, "compared with itself"),
         (("pep", "mde"), {"dataset": "toys"}, PlanError, "toy"),
         (("pep", "mde"), {"budget": "3%"}, PlanError, "10%"),
         (("mine", "uniform"), {}, RecordError, "have no cell to compare there"),

@@ -1,5 +1,6 @@
 """Raw values, unseen ones, and files that were cut off, changed or forged."""
 
+import datetime
 import hashlib
 import json
 import shutil
@@ -8,13 +9,18 @@ import sys
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from pepbench.data.values import text
 from pepbench.errors import ServeError
 from pepbench.serve import load
+from pepbench.serve.vocabulary import FieldVocabulary
 
 # One method of each storage form, and learnt integers in two of them.
 FORMS = [
@@ -80,12 +86,41 @@ def test_values_and_codes_are_two_names_of_one_thing(table, codes):
         ([["a1", "b1"]], "expected (rows, 4): a, b, c, d"),
         (np.array([[0, 0, 5, 0]]), "row 1: code 5 of field 'c' is outside 0 to 4"),
         (np.array([[0, -1, 0, 0]]), "row 1: code -1 of field 'b' is outside 0 to 39"),
+        (np.zeros((2, 4)), "values are float64; give text, whole numbers, which are codes"),
+        ([["a1", "b1", "c1", "d1"], ["a1"]], "rows differ in their numbers of values"),
+        ({"a": "a1", "b": "b1", "c": "c1", "d": "d1"}, "field 'a': 'a1' is no column"),
+        ({"a": 1, "b": ["b1"], "c": ["c1"], "d": ["d1"]}, "field 'a': 1 is no column"),
+        ({"a": {"a1"}, "b": ["b1"], "c": ["c1"], "d": ["d1"]}, "{'a1'} is no column"),
+        ({"a": [["a1"]], "b": ["b1"], "c": ["c1"], "d": ["d1"]}, "['a1'] is not one value"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(table, values, said):
     with pytest.raises(ServeError) as caught:
         table.lookup(values)
     assert said in str(caught.value)
+
+
+def test_frames_go_by_the_names_of_their_columns(table):
+    rows = {"d": ["d29", "d7"], "b": ["b1", "b39"], "a": ["a3", "a1"], "c": ["c4", None]}
+    expected = [[3, 1, 4, 29], [1, 39, 0, 7]]
+    for frame in (pd.DataFrame(rows), pa.table(rows), pa.record_batch(rows)):
+        assert table.codes(frame).tolist() == expected
+
+
+def test_scalars_of_arrow_and_torch_are_their_values():
+    instant = datetime.datetime(2024, 1, 3, 12, tzinfo=datetime.UTC)
+    for kind, value, arrow in [
+        ("exact", 2**62 + 1, pa.scalar(2**62 + 1)),
+        ("exact", 7, torch.tensor(7)),
+        ("float32", np.float32(0.1), pa.scalar(0.1, pa.float32())),
+        ("float32", np.float32(0.1), torch.tensor(0.1)),
+        ("instant", instant, pa.scalar(instant)),
+    ]:
+        vocabulary = FieldVocabulary("x", 2, (text(value, kind),), kind=kind)
+        assert vocabulary.codes([value, arrow]).tolist() == [1, 1]
+    ages = FieldVocabulary("age", 4, (), (18.0,), 3)
+    assert ages.codes(pa.array([17.0, 18.0, None])).tolist() == [1, 2, 3]
+    assert ages.codes([torch.tensor(18), pa.scalar(17), pd.NA]).tolist() == [2, 1, 3]
 
 
 def test_ids_out_of_range_are_refused(table):

@@ -3,6 +3,8 @@
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from bag_helpers import random_bags
@@ -69,6 +71,17 @@ def test_the_first_values_are_kept_and_missing_ones_are_none(served):
     assert not table.lookup(rows)[2:, 1].any()
 
 
+def test_no_rows_have_no_vectors(served):
+    assert served[0].lookup({"a": [], "b": [], "c": []}).shape == (0, 3, 5)
+
+
+def test_lists_of_arrow_are_those_of_python(served):
+    table, ids, *_ = served
+    raw = raw_values(ids)
+    raw["b"][3] = None
+    np.testing.assert_array_equal(table.codes(pa.table(raw)), table.codes(raw))
+
+
 def test_served_ids_are_those_of_training_with_more_slots(served):
     table, ids, _, fields = served
     wider = replace(fields, bags={"b": BagField(5)})
@@ -92,9 +105,12 @@ def test_codes_that_cannot_be_are_named(served):
 def test_dense_inputs_are_scaled_as_in_training(tmp_path):
     scales = {"age": DenseScale("standard", 40.0, 10.0, True), "price": DenseScale("log1p")}
     dense = [{"name": name, **asdict(scale)} for name, scale in scales.items()]
-    fields = [{"name": "a", "cardinality": 13, "values": [str(k) for k in range(12)]}]
+    values = [str(k) for k in range(12)]
+    fields = [{"name": "a", "cardinality": 13, "values": values, "missing_words": ["NA"]}]
     write_export(tmp_path / "out", PlainTable(13, 5).export(), fields, 5, {"dense": dense})
     table = load(tmp_path / "out")
+    missing = table.dense_inputs({"age": ["NA", pd.NA], "price": pa.array([1, None])})
+    np.testing.assert_allclose(missing, [[0, 1, np.log(2)], [0, 1, 0]], rtol=1e-6)
     found = table.dense_inputs({"age": [50, "30", None], "price": ["", -3, 1]})
     np.testing.assert_allclose(found, [[1, 0, 0], [-1, 0, 0], [0, 1, np.log(2)]], rtol=1e-6)
     with pytest.raises(ServeError, match="no values for dense field 'price'"):

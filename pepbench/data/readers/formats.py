@@ -53,7 +53,10 @@ def format_of(path: Path) -> str:
     for name, form in FORMATS.items():
         if suffixes and suffixes[-1] in form.suffixes:
             return name
-    raise DataError(f"{path}: unknown format; say which with --format: {', '.join(FORMATS)}")
+    raise DataError(
+        f"{path}: unknown format; say which with --format: {', '.join(FORMATS)}; write others, "
+        "such as JSON or Excel's, as Parquet first"
+    )
 
 
 def entry_ids(chunk: Chunk, column: str) -> pa.DictionaryArray:

@@ -33,6 +33,7 @@ FOREIGN = {
     (b"ARROW1",): "an Arrow file; write it as Parquet",
     (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c"): "an archive or a workbook; take the rows out of it",
     (b"\xfd7zXZ\x00",): "compressed with xz; unpack it, or compress it with gzip",
+    (b"{", b"["): "JSON; write it as Parquet, as pandas does with read_json and to_parquet",
     tuple(COMPRESSIONS): "compressed twice; unpack it once",
 }
 """What a file is that begins like this once it is unpacked, if it is no text of ours."""
