@@ -100,8 +100,9 @@ def pepbench(
 @pytest.fixture
 def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts and the page take longer than a tiny run, and have tests of their own."""
-    monkeypatch.setattr(write, "_charts", lambda _findings: {})
-    monkeypatch.setattr(write, "report_html", lambda _findings, _folder: "")
+    monkeypatch.setattr(write, "charts_of", lambda _findings: {})
+    monkeypatch.setattr(write, "pictures", lambda _recovery: {})
+    monkeypatch.setattr(write, "report_html", lambda *_: "")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import Spec, png_of_svg, svg_bytes, unchecked
+from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex
@@ -56,15 +56,17 @@ def write_reports(
     list of Path
         The files.
     """
+    charts = charts_of(findings)
     contents = {
-        PAGE: report_html(findings, folder).encode(),
+        PAGE: report_html(findings, folder, charts).encode(),
         LEADERBOARD_CSV: leaderboard_csv(findings.frame).encode(),
         LEADERBOARD_MD: report_markdown(findings).encode(),
         "leaderboard.tex": leaderboard_latex(findings.frame).encode(),
         "leaderboard.parquet": leaderboard_parquet(findings),
     }
     with unchecked():
-        for name, chart in _charts(findings).items():
+        drawn = {name: chart.picture() for name, chart in charts.items()}
+        for name, chart in (drawn | pictures(findings.recovery)).items():
             contents[f"{name}.svg"] = svg = svg_bytes(chart)
             if rastered is None or name in rastered:
                 contents[f"{name}.png"] = png_of_svg(svg)
@@ -116,8 +118,3 @@ def report_markdown(findings: Findings) -> str:
     )
     notes = "\n".join(f"* {escape(note)}" for note in findings.notes)
     return "\n".join(part for part in [page, notes, *sections] if part)
-
-
-def _charts(findings: Findings) -> dict[str, Spec]:
-    charts = charts_of(findings, findings.frame)
-    return {name: chart.picture() for name, chart in charts.items()} | pictures(findings.recovery)

@@ -12,6 +12,7 @@ from pepbench.report.charts.highlight import highlighted, report_marks
 from pepbench.report.charts.pareto import ABSOLUTE, FRONTS, front_chart
 from pepbench.report.charts.style import PanelChart
 from pepbench.report.findings import Findings
+from pepbench.report.page.tables import with_detail
 
 
 def front_charts(
@@ -32,7 +33,7 @@ def front_charts(
     return [front_chart(frame, name, named, attainment) for name in names]
 
 
-def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
+def charts_of(findings: Findings) -> dict[str, PanelChart]:
     """Charts of panels, by file name, in the order of the page.
 
     Pruning curves and critical differences are there only if there is something to draw.
@@ -41,10 +42,8 @@ def charts_of(findings: Findings, frame: pd.DataFrame) -> dict[str, PanelChart]:
     ----------
     findings
         Of :func:`pepbench.report.findings.load_runs`.
-    frame
-        The leaderboard; further columns of :data:`pepbench.report.charts.style.TOOLTIPS` are shown
-        when hovering.
     """
+    frame = with_detail(findings)
     records, ranks = findings.runs.records, findings.analysis.ranks
     all_marks = report_marks(frame, findings.contrasts)
     pruning, trials = pruning_frame(records), trials_frame(records)

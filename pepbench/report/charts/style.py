@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -221,9 +222,14 @@ class PanelChart:
     lines: Sequence[str] = ()
     columns: int = 2
 
+    @cached_property
+    def specs(self) -> dict[tuple[str, ...], Spec]:
+        """The specification of each panel, by what it is about."""
+        return {name: _specification(panel) for name, panel in self.panels.items()}
+
     def picture(self) -> Spec:
         """The panels in rows; a notice where there are none."""
-        shown = list(self.panels.values()) or [_notice("no cell has finished")]
+        shown = list(self.specs.values()) or [_specification(_notice("no cell has finished"))]
         rows = [
             across(*shown[start : start + self.columns], spacing=28)
             for start in range(0, len(shown), self.columns)
@@ -311,11 +317,11 @@ def log_ticks(low: float, high: float) -> list[float]:
     return inside
 
 
-def page_spec(panel: Panel) -> Spec:
-    """A panel as a specification of its own that takes the width of its place in a page."""
+def page_spec(panel: Spec) -> Spec:
+    """A panel as a chart of its own that takes the width of its place in a page."""
     return {
         "$schema": alt.SCHEMA_URL,
-        **_specification(panel),
+        **_without(panel, "title"),
         "width": "container",
         "autosize": {"type": "fit-x", "contains": "padding"},
         "params": _PARAMETERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -57,7 +57,9 @@ SYMBOLS = {
 """Characters that stand for the shapes of marks."""
 
 
-def report_html(findings: Findings, folder: Path) -> str:
+def report_html(
+    findings: Findings, folder: Path, charts: Mapping[str, PanelChart] | None = None
+) -> str:
     """The whole page.
 
     Parameters
@@ -66,15 +68,17 @@ def report_html(findings: Findings, folder: Path) -> str:
         As :func:`pepbench.report.findings.load_runs` returns them.
     folder
         Where the page will be: its links to records are relative to it.
+    charts
+        Of :func:`pepbench.report.charts.report_charts.charts_of`, if they are drawn already.
     """
     with unchecked():
-        return _rendered(findings, folder)
+        return _rendered(findings, folder, charts_of(findings) if charts is None else charts)
 
 
-def _rendered(findings: Findings, folder: Path) -> str:
+def _rendered(findings: Findings, folder: Path, charts: Mapping[str, PanelChart]) -> str:
     frame, records = with_detail(findings), findings.runs.records
     specs: list[Spec] = []
-    charts = {name: numbered(specs, chart) for name, chart in charts_of(findings, frame).items()}
+    panels = {name: numbered(specs, chart) for name, chart in charts.items()}
     template = environment(PackageLoader("pepbench.report.page")).get_template(PAGE)
     return template.render(
         style=asset("report.css"),
@@ -92,7 +96,7 @@ def _rendered(findings: Findings, folder: Path) -> str:
             "pareto-time": "time",
             "pareto-auc": "parameters, AUC itself",
         },
-        charts=charts,
+        charts=panels,
         sizes=size_tables(findings),
         rows=leaderboard_rows(frame, findings.runs, folder),
         matrices=verdict_matrices(frame),
@@ -120,12 +124,10 @@ def _rendered(findings: Findings, folder: Path) -> str:
 def numbered(specs: list[Spec], chart: PanelChart) -> list[dict[str, Any]]:
     """Append the specifications of a chart's panels; number, title and label of each."""
     panels = []
-    for name, panel in chart.panels.items():
+    for name, spec in chart.specs.items():
         title = block_title(name)
         panels.append({"id": len(specs), "title": title, "words": f"{chart.label}: {title}"})
-        spec = page_spec(panel)
-        spec.pop("title", None)
-        specs.append(spec)
+        specs.append(page_spec(spec))
     return panels
 
 
