@@ -124,19 +124,19 @@ def test_run_reports_correlations_and_the_gap(ran, splits):
 
 
 @pytest.mark.slow
-def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, drawn_run):
+def test_damaged_widths_are_set_aside_and_their_run_repeated(ran, tiny_run):
     folder, _ = ran
     before = {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
     damaged, missing = sorted((folder / "widths").glob("*.npy"))[:2]
     damaged.write_bytes(b"nonsense")
     missing.unlink()
-    assert "2 trials run" in drawn_run(METHODS, "--budgets=10%", f"--out={folder}").err
+    assert "2 trials run" in tiny_run(METHODS, "--budgets=10%", f"--out={folder}").err
     damaged.with_name(damaged.name + ".damaged").unlink()
     assert before == {path.name: path.read_bytes() for path in (folder / "widths").iterdir()}
 
 
 @pytest.mark.slow
-def test_a_report_lives_with_damaged_and_missing_files(ran, pepbench):
+def test_a_report_lives_with_damaged_and_missing_files(ran, pepbench, nothing_drawn):  # noqa: ARG001
     folder, _ = ran
     (features,) = (folder / "widths").glob("features-*.parquet")
     features.write_bytes(b"nonsense")
