@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from undrawn import draw_nothing
 
 from pepbench.cli import main
-from pepbench.report import write
 
 TINY = (
     "--datasets=synthetic:rows=2000:features=60:fields=4",
@@ -100,9 +100,7 @@ def pepbench(
 @pytest.fixture
 def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts and the page take longer than a tiny run, and have tests of their own."""
-    monkeypatch.setattr(write, "charts_of", lambda _findings: {})
-    monkeypatch.setattr(write, "pictures", lambda _recovery: {})
-    monkeypatch.setattr(write, "report_html", lambda *_: "")
+    draw_nothing(monkeypatch.setattr)
 
 
 @pytest.fixture
