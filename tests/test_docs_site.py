@@ -89,6 +89,15 @@ def test_tables_of_boards_leave_out_columns_that_say_the_same():
     assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["method"]
 
 
+@pytest.mark.parametrize(("second", "shown"), [("two", []), ("three", ["data set"])])
+def test_tables_of_boards_leave_out_data_sets_named_as_the_boards(second, shown):
+    macros = hook("board_pages").TEMPLATES.get_template("macros.jinja").module
+    named = (("one", "one"), ("two", second))
+    rows = [{"board": board, "dataset": dataset, "sort": {}} for board, dataset in named]
+    table = str(macros.table(rows, "Cells", ["board", "dataset"], various=["dataset"]))
+    assert re.findall(r"<button[^>]*>([^<]+)<", table) == ["board", *shown]
+
+
 @pytest.mark.slow
 def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
