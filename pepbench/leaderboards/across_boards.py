@@ -130,8 +130,9 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
         return
     yield (
         "Test AUC of the first method minus that of the second, mean over folds, with the verdict, "
-        "on leaderboards over folds. The last column counts the sources of real data on which the "
-        "same is shown; one source is a hint."
+        "on leaderboards over folds; *highest AUC* is the method, named in a cell, that has it at "
+        "a budget. The last column counts the sources of real data on which the same is shown; one "
+        "source is a hint."
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]
@@ -149,7 +150,7 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
     names = [_linked(block) for block in blocks]
     yield markdown(rows, ["contrast", "budget", *names, "shown"], texts=2)
     if nowhere:
-        yield f"Could be compared on none: {contrasts_at_budgets(pd.concat(nowhere))}."
+        yield f"Could be compared on no leaderboard: {contrasts_at_budgets(pd.concat(nowhere))}."
 
 
 def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:

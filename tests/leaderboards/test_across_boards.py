@@ -104,7 +104,7 @@ def test_table_has_budgets_from_large_to_small_and_counts_sources(boards, source
     found = primary_contrasts(boards, {"many": "one", "few": source})
     text, table, nowhere = contrasts_section(found, best_methods(boards, found))
     assert "hint" in text
-    assert nowhere == "Could be compared on none: `a` − `b` at 1%."
+    assert nowhere == "Could be compared on no leaderboard: `a` − `b` at 1%."
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     linked = [f"[{name} · fm]({name}/README.md)" for name in ("few", "many", "drawn")]
     assert rows[0] == ["contrast", "budget", *linked, "shown"]
