@@ -31,7 +31,13 @@ DATASETS = (
     "synthetic:rows=6000:features=400:fields=20",
     "ml-100k",
     "ml-100k-ids",
+    "ml-1m",
     "ml-1m-ids",
+    "anime",
+    "ciao",
+    "complete-journey",
+    "epinions",
+    "frappe-log",
 )
 SHORT: dict[str, dict[str, Value]] = {"pep": {"max_steps": 60, "init": -4.0}}
 """Options that cut a search short, by method."""
