@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pandas as pd
@@ -174,15 +175,22 @@ class Answer:
         if found.choice is None:
             return cls(found, {}, (), (), ())
         options = tuned_options(records, found, found.choice)
-        spec, notes = usable_spec(found.choice.method, options, catalog)
+        spec, notes = usable_spec(
+            spelt_out(found.choice.method, records, options), options, catalog
+        )
         python, more = python_lines(spec, found.choice.budget, catalog)
         for other in () if python else found.alike:
-            theirs, _ = usable_spec(other.method, tuned_options(records, found, other), catalog)
+            tuned = tuned_options(records, found, other)
+            theirs, _ = usable_spec(spelt_out(other.method, records, tuned), tuned, catalog)
             python, _ = python_lines(theirs, other.budget, catalog)
             if python:
                 more = (*more, f"the lines below are for {other.method}")
                 break
-        commands = check_commands(found, found.choice, catalog)
+        specs = {
+            each.method: spelt_out(each.method, records, tuned_options(records, found, each))
+            for each in (found.choice, *found.alike)
+        }
+        commands = check_commands(found, found.choice, catalog, specs)
         return cls(found, options, python, commands, (*notes, *more))
 
 
@@ -202,6 +210,18 @@ def tuned_options(
         for name, values in tried.items()
         if len(values) > 1 and finals
     }
+
+
+def spelt_out(method: str, records: Sequence[Record], tuned: Collection[str] = ()) -> str:
+    """A method's spec by its own name where the plan gave it another one, as in ``mine=pep``.
+
+    Without the ``tuned`` options.
+    """
+    spec = next((r.spec.method for r in records if r.spec.method.spec == method), None)
+    if spec is None or split_spec(method)[0] == spec.name:
+        return method
+    fixed = {name: value for name, value in spec.options.items() if name not in tuned}
+    return ":".join([spec.name, *(f"{name}={value}" for name, value in fixed.items())])
 
 
 def usable_spec(
@@ -232,9 +252,18 @@ def usable_spec(
     return name, (f"this version has no {method}: {problem.partition('. Known')[0]}",)
 
 
-def check_commands(found: Recommendation, choice: Choice, catalog: Catalog) -> tuple[str, ...]:
-    """Commands that compare the choice with what it was chosen from and the full table."""
-    methods = [usable_spec(each.method, {}, catalog)[0] for each in (choice, *found.alike)]
+def check_commands(
+    found: Recommendation,
+    choice: Choice,
+    catalog: Catalog,
+    specs: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, ...]:
+    """Commands that compare the choice with what it was chosen from and the full table.
+
+    ``specs`` spells out methods that have another name in tables.
+    """
+    named = [specs.get(each.method, each.method) for each in (choice, *found.alike)]
+    methods = [usable_spec(spec, {}, catalog)[0] for spec in named]
     names = ",".join(dict.fromkeys([*methods, "full"]))
     are_known = split_spec(found.backbone)[0] in catalog.entries("backbone") and all(
         split_spec(method)[0].partition("+")[0] in catalog.entries("method") for method in methods

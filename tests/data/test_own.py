@@ -210,7 +210,7 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
     ("bad", "message"),
     [
         (GOOD + "1,Ulm", "row 82: the file ends without a newline, so it was cut"),
-        (GOOD + "1,Ulm,1,9\n", "row 82: 4 columns, expected 3"),
+        (GOOD + "1,Ulm,1,9\n", "row 82: 4 columns, expected 3; quote values that hold"),
         (GOOD + "yes,Ulm,1\n", "row 82: clicked is 'yes', expected 0 or 1; name the value"),
         (GOOD + '1,"Ulm,1\n', "row 82: a quote is opened and not closed"),
         (

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from pepbench.analysis.recommend import Choice, Recommendation
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.python_lines import python_lines
-from pepbench.leaderboards.recommend import check_commands, usable_spec
+from pepbench.leaderboards.recommend import check_commands, spelt_out, usable_spec
 from pepbench.plan import Plan
+from pepbench.records import ComponentSpec
 
 RESULTS = Path(__file__).parents[2] / "results"
 PLUGIN = RESULTS.parent / "docs/examples/finalmlp.py"
@@ -89,6 +91,17 @@ def test_spec_that_this_version_does_not_know_is_named():
     spec, (note,) = usable_spec("pep:mode=fast", {"init": (-5.0,)}, Catalog())
     assert spec == "pep"
     assert note == "this version has no pep:mode=fast: unknown option of method pep 'mode'"
+
+
+def test_methods_with_another_name_are_spelt_out():
+    options = {"alpha": 0.3, "n_blocks": 16}
+    method = ComponentSpec(spec="mine", name="mde", options=options, version=1)
+    record = SimpleNamespace(spec=SimpleNamespace(method=method))
+    assert spelt_out("mine", [record], ("alpha",)) == "mde:n_blocks=16"
+    assert spelt_out("mde", [record]) == "mde"
+    flag = method.model_copy(update={"name": "magnitude", "options": {"finetune": False}})
+    spec = spelt_out("mine", [SimpleNamespace(spec=SimpleNamespace(method=flag))])
+    assert Catalog().select("method", spec).fixed == {"finetune": False}
 
 
 def test_methods_of_ones_own_are_asked_for_by_file():

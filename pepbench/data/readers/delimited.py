@@ -140,7 +140,10 @@ class Dialect:
             where = f" in column {column}" if column else ""
             return f"not {self.encoding} text{where}; convert the file"
         n_found = len(self.values(line))
-        return f"{n_found} columns, expected {len(names)}" if n_found != len(names) else None
+        if n_found == len(names):
+            return None
+        remedy = "; quote values that hold the separator, and begin with the header"
+        return f"{n_found} columns, expected {len(names)}" + (remedy if self.quotes else "")
 
 
 def read_chunks(
