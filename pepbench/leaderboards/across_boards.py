@@ -131,8 +131,8 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
     yield (
         "Test AUC of the first method minus that of the second, mean over folds, with the verdict, "
         "on leaderboards over folds; *highest AUC* is the method, named in a cell, that has it at "
-        "a budget. The last column counts the sources of real data on which the same is shown; one "
-        "source is a hint."
+        "a budget, chosen on the same test rows, which flatters it. The last column counts the "
+        "sources of real data on which the same is shown; one source is a hint."
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]

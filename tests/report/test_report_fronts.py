@@ -69,6 +69,12 @@ def test_without_a_full_table_aucs_are_drawn(toy):
     assert "test AUC" in svg
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_full_table_alone_is_drawn_without_a_warning(toy):
+    alone = toy[toy["method"] == "full"]
+    assert "full" in svg_bytes(front_chart(alone).picture()).decode()
+
+
 def test_at_most_eight_are_named_and_the_rest_is_grey(crowded):
     names = highlighted(crowded)
     assert len(names) == MOST_NAMED == 8

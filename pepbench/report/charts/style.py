@@ -191,10 +191,16 @@ def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
     """Tooltip of a cell: all of its figures."""
     shown = []
     for column, (title, form) in TOOLTIPS.items():
-        more: dict[str, Any] = {"format": form} if form else {}
         if column in block:
-            shown.append(alt.Tooltip(column, title=title, **more))
+            shown.append(_tooltip(column, title, form))
     return shown
+
+
+def _tooltip(column: str, title: str, form: str) -> alt.Tooltip:
+    """A line of a tooltip. Its type is given: Altair cannot tell that of an empty column."""
+    if form:
+        return alt.Tooltip(f"{column}:Q", title=title, format=form)
+    return alt.Tooltip(f"{column}:N", title=title)
 
 
 @dataclass(frozen=True)
