@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, ValidationError
 
-from pepbench.errors import RecordError
+from pepbench.errors import PlanError, RecordError
 from pepbench.plan import Plan
 from pepbench.records import (
     CellName,
@@ -145,6 +145,27 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
+def refuse_other_files(path: Path) -> None:
+    """Refuse to record over a file that is not a baseline, such as a plan.
+
+    Raises
+    ------
+    PlanError
+        If there is one.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise PlanError(
+            f"{path}: holds something else than a baseline, which would be lost; record into "
+            "another file, or remove it first"
+        )
+
+
 def read_baseline(path: Path) -> Baseline:
     """Read a baseline.
 
@@ -153,15 +174,18 @@ def read_baseline(path: Path) -> Baseline:
     RecordError
         In one line, if the file is missing, damaged, of another kind or of another version.
     """
+    another = "name a baseline; record one with: pepbench check --record FILE"
     remedy = f"record it again: pepbench check --record {path}"
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror or error}; {remedy}") from None
     except (ValueError, RecursionError):
-        raise RecordError(f"{path}: is damaged or no baseline (not whole JSON); {remedy}") from None
+        raise RecordError(
+            f"{path}: is damaged or no baseline (not whole JSON); {another}"
+        ) from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise RecordError(f"{path}: is no baseline of pepbench check; {remedy}")
+        raise RecordError(f"{path}: is no baseline of pepbench check; {another}")
     if document.get("schema_version") != SCHEMA_VERSION:
         raise RecordError(
             f"{path}: baseline of version {document.get('schema_version')!r}, this pepbench reads "

@@ -16,7 +16,14 @@ from rich.console import Console
 from pepbench.catalog import Catalog
 from pepbench.check import REPETITIONS
 from pepbench.check.accuracy import LoadRows, measure_accuracy
-from pepbench.check.baseline import Baseline, CellFigures, Metric, read_baseline, write_baseline
+from pepbench.check.baseline import (
+    Baseline,
+    CellFigures,
+    Metric,
+    read_baseline,
+    refuse_other_files,
+    write_baseline,
+)
 from pepbench.check.findings import Tolerance, check_comparable, find_all
 from pepbench.check.history import append_history, history_chart, read_history
 from pepbench.check.output import Checked, as_json, as_junit, as_markdown, as_table
@@ -63,8 +70,9 @@ def record(path: Path, plan_file: Path | None, options: CheckOptions) -> Baselin
     Raises
     ------
     PlanError
-        If the plan cannot be run, or one of its cells fails.
+        If the plan cannot be run, one of its cells fails, or the file holds something else.
     """
+    refuse_other_files(path)
     plan = check_plan(plan_file, options.plugins)
     check_device(plan.device, plan.optimizer, plan.precision)
     cells = expand(plan, Catalog(options.plugins))

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from pepbench.check.baseline import Ranks, read_baseline, write_baseline
-from pepbench.errors import RecordError
+from pepbench.check.baseline import Ranks, read_baseline, refuse_other_files, write_baseline
+from pepbench.check.run_check import CheckOptions, record
+from pepbench.errors import PlanError, RecordError
 
 SCORES = st.lists(
     st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=1, max_size=4
@@ -77,6 +78,17 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line_with_the_remedy(damage
     assert str(path) in str(refused.value)
     assert "pepbench check --record" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ['methods = ["pep"]', '{"kind": "shopping list"}', ""])
+def test_a_baseline_is_not_recorded_over_another_file(content, tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(content)
+    with pytest.raises(PlanError, match="something else than a baseline"):
+        record(path, None, CheckOptions())
+    assert path.read_text() == content
+    write_baseline(path, a_baseline())
+    refuse_other_files(path)
 
 
 def test_ranks_that_are_not_what_they_say_are_refused_although_the_checksum_agrees(tmp_path):
