@@ -30,8 +30,9 @@ from pepbench.leaderboards.recommend import Evidence, evidence, reasons
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import highlighted, report_marks
+from pepbench.report.charts.panels import unchecked
 from pepbench.report.charts.pareto import front_chart
-from pepbench.report.charts.style import DARK, unchecked
+from pepbench.report.charts.style import DARK
 from pepbench.report.page.html import SYMBOLS, asset, environment, numbered, packed_specs
 from pepbench.report.page.tables import cell_row, sort_number
 from pepbench.report.phrases import block_title

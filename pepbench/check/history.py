@@ -17,7 +17,8 @@ from pepbench.check.findings import Finding
 from pepbench.check.output import common_start
 from pepbench.errors import RecordError
 from pepbench.records import Environment
-from pepbench.report.charts.style import GREY, PALETTE, Spec, across, down, styled
+from pepbench.report.charts.panels import Spec, across, down, styled
+from pepbench.report.charts.style import GREY, PALETTE
 
 _OF_CHECK = ("created", "git", "failed")
 _OF_FINDING = ("kind", "subject", "verdict", "baseline", "current", "unit", "change")

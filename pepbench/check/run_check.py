@@ -39,7 +39,7 @@ from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
 from pepbench.printing import print_json
 from pepbench.records import now, write_atomically
-from pepbench.report.charts.style import png_bytes, svg_bytes
+from pepbench.report.charts.panels import png_bytes, svg_bytes
 
 TimePart = Literal["auto", "always", "never"]
 

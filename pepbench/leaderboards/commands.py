@@ -53,7 +53,7 @@ from pepbench.leaderboards.verify import (
 )
 from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
-from pepbench.report.charts.style import png_of_svg, svg_bytes
+from pepbench.report.charts.panels import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
 from pepbench.workflow import run_and_report

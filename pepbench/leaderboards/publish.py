@@ -18,8 +18,8 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.plan import PLAN_FILE
 from pepbench.records import RecordStore, write_atomically
+from pepbench.report.charts.panels import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.report_charts import front_charts
-from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import PICTURES, picture_names
 from pepbench.report.findings import Findings, contrasts_of, load_runs, margin_of
 from pepbench.report.page.html import PAGE

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
+from pepbench.report.charts.panels import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.widths import picture_names, pictures
 from pepbench.report.findings import Findings
 from pepbench.report.latex import leaderboard_latex

@@ -13,7 +13,7 @@ from pepbench.check.history import (
     with_sizes,
 )
 from pepbench.errors import RecordError
-from pepbench.report.charts.style import svg_bytes
+from pepbench.report.charts.panels import svg_bytes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,8 @@ import pytest
 
 from pepbench.analysis.ranks import RankTables, rank_tables
 from pepbench.report.charts.critical_difference import critical_difference_chart
-from pepbench.report.charts.style import marks, png_bytes, svg_bytes
+from pepbench.report.charts.panels import png_bytes, svg_bytes
+from pepbench.report.charts.style import marks
 from pepbench.report.table_rows import rank_pair_rows, rank_rows
 
 METHODS = ("pep", "mde", "uniform", "hash")

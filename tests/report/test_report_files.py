@@ -12,8 +12,9 @@ from run_folders import stored
 from pepbench.analysis.frames import COLUMNS
 from pepbench.analysis.leaderboard import analyse
 from pepbench.errors import RecordError
+from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.pareto import ABSOLUTE, front_chart
-from pepbench.report.charts.style import marks, svg_bytes
+from pepbench.report.charts.style import marks
 from pepbench.report.findings import json_document, load_runs
 from pepbench.report.write import write_reports
 

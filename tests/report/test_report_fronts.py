@@ -7,8 +7,9 @@ import pytest
 
 from pepbench.analysis.pareto import on_front
 from pepbench.report.charts.highlight import MOST_NAMED, highlighted, report_marks
+from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.pareto import FRONTS, front_chart
-from pepbench.report.charts.style import marks, svg_bytes
+from pepbench.report.charts.style import marks
 from pepbench.report.phrases import front_pictures
 from pepbench.report.terminal.text_plot import front_plot
 

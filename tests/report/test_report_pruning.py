@@ -10,8 +10,9 @@ from run_folders import stored
 from pepbench.analysis.leaderboard import analyse
 from pepbench.records import KeptRecord
 from pepbench.report.charts.curves import PRUNING_COLUMNS, pruning_chart, pruning_frame
+from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.pareto import ABSOLUTE, front_chart
-from pepbench.report.charts.style import marks, svg_bytes
+from pepbench.report.charts.style import marks
 from pepbench.report.findings import load_runs
 from pepbench.report.page.html import report_html
 

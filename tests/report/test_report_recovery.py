@@ -16,7 +16,7 @@ from pepbench.analysis.width_recovery import (
     profiled,
     sampled,
 )
-from pepbench.report.charts.style import svg_bytes
+from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.widths import picture_name, picture_names, pictures
 from pepbench.report.markdown import recovery_csv, recovery_markdown
 from pepbench.report.terminal.leaderboard_view import RecoveryView

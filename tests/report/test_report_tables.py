@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pepbench.analysis.frames import COLUMNS, INTERVALS, frame_of
 from pepbench.analysis.primary import CONTRAST_COLUMNS
+from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.pareto import front_chart
-from pepbench.report.charts.style import svg_bytes
 from pepbench.report.latex import leaderboard_latex
 from pepbench.report.markdown import (
     contrast_parts,

@@ -6,7 +6,8 @@ import altair as alt
 import pandas as pd
 
 from pepbench.records import MARGIN
-from pepbench.report.charts.style import GREY, INK, LIGHT, PALETTE, Panel, PanelChart
+from pepbench.report.charts.panels import Panel, PanelChart
+from pepbench.report.charts.style import GREY, INK, LIGHT, PALETTE
 from pepbench.report.phrases import block_title
 
 CONTRASTS = "contrasts"

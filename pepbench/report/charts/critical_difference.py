@@ -9,7 +9,8 @@ import altair as alt
 import pandas as pd
 
 from pepbench.analysis.ranks import RankTables
-from pepbench.report.charts.style import GREY, INK, Mark, Panel, PanelChart, colour, opacity, shape
+from pepbench.report.charts.panels import Panel, PanelChart
+from pepbench.report.charts.style import GREY, INK, Mark, colour, opacity, shape
 
 _WIDTH, _ROW = 330, 22
 

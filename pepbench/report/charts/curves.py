@@ -13,13 +13,12 @@ from scipy.optimize import isotonic_regression
 
 from pepbench.analysis.tuning import by_cell_and_fold
 from pepbench.records import CELL_COLUMNS, Record, final_runs
+from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import (
     GREY,
     INK,
     LABEL_SIZE,
     Mark,
-    Panel,
-    PanelChart,
     colour,
     filled,
     log_ticks,

@@ -10,13 +10,12 @@ import pandas as pd
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.metrics import card_of, metric_of
 from pepbench.records import MARGIN
+from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import (
     GREY,
     LIGHT,
     TOOLTIPS,
     Mark,
-    Panel,
-    PanelChart,
     colour,
     filled,
     marks,

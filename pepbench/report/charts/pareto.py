@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from pepbench.analysis.frames import BlockName, by_block, of_block
 from pepbench.analysis.pareto import on_front
 from pepbench.report.charts.labels import names_beside, places
+from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import (
     GREY,
     INK,
     TOOLTIPS,
     Mark,
-    Panel,
-    PanelChart,
     colour,
     filled,
     log_ticks,

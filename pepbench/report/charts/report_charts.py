@@ -9,8 +9,8 @@ from pepbench.report.charts.critical_difference import critical_difference_chart
 from pepbench.report.charts.curves import curves_chart, pruning_chart, pruning_frame, trials_chart
 from pepbench.report.charts.forest import forest_chart
 from pepbench.report.charts.highlight import highlighted, report_marks
+from pepbench.report.charts.panels import PanelChart
 from pepbench.report.charts.pareto import ABSOLUTE, FRONTS, front_chart
-from pepbench.report.charts.style import PanelChart
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import with_detail
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.width_recovery import WidthRecovery
-from pepbench.report.charts.style import GREY, INK, Spec, across, down, styled
+from pepbench.report.charts.panels import Spec, across, down, styled
+from pepbench.report.charts.style import GREY, INK
 
 _WIDTH, _HEIGHT = 230, 200
 _SPREAD = 0.8

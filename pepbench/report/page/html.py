@@ -20,8 +20,9 @@ from pepbench.analysis.tuning import gains_frame, trials_frame
 from pepbench.plan import PLAN_FILE
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import report_marks
+from pepbench.report.charts.panels import PanelChart, Spec, page_spec, unchecked
 from pepbench.report.charts.report_charts import charts_of
-from pepbench.report.charts.style import DARK, PanelChart, Spec, page_spec, unchecked
+from pepbench.report.charts.style import DARK
 from pepbench.report.findings import Findings
 from pepbench.report.page.tables import (
     comparison_tables,
