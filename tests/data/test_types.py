@@ -175,7 +175,7 @@ REFUSALS = {
     "log": "expected a whole number from|one value a row",
     "label": "expected (0 or 1|a label)|one value a row",
     "positive": "expected a label|all 200 labels are 0|one value a row",
-    "time": r"expected a (whole )?number|no time to split by|the same time|one value a row",
+    "time": r"expected a (time|(whole )?number)|no time to split by|the same time|one value a row",
     "user": "too few groups|one value a row",
     "part": "expected train, validation or test|one value a row",
 }

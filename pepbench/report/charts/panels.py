@@ -56,7 +56,8 @@ class PanelChart:
 
     def picture(self) -> Spec:
         """The panels in rows; a notice where there are none."""
-        shown = list(self.specs.values()) or [_specification(_notice("no cell has finished"))]
+        specs = list(self.specs.values()) or [_specification(_notice("no cell has finished"))]
+        shown = [_still(spec) for spec in specs]
         rows = [
             across(*shown[start : start + self.columns], spacing=28)
             for start in range(0, len(shown), self.columns)
@@ -73,6 +74,13 @@ def _notice(words: str) -> alt.Chart:
         .properties(width=330, height=80)
     )
     return chart
+
+
+def _still(spec: Spec) -> Spec:
+    """Without tooltips: a file shows none, and its descriptions of marks would repeat them."""
+    layers = [_still(layer) for layer in spec.get("layer", ())]
+    still = {**spec, "encoding": _without(spec.get("encoding", {}), "tooltip")}
+    return {**still, "layer": layers} if layers else still
 
 
 def across(*parts: Panel | Spec, **properties: Any) -> Spec:
