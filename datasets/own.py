@@ -33,7 +33,7 @@ from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.formats import FORMATS, NUMBER
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.table import read_table
-from pepbench.data.times import nanoseconds
+from pepbench.data.times import TimeReader
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
@@ -49,16 +49,6 @@ PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
     ("1", "validation", "valid", "val"), 1
 )
 LARGEST = 2**53
-LARGEST_TIME = 2**63 - 1
-WHOLE, LOCAL, ZONED = "a whole number", "2024-12-31 23:59:59", "2024-12-31 23:59:59Z"
-_STAMP = "[0-9]{4}-[01][0-9]-[0-3][0-9]"
-_CLOCK = "[ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.][0-9]+)?"
-TIMES = {
-    WHOLE: "^-?([0-9]{1,18}|[0-8][0-9]{18})$",  # fits into 64 bits
-    LOCAL: f"^{_STAMP}({_CLOCK})?$",
-    ZONED: f"^{_STAMP}{_CLOCK}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$",
-}
-"""Forms of times as text; a column keeps to that of its first row."""
 
 
 @dataclass(frozen=True)
@@ -282,67 +272,6 @@ class LabelReader:
                 f"{self.column} is {word!r} after {others}; a column holds 0 and 1, -1 and 1, or "
                 f"false and true, not a mixture: {remedy}",
             )
-
-
-@dataclass(frozen=True)
-class TimeReader:
-    """Times of a column as whole numbers, in one unit in all chunks."""
-
-    column: str
-    _texts: list[str] = field(default_factory=list)
-    """What the texts of the column are, once it is known."""
-
-    def __call__(self, chunk: Chunk) -> pa.Array:
-        """Times of a chunk, (n,); raises :class:`DataError` for the first that is none."""
-        values = chunk[self.column]
-        if values.null_count:
-            missing = values.is_null().to_numpy(zero_copy_only=False)
-            chunk.refuse(self.column, missing, np.arange(len(values)), "expected a time")
-        if pa.types.is_timestamp(values.type) or pa.types.is_date64(values.type):
-            return values.view(pa.int64())
-        if pa.types.is_date32(values.type):
-            return values.view(pa.int32()).cast(pa.int64())
-        if pa.types.is_unsigned_integer(values.type):
-            large = np.asarray(pc.fill_null(values, 0)) > LARGEST_TIME
-            chunk.refuse(self.column, large, np.arange(len(values)), "expected a number below 2^63")
-        if pa.types.is_integer(values.type):
-            return values.cast(pa.int64())
-        return self._of_texts(chunk)
-
-    def _of_texts(self, chunk: Chunk) -> pa.Array:
-        texts, indices = chunk.distinct(self.column)
-        forms = {
-            name: pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
-            for name, pattern in TIMES.items()
-        }
-        if not self._texts:
-            self._texts.extend(name for name, legal in forms.items() if legal[indices[:1]].all())
-        form = self._texts[0] if self._texts else "a whole number or 2024-12-31 23:59:59"
-        legal = forms.get(form, np.zeros(len(texts), dtype=np.bool_))
-        chunk.refuse(self.column, ~legal, indices, f"expected {form}")
-        # Texts that no row has, as of a dictionary of the whole file, need not be times.
-        texts = pc.if_else(pa.array(legal), texts, None)
-        if form == WHOLE:
-            return texts.cast(pa.int64()).take(pa.array(indices))
-        try:
-            times = _moments(texts, form)
-        except pa.ArrowInvalid:
-            wrong = np.array([not _exists(moment, form) for moment in texts.to_pylist()])
-            chunk.refuse(self.column, wrong, indices, "expected a day and a time that exist")
-            raise
-        return times.take(pa.array(indices))
-
-
-def _moments(texts: pa.StringArray, form: str) -> pa.Int64Array:
-    return nanoseconds(texts, "UTC" if form == ZONED else None)
-
-
-def _exists(moment: str | None, form: str) -> bool:
-    try:
-        _moments(pa.array([moment], pa.string()), form)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def part_key(chunk: Chunk, column: str) -> pa.Array:
