@@ -12,7 +12,7 @@ import json
 import zlib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from pepbench.records.spec import Frozen
 
 KIND = "pepbench check baseline"
 SCHEMA_VERSION = 1
+NAME_ONE = "name a baseline; record one with: pepbench check --record FILE"
+"""The remedy where there is none."""
 
 
 class Ranks(Frozen):
@@ -159,7 +161,7 @@ def refuse_other_files(path: Path) -> None:
         return
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
+    if not _is_baseline(document):
         raise PlanError(
             f"{path}: holds something else than a baseline, which would be lost; record into "
             "another file, or remove it first"
@@ -174,7 +176,6 @@ def read_baseline(path: Path) -> Baseline:
     RecordError
         In one line, if the file is missing, damaged, of another kind or of another version.
     """
-    another = "name a baseline; record one with: pepbench check --record FILE"
     remedy = f"record it again: pepbench check --record {path}"
     try:
         document = json.loads(path.read_bytes())
@@ -182,10 +183,10 @@ def read_baseline(path: Path) -> Baseline:
         raise RecordError(f"{path}: {error.strerror or error}; {remedy}") from None
     except (ValueError, RecursionError):
         raise RecordError(
-            f"{path}: is damaged or no baseline (not whole JSON); {another}"
+            f"{path}: is damaged or no baseline (not whole JSON); {NAME_ONE}"
         ) from None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise RecordError(f"{path}: is no baseline of pepbench check; {another}")
+    if not _is_baseline(document):
+        raise RecordError(f"{path}: is no baseline of pepbench check; {NAME_ONE}")
     if document.get("schema_version") != SCHEMA_VERSION:
         raise RecordError(
             f"{path}: baseline of version {document.get('schema_version')!r}, this pepbench reads "
@@ -206,6 +207,10 @@ def read_baseline(path: Path) -> Baseline:
     except ValueError as error:
         raise RecordError(f"{path}: {error}; {remedy}") from None
     return baseline
+
+
+def _is_baseline(document: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(document, dict) and document.get("kind") == KIND
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -79,6 +79,7 @@ def check(
     Exit code 1 if a statistical test shows that something got worse.
     """
     from pepbench.check import run_check
+    from pepbench.check.baseline import NAME_ONE
     from pepbench.check.findings import Tolerance
     from pepbench.errors import PlanError
 
@@ -86,7 +87,7 @@ def check(
         raise PlanError("--plot draws a history; name it: --history FILE")
     if baseline is None:
         if plot is None or history is None:
-            raise PlanError("name a baseline; record one with: pepbench check --record FILE")
+            raise PlanError(NAME_ONE)
         return run_check.plot_history(history, plot)
     options = run_check.CheckOptions(
         plugins=tuple(plugin or ()),

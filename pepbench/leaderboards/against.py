@@ -70,7 +70,7 @@ class Against:
 
     def refuse_folder(self, folder: Path) -> None:
         """Raise :class:`PlanError` if the board's records cannot be put into a run's folder."""
-        if folder.is_dir():
+        if (folder / BOARD_FOLDER).exists():
             with _lock(folder):
                 self._refuse(folder / BOARD_FOLDER)
 

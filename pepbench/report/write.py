@@ -56,7 +56,8 @@ def write_reports(
     list of Path
         The files.
     """
-    charts = charts_of(findings)
+    with unchecked():
+        charts = charts_of(findings)
     contents = {
         PAGE: report_html(findings, folder, charts).encode(),
         LEADERBOARD_CSV: leaderboard_csv(findings.frame).encode(),
