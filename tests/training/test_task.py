@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from run_helpers import CHEAP_OPTIONS
 
 from pepbench.backbones.fm import FM
+from pepbench.catalog import Catalog
 from pepbench.data.splits import Rows
 from pepbench.errors import Diverged
 from pepbench.method import PlainTable
@@ -14,6 +16,7 @@ from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
 from pepbench.training.clock import Clock
+from pepbench.training.step import batch_logits
 from pepbench.training.task import TrialTask
 
 FIELDS = Fields(("a", "b"), (5, 6), np.zeros(11, np.int64))
@@ -160,3 +163,16 @@ def test_held_out_rows_are_a_tenth_of_the_training_rows_and_the_others_are_kept(
         for b in task_of(train=rows_of(205)).batches("held-out")
         for ids, y in zip(b.ids.tolist(), b.labels.tolist(), strict=True)
     ]
+
+
+@pytest.mark.parametrize("name", sorted(Catalog().entries("method")))
+def test_half_precision_is_for_backbones_not_for_vectors(name):
+    """A factorisation machine has no matrix product, so nothing is left to round."""
+    task = task_of(epochs=2, precision="bfloat16")
+    method = Catalog().load("method", name).from_options(CHEAP_OPTIONS.get(name, {}))
+    torch.manual_seed(0)
+    model = method.fit(task, 44 if method.fixed_size else 41).model.eval()
+    ids = torch.tensor([[0, 5], [3, 10], [4, 7]])
+    with torch.no_grad():
+        half, whole = (batch_logits(model, ids, kind) for kind in ("bfloat16", "float32"))
+    torch.testing.assert_close(half, whole, rtol=0, atol=0)
