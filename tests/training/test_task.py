@@ -165,6 +165,13 @@ def test_held_out_rows_are_a_tenth_of_the_training_rows_and_the_others_are_kept(
     ]
 
 
+def test_of_fewer_than_ten_training_rows_one_is_held_out():
+    """Without any, training on them would wait for a batch for ever."""
+    task = task_of(train=rows_of(9))
+    assert [len(batch.labels) for batch in task.batches("held-out")] == [1]
+    assert sum(len(batch.labels) for batch in task.batches("held-in")) == 8
+
+
 @pytest.mark.parametrize("name", sorted(Catalog().entries("method")))
 def test_half_precision_is_for_backbones_not_for_vectors(name):
     """A factorisation machine has no matrix product, so nothing is left to round."""
