@@ -67,7 +67,7 @@ def building(folder: Path) -> Iterator[Path]:
     try:
         new.chmod(0o755)
         yield new
-        for path in new.iterdir():
+        for path in filter(Path.is_file, new.iterdir()):
             path.chmod(0o444)
         if folder.exists():
             folder.rename(old)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +25,13 @@ from pepbench.errors import DataError
 from pepbench.units import byte_size
 
 
-def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
+def add(
+    dataset: Dataset,
+    source: Path | None,
+    *,
+    progress: Progress | None = None,
+    check: Callable[[Table], object] | None = None,
+) -> Table:
     """Encode a data set into the cache, unless it is there, from the same files.
 
     Parameters
@@ -36,11 +42,14 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
         Folder of the raw files; None for generated data sets.
     progress
         Called with the number of rows encoded so far.
+    check
+        Called with a new table before it is kept, or replaces an earlier one; it may raise.
 
     Raises
     ------
     DataError
-        If files are missing or wrong, or the cache cannot be written; it is then left as it was.
+        If files are missing or wrong, ``check`` raises, or the cache cannot be written; it is then
+        left as it was.
     """
     if dataset.generated and source is not None:
         raise DataError(f"data set {dataset.name!r} is generated: it takes no folder of files")
@@ -63,6 +72,8 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
                     raise DataError(
                         f"{source} was changed while it was read; add it when it is complete"
                     )
+                if check is not None:
+                    check(read_table(new))
             return read_table(folder)
     except OSError as error:
         if error.errno in FULL_DISK:
