@@ -39,6 +39,9 @@ def assert_refused(ran, *words: str) -> None:
         (["--budgets=abc"], ["'abc'", "5%", "50k", "2MB"]),
         (["--budgets", "-5"], ["'-5'"]),
         (["--methods=uniform", "--budgets=1M"], ["'1M'", "above the full table's"]),
+        (["--methods=uniform", "--budgets=50%,5"], ["5 of ", "write 5% for a share", "0.005k"]),
+        (["--dry-run", "--estimate"], ["--dry-run and --estimate exclude each other"]),
+        (["--quiet", "--verbose"], ["--quiet and --verbose exclude each other"]),
         (["--trials=0"], ["--trials", "0"]),
         (["--seeds=0"], ["--seeds"]),
         (["--trials=abc"], ["--trials", "integer"]),
@@ -74,6 +77,8 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
         (["report", "nowhere"], ["nowhere", "no such folder"]),
         (["report", "."], ["no records", "pepbench run"]),
         (["report"], ["FOLDER"]),
+        (["report", ".", "--json", "--format=csv"], ["--json and --format csv exclude"]),
+        (["leaderboard", "--json"], ["--trust and --json go with --verify"]),
         (["frobnicate"], ["frobnicate"]),
     ],
 )

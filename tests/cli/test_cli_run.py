@@ -42,7 +42,7 @@ def test_trials_of_a_cell_do_not_depend_on_the_other_cells(tiny_run, tmp_path):
 
 
 def test_json_names_folder_cells_fronts_and_failures(tiny_run):
-    ran = tiny_run("--methods=uniform,full", "--budgets=50%,1", "--json", "-v", "--out=out")
+    ran = tiny_run("--methods=uniform,full", "--budgets=50%,0.001k", "--json", "-v", "--out=out")
     assert ran.code == 0
     document = json.loads(ran.out, parse_constant=pytest.fail)
     assert list(document) == [
@@ -59,8 +59,8 @@ def test_json_names_folder_cells_fronts_and_failures(tiny_run):
     assert all(tuple(cell) == COLUMNS for cell in document["cells"])
     status = {(c["method"], c["budget"]): (c["status"], c["reason"]) for c in document["cells"]}
     assert status["uniform", "50%"][0] == "ok"
-    assert status["uniform", "1"][0] == "infeasible"
-    assert "smallest possible" in status["uniform", "1"][1]
+    assert status["uniform", "0.001k"][0] == "infeasible"
+    assert "smallest possible" in status["uniform", "0.001k"][1]
 
 
 def test_dry_run_counts_trials_and_writes_nothing(tiny_run, tmp_path):

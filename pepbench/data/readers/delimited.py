@@ -79,8 +79,8 @@ class Dialect:
                         check_utf8=not block.isascii(),
                     ),
                 )
-                # A carriage return within a line would end a row, too, and a quote that opens behind
-                # others on its line may not close on it, though their number is even.
+                # A carriage return within a line would end a row, too, and a quote may stay open
+                # at the end of its line, though the number of quotes is even.
                 is_plain = b"\r" not in block and not (self.quotes and b'"' in block)
                 if is_plain or len(table) == block.count(b"\n"):
                     return {name: table[name].chunk(0) for name in wanted}
