@@ -177,7 +177,7 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
     n_rows = sum(len(block.labels) for block in dataset.blocks(source))
     if dataset.sample > n_rows:
         raise DataError(
-            f"data set {dataset.name!r} has {n_rows:,} rows, "
+            f"data set {dataset.spec!r} has {n_rows:,} rows, "
             f"fewer than the {dataset.sample:,} asked for"
         )
     chosen = sample_of_rows(n_rows, dataset.sample, SAMPLE_SEED)

@@ -11,7 +11,6 @@ that several processes that need the same folder build it once.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -27,8 +26,6 @@ from pepbench.data.dataset import Dataset
 
 LAYOUT_VERSION = 1
 """Version of the files in the cache. Raise it when they change: older folders are then ignored."""
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system answers when there is no room to write."""
 
 
 def cache_root() -> Path:

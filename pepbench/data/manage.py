@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pepbench.data.build_table import Progress, write_table
 from pepbench.data.cache import (
-    FULL_DISK,
     building,
     cache_root,
     locked,
@@ -21,7 +20,7 @@ from pepbench.data.readers.raw_files import estimated_rows, file_digest
 from pepbench.data.row_checks import check_ranges
 from pepbench.data.splits import cached_splits, verify_splits
 from pepbench.data.table import Table, read_table, verify_table
-from pepbench.errors import DataError
+from pepbench.errors import FULL_DISK, DataError
 from pepbench.units import byte_size
 
 
@@ -79,7 +78,7 @@ def add(
         if error.errno in FULL_DISK:
             raise DataError(_no_room(dataset, source, files)) from error
         raise DataError(
-            f"cannot add data set {dataset.name!r}: {error}; name a writable folder for "
+            f"cannot add data set {dataset.spec!r}: {error}; name a writable folder for "
             "the cache in the environment variable PEPBENCH_CACHE"
         ) from error
 
@@ -131,7 +130,7 @@ def verify(dataset: Dataset) -> list[str]:
     """
     folder = table_folder(dataset)
     if not folder.exists():
-        return [f"data set {dataset.name!r} is not in the cache"]
+        return [f"data set {dataset.spec!r} is not in the cache"]
     try:
         table = read_table(folder)
     except DataError as error:
@@ -156,7 +155,7 @@ def _checked(dataset: Dataset, table: Table) -> Table:
 
 def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> str:
     """The message for a full disk, with an estimate of the room needed from the raw files."""
-    message = f"cannot add data set {dataset.name!r}: no room in {cache_root()}"
+    message = f"cannot add data set {dataset.spec!r}: no room in {cache_root()}"
     if not files:
         return f"{message}; make room, or name another folder in PEPBENCH_CACHE"
     n_fields = len(next(dataset.blocks(source)).columns)

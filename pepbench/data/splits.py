@@ -28,7 +28,6 @@ from pepbench.data.arrays import (
     write_array,
 )
 from pepbench.data.cache import (
-    FULL_DISK,
     building,
     cache_root,
     file_sizes,
@@ -44,7 +43,7 @@ from pepbench.data.pipeline import ordered_map
 from pepbench.data.row_checks import check_ranges, mark_checked
 from pepbench.data.split_schemes import PARTS, SINGLE, TRAIN, VALIDATION, Fold, parts_of
 from pepbench.data.table import Table
-from pepbench.errors import DataError
+from pepbench.errors import FULL_DISK, DataError
 from pepbench.records import LARGEST_SEED, write_atomically
 from pepbench.serve.dense import DenseScale, dense_inputs
 from pepbench.tables.fields import BagField, Fields

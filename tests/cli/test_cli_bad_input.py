@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import subprocess
@@ -127,6 +128,22 @@ def test_plug_ins_that_cannot_be_used_are_refused(pepbench, tmp_path, source, wo
     ran = pepbench("run", "--methods=a", "--plugin", plugin, "--out=out")
     assert_refused(ran, str(plugin), *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_named_with_the_remedy(tiny_run, monkeypatch):
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert tiny_run("--methods=uniform", "--dry-run").code == 0  # Makes the table.
+    monkeypatch.setattr("os.fsync", fail)
+    ran = tiny_run("--methods=uniform", "--out=out", "--quiet")
+    assert_refused(ran, "out/", "No space left on device; make room, then give the same command")
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tiny_run, tmp_path):
+    ran = tiny_run("--methods=uniform", "--out=" + os.fsdecode(b"caf\xe9"))
+    assert_refused(ran, "the name is no UTF-8 text")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "/proc/nowhere"])
