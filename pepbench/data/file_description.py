@@ -187,6 +187,11 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
     if "format" not in given:
         given["format"] = format_of(source)
     description = validated(given, where)
+    for option, what in (("bins", "numeric"), ("max_values", "multi")):
+        if option in given and not getattr(description, what):
+            raise DataError(f"{where}: {option} is of no use without columns in {what}")
+    if description.split_column is None and ":" in description.split_by:
+        raise DataError(f"{where}: split_by {description.split_by!r}: random takes no column")
     known = FORMATS[description.format].columns(source)
     if len(known) == 1:
         refuse_separator(source, *known)

@@ -214,6 +214,7 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         (GOOD + "yes,Ulm,1\n", "row 82: clicked is 'yes', expected 0 or 1; name the value"),
         (GOOD + '1,"Ulm,1\n', "row 82: a quote is opened and not closed"),
         (GOOD + '1,5"x,"y\n0,Ulm,1\n1,Ulm,2\n0,5"",z"\n', "row 82: a quote is opened and not"),
+        (GOOD.replace("\n", "\r", 1), "row 1: has a carriage return within the line; remove it"),
         (GOOD + "\n1,Ulm,1\n1\n", "row 82: is blank; remove it"),
         (GOOD + "x" * 9_999 + ",Ulm,1\n", "row 82: clicked is 'xxxx"),
         (
@@ -393,6 +394,9 @@ def test_missing_label_in_parquet_is_named(refused, tmp_path):
         (("--label=clicked", "--split-by=time:when"), "unknown column 'when'"),
         (("--label=clicked", "--hash=city"), "write column=number"),
         (("--label=clicked", "--hash=town=9"), "unknown column 'town'"),
+        (("--label=clicked", "--bins=9"), "bins is of no use without columns in numeric"),
+        (("--label=clicked", "--max-values=9"), "max_values is of no use without columns in multi"),
+        (("--label=clicked", "--split-by=random:item"), "random takes no column"),
         (("--label=clicked", "--bins=1"), "bins: Input should be greater than or equal to 2"),
         (("--label=clicked", "--format=xls"), "format: Input should be 'csv', 'tsv'"),
         (("--label=clicked", "--rows=many"), "write a number of rows, such as 1M"),

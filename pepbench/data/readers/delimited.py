@@ -24,6 +24,7 @@ from pepbench.errors import DataError
 UNIT_SEPARATOR = "\x1f"
 """Replaces separators of more than one character, which Arrow does not support."""
 NUL_BYTE = "has a NUL byte; is it a text file?"
+CARRIAGE_RETURN = "has a carriage return within the line; remove it"
 OPEN_QUOTE = (
     "a quote is opened and not closed on the same line; close it, or take line breaks out of "
     "quoted values, or convert the file to Parquet"
@@ -99,6 +100,10 @@ class Dialect:
         options = csv.ReadOptions(encoding=self.encoding, block_size=len(line) + 8)
         return list(self._read(line + b"\n", options).column_names)
 
+    def ends_within(self, line: bytes) -> bool:
+        """Whether a line has a carriage return outside of quotes, where a row would end."""
+        return b"\r" in (re.sub(rb'"[^"]*"', b"", line) if self.quotes else line)
+
     def _read(
         self, block: bytes, read: csv.ReadOptions, convert: csv.ConvertOptions | None = None
     ) -> pa.Table:
@@ -138,8 +143,8 @@ class Dialect:
             return "is blank; remove it"
         if self.quotes and _has_open_quote(line):
             return OPEN_QUOTE
-        if b"\r" in (re.sub(rb'"[^"]*"', b"", line) if self.quotes else line):
-            return "has a carriage return within the line; remove it"
+        if self.ends_within(line):
+            return CARRIAGE_RETURN
         if not _decodes(line, self.encoding):
             parts = zip(names, line.split(self.separator.encode()), strict=False)
             column = next((n for n, text in parts if not _decodes(text, self.encoding)), None)
@@ -227,6 +232,8 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
         raise DataError(f"{path}, row 1: {NUL_BYTE}")
     if dialect.quotes and _has_open_quote(line):
         raise DataError(f"{path}, row 1: a quote is opened and not closed on the same line")
+    if dialect.ends_within(line):
+        raise DataError(f"{path}, row 1: {CARRIAGE_RETURN}")
     try:
         names = named(dialect.values(line))
     except UnicodeDecodeError:
@@ -244,7 +251,7 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
 def _names_in(line: bytes, dialect: Dialect) -> list[str] | None:
     """The names of a header; None if it is blank or cannot be read."""
     with suppress(UnicodeDecodeError, pa.ArrowInvalid):
-        return named(dialect.values(line))
+        return None if dialect.ends_within(line) else named(dialect.values(line))
     return None
 
 
