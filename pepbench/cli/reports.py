@@ -58,6 +58,10 @@ def report(
     """Regenerate tables, charts and report.html from the records of one or several runs."""
     from pepbench.report import show
 
+    if tuning and (as_json or form != "terminal" or open_page or out is not None):
+        raise PlanError(
+            "--tuning prints tables alone; leave out --json, --format, --open and --out"
+        )
     if as_json and form != "terminal":
         raise PlanError(f"--json and --format {form} exclude each other; give one of them")
     return show.report(

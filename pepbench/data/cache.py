@@ -31,7 +31,10 @@ LAYOUT_VERSION = 1
 def cache_root() -> Path:
     """``PEPBENCH_CACHE`` if set, else the user's cache folder."""
     chosen = os.environ.get("PEPBENCH_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("pepbench"))
+    if not chosen:
+        return Path(platformdirs.user_cache_dir("pepbench"))
+    # Dockerfiles leave a tilde in. Unlike pathlib's, this leaves it where there is no home folder.
+    return Path(os.path.expanduser(chosen))  # noqa: PTH111
 
 
 def table_folder(dataset: Dataset) -> Path:

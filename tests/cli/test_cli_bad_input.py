@@ -80,6 +80,7 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
         (["report", "."], ["no records", "pepbench run"]),
         (["report"], ["FOLDER"]),
         (["report", ".", "--json", "--format=csv"], ["--json and --format csv exclude"]),
+        (["report", ".", "--tuning", "--json"], ["--tuning prints tables alone; leave out --json"]),
         (["leaderboard", "--json"], ["--trust and --json go with --verify"]),
         (["frobnicate"], ["frobnicate"]),
     ],

@@ -44,6 +44,12 @@ def test_cache_is_where_the_environment_says(cache):
     assert cache_root() == cache
 
 
+def test_cache_may_be_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PEPBENCH_CACHE", "~/kept")
+    assert cache_root() == tmp_path / "kept"
+
+
 def test_data_set_not_added_says_how_to_add_it():
     assert not is_added(Letters())
     assert verify(Letters()) == ["data set 'letters' is not in the cache"]
