@@ -71,6 +71,7 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
     [
         (["show", "method", "uniforn"], [NAMES.format("uniform")]),
         (["show", "thing", "pep"], ["'thing'", "method"]),
+        (["list", "methods", "--cards", "--json"], ["--cards and --json exclude each other"]),
         (["list", "things"], ["'things'", "methods"]),
         (["data", "add", "anme"], [NAMES.format("anime")]),
         (["data", "add", "anime"], ["--from FOLDER"]),
