@@ -37,7 +37,7 @@ from pepbench.harness.environment import check_device, environment
 from pepbench.harness.test_facts import users_of_rows
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.panels import png_bytes, svg_bytes
 
@@ -144,7 +144,8 @@ def run_check(
     history: Path | None,
 ) -> int:
     """Check, print the outcome, write the requested files, and return the exit code."""
-    checked = check(path, tolerance, options)
+    with prints_to_stderr():
+        checked = check(path, tolerance, options)
     # First of all, so that a file which cannot be written does not cost the outcome.
     if json_wanted:
         print_json(as_json(checked))
@@ -163,7 +164,8 @@ def run_check(
 
 def run_record(path: Path, plan_file: Path | None, options: CheckOptions) -> int:
     """Record a baseline, and print a summary."""
-    baseline = record(path, plan_file, options)
+    with prints_to_stderr():
+        baseline = record(path, plan_file, options)
     size = path.stat().st_size / 1024
     print(f"{path}: {len(baseline.cells)} cells, {len(baseline.metrics)} times, {size:,.0f} KiB")
     return 0

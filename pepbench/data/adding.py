@@ -29,6 +29,7 @@ from pepbench.data.splits import open_splits
 from pepbench.data.table import Table
 from pepbench.data.values import text
 from pepbench.errors import DataError
+from pepbench.printing import prints_to_stderr
 from pepbench.serve.columns import shown
 from pepbench.serve.dense import TRANSFORMS
 
@@ -198,7 +199,7 @@ def _add(dataset: Dataset, source: Path | None) -> Table:
     total = dataset.sample
     if total is None and source is not None:
         total = estimated_rows(dataset.raw_files(source))
-    with progress_line(f"reading {dataset.spec}", total) as progress:
+    with progress_line(f"reading {dataset.spec}", total) as progress, prints_to_stderr():
         # The split is what is described next; a table that cannot be split is not added.
         return add(dataset, source, progress=progress, check=lambda table: open_splits(table, 0))
 

@@ -51,7 +51,7 @@ from pepbench.leaderboards.verify import (
     has_contrasts,
     same_bytes,
 )
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.panels import png_of_svg, svg_bytes
@@ -316,10 +316,13 @@ def _reported(found: Iterable[Check], as_json: bool) -> int:
     """Print checks, a line each as they are made, or all as JSON; returns the exit code."""
     marks = {True: "good", False: "WRONG", None: "not checked"}
     checks = []
-    for check in found:
-        if not as_json:
+    if as_json:
+        with prints_to_stderr():
+            checks = list(found)
+    else:
+        for check in found:
             print(f"{marks[check.good]}: {check.line}")
-        checks.append(check)
+            checks.append(check)
     failed = sum(check.good is False for check in checks)
     if as_json:
         print_json({"checks": [asdict(check) for check in checks], "failed": failed})

@@ -107,6 +107,8 @@ from typing import Annotated
 
 from pepbench.method import Between, Embedding, Fields, Infeasible, Method, PlainTable
 
+print("narrow tables")
+
 
 @dataclass(frozen=True)
 class Narrow(Method):
@@ -116,6 +118,7 @@ class Narrow(Method):
     share: Annotated[float, Between(0.5, 1.0), "of the widest"] = 1.0
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
+        print("a table")
         return PlainTable(fields.n_features, max(1, int(budget // fields.n_features * self.share)))
 '''
 
@@ -128,7 +131,9 @@ def test_one_file_adds_a_method(tiny_run, pepbench, tmp_path, jobs):
     assert (ran.code, [cell["status"] for cell in json.loads(ran.out)["cells"]]) == (0, ["ok"] * 2)
     options = [r.spec.method.options for r in records(tmp_path / "out")]
     assert {values["share"] for values in options if values} > {1.0}
-    assert "of the widest" in pepbench("show", "method", "narrow", "--plugin=narrow.py").out
+    shown = pepbench("show", "method", "narrow", "--plugin=narrow.py").out
+    assert "of the widest" in shown
+    assert "narrow tables" not in shown
 
 
 def test_a_plugin_that_changed_under_its_version_is_named(tiny_run, tmp_path):
