@@ -36,6 +36,7 @@ from pepbench.records import (
 )
 from pepbench.records.segments import segment_bytes
 from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
+from pepbench.units import FULL
 
 SUBSETS = ("datasets", "backbones", "budgets")
 """Keys of which a part of the board's names may be run."""
@@ -193,6 +194,7 @@ def against(
         for record in records
         if record.spec.data.spec in plan.datasets
         and record.spec.backbone.spec in plan.backbones
+        and record.spec.budget in (*plan.budgets, FULL)
         and record.spec.data.fold in plan.folds_to_run
     ]
     _refuse_other_protocol(board, taken, cells)

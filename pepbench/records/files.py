@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all, even if the power fails."""
+    """Write a file completely or not at all, even if the power fails; errors name the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -24,8 +24,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # Of a full disk it has no name, else that of the new file.
+            error.filename, error.filename2 = str(path), None
         raise
 
 
