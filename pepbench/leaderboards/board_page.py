@@ -32,7 +32,7 @@ from pepbench.report.phrases import (
     percent,
     short_count,
 )
-from pepbench.report.verdict_sentences import best_sentence, verdict_sentences
+from pepbench.report.verdict_sentences import best_cells, best_sentence, verdict_sentences
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
@@ -143,8 +143,6 @@ def _replication(board: Board) -> Iterator[str]:
 
 def best_table(frame: pd.DataFrame) -> str:
     """The highest AUC of each data set, backbone and budget."""
-    ok = frame[(frame["status"] == "ok") & frame["auc"].notna()]
-    best = ok[~ok.duplicated(["dataset", "backbone", "budget"])]
     headings = (
         "data set",
         "backbone",
@@ -168,7 +166,7 @@ def best_table(frame: pd.DataFrame) -> str:
             _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
             escape(row["verdict"]),
         ]
-        for row in best.to_dict("records")
+        for row in best_cells(frame).to_dict("records")
     ]
     return markdown(rows, headings, texts=4)
 
