@@ -57,12 +57,12 @@ def primary_contrasts(
     """
     parts = []
     for name, results in boards.items():
-        found = results.contrasts
-        if found is None or BASIS not in set(found.loc[found["primary"], "basis"]):
+        found = results.primary
+        if BASIS not in set(found["basis"]):
             continue
         rows = rows_per_feature(results.records)
         parts.append(
-            found[found["primary"]].assign(
+            found.assign(
                 board=name,
                 contrast=found["method"] + " − " + found["other"],
                 source=found["dataset"].map(dict(sources)),

@@ -17,28 +17,19 @@ from pepbench.analysis.tuning import written
 from pepbench.catalog import Catalog
 from pepbench.component import Value, split_spec
 from pepbench.errors import EXIT_FAILED, PlanError, unknown_name
-from pepbench.leaderboards.board_results import load_results
+from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import find_boards, results_folder
 from pepbench.leaderboards.python_lines import python_lines
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import MANY_FOLDS
 from pepbench.printing import print_json
 from pepbench.records import Record
-from pepbench.report.findings import load_runs
-from pepbench.report.markdown import PAIRS_CSV
+from pepbench.report.findings import Findings, load_runs
 from pepbench.report.phrases import percent
 from pepbench.units import duration
 
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """The parts of a board or run that a recommendation needs."""
-
-    records: Sequence[Record]
-    frame: pd.DataFrame
-    comparisons: pd.DataFrame
-    pairs: pd.DataFrame | None
-    margin: float
+Evidence = BoardResults | Findings
+"""What a recommendation is made from: a published board or a run."""
 
 
 def evidence(source: str, results: Path | None) -> Evidence:
@@ -53,26 +44,13 @@ def evidence(source: str, results: Path | None) -> Evidence:
     """
     folder = Path(source)
     if folder.is_dir() and not (folder / RECORDS_FILE).is_file():
-        found = load_runs([folder])
-        return Evidence(
-            found.runs.records, found.frame, found.comparisons, found.contrasts, found.margin
-        )
+        return load_runs([folder])
     if not folder.is_dir():
         (board,) = find_boards(results_folder(results), [source])
         folder = board.folder
     if not (folder / RECORDS_FILE).is_file():
         raise PlanError(f"{folder}: this board has no {RECORDS_FILE} yet; run it first")
-    board_results = load_results(folder)
-    pairs = board_results.contrasts
-    if pairs is None and (folder / PAIRS_CSV).is_file():
-        pairs = pd.read_csv(folder / PAIRS_CSV)
-    return Evidence(
-        board_results.records,
-        board_results.frame,
-        board_results.comparisons,
-        pairs,
-        board_results.margin,
-    )
+    return load_results(folder)
 
 
 def recommend(
@@ -118,7 +96,7 @@ def recommend(
     known = evidence(source, results)
     frame = _chosen(_chosen(known.frame, "dataset", dataset), "backbone", backbone)
     if budget is not None:
-        found = within_budget(frame, known.pairs, budget, known.margin)
+        found = within_budget(frame, known.contrasts, budget, known.margin)
     else:
         found = losing_at_most(frame, known.comparisons, cast(float, loss))
     catalog = Catalog(plugins)

@@ -60,6 +60,11 @@ class Findings:
         return metric_of(self.frame)
 
     @property
+    def records(self) -> Sequence[Record]:
+        """The records analysed."""
+        return self.runs.records
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The leaderboard."""
         return self.analysis.frame

@@ -82,7 +82,7 @@ def report(
     findings = load_runs(folders, _warn, margin, metric=metric_named(metric))
     target = out or (folders[0] if len(set(folders)) == 1 else None)
     if tuning:
-        _console(wide).print(TuningView(findings.runs.records))
+        _console(wide).print(TuningView(findings.records))
         return 0
     if open_page and target is None:
         raise RecordError("--open needs a page of several runs to be written; add --out FOLDER")

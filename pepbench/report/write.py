@@ -101,7 +101,7 @@ def report_markdown(findings: Findings) -> str:
         findings.leading,
         findings.margin,
         findings.contrasts,
-        objective_name(findings.runs.records),
+        objective_name(findings.records),
     )
     analysis = findings.analysis
     sections = (

@@ -45,7 +45,7 @@ def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = B
         )
         records += [record(made.model_copy(update={"data": data}))] * (fold + 1)
     empty = pd.DataFrame()
-    return BoardResults(tuple(records), leaderboard(dataset), empty, empty, (), contrasts=contrasts)
+    return BoardResults(tuple(records), leaderboard(dataset), empty, empty, (), 0.001, contrasts)
 
 
 def leaderboard(dataset: str) -> pd.DataFrame:

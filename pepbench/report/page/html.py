@@ -77,7 +77,7 @@ def report_html(
 
 
 def _rendered(findings: Findings, folder: Path, charts: Mapping[str, PanelChart]) -> str:
-    frame, records = with_detail(findings), findings.runs.records
+    frame, records = with_detail(findings), findings.records
     specs: list[Spec] = []
     panels = {name: numbered(specs, chart) for name, chart in charts.items()}
     template = environment(PackageLoader("pepbench.report.page")).get_template(PAGE)
