@@ -42,6 +42,12 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def load_npy(path: Path) -> NDArray[Any]:
+    """The array of an ``.npy`` file."""
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
+
+
 def npy_sha256(array: NDArray[Any]) -> str:
     """SHA-256 (hex) of the ``.npy`` file of ``array``."""
     return hashlib.sha256(npy_bytes(array)).hexdigest()
