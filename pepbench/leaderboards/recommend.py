@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import pandas as pd
@@ -152,24 +151,23 @@ class Answer:
         """Add options, lines and commands to a recommendation."""
         if found.choice is None:
             return cls(found, {}, (), (), ())
-        options = tuned_options(records, found, found.choice)
-        spec, notes = usable_spec(
-            spelt_out(found.choice.method, records, options), options, catalog
-        )
+        choices = (found.choice, *found.alike)
+        tuned = [tuned_options(records, found, each) for each in choices]
+        specs = [
+            spelt_out(each.method, records, options)
+            for each, options in zip(choices, tuned, strict=True)
+        ]
+        spec, notes = usable_spec(specs[0], tuned[0], catalog)
         python, more = python_lines(spec, found.choice.budget, catalog)
-        for other in () if python else found.alike:
-            tuned = tuned_options(records, found, other)
-            theirs, _ = usable_spec(spelt_out(other.method, records, tuned), tuned, catalog)
-            python, _ = python_lines(theirs, other.budget, catalog)
+        others = zip(found.alike, specs[1:], tuned[1:], strict=True)
+        for other, theirs, options in () if python else others:
+            usable, _ = usable_spec(theirs, options, catalog)
+            python, _ = python_lines(usable, other.budget, catalog)
             if python:
                 more = (*more, f"the lines below are for {other.method}")
                 break
-        specs = {
-            each.method: spelt_out(each.method, records, tuned_options(records, found, each))
-            for each in (found.choice, *found.alike)
-        }
-        commands = check_commands(found, found.choice, catalog, specs)
-        return cls(found, options, python, commands, (*notes, *more))
+        commands = check_commands(specs, found.backbone, found.choice.budget, catalog)
+        return cls(found, tuned[0], python, commands, (*notes, *more))
 
 
 def tuned_options(
@@ -231,27 +229,20 @@ def usable_spec(
 
 
 def check_commands(
-    found: Recommendation,
-    choice: Choice,
-    catalog: Catalog,
-    specs: Mapping[str, str] = MappingProxyType({}),
+    specs: Sequence[str], backbone: str, budget: str, catalog: Catalog
 ) -> tuple[str, ...]:
-    """Commands that compare the choice with what it was chosen from and the full table.
-
-    ``specs`` spells out methods that have another name in tables.
-    """
-    named = [specs.get(each.method, each.method) for each in (choice, *found.alike)]
-    methods = [usable_spec(spec, {}, catalog)[0] for spec in named]
+    """Commands that compare methods, by their specs, with each other and the full table."""
+    methods = [usable_spec(spec, {}, catalog)[0] for spec in specs]
     names = ",".join(dict.fromkeys([*methods, "full"]))
-    are_known = split_spec(found.backbone)[0] in catalog.entries("backbone") and all(
+    are_known = split_spec(backbone)[0] in catalog.entries("backbone") and all(
         split_spec(method)[0].partition("+")[0] in catalog.entries("method") for method in methods
     )
     files = [*map(str, catalog.plugins)] or ([] if are_known else ["FILE.py"])
     plugins = "".join(f" --plugin {file}" for file in files)
     return (
         "pepbench data add mine --from FILE --label COLUMN --fields COLUMN,COLUMN",
-        f"pepbench run --datasets mine --backbones {found.backbone} --methods {names} "
-        f"--budgets {choice.budget} --folds {MANY_FOLDS}{plugins}",
+        f"pepbench run --datasets mine --backbones {backbone} --methods {names} "
+        f"--budgets {budget} --folds {MANY_FOLDS}{plugins}",
     )
 
 
