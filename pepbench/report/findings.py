@@ -70,6 +70,11 @@ class Findings:
         return self.analysis.frame
 
     @property
+    def failed(self) -> int:
+        """Number of cells that failed."""
+        return int((self.frame["status"] == "failed").sum())
+
+    @property
     def contrasts(self) -> pd.DataFrame:
         """Primary contrasts and exploratory pairs."""
         return self.analysis.contrasts
@@ -227,7 +232,7 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
         "cells": _objects(findings.frame, columns_for(findings.metric)),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
-        "failed": int((findings.frame["status"] == "failed").sum()),
+        "failed": findings.failed,
     }
 
 

@@ -110,9 +110,7 @@ def _cell(method: str, budget: str) -> str:
 
 
 def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
-    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
-        table.add_column(symbols.text(column), justify="right")
+    table = _empty_table("seed", pair, symbols)
     same = pair.a.seeds == pair.b.seeds
     card = METRICS[pair.metric]
     sides = (seed_figures(cell, card.figure) for cell in (pair.a, pair.b))
@@ -137,9 +135,7 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
     found = pair.comparison
     ends = (math.nan, math.nan) if found is None else (found.low, found.high)
     largest = max(1e-9, float(np.nanmax(np.abs([*(ones - others), *ends]), initial=0.0)))
-    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
-        table.add_column(symbols.text(column), justify="right")
+    table = _empty_table("fold", pair, symbols)
     edges = f"{-largest:+.4f}", f"{largest:+.4f}"
     table.add_column(f"{edges[0]:<{_HALF}}0{edges[1]:>{_HALF}}", no_wrap=True)
     folds = pair.a.spec.data.reported_folds
@@ -153,6 +149,13 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
         means = float(np.nanmean(ones)), float(np.nanmean(others))
         picture = Text(_picture(found.difference, largest, ends))
         table.add_row("all", *_figures(*means, found.difference, symbols), picture)
+    return table
+
+
+def _empty_table(first: str, pair: MethodPair, symbols: Symbols) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in (first, pair.a.method, pair.b.method, symbols.delta):
+        table.add_column(symbols.text(column), justify="right")
     return table
 
 
