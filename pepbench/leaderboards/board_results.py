@@ -7,7 +7,6 @@ each cell or comparison. A leaderboard's pages are a function of its records and
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -29,15 +28,16 @@ from pepbench.analysis.width_recovery import WidthRecovery
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record, RecordStore
+from pepbench.records.files import parquet_bytes
 from pepbench.report.findings import Findings, contrasts_of, margin_of
 from pepbench.report.markdown import (
     CONTRASTS_CSV,
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
+    csv_text,
     leaderboard_csv,
     leaderboard_markdown,
-    recovery_csv,
     recovery_markdown,
 )
 from pepbench.report.table_rows import has_folds
@@ -111,9 +111,9 @@ class BoardResults:
             LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
         if len(self.contrasts):
-            contents[CONTRASTS_CSV] = self.contrasts.to_csv(index=False, lineterminator="\n")
+            contents[CONTRASTS_CSV] = csv_text(self.contrasts)
         if len(self.widths):
-            contents[WIDTHS_CSV] = recovery_csv(self.widths)
+            contents[WIDTHS_CSV] = csv_text(self.widths)
         return {name: text.encode() for name, text in contents.items()}
 
     def files(self) -> dict[str, bytes]:
@@ -216,9 +216,7 @@ def _absent(what: str) -> NoReturn:
 def _parquet(frame: pd.DataFrame, notes: dict[str, Any] | None = None) -> bytes:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), b"pepbench": json.dumps(notes or {}).encode()}
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
-    return buffer.getvalue()
+    return parquet_bytes(table.replace_schema_metadata(metadata), compression="zstd")
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

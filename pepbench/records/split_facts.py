@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pepbench.records.files import load_npy, npy_bytes, write_if_new
+from pepbench.records.files import load_npy, npy_bytes, parquet_bytes, write_if_new
 
 
 class SplitFacts:
@@ -60,9 +59,7 @@ class SplitFacts:
 
     def put_features(self, split: str, features: pa.Table) -> None:
         """Store ``field``, ``frequency`` and ``planted_width`` of each global id."""
-        buffer = io.BytesIO()
-        pq.write_table(features, buffer)
-        write_if_new(self._features_path(split), buffer.getvalue())
+        write_if_new(self._features_path(split), parquet_bytes(features))
 
     def load_features(self, split: str) -> pa.Table | None:
         """The table of :meth:`put_features`; None if it was not stored."""

@@ -23,7 +23,7 @@ FLATTERED = "chosen on the same test rows, which flatters it"
 """Said of the best method wherever it is named."""
 
 UNDECIDED = "undecided"
-FULL = "the full table"
+_FULL_TABLE = "the full table"
 
 
 def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
@@ -59,7 +59,7 @@ def best_sentence(frame: pd.DataFrame) -> str:
         + ")"
         for row in best[best["verdict"] != "reference"].to_dict("records")
     ]
-    what = f"The {METRICS[metric].best} at each budget ({FLATTERED}), minus {FULL}'s"
+    what = f"The {METRICS[metric].best} at each budget ({FLATTERED}), minus {_FULL_TABLE}'s"
     return f"{what}: {'; '.join(found)}." if found else ""
 
 
@@ -84,7 +84,9 @@ def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
     margin
         Of equivalence and non-inferiority, in words.
     """
-    others = rows["other"].map(lambda other: FULL if other == REFERENCE else code(str(other)))
+    others = rows["other"].map(
+        lambda other: _FULL_TABLE if other == REFERENCE else code(str(other))
+    )
     rows = rows.assign(other=others)
     for verdict, words in SHOWN.items():
         found = rows[rows["verdict"] == verdict]
