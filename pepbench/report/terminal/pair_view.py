@@ -20,7 +20,7 @@ from pepbench.analysis.metrics import METRICS, Figure
 from pepbench.analysis.pair import MethodPair, seed_figures
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
-from pepbench.report.phrases import verdict_note
+from pepbench.report.phrases import LEVEL, verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 
 _HALF = 15
@@ -189,9 +189,8 @@ def _picture(value: float, largest: float, ends: tuple[float, float] | None = No
 def _facts(pair: MethodPair, symbols: Symbols, margin: float) -> Iterator[tuple[str, str]]:
     found = pair.comparison
     assert found is not None
-    level = f"{100 * (1 - ALPHA):g}%"
     yield symbols.difference(METRICS[pair.metric]), f"{found.difference:+.5f}"
-    yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
+    yield f"{LEVEL} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
     if found.folds is not None:
