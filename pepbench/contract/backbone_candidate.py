@@ -113,7 +113,7 @@ class BackboneCandidate:
         torch.manual_seed(0)
         return self.backbone.build(fields, dim)
 
-    def stirred(self, inputs: Inputs) -> nn.Module:
+    def perturbed(self, inputs: Inputs) -> nn.Module:
         """A module in evaluation, in double precision, none of whose parameters is zero."""
         module = self.module(inputs.fields, inputs.vectors.shape[2]).double().eval()
         with torch.no_grad():

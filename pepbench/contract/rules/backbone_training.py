@@ -53,9 +53,9 @@ def registers_its_parameters(candidate: BackboneCandidate) -> None:
     module = candidate.module(inputs.fields).train()
     known = {id(parameter) for parameter in module.parameters()}
     logits = module(inputs.vectors, inputs.ids)
-    strangers = [leaf for leaf in _leaves(logits) if id(leaf) not in known]
-    if strangers:
-        count = sum(leaf.numel() for leaf in strangers)
+    unregistered = [leaf for leaf in _leaves(logits) if id(leaf) not in known]
+    if unregistered:
+        count = sum(leaf.numel() for leaf in unregistered)
         raise BrokenContract(
             f"{count} numbers have a gradient, but were no parameters when build() returned: they "
             "are not counted, trained or stored; use nn.Parameter and nn.ModuleList in __init__"
@@ -71,7 +71,7 @@ def gradients_are_exact(candidate: BackboneCandidate) -> None:
         "usual cause"
     )
     with blamed("in double precision", remedy):
-        module = candidate.stirred(inputs)
+        module = candidate.perturbed(inputs)
         tensors = [vectors, *module.parameters()]
         fast = sum(tensor.numel() for tensor in tensors) > FAST
         try:
