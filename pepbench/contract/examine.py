@@ -16,9 +16,8 @@ from rich.text import Text
 
 from pepbench.catalog import Catalog, Kind
 from pepbench.contract.backbone_candidate import BackboneCandidate
-from pepbench.contract.backbone_checks import BACKBONE_CHECKS
 from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
-from pepbench.contract.checks import CHECKS
+from pepbench.contract.checks import BACKBONE_CHECKS, CHECKS
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
 from pepbench.printing import print_json, prints_to_stderr

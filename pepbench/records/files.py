@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 
@@ -42,6 +44,19 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
+    """The content of a Parquet file of ``table``; ``options`` are those of ``write_table``."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **options)
+    return buffer.getvalue()
+
+
+def load_npy(path: Path) -> NDArray[Any]:
+    """The array of an ``.npy`` file."""
+    array: NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
 
 
 def npy_sha256(array: NDArray[Any]) -> str:
