@@ -37,6 +37,7 @@ from pepbench.data.times import TimeReader
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError
+from pepbench.serve.columns import shown
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},
@@ -258,13 +259,13 @@ class LabelReader:
             self._check(chunk, int(index), words[code], texts[code].as_py())
         return np.array([word in POSITIVE for word in words], dtype=np.uint8)[indices]
 
-    def _check(self, chunk: Chunk, index: int, word: str, shown: str) -> None:
+    def _check(self, chunk: Chunk, index: int, word: str, raw: str) -> None:
         remedy = "name the value that counts as 1 with --positive"
         self._seen.setdefault(word, chunk.first_row + index)
         if not word:
             raise chunk.error(index, f"{self.column} is '', expected a label; drop such rows")
         if not any(word in convention for convention in CONVENTIONS):
-            raise chunk.error(index, f"{self.column} is {shown!r}, expected 0 or 1; {remedy}")
+            raise chunk.error(index, f"{self.column} is {shown(raw)}, expected 0 or 1; {remedy}")
         if not any(self._seen.keys() <= convention for convention in CONVENTIONS):
             others = ", ".join(f"{w!r} in row {row}" for w, row in self._seen.items() if w != word)
             raise chunk.error(

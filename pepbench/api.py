@@ -185,6 +185,9 @@ def run(
     forget_changed(files)
     resolved, cuda = resolve_plan(plan, files, keys)
     folder = default_folder(resolved) if out is None else Path(out)
+    folders = {name: Path(path).resolve() for name, path in (raw or {}).items()}
+    for path in (folder, *files, *folders.values()):
+        _refuse_other_names(path)
     live = folder / LIVE_FOLDER
     options = RunOptions(
         jobs=jobs,
@@ -196,7 +199,7 @@ def run(
             live=live,
             max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
             max_bytes=_limit("--memory-limit", _process_bytes, memory_limit),
-            raw={name: str(Path(path).resolve()) for name, path in (raw or {}).items()},
+            raw={name: str(path) for name, path in folders.items()},
         ),
         join=join,
         shard=None if shard is None else Shard.parse(shard),
@@ -255,6 +258,14 @@ def resolve_plan(
         values["methods"] = catalog.ungrouped("method", methods)
     resolved = Plan.load(path, values).with_families_expanded(catalog)
     return resolved, cuda_devices(device or resolved.device)
+
+
+def _refuse_other_names(path: Path) -> None:
+    """Refuse what JSON cannot hold, since workers and records are told of it so."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PlanError(f"{path}: the name is no UTF-8 text; choose or give another") from None
 
 
 def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:

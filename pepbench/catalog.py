@@ -26,6 +26,7 @@ from typing import Literal
 import pepbench
 from pepbench.component import Component, Value, split_label, split_spec
 from pepbench.errors import PlanError, unknown_name
+from pepbench.printing import prints_to_stderr
 
 Kind = Literal["method", "backbone", "dataset"]
 
@@ -274,7 +275,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     vars(module)[_SOURCE] = path.read_bytes()
     try:
-        loader.exec_module(module)
+        with prints_to_stderr():
+            loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PlanError(f"plug-in {path}: {type(error).__name__}: {error}") from error

@@ -7,6 +7,7 @@ Each message says what is wrong, where, and what to do. The command line turns a
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 EXIT_FAILED = 1
@@ -15,6 +16,9 @@ EXIT_USAGE = 2
 """Exit code after a :class:`PepbenchError` or a wrong option."""
 EXIT_INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system answers when there is no room to write."""
 
 
 class PepbenchError(Exception):

@@ -71,6 +71,22 @@ class Budget:
         """As :meth:`parameters`, but the full table's size where the budget is above it."""
         return full if self._count(full) > full else self.parameters(full)
 
+    def refuse_lost_sign(self, n_features: int, full: int) -> None:
+        """Refuse ``5`` where ``5%`` must be meant: at most 100 and below one for each feature.
+
+        Raises
+        ------
+        PlanError
+            With both ways to write it.
+        """
+        number, unit = self._parts()
+        if not unit and number <= 100 and number < n_features:
+            raise PlanError(
+                f"budget {self.text!r} is a number of parameters, {self.text.strip()} of "
+                f"{full:,}; write {self.text.strip()}% for a share of the full table, or "
+                f"{float(number / 1000):g}k if so few parameters are meant"
+            )
+
     @property
     def order(self) -> int:
         """To sort by without a full table: shares of it come above absolute numbers.

@@ -19,7 +19,7 @@ from pepbench.harness.status.status_file import status_document, status_view, wa
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.objective import GOALS
 from pepbench.plan import Plan
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 from pepbench.report.show import report
 from pepbench.units import duration
 
@@ -56,12 +56,13 @@ def run_and_report(
     stderr = Console(stderr=True)
     silent = quiet or (as_json and not stderr.is_terminal)
     try:
-        results = api.run(
-            plan,
-            out=out,
-            progress="warnings" if silent else "verbose" if verbose else True,
-            **options,
-        )
+        with prints_to_stderr():
+            results = api.run(
+                plan,
+                out=out,
+                progress="warnings" if silent else "verbose" if verbose else True,
+                **options,
+            )
         before_report(results.folder)
         code = report([results.folder], "json" if as_json else "terminal")
     except KeyboardInterrupt:
@@ -154,8 +155,9 @@ def _expected(
 ) -> tuple[list[Cell], RunEstimate]:
     # Where nothing is recorded yet, a few steps are timed on the plan's device.
     check_device(plan.device, plan.optimizer, plan.precision)
-    cells = expand(plan, Catalog(tuple(plugins)))
-    return cells, estimate(cells, readable_records(folder), jobs)
+    with prints_to_stderr():
+        cells = expand(plan, Catalog(tuple(plugins)))
+        return cells, estimate(cells, readable_records(folder), jobs)
 
 
 def _choice(plan: Plan) -> str:

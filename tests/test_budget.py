@@ -1,3 +1,4 @@
+import re
 from decimal import Decimal
 
 import pytest
@@ -18,6 +19,22 @@ def test_share_is_exact_and_rounded_down(share: Decimal, full: int):
 @given(st.integers(1, 1_000_000), FULL)
 def test_number_is_taken_as_it_stands(number: int, full: int):
     assert Budget(str(number)).parameters(full) == number
+
+
+@pytest.mark.parametrize("text", ["5", "100", " 0.5", "12.5"])
+def test_a_small_number_alone_is_taken_for_a_share_without_its_sign(text):
+    meant = f"write {text.strip()}% .* or {float(text) / 1000:g}k if"
+    with pytest.raises(PlanError, match=meant) as caught:
+        Budget(text).refuse_lost_sign(n_features=101, full=1616)
+    share, number = re.search(r"write (\S+) for .* or (\S+) if", str(caught.value)).groups()
+    assert Budget(share).parameters(1_000_000) == int(float(text) * 10_000)
+    assert Budget(number)._count(1616) == int(float(text))
+
+
+@pytest.mark.parametrize("text", ["5%", "101", "0.005k", "100kB"])
+def test_units_and_larger_numbers_are_no_share_without_its_sign(text):
+    Budget(text).refuse_lost_sign(n_features=10**6, full=10**7)
+    Budget("64").refuse_lost_sign(n_features=64, full=256)
 
 
 @pytest.mark.parametrize(

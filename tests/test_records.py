@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -174,11 +175,12 @@ def test_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     write_atomically(path, b"old")
 
     def fail(_: int) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match="disk full") as caught:
         write_atomically(path, b"new")
+    assert caught.value.filename == str(path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
 

@@ -133,7 +133,7 @@ def _advice(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
     cells = {(row["dataset"], row["backbone"], row["method"], row["budget"]): row for row in rows}
     for budget in dict.fromkeys(known.frame["budget"]):
         if budget != FULL:
-            for found in within_budget(known.frame, known.pairs, budget, known.margin):
+            for found in within_budget(known.frame, known.contrasts, budget, known.margin):
                 if choice := found.choice:
                     cell = cells[found.dataset, found.backbone, choice.method, choice.budget]
                     unknown = (f"Not known: {line[0].lower()}{line[1:]}" for line in found.unknown)
@@ -141,10 +141,9 @@ def _advice(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
 
 
 def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
-    frame, pairs = known.frame, known.pairs
-    primary = pairs if pairs is not None and "primary" in pairs and any(pairs["primary"]) else None
-    marks = report_marks(frame, primary)
-    named = {method: marks[method] for method in highlighted(frame, primary)}
+    frame, pairs = known.frame, known.contrasts
+    marks = report_marks(frame, pairs)
+    named = {method: marks[method] for method in highlighted(frame, pairs)}
     folder, specs = f"../../results/{board.name}", list[Row]()
     # Links of the page in the board's folder are relative to that.
     title, *texts = (
@@ -161,7 +160,7 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
         metric=METRICS[metric_of(frame)],
         data=list(_data_sets(rows, known)),
         budgets=dict.fromkeys(row["budget"] for row in rows if row["budget"] != FULL),
-        contrasts=[] if primary is None else list(_contrasts(frame, primary, known.margin)),
+        contrasts=list(_contrasts(frame, pairs, known.margin)),
         best=Markup(best_table(frame)),
         chart=chart,
         panels=panels,

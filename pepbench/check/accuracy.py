@@ -151,29 +151,26 @@ def judge_losses(
     alpha
         Level of both families of tests.
     """
-    changed = [
-        number
-        for number, (old, new) in enumerate(pairs)
-        if old.predictions_sha256 != new.predictions_sha256
+    same = [old.predictions_sha256 == new.predictions_sha256 for old, new in pairs]
+    tested = [
+        _p_values(old, new, *load_rows(new), margin)
+        for (old, new), identical in zip(pairs, same, strict=True)
+        if not identical
     ]
-    tested = {
-        number: _p_values(*pairs[number], *load_rows(pairs[number][1]), margin)
-        for number in changed
-    }
-    p_loss = dict(zip(changed, holm([tested[n][0] for n in changed]), strict=True))
-    p_noninferior = dict(zip(changed, holm([tested[n][1] for n in changed]), strict=True))
+    # Each of the two hypotheses is a family by itself.
+    adjusted = zip(*(holm(family) for family in zip(*tested, strict=True)), strict=True)
     losses = []
-    for number, (old, new) in enumerate(pairs):
-        change = float(np.mean(new.auc) - np.mean(old.auc))
-        if number not in tested:
+    for (old, new), identical in zip(pairs, same, strict=True):
+        if identical:
             losses.append(Loss("identical", 0.0, 1.0, 0.0))
             continue
-        p_worse, p_not_worse = float(p_loss[number]), float(p_noninferior[number])
+        p_worse, p_not_worse = map(float, next(adjusted))
         verdict: AccuracyVerdict = "undecided"
         if p_worse < alpha:
             verdict = "worse"
         elif p_not_worse < alpha:
             verdict = "non-inferior"
+        change = float(np.mean(new.auc) - np.mean(old.auc))
         losses.append(Loss(verdict, change, p_worse, p_not_worse))
     return losses
 

@@ -135,10 +135,6 @@ class Baseline(Frozen):
     cells: list[CellFigures]
     metrics: list[Metric]
 
-    def checksum(self) -> str:
-        """SHA-256 (hex) of the content."""
-        return _checksum(self.model_dump(mode="json"))
-
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write a baseline atomically, with a checksum of its content."""

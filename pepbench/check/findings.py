@@ -171,15 +171,11 @@ def _times(
     before: Sequence[Metric], after: Sequence[Metric], tolerance: Tolerance
 ) -> Iterator[Finding]:
     known = {(metric.kind, metric.subject): metric for metric in before}
-    pairs = [
-        (known[metric.kind, metric.subject], metric)
-        for metric in after
-        if (metric.kind, metric.subject) in known
-    ]
-    measured = {(metric.kind, metric.subject) for metric in after}
-    for metric in before:
-        if after and (metric.kind, metric.subject) not in measured:
-            yield Finding(metric.kind, metric.subject, "not measured now", False, metric.typical)
+    measured = {(metric.kind, metric.subject): metric for metric in after}
+    pairs = [(known[name], metric) for name, metric in measured.items() if name in known]
+    for name, metric in known.items():
+        if after and name not in measured:
+            yield Finding(*name, "not measured now", False, metric.typical)
     slowdowns = judge_times(pairs, tolerance.time_margin, ALPHA)
     for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
         undecided = slowdown.verdict == "undecided"

@@ -14,6 +14,7 @@ from rich.text import Text
 from pepbench.check.baseline import Baseline
 from pepbench.check.findings import Finding
 from pepbench.records import Environment
+from pepbench.report.markdown import escape, github_table
 
 
 @dataclass(frozen=True)
@@ -167,24 +168,15 @@ def as_markdown(checked: Checked) -> str:
     """A Markdown summary for the page of a CI job."""
     mark = "❌" if checked.failed else "✅"
     lines = [f"## {mark} pepbench check", "", checked.summary(), ""]
-    lines += [f"> {_escaped(warning)}" for warning in checked.warnings]
+    lines += [f"> {escape(warning)}" for warning in checked.warnings]
     lines += ["" for _ in checked.warnings[:1]]
-    lines += [
-        "| what | subject | baseline | now | change | p | verdict |",
-        "|---|---|---:|---:|---:|---:|---|",
-    ]
+    rows = []
     for finding in shown(checked.findings):
-        cells = [_escaped(cell) for cell in (*row(finding)[:-1], _words(finding))]
-        if finding.failed:
-            cells[-1] = f"**{cells[-1]}**"
-        lines.append(f"| {' | '.join(cells)} |")
+        *cells, words = map(escape, (*row(finding)[:-1], _words(finding)))
+        rows.append([*cells, f"**{words}**" if finding.failed else words])
+    headings = ("what", "subject", "baseline", "now", "change", "p", "verdict")
+    lines.append(github_table(rows, headings, ("what", "subject", "verdict")))
     created = checked.baseline.created
     revision = (checked.baseline.environment.git or "unknown")[:12]
     lines += ["", f"Baseline of {created:%Y-%m-%d}, revision {revision}."]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    for character in "\\|<>*_`[]":
-        text = text.replace(character, f"\\{character}")
-    return text

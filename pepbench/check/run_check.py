@@ -37,11 +37,13 @@ from pepbench.harness.environment import check_device, environment
 from pepbench.harness.test_facts import users_of_rows
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 from pepbench.records import now, write_atomically
 from pepbench.report.charts.panels import png_bytes, svg_bytes
 
 TimePart = Literal["auto", "always", "never"]
+PICTURES = {".svg": svg_bytes, ".png": png_bytes}
+"""How a chart becomes a picture, by the suffix of its file."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,14 @@ def run_check(
     summary: Path | None,
     history: Path | None,
 ) -> int:
-    """Check, write the requested files, and return the exit code."""
-    checked = check(path, tolerance, options)
+    """Check, print the outcome, write the requested files, and return the exit code."""
+    with prints_to_stderr():
+        checked = check(path, tolerance, options)
+    # First of all, so that a file which cannot be written does not cost the outcome.
+    if json_wanted:
+        print_json(as_json(checked))
+    else:
+        Console().print(as_table(checked))
     if junit is not None:
         write_atomically(junit, as_junit(checked))
     if summary is not None:
@@ -151,30 +159,28 @@ def run_check(
             file.write(as_markdown(checked))
     if history is not None:
         append_history(history, now(), checked.environment, checked.findings)
-    if json_wanted:
-        print_json(as_json(checked))
-    else:
-        Console().print(as_table(checked))
     return EXIT_FAILED if checked.failed else 0
 
 
 def run_record(path: Path, plan_file: Path | None, options: CheckOptions) -> int:
     """Record a baseline, and print a summary."""
-    baseline = record(path, plan_file, options)
+    with prints_to_stderr():
+        baseline = record(path, plan_file, options)
     size = path.stat().st_size / 1024
     print(f"{path}: {len(baseline.cells)} cells, {len(baseline.metrics)} times, {size:,.0f} KiB")
     return 0
 
 
-def plot_history(history: Path, plot: Path) -> int:
-    """Draw the history of checks as ``.svg`` or ``.png``."""
+def refuse_picture(plot: Path) -> None:
+    """Raise :class:`PlanError` for a picture of another format than those of :data:`PICTURES`."""
+    if plot.suffix.lower() not in PICTURES:
+        raise PlanError(f"--plot {plot}: write a name that ends in {' or '.join(PICTURES)}")
+
+
+def plot_history(history: Path, plot: Path) -> None:
+    """Draw the history of checks as one of :data:`PICTURES`."""
     frame = read_history(history, lambda line: print(f"pepbench: {line}", file=sys.stderr))
-    draw = {".svg": svg_bytes, ".png": png_bytes}.get(plot.suffix.lower())
-    if draw is None:
-        raise PlanError(f"--plot {plot}: write a name that ends in .svg or .png")
-    write_atomically(plot, draw(history_chart(frame)))
-    print(plot)
-    return 0
+    write_atomically(plot, PICTURES[plot.suffix.lower()](history_chart(frame)))
 
 
 def _accuracy(cells: list[Cell], options: CheckOptions) -> list[CellFigures]:

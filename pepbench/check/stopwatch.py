@@ -30,6 +30,7 @@ from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import PeakMemory
 from pepbench.method import Factors, Method
 from pepbench.plan import Plan
+from pepbench.printing import prints_to_stderr
 from pepbench.records import TrialSpec
 from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
 from pepbench.training.task import TrialTask
@@ -229,7 +230,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     plan = Plan.model_validate_json(json.dumps(asked["plan"]))
     try:
-        answer = time_cells(plan, tuple(map(Path, asked["plugins"])))
+        with prints_to_stderr():
+            answer = time_cells(plan, tuple(map(Path, asked["plugins"])))
     except PepbenchError as error:
         sys.exit(str(error))
     json.dump(answer, sys.stdout)

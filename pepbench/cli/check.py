@@ -10,6 +10,7 @@ import typer
 from pepbench.check import LOSS_MARGIN, REPETITIONS, TIME_MARGIN
 from pepbench.cli.program import AsJson, Jobs, Plugins, Quiet, app
 from pepbench.cores import usable_cores
+from pepbench.printing import print_json
 
 
 @app.command(
@@ -85,10 +86,22 @@ def check(
 
     if plot is not None and history is None:
         raise PlanError("--plot draws a history; name it: --history FILE")
+    if record and (as_json or strict or junit or summary or history):
+        raise PlanError(
+            "--json, --strict, --junit, --summary, --history and --plot go with a comparison, not "
+            "with --record"
+        )
+    if plot is not None:
+        run_check.refuse_picture(plot)
     if baseline is None:
         if plot is None or history is None:
             raise PlanError(NAME_ONE)
-        return run_check.plot_history(history, plot)
+        run_check.plot_history(history, plot)
+        if as_json:
+            print_json({"plot": str(plot)})
+        else:
+            print(plot)
+        return 0
     options = run_check.CheckOptions(
         plugins=tuple(plugin or ()),
         jobs=jobs or usable_cores(),
@@ -111,4 +124,6 @@ def check(
     )
     if plot is not None and history is not None:
         run_check.plot_history(history, plot)
+        if not as_json:
+            print(plot)
     return code

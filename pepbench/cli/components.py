@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pepbench.cli.program import AsJson, Plugins, app, console
+from pepbench.errors import PlanError
 from pepbench.printing import print_json
 
 
@@ -26,6 +27,8 @@ def list_(
     from pepbench.catalog import Catalog, kind_of_plural
     from pepbench.report.cards import cards_page, entry_table
 
+    if cards and as_json:
+        raise PlanError("--cards and --json exclude each other; give one of them")
     catalog, kind = Catalog(tuple(plugin or ())), kind_of_plural(what)
     entries = list(catalog.entries(kind).values())
     if cards:

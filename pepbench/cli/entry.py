@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pepbench.cli.program import app
-from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, PepbenchError
+from pepbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FULL_DISK, PepbenchError
 
 
 def main() -> NoReturn:
@@ -35,7 +35,9 @@ def main() -> NoReturn:
         # Such as a full disk, or a file that may not be read.
         if error.filename is None:
             _discard_output()
-        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        is_full = error.filename is not None and error.errno in FULL_DISK
+        remedy = "; make room, then give the same command again" if is_full else ""
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}{remedy}")
     except Exception as error:
         # Usage errors; Typer may bundle its own click, whose classes cannot be imported.
         if not hasattr(error, "format_message"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pepbench.cli.program import AsJson, Plugins, app
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 
 
 @app.command(
@@ -65,7 +64,8 @@ def export(
 
     cell_filter = CellFilter(dataset, backbone, method, budget, seed, fold)
     options = ExportOptions(tuple(plugin or ()), onnx, allow_different)
-    said = export_run(folder, out, cell_filter, options, lambda text: print(text, file=sys.stderr))
+    with prints_to_stderr():
+        said = export_run(folder, out, cell_filter, options, print)
     if as_json:
         print_json(said)
         return

@@ -58,6 +58,12 @@ def report(
     """Regenerate tables, charts and report.html from the records of one or several runs."""
     from pepbench.report import show
 
+    if tuning and (as_json or form != "terminal" or open_page or out is not None):
+        raise PlanError(
+            "--tuning prints tables alone; leave out --json, --format, --open and --out"
+        )
+    if as_json and form != "terminal":
+        raise PlanError(f"--json and --format {form} exclude each other; give one of them")
     return show.report(
         folders,
         "json" if as_json else form,
@@ -238,6 +244,9 @@ def leaderboard(
     ] = None,
     jobs: Jobs = None,
     threads: Threads = 1,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --verify: print one JSON document.")
+    ] = False,
     quiet: Quiet = False,
 ) -> int:
     """Run the missing trials of published leaderboards and write their tables, charts and pages.
@@ -259,8 +268,8 @@ def leaderboard(
         )
     if (submit is None) != (into is None):
         raise PlanError("--submit RUN and --into FOLDER go together")
-    if trust and not verify:
-        raise PlanError("--trust goes with --verify")
+    if (trust or as_json) and not verify:
+        raise PlanError("--trust and --json go with --verify")
     if submit is not None and into is not None:
         return commands.submit(submit, into)
     jobs = jobs or usable_cores()
@@ -270,7 +279,7 @@ def leaderboard(
             raise PlanError(
                 "--verify takes leaderboards' names or folders of submissions, not both"
             )
-        return commands.verify_submissions(folders, jobs, trust)
+        return commands.verify_submissions(folders, jobs, trust, as_json)
     if replicate:
         from pepbench.leaderboards.replicate import ReplicationOptions
         from pepbench.leaderboards.replicate import replicate as run_again
@@ -288,7 +297,7 @@ def leaderboard(
     if about is not None:
         return commands.show(names or (), options, about)
     if verify:
-        return commands.verify(names or (), options, trust)
+        return commands.verify(names or (), options, trust, as_json)
     if overall:
         return commands.overall(options)
     return commands.make(names or (), options, tables_only=tables_only, quiet=quiet)

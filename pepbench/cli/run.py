@@ -203,6 +203,12 @@ def run(
     from pepbench import workflow
     from pepbench.api import default_folder, resolve_plan
 
+    for one, other, both in (
+        ("--dry-run", "--estimate", dry_run and estimate),
+        ("--quiet", "--verbose", quiet and verbose),
+    ):
+        if both:
+            raise PlanError(f"{one} and {other} exclude each other; give one of them")
     keys: dict[str, Any] = {
         "methods": _names(methods),
         "datasets": _names(datasets),

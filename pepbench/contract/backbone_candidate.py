@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pepbench.backbones.backbone import Backbone, Input
-from pepbench.contract.candidate import DoesNotTrain, NotApplicable
+from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable, state_digest
 from pepbench.contract.toy import make_parity_toy
 from pepbench.data.splits import Rows
 from pepbench.harness.fit_checks import BrokenContract
@@ -109,12 +108,12 @@ class BackboneCandidate:
         vectors = torch.from_numpy(rng.normal(size=(n_rows, n_fields, dim)).astype(np.float32))
         return Inputs(fields, vectors, ids_of(rows, fields), rows)
 
-    def module(self, fields: Fields, dim: int = DIM, seed: int = 0) -> nn.Module:
-        """A new module."""
-        torch.manual_seed(seed)
+    def module(self, fields: Fields, dim: int = DIM) -> nn.Module:
+        """A new module, always with the same initial values."""
+        torch.manual_seed(0)
         return self.backbone.build(fields, dim)
 
-    def stirred(self, inputs: Inputs) -> nn.Module:
+    def perturbed(self, inputs: Inputs) -> nn.Module:
         """A module in evaluation, in double precision, none of whose parameters is zero."""
         module = self.module(inputs.fields, inputs.vectors.shape[2]).double().eval()
         with torch.no_grad():
@@ -153,12 +152,8 @@ class BackboneCandidate:
         return state_digest(self.fit()[1].model)
 
 
-def state_digest(module: nn.Module) -> str:
-    """SHA-256 over all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+AnyCandidate = Candidate | BackboneCandidate
+"""A component under test, of either kind."""
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pepbench.component import Trial
 from pepbench.contract.toy import Toy, every_feature, make_toy
@@ -69,11 +70,8 @@ class Fit:
 
     def digest(self) -> str:
         """SHA-256 over the whole state and all exported vectors."""
-        digest = hashlib.sha256()
-        for name, tensor in self.fitted.model.state_dict().items():
-            digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-        digest.update(self.stored.lookup(self.every_feature).tobytes())
-        return digest.hexdigest()
+        vectors = self.stored.lookup(self.every_feature)
+        return state_digest(self.fitted.model, vectors.tobytes())
 
 
 @dataclass(eq=False)
@@ -201,6 +199,11 @@ class Candidate:
         """A second fit like :attr:`usual`."""
         return self._usual(1)
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest of :attr:`usual`."""
+        return self.usual.digest()
+
     def _usual(self, repetition: int) -> Fit:
         budget = self.fits[min(1, len(self.fits) - 1)].spec.budget
         return self.fit(FitSpec(budget, epochs=2, repetition=repetition))
@@ -211,6 +214,15 @@ class Candidate:
             raise NotApplicable("the method searches: it has no embedding() to look at")
         torch.manual_seed(seed)
         return self.method.embedding(self.toy.fields, self.toy.dim, budget)
+
+
+def state_digest(module: nn.Module, more: bytes = b"") -> str:
+    """SHA-256 over all parameters and buffers, and ``more``."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    digest.update(more)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -16,12 +16,11 @@ from rich.text import Text
 
 from pepbench.catalog import Catalog, Kind
 from pepbench.contract.backbone_candidate import BackboneCandidate
-from pepbench.contract.backbone_checks import BACKBONE_CHECKS
 from pepbench.contract.candidate import Candidate, DoesNotTrain, NotApplicable
-from pepbench.contract.checks import CHECKS
+from pepbench.contract.checks import BACKBONE_CHECKS, CHECKS
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.trial import describe_failure
-from pepbench.printing import print_json
+from pepbench.printing import print_json, prints_to_stderr
 
 C = TypeVar("C")
 """What is checked: a component with what the checks need besides."""
@@ -152,7 +151,8 @@ def check_components(kind: Kind, file: Path | None, specs: tuple[str, ...], as_j
     for name, candidate in candidates.items():
         outcomes = examine(candidate, checks)
         if as_json:
-            seen = list(outcomes)
+            with prints_to_stderr():
+                seen = list(outcomes)
         else:
             seen = _show_live(Console(), f"{kind} {name}", outcomes, [*map(title_of, checks)])
         documents.append({kind: name, **_as_data(seen)})

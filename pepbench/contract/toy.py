@@ -60,22 +60,14 @@ def make_toy() -> Toy:
     Labels depend on pairs of features only, so first-order weights explain little.
     """
     rng = np.random.default_rng(3)
-    offsets = np.cumsum([0, *CARDINALITIES[:-1]])
     codes = np.stack(
         [1 + np.minimum(rng.zipf(1.5, N_ROWS) - 1, n - 2) for n in CARDINALITIES], axis=1
     )
-    ids = (codes + offsets).astype(np.int32)
     vectors = rng.normal(size=(sum(CARDINALITIES), 4))
-    looked_up = vectors[ids]
+    looked_up = vectors[codes + np.cumsum([0, *CARDINALITIES[:-1]])]
     pairs = (looked_up.sum(1) ** 2 - (looked_up**2).sum(1)).sum(1) / 2
     logits = SIGNAL * (pairs - pairs.mean()) / pairs.std()
-    labels = (rng.random(N_ROWS) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
-    frequencies = np.bincount(ids[:N_TRAIN].ravel(), minlength=sum(CARDINALITIES))
-    return Toy(
-        Fields(("a", "b", "c", "d"), CARDINALITIES, frequencies),
-        Rows(ids[:N_TRAIN], labels[:N_TRAIN]),
-        Rows(ids[N_TRAIN:], labels[N_TRAIN:]),
-    )
+    return _toy(("a", "b", "c", "d"), CARDINALITIES, codes, _clicks(logits, rng), N_TRAIN, DIM)
 
 
 def make_small_field_toy() -> tuple[Toy, Toy]:
@@ -85,22 +77,12 @@ def make_small_field_toy() -> tuple[Toy, Toy]:
     so that nothing that was learnt by heart of its values disturbs the measurement.
     """
     rng = np.random.default_rng(5)
-    sizes, n_rows, n_train = (3, 1000, 3), 5000, 3000
-    codes = np.stack([rng.integers(1, n + 1, n_rows) for n in sizes], axis=1)
-    logits = 2.25 * (codes[:, 0] - 2) * (codes[:, 2] - 2)
-    labels = (rng.random(n_rows) < 1 / (1 + np.exp(-logits))).astype(np.uint8)
-    cardinalities = tuple(n + 1 for n in sizes)
-    offsets = np.cumsum([0, *cardinalities[:-1]])
-    ids = (codes + offsets).astype(np.int32)
-    frequencies = np.bincount(ids[:n_train].ravel(), minlength=sum(cardinalities))
-    task = Toy(
-        Fields(("small", "large", "other"), cardinalities, frequencies),
-        Rows(ids[:n_train], labels[:n_train]),
-        Rows(ids[n_train:], labels[n_train:]),
-        dim=16,
-    )
+    cardinalities = (4, 1001, 4)
+    codes = np.stack([rng.integers(1, n, 5000) for n in cardinalities], axis=1)
+    labels = _clicks(2.25 * (codes[:, 0] - 2) * (codes[:, 2] - 2), rng)
+    task = _toy(("small", "large", "other"), cardinalities, codes, labels, 3000, 16)
     unknown = task.validation.ids.copy()
-    unknown[:, 1] = offsets[1]
+    unknown[:, 1] = task.fields.offsets[1]
     return task, replace(task, validation=Rows(unknown, task.validation.labels))
 
 
@@ -110,17 +92,35 @@ def make_parity_toy() -> Toy:
     No model that is linear in the features does better than chance.
     """
     rng = np.random.default_rng(0)
-    cardinalities, n_rows, n_train = (6, 8, 5), 3000, 2000
-    codes = np.stack([rng.integers(0, n, n_rows) for n in cardinalities], axis=1)
+    cardinalities = (6, 8, 5)
+    codes = np.stack([rng.integers(0, n, 3000) for n in cardinalities], axis=1)
     labels = ((codes[:, 0] + codes[:, 1]) % 2).astype(np.uint8)
+    return _toy(("a", "b", "c"), cardinalities, codes, labels, 2000, 4)
+
+
+def _toy(
+    names: tuple[str, ...],
+    cardinalities: tuple[int, ...],
+    codes: NDArray[np.int64],
+    labels: NDArray[np.uint8],
+    n_train: int,
+    dim: int,
+) -> Toy:
+    """A task on rows of codes (n, F), of which the first ``n_train`` are for training."""
     ids = (codes + np.cumsum([0, *cardinalities[:-1]])).astype(np.int32)
     frequencies = np.bincount(ids[:n_train].ravel(), minlength=sum(cardinalities))
     return Toy(
-        Fields(("a", "b", "c"), cardinalities, frequencies),
+        Fields(names, cardinalities, frequencies),
         Rows(ids[:n_train], labels[:n_train]),
         Rows(ids[n_train:], labels[n_train:]),
-        dim=4,
+        dim,
     )
+
+
+def _clicks(logits: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Labels drawn with the probabilities of these logits."""
+    clicked: NDArray[np.bool_] = rng.random(len(logits)) < 1 / (1 + np.exp(-logits))
+    return clicked.astype(np.uint8)
 
 
 def permuted(toy: Toy) -> tuple[Toy, NDArray[np.int64]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,11 +25,12 @@ from pepbench.data.progress import progress_line
 from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import estimated_rows
 from pepbench.data.row_checks import warnings_of
-from pepbench.data.split_schemes import parts_of
-from pepbench.data.splits import FEWEST_ROWS, open_splits
+from pepbench.data.splits import open_splits
 from pepbench.data.table import Table
 from pepbench.data.values import text
 from pepbench.errors import DataError
+from pepbench.printing import prints_to_stderr
+from pepbench.serve.columns import shown
 from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"
@@ -114,7 +114,13 @@ def add_named(
             if not is_new
             else f"data set {name!r} needs --from FILE"
         )
-    spec = full_spec(name) + (f":rows={number_of_rows(rows)}" if rows else "")
+    spec = full_spec(name)
+    if rows and spec != name:
+        raise DataError(
+            f"--rows: {name!r} has the options that it was added with; to add it anew, give "
+            "--label and the others, too"
+        )
+    spec += f":rows={number_of_rows(rows)}" if rows else ""
     dataset = cast(Dataset, catalog.select("dataset", spec).default())
     _warn(dataset, _add(dataset, source))
     return dataset
@@ -183,12 +189,6 @@ def _add_own(
     _print_columns(path, description)
     dataset = cast(Dataset, catalog.load("dataset", OWN).described(name, description))
     table = _add(dataset, path)
-    try:
-        # Equal labels in a part are no reason to refuse: with another seed they may differ.
-        (open_splits if table.meta.n_rows < FEWEST_ROWS else parts_of)(table, 0)
-    except DataError:
-        shutil.rmtree(table.folder, ignore_errors=True)
-        raise
     save_description(name, description)
     _warn(dataset, table)
     _print(f"Use it as: pepbench run --datasets {name}")
@@ -199,8 +199,9 @@ def _add(dataset: Dataset, source: Path | None) -> Table:
     total = dataset.sample
     if total is None and source is not None:
         total = estimated_rows(dataset.raw_files(source))
-    with progress_line(f"reading {dataset.spec}", total) as progress:
-        return add(dataset, source, progress=progress)
+    with progress_line(f"reading {dataset.spec}", total) as progress, prints_to_stderr():
+        # The split is what is described next; a table that cannot be split is not added.
+        return add(dataset, source, progress=progress, check=lambda table: open_splits(table, 0))
 
 
 def _print_columns(path: Path, description: FileDescription) -> None:
@@ -246,8 +247,8 @@ def _use_of_label(path: Path, description: FileDescription) -> str:
     start = next(FORMATS[description.format].chunks(path, (description.label,)))
     positive = text(description.positive, start.kind(description.label))
     others = sorted({*start.distinct(description.label)[0].to_pylist()} - {positive})
-    shown = ", ".join(map(repr, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")
-    return f"label: {positive!r} is 1" + (f"; {shown}: 0" if others else "")
+    listed = ", ".join(map(shown, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")
+    return f"label: {positive!r} is 1" + (f"; {listed}: 0" if others else "")
 
 
 def _warn(dataset: Dataset, table: Table) -> None:

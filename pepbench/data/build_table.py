@@ -19,7 +19,7 @@ from pepbench.data.cache import file_sizes
 from pepbench.data.dataset import Block, Dataset, SplitScheme, Truth
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.pipeline import prefetched, usable_threads
-from pepbench.data.row_checks import check_block, mark_checked
+from pepbench.data.row_checks import check_block, check_types, mark_checked
 from pepbench.data.split_schemes import sample_of_rows
 from pepbench.data.table import TableMeta, table_fingerprint, vocabulary_digest
 from pepbench.data.values import Kind
@@ -79,6 +79,7 @@ def write_table(
         if scheme != "random":
             keys = files.enter_context(ArrayWriter(folder / "split.npy", "<i8"))
         for block in files.enter_context(closing(prefetched(sampled_blocks(dataset, source)))):
+            check_types(dataset, block)
             if codes is None:
                 vocabularies = {name: Vocabulary(name) for name in block.columns}
                 for field, name in enumerate(vocabularies):
@@ -177,7 +178,7 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
     n_rows = sum(len(block.labels) for block in dataset.blocks(source))
     if dataset.sample > n_rows:
         raise DataError(
-            f"data set {dataset.name!r} has {n_rows:,} rows, "
+            f"data set {dataset.spec!r} has {n_rows:,} rows, "
             f"fewer than the {dataset.sample:,} asked for"
         )
     chosen = sample_of_rows(n_rows, dataset.sample, SAMPLE_SEED)

@@ -11,7 +11,6 @@ that several processes that need the same folder build it once.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -27,14 +26,15 @@ from pepbench.data.dataset import Dataset
 
 LAYOUT_VERSION = 1
 """Version of the files in the cache. Raise it when they change: older folders are then ignored."""
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system answers when there is no room to write."""
 
 
 def cache_root() -> Path:
     """``PEPBENCH_CACHE`` if set, else the user's cache folder."""
     chosen = os.environ.get("PEPBENCH_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("pepbench"))
+    if not chosen:
+        return Path(platformdirs.user_cache_dir("pepbench"))
+    # Dockerfiles leave a tilde in. Unlike pathlib's, this leaves it where there is no home folder.
+    return Path(os.path.expanduser(chosen))  # noqa: PTH111
 
 
 def table_folder(dataset: Dataset) -> Path:
@@ -67,7 +67,7 @@ def building(folder: Path) -> Iterator[Path]:
     try:
         new.chmod(0o755)
         yield new
-        for path in new.iterdir():
+        for path in filter(Path.is_file, new.iterdir()):
             path.chmod(0o444)
         if folder.exists():
             folder.rename(old)

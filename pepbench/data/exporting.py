@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from pepbench.data.splits import Splits
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 17
+FIRST_COLUMNS = ("row", "split", "label")
+"""Columns of every export, before those of the fields."""
 
 
 def export(splits: Splits, path: Path) -> int:
@@ -34,12 +37,15 @@ def export(splits: Splits, path: Path) -> int:
     Raises
     ------
     DataError
-        If a field has the name of one of the other columns, or the file cannot be written.
+        If a field has the name of one of the other columns, or the file cannot be written, or
+        holds something else, such as the rows that were added.
     """
     if path.suffix.lower() not in PARQUET_SUFFIXES:
         raise DataError(f"{path}: the export is a Parquet file; name it {path.stem}.parquet")
+    if path.exists() and not _is_export(path):
+        raise DataError(f"{path} exists and is no such export; remove it, or name another file")
     table = splits.table
-    taken = {"row", "split", "label"} & {*table.meta.fields, *table.meta.dense}
+    taken = {*FIRST_COLUMNS} & {*table.meta.fields, *table.meta.dense}
     if taken:
         raise DataError(f"field {min(taken)!r} has the name of a column of the export; rename it")
     parts = splits.parts()
@@ -48,7 +54,7 @@ def export(splits: Splits, path: Path) -> int:
     names = pa.array(PARTS)
     kind = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema(
-        {"row": pa.int64(), "split": kind, "label": pa.uint8()}
+        dict(zip(FIRST_COLUMNS, (pa.int64(), kind, pa.uint8()), strict=True))
         | {n: pa.list_(kind) if n in table.meta.bags else kind for n in table.meta.fields}
         | dict.fromkeys(table.meta.dense, pa.float64())
     )
@@ -83,6 +89,13 @@ def export(splits: Splits, path: Path) -> int:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from None
     return table.meta.n_rows
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is an earlier export, which may be replaced."""
+    with suppress(OSError, pa.ArrowException):
+        return tuple(pq.read_schema(path).names[:3]) == FIRST_COLUMNS
+    return False
 
 
 def _raw_values(codes: NDArray[np.int32], values: pa.Array, *, is_bag: bool) -> pa.Array:

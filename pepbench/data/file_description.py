@@ -23,6 +23,7 @@ from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.data.readers.raw_files import existing
 from pepbench.errors import DataError, unknown_name
 from pepbench.records import write_atomically
+from pepbench.serve.columns import shown
 from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
 
@@ -168,6 +169,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         For unknown columns, contradicting options, and files that cannot be read.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    where = str(source)
     if source.suffix == ".toml":
         written = read_toml(source)
         if "from" not in written:
@@ -176,6 +178,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         path = given.pop("from")
         if not isinstance(path, str) or "\0" in path:
             raise DataError(f"{source}: from is {path!r}, expected the name of a file")
+        refuse_unknown_keys(given, where)
         source = source.parent / path
     if "label" not in given:
         raise DataError(f"{source}: say which column holds the labels with --label COLUMN")
@@ -183,7 +186,12 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
         raise DataError(f"{source} is not a file; give one file of rows, its parts joined")
     if "format" not in given:
         given["format"] = format_of(source)
-    description = validated(given, str(source))
+    description = validated(given, where)
+    for option, what in (("bins", "numeric"), ("max_values", "multi")):
+        if option in given and not getattr(description, what):
+            raise DataError(f"{where}: {option} is of no use without columns in {what}")
+    if description.split_column is None and ":" in description.split_by:
+        raise DataError(f"{where}: split_by {description.split_by!r}: random takes no column")
     known = FORMATS[description.format].columns(source)
     if len(known) == 1:
         refuse_separator(source, *known)
@@ -197,7 +205,7 @@ def describe_file(source: Path, options: Mapping[str, Any]) -> tuple[Path, FileD
             for name in known
             if name not in description.columns and not ROW_NUMBERS.fullmatch(name)
         )
-        description = validated({**given, "fields": rest}, str(source))
+        description = validated({**given, "fields": rest}, where)
     if len(description.used_columns) == 1 + len(description.dense):
         raise DataError(f"{source}: has no column beside the label to predict from")
     return source, description
@@ -220,7 +228,15 @@ def refuse_separator(source: Path, header: str) -> None:
     """Raise :class:`DataError` if the only name in a header is several, separated otherwise."""
     for separator, remedy in OTHER_SEPARATORS.items():
         if separator in header:
-            raise DataError(f"{source}, row 1: has one column, {header!r}; {remedy}")
+            raise DataError(f"{source}, row 1: has one column, {shown(header)}; {remedy}")
+
+
+def refuse_unknown_keys(given: Iterable[str], where: str) -> None:
+    """Raise :class:`DataError` for a key that no description has."""
+    known = FileDescription.model_fields
+    for key in given:
+        if key not in known:
+            raise DataError(f"{where}: {unknown_name('key', key, ['from', *known])}")
 
 
 def validated(given: Mapping[str, Any], where: str) -> FileDescription:
@@ -231,6 +247,8 @@ def validated(given: Mapping[str, Any], where: str) -> FileDescription:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            message = f'{first["input"]!r} is not a list; write ["{first["input"]}"]'
         raise DataError(f"{where}: {option + ': ' if option else ''}{message}") from None
 
 

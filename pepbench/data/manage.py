@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from pepbench.data.build_table import Progress, write_table
 from pepbench.data.cache import (
-    FULL_DISK,
     building,
     cache_root,
     locked,
@@ -21,11 +20,17 @@ from pepbench.data.readers.raw_files import estimated_rows, file_digest
 from pepbench.data.row_checks import check_ranges
 from pepbench.data.splits import cached_splits, verify_splits
 from pepbench.data.table import Table, read_table, verify_table
-from pepbench.errors import DataError
+from pepbench.errors import FULL_DISK, DataError
 from pepbench.units import byte_size
 
 
-def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = None) -> Table:
+def add(
+    dataset: Dataset,
+    source: Path | None,
+    *,
+    progress: Progress | None = None,
+    check: Callable[[Table], object] | None = None,
+) -> Table:
     """Encode a data set into the cache, unless it is there, from the same files.
 
     Parameters
@@ -36,11 +41,14 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
         Folder of the raw files; None for generated data sets.
     progress
         Called with the number of rows encoded so far.
+    check
+        Called with a new table before it is kept, or replaces an earlier one; it may raise.
 
     Raises
     ------
     DataError
-        If files are missing or wrong, or the cache cannot be written; it is then left as it was.
+        If files are missing or wrong, ``check`` raises, or the cache cannot be written; it is then
+        left as it was.
     """
     if dataset.generated and source is not None:
         raise DataError(f"data set {dataset.name!r} is generated: it takes no folder of files")
@@ -63,12 +71,14 @@ def add(dataset: Dataset, source: Path | None, *, progress: Progress | None = No
                     raise DataError(
                         f"{source} was changed while it was read; add it when it is complete"
                     )
+                if check is not None:
+                    check(read_table(new))
             return read_table(folder)
     except OSError as error:
         if error.errno in FULL_DISK:
             raise DataError(_no_room(dataset, source, files)) from error
         raise DataError(
-            f"cannot add data set {dataset.name!r}: {error}; name a writable folder for "
+            f"cannot add data set {dataset.spec!r}: {error}; name a writable folder for "
             "the cache in the environment variable PEPBENCH_CACHE"
         ) from error
 
@@ -120,7 +130,7 @@ def verify(dataset: Dataset) -> list[str]:
     """
     folder = table_folder(dataset)
     if not folder.exists():
-        return [f"data set {dataset.name!r} is not in the cache"]
+        return [f"data set {dataset.spec!r} is not in the cache"]
     try:
         table = read_table(folder)
     except DataError as error:
@@ -145,7 +155,7 @@ def _checked(dataset: Dataset, table: Table) -> Table:
 
 def _no_room(dataset: Dataset, source: Path | None, files: dict[str, Path]) -> str:
     """The message for a full disk, with an estimate of the room needed from the raw files."""
-    message = f"cannot add data set {dataset.name!r}: no room in {cache_root()}"
+    message = f"cannot add data set {dataset.spec!r}: no room in {cache_root()}"
     if not files:
         return f"{message}; make room, or name another folder in PEPBENCH_CACHE"
     n_fields = len(next(dataset.blocks(source)).columns)

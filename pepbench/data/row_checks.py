@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pepbench.data.arrays import map_array, read_rows, row_blocks
-from pepbench.data.bags import BagMeta, is_list
+from pepbench.data.bags import BagMeta, is_list, kind_of_values
 from pepbench.data.dataset import Block, Dataset
 from pepbench.data.dense import LARGEST
 from pepbench.data.kernels import first_outside
@@ -25,6 +26,28 @@ from pepbench.errors import DataError
 FEW_KNOWN = 0.05
 """Below this share of test rows, users in training rows as well are not worth a warning."""
 NAMED_LIKE_USERS = re.compile(r"(user|uid|customer|member|visitor|session)[ _-]?(id)?", re.I)
+
+
+def check_types(dataset: Dataset, block: object) -> None:
+    """Raise :class:`DataError` for what a data set of a plug-in yields in place of a block."""
+    where = f"data set {dataset.spec!r}: blocks()"
+    if not isinstance(block, Block):
+        raise DataError(f"{where} yields {type(block).__name__}, expected Block(columns, labels)")
+    keys = {} if block.split_key is None else {"split_key": block.split_key}
+    for name, column in {**block.columns, **keys}.items():
+        if not isinstance(column, pa.Array):
+            raise DataError(
+                f"{where} gives {name!r} as {type(column).__name__}, expected an array of Arrow: "
+                "pyarrow.array(values), or .combine_chunks() of several"
+            )
+        if kind_of_values(column.type) is None:
+            raise DataError(f"{where} gives {name!r} as {column.type}, expected plain values")
+    for name, numbers in {"labels": block.labels, **block.dense}.items():
+        if getattr(numbers, "ndim", 0) != 1:
+            raise DataError(
+                f"{where} gives {name!r} as {type(numbers).__name__}, expected an array of numpy "
+                "with a number a row"
+            )
 
 
 def check_block(

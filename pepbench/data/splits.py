@@ -28,8 +28,8 @@ from pepbench.data.arrays import (
     write_array,
 )
 from pepbench.data.cache import (
-    FULL_DISK,
     building,
+    cache_root,
     file_sizes,
     locked,
     table_bytes,
@@ -43,7 +43,7 @@ from pepbench.data.pipeline import ordered_map
 from pepbench.data.row_checks import check_ranges, mark_checked
 from pepbench.data.split_schemes import PARTS, SINGLE, TRAIN, VALIDATION, Fold, parts_of
 from pepbench.data.table import Table
-from pepbench.errors import DataError
+from pepbench.errors import FULL_DISK, DataError
 from pepbench.records import LARGEST_SEED, write_atomically
 from pepbench.serve.dense import DenseScale, dense_inputs
 from pepbench.tables.fields import BagField, Fields
@@ -227,7 +227,7 @@ def _built(table: Table, seed: int, fold: Fold, folder: Path) -> Splits:
         if error.errno in FULL_DISK:
             needed = byte_size(table_bytes(table.meta.n_rows, len(table.meta.fields)) / 2)
             raise DataError(
-                f"cannot write the split: no room in {table.folder}; about {needed} are needed"
+                f"cannot write the split: no room in {cache_root()}; about {needed} are needed"
             ) from error
         raise DataError(
             f"cannot write the split to the cache: {error}; name a writable folder for the cache "
@@ -363,9 +363,11 @@ def write_splits(
     for part in PARTS:
         if n_rows_of[part] and n_positive[part] in (0, n_rows_of[part]):
             which, fewer = (f", {fold},", ", or fewer folds") if fold.of > 1 else ("", "")
+            drawn = table.meta.split_scheme in ("random", "group")
             raise DataError(
                 f"data set {table.meta.spec!r}: all {n_rows_of[part]} labels of the {part} split "
-                f"with seed {seed}{which} are equal; take more rows or another seed{fewer}"
+                f"with seed {seed}{which} are equal; take more rows or another "
+                f"{'seed' if drawn else 'way to split'}{fewer}"
             )
     digests = {
         "features": write_array(folder / "features.npy", features),

@@ -300,7 +300,10 @@ def _of_method(
         for budget in budgets_of(method, plan)
         if (own := plan.of_cell(rows.dataset, backbone.spec, method.spec, budget)) is not None
     ]
-    sizes = [Budget(cell.budget).parameters(n_features * plan.dim) for cell in cells]
+    budgets, full = [Budget(cell.budget) for cell in cells], n_features * plan.dim
+    for budget in budgets:
+        budget.refuse_lost_sign(n_features, full)
+    sizes = [budget.parameters(full) for budget in budgets]
     return _with_neighbours(cells, sizes) if plan.warm_start else cells
 
 

@@ -15,6 +15,7 @@ from pepbench.records import Record
 from pepbench.report.markdown import escape
 from pepbench.report.phrases import NOT_COMPARED, block_title, rounded
 from pepbench.report.verdict_sentences import (
+    FLATTERED,
     SHOWN,
     UNDECIDED,
     best_cells,
@@ -56,12 +57,12 @@ def primary_contrasts(
     """
     parts = []
     for name, results in boards.items():
-        found = results.contrasts
-        if found is None or BASIS not in set(found.loc[found["primary"], "basis"]):
+        found = results.primary
+        if BASIS not in set(found["basis"]):
             continue
         rows = rows_per_feature(results.records)
         parts.append(
-            found[found["primary"]].assign(
+            found.assign(
                 board=name,
                 contrast=found["method"] + " − " + found["other"],
                 source=found["dataset"].map(dict(sources)),
@@ -107,9 +108,11 @@ def best_methods(boards: Mapping[str, BoardResults], contrasts: pd.DataFrame) ->
     """
     blocks = contrasts.drop_duplicates(["dataset", "backbone"])
     best = pd.concat([best_cells(boards[name].frame) for name in dict.fromkeys(blocks["board"])])
-    differences = best.rename(
-        columns={"delta_auc": "difference", "delta_low": "low", "delta_high": "high"}
-    ).assign(other=REFERENCE, contrast=BEST)
+    differences = (
+        best[best["verdict"] != "reference"]
+        .rename(columns={"delta_auc": "difference", "delta_low": "low", "delta_high": "high"})
+        .assign(other=REFERENCE, contrast=BEST)
+    )
     of_boards = blocks[["dataset", "backbone", "board", "source", "rows_per_feature"]]
     return of_boards.merge(differences, on=["dataset", "backbone"])
 
@@ -131,8 +134,8 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
     yield (
         "Test AUC of the first method minus that of the second, mean over folds, with the verdict, "
         "on leaderboards over folds; *highest AUC* is the method, named in a cell, that has it at "
-        "a budget, chosen on the same test rows, which flatters it. The last column counts the "
-        "sources of real data on which the same is shown; one source is a hint."
+        f"a budget, {FLATTERED}. The last column counts the sources of real data on which the same "
+        "is shown; one source is a hint."
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]
@@ -201,10 +204,10 @@ def _rows_a_feature(block: Mapping[Any, Any]) -> str:
 
 
 def _cell(row: Mapping[Any, Any]) -> str:
-    if pd.isna(row["difference"]):
-        return NOT_COMPARED
-    value, _, _ = rounded(row["difference"], row["low"], row["high"])
     named = f"{escape(row['method'])} " if row["contrast"] == BEST else ""
+    if pd.isna(row["difference"]):
+        return f"{named}{NOT_COMPARED}"
+    value, _, _ = rounded(row["difference"], row["low"], row["high"])
     return f"{named}{value} {escape(row['verdict'])}"
 
 

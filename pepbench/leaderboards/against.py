@@ -31,11 +31,12 @@ from pepbench.records import (
     DataSpec,
     Record,
     RecordStore,
-    figures_of,
+    segment_row,
     write_atomically,
 )
 from pepbench.records.segments import segment_bytes
 from pepbench.report.beside_board import BOARD_FOLDER, NAME_FILE
+from pepbench.units import FULL
 
 SUBSETS = ("datasets", "backbones", "budgets")
 """Keys of which a part of the board's names may be run."""
@@ -106,11 +107,9 @@ class Against:
     def _replace(self, folder: Path) -> None:
         new = folder / f".{BOARD_FOLDER}-{uuid.uuid4().hex}"
         store, theirs = RecordStore(new), RecordStore(self.board.folder)
-        rows = (
-            figures_of(record) | {"record": record.model_dump_json().encode()}
-            for record in self.records
+        write_atomically(
+            store.segments / "board.parquet", segment_bytes(map(segment_row, self.records))
         )
-        write_atomically(store.segments / "board.parquet", segment_bytes(rows))
         _link_predictions(self.records, theirs, store)
         text = self.board.plan_path.read_bytes()
         for name, content in ((PLAN_FILE, text), (NAME_FILE, f"{self.board.name}\n".encode())):
@@ -193,6 +192,7 @@ def against(
         for record in records
         if record.spec.data.spec in plan.datasets
         and record.spec.backbone.spec in plan.backbones
+        and record.spec.budget in (*plan.budgets, FULL)
         and record.spec.data.fold in plan.folds_to_run
     ]
     _refuse_other_protocol(board, taken, cells)

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from pepbench.analysis.frames import by_block, of_block
-from pepbench.analysis.leaderboard import analyse
-from pepbench.leaderboards.board_results import BoardResults, absent
+from pepbench.leaderboards.board_results import BoardResults, from_records
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.leaderboards.submitted import MARK, submitted_records
@@ -29,10 +28,11 @@ from pepbench.report.phrases import (
     NOT_COMPARED,
     block_title,
     front_pictures,
+    outcome,
     percent,
     short_count,
 )
-from pepbench.report.verdict_sentences import best_sentence, verdict_sentences
+from pepbench.report.verdict_sentences import best_cells, best_sentence, verdict_sentences
 from pepbench.units import dataset_title, duration
 
 FRONT = "pareto"
@@ -44,21 +44,18 @@ DETAILS_MD = "details.md"
 
 def board_summary(board: Board, results: BoardResults) -> str:
     """The generated part of a leaderboard's README, as Markdown."""
-    contrasts = results.contrasts
-    if contrasts is not None and not contrasts["primary"].any():
-        contrasts = None
     return "\n\n".join(
         [
             *(
                 [best_table(results.frame)]
-                if contrasts is None
-                else contrast_parts(contrasts, detail=False)
+                if results.primary.empty
+                else contrast_parts(results.contrasts, detail=False)
             ),
             *(
                 f"![{what}]({name}.{'png' if name == FRONT else 'svg'})"
                 for name, what in front_pictures(results.frame).items()
             ),
-            *([] if contrasts is None else _findings(results.frame, contrasts, results.margin)),
+            *_findings(results),
             *_replication(board),
             "; ".join(f"{what}: [{name}]({name})" for name, what in _files(board)) + ".",
         ]
@@ -89,11 +86,12 @@ def details_page(board: Board, results: BoardResults) -> str:
     )
 
 
-def _findings(frame: pd.DataFrame, contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
-    for name, block in by_block(contrasts[contrasts["primary"]]):
-        title = [f"**{escape(block_title(name))}**"] if contrasts["backbone"].nunique() > 1 else []
-        yield from title
-        yield "\n".join(f"* {sentence}" for sentence in findings(frame, block, margin))
+def _findings(results: BoardResults) -> Iterator[str]:
+    for name, block in by_block(results.primary):
+        if results.contrasts["backbone"].nunique() > 1:
+            yield f"**{escape(block_title(name))}**"
+        sentences = findings(results.frame, block, results.margin)
+        yield "\n".join(f"* {sentence}" for sentence in sentences)
 
 
 def findings(frame: pd.DataFrame, contrasts: pd.DataFrame, margin: float) -> Iterator[str]:
@@ -143,34 +141,7 @@ def _replication(board: Board) -> Iterator[str]:
 
 def best_table(frame: pd.DataFrame) -> str:
     """The highest AUC of each data set, backbone and budget."""
-    ok = frame[(frame["status"] == "ok") & frame["auc"].notna()]
-    best = ok[~ok.duplicated(["dataset", "backbone", "budget"])]
-    headings = (
-        "data set",
-        "backbone",
-        "budget",
-        "best method",
-        "parameters",
-        "share",
-        "AUC",
-        "Δ to full",
-        "verdict",
-    )
-    rows = [
-        [
-            escape(dataset_title(row["dataset"])),
-            escape(row["backbone"]),
-            escape(row["budget"]),
-            escape(row["method"]),
-            short_count(row["parameters"]),
-            percent(row["share"]),
-            _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
-            _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
-            escape(row["verdict"]),
-        ]
-        for row in best.to_dict("records")
-    ]
-    return markdown(rows, headings, texts=4)
+    return _table(best_cells(frame), "best method")
 
 
 def submitted_table(board: Board, records: Iterable[Record], margin: float) -> Iterator[str]:
@@ -186,27 +157,34 @@ def submitted_table(board: Board, records: Iterable[Record], margin: float) -> I
     submitted = submitted_records(board)
     if not submitted:
         return
-    frame = analyse([*records, *submitted], absent, absent, margin=margin).frame
-    of_others = frame[frame["method"].str.endswith(MARK, na=False)]
-    headings = (
-        "data set", "backbone", "budget", "method", "parameters", "AUC", "Δ to full", "verdict"
-    )  # fmt: skip
-    rows = [
-        [
-            *(escape(row[name]) for name in ("dataset", "backbone", "budget", "method")),
-            short_count(row["parameters"]),
-            _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
-            _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
-            escape(row["verdict"] or (NOT_COMPARED if row["status"] == "ok" else row["status"])),
-        ]
-        for row in of_others.to_dict("records")
-    ]
+    frame = from_records([*records, *submitted], margin=margin).frame
     yield "### Submitted by others"
     yield (
         "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "
         "Verdicts are adjusted for all methods of a budget, these included."
     )
-    yield markdown(rows, headings, texts=4)
+    yield _table(frame[frame["method"].str.endswith(MARK, na=False)], "method")
+
+
+def _table(cells: pd.DataFrame, method: str) -> str:
+    """Cells of a leaderboard; ``method`` is the heading of the methods' names."""
+    rows = []
+    for row in cells.to_dict("records"):
+        known = not pd.isna(row["parameters"])
+        rows.append(
+            [
+                escape(dataset_title(row["dataset"])),
+                *(escape(row[name]) for name in ("backbone", "budget", "method")),
+                short_count(row["parameters"]) if known else "",
+                percent(row["share"]) if known else "",
+                _interval(row["auc"], row["auc_low"], row["auc_high"], ".4f"),
+                _interval(row["delta_auc"], row["delta_low"], row["delta_high"], "+.4f"),
+                escape(outcome(row) or NOT_COMPARED),
+            ]
+        )
+    headings = ("data set", "backbone", "budget", method)
+    figures = ("parameters", "share", "AUC", "Δ to full", "verdict")
+    return markdown(rows, (*headings, *figures), texts=4)
 
 
 def time_table(records: Iterable[Record]) -> str:

@@ -7,7 +7,6 @@ each cell or comparison. A leaderboard's pages are a function of its records and
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,25 +17,27 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pepbench.analysis.frames import frame_of
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import leads
 from pepbench.analysis.metrics import Metric, objective_name
-from pepbench.analysis.primary import Contrast
+from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
 from pepbench.analysis.runs import Runs
 from pepbench.analysis.width_profiles import POINT_COLUMNS, PROFILE_COLUMNS
 from pepbench.analysis.width_recovery import WidthRecovery
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record, RecordStore
+from pepbench.records.files import parquet_bytes
 from pepbench.report.findings import Findings, contrasts_of, margin_of
 from pepbench.report.markdown import (
     CONTRASTS_CSV,
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
     WIDTHS_CSV,
+    csv_text,
     leaderboard_csv,
     leaderboard_markdown,
-    recovery_csv,
     recovery_markdown,
 )
 from pepbench.report.table_rows import has_folds
@@ -48,7 +49,7 @@ COMPARISONS_FILE = "comparisons.parquet"
 """Comparison of each cell with the full table."""
 
 CONTRASTS_FILE = "contrasts.parquet"
-"""Primary contrasts and exploratory pairs; boards published before there were any have none."""
+"""Primary contrasts and exploratory pairs; boards published before there were any lack it."""
 
 WIDTHS_FILE = "widths.parquet"
 """Learnt widths and the Bayes AUC, a row for each cell."""
@@ -71,7 +72,8 @@ class BoardResults:
     margin
         Margin of equivalence and non-inferiority, from the plan.
     contrasts
-        As :class:`pepbench.analysis.leaderboard.Analysis` describes them; None if not published.
+        Primary contrasts and exploratory pairs, as
+        :class:`pepbench.analysis.leaderboard.Analysis` describes them.
     """
 
     records: tuple[Record, ...]
@@ -79,8 +81,13 @@ class BoardResults:
     comparisons: pd.DataFrame
     widths: pd.DataFrame
     pictures: tuple[str, ...]
-    margin: float = MARGIN
-    contrasts: pd.DataFrame | None = None
+    margin: float
+    contrasts: pd.DataFrame
+
+    @property
+    def primary(self) -> pd.DataFrame:
+        """The primary contrasts."""
+        return self.contrasts[self.contrasts["primary"]]
 
     def fronts(self) -> list[dict[str, Any]]:
         """As :func:`pepbench.analysis.leaderboard.fronts`."""
@@ -103,10 +110,10 @@ class BoardResults:
             LEADERBOARD_CSV: leaderboard_csv(self.frame),
             LEADERBOARD_MD: f"{page}\n{section}" if section else page,
         }
-        if self.contrasts is not None and len(self.contrasts):
-            contents[CONTRASTS_CSV] = self.contrasts.to_csv(index=False, lineterminator="\n")
+        if len(self.contrasts):
+            contents[CONTRASTS_CSV] = csv_text(self.contrasts)
         if len(self.widths):
-            contents[WIDTHS_CSV] = recovery_csv(self.widths)
+            contents[WIDTHS_CSV] = csv_text(self.widths)
         return {name: text.encode() for name, text in contents.items()}
 
     def files(self) -> dict[str, bytes]:
@@ -119,7 +126,7 @@ class BoardResults:
             INTERVALS_FILE: _parquet(self.frame[[*CELL_COLUMNS, *needed]]),
             COMPARISONS_FILE: _parquet(self.comparisons),
             WIDTHS_FILE: _parquet(self.widths, {"pictures": list(self.pictures)}),
-            **({} if self.contrasts is None else {CONTRASTS_FILE: _parquet(self.contrasts)}),
+            CONTRASTS_FILE: _parquet(self.contrasts),
         }
 
 
@@ -130,7 +137,7 @@ def from_records(
     contrasts: Sequence[Contrast] = (),
 ) -> Analysis:
     """The analysis of records alone; of a single split it lacks what needs predictions."""
-    return analyse(records, absent, absent, margin=margin, contrasts=contrasts, metric=metric)
+    return analyse(records, _absent, _absent, margin=margin, contrasts=contrasts, metric=metric)
 
 
 def load_results(folder: Path) -> BoardResults:
@@ -155,7 +162,7 @@ def load_results(folder: Path) -> BoardResults:
     widths, notes = _read(folder / WIDTHS_FILE)
     pictures, margin = tuple(notes["pictures"]), margin_of([folder])
     path = folder / CONTRASTS_FILE
-    contrasts = _read(path)[0] if path.is_file() else None
+    contrasts = _read(path)[0] if path.is_file() else frame_of((), CONTRAST_COLUMNS)
     return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin, contrasts)
 
 
@@ -177,7 +184,7 @@ def published_findings(folder: Path, results: BoardResults) -> Findings:
         found,
         frame=results.frame,
         comparisons=results.comparisons,
-        contrasts=found.contrasts if results.contrasts is None else results.contrasts,
+        contrasts=results.contrasts,
     )
     points, profiles = (pd.DataFrame(columns=list(c)) for c in (POINT_COLUMNS, PROFILE_COLUMNS))
     return Findings(
@@ -201,7 +208,7 @@ def _cells(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(zip(*(frame[column] for column in CELL_COLUMNS), strict=True))
 
 
-def absent(what: str) -> NoReturn:
+def _absent(what: str) -> NoReturn:
     """Stand in for the loaders of predictions and labels, which are not published."""
     raise FileNotFoundError(what)
 
@@ -209,9 +216,7 @@ def absent(what: str) -> NoReturn:
 def _parquet(frame: pd.DataFrame, notes: dict[str, Any] | None = None) -> bytes:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), b"pepbench": json.dumps(notes or {}).encode()}
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
-    return buffer.getvalue()
+    return parquet_bytes(table.replace_schema_metadata(metadata), compression="zstd")
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +51,7 @@ from pepbench.leaderboards.verify import (
     has_contrasts,
     same_bytes,
 )
+from pepbench.printing import print_json, prints_to_stderr
 from pepbench.records import FEWEST_FOLDS, write_atomically
 from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.panels import png_of_svg, svg_bytes
@@ -157,14 +158,17 @@ def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
     return 0
 
 
-def verify_submissions(folders: Sequence[Path], jobs: int, trust: bool) -> int:
+def verify_submissions(
+    folders: Sequence[Path], jobs: int, trust: bool, as_json: bool = False
+) -> int:
     """Check folders of submissions; returns as :func:`verify`."""
-    return _summed_up(
-        [one for folder in folders for one in _printed(check_submission(folder, jobs, trust))]
-    )
+    found = (check for folder in folders for check in check_submission(folder, jobs, trust))
+    return _reported(found, as_json)
 
 
-def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> int:
+def verify(
+    names: Sequence[str], options: BoardOptions, trust: bool = False, as_json: bool = False
+) -> int:
     """Check committed tables against committed records, and run one small cell again.
 
     Parameters
@@ -175,13 +179,14 @@ def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> 
         Where they are.
     trust
         Whether the method files of submissions may be run.
+    as_json
+        Print one JSON document instead of lines.
 
     Returns
     -------
     int
         0 if all checks pass or nothing is published; else 1.
     """
-    catalog = Catalog(())
     for name in names:
         if Path(name).is_dir() and not (options.results / name).is_dir():
             raise PlanError(
@@ -190,29 +195,41 @@ def verify(names: Sequence[str], options: BoardOptions, trust: bool = False) -> 
             )
     boards = find_boards(options.results, names)
     published = _published(boards)
-    if not published:
+    if not published and not as_json:
         print(f"{options.results}: no leaderboard is published; nothing to verify")
         return 0
-    checks: list[Check] = []
+    found = _checks(boards, published, options, trust, whole=not names) if published else ()
+    return _reported(found, as_json)
+
+
+def _checks(
+    boards: list[Board],
+    published: dict[str, BoardResults],
+    options: BoardOptions,
+    trust: bool,
+    *,
+    whole: bool,
+) -> Iterator[Check]:
+    """The checks of leaderboards and, if they are the ``whole``, of the pages over all of them."""
+    catalog = Catalog(())
     for board in boards:
         if board.name in published:
-            checks += _printed(check_board(board, published[board.name], catalog))
+            yield from check_board(board, published[board.name], catalog)
             if has_replication(board):
-                checks += _printed(check_replication(board, published[board.name], catalog))
+                yield from check_replication(board, published[board.name], catalog)
             for folder in submission_folders(board):
-                checks += _printed(_submission_checks(folder, options.jobs, trust))
+                yield from _submission_checks(folder, options.jobs, trust)
         else:
-            checks += _printed([Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")])
-    if not names:
-        checks += _printed(_check_overall(options, boards, published))
+            yield Check(None, f"{board.folder}: has no {RECORDS_FILE} yet")
+    if whole:
+        yield from _check_overall(options, boards, published)
     cells = [
         cell
         for board in boards
         if board.name in published
         for cell in complete_cells(board, published[board.name].records)
     ]
-    checks += _printed([check_cell(cells, catalog, options.jobs)])
-    return _summed_up(checks)
+    yield check_cell(cells, catalog, options.jobs)
 
 
 def submit(run: Path, into: Path) -> int:
@@ -227,12 +244,6 @@ def _submission_checks(folder: Path, jobs: int, trust: bool) -> Iterator[Check]:
         yield from check_submission(folder, jobs, trust)
     except PepbenchError as error:
         yield Check(False, str(error))
-
-
-def _summed_up(checks: Sequence[Check]) -> int:
-    wrong = sum(check.good is False for check in checks)
-    print(f"{len(checks)} checks, {wrong} failed")
-    return EXIT_FAILED if wrong else 0
 
 
 def _publish(board: Board, options: BoardOptions, catalog: Catalog) -> None:
@@ -301,10 +312,20 @@ def _check_overall(
     ]
 
 
-def _printed(checks: Iterable[Check]) -> list[Check]:
+def _reported(found: Iterable[Check], as_json: bool) -> int:
+    """Print checks, a line each as they are made, or all as JSON; returns the exit code."""
     marks = {True: "good", False: "WRONG", None: "not checked"}
-    made = []
-    for check in checks:
-        print(f"{marks[check.good]}: {check.line}")
-        made.append(check)
-    return made
+    checks = []
+    if as_json:
+        with prints_to_stderr():
+            checks = list(found)
+    else:
+        for check in found:
+            print(f"{marks[check.good]}: {check.line}")
+            checks.append(check)
+    failed = sum(check.good is False for check in checks)
+    if as_json:
+        print_json({"checks": [asdict(check) for check in checks], "failed": failed})
+    else:
+        print(f"{len(checks)} checks, {failed} failed")
+    return EXIT_FAILED if failed else 0

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pepbench.analysis.significance import ALPHA
 from pepbench.leaderboards.boards import REPLICATION_MD, Board
 from pepbench.leaderboards.checks import Check
 from pepbench.leaderboards.publish import parts_of
+from pepbench.report.phrases import LEVEL
 
 _NOT_PROSE = re.compile(
     r"```.*?```|<!--.*?-->|`[^`]*`|(?<=\])\([^)]*\)|https?://\S+|arXiv[: ]*[\d.]+|^\s*\d+\. ",
@@ -70,7 +70,7 @@ def verdicts_in(text: str) -> list[str]:
 
 def quotable(board: Board, margin: float) -> Iterator[str]:
     """Texts whose figures the page of a leaderboard may quote, beside tables of its own."""
-    yield f"{1 - ALPHA:.0%} {margin}"
+    yield f"{LEVEL} {margin}"
     for path in (board.plan_path, board.folder / REPLICATION_MD):
         if path.is_file():
             yield path.read_text("utf-8")

@@ -142,8 +142,6 @@ def _is_subject(method: str) -> bool:
 def _pairs(boards: Mapping[str, BoardResults], others: Iterable[str]) -> Iterator[dict[Any, Any]]:
     """Comparisons of PEP with some methods, PEP first, by board, other and budget."""
     for results in boards.values():
-        if results.contrasts is None:
-            continue
         with_full = results.comparisons.assign(other=REFERENCE, primary=False)
         pairs = pd.concat([results.contrasts, with_full]).drop_duplicates(
             ["dataset", "backbone", "budget", "method", "other"]
@@ -161,9 +159,8 @@ def _pairs(boards: Mapping[str, BoardResults], others: Iterable[str]) -> Iterato
 
 def _primary(boards: Mapping[str, BoardResults], name: str) -> Iterator[dict[Any, Any]]:
     """The primary contrasts of a leaderboard."""
-    contrasts = boards[name].contrasts if name in boards else None
-    if contrasts is not None:
-        yield from contrasts[contrasts["primary"]].to_dict("records")
+    if name in boards:
+        yield from boards[name].primary.to_dict("records")
 
 
 def _reversed(row: dict[Any, Any]) -> dict[Any, Any]:

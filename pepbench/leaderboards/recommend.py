@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import pandas as pd
@@ -17,28 +16,19 @@ from pepbench.analysis.tuning import written
 from pepbench.catalog import Catalog
 from pepbench.component import Value, split_spec
 from pepbench.errors import EXIT_FAILED, PlanError, unknown_name
-from pepbench.leaderboards.board_results import load_results
+from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import find_boards, results_folder
 from pepbench.leaderboards.python_lines import python_lines
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.plan import MANY_FOLDS
 from pepbench.printing import print_json
 from pepbench.records import Record
-from pepbench.report.findings import load_runs
-from pepbench.report.markdown import PAIRS_CSV
+from pepbench.report.findings import Findings, load_runs
 from pepbench.report.phrases import percent
 from pepbench.units import duration
 
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """The parts of a board or run that a recommendation needs."""
-
-    records: Sequence[Record]
-    frame: pd.DataFrame
-    comparisons: pd.DataFrame
-    pairs: pd.DataFrame | None
-    margin: float
+Evidence = BoardResults | Findings
+"""What a recommendation is made from: a published board or a run."""
 
 
 def evidence(source: str, results: Path | None) -> Evidence:
@@ -53,26 +43,13 @@ def evidence(source: str, results: Path | None) -> Evidence:
     """
     folder = Path(source)
     if folder.is_dir() and not (folder / RECORDS_FILE).is_file():
-        found = load_runs([folder])
-        return Evidence(
-            found.runs.records, found.frame, found.comparisons, found.contrasts, found.margin
-        )
+        return load_runs([folder])
     if not folder.is_dir():
         (board,) = find_boards(results_folder(results), [source])
         folder = board.folder
     if not (folder / RECORDS_FILE).is_file():
         raise PlanError(f"{folder}: this board has no {RECORDS_FILE} yet; run it first")
-    board_results = load_results(folder)
-    pairs = board_results.contrasts
-    if pairs is None and (folder / PAIRS_CSV).is_file():
-        pairs = pd.read_csv(folder / PAIRS_CSV)
-    return Evidence(
-        board_results.records,
-        board_results.frame,
-        board_results.comparisons,
-        pairs,
-        board_results.margin,
-    )
+    return load_results(folder)
 
 
 def recommend(
@@ -118,7 +95,7 @@ def recommend(
     known = evidence(source, results)
     frame = _chosen(_chosen(known.frame, "dataset", dataset), "backbone", backbone)
     if budget is not None:
-        found = within_budget(frame, known.pairs, budget, known.margin)
+        found = within_budget(frame, known.contrasts, budget, known.margin)
     else:
         found = losing_at_most(frame, known.comparisons, cast(float, loss))
     catalog = Catalog(plugins)
@@ -174,24 +151,23 @@ class Answer:
         """Add options, lines and commands to a recommendation."""
         if found.choice is None:
             return cls(found, {}, (), (), ())
-        options = tuned_options(records, found, found.choice)
-        spec, notes = usable_spec(
-            spelt_out(found.choice.method, records, options), options, catalog
-        )
+        choices = (found.choice, *found.alike)
+        tuned = [tuned_options(records, found, each) for each in choices]
+        specs = [
+            spelt_out(each.method, records, options)
+            for each, options in zip(choices, tuned, strict=True)
+        ]
+        spec, notes = usable_spec(specs[0], tuned[0], catalog)
         python, more = python_lines(spec, found.choice.budget, catalog)
-        for other in () if python else found.alike:
-            tuned = tuned_options(records, found, other)
-            theirs, _ = usable_spec(spelt_out(other.method, records, tuned), tuned, catalog)
-            python, _ = python_lines(theirs, other.budget, catalog)
+        others = zip(found.alike, specs[1:], tuned[1:], strict=True)
+        for other, theirs, options in () if python else others:
+            usable, _ = usable_spec(theirs, options, catalog)
+            python, _ = python_lines(usable, other.budget, catalog)
             if python:
                 more = (*more, f"the lines below are for {other.method}")
                 break
-        specs = {
-            each.method: spelt_out(each.method, records, tuned_options(records, found, each))
-            for each in (found.choice, *found.alike)
-        }
-        commands = check_commands(found, found.choice, catalog, specs)
-        return cls(found, options, python, commands, (*notes, *more))
+        commands = check_commands(specs, found.backbone, found.choice.budget, catalog)
+        return cls(found, tuned[0], python, commands, (*notes, *more))
 
 
 def tuned_options(
@@ -253,27 +229,20 @@ def usable_spec(
 
 
 def check_commands(
-    found: Recommendation,
-    choice: Choice,
-    catalog: Catalog,
-    specs: Mapping[str, str] = MappingProxyType({}),
+    specs: Sequence[str], backbone: str, budget: str, catalog: Catalog
 ) -> tuple[str, ...]:
-    """Commands that compare the choice with what it was chosen from and the full table.
-
-    ``specs`` spells out methods that have another name in tables.
-    """
-    named = [specs.get(each.method, each.method) for each in (choice, *found.alike)]
-    methods = [usable_spec(spec, {}, catalog)[0] for spec in named]
+    """Commands that compare methods, by their specs, with each other and the full table."""
+    methods = [usable_spec(spec, {}, catalog)[0] for spec in specs]
     names = ",".join(dict.fromkeys([*methods, "full"]))
-    are_known = split_spec(found.backbone)[0] in catalog.entries("backbone") and all(
+    are_known = split_spec(backbone)[0] in catalog.entries("backbone") and all(
         split_spec(method)[0].partition("+")[0] in catalog.entries("method") for method in methods
     )
     files = [*map(str, catalog.plugins)] or ([] if are_known else ["FILE.py"])
     plugins = "".join(f" --plugin {file}" for file in files)
     return (
         "pepbench data add mine --from FILE --label COLUMN --fields COLUMN,COLUMN",
-        f"pepbench run --datasets mine --backbones {found.backbone} --methods {names} "
-        f"--budgets {choice.budget} --folds {MANY_FOLDS}{plugins}",
+        f"pepbench run --datasets mine --backbones {backbone} --methods {names} "
+        f"--budgets {budget} --folds {MANY_FOLDS}{plugins}",
     )
 
 

@@ -6,7 +6,6 @@ numbers, which are much smaller than text; everything else is the record's JSON.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pepbench.errors import RecordError
 from pepbench.records import Record, figures_of, parse_record
+from pepbench.records.files import parquet_bytes
 from pepbench.records.segments import COLUMNS, FIGURES
 
 RECORDS_FILE = "records.parquet"
@@ -60,9 +60,7 @@ def packed(records: Iterable[Record], plan: str = "") -> bytes:
     """
     rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
     table = pa.Table.from_pylist(rows, SCHEMA.with_metadata({"plan": plan}) if plan else SCHEMA)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", compression_level=12)
-    return buffer.getvalue()
+    return parquet_bytes(table, compression="zstd", compression_level=12)
 
 
 def plan_of(path: Path) -> bytes | None:

@@ -113,7 +113,7 @@ def _unnamed(
 
 def published_run(board: Board, results: BoardResults, catalog: Catalog) -> ContrastRun:
     """A published leaderboard; raises :class:`RecordError` if it has no contrasts."""
-    if results.contrasts is None:
+    if results.contrasts.empty:
         raise RecordError(
             f"{board.folder}: has no contrasts; if its plan names some, publish it again: "
             f"pepbench leaderboard {board.name} --tables-only"

@@ -50,8 +50,8 @@ def broken_rules(
     board, published
         The board, and its records.
     """
-    yield from _plan_rules(plan, board, published)
     published = [one for one in published if not one.spec.method.spec.endswith(MARK)]
+    yield from _plan_rules(plan, board, published)
     if len({record.key for record in records}) < len(records):
         yield "a run is there more than once"
     for method, classes in _classes(records).items():
@@ -96,8 +96,7 @@ def _plan_rules(plan: Plan, board: Board, published: Sequence[Record]) -> Iterat
         numbers = ", ".join(str(fold + 1) for fold in sorted(missing))
         yield f"folds {numbers} of {theirs.folds} are missing; run them first, without --only-folds"
     try:
-        own = [record for record in published if not record.spec.method.spec.endswith(MARK)]
-        refuse_known_names(board, own, plan.methods)
+        refuse_known_names(board, published, plan.methods)
         wanted = {key: getattr(plan, key) for key in SUBSETS}
         expected = board_plan_of(board, theirs, plan.methods, wanted)
     except PepbenchError as error:
@@ -123,10 +122,9 @@ def _expected(plan: Plan, found: set[Place]) -> dict[Place, Plan]:
         method = split_label(spec)[0]
         fixed = {name.budget for name, _ in found if name.method == method} == {FULL}
         for budget in (FULL,) if fixed else plan.budgets:
-            own = plan.of_cell(dataset, backbone, method, budget)
-            for fold in range(plan.folds) if own is not None else ():
-                assert own is not None
-                cells[CellName(dataset, backbone, method, budget), fold] = own
+            name = CellName(dataset, backbone, method, budget)
+            if own := plan.of_cell(*name):
+                cells |= {(name, fold): own for fold in range(plan.folds)}
     return cells
 
 

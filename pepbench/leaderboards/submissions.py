@@ -97,15 +97,13 @@ def submit(run: Path, into: Path) -> Path:
     files = tuple(sorted((beside / METHOD_FOLDER).glob("*.py")))
     submission = Submission(run, board, Plan.load(run / PLAN_FILE, {}), records, files)
     submission.refuse_broken()
+    environments = {json.dumps(r.environment.model_dump(), sort_keys=True) for r in records}
     described = {
         "board": board.name,
         "methods": submission.plan.method_labels(),
         "files": {path.name: _sha256(path) for path in files},
-        "environments": sorted(
-            {json.dumps(r.environment.model_dump(), sort_keys=True) for r in records}
-        ),
+        "environments": [json.loads(text) for text in sorted(environments)],
     }
-    described["environments"] = [json.loads(text) for text in described["environments"]]
     contents = {
         PLAN_FILE: submission.plan.to_toml().encode(),
         RECORDS_FILE: packed(records),

@@ -82,7 +82,7 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
 
 def has_contrasts(results: BoardResults) -> bool:
     """Whether a leaderboard publishes primary contrasts."""
-    return results.contrasts is not None and bool(results.contrasts["primary"].any())
+    return len(results.primary) > 0
 
 
 def extract_check(board: Board, results: BoardResults) -> Check:
@@ -141,17 +141,17 @@ def _wrong_difference(results: BoardResults) -> str:
     return ""
 
 
-def _compared(frame: pd.DataFrame | None) -> list[dict[Any, Any]]:
-    return [] if frame is None else frame.dropna(subset=["difference"]).to_dict("records")
+def _compared(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.dropna(subset=["difference"]).to_dict("records")
 
 
 def _wrong_holm(results: BoardResults) -> str:
-    families = [(results.comparisons, ["dataset", "backbone", "budget"])]
-    if results.contrasts is not None:
-        primary = results.contrasts["primary"]
-        families.append((results.contrasts[primary], ["dataset", "backbone"]))
-        families.append((results.contrasts[~primary], ["dataset", "backbone", "budget"]))
-    for frame, columns in families:
+    exploratory = results.contrasts[~results.contrasts["primary"]]
+    for frame, columns in (
+        (results.comparisons, ["dataset", "backbone", "budget"]),
+        (results.primary, ["dataset", "backbone"]),
+        (exploratory, ["dataset", "backbone", "budget"]),
+    ):
         for name, family in frame.dropna(subset=["difference"]).groupby(columns):
             if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
                 where = ", ".join(map(str, name))
@@ -170,7 +170,7 @@ class PublishedCell:
     records
         The cell's tuning trials and finalists, and the final runs of the chosen one, all ok.
     seconds
-        Wall time of the records.
+        CPU time of the records.
     """
 
     board: Board

@@ -24,6 +24,7 @@ from pepbench.records.record import (
     is_extract,
     now,
     parse_record,
+    segment_row,
     tuning_used,
     validation_goal,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "npy_bytes",
     "npy_sha256",
     "parse_record",
+    "segment_row",
     "tuning_used",
     "validation_goal",
     "write_atomically",

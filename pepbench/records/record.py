@@ -175,6 +175,11 @@ def figures_of(record: Record) -> dict[str, Any]:
     }
 
 
+def segment_row(record: Record) -> dict[str, Any]:
+    """A record's row in a segment."""
+    return figures_of(record) | {"record": record.model_dump_json().encode()}
+
+
 def now() -> datetime:
     """The time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)

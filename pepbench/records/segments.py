@@ -6,7 +6,6 @@ open. A segment holds the same JSON texts, sorted by key, and their figures as c
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pepbench.errors import RecordError
+from pepbench.records.files import parquet_bytes
 
 ROWS_AT_ONCE = 250
 """Records in a row group; few, since a resumed run reads records in random order."""
@@ -60,15 +60,12 @@ def segment_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
         A value for each of :data:`COLUMNS`, in any order.
     """
     ordered = sorted(rows, key=lambda row: row["key"])
-    buffer = io.BytesIO()
-    pq.write_table(
+    return parquet_bytes(
         pa.Table.from_pylist(ordered, COLUMNS),
-        buffer,
         compression="zstd",
         row_group_size=ROWS_AT_ONCE,
         write_page_checksum=True,
     )
-    return buffer.getvalue()
 
 
 class Segment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pepbench.records.files import npy_bytes, write_if_new
+from pepbench.records.files import load_npy, npy_bytes, parquet_bytes, write_if_new
 
 
 class SplitFacts:
@@ -32,7 +31,7 @@ class SplitFacts:
 
     def labels_path(self, split: str) -> Path:
         """File of a split's test labels."""
-        return self.predictions / f"labels-{split}.npy"
+        return self._path("labels", split)
 
     def put_labels(self, split: str, labels: NDArray[np.uint8]) -> None:
         """Store the test labels."""
@@ -40,47 +39,39 @@ class SplitFacts:
 
     def load_labels(self, split: str) -> NDArray[np.uint8]:
         """Test labels of a split."""
-        return _load(self.labels_path(split))
+        return load_npy(self.labels_path(split))
 
     def put_users(self, split: str, users: NDArray[np.int32]) -> None:
         """Store a number for the user of each test row."""
-        write_if_new(self._users_path(split), npy_bytes(users))
+        write_if_new(self._path("users", split), npy_bytes(users))
 
     def load_users(self, split: str) -> NDArray[np.int32] | None:
         """The user of each test row; None if users were not stored."""
-        path = self._users_path(split)
-        return _load(path) if path.exists() else None
+        return self._stored("users", split)
 
     def put_truth(self, split: str, probabilities: NDArray[np.float64]) -> None:
         """Store the planted probabilities of label 1."""
-        write_if_new(self._truth_path(split), npy_bytes(probabilities))
+        write_if_new(self._path("truth", split), npy_bytes(probabilities))
 
     def load_truth(self, split: str) -> NDArray[np.float64] | None:
         """Planted probabilities of label 1; None if they were not stored."""
-        path = self._truth_path(split)
-        return _load(path) if path.exists() else None
+        return self._stored("truth", split)
 
     def put_features(self, split: str, features: pa.Table) -> None:
         """Store ``field``, ``frequency`` and ``planted_width`` of each global id."""
-        buffer = io.BytesIO()
-        pq.write_table(features, buffer)
-        write_if_new(self._features_path(split), buffer.getvalue())
+        write_if_new(self._features_path(split), parquet_bytes(features))
 
     def load_features(self, split: str) -> pa.Table | None:
         """The table of :meth:`put_features`; None if it was not stored."""
         path = self._features_path(split)
         return pq.read_table(path) if path.exists() else None
 
-    def _users_path(self, split: str) -> Path:
-        return self.predictions / f"users-{split}.npy"
+    def _path(self, what: str, split: str) -> Path:
+        return self.predictions / f"{what}-{split}.npy"
 
-    def _truth_path(self, split: str) -> Path:
-        return self.predictions / f"truth-{split}.npy"
+    def _stored(self, what: str, split: str) -> NDArray[Any] | None:
+        path = self._path(what, split)
+        return load_npy(path) if path.exists() else None
 
     def _features_path(self, split: str) -> Path:
         return self.widths / f"features-{split}.parquet"
-
-
-def _load(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, allow_pickle=False)
-    return array

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pepbench.errors import RecordError
-from pepbench.records.files import npy_bytes, write_atomically
-from pepbench.records.record import Record, figures_of, parse_record
+from pepbench.records.files import load_npy, npy_bytes, write_atomically
+from pepbench.records.record import Record, figures_of, parse_record, segment_row
 from pepbench.records.segments import COLUMNS, FIGURES, Segment, segment_bytes
 from pepbench.records.split_facts import SplitFacts
 
@@ -152,10 +152,7 @@ class RecordStore(SplitFacts):
             digest = hashlib.sha256(
                 "".join(record.key for _, record in finished).encode()
             ).hexdigest()
-            content = segment_bytes(
-                figures_of(record) | {"record": record.model_dump_json().encode()}
-                for _, record in finished
-            )
+            content = segment_bytes(segment_row(record) for _, record in finished)
             write_atomically(self.segments / f"{digest}.parquet", content)
             for path, _ in finished:
                 path.unlink(missing_ok=True)
@@ -223,8 +220,7 @@ class RecordStore(SplitFacts):
 
     def load_predictions(self, key: str) -> NDArray[np.float32]:
         """Test probabilities of a final run, in test order."""
-        array: NDArray[np.float32] = np.load(self.prediction_path(key), allow_pickle=False)
-        return array
+        return load_npy(self.prediction_path(key))
 
     def widths_path(self, key: str) -> Path:
         """File of the learnt widths of ``key``."""
@@ -232,8 +228,7 @@ class RecordStore(SplitFacts):
 
     def load_widths(self, key: str) -> NDArray[np.unsignedinteger]:
         """Learnt width of each feature in a final run, by global id."""
-        array: NDArray[np.unsignedinteger] = np.load(self.widths_path(key), allow_pickle=False)
-        return array
+        return load_npy(self.widths_path(key))
 
     def _intact(self, path: Path, checksum: str | None, what: str) -> bool:
         if checksum is None:

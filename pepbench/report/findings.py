@@ -60,9 +60,19 @@ class Findings:
         return metric_of(self.frame)
 
     @property
+    def records(self) -> Sequence[Record]:
+        """The records analysed."""
+        return self.runs.records
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The leaderboard."""
         return self.analysis.frame
+
+    @property
+    def failed(self) -> int:
+        """Number of cells that failed."""
+        return int((self.frame["status"] == "failed").sum())
 
     @property
     def contrasts(self) -> pd.DataFrame:
@@ -222,7 +232,7 @@ def json_document(folder: Path, findings: Findings) -> dict[str, Any]:
         "cells": _objects(findings.frame, columns_for(findings.metric)),
         "fronts": findings.fronts,
         "widths": _objects(findings.recovery.frame, RECOVERY_COLUMNS),
-        "failed": int((findings.frame["status"] == "failed").sum()),
+        "failed": findings.failed,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pepbench.analysis.metrics import METRICS, Metric
 from pepbench.analysis.significance import ALPHA
+from pepbench.report.phrases import LEVEL
 
 
 def how_to_read(margin: float, metric: Metric, goal: str) -> str:
@@ -19,7 +20,6 @@ def how_to_read(margin: float, metric: Metric, goal: str) -> str:
         Validation figure that tuning went by, as
         :func:`pepbench.analysis.metrics.objective_name` gives it.
     """
-    level = f"{100 * (1 - ALPHA):g}%"
     card = METRICS[metric]
     below, rows = ("below", "rows") if card.sign > 0 else ("above", "rows, with its sign changed")
     minus = f"the method's {card.name} minus"
@@ -36,7 +36,7 @@ def how_to_read(margin: float, metric: Metric, goal: str) -> str:
 * **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
   **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are
-  {level} intervals over folds; of a single split, over test rows (DeLong) or users, and seeds.
+  {LEVEL} intervals over folds; of a single split, over test rows (DeLong) or users, and seeds.
 * **delta_{metric}** is {minus} the full table's, on the same test {rows}. **p_holm** is its
   two-sided p-value, adjusted (Holm) over the methods of one data set, backbone and budget.
 * **verdict**: *equivalent* if the difference is shown to be within ±{margin:g} (two one-sided

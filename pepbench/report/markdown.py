@@ -15,7 +15,6 @@ from pepbench.analysis.frames import INTERVALS, BlockName, by_block, of_block, w
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.metrics import METRICS, metric_of
 from pepbench.analysis.ranks import RankTables
-from pepbench.analysis.width_recovery import RECOVERY_COLUMNS
 from pepbench.records import MARGIN
 from pepbench.report.how_to_read import how_to_read
 from pepbench.report.phrases import (
@@ -82,6 +81,12 @@ _TEXTS = ("dataset", "backbone", "method", "budget", "status", "reason", "verdic
 _SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
+def csv_text(frame: pd.DataFrame, columns: list[str] | None = None) -> str:
+    """A table in full precision; a missing figure is an empty field."""
+    text: str = frame.to_csv(columns=columns, index=False, lineterminator="\n")
+    return text
+
+
 def leaderboard_csv(frame: pd.DataFrame) -> str:
     """Columns in full precision: reading it back gives the same floating-point numbers.
 
@@ -98,8 +103,7 @@ def leaderboard_csv(frame: pd.DataFrame) -> str:
         A header and a line per cell; a missing figure is an empty field, truth is ``True`` or
         ``False``.
     """
-    text: str = frame.to_csv(columns=written_columns(frame), index=False, lineterminator="\n")
-    return text
+    return csv_text(frame, written_columns(frame))
 
 
 def leaderboard_markdown(
@@ -180,12 +184,6 @@ def recovery_markdown(frame: pd.DataFrame, pictures: Iterable[str], folds: bool 
     parts.append(width_reading(frame, folds=folds))
     parts += [f"![{name}]({name}.svg)" for name in pictures]
     return "\n\n".join(parts) + "\n"
-
-
-def recovery_csv(frame: pd.DataFrame) -> str:
-    """All columns in full precision; a missing figure is an empty field."""
-    text: str = frame.to_csv(columns=list(RECOVERY_COLUMNS), index=False, lineterminator="\n")
-    return text
 
 
 def detail_markdown(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pepbench.analysis.folds import BASIS, width_factor
 from pepbench.analysis.frames import by_block
+from pepbench.analysis.significance import ALPHA
 from pepbench.records import FEWEST_FOLDS, MARGIN
 from pepbench.units import dataset_title
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pepbench.analysis.leaders import Lead
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+LEVEL = f"{100 * (1 - ALPHA):g}%"
+"""Of all intervals."""
 
 NOT_COMPARED = "not compared"
 """Written in place of a verdict."""

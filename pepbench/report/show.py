@@ -82,7 +82,7 @@ def report(
     findings = load_runs(folders, _warn, margin, metric=metric_named(metric))
     target = out or (folders[0] if len(set(folders)) == 1 else None)
     if tuning:
-        _console(wide).print(TuningView(findings.runs.records))
+        _console(wide).print(TuningView(findings.records))
         return 0
     if open_page and target is None:
         raise RecordError("--open needs a page of several runs to be written; add --out FOLDER")
@@ -92,8 +92,7 @@ def report(
         _warn("several runs: nothing is written without --out FOLDER")
     if open_page and written is not None:
         webbrowser.open(written.resolve().as_uri())
-    failed = int((findings.frame["status"] == "failed").sum())
-    return EXIT_FAILED if failed else 0
+    return EXIT_FAILED if findings.failed else 0
 
 
 def compare(
@@ -118,8 +117,7 @@ def compare(
     within = margin_of(runs.folders, margin)
     pairs = chosen_pairs(runs, methods, dataset, budget, backbone, within, about)
     if as_json:
-        document = [pair_json(pair, within) for pair in pairs]
-        print_json(document)
+        print_json([pair_json(pair, within) for pair in pairs])
     else:
         _console(False).print(*(PairView(pair, margin=within) for pair in pairs))
     return EXIT_FAILED if any(pair.comparison is None for pair in pairs) else 0
@@ -138,8 +136,7 @@ def _written(target: Path | None, findings: Findings) -> Path | None:
 
 def _print(findings: Findings, form: Format, folder: Path, wide: bool) -> None:
     if form == "json":
-        document = json_document(folder, findings)
-        print_json(document)
+        print_json(json_document(folder, findings))
     elif form == "csv":
         print(leaderboard_csv(findings.frame), end="")
     elif form == "latex":

@@ -13,9 +13,9 @@ from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.metrics import card_of
 from pepbench.analysis.primary import widest_source
 from pepbench.analysis.ranks import RankTables
-from pepbench.analysis.significance import ALPHA
 from pepbench.plan import MANY_FOLDS
 from pepbench.report.phrases import (
+    LEVEL,
     NOT_COMPARED,
     percent,
     rounded,
@@ -78,7 +78,7 @@ def comparison_rows(block: pd.DataFrame) -> list[Row]:
     ]
 
 
-INTERVAL = f"{100 * (1 - ALPHA):g}% interval"
+INTERVAL = f"{LEVEL} interval"
 CONTRAST_TEXTS = ("contrast", "budget", "verdict", "variance mostly from")
 """A column of :func:`contrast_table`, and those that are no figures."""
 
@@ -206,7 +206,7 @@ def hypervolume_sentence(row: dict[Any, Any]) -> str:
     volume = with_interval(row["hypervolume"], row["low"], row["high"]).split(" ")[0]
     digits = len(volume.partition(".")[2])
     return (
-        f"Hypervolume of the front: {volume} ({100 * (1 - ALPHA):g}% interval "
+        f"Hypervolume of the front: {volume} ({INTERVAL} "
         f"{row['low']:.{digits}f} to {row['high']:.{digits}f}) decades of parameters × AUC, from "
         f"{row['reference_parameters']:,} parameters and an AUC of {row['reference_auc']:g}."
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
-from pepbench.report.phrases import rounded
+from pepbench.report.phrases import NOT_COMPARED, rounded
 from pepbench.units import Budget
 
 SHOWN = {
@@ -19,8 +19,11 @@ SHOWN = {
 }
 """What a verdict says of the first method of a contrast, in the order of the sentences."""
 
+FLATTERED = "chosen on the same test rows, which flatters it"
+"""Said of the best method wherever it is named."""
+
 UNDECIDED = "undecided"
-FULL = "the full table"
+_FULL_TABLE = "the full table"
 
 
 def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
@@ -40,29 +43,29 @@ def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
 
 
 def best_sentence(frame: pd.DataFrame) -> str:
-    """The best method at each budget and its difference to the full table; empty without one.
+    """The best method at each budget and its difference to the full table; empty without any.
 
     Parameters
     ----------
     frame
         The leaderboard of one data set and backbone.
     """
-    metric = metric_of(frame)
+    metric, best = metric_of(frame), best_cells(frame)
     found = [
         f"{code(row['method'])} at {row['budget']} ("
-        + ", ".join(filter(None, (rounded(*measured_delta(row, metric))[0], row["verdict"])))
+        + ", ".join(
+            filter(None, (rounded(*measured_delta(row, metric))[0], row["verdict"] or NOT_COMPARED))
+        )
         + ")"
-        for row in best_cells(frame).to_dict("records")
+        for row in best[best["verdict"] != "reference"].to_dict("records")
     ]
-    best = METRICS[metric].best
-    return f"The {best} at each budget, minus {FULL}'s: {'; '.join(found)}." if found else ""
+    what = f"The {METRICS[metric].best} at each budget ({FLATTERED}), minus {_FULL_TABLE}'s"
+    return f"{what}: {'; '.join(found)}." if found else ""
 
 
 def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of a leaderboard, the best compared cell of each data set, backbone and budget."""
-    compared = frame[frame["verdict"].ne("reference") & frame["verdict"].ne("")]
-    ok = compared[compared["status"] == "ok"]
-    return ok[~ok.duplicated(["dataset", "backbone", "budget"])]
+    """Of a leaderboard, the best cell of each data set, backbone and budget, compared or not."""
+    return frame[frame["status"] == "ok"].drop_duplicates(["dataset", "backbone", "budget"])
 
 
 def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
@@ -81,7 +84,9 @@ def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:
     margin
         Of equivalence and non-inferiority, in words.
     """
-    others = rows["other"].map(lambda other: FULL if other == REFERENCE else code(str(other)))
+    others = rows["other"].map(
+        lambda other: _FULL_TABLE if other == REFERENCE else code(str(other))
+    )
     rows = rows.assign(other=others)
     for verdict, words in SHOWN.items():
         found = rows[rows["verdict"] == verdict]

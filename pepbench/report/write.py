@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Container
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.metrics import objective_name
 from pepbench.records import write_atomically
+from pepbench.records.files import parquet_bytes
 from pepbench.report.charts.panels import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.report_charts import charts_of
 from pepbench.report.charts.widths import picture_names, pictures
@@ -23,11 +22,11 @@ from pepbench.report.markdown import (
     LEADERBOARD_MD,
     PAIRS_CSV,
     WIDTHS_CSV,
+    csv_text,
     detail_markdown,
     escape,
     leaderboard_csv,
     leaderboard_markdown,
-    recovery_csv,
     recovery_markdown,
 )
 from pepbench.report.page.html import PAGE, report_html
@@ -71,16 +70,15 @@ def write_reports(
             contents[f"{name}.svg"] = svg = svg_bytes(chart)
             if rastered is None or name in rastered:
                 contents[f"{name}.png"] = png_of_svg(svg)
-    if len(findings.recovery.frame):
-        contents[WIDTHS_CSV] = recovery_csv(findings.recovery.frame).encode()
     for name, frame in (
         ("fronts.csv", findings.analysis.fronts.points),
         (CONTRASTS_CSV, findings.contrasts),
         ("comparisons.csv", findings.comparisons),
         (PAIRS_CSV, findings.analysis.pairs),
+        (WIDTHS_CSV, findings.recovery.frame),
     ):
         if len(frame):
-            contents[name] = frame.to_csv(index=False, lineterminator="\n").encode()
+            contents[name] = csv_text(frame).encode()
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]
@@ -88,9 +86,7 @@ def write_reports(
 
 def leaderboard_parquet(findings: Findings) -> bytes:
     """The leaderboard as a Parquet file, all columns in full precision."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(findings.frame, preserve_index=False), buffer)
-    return buffer.getvalue()
+    return parquet_bytes(pa.Table.from_pandas(findings.frame, preserve_index=False))
 
 
 def report_markdown(findings: Findings) -> str:
@@ -101,7 +97,7 @@ def report_markdown(findings: Findings) -> str:
         findings.leading,
         findings.margin,
         findings.contrasts,
-        objective_name(findings.runs.records),
+        objective_name(findings.records),
     )
     analysis = findings.analysis
     sections = (

@@ -55,7 +55,7 @@ def column(name: str, values: Any) -> list[Any]:
     except TypeError:
         pass
     raise ServeError(
-        f"field {name!r}: {_shown(values)} is no column; give a list with a value for each row"
+        f"field {name!r}: {shown(values)} is no column; give a list with a value for each row"
     )
 
 
@@ -68,9 +68,10 @@ def refuse_several(name: str, values: Sequence[Any]) -> None:
         if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray):
             if isinstance(value, memoryview | np.generic) or getattr(value, "ndim", 1) == 0:
                 continue
-            raise ServeError(f"field {name!r}: {_shown(value)} is not one value; give one a row")
+            raise ServeError(f"field {name!r}: {shown(value)} is not one value; give one a row")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in the words of a message: on one line, and cut where it is long."""
     written = " ".join(repr(value).split())
     return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"

@@ -13,10 +13,10 @@ import torch
 from pepbench.backbones.fm import FM, pairwise_products
 from pepbench.catalog import Catalog
 from pepbench.contract.backbone_candidate import BackboneCandidate
-from pepbench.contract.backbone_checks import BACKBONE_CHECKS
 from pepbench.contract.candidate import NotApplicable
+from pepbench.contract.checks import BACKBONE_CHECKS
 from pepbench.contract.examine import examine
-from pepbench.contract.rules import backbone_inputs, backbone_training
+from pepbench.contract.rules import backbone_inputs, backbone_training, repetition
 from pepbench.contract.rules.card import cites_its_source
 from pepbench.harness.fit_checks import BrokenContract
 from pepbench.method import Method
@@ -35,7 +35,7 @@ TESTED_ELSEWHERE = {
 SLOW = {
     backbone_training.trains,
     backbone_training.state_survives_a_round_trip,
-    backbone_training.another_process_gives_the_same_bits,
+    repetition.another_process_gives_the_same_bits,
     backbone_inputs.works_over_its_ranges,
 }
 FIELDS = Fields(("a", "b", "c"), (4, 5, 3), np.zeros(12, np.int64))
@@ -55,7 +55,7 @@ def candidate(name):
 
 def cases():
     for check, name in itertools.product(BACKBONE_CHECKS, BACKBONES):
-        costly = check is backbone_training.another_process_gives_the_same_bits
+        costly = check is repetition.another_process_gives_the_same_bits
         if check not in TESTED_ELSEWHERE and (name == "autoint" or not costly):
             marks = [pytest.mark.slow] if check in SLOW else []
             yield pytest.param(check, name, id=f"{name}-{check.__name__}", marks=marks)

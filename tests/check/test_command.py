@@ -40,6 +40,7 @@ def test_unchanged_code_passes_to_the_bit_and_says_so_everywhere(recorded, pepbe
         "--junit=junit.xml",
         "--summary=summary.md",
         "--history=history.jsonl",
+        "--plot=now.svg",
     )
     assert ran.code == 0, ran.err
     accuracy = [f for f in json.loads(ran.out)["findings"] if f["kind"] == "accuracy"]
@@ -47,9 +48,18 @@ def test_unchanged_code_passes_to_the_bit_and_says_so_everywhere(recorded, pepbe
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("8", "0")
     assert "✅" in (tmp_path / "summary.md").read_text()
-    plotted = pepbench("check", "--history=history.jsonl", "--plot=history.svg")
+    plotted = pepbench("check", "--history=history.jsonl", "--plot=history.svg", "--json")
     assert plotted.code == 0, plotted.err
+    assert json.loads(plotted.out) == {"plot": "history.svg"}
     assert (tmp_path / "history.svg").read_text().startswith("<svg")
+    assert (tmp_path / "now.svg").read_text().startswith("<svg")
+
+
+def test_a_file_that_cannot_be_written_does_not_cost_the_outcome(recorded, pepbench):
+    with_cell(recorded, n_bytes=[1, 1])
+    ran = pepbench("check", recorded, *QUICK, "--json", "--summary=nowhere/summary.md")
+    assert (ran.code, json.loads(ran.out)["failed"]) == (2, True)
+    assert "nowhere/summary.md: No such file" in ran.err
 
 
 def test_a_changed_count_is_a_regression(recorded, pepbench):
@@ -111,6 +121,9 @@ def test_a_plan_with_folds_is_refused_before_it_is_recorded(pepbench, tmp_path):
         (("a.json", "--plan=b.toml"), "--plan goes with --record"),
         (("a.json", "--repetitions=3"), "needs 5 or more"),
         (("--record", "a.json", "--plan=missing.toml"), "missing.toml"),
+        (("--record", "a.json", "--json"), "go with a comparison, not with --record"),
+        (("--record", "a.json", "--history=h.jsonl"), "go with a comparison, not with --record"),
+        (("a.json", "--history=h.jsonl", "--plot=a.gif"), "ends in .svg or .png"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments, reason, pepbench):

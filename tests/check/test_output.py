@@ -40,7 +40,7 @@ def test_markdown_is_a_table_whose_cells_cannot_break_out():
     text = as_markdown(checked(LOST, SAME, SLOW))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in rows} == {8}
-    assert "<b>" not in text.replace("\\<b\\>", "")
+    assert "<b>" not in text
     assert text.startswith("## ❌")
     assert as_markdown(checked(SAME)).startswith("## ✅")
 

@@ -1,3 +1,5 @@
+import io
+import json
 import time
 
 import pytest
@@ -59,3 +61,16 @@ def test_every_phase_of_a_method_is_timed(tiny_cache):  # noqa: ARG001
     assert all(ratio > 0 for ratio in answer["ratios"].values())
     assert answer["ratios"].keys() == answer["speeds"].keys()
     assert answer["memory"]["MiB"] > 50
+
+
+def test_what_a_method_prints_is_not_among_the_answer(monkeypatch, capsys):
+    def time_cells(*_):
+        print("loss 0.5")
+        return {"ratios": {}}
+
+    monkeypatch.setattr(stopwatch, "time_cells", time_cells)
+    question = {"plan": Plan().model_dump(mode="json", exclude_unset=True), "plugins": []}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(question)))
+    stopwatch.main()
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"ratios": {}}, "loss 0.5\n")

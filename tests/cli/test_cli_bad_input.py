@@ -1,3 +1,5 @@
+import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -39,6 +41,9 @@ def assert_refused(ran, *words: str) -> None:
         (["--budgets=abc"], ["'abc'", "5%", "50k", "2MB"]),
         (["--budgets", "-5"], ["'-5'"]),
         (["--methods=uniform", "--budgets=1M"], ["'1M'", "above the full table's"]),
+        (["--methods=uniform", "--budgets=50%,5"], ["5 of ", "write 5% for a share", "0.005k"]),
+        (["--dry-run", "--estimate"], ["--dry-run and --estimate exclude each other"]),
+        (["--quiet", "--verbose"], ["--quiet and --verbose exclude each other"]),
         (["--trials=0"], ["--trials", "0"]),
         (["--seeds=0"], ["--seeds"]),
         (["--trials=abc"], ["--trials", "integer"]),
@@ -66,6 +71,7 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
     [
         (["show", "method", "uniforn"], [NAMES.format("uniform")]),
         (["show", "thing", "pep"], ["'thing'", "method"]),
+        (["list", "methods", "--cards", "--json"], ["--cards and --json exclude each other"]),
         (["list", "things"], ["'things'", "methods"]),
         (["data", "add", "anme"], [NAMES.format("anime")]),
         (["data", "add", "anime"], ["--from FOLDER"]),
@@ -74,6 +80,9 @@ def test_run_refuses_in_one_line_and_writes_nothing(pepbench, tmp_path, argument
         (["report", "nowhere"], ["nowhere", "no such folder"]),
         (["report", "."], ["no records", "pepbench run"]),
         (["report"], ["FOLDER"]),
+        (["report", ".", "--json", "--format=csv"], ["--json and --format csv exclude"]),
+        (["report", ".", "--tuning", "--json"], ["--tuning prints tables alone; leave out --json"]),
+        (["leaderboard", "--json"], ["--trust and --json go with --verify"]),
         (["frobnicate"], ["frobnicate"]),
     ],
 )
@@ -122,6 +131,25 @@ def test_plug_ins_that_cannot_be_used_are_refused(pepbench, tmp_path, source, wo
     ran = pepbench("run", "--methods=a", "--plugin", plugin, "--out=out")
     assert_refused(ran, str(plugin), *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_named_with_the_remedy(tiny_run, monkeypatch):
+    written = itertools.count(1)
+
+    def fail(_: int) -> None:
+        if next(written) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert tiny_run("--methods=uniform", "--dry-run").code == 0  # Makes the table.
+    monkeypatch.setattr("os.fsync", fail)
+    ran = tiny_run("--methods=uniform", "--out=out", "--quiet")
+    assert_refused(ran, "out/", "No space left on device; make room, then give the same command")
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tiny_run, tmp_path):
+    ran = tiny_run("--methods=uniform", "--out=" + os.fsdecode(b"caf\xe9"))
+    assert_refused(ran, "the name is no UTF-8 text")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "/proc/nowhere"])

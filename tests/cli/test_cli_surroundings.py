@@ -91,7 +91,7 @@ def test_a_run_needs_no_home_no_temporary_folder_and_no_cache_of_compiled_code(t
         command, env=environment, cwd=tmp_path, capture_output=True, timeout=300, check=False
     )
     assert ran.returncode == 2
-    assert ran.stderr.startswith(b"pepbench: cannot add data set 'synthetic': ")
+    assert ran.stderr.startswith(b"pepbench: cannot add data set 'synthetic:rows=1000:")
     assert b"name a writable folder for the cache" in ran.stderr
     assert b"PEPBENCH_CACHE" in ran.stderr
     assert ran.stderr.count(b"\n") == 1

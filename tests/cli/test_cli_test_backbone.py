@@ -7,7 +7,7 @@ import pytest
 
 from pepbench.catalog import Catalog
 from pepbench.contract.backbone_candidate import BackboneCandidate
-from pepbench.contract.backbone_checks import BACKBONE_CHECKS
+from pepbench.contract.checks import BACKBONE_CHECKS
 from pepbench.contract.examine import examine, rule_of, title_of
 
 PAGE = Path(__file__).parents[2] / "docs/add-a-backbone.md"

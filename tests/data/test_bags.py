@@ -152,21 +152,21 @@ def added(name, path, **options):
 
 
 def test_numbers_in_lists_are_the_values_of_a_plain_column(tmp_path):
-    numbers = [[1.0, 2.5], [float("nan"), 12345678901.0], [None], [3.0]] * 5
-    table = pa.table({"n": pa.array(numbers, pa.list_(pa.float64(), -1)), "y": [0, 1] * 10})
+    numbers = [[1.0, 2.5], [float("nan"), 12345678901.0], [None], [3.0]] * 20
+    table = pa.table({"n": pa.array(numbers, pa.list_(pa.float64(), -1)), "y": [0, 1] * 40})
     pq.write_table(table, tmp_path / "numbers.parquet")
     found = added("numbers", tmp_path / "numbers.parquet", multi={"n": ""})
     assert found.vocabularies[0] == ["1", "2.5", "12345678901", "3"]
     assert found.meta.kind("n") == "float64"
-    assert found.meta.bags["n"].n_empty == 5
+    assert found.meta.bags["n"].n_empty == 20
 
 
 def test_fixed_size_lists_and_hashed_values(tmp_path):
-    pairs = pa.FixedSizeListArray.from_arrays(pa.array([1, 2] * 20), 2)
-    pq.write_table(pa.table({"p": pairs, "y": [0, 1] * 10}), tmp_path / "pairs.parquet")
+    pairs = pa.FixedSizeListArray.from_arrays(pa.array([1, 2] * 80), 2)
+    pq.write_table(pa.table({"p": pairs, "y": [0, 1] * 40}), tmp_path / "pairs.parquet")
     found = added("pairs", tmp_path / "pairs.parquet", multi={"p": ""}, hash={"p": 1})
     assert found.vocabularies[0] == ["0"]
-    assert found.codes.shape == (20, 2)
+    assert found.codes.shape == (80, 2)
 
 
 @pytest.mark.parametrize(

@@ -118,13 +118,13 @@ def test_sampled_rows_keep_their_numbers():
 
 
 def test_text_and_parquet_give_the_same_numbers(tmp_path):
-    price = [1.5, None, 3.0, 1e6] * 5
-    labels = [0, 1] * 10
-    table = pa.table({"u": list(range(20)), "price": price, "y": labels})
+    price = [1.5, None, 3.0, 1e6] * 20
+    labels = [0, 1] * 40
+    table = pa.table({"u": list(range(80)), "price": price, "y": labels})
     pq.write_table(table, tmp_path / "rows.parquet")
     lines = [
         f"{u},{'' if p is None else p},{y}"
-        for u, p, y in zip(range(20), price, labels, strict=True)
+        for u, p, y in zip(range(80), price, labels, strict=True)
     ]
     (tmp_path / "rows.csv").write_text("\n".join(["u,price,y", *lines]) + "\n")
     tables = [

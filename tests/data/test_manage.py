@@ -44,6 +44,12 @@ def test_cache_is_where_the_environment_says(cache):
     assert cache_root() == cache
 
 
+def test_cache_may_be_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PEPBENCH_CACHE", "~/kept")
+    assert cache_root() == tmp_path / "kept"
+
+
 def test_data_set_not_added_says_how_to_add_it():
     assert not is_added(Letters())
     assert verify(Letters()) == ["data set 'letters' is not in the cache"]
@@ -111,6 +117,28 @@ def test_description_is_json_and_adds_up(source):
     assert described["unseen_share"] == {"validation": 0.0, "test": 0.0}
     assert described["bytes"] > 1_000
     assert "bayes_auc" not in described
+
+
+LETTERS, ONES = pa.array(["a", "b"]), np.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"a": LETTERS}, "yields dict, expected Block"),
+        (Block({"a": LETTERS}, [0, 1]), "gives 'labels' as list, expected an array of numpy"),
+        (Block({"a": LETTERS}, ONES[:, None]), "'labels' as ndarray, .* with a number a row"),
+        (Block({"a": np.array(["a", "b"])}, ONES), r"'a' as ndarray, .*pyarrow\.array\(values\)"),
+        (Block({"a": pa.chunked_array([LETTERS])}, ONES), "'a' as ChunkedArray"),
+        (Block({"a": pa.array([{"b": 1}, {"b": 2}])}, ONES), "'a' as struct<b: int64>"),
+        (Block({"a": LETTERS}, ONES, split_key=ONES), "'split_key' as ndarray"),
+        (Block({"a": LETTERS}, ONES, dense={"x": [0.5, 1.5]}), "'x' as list"),
+    ],
+)
+def test_what_a_plug_in_yields_wrongly_is_named(block, message):
+    dataset = type("Given", (type(small({}, [])),), {"blocks": lambda *_: iter([block])})()
+    with pytest.raises(DataError, match=f"data set 'small': blocks.*{message}"):
+        add(dataset, None)
 
 
 @pytest.mark.parametrize("had", [False, True])

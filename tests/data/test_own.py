@@ -213,6 +213,10 @@ GOOD = "clicked,city,item\n" + "0,Ulm,1\n1,Bonn,2\n" * 40
         (GOOD + "1,Ulm,1,9\n", "row 82: 4 columns, expected 3; quote values that hold"),
         (GOOD + "yes,Ulm,1\n", "row 82: clicked is 'yes', expected 0 or 1; name the value"),
         (GOOD + '1,"Ulm,1\n', "row 82: a quote is opened and not closed"),
+        (GOOD + '1,5"x,"y\n0,Ulm,1\n1,Ulm,2\n0,5"",z"\n', "row 82: a quote is opened and not"),
+        (GOOD.replace("\n", "\r", 1), "row 1: has a carriage return within the line; remove it"),
+        (GOOD + "\n1,Ulm,1\n1\n", "row 82: is blank; remove it"),
+        (GOOD + "x" * 9_999 + ",Ulm,1\n", "row 82: clicked is 'xxxx"),
         (
             GOOD + '1,"Ulm\nat the Danube",1\n',
             "take line breaks out of quoted values, or convert the file to Parquet",
@@ -235,6 +239,7 @@ def test_bad_text_is_named(refused, tmp_path, bad, message):
     error = add(refused, tmp_path / "c.csv")
     assert str(tmp_path / "c.csv") in error or "own:data=mine" in error
     assert message in error
+    assert len(error) < 500
 
 
 @pytest.mark.parametrize(
@@ -249,12 +254,22 @@ def test_bad_bytes_are_named(refused, tmp_path, bad, message):
     assert message in add(refused, tmp_path / "c.csv")
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_header_of_a_second_file_is_named(refused, tmp_path, mark):
+    (tmp_path / "c.csv").write_text(GOOD + mark + GOOD)
+    error = add(refused, tmp_path / "c.csv", "--positive=1")
+    assert "c.csv, row 82: holds the names of the columns again; remove this row" in error
+
+
 def test_number_that_is_none_is_named(refused, tmp_path):
     (tmp_path / "c.csv").write_text(GOOD + "1,Ulm,1e\n")
     error = add(refused, tmp_path / "c.csv", "--numeric=item")
     assert "row 82: item is '1e', expected a number, or nothing; --missing names words" in error
     error = add(refused, tmp_path / "c.csv", "--log=item")
     assert "row 82: item is '1e', expected a whole number" in error
+    (tmp_path / "c.csv").write_text(GOOD + "1,Ulm,0X10\n")
+    error = add(refused, tmp_path / "c.csv", "--log=item")
+    assert "row 82: item is '0X10', expected a whole number" in error
 
 
 def test_numbers_too_large_to_scale_are_named(refused, tmp_path):
@@ -271,13 +286,44 @@ def test_missing_times_of_parquet_are_named(refused, tmp_path):
     assert "row 300" in add(refused, tmp_path / "c.parquet", "--split-by=time", "--rows=200")
 
 
-def test_a_table_without_features_is_named(command, tmp_path):
+def test_a_table_without_features_is_not_added(refused, tmp_path):
     path = write(clicks(), tmp_path / "c.csv")
-    more = ("--label=clicked", "--fields=user,item", "--min-count=99")
-    ran = command("data", "add", "mine", "--from", path, *more)
-    assert ran.code == 2
-    assert "no value is in enough training rows to be a feature; lower --min-count" in ran.err
-    assert "lower --min-count" in command("data", "info", "mine", "--json").err
+    error = add(refused, path, "--fields=user,item", "--min-count=99")
+    assert "no value is in enough training rows to be a feature; lower --min-count" in error
+
+
+def test_a_part_with_equal_labels_is_not_added(refused, tmp_path):
+    rows = [f"{int(day > 55)},u{day % 3},{day}\n" for day in range(60)]
+    (tmp_path / "c.csv").write_text("clicked,user,day\n" + "".join(rows))
+    error = add(refused, tmp_path / "c.csv", "--split-by=time:day")
+    assert "all 48 labels of the train split" in error
+    assert "take more rows or another way to split" in error
+
+
+def test_a_refused_file_leaves_the_data_set_of_that_name(command, tmp_path):
+    path = write(clicks(), tmp_path / "c.parquet")
+    again = ("data", "add", "mine", "--from", path)
+    more = (*OPTIONS, "--split-by=time")
+    assert command(*again, *more).code == 0
+    before = open_table(own()).fingerprint
+    write(clicks().set_column(5, "time", pa.array([7] * 300)), path)
+    for arguments in ((*again, *more), again):
+        assert "too many rows have the same time" in command(*arguments).err
+        assert open_table(own()).fingerprint == before
+        assert command("data", "verify", "mine").code == 0
+    assert "give --label and the others, too" in command(*again, "--rows=100").err
+
+
+def test_a_description_that_is_wrong_is_named_by_its_own_file(refused, tmp_path):
+    (tmp_path / "c.csv").write_text(GOOD)
+    path = tmp_path / "d.toml"
+    for line, message in (
+        ('fieldz = ["city"]', "d.toml: unknown key 'fieldz'; did you mean 'fields'?"),
+        ('fields = "city"', "d.toml: fields: 'city' is not a list; write [\"city\"]"),
+        ('fields = ["city", "city"]', "d.toml: column 'city' has two uses"),
+    ):
+        path.write_text(f'from = "c.csv"\nlabel = "clicked"\n{line}\n')
+        assert message in refused("data", "add", "mine", "--from", path)
 
 
 def test_other_labels_than_the_positive_one_are_shown(command, tmp_path):
@@ -348,6 +394,9 @@ def test_missing_label_in_parquet_is_named(refused, tmp_path):
         (("--label=clicked", "--split-by=time:when"), "unknown column 'when'"),
         (("--label=clicked", "--hash=city"), "write column=number"),
         (("--label=clicked", "--hash=town=9"), "unknown column 'town'"),
+        (("--label=clicked", "--bins=9"), "bins is of no use without columns in numeric"),
+        (("--label=clicked", "--max-values=9"), "max_values is of no use without columns in multi"),
+        (("--label=clicked", "--split-by=random:item"), "random takes no column"),
         (("--label=clicked", "--bins=1"), "bins: Input should be greater than or equal to 2"),
         (("--label=clicked", "--format=xls"), "format: Input should be 'csv', 'tsv'"),
         (("--label=clicked", "--rows=many"), "write a number of rows, such as 1M"),

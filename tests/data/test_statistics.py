@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -73,6 +74,17 @@ def test_export_gives_the_splits_back_with_row_numbers(command, tmp_path):
             assert values[feature] in (value, None)
     left = [path.name for path in tmp_path.iterdir()]
     assert sorted(left) == ["cache", "out.parquet"]
+
+
+def test_an_export_replaces_exports_only(command, tmp_path):
+    mine = tmp_path / "mine.parquet"
+    pq.write_table(pa.table({"label": [0, 1]}), mine)
+    before = mine.read_bytes()
+    ran = command("data", "export", "synthetic:rows=2000", mine)
+    assert (ran.code, mine.read_bytes()) == (2, before)
+    assert "exists and is no such export; remove it, or name another file" in ran.err
+    for _ in range(2):
+        assert command("data", "export", "synthetic:rows=2000", tmp_path / "o.parquet").code == 0
 
 
 def test_export_to_nowhere_is_an_error(command, tmp_path):

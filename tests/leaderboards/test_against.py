@@ -104,7 +104,11 @@ def test_an_interrupted_run_does_not_pass_for_one_of_fewer_folds(tmp_path):
 
 @pytest.mark.usefixtures("board")
 def test_the_plan_is_the_boards_with_other_methods():
-    plan = against("made", None, (), {"methods": MINE, "budgets": ("40%",)}).plan
+    beside = against("made", None, (), {"methods": MINE, "budgets": ("40%",)})
+    plan = beside.plan
+    assert {record.spec.budget for record in beside.records} == {"40%", "100%"}
+    whole = against("made", None, (), {"methods": MINE}).records
+    assert {record.spec.budget for record in whole} == {"50%", "40%", "100%"}
     theirs = Plan.load(find_board("made").plan_path, {})
     assert plan.methods == MINE
     assert plan.budgets == ("40%",)

@@ -10,7 +10,6 @@ import pytest
 from torch import nn
 
 import pepbench.nn as pnn
-from pepbench.analysis.recommend import Choice, Recommendation
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.python_lines import python_lines
@@ -138,9 +137,7 @@ def test_lines_are_those_that_the_plug_in_takes(spec, words):
 def test_command_names_the_files_of_plug_ins(backbone, plugins, end, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(PLUGIN.read_text())
-    choice = Choice("mde", "5%", 500, 10_000, 0.8, -0.001, -0.002, 0.0, "undecided", 1.0)
-    found = Recommendation("data", backbone, choice, "why")
-    _, run = check_commands(found, choice, Catalog(plugins))
+    _, run = check_commands(["mde"], backbone, "5%", Catalog(plugins))
     assert f"--backbones {backbone} --methods mde,full " in run
     assert run.endswith(end)
 

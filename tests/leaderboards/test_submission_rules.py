@@ -340,6 +340,21 @@ def test_the_boards_page_has_a_table_of_what_was_submitted():
     assert f" {difference:+.4f} (" in row
 
 
+def test_the_boards_page_says_of_a_submitted_cell_that_it_is_not_feasible(submitted):
+    path = submitted / RECORDS_FILE
+    bare = {"status": "infeasible", "validation": None, "n_parameters": None, "n_bytes": None}
+    records = [
+        one.model_copy(update=bare) if one.spec.budget == "40%" else one
+        for one in unpacked(path)
+        if one.spec.budget != "40%" or one.spec.role == "tuning"
+    ]
+    path.write_bytes(packed(records))
+    board = find_board("made")
+    *_, table = submitted_table(board, unpacked(board.folder / RECORDS_FILE), 0.001)
+    (row,) = [line for line in table.splitlines() if "| 40% " in line]
+    assert [cell.strip() for cell in row.split("|")[5:-1]] == ["", "", "", "", "infeasible"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("submitted")
 def test_the_site_shows_contrasts_and_what_was_submitted(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """What ``pepbench leaderboard --verify`` finds."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,6 +55,12 @@ def test_missing_table_is_found(board):
     (board.folder / "leaderboard.csv").unlink()
     ran = board.verify()
     assert (ran.code, "leaderboard.csv: missing" in ran.out) == (1, True)
+    as_json = board.verify("--json")
+    document = json.loads(as_json.out)
+    marks = {True: "good", False: "WRONG", None: "not checked"}
+    lines = [f"{marks[check['good']]}: {check['line']}" for check in document["checks"]]
+    assert lines == ran.out.splitlines()[:-1]
+    assert (as_json.code, document["failed"]) == (1, ran.out.count("WRONG: "))
 
 
 @pytest.mark.usefixtures("no_rerun")
@@ -135,6 +143,8 @@ def test_nothing_published_is_nothing_to_verify(pepbench, tmp_path):
     ran = pepbench("leaderboard", "--verify")
     assert ran.code == 0
     assert "no leaderboard is published" in ran.out
+    ran = pepbench("leaderboard", "--verify", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, {"checks": [], "failed": 0})
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pepbench.analysis.width_recovery import (
 )
 from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.widths import picture_name, picture_names, pictures
-from pepbench.report.markdown import recovery_csv, recovery_markdown
+from pepbench.report.markdown import csv_text, recovery_markdown
 from pepbench.report.terminal.leaderboard_view import RecoveryView
 
 CELL = {"dataset": "synthetic:rows=2000:features=60", "backbone": "fm"}
@@ -104,7 +104,7 @@ def test_markdown_has_a_row_per_cell_escapes_names_and_shows_pictures():
 
 def test_csv_reads_back():
     frame = recovery_of().frame
-    read = pd.read_csv(io.StringIO(recovery_csv(frame)))
+    read = pd.read_csv(io.StringIO(csv_text(frame)))
     assert tuple(read.columns) == RECOVERY_COLUMNS
     pd.testing.assert_frame_equal(read, frame.reset_index(drop=True))
 

@@ -54,7 +54,7 @@ def works_over_its_ranges(candidate: BackboneCandidate) -> None:
 def rows_do_not_see_each_other(candidate: BackboneCandidate) -> None:
     """In evaluation, a row's logit depends on that row alone: not on its place or its batch."""
     inputs = candidate.inputs().double()
-    module = candidate.stirred(inputs)
+    module = candidate.perturbed(inputs)
     order = torch.tensor([2, 0, 4, 3, 1])
     with torch.no_grad():
         together = module(inputs.vectors, inputs.ids)
@@ -78,7 +78,7 @@ def reads_multi_valued_fields(candidate: BackboneCandidate) -> None:
     remedy = "give ids to FirstOrder, or take bags.ids, bags.places and bags.factors from them"
     _check_logits(candidate, candidate.inputs("multi-valued"), "multi-valued fields", remedy)
     plain = candidate.inputs().double()
-    module = candidate.stirred(plain)
+    module = candidate.perturbed(plain)
     padding = np.full((len(plain.rows.ids), 2), -1, np.int32)
     fields = Fields(
         plain.fields.names, plain.fields.cardinalities, plain.fields.frequencies, {"c": BagField(3)}

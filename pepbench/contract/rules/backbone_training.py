@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import BrokenExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError
 
-from pepbench.backbones.backbone import ALL_INPUTS, Backbone, Input
-from pepbench.catalog import Catalog
-from pepbench.component import Value
-from pepbench.contract.backbone_candidate import BackboneCandidate, Inputs, blamed, state_digest
-from pepbench.contract.candidate import NotApplicable
-from pepbench.contract.rules.repetition import other_process
+from pepbench.backbones.backbone import ALL_INPUTS, Input
+from pepbench.contract.backbone_candidate import BackboneCandidate, Inputs, blamed
+from pepbench.contract.candidate import NotApplicable, state_digest
 from pepbench.errors import PepbenchError
 from pepbench.export.onnx import TOLERANCE, Predictor, check_available, export_predictor, run_onnx
 from pepbench.harness.fit_checks import BrokenContract, check_scores
@@ -57,9 +53,9 @@ def registers_its_parameters(candidate: BackboneCandidate) -> None:
     module = candidate.module(inputs.fields).train()
     known = {id(parameter) for parameter in module.parameters()}
     logits = module(inputs.vectors, inputs.ids)
-    strangers = [leaf for leaf in _leaves(logits) if id(leaf) not in known]
-    if strangers:
-        count = sum(leaf.numel() for leaf in strangers)
+    unregistered = [leaf for leaf in _leaves(logits) if id(leaf) not in known]
+    if unregistered:
+        count = sum(leaf.numel() for leaf in unregistered)
         raise BrokenContract(
             f"{count} numbers have a gradient, but were no parameters when build() returned: they "
             "are not counted, trained or stored; use nn.Parameter and nn.ModuleList in __init__"
@@ -75,7 +71,7 @@ def gradients_are_exact(candidate: BackboneCandidate) -> None:
         "usual cause"
     )
     with blamed("in double precision", remedy):
-        module = candidate.stirred(inputs)
+        module = candidate.perturbed(inputs)
         tensors = [vectors, *module.parameters()]
         fast = sum(tensor.numel() for tensor in tensors) > FAST
         try:
@@ -105,22 +101,6 @@ def same_seed_gives_the_same_bits(candidate: BackboneCandidate) -> None:
         raise BrokenContract(
             "two trainings with the same seed differ; draw from torch's global generator, which "
             "the trial seeds, and from nothing else"
-        )
-
-
-def another_process_gives_the_same_bits(candidate: BackboneCandidate) -> None:
-    """A fresh process with another PYTHONHASHSEED gives the same bits."""
-    backbone = candidate.backbone
-    try:
-        arguments = candidate.plugins, backbone.name, backbone.options()
-        digest = other_process().submit(_digest, *arguments).result()
-    except BrokenExecutor as error:
-        other_process.cache_clear()
-        raise BrokenContract(f"the same training in another process ended it: {error}") from error
-    if candidate.digest != digest:
-        raise BrokenContract(
-            "another process gives another result from the same seed; do not use hash(), the "
-            "order of sets, id() or anything of the machine"
         )
 
 
@@ -185,9 +165,3 @@ def _leaves(tensor: Tensor) -> Iterator[Tensor]:
         if hasattr(node, "variable"):
             yield node.variable
         waiting += [following for following, _ in node.next_functions]
-
-
-def _digest(plugins: tuple[Path, ...], name: str, options: Mapping[str, Value]) -> str:
-    torch.set_num_threads(1)
-    backbone = cast(Backbone, Catalog(plugins).load("backbone", name).from_options(options))
-    return BackboneCandidate(backbone, plugins).digest

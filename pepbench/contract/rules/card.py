@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Protocol
 
-from pepbench.component import Between, Component, Option, Value
+from pepbench.component import Between, Option, Value
+from pepbench.contract.backbone_candidate import AnyCandidate
 from pepbench.contract.candidate import NotApplicable
 from pepbench.errors import PlanError
 from pepbench.harness.fit_checks import BrokenContract
 
 
-class HasCard(Protocol):
-    """A candidate of any kind."""
-
-    @property
-    def component(self) -> Component:
-        """The method or backbone under test."""
-
-
-def cites_its_source(candidate: HasCard) -> None:
+def cites_its_source(candidate: AnyCandidate) -> None:
     """Names its source with the year, or is a control."""
     kind = type(candidate.component)
     if getattr(kind, "family", "") == "controls":
@@ -33,7 +25,7 @@ def cites_its_source(candidate: HasCard) -> None:
         )
 
 
-def explains_its_options(candidate: HasCard) -> None:
+def explains_its_options(candidate: AnyCandidate) -> None:
     """Every option is annotated with what it means."""
     for option in _options_of(candidate):
         if not option.help:
@@ -43,7 +35,7 @@ def explains_its_options(candidate: HasCard) -> None:
             )
 
 
-def options_survive_json(candidate: HasCard) -> None:
+def options_survive_json(candidate: AnyCandidate) -> None:
     """Options written to a record and read again give an equal component."""
     component = candidate.component
     _options_of(candidate)
@@ -55,7 +47,7 @@ def options_survive_json(candidate: HasCard) -> None:
         )
 
 
-def refuses_options_out_of_range(candidate: HasCard) -> None:
+def refuses_options_out_of_range(candidate: AnyCandidate) -> None:
     """A value outside an option's range is refused, naming the option."""
     options = [option for option in _options_of(candidate) if option.range is not None]
     if not options:
@@ -73,7 +65,7 @@ def refuses_options_out_of_range(candidate: HasCard) -> None:
         )
 
 
-def _options_of(candidate: HasCard) -> tuple[Option, ...]:
+def _options_of(candidate: AnyCandidate) -> tuple[Option, ...]:
     options = candidate.component.described_options()
     if not options:
         raise NotApplicable(f"the {candidate.component.kind} has no options")

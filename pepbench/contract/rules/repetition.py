@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import suppress
 from pathlib import Path
@@ -13,26 +13,35 @@ from typing import cast
 import loky
 import torch
 
-from pepbench.catalog import Catalog
+from pepbench.catalog import Catalog, Kind
 from pepbench.component import Value
+from pepbench.contract.backbone_candidate import AnyCandidate
 from pepbench.contract.candidate import SHARES, Candidate, FitSpec
 from pepbench.errors import Infeasible
 from pepbench.harness.fit_checks import BrokenContract
-from pepbench.method import Method
 
 
 def same_seed_gives_the_same_bits(candidate: Candidate) -> None:
     """Two fits with the same seed are equal to the last bit."""
-    if candidate.usual.digest() != candidate.repeated.digest():
+    if candidate.digest != candidate.repeated.digest():
         raise BrokenContract(
             "two fits with the same seed differ; draw from task.rng or torch's global generator, "
             "which the trial seeds, and from nothing else"
         )
 
 
-def another_process_gives_the_same_bits(candidate: Candidate) -> None:
+def another_process_gives_the_same_bits(candidate: AnyCandidate) -> None:
     """A fresh process with another PYTHONHASHSEED gives the same bits."""
-    if candidate.usual.digest() != _digest_in_another_process(candidate):
+    kind, component = type(candidate), candidate.component
+    try:
+        running = _other_process().submit(
+            _digest, kind, candidate.plugins, component.kind, component.name, component.options()
+        )
+        digest = running.result()
+    except BrokenExecutor as error:
+        _other_process.cache_clear()
+        raise BrokenContract(f"the same fit in another process ended it: {error}") from error
+    if candidate.digest != digest:
         raise BrokenContract(
             "another process gives another result from the same seed; do not use hash(), the "
             "order of sets, id() or anything of the machine"
@@ -78,20 +87,8 @@ def state_survives_a_round_trip(candidate: Candidate) -> None:
         )
 
 
-def _digest_in_another_process(candidate: Candidate) -> str:
-    """The digest of :attr:`Candidate.usual`, fitted in a process with another hash seed."""
-    method = candidate.method
-    arguments = candidate.plugins, method.name, method.options()
-    try:
-        digest: str = other_process().submit(_digest, *arguments).result()
-    except BrokenExecutor as error:
-        other_process.cache_clear()
-        raise BrokenContract(f"the same fit in another process ended it: {error}") from error
-    return digest
-
-
 @functools.cache
-def other_process() -> Executor:
+def _other_process() -> Executor:
     """One worker process with another PYTHONHASHSEED, for all candidates.
 
     Starting it takes longer than a fit.
@@ -101,7 +98,14 @@ def other_process() -> Executor:
     return executor
 
 
-def _digest(plugins: tuple[Path, ...], name: str, options: Mapping[str, Value]) -> str:
+def _digest(
+    candidate: Callable[..., AnyCandidate],
+    plugins: tuple[Path, ...],
+    kind: str,
+    name: str,
+    options: Mapping[str, Value],
+) -> str:
+    """The digest of a new candidate, of a component with this name and these options."""
     torch.set_num_threads(1)
-    method = cast(Method, Catalog(plugins).load("method", name).from_options(options))
-    return Candidate(method, plugins=plugins).usual.digest()
+    component = Catalog(plugins).load(cast(Kind, kind), name).from_options(options)
+    return candidate(component, plugins=plugins).digest

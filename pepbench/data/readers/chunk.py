@@ -19,6 +19,7 @@ from pepbench.data.columns import as_text, kind_of_type
 from pepbench.data.encoding import log_squared
 from pepbench.data.values import Kind, text
 from pepbench.errors import DataError
+from pepbench.serve.columns import shown
 
 NUMBERS = ("exact", "float64", "float32", "float16")
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -43,6 +44,18 @@ class Chunk:
     def error(self, index: int, message: str) -> DataError:
         """The error for the row at a position in this chunk."""
         return DataError(f"{self.path}, row {self.first_row + index}: {message}")
+
+    def refuse_header(self) -> None:
+        """Raise :class:`DataError` for a row that names the columns, as joined files have it."""
+        names_them = np.ones(len(self), dtype=np.bool_)
+        for name in self.columns:
+            texts, indices = self.distinct(name)
+            is_name = pc.is_in(texts, value_set=pa.array([name, f"\ufeff{name}"]))
+            names_them &= is_name.to_numpy(zero_copy_only=False)[indices]
+            if not names_them.any():
+                return
+        index = int(np.argmax(names_them))
+        raise self.error(index, "holds the names of the columns again; remove this row")
 
     def kind(self, column: str) -> Kind:
         """What a column holds; text if it holds several values a row."""
@@ -79,8 +92,10 @@ class Chunk:
         if wrong.any():
             index = int(np.argmax(wrong[indices]))
             written = as_text(self.columns[column][index : index + 1])[0].as_py()
-            shown = written if written and self.kind(column) in NUMBERS else repr(written)
-            raise self.error(index, f"{column} is {shown}, {expected}")
+            is_number = written and self.kind(column) in NUMBERS
+            raise self.error(
+                index, f"{column} is {written if is_number else shown(written)}, {expected}"
+            )
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
         """A column as whole numbers, (n,); raises :class:`DataError` outside [low, high]."""
@@ -128,7 +143,7 @@ class Chunk:
         if positions.min(initial=0) < 0:
             index = int(np.argmin(positions))
             value = self.columns[column][index].as_py()
-            raise self.error(index, f"{column} {value!r} is not in {where}")
+            raise self.error(index, f"{column} {shown(value)} is not in {where}")
         return positions
 
     def check_unique(self, column: str) -> None:
@@ -136,7 +151,7 @@ class Chunk:
         seen: set[str] = set()
         for index, value in enumerate(self.columns[column].to_pylist()):
             if value in seen:
-                raise self.error(index, f"{column} {value!r} occurs a second time")
+                raise self.error(index, f"{column} {shown(value)} occurs a second time")
             seen.add(value)
 
 
@@ -148,7 +163,7 @@ def whole_numbers(
     try:
         # Most columns are sound; the regular expression costs ten times as much as the cast.
         cast = pc.if_else(whole, texts, "0").cast(pa.int64())
-        if pc.any(pc.match_substring(texts, "x")).as_py():
+        if pc.any(pc.match_substring(texts, "x", ignore_case=True)).as_py():
             raise pa.ArrowInvalid("Arrow reads hexadecimal numbers; we do not")
     except pa.ArrowInvalid:
         whole = pc.match_substring_regex(texts, r"^-?[0-9]{1,18}$")

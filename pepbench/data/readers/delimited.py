@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,11 @@ from pepbench.errors import DataError
 UNIT_SEPARATOR = "\x1f"
 """Replaces separators of more than one character, which Arrow does not support."""
 NUL_BYTE = "has a NUL byte; is it a text file?"
+CARRIAGE_RETURN = "has a carriage return within the line; remove it"
+OPEN_QUOTE = (
+    "a quote is opened and not closed on the same line; close it, or take line breaks out of "
+    "quoted values, or convert the file to Parquet"
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,10 @@ class Dialect:
                         check_utf8=not block.isascii(),
                     ),
                 )
-                # A carriage return within a line would end a row, too.
-                if b"\r" not in block or len(table) == block.count(b"\n"):
+                # A carriage return within a line would end a row, too, and a quote may stay open
+                # at the end of its line, though the number of quotes is even.
+                is_plain = b"\r" not in block and not (self.quotes and b'"' in block)
+                if is_plain or len(table) == block.count(b"\n"):
                     return {name: table[name].chunk(0) for name in wanted}
             except (pa.ArrowInvalid, UnicodeDecodeError) as caught:
                 error = caught
@@ -91,6 +99,10 @@ class Dialect:
         """
         options = csv.ReadOptions(encoding=self.encoding, block_size=len(line) + 8)
         return list(self._read(line + b"\n", options).column_names)
+
+    def ends_within(self, line: bytes) -> bool:
+        """Whether a line has a carriage return outside of quotes, where a row would end."""
+        return b"\r" in (re.sub(rb'"[^"]*"', b"", line) if self.quotes else line)
 
     def _read(
         self, block: bytes, read: csv.ReadOptions, convert: csv.ConvertOptions | None = None
@@ -127,19 +139,21 @@ class Dialect:
     def _problem(self, line: bytes, names: Sequence[str]) -> str | None:
         if b"\0" in line:
             return NUL_BYTE
+        if not line and len(names) > 1:
+            return "is blank; remove it"
         if self.quotes and _has_open_quote(line):
-            return (
-                "a quote is opened and not closed on the same line; close it, or take line "
-                "breaks out of quoted values, or convert the file to Parquet"
-            )
-        if b"\r" in (re.sub(rb'"[^"]*"', b"", line) if self.quotes else line):
-            return "has a carriage return within the line; remove it"
+            return OPEN_QUOTE
+        if self.ends_within(line):
+            return CARRIAGE_RETURN
         if not _decodes(line, self.encoding):
             parts = zip(names, line.split(self.separator.encode()), strict=False)
             column = next((n for n, text in parts if not _decodes(text, self.encoding)), None)
             where = f" in column {column}" if column else ""
             return f"not {self.encoding} text{where}; convert the file"
-        n_found = len(self.values(line))
+        try:
+            n_found = len(self.values(line))
+        except pa.ArrowInvalid:
+            return OPEN_QUOTE
         if n_found == len(names):
             return None
         remedy = "; quote values that hold the separator, and begin with the header"
@@ -218,6 +232,8 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
         raise DataError(f"{path}, row 1: {NUL_BYTE}")
     if dialect.quotes and _has_open_quote(line):
         raise DataError(f"{path}, row 1: a quote is opened and not closed on the same line")
+    if dialect.ends_within(line):
+        raise DataError(f"{path}, row 1: {CARRIAGE_RETURN}")
     try:
         names = named(dialect.values(line))
     except UnicodeDecodeError:
@@ -230,6 +246,13 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
         if names.count(name) > 1:
             raise DataError(f"{path}, row 1: column {name!r} occurs twice; rename one")
     return names
+
+
+def _names_in(line: bytes, dialect: Dialect) -> list[str] | None:
+    """The names of a header; None if it is blank or cannot be read."""
+    with suppress(UnicodeDecodeError, pa.ArrowInvalid):
+        return None if dialect.ends_within(line) else named(dialect.values(line))
+    return None
 
 
 def named(names: list[str]) -> list[str]:
@@ -255,7 +278,7 @@ def check_header(
         raise DataError(
             f"{path}, row 1: the file ends without a newline, so it was cut; get it again"
         )
-    if not _decodes(line, dialect.encoding) or named(dialect.values(line)) != list(columns):
+    if _names_in(line, dialect) != list(columns):
         found = line.decode(dialect.encoding, errors="replace")[:200]
         expected = dialect.separator.join(columns)
         raise DataError(f"{path}, row 1: header {found!r}, expected {expected!r}")

@@ -77,9 +77,11 @@ def _text_format(suffixes: tuple[str, ...], separator: str, *, quotes: bool) -> 
         lists: Sequence[str] = (),  # noqa: ARG001
     ) -> Iterator[Chunk]:
         names = read_header(path, dialect)
-        return read_chunks(
+        for chunk in read_chunks(
             path, names, separator=separator, header=True, quotes=quotes, wanted=wanted
-        )
+        ):
+            chunk.refuse_header()
+            yield chunk
 
     def columns(path: Path) -> dict[str, str]:
         for chunk in islice(chunks(path), 1):

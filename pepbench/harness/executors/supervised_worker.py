@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -244,6 +245,8 @@ def _become_worker(parent: int) -> None:
     # what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Standard output is the coordinator's, for tables or JSON.
+    sys.stdout = sys.stderr
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 

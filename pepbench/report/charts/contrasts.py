@@ -18,15 +18,15 @@ _SHAPES = {"circle": "Circles", "square": "squares", "triangle-up": "triangles"}
 """Of budgets, largest first, with their names in a sentence."""
 
 
-def contrasts_chart(contrasts: pd.DataFrame, margin: float = MARGIN) -> PanelChart:
+def contrasts_chart(contrasts: pd.DataFrame) -> PanelChart:
     """Differences of AUC of primary contrasts, by data set, backbone and budget.
+
+    Differences within :data:`MARGIN` do not matter; it is drawn as a band.
 
     Parameters
     ----------
     contrasts
         Of :func:`pepbench.leaderboards.across_boards.primary_contrasts`.
-    margin
-        Differences within it do not matter; it is drawn as a band.
     """
     known = contrasts[contrasts["difference"].notna()]
     drawn = known.assign(
@@ -47,21 +47,19 @@ def contrasts_chart(contrasts: pd.DataFrame, margin: float = MARGIN) -> PanelCha
         title="Test AUC of the first method minus the second's",
         label="Differences of AUC by data set",
         panels={
-            (name,): _panel(name, drawn, budgets, margin, labelled=number % _COLUMNS == 0)
+            (name,): _panel(name, drawn, budgets, labelled=number % _COLUMNS == 0)
             for number, name in enumerate(names)
         },
         lines=[
             f"{named}. Bars: 95% intervals over folds. Filled: shown better or worse. "
-            f"Band: ±{margin:g}.",
+            f"Band: ±{MARGIN:g}.",
             "In brackets: training rows a feature; data sets with few come first.",
         ],
         columns=_COLUMNS,
     )
 
 
-def _panel(
-    name: str, drawn: pd.DataFrame, budgets: list[str], margin: float, *, labelled: bool
-) -> Panel:
+def _panel(name: str, drawn: pd.DataFrame, budgets: list[str], *, labelled: bool) -> Panel:
     """One contrast, on axes that all panels share; with names of the rows if ``labelled``."""
     rows = list(dict.fromkeys(drawn["row"]))
     columns = ["row", "budget", "difference", "low", "high", "verdict", "shown"]
@@ -85,7 +83,7 @@ def _panel(
         color=alt.Color("budget:N", scale=colours, legend=None),
         tooltip=columns[:-1],
     )
-    band = alt.Chart(pd.DataFrame({"low": [-margin], "high": [margin], "zero": [0.0]}))
+    band = alt.Chart(pd.DataFrame({"low": [-MARGIN], "high": [MARGIN], "zero": [0.0]}))
     filled = {"field": "budget", "type": "nominal", "scale": colours.to_dict(), "legend": None}
     layers = [
         band.mark_rect(color=LIGHT).encode(x=x, x2="high:Q"),

@@ -131,7 +131,7 @@ def _curve_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[al
     means = block.groupby(["method", "epoch"])["auc"].mean().reset_index()
     base = alt.Chart(means).encode(
         x=alt.X("epoch:Q", axis=_integer_axis(means["epoch"])),
-        y=alt.Y("auc:Q", title="validation AUC", scale=_room(means["auc"])),
+        y=alt.Y("auc:Q", title="validation AUC", scale=_padded(means["auc"])),
         color=colour(all_marks),
         opacity=opacity(),
     )
@@ -156,7 +156,7 @@ def _trial_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[al
     base = alt.Chart(block[shown]).encode(
         x=alt.X("trial:Q", axis=_integer_axis(block["trial"])), color=colour(all_marks)
     )
-    scale = _room(block["score"])
+    scale = _padded(block["score"])
     last = block.loc[block.groupby("method")["trial"].idxmax().tolist()]
     ends = _spread(last.assign(score=last["best_so_far"]), block, "trial", "score")
     return [
@@ -197,7 +197,7 @@ def _integer_axis(numbers: pd.Series[int]) -> alt.Axis:
     return alt.Axis(values=values, format="d", grid=False)
 
 
-def _room(values: pd.Series[float]) -> alt.Scale:
+def _padded(values: pd.Series[float]) -> alt.Scale:
     low, high = float(values.min()), float(values.max())
     room = max(0.0005, 0.05 * (high - low))
     return alt.Scale(domain=[low - room, high + room], nice=False)
@@ -251,8 +251,8 @@ def _pruning_layers(block: pd.DataFrame, all_marks: Mapping[str, Mark]) -> list[
 def _hung_names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> list[alt.Chart]:
     """Names below the ends of lines, each joined to its end by a thin line."""
     under = alt.Y("under:Q", scale=scale, title="parameters kept (log scale)")
-    thread = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
-    layers = [thread.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]
+    leader = alt.Chart(names).mark_rule(color=GREY, strokeWidth=0.7)
+    layers = [leader.encode(x=x, y=y, y2="under:Q", opacity=named_opacity())]
     for align, shift in (("left", 3), ("right", -3)):
         side = names[names["align"] == align]
         if len(side):
@@ -270,8 +270,8 @@ def _hung_names(names: pd.DataFrame, x: alt.X, y: alt.Y, scale: alt.Scale) -> li
 def _hung(ends: pd.DataFrame, most: float) -> pd.DataFrame:
     """Where names hang: ``align`` and ``row`` of the rightmost end of each method.
 
-    From the right to the left each takes the first row in which it is free, so that no thread runs
-    through a name that goes to the right.
+    From the right to the left each takes the first row in which it is free, so that no such line
+    runs through a name that goes to the right.
     """
     last = ends.loc[ends.groupby("method")["step"].idxmax().tolist()].copy()
     last = last.sort_values(["step", "method"], ascending=[False, True])

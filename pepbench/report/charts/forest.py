@@ -9,18 +9,16 @@ import pandas as pd
 
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.metrics import card_of, metric_of
-from pepbench.records import MARGIN
 from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import (
     GREY,
     LIGHT,
-    TOOLTIPS,
     Mark,
     colour,
     filled,
-    marks,
     opacity,
     shape,
+    tooltip_columns,
     tooltips,
 )
 from pepbench.report.phrases import block_title
@@ -28,9 +26,7 @@ from pepbench.report.phrases import block_title
 _WIDTH, _ROW = 330, 17
 
 
-def forest_chart(
-    frame: pd.DataFrame, margin: float = MARGIN, all_marks: Mapping[str, Mark] | None = None
-) -> PanelChart:
+def forest_chart(frame: pd.DataFrame, margin: float, all_marks: Mapping[str, Mark]) -> PanelChart:
     """Difference in the metric of each cell against the full table.
 
     Parameters
@@ -40,9 +36,8 @@ def forest_chart(
     margin
         Differences within it do not matter; it is drawn as a band.
     all_marks
-        Of the methods; those of the frame alone if not given.
+        Of the methods.
     """
-    all_marks = marks(frame["method"]) if all_marks is None else all_marks
     metric, card = metric_of(frame), card_of(frame)
     drawn = frame[frame[f"delta_{metric}"].notna()]
     return PanelChart(
@@ -61,8 +56,7 @@ def forest_chart(
 def _panel(
     name: tuple[str, str], block: pd.DataFrame, all_marks: Mapping[str, Mark], margin: float
 ) -> Panel:
-    shown = [column for column in TOOLTIPS if column in block]
-    data = block[shown].assign(
+    data = block[tooltip_columns(block)].assign(
         row=block["method"].astype(str) + " · " + block["budget"].astype(str),
         shown=block["verdict"].isin(["better", "worse"]),
     )

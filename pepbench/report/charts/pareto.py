@@ -23,7 +23,6 @@ from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import (
     GREY,
     INK,
-    TOOLTIPS,
     Mark,
     colour,
     filled,
@@ -31,6 +30,7 @@ from pepbench.report.charts.style import (
     marks,
     opacity,
     shape,
+    tooltip_columns,
     tooltips,
 )
 from pepbench.report.phrases import block_title, paired_by_auc
@@ -215,8 +215,7 @@ def _measured(block: pd.DataFrame, front: Front) -> tuple[pd.DataFrame, str]:
 def _points(
     block: pd.DataFrame, x: alt.X, y: alt.Y, all_marks: Mapping[str, Mark]
 ) -> list[alt.Chart]:
-    shown = [column for column in TOOLTIPS if column in block]
-    base = alt.Chart(block[[*shown, "drawn_at", "y", "y_low", "y_high"]]).encode(
+    base = alt.Chart(block[[*tooltip_columns(block), "drawn_at", "y", "y_low", "y_high"]]).encode(
         x=x, color=colour(all_marks)
     )
     lines = base.mark_line(strokeWidth=1).encode(y=y, opacity=opacity(0.35))
@@ -236,8 +235,7 @@ def _points(
 def _grey(block: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     if block.empty:
         return []
-    shown = [column for column in TOOLTIPS if column in block]
-    points = alt.Chart(block[[*shown, "drawn_at", "y", "below"]]).mark_point(
+    points = alt.Chart(block[[*tooltip_columns(block), "drawn_at", "y", "below"]]).mark_point(
         size=18, filled=True, color=GREY, cursor="pointer"
     )
     kind = alt.ShapeValue("circle", condition={"test": "datum.below", "value": "triangle-down"})
@@ -301,8 +299,7 @@ def _reference(block: pd.DataFrame, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     reference = block[block["verdict"] == "reference"].tail(1)
     if reference.empty:
         return []
-    shown = [column for column in TOOLTIPS if column in reference]
-    base = alt.Chart(reference[[*shown, "drawn_at", "y"]]).encode(y=y)
+    base = alt.Chart(reference[[*tooltip_columns(reference), "drawn_at", "y"]]).encode(y=y)
     rule = base.mark_rule(strokeDash=[5, 4], color=GREY, strokeWidth=1)
     point = base.mark_point(size=70, filled=True, color=INK, shape="circle", opacity=1)
     return [rule, point.encode(x=x, tooltip=tooltips(reference))]

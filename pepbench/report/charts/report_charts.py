@@ -44,7 +44,7 @@ def charts_of(findings: Findings) -> dict[str, PanelChart]:
         Of :func:`pepbench.report.findings.load_runs`.
     """
     frame = with_detail(findings)
-    records, ranks = findings.runs.records, findings.analysis.ranks
+    records, ranks = findings.records, findings.analysis.ranks
     all_marks = report_marks(frame, findings.contrasts)
     pruning, trials = pruning_frame(records), trials_frame(records)
     charts = [

@@ -23,7 +23,7 @@ NAMED = "named"
 _FAINT = 0.13
 _IS_CHOSEN = f"length({CHOSEN}) == 0 || indexof({CHOSEN}, datum.method) >= 0"
 
-TOOLTIPS = {
+_TOOLTIPS = {
     "method": ("method", ""),
     "budget": ("budget", ""),
     "parameters": ("parameters", ","),
@@ -149,37 +149,38 @@ def named_opacity() -> alt.OpacityValue:
 
 def colour(all_marks: Mapping[str, Mark]) -> alt.Color:
     """The colour of ``method``, without a legend: names are written beside the marks."""
-    names = list(all_marks)
-    scale = alt.Scale(domain=names, range=[all_marks[name].colour for name in names])
-    return alt.Color("method:N", scale=scale, legend=None)
+    return alt.Color("method:N", scale=_colours(all_marks), legend=None)
 
 
 def filled(test: str, all_marks: Mapping[str, Mark]) -> alt.FillValue:
     """Fill in the colour of ``method`` where an expression of Vega's holds, else in white."""
-    names = list(all_marks)
     field = {
         "field": "method",
         "type": "nominal",
-        "scale": {"domain": names, "range": [all_marks[name].colour for name in names]},
+        "scale": _colours(all_marks).to_dict(),
         "legend": None,
     }
     return alt.FillValue("white", condition={"test": test, **field})
 
 
+def _colours(all_marks: Mapping[str, Mark]) -> alt.Scale:
+    return alt.Scale(domain=list(all_marks), range=[mark.colour for mark in all_marks.values()])
+
+
 def shape(all_marks: Mapping[str, Mark]) -> alt.Shape:
     """The shape of ``method``."""
-    names = list(all_marks)
-    scale = alt.Scale(domain=names, range=[all_marks[name].shape for name in names])
+    scale = alt.Scale(domain=list(all_marks), range=[mark.shape for mark in all_marks.values()])
     return alt.Shape("method:N", scale=scale, legend=None)
+
+
+def tooltip_columns(block: pd.DataFrame) -> list[str]:
+    """The columns that :func:`tooltips` shows."""
+    return [column for column in _TOOLTIPS if column in block]
 
 
 def tooltips(block: pd.DataFrame) -> list[alt.Tooltip]:
     """Tooltip of a cell: all of its figures."""
-    shown = []
-    for column, (title, form) in TOOLTIPS.items():
-        if column in block:
-            shown.append(_tooltip(column, title, form))
-    return shown
+    return [_tooltip(column, *_TOOLTIPS[column]) for column in tooltip_columns(block)]
 
 
 def _tooltip(column: str, title: str, form: str) -> alt.Tooltip:

@@ -37,7 +37,7 @@ from pepbench.report.page.tables import (
     verdict_matrices,
     with_detail,
 )
-from pepbench.report.phrases import block_title, percent
+from pepbench.report.phrases import LEVEL, block_title
 from pepbench.report.table_rows import CONTRAST_TEXTS
 from pepbench.units import dataset_title
 
@@ -77,7 +77,7 @@ def report_html(
 
 
 def _rendered(findings: Findings, folder: Path, charts: Mapping[str, PanelChart]) -> str:
-    frame, records = with_detail(findings), findings.runs.records
+    frame, records = with_detail(findings), findings.records
     specs: list[Spec] = []
     panels = {name: numbered(specs, chart) for name, chart in charts.items()}
     template = environment(PackageLoader("pepbench.report.page")).get_template(PAGE)
@@ -113,7 +113,7 @@ def _rendered(findings: Findings, folder: Path, charts: Mapping[str, PanelChart]
         machines=machine_rows(records),
         plans=_plans(findings),
         alpha=f"{ALPHA:g}",
-        level=percent(1 - ALPHA).replace(".0", ""),
+        level=LEVEL,
         margin=f"{findings.margin:g}",
         metric=METRICS[findings.metric],
         goal=objective_name(records),

@@ -136,7 +136,7 @@ def cell_row(cell: Mapping[Any, Any], metric: Metric) -> Row:
         "bytes": "" if pd.isna(cell["bytes"]) else f"{short_count(cell['bytes'])}B",
         "figure": with_interval(*measured_figure(cell, METRICS[metric])),
         "delta": with_interval(*measured_delta(cell, metric), sign=True),
-        "p_holm": "" if math.isnan(cell["p_holm"]) else f"{cell['p_holm']:.2g}",
+        "p_holm": _figure(cell["p_holm"], ".2g"),
         "cpu": time(cell["cpu_seconds"]),
         "seconds": time(seconds),
         "memory": "" if pd.isna(memory) else f"{memory:,.0f}",
@@ -230,12 +230,11 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
 
 def machine_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     """The programs and machines that made the records, each once."""
-    seen: dict[tuple[tuple[str, str], ...], int] = {}
+    seen: Counter[tuple[tuple[str, str], ...]] = Counter()
     for record in records:
         facts = record.environment.model_dump()
         facts["git"] = facts["git"] or "no repository"
-        key = tuple((name, str(value)) for name, value in facts.items())
-        seen[key] = seen.get(key, 0) + 1
+        seen[tuple((name, str(value)) for name, value in facts.items())] += 1
     return [{**dict(key), "records": f"{count:,}"} for key, count in sorted(seen.items())]
 
 

@@ -20,7 +20,7 @@ from pepbench.analysis.metrics import METRICS, Figure
 from pepbench.analysis.pair import MethodPair, seed_figures
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import MARGIN
-from pepbench.report.phrases import verdict_note
+from pepbench.report.phrases import LEVEL, verdict_note
 from pepbench.report.terminal.leaderboard_view import STYLES, Symbols, symbols_for
 
 _HALF = 15
@@ -110,9 +110,7 @@ def _cell(method: str, budget: str) -> str:
 
 
 def _seeds(pair: MethodPair, symbols: Symbols) -> Table:
-    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("seed", pair.a.method, pair.b.method, symbols.delta):
-        table.add_column(symbols.text(column), justify="right")
+    table = _empty_table("seed", pair, symbols)
     same = pair.a.seeds == pair.b.seeds
     card = METRICS[pair.metric]
     sides = (seed_figures(cell, card.figure) for cell in (pair.a, pair.b))
@@ -137,9 +135,7 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
     found = pair.comparison
     ends = (math.nan, math.nan) if found is None else (found.low, found.high)
     largest = max(1e-9, float(np.nanmax(np.abs([*(ones - others), *ends]), initial=0.0)))
-    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("fold", pair.a.method, pair.b.method, symbols.delta):
-        table.add_column(symbols.text(column), justify="right")
+    table = _empty_table("fold", pair, symbols)
     edges = f"{-largest:+.4f}", f"{largest:+.4f}"
     table.add_column(f"{edges[0]:<{_HALF}}0{edges[1]:>{_HALF}}", no_wrap=True)
     folds = pair.a.spec.data.reported_folds
@@ -153,6 +149,13 @@ def _folds(pair: MethodPair, symbols: Symbols) -> Table:
         means = float(np.nanmean(ones)), float(np.nanmean(others))
         picture = Text(_picture(found.difference, largest, ends))
         table.add_row("all", *_figures(*means, found.difference, symbols), picture)
+    return table
+
+
+def _empty_table(first: str, pair: MethodPair, symbols: Symbols) -> Table:
+    table = Table(box=symbols.rule, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in (first, pair.a.method, pair.b.method, symbols.delta):
+        table.add_column(symbols.text(column), justify="right")
     return table
 
 
@@ -186,9 +189,8 @@ def _picture(value: float, largest: float, ends: tuple[float, float] | None = No
 def _facts(pair: MethodPair, symbols: Symbols, margin: float) -> Iterator[tuple[str, str]]:
     found = pair.comparison
     assert found is not None
-    level = f"{100 * (1 - ALPHA):g}%"
     yield symbols.difference(METRICS[pair.metric]), f"{found.difference:+.5f}"
-    yield f"{level} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
+    yield f"{LEVEL} interval", f"{found.low:+.5f} to {found.high:+.5f}, over {found.basis}"
     yield "standard error", f"{found.standard_error:.5f}"
     yield "degrees of freedom", f"{found.degrees_of_freedom:.1f}"
     if found.folds is not None:
