@@ -312,6 +312,8 @@ class MixtureTable(Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of global ids: (B, F) → (B, F, D); normalised over the batch."""
         vectors, shares = lookup_rows(self.table, ids), self.shares()
+        if not len(ids):  # no row of the batch has a value
+            return vectors
         if ids.shape[1] == len(shares):
             return self._mixed(vectors.transpose(0, 1), shares, slice(None)).transpose(0, 1)
         # Values of multi-valued fields, in one column: normalised over those of each field.

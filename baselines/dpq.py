@@ -191,7 +191,8 @@ class SoftmaxTable(CodebookTable, ComposedVectors):
         """Normalised products with the keys of a field: (M,) → (S, M, K)."""
         first, count = int(self.books.starts[field]), int(self.books.counts[field])
         own = slice(first, first + count)
-        pieces = lookup_rows(self.table, features).view(len(features), self.books.groups, -1)
+        rows, groups = lookup_rows(self.table, features), self.books.groups
+        pieces = rows.view(len(features), groups, self.dim // groups)
         products = torch.bmm(pieces.transpose(0, 1), self.keys[own].permute(1, 2, 0))
         mean, variance = self.mean[:, own], self.variance[:, own]
         # One product has no variance; of two, each would be 1 or -1 with every key.

@@ -242,7 +242,10 @@ class StraightThroughTable(CodebookTable):
             )
             members = (self.first[ids] == start).nonzero().squeeze(1)
             for chunk in torch.split(members, max(1, _CHUNK // (count * books.groups))):
-                pieces = self.table[ids[chunk]].view(len(chunk), books.groups, -1).transpose(0, 1)
+                rows = self.table[ids[chunk]]
+                pieces = rows.view(len(chunk), books.groups, self.dim // books.groups).transpose(
+                    0, 1
+                )
                 z = torch.cat([pieces.square().sum(-1, keepdim=True), pieces], dim=-1)
                 if weight and len(chunk):
                     self._observe(i, z, weight)

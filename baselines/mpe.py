@@ -94,7 +94,7 @@ class MixedPrecision(Method):
         model = task.model(table)
         task.train(model, phase="search")
         chosen = FixedBits(initial, table.chosen_bits(), table)
-        fitted = task.train(Model(chosen, model.backbone))
+        fitted = task.train(Model(chosen, model.backbone).to(task.device))
         bits = chosen.bits_of.double()
         return fitted.with_notes(
             mean_bits=float(bits.mean()),

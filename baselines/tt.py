@@ -164,7 +164,8 @@ class TrainTable(ComposedVectors):
         # (pairs, d₁, d₂·R₂) → (ids, d₁·d₂, R₂)
         lefts = lookup(products.flatten(1), head_of_id)
         rights = lookup(self.last.flatten(1), i3).view(-1, *self.last.shape[1:])
-        vectors = lefts.view(len(features), -1, self.last.shape[1]) @ rights
+        _, r2, d3 = self.last.shape
+        vectors = lefts.view(len(features), self.dim // d3, r2) @ rights
         return vectors.flatten(1)
 
     def export(self) -> TrainLayout:

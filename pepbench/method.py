@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -173,10 +173,18 @@ class FromTable(Protocol):
         """Logits (B,) from a table (M, D), its rows (B, F), and global ids (B, F), on the CPU."""
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Compute what is within in the type of the parameters, whatever autocast is at work."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 class Model(nn.Module):
     """An embedding and a backbone: ids (B, F) → logits (B,).
 
     The vectors of a multi-valued field are pooled between the two, so that neither knows of it.
+    Half precision is for backbones: vectors are computed as they are served.
     """
 
     def __init__(self, embedding: Embedding, backbone: nn.Module) -> None:
@@ -187,13 +195,17 @@ class Model(nn.Module):
     def forward(self, ids: Ids) -> Tensor:
         """Logits (B,) of rows of global ids (B, F)."""
         if isinstance(ids, Bags):
-            pooled: Tensor = self.backbone(ids.pooled(self.embedding(ids.ids)), ids)
+            with full_precision(ids.device):
+                vectors = ids.pooled(self.embedding(ids.ids))
+            pooled: Tensor = self.backbone(vectors, ids)
             return pooled
         if isinstance(self.backbone, FromTable) and ids.device.type == "cpu":
-            view = self.embedding.as_table(ids)
+            with full_precision(ids.device):
+                view = self.embedding.as_table(ids)
             if view is not None:
                 return self.backbone.from_table(view, ids)
-        vectors = self.embedding(ids)
+        with full_precision(ids.device):
+            vectors = self.embedding(ids)
         if vectors.shape[:-1] != ids.shape:
             shapes = f"{tuple(vectors.shape)} for ids {tuple(ids.shape)}"
             raise ValueError(f"forward() of the embedding gave {shapes}, expected (B, F, dim)")

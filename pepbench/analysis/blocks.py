@@ -223,7 +223,7 @@ class FewFoldsBlock(FoldBlock):
         if not self.usable(cell):
             return None
         parts = [(fold.figures(figure, cell), fold.runs[cell]) for fold in self.folds]
-        known = [(figures, runs) for figures, runs in parts if figures is not None]
+        known = [(one, runs) for one, runs in parts if one is not None and not one.problem]
         return pooled_interval(known, largest(figure)) if len(known) == len(parts) else None
 
     def compare(self, a: int, b: int, margin: float) -> tuple[Comparison, Comparison | None]:

@@ -192,6 +192,9 @@ def _unpaired(
             joint = sum(float(block.diagonal().mean()) - _between(block) for block in their_blocks)
             row_variance += sum(float(block[0, 0]) for block in blocks) - joint
             seed_parts.append((float(others.var(ddof=1)), len(others) - 1))
+    if min(map(len, figures)) == 1:
+        # Both parts are multiples of one s²: together they have no more freedom than it.
+        seed_parts = [(sum(variance for variance, _ in seed_parts), seed_parts[0][1])]
     return _checked(
         measured,
         _size(own[0]) + _size(own[1]),

@@ -110,7 +110,8 @@ def _row(block: Block, budget: str, pair: CellComparison, *, primary: bool) -> d
         "p_holm": pair.p_holm,
         "verdict": pair.verdict,
         "metric": block.metric,
-        "note": pair.note,
+        "note": pair.note
+        or ("" if pair.main else f"{cell.method} is {cell.status}: {cell.reason}"),
         "basis": "",
         "folds": cell.folds,
     }

@@ -265,7 +265,7 @@ class ChunkAddresses(StoredFields):
         starts = hashed(chunks, self.n_floats, self.seed, 0)
         addresses = (starts[:, :, None] + arange(self.chunk)) % self.n_floats
         # The last chunk may be too long.
-        entries: Ints = addresses.reshape(len(ids), -1)[:, : self.dim]
+        entries: Ints = addresses.reshape(len(ids), n_chunks * self.chunk)[:, : self.dim]
         return entries, signs(chunks, self.seed, 1)
 
 

@@ -9,6 +9,7 @@ a view is the whole parameter.
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -229,7 +230,8 @@ class RowState(ABC):
     def gather(self, rows: Tensor) -> Tensor:
         """A copy of ``rows`` (M,), shape (M, …)."""
         gathered = torch.empty(len(rows), *self._shape, dtype=self._dtype)
-        kernels.gather_rows(self.values, rows.numpy(), gathered.view(len(rows), -1).numpy())
+        flat = gathered.view(len(rows), self.values.shape[1])
+        kernels.gather_rows(self.values, rows.numpy(), flat.numpy())
         return gathered
 
     def merged_gradient(self) -> tuple[Tensor, Tensor] | None:
@@ -252,7 +254,8 @@ class RowState(ABC):
             self.update(np.empty(0, np.int64), np.empty((0, self.values.shape[1])))
             return
         rows, gradient = merged
-        self.update(rows.numpy(), gradient.contiguous().view(len(rows), -1).numpy())
+        width = math.prod(gradient.shape[1:])
+        self.update(rows.numpy(), gradient.contiguous().view(len(rows), width).numpy())
 
     @abstractmethod
     def update(self, rows: np.ndarray, gradient: np.ndarray) -> None:

@@ -46,7 +46,7 @@ EVALUATION_BATCH = 4096
 """Rows per batch without gradients; larger ones exceed the cache and are slower on CPUs."""
 
 HELD_OUT = 10
-"""One in this many training rows is held out for searches that ask for it."""
+"""One in this many training rows, at least one, is held out for searches that ask for it."""
 
 LAST_PHASE = "train"
 """Name of the phase in which the result is trained; see :meth:`pepbench.method.Task.train`."""
@@ -280,7 +280,7 @@ class TrialTask(Task):
         if part not in self._rows:
             train = self._rows["train"]
             order = np.random.default_rng((self._seed, 2)).permutation(len(train.labels))
-            n_held_out = len(order) // HELD_OUT
+            n_held_out = max(1, len(order) // HELD_OUT)
             self._rows["held-out"] = _chosen(train, order[:n_held_out])
             self._rows["held-in"] = _chosen(train, order[n_held_out:])
         return self._rows[part]

@@ -211,3 +211,15 @@ def test_a_contrast_says_which_of_its_methods_has_not_run():
     assert frame["p_holm"].iloc[1] == frame["p"].iloc[1]
     assert not_compared(frame) == "Not compared: lost − pep at 10% (lost has not run)."
     assert contrast_table(frame)[0]["verdict"] == "not compared"
+
+
+def test_a_contrast_of_a_single_split_says_why_its_first_method_has_no_result():
+    run = run_of(60)
+    run.add(0.5, method="pep", seeds=1)
+    too_small = spec(method="mde", role="tuning")
+    run.records.append(record(too_small, status="infeasible", reason="800 is the least"))
+    loaders = run.load_predictions, run.load_labels
+    frame = analyse(run.records, *loaders, contrasts=[("mde", "pep", "10%")]).contrasts
+    assert not_compared(frame) == (
+        "Not compared: mde − pep at 10% (mde is infeasible: 800 is the least)."
+    )

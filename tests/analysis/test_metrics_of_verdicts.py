@@ -245,3 +245,28 @@ def test_the_margin_of_another_metric_is_none_of_ranks(metric, margin, monkeypat
     run.add(0.5, method="pep", seeds=1)
     loaders = run.load_predictions, run.load_labels
     assert analyse(run.records, *loaders, metric=metric, margin=0.01).ranks == margin
+
+
+@pytest.mark.parametrize("metric", ["gauc", "ndcg10"])
+def test_a_fold_with_one_user_of_both_labels_costs_the_intervals_not_the_report(metric):
+    """Of two folds, each judged as a single split."""
+    run = run_of(60)
+    alone = np.where(run.labels == 1, 0, 1 + np.arange(60) % 7)
+    alone[run.labels.argmin()] = 0
+    users = {"0" * 16: np.arange(60) // 6, "1" * 16: alone}
+    for fold, (split, own) in enumerate(users.items()):
+        made = run_of(60)
+        made.add(0.0, method="full", budget="100%", split=split)
+        made.add(0.8, method="pep", split=split)
+        for one in with_figures(made, own).records:
+            data = one.spec.data.model_copy(update={"fold": fold, "folds": 2})
+            trial = one.spec.model_copy(update={"data": data})
+            run.records.append(one.model_copy(update={"spec": trial, "key": trial.key()}))
+            run.predictions[trial.key()] = made.predictions.get(one.key)
+    loaders = run.load_predictions, run.load_labels
+    found = analyse(run.records, *loaders, load_users=users.__getitem__, metric=metric)
+    assert found.frame[metric].notna().all()
+    assert found.frame[f"{metric}_low"].isna().all()
+    assert found.frame["auc_low"].notna().all()
+    (note,) = found.comparisons["note"]
+    assert "needs two users" in note

@@ -8,9 +8,11 @@ from record_factory import auc_interval
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from pepbench.analysis.covariance import RowPart, RunFigures
 from pepbench.analysis.delong import classes_of, counted
 from pepbench.analysis.significance import (
     compare,
+    compare_runs,
     direction,
     holm,
     verdict,
@@ -185,7 +187,20 @@ def test_a_single_run_borrows_the_other_methods_spread_between_seeds(rng, labels
     rows = off_diagonal(s[:4, :4]) + s[4, 4] - joint - 2 * s[:4, 4].mean()
     spread = aucs[:4].var(ddof=1)
     expected = rows + spread / 4 + spread
-    assert compare(labels, a, b).standard_error ** 2 == pytest.approx(expected)
+    result = compare(labels, a, b)
+    assert result.standard_error**2 == pytest.approx(expected)
+    # The seeds' share is five quarters of one sample variance of four figures, so has three.
+    assert result.estimate.seed_freedom == pytest.approx(3)
+
+
+def test_a_single_run_without_noise_of_rows_is_tested_by_students_t():
+    """Is one figure from the population of the others? Exact: a two-sample t of sizes 1 and K."""
+    figures = np.array([0.712, 0.703, 0.709, 0.731])
+    no_noise = (RowPart(np.zeros((4, 4)), 999.0),)
+    result = compare_runs(RunFigures(figures, no_noise, "rows", 1000), [3], [0, 1, 2])
+    exact = stats.ttest_ind(figures[3:], figures[:3])
+    assert result.p == pytest.approx(exact.pvalue, rel=1e-6)
+    assert (result.low, result.high) == pytest.approx(tuple(exact.confidence_interval()), rel=1e-6)
 
 
 def test_degrees_of_freedom_without_seeds_are_welchs(rng, labels):

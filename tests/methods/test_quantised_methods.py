@@ -6,7 +6,7 @@ import torch
 from pepbench.baselines.alpt import AdaptiveLowPrecision, IntegerRows, stochastic_integers
 from pepbench.baselines.alpt import step_slopes as slopes_of
 from pepbench.baselines.lsq import LearnedStepSize, quantise
-from pepbench.baselines.mpe import BITS, FixedBits, MixedPrecision
+from pepbench.baselines.mpe import BITS, FixedBits, MixedPrecision, SoftBits
 
 from pepbench.catalog import Catalog
 from pepbench.export.folder import write_export
@@ -168,6 +168,24 @@ def test_methods_whose_point_is_memory_note_the_bytes_of_training(name, toy):
 
 
 class TestMixedPrecision:
+    def test_both_trainings_are_on_the_tasks_device(self, toy, monkeypatch):
+        """Torch's meta device stands for one of which the initial values are not."""
+        task = toy.task()
+        task.device = torch.device("meta")
+        devices = []
+
+        def train(model, **_):
+            devices.append({tensor.device.type for tensor in model.state_dict().values()})
+            if len(devices) == 2:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(task, "train", train)
+        bits = torch.full((toy.fields.n_features,), 2)
+        monkeypatch.setattr(SoftBits, "chosen_bits", lambda _: bits)
+        with pytest.raises(KeyboardInterrupt):
+            MixedPrecision().fit(task, toy.full_parameters)
+        assert devices == [{"meta"}, {"meta"}]
+
     def table(self, **options):
         torch.manual_seed(4)
         table = MixedPrecision(**options).search_table(FIELDS, 6, 66)

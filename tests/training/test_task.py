@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from run_helpers import CHEAP_OPTIONS
 
 from pepbench.backbones.fm import FM
+from pepbench.catalog import Catalog
 from pepbench.data.splits import Rows
 from pepbench.errors import Diverged
 from pepbench.method import PlainTable
@@ -14,6 +16,7 @@ from pepbench.records import TrainingSpec
 from pepbench.tables.fields import Fields
 from pepbench.training.batches import BatchMaker
 from pepbench.training.clock import Clock
+from pepbench.training.step import batch_logits
 from pepbench.training.task import TrialTask
 
 FIELDS = Fields(("a", "b"), (5, 6), np.zeros(11, np.int64))
@@ -160,3 +163,23 @@ def test_held_out_rows_are_a_tenth_of_the_training_rows_and_the_others_are_kept(
         for b in task_of(train=rows_of(205)).batches("held-out")
         for ids, y in zip(b.ids.tolist(), b.labels.tolist(), strict=True)
     ]
+
+
+def test_of_fewer_than_ten_training_rows_one_is_held_out():
+    """Without any, training on them would wait for a batch for ever."""
+    task = task_of(train=rows_of(9))
+    assert [len(batch.labels) for batch in task.batches("held-out")] == [1]
+    assert sum(len(batch.labels) for batch in task.batches("held-in")) == 8
+
+
+@pytest.mark.parametrize("name", sorted(Catalog().entries("method")))
+def test_half_precision_is_for_backbones_not_for_vectors(name):
+    """A factorisation machine has no matrix product, so nothing is left to round."""
+    task = task_of(epochs=2, precision="bfloat16")
+    method = Catalog().load("method", name).from_options(CHEAP_OPTIONS.get(name, {}))
+    torch.manual_seed(0)
+    model = method.fit(task, 44 if method.fixed_size else 41).model.eval()
+    ids = torch.tensor([[0, 5], [3, 10], [4, 7]])
+    with torch.no_grad():
+        half, whole = (batch_logits(model, ids, kind) for kind in ("bfloat16", "float32"))
+    torch.testing.assert_close(half, whole, rtol=0, atol=0)
