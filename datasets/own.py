@@ -36,8 +36,7 @@ from pepbench.data.table import read_table
 from pepbench.data.times import TimeReader
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
-from pepbench.errors import DataError
-from pepbench.serve.columns import shown
+from pepbench.errors import DataError, shown
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},

@@ -20,6 +20,9 @@ EXIT_INTERRUPTED = 130
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers when there is no room to write."""
 
+SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+
 
 class PepbenchError(Exception):
     """Base of all errors that the user can correct."""
@@ -62,3 +65,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}"
+
+
+def shown(value: object) -> str:
+    """A value in the words of a message: on one line, and cut where it is long.
+
+    >>> shown("a" * 80)[-5:]
+    'aaaa…'
+    """
+    written = " ".join(repr(value).split())
+    return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"

@@ -28,9 +28,8 @@ from pepbench.data.row_checks import warnings_of
 from pepbench.data.splits import open_splits
 from pepbench.data.table import Table
 from pepbench.data.values import text
-from pepbench.errors import DataError
+from pepbench.errors import DataError, shown
 from pepbench.printing import prints_to_stderr
-from pepbench.serve.columns import shown
 from pepbench.serve.dense import TRANSFORMS
 
 OWN = "own"

@@ -21,9 +21,8 @@ from pepbench.data.dataset import MOST_ROWS, SCHEMES, SplitScheme
 from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.data.readers.raw_files import existing
-from pepbench.errors import DataError, unknown_name
+from pepbench.errors import DataError, shown, unknown_name
 from pepbench.records import write_atomically
-from pepbench.serve.columns import shown
 from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
 

@@ -10,10 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from pepbench.errors import ServeError
-
-SHOWN = 60
-"""Characters of a wrong value that a message shows."""
+from pepbench.errors import ServeError, shown
 
 
 def by_name(values: object) -> Mapping[str, Any] | None:
@@ -69,9 +66,3 @@ def refuse_several(name: str, values: Sequence[Any]) -> None:
             if isinstance(value, memoryview | np.generic) or getattr(value, "ndim", 1) == 0:
                 continue
             raise ServeError(f"field {name!r}: {shown(value)} is not one value; give one a row")
-
-
-def shown(value: object) -> str:
-    """A value in the words of a message: on one line, and cut where it is long."""
-    written = " ".join(repr(value).split())
-    return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"

@@ -51,4 +51,4 @@ def test_a_regression_is_told_as_a_table(project):
     write_baseline(path, baseline.model_copy(update={"cells": cells}))
     result = project.runpytest()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*| size | *changed*"])
+    result.stdout.fnmatch_lines(["*| size * | *changed*"])

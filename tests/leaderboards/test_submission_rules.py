@@ -307,7 +307,7 @@ def test_another_boards_data_are_refused(place, submitted):
         (["--submit=run"], ["--submit RUN and --into FOLDER"]),
         (["--submit=run", "--into=results"], ["results: is not empty"]),
         (["--submit=run", "--into=new", "--verify"], ["exclude each other"]),
-        (["--trust"], ["--trust goes with --verify"]),
+        (["--trust"], ["--trust and --json go with --verify"]),
         (["--verify", "run"], ["run: holds no submission.json"]),
     ],
 )

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from pepbench.data.columns import as_text, kind_of_type
 from pepbench.data.encoding import log_squared
 from pepbench.data.values import Kind, text
-from pepbench.errors import DataError
-from pepbench.serve.columns import shown
+from pepbench.errors import DataError, shown
 
 NUMBERS = ("exact", "float64", "float32", "float16")
 TEXT = pa.dictionary(pa.int32(), pa.string())
