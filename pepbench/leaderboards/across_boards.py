@@ -34,6 +34,10 @@ BEST = "highest AUC − full"
 ENOUGH = 2
 """Sources of data on which a verdict has to be shown; on fewer it is a hint."""
 
+NON_INFERIOR = "non-inferior"
+STRONGER = ("better", "equivalent")
+"""Verdicts that imply :data:`NON_INFERIOR`: their intervals lie above the margin, too."""
+
 
 def primary_contrasts(
     boards: Mapping[str, BoardResults], sources: Mapping[str, str]
@@ -135,7 +139,7 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
         "Test AUC of the first method minus that of the second, mean over folds, with the verdict, "
         "on leaderboards over folds; *highest AUC* is the method, named in a cell, that has it at "
         f"a budget, {FLATTERED}. The last column counts the sources of real data on which the same "
-        "is shown; one source is a hint."
+        "is shown, where what is better or equivalent is non-inferior, too; one source is a hint."
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]
@@ -170,9 +174,14 @@ def sentences_across(contrasts: pd.DataFrame, margin: str) -> Iterator[str]:
     for backbone, block in real.groupby("backbone", sort=False):
         several = real["backbone"].nunique() > 1
         with_backbone = f"With {escape(str(backbone))}, " if several else ""
-        compared = block.groupby(KEYS)["source"].nunique().rename("of")
-        verdicts = block.groupby([*KEYS, "verdict"], sort=False)["source"].nunique()
-        counts = verdicts.rename("shown").reset_index().join(compared, on=KEYS)
+        counts = pd.DataFrame(
+            [
+                (*key, verdict, number, rows["source"].nunique())
+                for key, rows in block.groupby(KEYS, sort=False)
+                for verdict, number in _sources(rows).items()
+            ],
+            columns=[*KEYS, "verdict", "shown", "of"],
+        )
         counts["named"] = [
             f"{code(method)} ({number} of {all_of_them})"
             for method, number, all_of_them in counts[["method", "shown", "of"]].to_numpy()
@@ -211,9 +220,17 @@ def _cell(row: Mapping[Any, Any]) -> str:
     return f"{named}{value} {escape(row['verdict'])}"
 
 
+def _sources(rows: pd.DataFrame) -> dict[str, int]:
+    """Number of sources by verdict; what is better or equivalent is non-inferior, too."""
+    sources = {
+        str(verdict): set(found["source"].dropna()) for verdict, found in rows.groupby("verdict")
+    }
+    if NON_INFERIOR in sources:
+        sources[NON_INFERIOR].update(*(sources.get(verdict, ()) for verdict in STRONGER))
+    return {verdict: len(found) for verdict, found in sources.items()}
+
+
 def _shown(rows: pd.DataFrame) -> str:
     """Each verdict with the number of sources on which it is shown."""
-    counts = {
-        verdict: rows.loc[rows["verdict"] == verdict, "source"].nunique() for verdict in SHOWN
-    }
-    return ", ".join(f"{verdict}: {count}" for verdict, count in counts.items() if count)
+    counts = _sources(rows)
+    return ", ".join(f"{verdict}: {counts[verdict]}" for verdict in SHOWN if counts.get(verdict))

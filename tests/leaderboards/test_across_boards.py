@@ -137,6 +137,24 @@ def test_sentences_count_the_sources_that_show_a_verdict(boards):
     ]
 
 
+@pytest.mark.parametrize("stronger", ["better than", "within 0.001 of"])
+def test_better_and_equivalent_count_as_non_inferior(boards, stronger):
+    verdict = "better" if stronger == "better than" else "equivalent"
+    found = primary_contrasts(boards, {"many": "one", "few": "two"})
+    found["verdict"] = found["dataset"].map({"many": verdict, "few": "non-inferior", "drawn": ""})
+    hint = "Shown on a single source, so a hint, to be"
+    assert list(sentences_across(found, "0.001")) == [
+        "Shown on two sources or more to be no more than 0.001 below `b`: `a` (2 of 2) at 20%.",
+        f"{hint} {stronger} `b`: `a` (1 of 2) at 20%.",
+        f"{hint} no more than 0.001 below `b`: `a` (1 of 1) at 5%.",
+    ]
+    _, table, _ = contrasts_section(found, best_methods(boards, found))
+    assert f"{verdict}: 1, non-inferior: 2 |" in table
+    # Where no source is non-inferior alone, the stronger verdict says it all.
+    found.loc[found["dataset"] == "few", "verdict"] = verdict
+    assert "below" not in "".join(sentences_across(found, "0.001"))
+
+
 def test_picture_draws_each_known_difference_with_its_interval(boards):
     chart = contrasts_chart(primary_contrasts(boards, {}))
     (panel,) = chart.panels.values()
