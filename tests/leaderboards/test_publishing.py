@@ -168,11 +168,11 @@ def test_overall_page_links_ranks_and_compares(undrawn, tmp_path):
 @pytest.mark.usefixtures("drawn_counts")
 def test_budgets_of_the_overall_page_go_from_large_to_small(undrawn, tmp_path):
     plan = undrawn.folder / "plan.toml"
-    plan.write_text(plan.read_text().replace('["50%", "1"]', '["30%", "100", "50%"]'))
+    plan.write_text(plan.read_text().replace('["50%", "0.001k"]', '["30%", "0.1k", "50%"]'))
     assert undrawn.call("leaderboard", "tiny", "--work=work", "--jobs=1", "--quiet").code == 0
     ranks = (tmp_path / "results" / "leaderboards.md").read_text().split("## Mean ranks")[1]
     heading = next(line for line in ranks.splitlines() if line.startswith("|"))
-    assert [cell.split()[0] for cell in heading.split("|")[2:-1]] == ["50%", "30%", "100"]
+    assert [cell.split()[0] for cell in heading.split("|")[2:-1]] == ["50%", "30%", "0.1k"]
 
 
 def test_page_on_the_paper_has_a_table_for_each_claim_that_figures_can_tell(undrawn, tmp_path):
