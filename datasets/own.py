@@ -36,7 +36,7 @@ from pepbench.data.table import read_table
 from pepbench.data.times import TimeReader
 from pepbench.data.values import text
 from pepbench.data.vocabulary import hashed
-from pepbench.errors import DataError, shown
+from pepbench.errors import DataError, quoted
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},
@@ -264,7 +264,7 @@ class LabelReader:
         if not word:
             raise chunk.error(index, f"{self.column} is '', expected a label; drop such rows")
         if not any(word in convention for convention in CONVENTIONS):
-            raise chunk.error(index, f"{self.column} is {shown(raw)}, expected 0 or 1; {remedy}")
+            raise chunk.error(index, f"{self.column} is {quoted(raw)}, expected 0 or 1; {remedy}")
         if not any(self._seen.keys() <= convention for convention in CONVENTIONS):
             others = ", ".join(f"{w!r} in row {row}" for w, row in self._seen.items() if w != word)
             raise chunk.error(

@@ -20,8 +20,8 @@ EXIT_INTERRUPTED = 130
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system answers when there is no room to write."""
 
-SHOWN = 60
-"""Characters of a wrong value that a message shows."""
+LONGEST_QUOTE = 60
+"""Most characters of a wrong value in a message."""
 
 
 class PepbenchError(Exception):
@@ -67,11 +67,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}"
 
 
-def shown(value: object) -> str:
-    """A value in the words of a message: on one line, and cut where it is long.
+def quoted(value: object) -> str:
+    """A value as a message quotes it: on one line, and cut where it is long.
 
-    >>> shown("a" * 80)[-5:]
+    >>> quoted("a" * 80)[-5:]
     'aaaa…'
     """
     written = " ".join(repr(value).split())
-    return written if len(written) <= SHOWN else f"{written[:SHOWN]}…"
+    return written if len(written) <= LONGEST_QUOTE else f"{written[:LONGEST_QUOTE]}…"

@@ -28,7 +28,7 @@ from pepbench.data.row_checks import warnings_of
 from pepbench.data.splits import open_splits
 from pepbench.data.table import Table
 from pepbench.data.values import text
-from pepbench.errors import DataError, shown
+from pepbench.errors import DataError, quoted
 from pepbench.printing import prints_to_stderr
 from pepbench.serve.dense import TRANSFORMS
 
@@ -246,7 +246,7 @@ def _use_of_label(path: Path, description: FileDescription) -> str:
     start = next(FORMATS[description.format].chunks(path, (description.label,)))
     positive = text(description.positive, start.kind(description.label))
     others = sorted({*start.distinct(description.label)[0].to_pylist()} - {positive})
-    listed = ", ".join(map(shown, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")
+    listed = ", ".join(map(quoted, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")
     return f"label: {positive!r} is 1" + (f"; {listed}: 0" if others else "")
 
 

@@ -21,7 +21,7 @@ from pepbench.data.dataset import MOST_ROWS, SCHEMES, SplitScheme
 from pepbench.data.encoding import MOST_BINS, MOST_VALUES, FieldEncoding
 from pepbench.data.readers.formats import FORMATS, format_of
 from pepbench.data.readers.raw_files import existing
-from pepbench.errors import DataError, shown, unknown_name
+from pepbench.errors import DataError, quoted, unknown_name
 from pepbench.records import write_atomically
 from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
@@ -227,7 +227,7 @@ def refuse_separator(source: Path, header: str) -> None:
     """Raise :class:`DataError` if the only name in a header is several, separated otherwise."""
     for separator, remedy in OTHER_SEPARATORS.items():
         if separator in header:
-            raise DataError(f"{source}, row 1: has one column, {shown(header)}; {remedy}")
+            raise DataError(f"{source}, row 1: has one column, {quoted(header)}; {remedy}")
 
 
 def refuse_unknown_keys(given: Iterable[str], where: str) -> None:

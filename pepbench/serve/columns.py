@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from pepbench.errors import ServeError, shown
+from pepbench.errors import ServeError, quoted
 
 
 def by_name(values: object) -> Mapping[str, Any] | None:
@@ -52,7 +52,7 @@ def column(name: str, values: Any) -> list[Any]:
     except TypeError:
         pass
     raise ServeError(
-        f"field {name!r}: {shown(values)} is no column; give a list with a value for each row"
+        f"field {name!r}: {quoted(values)} is no column; give a list with a value for each row"
     )
 
 
@@ -65,4 +65,4 @@ def refuse_several(name: str, values: Sequence[Any]) -> None:
         if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray):
             if isinstance(value, memoryview | np.generic) or getattr(value, "ndim", 1) == 0:
                 continue
-            raise ServeError(f"field {name!r}: {shown(value)} is not one value; give one a row")
+            raise ServeError(f"field {name!r}: {quoted(value)} is not one value; give one a row")

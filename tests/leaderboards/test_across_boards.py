@@ -137,15 +137,16 @@ def test_sentences_count_the_sources_that_show_a_verdict(boards):
     ]
 
 
-@pytest.mark.parametrize("stronger", ["better than", "within 0.001 of"])
-def test_better_and_equivalent_count_as_non_inferior(boards, stronger):
-    verdict = "better" if stronger == "better than" else "equivalent"
+@pytest.mark.parametrize(
+    ("verdict", "words"), [("better", "better than"), ("equivalent", "within 0.001 of")]
+)
+def test_better_and_equivalent_count_as_non_inferior(boards, verdict, words):
     found = primary_contrasts(boards, {"many": "one", "few": "two"})
     found["verdict"] = found["dataset"].map({"many": verdict, "few": "non-inferior", "drawn": ""})
     hint = "Shown on a single source, so a hint, to be"
     assert list(sentences_across(found, "0.001")) == [
         "Shown on two sources or more to be no more than 0.001 below `b`: `a` (2 of 2) at 20%.",
-        f"{hint} {stronger} `b`: `a` (1 of 2) at 20%.",
+        f"{hint} {words} `b`: `a` (1 of 2) at 20%.",
         f"{hint} no more than 0.001 below `b`: `a` (1 of 1) at 5%.",
     ]
     _, table, _ = contrasts_section(found, best_methods(boards, found))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pepbench.data.columns import as_text, kind_of_type
 from pepbench.data.encoding import log_squared
 from pepbench.data.values import Kind, text
-from pepbench.errors import DataError, shown
+from pepbench.errors import DataError, quoted
 
 NUMBERS = ("exact", "float64", "float32", "float16")
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -93,7 +93,7 @@ class Chunk:
             written = as_text(self.columns[column][index : index + 1])[0].as_py()
             is_number = written and self.kind(column) in NUMBERS
             raise self.error(
-                index, f"{column} is {written if is_number else shown(written)}, {expected}"
+                index, f"{column} is {written if is_number else quoted(written)}, {expected}"
             )
 
     def integers(self, column: str, low: int, high: int) -> NDArray[np.int64]:
@@ -142,7 +142,7 @@ class Chunk:
         if positions.min(initial=0) < 0:
             index = int(np.argmin(positions))
             value = self.columns[column][index].as_py()
-            raise self.error(index, f"{column} {shown(value)} is not in {where}")
+            raise self.error(index, f"{column} {quoted(value)} is not in {where}")
         return positions
 
     def check_unique(self, column: str) -> None:
@@ -150,7 +150,7 @@ class Chunk:
         seen: set[str] = set()
         for index, value in enumerate(self.columns[column].to_pylist()):
             if value in seen:
-                raise self.error(index, f"{column} {shown(value)} occurs a second time")
+                raise self.error(index, f"{column} {quoted(value)} occurs a second time")
             seen.add(value)
 
 
