@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pepbench.component import Between, OneOf
-from pepbench.data.dataset import Block, SampledDataset, Transform
+from pepbench.data.dataset import Block, SampledDataset, Transform, ValueTransform
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.chunk import Chunk
 from pepbench.data.readers.delimited import read_chunks
@@ -72,6 +72,10 @@ class Criteo(SampledDataset):
     def encoding(self, field: str) -> FieldEncoding:
         """Rare categories share a feature; buckets of counts do not."""
         return FieldEncoding(min_count=self.min_count if field in CATEGORIES else 1)
+
+    def value_transform(self, field: str) -> ValueTransform | None:
+        """Counts are put into buckets."""
+        return "log" if field in NUMBERS else None
 
     def blocks(self, source: Path | None) -> Iterator[Block]:
         """Yield all rows in the order of the file."""

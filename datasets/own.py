@@ -25,18 +25,19 @@ from pepbench.data.bags import (
 )
 from pepbench.data.cache import table_folder
 from pepbench.data.columns import as_text
-from pepbench.data.dataset import Block, Dataset, SplitScheme, Transform
+from pepbench.data.dataset import Block, Dataset, SplitScheme, Transform, ValueTransform
 from pepbench.data.dense import LARGEST as LARGEST_DENSE
 from pepbench.data.encoding import FieldEncoding, truncated_mantissa
 from pepbench.data.file_description import FileDescription, load_description
 from pepbench.data.readers.chunk import Chunk
-from pepbench.data.readers.formats import FORMATS, NUMBER
+from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.table import read_table
 from pepbench.data.times import TimeReader
-from pepbench.data.values import text
+from pepbench.data.values import NUMBER, text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError, quoted
+from pepbench.serve.transforms import LARGEST_COUNT
 
 CONVENTIONS = (
     {"0", "0.0", "1", "1.0", "+1"},
@@ -48,7 +49,6 @@ POSITIVE = {"1", "1.0", "+1", "true"}
 PARTS = {"0": 0, "train": 0, "training": 0, "2": 2, "test": 2} | dict.fromkeys(
     ("1", "validation", "valid", "val"), 1
 )
-LARGEST = 2**53
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,10 @@ class Own(Dataset):
         """From the description."""
         return self.description.encoding(field)
 
+    def value_transform(self, field: str) -> ValueTransform | None:
+        """From the description."""
+        return self.description.value_transform(field)
+
     def bag(self, field: str) -> BagOptions | None:
         """From the description."""
         return self.description.bag(field)
@@ -147,7 +151,7 @@ class Own(Dataset):
                 chunk = chunk.with_missing(about.missing)
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
-            columns |= {name: chunk.log_squared(name, -LARGEST, LARGEST) for name in about.log}
+            columns |= {name: chunk.log_squared(name, -LARGEST_COUNT, LARGEST_COUNT) for name in about.log}
             columns |= {
                 name: bags(chunk, name, separator, about.missing, about.hash.get(name))
                 for name, separator in about.multi.items()

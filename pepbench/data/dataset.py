@@ -23,6 +23,7 @@ from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
 from pepbench.serve.dense import Transform as Transform
+from pepbench.serve.transforms import ValueTransform as ValueTransform
 
 SplitScheme = Literal["random", "time", "group", "file"]
 SCHEMES: dict[str, SplitScheme] = {
@@ -127,6 +128,13 @@ class Dataset(Component, ABC):
     def encoding(self, field: str) -> FieldEncoding:  # noqa: ARG002
         """Which raw values of a field become features; fitted on training rows."""
         return FieldEncoding()
+
+    def value_transform(self, field: str) -> ValueTransform | None:  # noqa: ARG002
+        """What the raw values of a field's column became in :meth:`blocks`, if that is known.
+
+        Exported tables do the same to the values that they are given.
+        """
+        return None
 
     def bag(self, field: str) -> BagOptions | None:  # noqa: ARG002
         """How the values of a multi-valued field are kept and pooled; None for other fields."""

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from pepbench.serve.transforms import squared_logs
+
 MOST_VALUES = 2**31 - 1
 """Values of a field, and most counts of rows."""
 MOST_BINS = 2**16
@@ -147,6 +149,5 @@ def log_squared(numbers: NDArray[np.int64]) -> pa.StringArray:
     ['SP-2', 'SP0', 'SP2', '1', '47']
     """
     large = numbers > 2
-    squares = np.floor(np.log(np.maximum(numbers, 1)) ** 2).astype(np.int64)
-    texts = pa.array(np.where(large, squares, numbers)).cast(pa.string())
+    texts = pa.array(np.where(large, squared_logs(numbers), numbers)).cast(pa.string())
     return pc.if_else(pa.array(large), texts, pc.binary_join_element_wise("SP", texts, ""))

@@ -25,6 +25,7 @@ from pepbench.errors import DataError, quoted, unknown_name
 from pepbench.records import write_atomically
 from pepbench.serve.dense import Transform
 from pepbench.serve.pooling import Pool
+from pepbench.serve.transforms import ValueTransform
 
 ROW_NUMBERS = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 """Names that pandas gives to columns without one: no field unless asked for."""
@@ -129,6 +130,10 @@ class FileDescription(BaseModel):
         if field in self.numeric:
             return FieldEncoding(bins=self.bins, missing=self.missing)
         return FieldEncoding(min_count=self.min_count, top=self.top, missing=self.missing)
+
+    def value_transform(self, field: str) -> ValueTransform | None:
+        """What the values of a column become before they are encoded."""
+        return "log" if field in self.log else self.hash.get(field)
 
     def bag(self, field: str) -> BagOptions | None:
         """How a column of several categories is kept and pooled; None for other columns."""

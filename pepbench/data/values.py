@@ -41,6 +41,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MISSING = ""
 """The text of null, NaN and whatever words are declared missing: one value."""
 
+NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
+"""A number as text, for the readers and when serving: Python's ``float`` would also read ``1_000``,
+spaces around a number, and the digits of other scripts."""
+_NUMBER = re.compile(NUMBER[1:-1])
+
 _WHOLE = 2.0**64
 """Whole floats below are written as whole numbers: no integer column holds larger ones."""
 _DIGITS = 80
@@ -148,12 +153,16 @@ _PYTHON_KINDS: tuple[tuple[type | tuple[type, ...], Kind], ...] = (
 def number(value: object) -> float | None:
     """A raw value as a number to be binned: None for a missing one, NaN for what is none.
 
-    >>> number("1.5"), number(""), number("many"), number(np.int8(3))
+    >>> number("1.5"), number(""), number("1_000"), number(np.int8(3))
     (1.5, None, nan, 3.0)
     """
     value = _unwrapped(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        value = text(value)
     if _is_null(value) or (isinstance(value, str) and value == MISSING):
         return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return math.nan
     try:
         found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -184,7 +193,7 @@ def _exact(value: Any) -> str:
     if isinstance(value, np.integer | int):
         whole = int(value)
         return str(whole) if whole.bit_length() < 4 * _DIGITS else hex(whole)
-    given = Decimal(value if isinstance(value, str | Decimal) else repr(float(value)))
+    given = Decimal(_plain(value) if isinstance(value, str | Decimal) else repr(float(value)))
     if given.is_nan():
         return MISSING
     if given.is_infinite():
@@ -192,6 +201,13 @@ def _exact(value: Any) -> str:
     if given == given.to_integral_value() and given.adjusted() < _DIGITS:
         return str(int(given))
     return str(given.normalize(_CONTEXT))
+
+
+def _plain(value: Any) -> Any:
+    """A number as it is, but a text that only Python takes for one is refused."""
+    if isinstance(value, str) and ("_" in value or not value.isascii() or value != value.strip()):
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def _float(value: np.floating[Any]) -> str:
@@ -205,7 +221,7 @@ def _float(value: np.floating[Any]) -> str:
 def _rounded(kind: type[np.floating[Any]]) -> Callable[[Any], str]:
     def write(value: Any) -> str:
         with np.errstate(over="ignore"):
-            return _float(kind(float(value)))
+            return _float(kind(float(_plain(value))))
 
     return write
 

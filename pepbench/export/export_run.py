@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from pepbench.analysis.cells import protocol_digest
+from pepbench.catalog import Catalog
+from pepbench.data.dataset import Dataset
 from pepbench.data.splits import Splits
 from pepbench.errors import PlanError, RecordError, unknown_name
 from pepbench.export.folder import (
@@ -149,7 +151,9 @@ def _trained_and_written(
 
     embedding = fitted.model.embedding
     # A narrow table without projections has a backbone of its own width.
-    write_export(out, embedding.export(), described_fields(splits), embedding.dim, about, further)
+    dataset = cast(Dataset, Catalog(options.plugins).select("dataset", spec.data.spec).default())
+    fields = described_fields(splits, dataset)
+    write_export(out, embedding.export(), fields, embedding.dim, about, further)
     return about | notes | {"folder": str(out)}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 import pepbench
+from pepbench.data.dataset import Dataset
 from pepbench.data.encoding import numbers_of
 from pepbench.data.splits import Splits
 from pepbench.errors import PepbenchError
@@ -133,10 +134,11 @@ def stored_tensors(layout: Layout) -> dict[str, NDArray[np.generic]]:
     return tensors | dict(layout.structure())
 
 
-def described_fields(splits: Splits) -> list[dict[str, Any]]:
+def described_fields(splits: Splits, dataset: Dataset) -> list[dict[str, Any]]:
     """For each field its name, cardinality, and values in the order of their codes; or its bins.
 
-    The code of a value is its position plus one; code 0 is for all others.
+    The code of a value is its position plus one; code 0 is for all others. The data set says which
+    raw values were transformed before.
     """
     table = splits.table
     described = []
@@ -148,6 +150,9 @@ def described_fields(splits: Splits) -> list[dict[str, Any]]:
         if name in table.meta.bags:
             bag = table.meta.bags[name]
             entry["bag"] = bag.model_dump(include={"max_values", "pool", "separator"})
+        transform = dataset.value_transform(name)
+        if transform is not None:
+            entry |= {"log": True} if transform == "log" else {"hash": transform}
         encoding = table.meta.encoding(name)
         if encoding.missing:
             entry["missing_words"] = list(encoding.missing)

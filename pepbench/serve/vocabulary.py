@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from pepbench.data.values import KINDS, MISSING, Kind, number, text
 from pepbench.errors import ServeError
 from pepbench.serve.columns import column, refuse_several
 from pepbench.serve.pooling import EXPONENTS, PADDING, Pool
+from pepbench.serve.transforms import LARGEST_COUNT, ValueTransform, bucket, text_hash
 
 _MANTISSA = np.uint64(2**64 - 2**36)
 """The sign, the exponent and the first 16 binary digits of a double: bins compare no more."""
@@ -63,6 +64,8 @@ class FieldVocabulary:
         Of a multi-valued field; None for a field with one value a row.
     missing_words
         Words that stand for a missing value.
+    transform
+        What raw values become before they are looked up; None: they are as they are.
 
     Examples
     --------
@@ -73,6 +76,8 @@ class FieldVocabulary:
     >>> tags = FieldVocabulary("tags", 3, ("a", "b"), bag=ServedBag(3, "mean", "|"))
     >>> tags.slot_codes([["b", "new"], "a|b", None]).tolist()
     [[2, 0, -1], [1, 2, -1], [-1, -1, -1]]
+    >>> FieldVocabulary("visits", 3, ("SP2", "47"), transform="log").codes([2, "1000"]).tolist()
+    [1, 2]
     """
 
     name: str
@@ -83,6 +88,7 @@ class FieldVocabulary:
     kind: Kind = "text"
     missing_words: tuple[str, ...] = ()
     bag: ServedBag | None = None
+    transform: ValueTransform | None = None
 
     @property
     def slots(self) -> int:
@@ -106,8 +112,8 @@ class FieldVocabulary:
         return codes
 
     @cached_property
-    def _code_of(self) -> dict[str, int]:
-        code_of = dict(zip(self.values, range(1, self.cardinality), strict=False))
+    def _code_of(self) -> dict[str | None, int]:
+        code_of: dict[str | None, int] = dict(zip(self.values, range(1, self.cardinality), strict=False))
         return code_of | dict.fromkeys(self._missing_texts, code_of.get(MISSING, 0))
 
     @cached_property
@@ -126,6 +132,9 @@ class FieldVocabulary:
         if self.edges is not None:
             words = self._missing_texts
             codes = self._bins([_number(value, words, self.kind) for value in values])
+        elif self.transform is not None:
+            written = map(self._transformed, values)
+            codes = np.array([self._code_of.get(w, 0) for w in written], dtype=np.int64)
         else:
             find = self._code_of.get
             is_text = self.kind == "text"
@@ -137,6 +146,18 @@ class FieldVocabulary:
         refuse_several(self.name, [values[row] for row in np.flatnonzero(codes == 0)])
         return codes
 
+    def _transformed(self, value: Any) -> str | None:
+        """What the vocabulary may have of a raw value; None for what is no count."""
+        written = text(value, self.kind)
+        if written == MISSING or written in self._missing_texts:
+            return MISSING
+        if isinstance(self.transform, int):
+            return str(text_hash(written.encode(errors="replace")) % self.transform)
+        count = number(value)
+        if count is None or not count.is_integer() or abs(count) > LARGEST_COUNT:
+            return None
+        return bucket(int(count))
+
     def _bins(self, numbers: list[float | None]) -> NDArray[np.int64]:
         known = np.array([math.nan if v is None else v for v in numbers], dtype=np.float64)
         cut = (known.view(np.uint64) & _MANTISSA).view(np.float64)
@@ -146,9 +167,17 @@ class FieldVocabulary:
         return np.where([value is None for value in numbers], self.missing, codes)
 
 
-def _number(value: Any, words: Container[str], kind: Kind) -> float | None:
-    """A raw value as a number; None for a missing one, as are texts among the words."""
-    return None if words and text(value, kind) in words else number(value)
+def _number(value: Any, words: Collection[str], kind: Kind) -> float | None:
+    """A raw value as a number; None for a missing one, as are those among the words.
+
+    A file of numbers has ``-999.0`` for a word ``-999``, and the reverse.
+    """
+    found = number(value)
+    is_word = bool(words) and (
+        text(value, kind) in words
+        or (not isinstance(value, str) and any(found == number(word) for word in words))
+    )
+    return None if is_word else found
 
 
 def finite_numbers(
@@ -196,9 +225,12 @@ def _field(entry: Mapping[str, Any]) -> FieldVocabulary:
         kind=entry.get("kind", "text"),
         bag=_bag(entry["bag"]) if "bag" in entry else None,
         missing_words=tuple(map(str, entry.get("missing_words", ()))),
+        transform="log" if entry.get("log") else int(entry["hash"]) if "hash" in entry else None,
     )
     if field.kind not in KINDS:
         raise ValueError(f"kind {field.kind!r} of {field.name!r}")
+    if isinstance(field.transform, int) and field.transform < 1:
+        raise ValueError(f"hash of {field.name!r}")
     if not 1 <= field.cardinality < 2**31 or not 0 <= field.missing < field.cardinality:
         raise ValueError(f"cardinality of {field.name!r}")
     if field.edges is None and len(field.values) != field.cardinality - 1:

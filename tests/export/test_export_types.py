@@ -15,7 +15,7 @@ from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.export.folder import described_fields
-from pepbench.serve.vocabulary import read_fields
+from pepbench.serve.vocabulary import finite_numbers, read_fields
 
 N = 240
 NAN = float("nan")
@@ -60,6 +60,10 @@ COLUMNS = {
 }  # fmt: skip
 
 
+def mine():
+    return Catalog().select("dataset", "mine").default()
+
+
 @pytest.fixture
 def splits(pepbench, tmp_path, monkeypatch):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
@@ -67,7 +71,7 @@ def splits(pepbench, tmp_path, monkeypatch):
     pq.write_table(pa.table(rows), "rows.parquet", row_group_size=50)
     added = pepbench("data", "add", "mine", "--from", "rows.parquet", "--label=y")
     assert added.code == 0, added.err
-    return open_splits(open_table(Catalog().select("dataset", "mine").default()), 0)
+    return open_splits(open_table(mine()), 0)
 
 
 def forms(column):
@@ -108,7 +112,7 @@ def forms(column):
 
 @pytest.mark.filterwarnings("error")
 def test_codes_at_serving_are_the_codes_of_the_split(splits):
-    described = json.loads(json.dumps(described_fields(splits)))
+    described = json.loads(json.dumps(described_fields(splits, mine())))
     fields = {field.name: field for field in read_fields(described)}
     assert fields.keys() == COLUMNS.keys()
     for number, name in enumerate(splits.fields.names):
@@ -120,7 +124,7 @@ def test_codes_at_serving_are_the_codes_of_the_split(splits):
 
 
 def test_ids_with_gaps_are_whole_numbers_on_both_sides(splits):
-    (ids,) = (field for field in read_fields(described_fields(splits)) if field.name == "ids")
+    (ids,) = (field for field in read_fields(described_fields(splits, mine())) if field.name == "ids")
     assert {"12345678901", "10000000000", "3"} <= set(ids.values)
     one = ids.codes([12345678901, 12345678901.0, "12345678901", np.float64(12345678901)])
     assert len(set(one.tolist())) == 1
@@ -138,8 +142,29 @@ def test_declared_missing_words_are_missing_in_training_and_when_serving(
         "--numeric=price", r"--missing=NA,NULL,\N", "--bins=8",
     )  # fmt: skip
     assert added.code == 0, added.err
-    splits = open_splits(open_table(Catalog().select("dataset", "mine").default()), 0)
+    splits = open_splits(open_table(mine()), 0)
     assert splits.table.vocabularies == (["", "Rome", "Oslo"], ["1.5", "", "2.5"])
-    city, price = read_fields(json.loads(json.dumps(described_fields(splits))))
+    city, price = read_fields(json.loads(json.dumps(described_fields(splits, mine()))))
     assert city.codes(["NA", "NULL", r"\N", "", None, NAN, "Rome"]).tolist() == [1] * 6 + [2]
     assert price.codes(["NA", None, "", NAN, "1.5", 2.5]).tolist() == [3, 3, 3, 3, 1, 2]
+
+
+def test_a_number_that_stands_for_a_missing_one_may_be_written_in_any_way(
+    pepbench, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path / "cache"))
+    numbers = [-999.0, 1.5, 2.5, -999.0] * 40
+    rows = pa.table({"y": [0, 1, 1, 1] * 40, "city": ["a", "b"] * 80, "price": numbers})
+    pq.write_table(rows, "rows.parquet")
+    added = pepbench(
+        "data", "add", "mine", "--from", "rows.parquet", "--label=y", "--numeric=price",
+        "--missing=-999.0,NA",
+    )  # fmt: skip
+    assert added.code == 0, added.err
+    splits = open_splits(open_table(mine()), 0)
+    price = read_fields(described_fields(splits, mine()))[1]
+    assert splits.table.vocabularies[1] == ["", "1.5", "2.5"]
+    given = [-999.0, -999, np.float32(-999), "-999.0", "NA", None, 1.5]
+    assert price.codes(given).tolist() == [3] * 6 + [1]
+    words = frozenset(price.missing_words)
+    assert np.isnan(finite_numbers("price", given, words)).tolist() == [True] * 6 + [False]

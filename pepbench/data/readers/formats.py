@@ -21,11 +21,11 @@ from pepbench.data.readers.raw_files import (
     first_line,
     readable,
 )
+from pepbench.data.values import NUMBER
 from pepbench.errors import DataError
 
 ROWS_AT_A_TIME = 1 << 16
 WHOLE_NUMBER = r"^[+-]?[0-9]+$"
-NUMBER = r"^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
 
 
 @dataclass(frozen=True)
