@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -226,13 +227,18 @@ def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
     from pepbench.catalog import Catalog
     from pepbench.data.file_description import saved_names
     from pepbench.data.manage import is_added
+    from pepbench.errors import DataError
     from pepbench.report.cards import dataset_table
 
     catalog = Catalog(tuple(plugin or ()))
     rows = []
     for name in [*catalog.entries("dataset"), *saved_names()]:
         dataset = _dataset(name, plugin)
-        state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
+        try:
+            state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
+        except DataError as error:
+            print(f"pepbench: {error}", file=sys.stderr)
+            state = "damaged"
         rows.append(
             {"name": name, "title": dataset.title, "state": state, "licence": dataset.licence}
         )

@@ -15,11 +15,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pepbench.data.arrays import json_digest
 from pepbench.data.dataset import Dataset
@@ -75,6 +75,27 @@ def building(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """A new, empty folder within ``parent`` that is removed when the block ends.
+
+    Those of killed processes are removed first: nobody holds their locks.
+    """
+    with locked(parent / name):
+        for leftover in parent.glob(f".{name}-*"):
+            with suppress(Timeout, OSError), FileLock(leftover / "lock", timeout=0):
+                shutil.rmtree(leftover)
+        place = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=parent))
+        lock = FileLock(place / "lock")
+        lock.acquire()
+    try:
+        (place / "files").mkdir()
+        yield place / "files"
+    finally:
+        lock.release()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def wrong_sizes(folder: Path, sizes: dict[str, int]) -> list[str]:

@@ -281,10 +281,17 @@ def save_description(name: str, description: FileDescription) -> None:
 
 
 def load_description(name: str) -> FileDescription | None:
-    """The description of an added data set; None if there is none of this name."""
+    """The description of an added data set; None if there is none of this name.
+
+    Raises :class:`DataError` for a damaged one.
+    """
     if not name or not _path(name).is_file():
         return None
-    return validated(read_toml(_path(name)), str(_path(name)))
+    try:
+        return validated(read_toml(_path(name)), str(_path(name)))
+    except DataError as error:
+        again = f"add it again: pepbench data add {name} --from FILE --label COLUMN"
+        raise DataError(f"{error}; {again}") from None
 
 
 def saved_names() -> list[str]:

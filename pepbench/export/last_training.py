@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from statistics import mean
 from typing import Any, cast
 
 from pepbench.catalog import Catalog
+from pepbench.data.cache import scratch
 from pepbench.data.dataset import Dataset
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
@@ -66,9 +66,9 @@ def on_all_rows(spec: TrialSpec, plugins: tuple[Path, ...]) -> Iterator[tuple[Tr
     table = open_table(cast(Dataset, dataset))
     if table.fingerprint != data.table_fingerprint:
         raise DataError(f"data set {data.spec!r} differs from the run's; add it again")
-    with tempfile.TemporaryDirectory(prefix=".last-training-", dir=table.folder) as folder:
+    with scratch(table.folder, "last-training") as folder:
         fold = Fold(data.fold, data.folds)
-        splits = final_splits(table, data.split_seed, fold, Path(folder))
+        splits = final_splits(table, data.split_seed, fold, folder)
         full = splits.fields.n_features * spec.dim
         changes = {
             "data": data.model_copy(update={"split_fingerprint": splits.fingerprint}),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from small_dataset import Small, overwrite, random_rows, small
 
-from pepbench.data.cache import cache_root, table_folder
+from pepbench.data.cache import cache_root, scratch, table_folder
 from pepbench.data.dataset import Block, Dataset
 from pepbench.data.describe import describe
 from pepbench.data.manage import add, is_added, open_table, verify
@@ -163,6 +163,27 @@ def test_what_a_killed_build_left_behind_is_removed():
     leftover.mkdir(parents=True)
     add(dataset, None)
     assert not leftover.exists()
+
+
+def test_a_scratch_folder_that_a_killed_process_left_is_removed_one_in_use_is_not(tmp_path):
+    left = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys; from pathlib import Path; from pepbench.data.cache import scratch\n"
+            "with scratch(Path(sys.argv[1]), 'rows') as folder: print(folder); os._exit(9)",
+            str(tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    assert left.returncode == 9
+    (folder,) = tmp_path.glob(".rows-*")
+    with scratch(tmp_path, "rows") as first, scratch(tmp_path, "rows") as second:
+        assert not folder.exists()
+        assert first != second
+        assert list(first.iterdir()) == list(second.iterdir()) == []
+    assert not list(tmp_path.glob(".rows-*"))
 
 
 def test_cache_that_cannot_be_written_is_a_data_error(cache):

@@ -97,6 +97,23 @@ def test_its_name_alone_is_a_data_set_of_a_plan(command, tmp_path):
     assert Catalog().select("dataset", "mine").spec == "own:data=mine"
 
 
+@pytest.mark.parametrize("content", ["[[", 'format = "csv"\n', "\udcff"])
+def test_a_damaged_description_stops_its_own_data_set_alone(command, tmp_path, content):
+    path = write(clicks(), tmp_path / "c.csv")
+    for name in ("mine", "whole"):
+        assert command("data", "add", name, "--from", path, *OPTIONS).code == 0
+    description = Path(os.environ["PEPBENCH_CACHE"]) / "own" / "mine.toml"
+    description.write_text(content, errors="surrogateescape")
+    listed = command("data", "list", "--json")
+    assert listed.code == 0
+    states = {row["name"]: row["state"] for row in json.loads(listed.out)}
+    assert (states["mine"], states["whole"]) == ("damaged", "added")
+    again = "add it again: pepbench data add mine --from FILE --label COLUMN"
+    assert again in listed.err
+    assert again in command("data", "info", "mine").err
+    assert command("data", "add", "mine", "--from", path, *OPTIONS).code == 0
+
+
 @pytest.mark.parametrize("n", [8, 100])
 def test_a_file_that_cannot_be_split_is_not_added(command, tmp_path, n):
     table = clicks(n).set_column(5, "time", pa.array([7] * n))
