@@ -151,7 +151,9 @@ class Own(Dataset):
                 chunk = chunk.with_missing(about.missing)
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
             columns |= {name: binned(chunk, name) for name in about.numeric}
-            columns |= {name: chunk.log_squared(name, -LARGEST_COUNT, LARGEST_COUNT) for name in about.log}
+            columns |= {
+                name: chunk.log_squared(name, -LARGEST_COUNT, LARGEST_COUNT) for name in about.log
+            }
             columns |= {
                 name: bags(chunk, name, separator, about.missing, about.hash.get(name))
                 for name, separator in about.multi.items()

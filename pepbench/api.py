@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import optuna
 import pandas as pd
@@ -31,23 +31,18 @@ from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import check_device, cuda_devices
 from pepbench.harness.plugin_changes import changed_plugins
 from pepbench.harness.run_folder import locked_folder
-from pepbench.harness.run_options import RunOptions, Shard
+from pepbench.harness.run_options import RunOptions, run_options
 from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
 from pepbench.harness.test_facts import facts_are_stored, store_facts
-from pepbench.harness.trial import TrialContext
 from pepbench.plan import EXAMPLE, Plan
 from pepbench.records import FEWEST_FOLDS, RecordStore
 from pepbench.report.findings import Findings, load_runs
-from pepbench.units import parse_bytes, parse_seconds
 
 RUNS = Path("runs")
 """Default parent of runs' folders, below the working directory."""
-LEAST_MEMORY = 10**8
-"""Bytes below which a --memory-limit is a typing error: no trial could run."""
 
 PathLike = str | os.PathLike[str]
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,28 +180,22 @@ def run(
     forget_changed(files)
     resolved, cuda = resolve_plan(plan, files, keys)
     folder = default_folder(resolved) if out is None else Path(out)
-    folders = {name: Path(path).resolve() for name, path in (raw or {}).items()}
-    for path in (folder, *files, *folders.values()):
-        _refuse_other_names(path)
-    live = folder / LIVE_FOLDER
-    options = RunOptions(
+    options = run_options(
+        folder,
+        files,
+        cuda,
         jobs=jobs,
+        threads=threads,
         executor=executor,
-        cuda=cuda,
-        context=TrialContext(
-            plugins=files,
-            threads=threads,
-            live=live,
-            max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
-            max_bytes=_limit("--memory-limit", _process_bytes, memory_limit),
-            raw={name: str(path) for name, path in folders.items()},
-        ),
+        trial_timeout=trial_timeout,
+        memory_limit=memory_limit,
+        raw=raw,
         join=join,
-        shard=None if shard is None else Shard.parse(shard),
+        shard=shard,
         retry_failed=retry_failed,
     )
     reporter = Reporter(
-        live,
+        folder / LIVE_FOLDER,
         Console(stderr=True) if progress else None,
         quiet=progress == "warnings",
         verbose=progress == "verbose",
@@ -258,28 +247,6 @@ def resolve_plan(
         values["methods"] = catalog.ungrouped("method", methods)
     resolved = Plan.load(path, values).with_families_expanded(catalog)
     return resolved, cuda_devices(device or resolved.device)
-
-
-def _refuse_other_names(path: Path) -> None:
-    """Refuse what JSON cannot hold, since workers and records are told of it so."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise PlanError(f"{path}: the name is no UTF-8 text; choose or give another") from None
-
-
-def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:
-    try:
-        return None if value is None else parse(str(value))
-    except PlanError as error:
-        raise PlanError(f"{option}: {error}") from None
-
-
-def _process_bytes(text: str) -> int:
-    size = parse_bytes(text)
-    if size < LEAST_MEMORY:
-        raise PlanError(f"{text!r} is less than torch alone takes, 0.3 GB; write, say, 4GB")
-    return size
 
 
 @contextmanager

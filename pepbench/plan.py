@@ -94,7 +94,12 @@ def _accepted_by(parse: Callable[[str], object]) -> Callable[[str], str]:
 
 
 def _legal_budgets(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(_accepted_by(Budget), texts))
+    first_of: dict[object, str] = {}
+    for text in map(_accepted_by(Budget), texts):
+        other = first_of.setdefault(Budget(text).amount, text)
+        if other != text:
+            raise ValueError(f"{text!r} is the budget {other!r} again; write it once")
+    return texts
 
 
 def _device(text: str) -> str:

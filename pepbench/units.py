@@ -88,6 +88,16 @@ class Budget:
             )
 
     @property
+    def amount(self) -> tuple[Fraction, bool]:
+        """Its number, of per cent or of parameters, and whether it is a share of the full table.
+
+        >>> Budget("5%").amount == Budget("5.0%").amount, Budget("50k").amount
+        (True, (Fraction(50000, 1), False))
+        """
+        number, unit = self._parts()
+        return (number, True) if unit == "%" else (number * _PARAMETERS[unit], False)
+
+    @property
     def order(self) -> int:
         """To sort by without a full table: shares of it come above absolute numbers.
 

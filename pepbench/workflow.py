@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device
+from pepbench.harness.executors import executor_of
+from pepbench.harness.run_options import RunOptions
 from pepbench.harness.status.status_file import status_document, status_view, watch_status
 from pepbench.harness.time_estimate import RunEstimate, estimate, readable_records
 from pepbench.objective import GOALS
@@ -90,13 +92,13 @@ def status(folder: Path, as_json: bool, watch: bool) -> int:
     return 0
 
 
-def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool) -> int:
-    """Print the cells of a plan and how long it would take; runs and writes nothing.
+def dry_run(plan: Plan, folder: Path, options: RunOptions, as_json: bool) -> int:
+    """Print the cells of a plan, or of a shard, and the time for them; runs and writes nothing.
 
     Where a fold has not been encoded, which may take long, sizes are those of the first fold.
     """
-    cells, expected = _expected(plan, folder, plugins, jobs)
-    first = {cell.name: cell for cell in reversed(cells)}
+    everything, cells, expected = _expected(plan, folder, options)
+    first = {cell.name: cell for cell in reversed(everything)}
     sized = [cell if cell.rows.known else first[cell.name] for cell in cells]
     exceptions = [exception.describe() for exception in plan.exceptions]
     if as_json:
@@ -134,30 +136,31 @@ def dry_run(plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_jso
         print(f"except {line}")
     if sized != cells:
         print("Sizes are those of the first fold; vocabularies of others differ a little.")
-    print(f"{len(cells)} cells, {_in_words(expected, jobs)}.\nResults would go to {folder}")
+    print(f"{len(cells)} cells, {_in_words(expected, options.jobs)}.\nResults would go to {folder}")
     return 0
 
 
-def print_estimate(
-    plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int, as_json: bool
-) -> int:
-    """Print how long it takes to run what is missing of a plan."""
-    _, expected = _expected(plan, folder, plugins, jobs)
+def print_estimate(plan: Plan, folder: Path, options: RunOptions, as_json: bool) -> int:
+    """Print how long it takes to run what is missing of a plan, or of a shard."""
+    expected = _expected(plan, folder, options)[-1]
     if as_json:
         print(json.dumps({"runs": expected.runs, **_seconds(expected)}))
     else:
-        print(_in_words(expected, jobs))
+        print(_in_words(expected, options.jobs))
     return 0
 
 
 def _expected(
-    plan: Plan, folder: Path, plugins: Sequence[Path], jobs: int
-) -> tuple[list[Cell], RunEstimate]:
+    plan: Plan, folder: Path, options: RunOptions
+) -> tuple[list[Cell], list[Cell], RunEstimate]:
+    """All cells of a plan, those of the shard, and the time for these."""
+    executor_of(options)  # refuses an unknown one
     # Where nothing is recorded yet, a few steps are timed on the plan's device.
     check_device(plan.device, plan.optimizer, plan.precision)
     with prints_to_stderr():
-        cells = expand(plan, Catalog(tuple(plugins)))
-        return cells, estimate(cells, readable_records(folder), jobs)
+        everything = expand(plan, Catalog(options.context.plugins))
+        cells = everything if options.shard is None else options.shard.cells(everything)
+        return everything, cells, estimate(cells, readable_records(folder), options.jobs)
 
 
 def _choice(plan: Plan) -> str:

@@ -235,7 +235,9 @@ def data_list(plugin: Plugins = None, as_json: AsJson = False) -> None:
     for name in [*catalog.entries("dataset"), *saved_names()]:
         dataset = _dataset(name, plugin)
         try:
-            state = "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
+            state = (
+                "built in" if dataset.generated else "added" if is_added(dataset) else "not added"
+            )
         except DataError as error:
             print(f"pepbench: {error}", file=sys.stderr)
             state = "damaged"

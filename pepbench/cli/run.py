@@ -202,6 +202,7 @@ def run(
     """
     from pepbench import workflow
     from pepbench.api import default_folder, resolve_plan
+    from pepbench.harness.run_options import run_options
 
     for one, other, both in (
         ("--dry-run", "--estimate", dry_run and estimate),
@@ -243,7 +244,6 @@ def run(
     }
     keys = {name: value for name, value in keys.items() if value is not None}
     plugins = tuple(path.resolve() for path in plugin or ())
-    jobs = jobs or usable_cores()
     plan: Plan | Path | None = plan_file
     beside: dict[str, Any] = {}
     if against is not None:
@@ -254,10 +254,22 @@ def run(
         plan, keys, beside = compared.plan, {}, {"before_report": compared.write_beside}
     elif name is not None:
         raise PlanError("--as goes with --against; else write --methods NAME=METHOD")
+    how: dict[str, Any] = {
+        "jobs": jobs or usable_cores(),
+        "threads": threads,
+        "executor": executor,
+        "trial_timeout": trial_timeout,
+        "memory_limit": memory_limit,
+        "raw": _named_folders(raw),
+        "join": join,
+        "shard": shard,
+        "retry_failed": not only_missing,
+    }
     if dry_run or estimate:
         resolved, _ = resolve_plan(plan, plugins, keys)
+        folder = out or default_folder(resolved)
         show = workflow.dry_run if dry_run else workflow.print_estimate
-        return show(resolved, out or default_folder(resolved), plugins, jobs, as_json)
+        return show(resolved, folder, run_options(folder, plugins, **how), as_json)
     return workflow.run_and_report(
         plan,
         out,
@@ -266,16 +278,8 @@ def run(
         as_json=as_json,
         quiet=quiet,
         verbose=verbose,
-        jobs=jobs,
-        threads=threads,
         plugins=plugins,
-        executor=executor,
-        trial_timeout=trial_timeout,
-        memory_limit=memory_limit,
-        raw=_named_folders(raw),
-        join=join,
-        shard=shard,
-        retry_failed=not only_missing,
+        **how,
         **keys,
     )
 

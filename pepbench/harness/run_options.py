@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
 from pepbench.errors import PlanError
 from pepbench.harness.cells import Cell, family
+from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.trial import TrialContext
-from pepbench.units import parse_part
+from pepbench.units import parse_bytes, parse_part, parse_seconds
+
+LEAST_MEMORY = 10**8
+"""Bytes below which a --memory-limit is a typing error: no trial could run."""
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -61,3 +70,68 @@ class RunOptions:
     def shared(self) -> bool:
         """Whether other runs may write to the same folder."""
         return self.join or self.shard is not None
+
+
+def run_options(
+    folder: Path,
+    plugins: tuple[Path, ...],
+    cuda: tuple[str, ...] = (),
+    *,
+    jobs: int = 1,
+    threads: int = 1,
+    executor: str | None = None,
+    trial_timeout: float | str | None = None,
+    memory_limit: int | str | None = None,
+    raw: Mapping[str, str | os.PathLike[str]] | None = None,
+    join: bool = False,
+    shard: str | None = None,
+    retry_failed: bool = True,
+) -> RunOptions:
+    """The options of a run in a folder, as :func:`pepbench.api.run` has them.
+
+    Raises
+    ------
+    PlanError
+        If one of them is not legal.
+    """
+    folders = {name: Path(path).resolve() for name, path in (raw or {}).items()}
+    for path in (folder, *plugins, *folders.values()):
+        _refuse_other_names(path)
+    return RunOptions(
+        jobs=jobs,
+        executor=executor,
+        cuda=cuda,
+        context=TrialContext(
+            plugins=plugins,
+            threads=threads,
+            live=folder / LIVE_FOLDER,
+            max_seconds=_limit("--trial-timeout", parse_seconds, trial_timeout),
+            max_bytes=_limit("--memory-limit", _process_bytes, memory_limit),
+            raw={name: str(path) for name, path in folders.items()},
+        ),
+        join=join,
+        shard=None if shard is None else Shard.parse(shard),
+        retry_failed=retry_failed,
+    )
+
+
+def _refuse_other_names(path: Path) -> None:
+    """Refuse what JSON cannot hold, since workers and records are told of it so."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PlanError(f"{path}: the name is no UTF-8 text; choose or give another") from None
+
+
+def _limit(option: str, parse: Callable[[str], Number], value: float | str | None) -> Number | None:
+    try:
+        return None if value is None else parse(str(value))
+    except PlanError as error:
+        raise PlanError(f"{option}: {error}") from None
+
+
+def _process_bytes(text: str) -> int:
+    size = parse_bytes(text)
+    if size < LEAST_MEMORY:
+        raise PlanError(f"{text!r} is less than torch alone takes, 0.3 GB; write, say, 4GB")
+    return size

@@ -11,6 +11,7 @@ from pepbench import workflow
 from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import expand
+from pepbench.harness.run_options import run_options
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.boards import (
     REPLICATION,
@@ -130,7 +131,8 @@ def _run_again(
 ) -> int:
     """Run a replication's plan in a folder; once all of it is run, write its page."""
     if options.dry_run:
-        return workflow.dry_run(plan, folder, options.plugins, options.jobs, as_json=False)
+        how = run_options(folder, options.plugins, jobs=options.jobs, shard=options.shard)
+        return workflow.dry_run(plan, folder, how, as_json=False)
     command = f"pepbench leaderboard --replicate {name}"
     code = workflow.run_and_report(
         plan,

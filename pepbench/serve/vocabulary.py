@@ -113,7 +113,9 @@ class FieldVocabulary:
 
     @cached_property
     def _code_of(self) -> dict[str | None, int]:
-        code_of: dict[str | None, int] = dict(zip(self.values, range(1, self.cardinality), strict=False))
+        code_of: dict[str | None, int] = dict(
+            zip(self.values, range(1, self.cardinality), strict=False)
+        )
         return code_of | dict.fromkeys(self._missing_texts, code_of.get(MISSING, 0))
 
     @cached_property

@@ -35,6 +35,8 @@ def assert_refused(ran, *words: str) -> None:
         (["--methods=pep:init"], ["name:option=value"]),
         (["--methods=pep:init=-8:init=-9"], ["'init' is given twice"]),
         (["--methods=pep,pep"], ["'pep' is listed twice"]),
+        (["--budgets=5%,20%,5.0%"], ["'5.0%' is the budget '5%' again"]),
+        (["--budgets=2MB,500K"], ["'500K' is the budget '2MB' again"]),
         (["--methods="], ["--methods", "at least one"]),
         (["--budgets=0%"], ["--budgets", "'0%'", "above zero"]),
         (["--budgets=101%"], ["'101%'", "above the full table"]),

@@ -70,6 +70,24 @@ def test_dry_run_counts_trials_and_writes_nothing(tiny_run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_of_a_shard_is_of_its_cells_and_options_are_checked(tiny_run, tmp_path):
+    cells = ("--methods=uniform,full", "--budgets=50%,25%")
+    whole, first, second = (
+        json.loads(tiny_run(*cells, "--dry-run", "--json", *part).out)
+        for part in ((), ("--shard=1/2",), ("--shard=2/2",))
+    )
+    assert first["trials"] + second["trials"] == whole["trials"] == 12
+    assert len(first["cells"]) + len(second["cells"]) == 3
+    part = tiny_run(*cells, "--estimate", "--json", "--shard=2/2")
+    assert json.loads(part.out)["runs"] == second["trials"] < 12
+    for option in ("--shard=3/2", "--executor=foo", "--trial-timeout=5x", "--memory-limit=1"):
+        for what in ("--dry-run", "--estimate"):
+            ran = tiny_run(*cells, what, option)
+            assert (ran.code, ran.out) == (2, "")
+            assert option.partition("=")[0] in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_report_regenerates_what_the_run_wrote(tiny_run, pepbench, tmp_path):
     tiny_run("--methods=uniform,full", "--budgets=50%", "--out=out")
     written = {p: p.read_bytes() for p in (tmp_path / "out").iterdir() if "leader" in p.name}

@@ -124,7 +124,9 @@ def test_codes_at_serving_are_the_codes_of_the_split(splits):
 
 
 def test_ids_with_gaps_are_whole_numbers_on_both_sides(splits):
-    (ids,) = (field for field in read_fields(described_fields(splits, mine())) if field.name == "ids")
+    (ids,) = (
+        field for field in read_fields(described_fields(splits, mine())) if field.name == "ids"
+    )
     assert {"12345678901", "10000000000", "3"} <= set(ids.values)
     one = ids.codes([12345678901, 12345678901.0, "12345678901", np.float64(12345678901)])
     assert len(set(one.tolist())) == 1

@@ -21,6 +21,7 @@ from pepbench.harness import cells as cells_module
 from pepbench.harness import trial as trial_module
 from pepbench.harness.cells import expand
 from pepbench.harness.open_rows import open_rows
+from pepbench.harness.run_options import RunOptions
 from pepbench.harness.status.run_counts import RunCounts
 from pepbench.harness.time_estimate import estimate
 from pepbench.harness.trial import run_trial
@@ -262,10 +263,10 @@ def test_a_trial_in_place_of_an_infeasible_one_is_counted(ran):
 @pytest.mark.usefixtures("tiny_cache")
 def test_a_dry_run_names_folds_and_finalists(ran, capsys):
     plan = Plan.load(ran.folder / "plan.toml", {})
-    assert dry_run(plan, ran.folder, (), 1, True) == 0
+    assert dry_run(plan, ran.folder, RunOptions(), True) == 0
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert [(cell["fold"], cell["finalists"]) for cell in cells[::2]] == [(1, 2), (2, 2), (3, 2)]
-    dry_run(plan, ran.folder, (), 1, False)
+    dry_run(plan, ran.folder, RunOptions(), False)
     assert "fold 3/3: at most" in (lines := capsys.readouterr().out)
     assert "3 trials + 2 finalists × 2 seeds + 1 final runs; 0 to do" in lines
 
@@ -389,7 +390,7 @@ def test_large_folds_are_encoded_one_by_one_and_few_lie_on_disk(tmp_path, monkey
     plan = {**PLAN, "folds": 5, "trials": 1, "finalists": 1}
     del plan["contrast"]
     assert len(expand(Plan.model_validate(plan), Catalog())) == 10
-    assert dry_run(Plan.model_validate(plan), tmp_path / "run", (), 1, False) == 0
+    assert dry_run(Plan.model_validate(plan), tmp_path / "run", RunOptions(), False) == 0
     assert "Sizes are those of the first fold" in capsys.readouterr().out
     assert len(list(tmp_path.glob("cache/tables/*/splits/*-of-5"))) == 1
     folder = pepbench.run(plan, out=tmp_path / "run").folder

@@ -28,6 +28,18 @@ def open_pool(options: RunOptions) -> Pool:
     PlanError
         If there is no such executor, its library is missing, or nobody answers at the address.
     """
+    kind, address = executor_of(options)
+    return OPENERS[kind](address, options)
+
+
+def executor_of(options: RunOptions) -> tuple[str, str | None]:
+    """The name of an executor, and the address of its cluster if there is one.
+
+    Raises
+    ------
+    PlanError
+        If there is no such executor.
+    """
     name = options.executor
     if name is None:
         name = "serial" if options.jobs == 1 and not options.context.limited else "processes"
@@ -36,7 +48,7 @@ def open_pool(options: RunOptions) -> Pool:
         raise PlanError(f"--executor: {unknown_name('executor', kind, OPENERS)}")
     if separator and not address:
         raise PlanError(f"--executor {name}: the address is missing; write {kind}://HOST:PORT")
-    return OPENERS[kind](address or None, options)
+    return kind, address or None
 
 
-__all__ = ["OPENERS", "Call", "Pool", "open_pool"]
+__all__ = ["OPENERS", "Call", "Pool", "executor_of", "open_pool"]
