@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pepbench.data.arrays import map_array, read_rows, row_blocks
 from pepbench.data.bags import BagMeta, is_list, kind_of_values
@@ -21,6 +22,7 @@ from pepbench.data.dense import LARGEST
 from pepbench.data.kernels import first_outside
 from pepbench.data.split_schemes import TEST, TRAIN, parts_of
 from pepbench.data.table import Table
+from pepbench.data.values import MISSING
 from pepbench.errors import DataError
 
 FEW_KNOWN = 0.05
@@ -185,8 +187,26 @@ def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str
                 f"field {name!r}: {bag.n_cut:,} rows have more than {bag.max_values} values, of "
                 "which the first ones are kept; --max-values keeps more"
             )
+    user = dataset.user_field
+    if user in table.meta.fields and (n_missing := rows_without(table, str(user))):
+        warnings.append(
+            f"{n_missing:,} of {table.meta.n_rows:,} rows have no {user!r}; they count "
+            "as one user, in splits and in figures within users: drop them, or give each an id"
+        )
     leakage = leakage_warning(dataset, table, split_seed)
     return [*warnings, leakage] if leakage else warnings
+
+
+def rows_without(table: Table, column: str) -> int:
+    """Number of rows whose value of a field is missing."""
+    field = table.meta.fields.index(column)
+    code = pc.index(table.values_array(field), MISSING).as_py()
+    place = table.meta.columns_of(field).start
+    blocks = row_blocks(table.meta.n_rows, max(1, table.codes[:1].nbytes)) if code >= 0 else ()
+    return sum(
+        int(np.count_nonzero(read_rows(table.codes, start, stop)[:, place] == code))
+        for start, stop in blocks
+    )
 
 
 def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str | None:

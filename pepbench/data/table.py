@@ -154,10 +154,11 @@ class Table:
 
     def values_of(self, field: int) -> list[str]:
         """Raw values of one field, in order of first appearance."""
-        values: list[str] = self._values_array(field).to_pylist()
+        values: list[str] = self.values_array(field).to_pylist()
         return values
 
-    def _values_array(self, field: int) -> pa.ChunkedArray:
+    def values_array(self, field: int) -> pa.ChunkedArray:
+        """As :meth:`values_of`, in Arrow."""
         return self._values[self.slice_of(field)]
 
     def slice_of(self, field: int) -> slice:
@@ -205,7 +206,7 @@ def verify_table(table: Table) -> list[str]:
             "codes": array_digest(table.codes),
             "labels": array_digest(table.labels),
             "vocabularies": vocabulary_digest(
-                table._values_array(field).chunks for field in range(len(table.meta.fields))
+                table.values_array(field).chunks for field in range(len(table.meta.fields))
             ),
         }
         if "split" in table.meta.digests:

@@ -114,6 +114,16 @@ def test_a_damaged_description_stops_its_own_data_set_alone(command, tmp_path, c
     assert command("data", "add", "mine", "--from", path, *OPTIONS).code == 0
 
 
+def test_rows_without_a_user_are_warned_of_where_users_count(command, tmp_path):
+    users = [None if n % 5 == 0 else f"u{n}" for n in range(100)]
+    rows = pa.table({"clicked": [0, 1] * 50, "user": users, "item": ["a", "b", "b", "a"] * 25})
+    path = write(rows, tmp_path / "c.parquet")
+    add_by = ("data", "add", "mine", "--from", path, "--label=clicked")
+    said = "20 of 100 rows have no 'user'; they count as one user"
+    assert said in command(*add_by, "--fields=user,item", "--split-by=user").err
+    assert said not in command(*add_by).err
+
+
 @pytest.mark.parametrize("n", [8, 100])
 def test_a_file_that_cannot_be_split_is_not_added(command, tmp_path, n):
     table = clicks(n).set_column(5, "time", pa.array([7] * n))
