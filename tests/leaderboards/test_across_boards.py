@@ -168,11 +168,16 @@ def test_picture_draws_each_known_difference_with_its_interval(boards):
 
 def test_picture_has_the_band_of_the_boards_margin_if_they_have_one(boards):
     boards["many"] = replace(boards["many"], margin=0.002)
-    for names, words, half in ((("many",), " Band: ±0.002.", 0.002), (boards, "better or worse.", 0.0)):
+    for names, words, half in (
+        (("many",), " Band: ±0.002.", 0.002),
+        (boards, "better or worse.", 0.0),
+    ):
         chosen = {name: boards[name] for name in names}
         chart = contrasts_chart(primary_contrasts(chosen, {}))
         assert chart.lines[0].endswith(words)
-        assert chart.lines[0].startswith("Circles 20%, squares 5%." if half == 0 else "Circles 20%.")
+        assert chart.lines[0].startswith(
+            "Circles 20%, squares 5%." if half == 0 else "Circles 20%."
+        )
         (panel,) = chart.panels.values()
         drawn = json.loads(panel.to_json())["datasets"].values()
         (band,) = [row for rows in drawn for row in rows if "zero" in row]
