@@ -248,7 +248,7 @@ def power_rows(repetitions: int) -> Iterator[dict[str, Any]]:
                 return rejected, auc.row_variance, auc.seed_variance, auc.row_error
 
             rejected, rows, shared, noise = repeated(world, repetitions, look).mean(axis=0)
-            truth = Estimate(gap, rows, noise, shared, seeds - 1, seeds)
+            truth = Estimate(gap, rows, noise, ((shared * seeds, seeds),), seeds)
             planned = decision_power(truth, 1e-9, ALPHA)
             row |= {f"K = {seeds}": rejected, f"planned, K = {seeds}": planned}
         yield row

@@ -18,8 +18,8 @@ import vl_convert
 from jinja2 import FileSystemLoader
 from markupsafe import Markup
 
+from pepbench.analysis.cells import REFERENCE
 from pepbench.analysis.frames import by_block
-from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.analysis.metrics import METRICS, card_of, metric_of
 from pepbench.analysis.recommend import within_budget
 from pepbench.leaderboards.across_boards import rows_per_feature

@@ -154,8 +154,7 @@ class FoldBlock:
 
     def problem(self, cell: int) -> str:
         """Why nothing can be said about a cell; else empty."""
-        one = self.cells[cell]
-        return "" if one.status == "ok" else f"{one.method} is {one.status}: {one.reason}"
+        return self.cells[cell].trouble
 
     def usable(self, cell: int) -> bool:
         """Whether something can be said about a cell."""

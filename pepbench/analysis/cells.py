@@ -23,8 +23,12 @@ from pepbench.records import (
     final_runs,
     tuning_used,
 )
+from pepbench.units import FULL
 
 CellStatus = Literal["ok", "infeasible", "failed", "incomplete"]
+
+REFERENCE = "full"
+"""Method that the others are compared with: the full table."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ class Cell:
         return CellName(self.dataset, self.backbone, self.method, self.budget)
 
     @property
+    def trouble(self) -> str:
+        """Why it cannot be compared; empty if it is ``ok``."""
+        return "" if self.status == "ok" else f"{self.method} is {self.status}: {self.reason}"
+
+    @property
     def block(self) -> tuple[str, str]:
         """Cells that may be compared and share a front: data set (under a protocol), backbone."""
         return self.dataset, self.backbone
@@ -116,11 +125,30 @@ class Cell:
         return replace(self, runs=tuple(r for r in self.runs if r.spec.data.fold == fold))
 
 
-def cell_at(cells: Sequence[Cell], budget: str) -> Cell | None:
-    """Of a method's cells, the one at a budget, or its only one where that is a full table."""
-    same = [cell for cell in cells if cell.budget == budget]
-    whole = [cell for cell in cells if cell.spec.budget_parameters >= cell.spec.full_parameters]
-    return next(iter(same or (whole if len(cells) == 1 else [])), None)
+def cell_at(cells: Sequence[Cell], method: str, budget: str) -> Cell | None:
+    """The cell of a method at a budget, or its only one if the method is of fixed size.
+
+    A method of fixed size has one cell, at 100%. So has, where 100% is among the budgets that
+    others ran, a method whose other cells are missing: of these only the full table is of fixed
+    size.
+
+    Parameters
+    ----------
+    cells
+        All of a data set and backbone.
+    method, budget
+        As the plan writes them.
+    """
+    budgets: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        budgets[cell.method].add(cell.budget)
+    at_choice = any(FULL in of_one and len(of_one) > 1 for of_one in budgets.values())
+    for cell in cells:
+        reference = cell.spec.method.name.partition("+")[0] == REFERENCE
+        fixed = budgets[method] == {FULL} and (reference or not at_choice)
+        if cell.method == method and (fixed or cell.budget == budget):
+            return cell
+    return None
 
 
 def cells_of(records: Iterable[Record]) -> list[Cell]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from pepbench.analysis.blocks import Block
-from pepbench.analysis.cells import cell_at
 from pepbench.analysis.power import seeds_to_decide
 from pepbench.analysis.significance import (
     Comparison,
@@ -108,17 +107,19 @@ def all_pairs(
 
 
 def _reference_for(block: Block, position: int, references: Sequence[int]) -> int | None:
-    cells = [block.cells[other] for other in references]
-    largest = max(cells, key=lambda cell: cell.spec.budget_parameters, default=None)
-    found = cell_at(cells, block.cells[position].budget) or largest
-    return next((other for other in references if block.cells[other] is found), None)
+    budget = block.cells[position].budget
+    same = (other for other in references if block.cells[other].budget == budget)
+    largest = max(
+        references, key=lambda other: block.cells[other].spec.budget_parameters, default=None
+    )
+    return next(same, largest)
 
 
 def compared(block: Block, a: int, b: int | None, margin: float) -> CellComparison:
     """Compare two cells of a block, not adjusted yet; with a note where that is not possible."""
     if b is None or block.cells[a].status != "ok":
         return CellComparison(a, b, note=block.problem(a))
-    note = block.problem(a) or _why_not(block, b)
+    note = block.problem(a) or block.cells[b].trouble or _problem_of(block, b)
     if note or not block.usable(a):
         return CellComparison(a, b, note=note)
     try:
@@ -127,12 +128,9 @@ def compared(block: Block, a: int, b: int | None, margin: float) -> CellComparis
         return CellComparison(a, b, note=str(error))
 
 
-def _why_not(block: Block, reference: int) -> str:
-    cell = block.cells[reference]
-    if cell.status != "ok":
-        return f"the reference {cell.method} is {cell.status}"
-    problem = block.problem(reference)
-    return f"the reference {cell.method}: {problem}" if problem else ""
+def _problem_of(block: Block, cell: int) -> str:
+    problem = block.problem(cell)
+    return f"{block.cells[cell].method}: {problem}" if problem else ""
 
 
 def _adjusted_by_family(

@@ -54,9 +54,9 @@ class Estimate:
     row_error
         Σ_p v_p²/ν_p over the parts of the variance over rows of the seed-averaged figure: half the
         variance of A's estimate.
-    seed_variance, seed_freedom
-        s²/K, or the sum over two methods with seeds of their own; and K − 1 or Satterthwaite's.
-        Both 0 where no method has two seeds.
+    seed_parts
+        Pairs of s² and K, two where both methods have seeds of their own; none where no method has
+        two seeds.
     seeds
         Least number of seeds of the methods that entered.
     """
@@ -64,9 +64,21 @@ class Estimate:
     value: float
     row_variance: float
     row_error: float
-    seed_variance: float
-    seed_freedom: float
+    seed_parts: tuple[tuple[float, int], ...]
     seeds: int
+
+    @property
+    def seed_variance(self) -> float:
+        """Σ s²/K."""
+        return sum(variance / seeds for variance, seeds in self.seed_parts)
+
+    @property
+    def seed_freedom(self) -> float:
+        """K − 1 or, of several parts, Satterthwaite's; 0 without parts."""
+        if len(self.seed_parts) == 1:
+            return self.seed_parts[0][1] - 1.0
+        error = sum((variance / seeds) ** 2 / (seeds - 1) for variance, seeds in self.seed_parts)
+        return self.seed_variance**2 / error if error else 0.0
 
     @property
     def variance(self) -> float:
@@ -140,16 +152,13 @@ def difference_estimate(
 def mean_of_independent(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of independent estimates, with the parts of its variance."""
     share = 1 / len(estimates)
-    seed_error = sum(
-        one.seed_variance**2 / one.seed_freedom for one in estimates if one.seed_variance
-    )
-    seed_variance = sum(one.seed_variance for one in estimates)
     return Estimate(
         value=share * sum(one.value for one in estimates),
         row_variance=share**2 * sum(one.row_variance for one in estimates),
         row_error=share**4 * sum(one.row_error for one in estimates),
-        seed_variance=share**2 * seed_variance,
-        seed_freedom=seed_variance**2 / seed_error if seed_error else 0.0,
+        seed_parts=tuple(
+            (share**2 * variance, seeds) for one in estimates for variance, seeds in one.seed_parts
+        ),
         seeds=min(one.seeds for one in estimates),
     )
 
@@ -165,7 +174,7 @@ def _paired(
         value=float(figures.mean()),
         row_variance=sum(_between(block) if seeds > 1 else float(block[0, 0]) for block in blocks),
         totals=[float(block.mean()) for block in blocks],
-        seed_parts=[(float(figures.var(ddof=1)) / seeds, seeds - 1)] if seeds > 1 else [],
+        seed_parts=[(float(figures.var(ddof=1)), seeds)] if seeds > 1 else [],
         seeds=seeds,
     )
 
@@ -185,15 +194,15 @@ def _unpaired(
     ):
         if len(mine) > 1:
             row_variance += sum(map(_between, blocks))
-            seed_parts.append((float(mine.var(ddof=1)) / len(mine), len(mine) - 1))
+            seed_parts.append((float(mine.var(ddof=1)), len(mine)))
         else:
             # One run's variance holds its ι: it is taken off as large as the other method's is,
             # since the other's s², which stands in, holds it as well.
             joint = sum(float(block.diagonal().mean()) - _between(block) for block in their_blocks)
             row_variance += sum(float(block[0, 0]) for block in blocks) - joint
-            seed_parts.append((float(others.var(ddof=1)), len(others) - 1))
+            # s² of the other, once more: both parts are multiples of it and have its freedom only.
+            seed_parts.append((float(others.var(ddof=1)) * len(others), len(others)))
     if min(map(len, figures)) == 1:
-        # Both parts are multiples of one s²: together they have no more freedom than it.
         seed_parts = [(sum(variance for variance, _ in seed_parts), seed_parts[0][1])]
     return _checked(
         measured,
@@ -215,17 +224,15 @@ def _checked(
     value: float,
     row_variance: float,
     totals: Sequence[float],
-    seed_parts: Sequence[tuple[float, float]],
+    seed_parts: Sequence[tuple[float, int]],
     seeds: int,
 ) -> Estimate:
     if measured.problem:
         raise PepbenchError(measured.problem)
-    seed_variance = sum(variance for variance, _ in seed_parts)
-    seed_error = sum(variance**2 / freedom for variance, freedom in seed_parts)
     if max(row_variance, max(totals)) < _ROUNDING * size:
         row_variance, totals = 0.0, [0.0]
-    if seed_variance < _FIGURE_ROUNDING**2:
-        seed_variance = 0.0
+    if sum(variance / number for variance, number in seed_parts) < _FIGURE_ROUNDING**2:
+        seed_parts = []
     return Estimate(
         value=0.0 if abs(value) < _FIGURE_ROUNDING else value,
         row_variance=max(0.0, row_variance),
@@ -233,8 +240,7 @@ def _checked(
             total**2 / part.degrees_of_freedom
             for total, part in zip(totals, measured.parts, strict=False)
         ),
-        seed_variance=seed_variance,
-        seed_freedom=seed_variance**2 / seed_error if seed_variance else 0.0,
+        seed_parts=tuple(seed_parts),
         seeds=seeds,
     )
 

@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.blocks import LoadArray, LoadUsers, blocks_of, no_users
-from pepbench.analysis.cells import Cell, cells_of
+from pepbench.analysis.bootstrap import DRAWS
+from pepbench.analysis.cells import REFERENCE, Cell, cells_of
 from pepbench.analysis.comparisons import against_reference, all_pairs
 from pepbench.analysis.frames import (
     COMPARISON_COLUMNS,
@@ -36,9 +37,6 @@ from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
 from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
 from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
-
-REFERENCE = "full"
-"""Method that the others are compared with: the full table."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,7 @@ def analyse(
     load_users: LoadUsers = no_users,
     contrasts: Sequence[Contrast] = (),
     metric: Metric = "auc",
+    draws: int = DRAWS,
 ) -> Analysis:
     """Summarise a run's records and compare its methods with the full table and with each other.
 
@@ -98,6 +97,8 @@ def analyse(
     metric
         What comparisons and verdicts are about, and orders the cells of a budget. Fronts and ranks
         are about AUC always, these with the default margin where the metric is another one.
+    draws
+        Of the fronts' uncertainty, which takes most of the time.
 
     Returns
     -------
@@ -130,7 +131,7 @@ def analyse(
         frame,
         frame_of(comparisons, COMPARISON_COLUMNS),
         frame_of(pairs, PAIR_COLUMNS),
-        front_tables(blocks, margin),
+        front_tables(blocks, margin, draws),
         rank_tables(frame, sources, margin if metric == "auc" else MARGIN),
         frame_of(rows, CONTRAST_COLUMNS),
     )

@@ -153,10 +153,9 @@ def chosen_pairs(
 def _in_block(
     block: Sequence[Cell], methods: tuple[str, str], budget: str | None
 ) -> list[tuple[Cell, Cell]]:
-    ones, others = ([cell for cell in block if cell.method == method] for method in methods)
     found: dict[tuple[str, str], tuple[Cell, Cell]] = {}
-    for size in dict.fromkeys(cell.budget for cell in (*ones, *others)):
-        one, other = (cell_at(cells, size) for cells in (ones, others))
+    for size in dict.fromkeys(cell.budget for cell in block if cell.method in methods):
+        one, other = (cell_at(block, method, size) for method in methods)
         if budget in (None, size) and one is not None and other is not None:
             found[one.budget, other.budget] = (one, other)
     return list(found.values())

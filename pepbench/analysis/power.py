@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -62,15 +63,8 @@ def seeds_to_decide(estimate: Estimate, margin: float, family: int = 1) -> float
 
 def with_seeds(estimate: Estimate, seeds: int) -> Estimate:
     """The same comparison made with another number of seeds of each method, two at least."""
-    per_seed = estimate.seed_freedom / (estimate.seeds - 1)
-    return Estimate(
-        value=estimate.value,
-        row_variance=estimate.row_variance,
-        row_error=estimate.row_error,
-        seed_variance=estimate.seed_variance * estimate.seeds / seeds,
-        seed_freedom=per_seed * (seeds - 1),
-        seeds=seeds,
-    )
+    parts = tuple((variance, seeds) for variance, _ in estimate.seed_parts)
+    return replace(estimate, seed_parts=parts, seeds=seeds)
 
 
 def decision_power(truth: Estimate, margin: float, alpha: float) -> float:
@@ -93,7 +87,7 @@ def decision_power(truth: Estimate, margin: float, alpha: float) -> float:
 
     Examples
     --------
-    >>> rows_only = Estimate(2.8, 1.0, 0.0, 0.0, 0.0, 1)
+    >>> rows_only = Estimate(2.8, 1.0, 0.0, (), 1)
     >>> round(decision_power(rows_only, 1e-9, 0.05), 2)
     0.8
     """

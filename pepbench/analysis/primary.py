@@ -83,7 +83,7 @@ def contrast_rows(
 
 def _place(block: Block, method: str, budget: str) -> int | None:
     """Where the method's cell is, as :func:`cell_at` finds it."""
-    found = cell_at([cell for cell in block.cells if cell.method == method], budget)
+    found = cell_at(block.cells, method, budget)
     return next((n for n, cell in enumerate(block.cells) if cell is found), None)
 
 
@@ -110,8 +110,7 @@ def _row(block: Block, budget: str, pair: CellComparison, *, primary: bool) -> d
         "p_holm": pair.p_holm,
         "verdict": pair.verdict,
         "metric": block.metric,
-        "note": pair.note
-        or ("" if pair.main else f"{cell.method} is {cell.status}: {cell.reason}"),
+        "note": pair.note or ("" if pair.main else cell.trouble),
         "basis": "",
         "folds": cell.folds,
     }

@@ -125,9 +125,9 @@ def rank_tables(
         ]
         if not tested:
             continue
-        statistic, p = stats.friedmanchisquare(*(aucs[method] for method in aucs))
+        statistic, p = _friedman(aucs)
         difference = critical_difference(n_methods, n_blocks)
-        tests.append((budget, n_methods, n_blocks, float(statistic), float(p), difference))
+        tests.append((budget, n_methods, n_blocks, statistic, p, difference))
         pairs += [{"budget": budget, **row} for row in _pair_rows(aucs, means, margin)]
         cliques += [(budget, *clique) for clique in _cliques(means, difference)]
     return RankTables(
@@ -198,6 +198,14 @@ def bayesian_signed_rank(
     largest = masses >= masses.max(axis=0) - 1e-12
     shares = (largest / largest.sum(axis=0)).mean(axis=1)
     return float(shares[0]), float(shares[1]), float(shares[2])
+
+
+def _friedman(aucs: pd.DataFrame) -> tuple[float, float]:
+    """Friedman's chi-square and its p; 0 and 1 where all methods are equal on every data set."""
+    if (aucs.nunique(axis=1) == 1).all():
+        return 0.0, 1.0
+    statistic, p = stats.friedmanchisquare(*(aucs[method] for method in aucs))
+    return float(statistic), float(p)
 
 
 def _mean_ranks(aucs: pd.DataFrame) -> dict[str, float]:

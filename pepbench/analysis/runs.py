@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,8 +117,7 @@ def open_runs(
                     f"{folder_of[record.key]}; the latter's are taken"
                 )
     merged = tuple(records[key] for key in sorted(records))
-    if only_folds:
-        merged = tuple(_restricted(merged, tuple(sorted(only_folds))))
+    merged = tuple(restricted(merged, only_folds))
     runs = Runs(tuple(stores), merged, folder_of, stores)
     _refuse_other_data(runs)
     _refuse_other_labels(runs)
@@ -127,11 +126,14 @@ def open_runs(
     return runs
 
 
-def _restricted(records: Sequence[Record], folds: tuple[int, ...]) -> Iterator[Record]:
-    """The records of some folds, each with the folds that there are."""
+def restricted(records: Iterable[Record], folds: Collection[int]) -> Iterator[Record]:
+    """The records of some folds, from 0, each with the folds that there are; of all if empty."""
+    only = tuple(sorted(folds))
     for record in records:
-        if record.spec.data.fold in folds:
-            data = record.spec.data.model_copy(update={"only_folds": folds})
+        if not only:
+            yield record
+        elif record.spec.data.fold in only:
+            data = record.spec.data.model_copy(update={"only_folds": only})
             yield record.model_copy(update={"spec": record.spec.model_copy(update={"data": data})})
 
 

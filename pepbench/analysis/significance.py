@@ -177,6 +177,7 @@ def tested(
     error = estimate.distribution()
     half = error.quantile(alpha)
     below, above = (error.tail(margin + side * estimate.value) for side in (1, -1))
+    known = not math.isnan(margin)
     return Comparison(
         difference=estimate.value,
         standard_error=estimate.standard_error,
@@ -184,8 +185,8 @@ def tested(
         low=estimate.value - half,
         high=estimate.value + half,
         p=min(1.0, 2 * error.tail(abs(estimate.value))),
-        p_noninferior=below,
-        p_equivalent=math.nan if math.isnan(margin) else max(below, above),
+        p_noninferior=below if known else math.nan,
+        p_equivalent=max(below, above) if known else math.nan,
         seeds_a=runs[0],
         seeds_b=runs[1],
         paired=paired,

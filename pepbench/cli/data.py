@@ -30,8 +30,8 @@ app.add_typer(data_app, name="data")
     "  pepbench data add ml-100k --from ~/data/ml-100k\n\n"
     "  pepbench data add criteo --from train.txt --rows 1M\n\n"
     "  pepbench data add synthetic:rows=200000\n\n"
-    "  pepbench data add mine --from clicks.parquet --label clicked --fields user,item,city "
-    "--numeric price --split-by time\n\n"
+    "  pepbench data add mine --from a.parquet --label clicked --fields user,item\n\n"
+    "  pepbench data add mine --from a.parquet --label clicked --split-by time\n\n"
     "  pepbench data add mine --from clicks.toml",
 )
 def data_add(

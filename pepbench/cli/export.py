@@ -13,10 +13,10 @@ from pepbench.printing import print_json, prints_to_stderr
 
 @app.command(
     epilog="Examples:\n\n"
-    "  pepbench export runs/synthetic-1a2b3c4d pep-table --method pep --budget 10%\n\n"
-    "  pepbench export runs/synthetic-1a2b3c4d pep-model --method pep --budget 10% --onnx\n\n"
+    "  pepbench export runs/mine table --method pep --budget 10%\n\n"
+    "  pepbench export runs/mine model --method pep --budget 10% --onnx\n\n"
     "Then, with numpy and safetensors only:\n\n"
-    "  python -c \"import pepbench.serve as s; print(s.load('pep-table').field_names)\""
+    "  python -c \"import pepbench.serve as s; print(s.load('table').field_names)\""
 )
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],

@@ -78,7 +78,7 @@ def report(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  pepbench compare pep magnitude runs/ml-100k-ids --dataset ml-100k-ids --budget 10%\n\n"
+    "  pepbench compare pep magnitude runs/mine --dataset anime --budget 10%\n\n"
     "  pepbench compare pep full runs/ml-100k-ids --backbone fm --json"
 )
 def compare(
@@ -164,7 +164,7 @@ def recommend(
     "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify\n\n"
-    "  pepbench leaderboard --submit runs/mine --into results/ml-100k-ids/submissions/mine\n\n"
+    "  pepbench leaderboard --submit runs/mine --into results/ciao/submissions/mine\n\n"
     "  pepbench leaderboard --verify results/ml-100k-ids/submissions/mine --trust"
 )
 def leaderboard(

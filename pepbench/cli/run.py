@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @app.command(
     epilog="Examples:\n\n"
     "  pepbench run\n\n"
-    "  pepbench run --methods pep,magnitude,full --datasets ml-100k --budgets 50%,10% --jobs 2\n\n"
+    "  pepbench run --methods pep,magnitude --datasets ml-100k --budgets 50%,10%\n\n"
     "  pepbench run results/ml-100k-ids/plan.toml --out runs/ml-100k-ids\n\n"
     "  pepbench run --methods pep:granularity=feature,full --dry-run\n\n"
     "  pepbench run --datasets ml-100k --folds 10 --budgets 20%,5% --shard 1/2\n\n"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.cells import REFERENCE
 from pepbench.analysis.folds import BASIS
-from pepbench.analysis.leaderboard import REFERENCE
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.records import Record
@@ -54,10 +54,10 @@ def primary_contrasts(
     Returns
     -------
     pandas.DataFrame
-        Columns of :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`, and ``board``, ``contrast``,
-        ``source`` and ``rows_per_feature``, the mean over folds of training rows by features, NaN
-        where records do not have it. ``source`` is NaN for drawn data. Data sets with few rows a
-        feature come first.
+        Columns of :data:`pepbench.analysis.primary.CONTRAST_COLUMNS`, and ``board``, its
+        ``margin``, ``contrast``, ``source`` and ``rows_per_feature``, the mean over folds of
+        training rows by features, NaN where records do not have it. ``source`` is NaN for drawn
+        data. Data sets with few rows a feature come first.
     """
     parts = []
     for name, results in boards.items():
@@ -68,6 +68,7 @@ def primary_contrasts(
         parts.append(
             found.assign(
                 board=name,
+                margin=results.margin,
                 contrast=found["method"] + " − " + found["other"],
                 source=found["dataset"].map(dict(sources)),
                 rows_per_feature=found["dataset"].map(rows).astype(float),

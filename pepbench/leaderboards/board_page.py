@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -70,7 +70,7 @@ def details_page(board: Board, results: BoardResults) -> str:
             f"# Details of the leaderboard {board.name}",
             "## The best of each size",
             best_table(results.frame),
-            *submitted_table(board, results.records, results.margin),
+            *submitted_table(board, results.records, results.margin, results.folds),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
             f"`pepbench leaderboard --verify {board.name}` checks the pages.",
@@ -144,20 +144,22 @@ def best_table(frame: pd.DataFrame) -> str:
     return _table(best_cells(frame), "best method")
 
 
-def submitted_table(board: Board, records: Iterable[Record], margin: float) -> Iterator[str]:
+def submitted_table(
+    board: Board, records: Iterable[Record], margin: float, folds: Collection[int] = ()
+) -> Iterator[str]:
     """The cells of the methods that others have submitted to a board; nothing if there are none.
 
     Parameters
     ----------
     board
         The board.
-    records, margin
-        Its own.
+    records, margin, folds
+        As :class:`~pepbench.leaderboards.board_results.BoardResults` has them.
     """
     submitted = submitted_records(board)
     if not submitted:
         return
-    frame = from_records([*records, *submitted], margin=margin).frame
+    frame = from_records([*records, *submitted], margin=margin, draws=1, folds=folds).frame
     yield "### Submitted by others"
     yield (
         "Run by their authors, with the board's plan; `pepbench leaderboard --verify` checks them. "

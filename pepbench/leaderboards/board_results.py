@@ -8,7 +8,7 @@ each cell or comparison. A leaderboard's pages are a function of its records and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,18 +17,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pepbench.analysis.bootstrap import DRAWS
 from pepbench.analysis.frames import frame_of
 from pepbench.analysis.leaderboard import Analysis, analyse, fronts
 from pepbench.analysis.leaders import leads
 from pepbench.analysis.metrics import Metric, objective_name
 from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast
-from pepbench.analysis.runs import Runs
+from pepbench.analysis.runs import Runs, restricted
 from pepbench.analysis.width_profiles import POINT_COLUMNS, PROFILE_COLUMNS
 from pepbench.analysis.width_recovery import WidthRecovery
 from pepbench.errors import RecordError
 from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record, RecordStore
 from pepbench.records.files import parquet_bytes
+from pepbench.report.beside_board import asked_folds
 from pepbench.report.findings import Findings, contrasts_of, margin_of
 from pepbench.report.markdown import (
     CONTRASTS_CSV,
@@ -74,6 +76,8 @@ class BoardResults:
     contrasts
         Primary contrasts and exploratory pairs, as
         :class:`pepbench.analysis.leaderboard.Analysis` describes them.
+    folds
+        Folds, from 0, that its plan restricts it to; empty: all.
     """
 
     records: tuple[Record, ...]
@@ -83,6 +87,7 @@ class BoardResults:
     pictures: tuple[str, ...]
     margin: float
     contrasts: pd.DataFrame
+    folds: tuple[int, ...] = ()
 
     @property
     def primary(self) -> pd.DataFrame:
@@ -118,7 +123,7 @@ class BoardResults:
 
     def files(self) -> dict[str, bytes]:
         """Contents of the Parquet files, without the records."""
-        bare = from_records(self.records).frame
+        bare = from_records(self.records, draws=1, folds=self.folds).frame
         needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
         if _cells(self.frame) != _cells(bare):
             raise RecordError("the records do not give the cells of the leaderboard")
@@ -135,9 +140,23 @@ def from_records(
     metric: Metric = "auc",
     margin: float = MARGIN,
     contrasts: Sequence[Contrast] = (),
+    draws: int = DRAWS,
+    folds: Collection[int] = (),
 ) -> Analysis:
-    """The analysis of records alone; of a single split it lacks what needs predictions."""
-    return analyse(records, _absent, _absent, margin=margin, contrasts=contrasts, metric=metric)
+    """The analysis of records alone; of a single split it lacks what needs predictions.
+
+    Arguments are as of :func:`pepbench.analysis.leaderboard.analyse`; ``folds``, from 0, restrict
+    it to some.
+    """
+    return analyse(
+        restricted(records, folds),
+        _absent,
+        _absent,
+        margin=margin,
+        contrasts=contrasts,
+        metric=metric,
+        draws=draws,
+    )
 
 
 def load_results(folder: Path) -> BoardResults:
@@ -149,7 +168,8 @@ def load_results(folder: Path) -> BoardResults:
         If a file is missing or damaged, or the frames are not those of the records.
     """
     records = unpacked(folder / RECORDS_FILE)
-    frame = from_records(records).frame
+    folds = tuple(asked_folds(folder))
+    frame = from_records(records, draws=1, folds=folds).frame
     intervals, _ = _read(folder / INTERVALS_FILE)
     if _cells(frame) != _cells(intervals):
         raise RecordError(
@@ -163,7 +183,8 @@ def load_results(folder: Path) -> BoardResults:
     pictures, margin = tuple(notes["pictures"]), margin_of([folder])
     path = folder / CONTRASTS_FILE
     contrasts = _read(path)[0] if path.is_file() else frame_of((), CONTRAST_COLUMNS)
-    return BoardResults(tuple(records), frame, comparisons, widths, pictures, margin, contrasts)
+    tables = frame, comparisons, widths, pictures, margin, contrasts
+    return BoardResults(tuple(records), *tables, folds)
 
 
 def published_findings(folder: Path, results: BoardResults) -> Findings:
@@ -179,7 +200,9 @@ def published_findings(folder: Path, results: BoardResults) -> Findings:
         Of :func:`load_results`.
     """
     records, margin = results.records, results.margin
-    found = from_records(records, margin=margin, contrasts=contrasts_of([folder]))
+    found = from_records(
+        records, margin=margin, contrasts=contrasts_of([folder]), folds=results.folds
+    )
     analysis = replace(
         found,
         frame=results.frame,

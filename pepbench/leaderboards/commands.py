@@ -149,7 +149,9 @@ def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
         check_metric(results.records, metric)
         folder = options.results / name
         contrasts = contrasts_of([folder])
-        analysis = from_records(results.records, metric, results.margin, contrasts)
+        analysis = from_records(
+            results.records, metric, results.margin, contrasts, folds=results.folds
+        )
         found = fronts(analysis.frame, analysis.comparisons)
         view = LeaderboardView(
             analysis.frame, found, margin=results.margin, contrasts=analysis.contrasts

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.leaderboard import REFERENCE
+from pepbench.analysis.cells import REFERENCE
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.report.markdown import escape

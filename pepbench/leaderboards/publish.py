@@ -18,6 +18,7 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
 from pepbench.plan import PLAN_FILE
 from pepbench.records import RecordStore, write_atomically
+from pepbench.report.beside_board import asked_folds
 from pepbench.report.charts.panels import png_of_svg, svg_bytes, unchecked
 from pepbench.report.charts.report_charts import front_charts
 from pepbench.report.charts.widths import PICTURES, picture_names
@@ -75,6 +76,7 @@ def publish(board: Board, work: Path) -> BoardResults:
         tuple(picture_names(findings.recovery)),
         margin,
         findings.contrasts,
+        tuple(asked_folds(work)),
     )
     plan = (work / PLAN_FILE).read_text("utf-8")
     contents = {RECORDS_FILE: packed(records, plan), **results.files()}

@@ -8,13 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import pandas as pd
+from typing import cast
 
 from pepbench import api
-from pepbench.analysis.significance import holm
 from pepbench.catalog import Catalog, Kind
 from pepbench.component import split_label
 from pepbench.data.adding import add_named
@@ -37,9 +33,9 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.page_text import check_text, quotable
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
+from pepbench.leaderboards.table_checks import other_figure, wrong_difference, wrong_holm
 from pepbench.plan import Plan
 from pepbench.records import (
-    CellName,
     ComponentSpec,
     Record,
     RecordStore,
@@ -47,10 +43,6 @@ from pepbench.records import (
     by_place,
     final_runs,
 )
-from pepbench.units import FULL
-
-ROUNDING = 1e-9
-"""Largest difference that the order of additions may make in an AUC or a p-value."""
 
 TOLERANCE = 1e-4
 """Largest difference of an AUC from that of another platform or revision. Arithmetic in another
@@ -74,8 +66,9 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
     yield extract_check(board, results)
     for problem, what in (
         (_foreign_record(board, results, catalog), "every record belongs to the plan"),
-        (_wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
-        (_wrong_holm(results), "adjusted p-values follow from the others"),
+        (wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
+        (wrong_holm(results), "adjusted p-values follow from the others"),
+        (other_figure(board, results), "figures and verdicts that need no predictions are given"),
     ):
         yield Check(not problem, f"{board.folder}: {problem or what}")
 
@@ -119,43 +112,6 @@ def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> st
             or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
         ):
             return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
-    return ""
-
-
-def _wrong_difference(results: BoardResults) -> str:
-    aucs: dict[CellName, float] = {
-        CellName.of_row(row): row["auc"] for row in results.frame.to_dict("records")
-    }
-    for row in _compared(results.comparisons):
-        base = CellName(row["dataset"], row["backbone"], row["reference"], row["reference_budget"])
-        expected = aucs[CellName.of_row(row)] - aucs[base]
-        if abs(expected - row["difference"]) > ROUNDING:
-            name = CellName.of_row(row).listed()
-            return f"ΔAUC of {name} is {row['difference']:+.6f}, its records say {expected:+.6f}"
-    for row in _compared(results.contrasts):
-        places = [CellName.of_row({**row, "method": row[side]}) for side in ("method", "other")]
-        # Methods of fixed size have one cell, at 100%.
-        own, other = (aucs.get(place, aucs.get(place._replace(budget=FULL))) for place in places)
-        if own is None or other is None or abs(own - other - row["difference"]) > ROUNDING:
-            return f"the contrast {places[0].listed()} − {row['other']} is not that of its records"
-    return ""
-
-
-def _compared(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    return frame.dropna(subset=["difference"]).to_dict("records")
-
-
-def _wrong_holm(results: BoardResults) -> str:
-    exploratory = results.contrasts[~results.contrasts["primary"]]
-    for frame, columns in (
-        (results.comparisons, ["dataset", "backbone", "budget"]),
-        (results.primary, ["dataset", "backbone"]),
-        (exploratory, ["dataset", "backbone", "budget"]),
-    ):
-        for name, family in frame.dropna(subset=["difference"]).groupby(columns):
-            if not np.allclose(holm(family["p"]), family["p_holm"], rtol=0, atol=ROUNDING):
-                where = ", ".join(map(str, name))
-                return f"adjusted p-values of {where} do not follow from the others"
     return ""
 
 

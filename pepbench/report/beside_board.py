@@ -108,13 +108,14 @@ def opened(folders: Sequence[Path], warn: Callable[[str], None] = lambda _: None
         for part in (folder, folder / BOARD_FOLDER)
         if part == folder or (part / NAME_FILE).is_file()
     ]
-    asked = [_asked_folds(folder) for folder in folders]
+    asked = [asked_folds(folder) for folder in folders]
     only = {fold for folds in asked for fold in folds} if all(asked) else set()
     runs = open_runs(parts, warn, only)
     refuse_mixed(runs)
     return runs
 
 
-def _asked_folds(folder: Path) -> list[int]:
+def asked_folds(folder: Path) -> list[int]:
+    """The folds, from 0, that the plan in a folder restricts its run to; empty: all."""
     plan = plan_in(folder)
     return plan.folds_to_run if plan and plan.only_folds else []

@@ -113,6 +113,7 @@ def leaderboard_markdown(
     margin: float = MARGIN,
     contrasts: pd.DataFrame | None = None,
     goal: str = METRICS["auc"].name,
+    volumes: bool = True,
 ) -> str:
     """The page of a leaderboard: contrasts, paired front, all cells, findings, how to read it.
 
@@ -128,6 +129,8 @@ def leaderboard_markdown(
         Of :class:`pepbench.analysis.leaderboard.Analysis`.
     goal
         Validation figure that tuning went by, as :func:`objective_name` gives it.
+    volumes
+        Whether findings name the hypervolume; :func:`detail_markdown` has it with its interval.
     """
     parts = [
         "# Leaderboard",
@@ -136,7 +139,7 @@ def leaderboard_markdown(
         "## All cells",
         markdown_table(frame),
         "## Findings",
-        *_findings(frame, fronts, leading, margin),
+        *_findings(frame, fronts, leading, margin, volumes),
         "## How to read it",
         how_to_read(margin, metric_of(frame), goal),
     ]
@@ -230,7 +233,11 @@ def _cell(column: str, row: dict[Any, Any]) -> str:
 
 
 def _findings(
-    frame: pd.DataFrame, fronts: list[dict[str, Any]], leading: Sequence[Lead], margin: float
+    frame: pd.DataFrame,
+    fronts: list[dict[str, Any]],
+    leading: Sequence[Lead],
+    margin: float,
+    volumes: bool,
 ) -> list[str]:
     known = {(front["dataset"], front["backbone"]): front for front in fronts}
     findings = []
@@ -238,7 +245,7 @@ def _findings(
         lines = [_heading((dataset, backbone)), ""]
         lines += [f"* {escape(sentence)}" for sentence in sentences]
         front = known.get((dataset, backbone))
-        if front and math.isfinite(front["hypervolume"]):
+        if volumes and front and math.isfinite(front["hypervolume"]):
             lines.append(
                 f"* Hypervolume of the front: {front['hypervolume']:.4f} decades of parameters × "
                 f"AUC, from the reference point of {front['reference_point']['parameters']:,d} "

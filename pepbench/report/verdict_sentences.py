@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from pepbench.analysis.leaderboard import REFERENCE
+from pepbench.analysis.cells import REFERENCE
 from pepbench.analysis.metrics import METRICS, measured_delta, metric_of
 from pepbench.report.phrases import NOT_COMPARED, rounded
 from pepbench.units import Budget

@@ -98,6 +98,7 @@ def report_markdown(findings: Findings) -> str:
         findings.margin,
         findings.contrasts,
         objective_name(findings.records),
+        volumes=findings.analysis.fronts.summary.empty,
     )
     analysis = findings.analysis
     sections = (

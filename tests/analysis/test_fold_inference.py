@@ -223,3 +223,26 @@ def test_a_contrast_of_a_single_split_says_why_its_first_method_has_no_result():
     assert not_compared(frame) == (
         "Not compared: mde − pep at 10% (mde is infeasible: 800 is the least)."
     )
+
+
+def test_a_cell_at_another_budget_does_not_stand_in_for_one_that_is_missing():
+    run = run_of(60)
+    for method, budgets in (("full", ["100%"]), ("pep", ["100%", "10%"]), ("mde", ["100%"])):
+        for budget in budgets:
+            run.add(0.5, method=method, budget=budget, seeds=1)
+    (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
+    named = [("pep", other, "10%") for other in ("full", "mde")]
+    rows = [row for row in contrast_rows(block, named, MARGIN) if row["primary"]]
+    assert [(row["other"], row["note"]) for row in rows] == [
+        ("full", ""),
+        ("mde", "mde has not run"),
+    ]
+
+
+def test_a_second_method_that_is_infeasible_is_called_by_its_name():
+    run = run_of(60)
+    run.add(0.5, method="pep", seeds=1)
+    run.records.append(record(spec(method="mde", role="tuning"), "infeasible", reason="too small"))
+    (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
+    (row,) = contrast_rows(block, [("pep", "mde", "10%")], MARGIN)
+    assert row["note"] == "mde is infeasible: too small"

@@ -16,7 +16,7 @@ REPETITIONS = 800
 
 
 def estimate(value, rows, seeds_variance, seeds=5, row_error=0.0):
-    return Estimate(value, rows, row_error, seeds_variance / seeds, seeds - 1, seeds)
+    return Estimate(value, rows, row_error, ((seeds_variance, seeds),), seeds)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
@@ -34,14 +34,14 @@ def test_power_is_what_the_tests_themselves_show_in_simulation(seeds, value, row
         error = mixture(rows, 0.0, seed_variance, freedom)
         differs = 2 * error.tail(abs(found)) < 0.05
         decided += differs or max(error.tail(margin + found), error.tail(margin - found)) < 0.05
-    truth = Estimate(value, rows, 0.0, share, freedom, seeds)
+    truth = Estimate(value, rows, 0.0, ((share * seeds, seeds),), seeds)
     planned = decision_power(truth, margin, 0.05)
     chance = math.sqrt(planned * (1 - planned) / REPETITIONS)
     assert decided / REPETITIONS == pytest.approx(planned, abs=3.5 * chance + 0.005)
 
 
 def test_power_without_seeds_is_that_of_a_normal_test():
-    truth = Estimate(2.0, 1.0, 0.0, 0.0, 0.0, 1)
+    truth = Estimate(2.0, 1.0, 0.0, (), 1)
     critical = -special.ndtri(0.025)
     expected = special.ndtr(2.0 - critical) + special.ndtr(-2.0 - critical)
     assert decision_power(truth, 1e-9, 0.05) == pytest.approx(expected, abs=1e-6)
@@ -63,9 +63,7 @@ def test_the_number_of_seeds_is_the_smallest_with_the_power():
     needed = int(seeds_to_decide(plan, 0.001))
 
     def power(seeds):
-        return decision_power(
-            Estimate(0.002, 1e-7, 0.0, 4e-6 / seeds, seeds - 1, seeds), 1e-3, 0.05
-        )
+        return decision_power(Estimate(0.002, 1e-7, 0.0, ((4e-6, seeds),), seeds), 1e-3, 0.05)
 
     assert power(needed) >= 0.8 > power(needed - 1)
 
@@ -86,4 +84,15 @@ def test_where_rows_are_too_few_no_number_of_seeds_helps():
 
 
 def test_one_seed_does_not_say_how_many_are_needed():
-    assert math.isnan(seeds_to_decide(Estimate(0.1, 1e-4, 0.0, 0.0, 0.0, 1), 0.001))
+    assert math.isnan(seeds_to_decide(Estimate(0.1, 1e-4, 0.0, (), 1), 0.001))
+
+
+def test_methods_with_different_seeds_are_planned_with_the_same_number():
+    """As if both had that many: half of either's variance would be too little."""
+    unequal = Estimate(0.002, 1e-7, 0.0, ((3e-6, 5), (1e-6, 2)), 2)
+    equal = Estimate(0.002, 1e-7, 0.0, ((3e-6, 4), (1e-6, 4)), 4)
+    plan = with_seeds(unequal, 4)
+    assert plan == equal
+    assert plan.seed_variance == pytest.approx(4e-6 / 4)
+    assert plan.seed_freedom == pytest.approx(3 * (3 + 1) ** 2 / (3**2 + 1**2))
+    assert seeds_to_decide(unequal, 0.001) == seeds_to_decide(equal, 0.001)

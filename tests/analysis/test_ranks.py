@@ -133,3 +133,15 @@ def test_sources_come_from_records_and_names_stand_in_for_those_without():
 
     known = [("a", data("one")), ("b", data("one")), ("c", data("")), ("d", data("drawn"))]
     assert sources_of(known) == {"a": "one", "b": "one", "c": "c"}
+
+
+def test_methods_that_are_equal_everywhere_have_no_difference():
+    cells = [
+        {"dataset": f"d{number}", "method": method, "auc": 0.7 + number / 100}
+        for number in range(6)
+        for method in "abc"
+    ]
+    frame = pd.DataFrame(cells).assign(backbone="fm", budget="5%", status="ok")
+    tables = rank_tables(frame, {name: name for name in frame["dataset"]})
+    assert tables.tests[["friedman", "p"]].to_numpy().tolist() == [[0.0, 1.0]]
+    assert set(tables.ranks["mean_rank"]) == {2.0}

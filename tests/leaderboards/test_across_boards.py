@@ -1,6 +1,7 @@
 """Primary contrasts of several boards beside each other: order, counts, figures, picture."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -163,6 +164,24 @@ def test_picture_draws_each_known_difference_with_its_interval(boards):
     points = [row for rows in drawn.values() for row in rows if "difference" in row]
     assert sorted(row["difference"] for row in points) == [-0.02, -0.01, -0.004, -0.003]
     assert all(row["low"] < row["difference"] < row["high"] for row in points)
+
+
+def test_picture_has_the_band_of_the_boards_margin_if_they_have_one(boards):
+    boards["many"] = replace(boards["many"], margin=0.002)
+    for names, words, half in (
+        (("many",), " Band: ±0.002.", 0.002),
+        (boards, "better or worse.", 0.0),
+    ):
+        chosen = {name: boards[name] for name in names}
+        chart = contrasts_chart(primary_contrasts(chosen, {}))
+        assert chart.lines[0].endswith(words)
+        assert chart.lines[0].startswith(
+            "Circles 20%, squares 5%." if half == 0 else "Circles 20%."
+        )
+        (panel,) = chart.panels.values()
+        drawn = json.loads(panel.to_json())["datasets"].values()
+        (band,) = [row for rows in drawn for row in rows if "zero" in row]
+        assert (band["low"], band["high"]) == (-half, half)
 
 
 def test_without_boards_over_folds_there_is_no_section(boards):

@@ -10,10 +10,12 @@ from record_factory import record, spec
 
 from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import limits_reached, time_table
+from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.publish import publish
 from pepbench.leaderboards.record_packing import RECORDS_FILE, packed
 from pepbench.leaderboards.record_reuse import reuse_records
+from pepbench.leaderboards.table_checks import other_figure
 from pepbench.leaderboards.verify import complete_cells
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import EpochRecord, RecordStore
@@ -181,6 +183,71 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     out = pepbench("leaderboard", "folds", "--verify", "--jobs=1").out
     assert "contrasts.csv: line" in out
     assert "is not of the plan" in out
+
+
+@pytest.mark.usefixtures("nothing_drawn")
+def test_a_board_can_be_published_with_some_of_its_folds(pepbench, tmp_path, monkeypatch):
+    board, work = Board("b", tmp_path / "results" / "b"), tmp_path / "work"
+    plan = made_board.PLAN.replace("folds = 4", "folds = 4\nonly_folds = [1, 2, 4]")
+    for folder in (board.folder, work):
+        folder.mkdir(parents=True)
+        (folder / PLAN_FILE).write_text(plan)
+    for one in made_board.records_of(Plan.load(work / PLAN_FILE, {})):
+        RecordStore(work).put(one)
+    monkeypatch.setattr("pepbench.leaderboards.publish._write_report", lambda *_: [])
+    results = publish(board, work)
+    assert set(results.frame["status"]) == {"ok"}
+    assert set(results.frame["folds"]) == {3}
+    aucs = made_board.test_aucs("uniform", "50%")[[0, 1, 3]]
+    (auc,) = results.frame.query("method == 'uniform' and budget == '50%'")["auc"]
+    assert auc == pytest.approx(aucs.mean())
+    assert other_figure(board, results) == ""
+    shown = pepbench("leaderboard", "b", "--metric", "logloss")
+    assert (shown.code, "incomplete" in shown.out) == (0, False)
+
+
+@pytest.fixture
+def verdicts(tmp_path):
+    """A board over folds with a contrast, published."""
+    plan = made_board.PLAN + '\n[[contrast]]\nmethods = ["uniform", "full"]\nbudgets = ["50%"]\n'
+    (tmp_path / "plan.toml").write_text(plan)
+    records = made_board.records_of(Plan.load(tmp_path / "plan.toml", {}))
+    folder = made_board.write_board(tmp_path / "results" / "b", records, plan)
+    made_board.publish_board(folder, [("uniform", "full", "50%")])
+    return Board("b", folder)
+
+
+def test_what_is_published_over_folds_follows_from_the_records(verdicts):
+    assert other_figure(verdicts, load_results(verdicts.folder)) == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("contrasts", "verdict", "better"),
+        ("contrasts", "standard_error", 1e-9),
+        ("contrasts", "folds_won", 0.0),
+        ("comparisons", "p_noninferior", 1e-9),
+        ("comparisons", "verdict", "equivalent"),
+        ("frame", "auc", 0.9),
+        ("frame", "delta_low", 0.5),
+        ("frame", "verdict", "better"),
+    ],
+)
+def test_a_published_figure_that_is_not_that_of_the_records_is_found(
+    verdicts, table, column, value
+):
+    results = load_results(verdicts.folder)
+    frame = getattr(results, table)
+    chosen = (frame["method"] == "uniform") & (frame["budget"] == "50%")
+    frame.loc[chosen, column] = value
+    assert f"{column} is {value}, and " in other_figure(verdicts, results)
+
+
+def test_a_published_contrast_that_the_plan_does_not_name_is_found(verdicts):
+    results = load_results(verdicts.folder)
+    results.contrasts["primary"] = True
+    assert other_figure(verdicts, results).endswith("uniform, False: not published")
 
 
 def test_other_metrics_of_two_folds_need_predictions(pepbench, tmp_path):

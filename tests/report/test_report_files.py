@@ -17,7 +17,7 @@ from pepbench.report.charts.panels import svg_bytes
 from pepbench.report.charts.pareto import ABSOLUTE, front_chart
 from pepbench.report.charts.style import marks
 from pepbench.report.findings import json_document, load_runs
-from pepbench.report.write import write_reports
+from pepbench.report.write import report_markdown, write_reports
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +173,10 @@ def test_marks_are_distinct(count, colours):
     assigned = marks(f"method-{number}" for number in np.arange(count))
     assert len(set(assigned.values())) == count
     assert len({mark.colour for mark in assigned.values()}) == colours
+
+
+def test_a_runs_page_tells_each_hypervolume_once_with_its_interval(folder):
+    page = report_markdown(load_runs([folder]))
+    told = [line for line in page.splitlines() if "Hypervolume of the front" in line]
+    assert len(told) == 2
+    assert all("95% interval" in line for line in told)

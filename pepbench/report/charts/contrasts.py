@@ -5,10 +5,10 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from pepbench.records import MARGIN
 from pepbench.report.charts.panels import Panel, PanelChart
 from pepbench.report.charts.style import GREY, INK, LIGHT, PALETTE
 from pepbench.report.phrases import block_title
+from pepbench.units import Budget
 
 CONTRASTS = "contrasts"
 """Name of the chart."""
@@ -21,7 +21,8 @@ _SHAPES = {"circle": "Circles", "square": "squares", "triangle-up": "triangles"}
 def contrasts_chart(contrasts: pd.DataFrame) -> PanelChart:
     """Differences of AUC of primary contrasts, by data set, backbone and budget.
 
-    Differences within :data:`MARGIN` do not matter; it is drawn as a band.
+    Differences within the margin do not matter. It is drawn as a band, if all leaderboards have
+    the same.
 
     Parameters
     ----------
@@ -37,29 +38,33 @@ def contrasts_chart(contrasts: pd.DataFrame) -> PanelChart:
         ],
         shown=known["verdict"].isin(["better", "worse"]),
     )
-    budgets = list(dict.fromkeys(drawn["budget"]))
+    budgets = sorted(drawn["budget"].unique(), key=lambda size: -Budget(size).order)
     named = ", ".join(
         f"{_SHAPES[shape]} {size}" for shape, size in zip(_SHAPES, budgets, strict=False)
     )
     names = list(dict.fromkeys(drawn["contrast"]))
+    margins = drawn["margin"].unique().tolist()
+    margin = margins[0] if len(margins) == 1 else None
     return PanelChart(
         name=CONTRASTS,
         title="Test AUC of the first method minus the second's",
         label="Differences of AUC by data set",
         panels={
-            (name,): _panel(name, drawn, budgets, labelled=number % _COLUMNS == 0)
+            (name,): _panel(name, drawn, budgets, margin, labelled=number % _COLUMNS == 0)
             for number, name in enumerate(names)
         },
         lines=[
-            f"{named}. Bars: 95% intervals over folds. Filled: shown better or worse. "
-            f"Band: ±{MARGIN:g}.",
+            f"{named}. Bars: 95% intervals over folds. Filled: shown better or worse."
+            + ("" if margin is None else f" Band: ±{margin:g}."),
             "In brackets: training rows a feature; data sets with few come first.",
         ],
         columns=_COLUMNS,
     )
 
 
-def _panel(name: str, drawn: pd.DataFrame, budgets: list[str], *, labelled: bool) -> Panel:
+def _panel(
+    name: str, drawn: pd.DataFrame, budgets: list[str], margin: float | None, *, labelled: bool
+) -> Panel:
     """One contrast, on axes that all panels share; with names of the rows if ``labelled``."""
     rows = list(dict.fromkeys(drawn["row"]))
     columns = ["row", "budget", "difference", "low", "high", "verdict", "shown"]
@@ -83,7 +88,8 @@ def _panel(name: str, drawn: pd.DataFrame, budgets: list[str], *, labelled: bool
         color=alt.Color("budget:N", scale=colours, legend=None),
         tooltip=columns[:-1],
     )
-    band = alt.Chart(pd.DataFrame({"low": [-MARGIN], "high": [MARGIN], "zero": [0.0]}))
+    half = margin or 0.0
+    band = alt.Chart(pd.DataFrame({"low": [-half], "high": [half], "zero": [0.0]}))
     filled = {"field": "budget", "type": "nominal", "scale": colours.to_dict(), "legend": None}
     layers = [
         band.mark_rect(color=LIGHT).encode(x=x, x2="high:Q"),
