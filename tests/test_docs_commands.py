@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer.main
 from doc_blocks import PAGES, ROOT, blocks
+from typer.testing import CliRunner
+
+from pepbench.cli import app
 
 SHORT = "--dim 4 --epochs 2 --trials 1 --seeds 2 --batch-size 1024 --jobs 1"
 """Options added to every ``pepbench run``; they override those on the page."""
@@ -33,6 +37,22 @@ def test_every_block_of_commands_says_how_it_is_run(page):
     for block in blocks(page):
         if block.language == "sh":
             assert block.is_marked, f"write <!-- run --> or <!-- not run: why --> before {block}"
+
+
+def commands(group, path=()):
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, word))
+        else:
+            yield pytest.param((*path, word), command.epilog, id=" ".join((*path, word)))
+
+
+@pytest.mark.parametrize(("path", "examples"), list(commands(typer.main.get_command(app))))
+def test_examples_of_help_can_be_copied_from_a_terminal_of_80_columns(path, examples):
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80"}).output
+    on_the_page = {line.strip() for line in shown.splitlines()}
+    for example in (examples or "").split("\n\n"):
+        assert " ".join(example.split()) in on_the_page | {""}
 
 
 @pytest.mark.slow
