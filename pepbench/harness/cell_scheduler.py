@@ -20,7 +20,15 @@ from pepbench.harness.tuning.study import (
     search_key,
     trial_batches,
 )
-from pepbench.records import Place, Record, RecordStore, TrialSpec, best_trial
+from pepbench.records import (
+    CELL_COLUMNS,
+    CellName,
+    Place,
+    Record,
+    RecordStore,
+    TrialSpec,
+    best_trial,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,15 @@ class PendingTrial:
         """Equal for trials that one search can serve; None if it needs its own."""
 
 
+def keys_by_place(store: RecordStore) -> dict[Place, set[str]]:
+    """Keys of all stored records, by cell and fold."""
+    keys: dict[Place, set[str]] = {}
+    for row in store.figures().to_dict("records"):
+        place = CellName(*(row[column] for column in CELL_COLUMNS)), row["fold"]
+        keys.setdefault(place, set()).add(row["key"])
+    return keys
+
+
 class CellScheduler:
     """Finds out which trials cells need, reuses stored records, and hands out the other trials.
 
@@ -89,6 +106,8 @@ class CellScheduler:
         self._journal = journal
         self._best: dict[Place, Record | None] = {}
         self._made = self._reused = 0
+        # Another run may still make trials of a cell that both run.
+        self._found = {} if options.join else keys_by_place(store)
 
     def tally(self) -> Tally:
         """What was done so far."""
@@ -170,6 +189,14 @@ class CellScheduler:
         self._done(active)
 
     def _done(self, active: ActiveCell) -> None:
+        stale = self._found.get(active.cell.place, set()) - active.records.keys()
+        if stale:
+            # Else reports would count them, and might choose one that has no final runs.
+            self._store.supersede(stale)
+            self._reporter.warn(
+                f"{active.cell}: {len(stale)} trials of an earlier run set aside (*.json.stale), "
+                "since a failed trial that ended well now, or other data, led to other trials"
+            )
         self._best[active.cell.place] = best_trial(active.records.values())
         self._reporter.cell_done(active.cell)
 

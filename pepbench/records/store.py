@@ -8,7 +8,7 @@ flushed to disk and renamed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,15 +149,28 @@ class RecordStore(SplitFacts):
             finished = [(p, r) for p, r in found if r is not None and r.status != "failed"]
             if not finished:
                 continue
-            digest = hashlib.sha256(
-                "".join(record.key for _, record in finished).encode()
-            ).hexdigest()
-            content = segment_bytes(segment_row(record) for _, record in finished)
-            write_atomically(self.segments / f"{digest}.parquet", content)
+            self._write_segment([record for _, record in finished])
             for path, _ in finished:
                 path.unlink(missing_ok=True)
             moved += len(finished)
         return moved
+
+    def supersede(self, keys: Collection[str]) -> None:
+        """Set the records of ``keys`` aside under ``*.stale``: their cell asks for other trials."""
+        for path in (self.records / f"{key}.json" for key in keys):
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.stale"))
+        for segment in self._opened():
+            texts = {key.decode(): segment.text(key.decode()) for key in segment.keys.tolist()}
+            stale = {key: text for key in keys if (text := texts.pop(key, None)) is not None}
+            if not stale:
+                continue
+            for key, text in stale.items():
+                write_atomically(self.records / f"{key}.json.stale", text)
+            kept = [parse_record(text, segment.path) for text in texts.values() if text]
+            if kept:
+                self._write_segment(kept)
+            segment.path.unlink()
 
     def figures(self) -> pd.DataFrame:
         """The figures of all records without reading each of them: one row each, by key.
@@ -171,6 +184,11 @@ class RecordStore(SplitFacts):
         # Single files come first: they take precedence over packed records of the same key.
         frame: pd.DataFrame = table.to_pandas().drop_duplicates("key")
         return frame.sort_values("key", ignore_index=True)
+
+    def _write_segment(self, records: Sequence[Record]) -> None:
+        digest = hashlib.sha256("".join(record.key for record in records).encode()).hexdigest()
+        content = segment_bytes(map(segment_row, records))
+        write_atomically(self.segments / f"{digest}.parquet", content)
 
     def _loose_keys(self) -> list[str]:
         return sorted(path.stem for path in self.records.glob("*.json"))

@@ -19,6 +19,7 @@ from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import Shard
 from pepbench.harness.trial_locks import STALE_SECONDS, TORN_SECONDS, TrialLocks
 from pepbench.plan import Plan
+from pepbench.records import RecordStore
 
 KEY = "a" * 64
 
@@ -230,6 +231,51 @@ def test_only_missing_leaves_failed_trials_as_they_are(tiny_run):
     again = tiny_run(*arguments)
     assert again.code == 0
     assert "4 reused" in again.err
+
+
+SOMETIMES = """
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from pepbench.method import Between, Method, PlainTable
+
+@dataclass(frozen=True)
+class Sometimes(Method):
+    name = "sometimes"
+    share: Annotated[float, Between(0.0, 1.0)] = 0.0
+
+    def embedding(self, fields, dim, budget):
+        if self.share > 0.5 and not Path("mended").exists():
+            raise RuntimeError("not yet")
+        return PlainTable(fields.n_features, 1 + int(2 * self.share))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True])
+def test_trials_that_followed_a_failed_one_are_set_aside_once_it_ends_well(
+    tiny_run, tmp_path, monkeypatch, packed
+):
+    """Tuning learns from each trial, and finalists depend on all of them."""
+    Path("sometimes.py").write_text(SOMETIMES)
+    arguments = (
+        *("--methods=sometimes,full", "--budgets=50%", "--plugin=sometimes.py", "--dim=4"),
+        *("--trials=14", "--sampler=tpe", "--finalists=2", "--seeds=1"),
+    )
+    with monkeypatch.context() as patch:
+        if packed:
+            patch.setattr("pepbench.records.RecordStore.pack.__defaults__", (1,))
+        tiny_run(*arguments, "--out=retried")
+    Path("mended").touch()
+    again = tiny_run(*arguments, "--out=retried")
+    assert again.code == 0
+    assert "set aside (*.json.stale)" in again.err
+    assert tiny_run(*arguments, "--out=clean").code == 0
+    clean, retried = tmp_path / "clean", tmp_path / "retried"
+    assert RecordStore(retried).keys() == RecordStore(clean).keys()
+    assert leaderboard(retried).equals(leaderboard(clean))
+    assert list((retried / "records").glob("*.json.stale"))
+    assert "set aside" not in tiny_run(*arguments, "--out=retried").err
 
 
 @pytest.mark.slow
