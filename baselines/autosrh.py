@@ -92,6 +92,10 @@ class AutoSrh(Method):
     search_split: SearchSplit = "validation"
     start: LastStart = "initial"
 
+    def unread(self) -> tuple[str, ...]:
+        """Blocks are alike where α does not move."""
+        return () if self.alpha_rate else ("n_blocks",)
+
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """The warm start, both levels of the search, and the last training."""
         search = min(self.search_epochs * steps_per_epoch, self.max_steps)

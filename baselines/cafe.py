@@ -73,6 +73,10 @@ class Cafe(Method):
     ] = 20
     hash_seed: HashSeed = -1
 
+    def unread(self) -> tuple[str, ...]:
+        """Importances decide nothing where no row is for hot features."""
+        return () if self.hot_share else ("decay",)
+
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """⌊budget / D⌋ rows; infeasible below one shared row per field."""
         n_rows = min(budget // dim, fields.n_features)

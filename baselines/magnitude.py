@@ -48,6 +48,10 @@ class Magnitude(Method):
         "train the kept entries on; without, the pruned table is the result whatever start is",
     ] = True
 
+    def unread(self) -> tuple[str, ...]:
+        """Nothing starts again without training on."""
+        return () if self.finetune else ("start",)
+
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Two trainings."""
         return 2 * steps_per_epoch * epochs

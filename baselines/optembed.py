@@ -113,6 +113,10 @@ class OptEmbed(Method):
     ] = 0.1
     start: LastStart = "initial"
 
+    def unread(self) -> tuple[str, ...]:
+        """Nothing raises thresholds that do not move."""
+        return () if self.threshold_rate else ("alpha",)
+
     def most_steps(self, steps_per_epoch: int, epochs: int) -> int:
         """Supernet, evolution and the last training.
 

@@ -62,6 +62,10 @@ class ROBE(Method):
     ] = 0.7
     hash_seed: HashSeed = -1
 
+    def unread(self) -> tuple[str, ...]:
+        """``chunk`` takes the place of ``chunk_place``."""
+        return ("chunk_place",) if self.chunk else ()
+
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """An array of ``budget`` floats; infeasible below D."""
         self.refuse_below(dim, budget)

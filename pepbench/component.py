@@ -18,7 +18,7 @@ import dataclasses
 import functools
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
@@ -234,13 +234,19 @@ class Component:
     def suggest(cls, trial: Trial, fixed: Mapping[str, Value]) -> Self:
         """A point of the search space chosen by ``trial``; options in ``fixed`` are not searched.
 
-        Override it for spaces in which one option depends on another.
+        Nor are those that :meth:`unread` names beside them. Override it where a searched option
+        decides what is read: choose that one first.
         """
         chosen: dict[str, Value] = dict(fixed)
+        without = {*fixed, *cls.from_options(fixed).unread()}
         for option in cls.described_options():
-            if option.name not in fixed and option.range is not None and option.range.tuned:
+            if option.name not in without and option.range is not None and option.range.tuned:
                 chosen[option.name] = option.range.suggest(trial, option.name, option.kind)
         return cls.from_options(chosen)
+
+    def unread(self) -> Collection[str]:
+        """Names of options that have no effect beside the others: they are not searched."""
+        return ()
 
     def options(self) -> dict[str, Value]:
         """All options with their values: what :meth:`from_options` takes, ready for JSON."""
@@ -248,10 +254,11 @@ class Component:
 
     def tuned_options(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
         """The values of the searched options: this instance as a point of the search space."""
+        without = {*fixed, *self.unread()}
         return {
             option.name: getattr(self, option.name)
             for option in self.described_options()
-            if option.tuned and option.name not in fixed
+            if option.tuned and option.name not in without
         }
 
 

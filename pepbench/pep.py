@@ -290,19 +290,11 @@ class PEP(Method):
     def suggest(cls, trial: Trial, fixed: Mapping[str, Value]) -> Self:
         """A point chosen by ``trial``: the schedule, then the options that it reads."""
         schedule = fixed.get("schedule") or SCHEDULES.suggest(trial, "schedule", str)
-        default = cls.from_options({"schedule": schedule})
-        return super().suggest(trial, {**default._unread(), "schedule": schedule, **fixed})
+        return super().suggest(trial, {"schedule": schedule, **fixed})
 
-    def tuned_options(self, fixed: Mapping[str, Value]) -> dict[str, Value]:
-        """The values of the searched options, among those that the schedule reads."""
-        return super().tuned_options({**self._unread(), **fixed})
-
-    def _unread(self) -> dict[str, Value]:
-        return {
-            name: getattr(self, name)
-            for name, schedule in ONLY_IN.items()
-            if schedule != self.schedule
-        }
+    def unread(self) -> list[str]:
+        """Options of the other schedule."""
+        return [name for name, schedule in ONLY_IN.items() if schedule != self.schedule]
 
     def search_steps(self, steps_per_epoch: int) -> int:
         """Most steps of the search."""
@@ -320,7 +312,7 @@ class PEP(Method):
         initial = xavier_uniform(task.fields.n_features, task.dim)
         with task.phase("search"):
             outcome = next(self.search(task, initial, [budget]))
-        return self.retrained(task, initial, outcome)
+        return self.retrained(task, initial, outcome).with_budget_note(task, budget)
 
     def search(
         self, task: Task, initial: Tensor, budgets: Sequence[int]
@@ -390,6 +382,7 @@ class PEP(Method):
             new = self.retrain == "new"
             values = xavier_uniform(*initial.shape) if new else initial
             model = task.model(MaskedTable(values, outcome.mask))
+        model.embedding.unused_budget = "with exact=false, what a step prunes too much is left out"
         return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
 
     shares_search = True
@@ -398,11 +391,11 @@ class PEP(Method):
         """Search on and on; at each budget, train what is left then."""
         initial = xavier_uniform(task.fields.n_features, task.dim)
         outcomes = self.search(task, initial, budgets)
-        for _ in budgets:
+        for budget in budgets:
             with task.phase("search"):
                 outcome = next(outcomes)
             with task.aside():
-                yield self.retrained(task, initial, outcome)
+                yield self.retrained(task, initial, outcome).with_budget_note(task, budget)
 
     def optimizer(
         self, task: Task, model: Model, thresholds: Thresholds, kind: OptimizerKind

@@ -100,9 +100,8 @@ def compress(
         drawn = int(torch.randint(2**62, ())) if seed is None else seed
         new = of_fixed_shape(cast(Method, selection.default()), tables, counts, allowed, drawn)
     replace_modules(model, new)
-    weights = {id(table.weight) for table in tables} - {id(p) for p in model.parameters()}
-    old = weights | new.keys()
-    return replace(report(model), notes=(*left, *stale_references(model, old)))
+    replaced = {table.name: [*table.modules.values(), table.weight] for table in tables}
+    return replace(report(model), notes=(*left, *stale_references(model, replaced)))
 
 
 def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> Report:
@@ -131,8 +130,8 @@ def prune(model: nn.Module, budget: str | int, values: Start = "initial") -> Rep
         id(t): t.masked(m, values) for t, m in zip(tables, masks, strict=True)
     }
     replace_modules(model, pruned)
-    old = {id(parameter) for table in tables for parameter in table.parameters()} | pruned.keys()
-    return replace(report(model), notes=tuple(stale_references(model, old)))
+    replaced = {name: [table, *table.parameters()] for name, table in found.items()}
+    return replace(report(model), notes=tuple(stale_references(model, replaced)))
 
 
 def magnitude_masked(tables: Sequence[Table], allowed: int) -> dict[int, nn.Module]:

@@ -48,7 +48,8 @@ def find_tables(model: nn.Module, include: Include | None) -> tuple[list[Table],
     others = []
     seen = {n: m for n, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     for name, module in _chosen(seen, include).items():
-        if type(module).forward not in (nn.Embedding.forward, nn.EmbeddingBag.forward):
+        own = "forward" in vars(module)
+        if own or type(module).forward not in (nn.Embedding.forward, nn.EmbeddingBag.forward):
             others.append(f"left {name}: {type(module).__name__} looks up in its own way")
         elif "weight" not in module._parameters:
             others.append(f"left {name}: its weight is computed (torch.nn.utils)")
@@ -62,9 +63,22 @@ def find_tables(model: nn.Module, include: Include | None) -> tuple[list[Table],
     return [Table(found) for found in modules.values()], others
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    kinds = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
-    return any(getattr(module, kind) for kind in kinds)
+_HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+    "_state_dict_pre_hooks",
+    "_state_dict_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_post_accumulate_grad_hooks",
+)
+"""Where torch keeps the hooks of modules and tensors."""
+
+
+def _has_hooks(owner: object) -> bool:
+    return any(getattr(owner, kind, None) for kind in _HOOKS)
 
 
 def _chosen(seen: Embeddings, include: Include | None) -> Embeddings:
@@ -90,12 +104,28 @@ def _nothing_to_compress(model: nn.Module, seen: Iterable[str]) -> CompressError
     )
 
 
-def stale_references(model: nn.Module, old: set[int]) -> Iterator[str]:
-    """Notes on attributes of the model that hold ``old`` modules or weights, by ``id``."""
+def stale_references(model: nn.Module, replaced: Mapping[str, Iterable[object]]) -> Iterator[str]:
+    """Notes on what still goes by old modules or weights: attributes of the model, and hooks.
+
+    Parameters
+    ----------
+    model
+        As it is now.
+    replaced
+        By name of a table, its modules and weights before; those that it still has do not matter.
+    """
+    present = {id(each) for each in (*model.modules(), *model.parameters())}
+    gone = {
+        name: [e for e in of_name if id(e) not in present] for name, of_name in replaced.items()
+    }
+    old = {id(each) for of_name in gone.values() for each in of_name}
     for module in model.modules():
         for name, value in vars(module).items():
             if _holds(value, old):
                 yield f"{type(module).__name__}.{name} still holds what was replaced; set it anew"
+    for name, of_name in gone.items():
+        if any(map(_has_hooks, of_name)):
+            yield f"{name} had hooks, which are gone with what was replaced; register them anew"
 
 
 def _holds(value: object, old: set[int], depth: int = 3) -> bool:

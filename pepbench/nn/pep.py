@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Literal
 
 import torch
@@ -91,8 +92,13 @@ class PEPEmbedding(Computed):
                 f"granularity={granularity!r} is none of {', '.join(GRANULARITIES)}; a table is "
                 "one field, so that 'field' is 'global' and 'field_dim' is 'dimension'"
             )
-        if search_steps is not None and search_steps < 1:
-            raise CompressError(f"search_steps={search_steps} must be at least 1")
+        if search_steps is not None and not (
+            isinstance(search_steps, Integral) and search_steps >= 1
+        ):
+            raise CompressError(f"search_steps={search_steps!r} is no whole number of at least 1")
+        for name, value in (("init", 0.0 if init is None else init), ("target", target)):
+            if not (isinstance(value, Real) and math.isfinite(value)):
+                raise CompressError(f"{name}={value!r} is no finite number")
         if padding_idx is not None and padding_idx < 0:
             padding_idx += num_embeddings
         shape = num_embeddings, embedding_dim

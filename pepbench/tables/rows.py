@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,12 +171,12 @@ def distinct(ids: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
         known: tuple[Tensor, Tensor] = _DISTINCT[ids]
         return known
     check_ids(ids, n_rows)
-    if n_rows not in _SLOTS:
-        _SLOTS[n_rows] = np.full(n_rows, -1, dtype=np.int32)
+    if n_rows not in _WORKSPACE.slots:
+        _WORKSPACE.slots[n_rows] = np.full(n_rows, -1, dtype=np.int32)
     flat = ids.reshape(-1).numpy()
     rows = np.empty(len(flat), dtype=np.int64)
     places = np.empty(len(flat), dtype=np.int64)
-    count = kernels.unique_rows(flat, _SLOTS[n_rows], rows, places)
+    count = kernels.unique_rows(flat, _WORKSPACE.slots[n_rows], rows, places)
     found = torch.from_numpy(rows[:count]), torch.from_numpy(places).view(ids.shape)
     _DISTINCT[ids] = found
     return found
@@ -286,4 +287,13 @@ def state_of(parameter: nn.Parameter) -> RowState | None:
 
 _STATES: WeakIdKeyDictionary = WeakIdKeyDictionary()
 _DISTINCT: WeakIdKeyDictionary = WeakIdKeyDictionary()
-_SLOTS: dict[int, np.ndarray] = {}
+
+
+class _Workspace(threading.local):
+    """Arrays for :func:`distinct`, by N; each thread has its own, since kernels run at once."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, np.ndarray] = {}
+
+
+_WORKSPACE = _Workspace()

@@ -5,10 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial
 from run_helpers import CHEAP_OPTIONS
 
 from pepbench.catalog import Catalog
-from pepbench.contract.candidate import Candidate, NotApplicable
+from pepbench.contract.candidate import Candidate, FitSpec, NotApplicable
 from pepbench.contract.checks import CHECKS
 from pepbench.contract.rules.fields import does_not_depend_on_order, does_not_erase_a_small_field
 from pepbench.contract.rules.repetition import another_process_gives_the_same_bits
@@ -49,6 +50,31 @@ def test_method_keeps_the_rule(name, check, candidate_named):
         check(candidate_named(name))
     except NotApplicable as reason:
         pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "option", "values"),
+    [
+        ("robe", {"chunk": 2}, "chunk_place", (0.0, 1.0)),
+        ("magnitude", {"finetune": False}, "start", ("trained", "initial")),
+        ("cafe", {"hot_share": 0.0}, "decay", (0.5, 1.0)),
+        ("autosrh", {"alpha_rate": 0.0, "search_epochs": 1}, "n_blocks", (2, 20)),
+        ("optembed", {"threshold_rate": 0.0, "search_epochs": 1}, "alpha", (1e-6, 1e-4)),
+    ],
+)
+def test_an_option_without_effect_is_not_tuned(name, fixed, option, values, toy):
+    kind = Catalog().load("method", name)
+    trial = FixedTrial({o.name: o.default for o in kind.described_options()})
+    chosen = kind.suggest(trial, fixed)
+    assert option not in trial.distributions
+    assert set(chosen.tuned_options(fixed)) == trial.distributions.keys()
+    assert option in kind().tuned_options({})
+    fits = [
+        Candidate(kind(**fixed, **{option: value}), toy).fit(FitSpec(budget=200))
+        for value in values
+    ]
+    first, second = (fit.stored.lookup(fit.every_feature) for fit in fits)
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.slow

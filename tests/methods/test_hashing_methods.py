@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -265,6 +266,18 @@ def test_distinct_features_name_each_feature_of_a_batch_once():
     features, local = distinct(ids, 60)
     assert sorted(features.tolist()) == sorted(set(ids.reshape(-1).tolist()))
     assert torch.equal(features[local], ids)
+
+
+def test_distinct_features_do_not_depend_on_other_threads():
+    rng = np.random.default_rng(0)
+    batches = [torch.from_numpy(rng.integers(0, 20_000, (8192, 1))) for _ in range(400)]
+
+    def is_right(ids):
+        features, local = distinct(ids, 20_000)
+        return len(features) == len(np.unique(ids)) and torch.equal(features[local], ids)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(is_right, batches))
 
 
 # all

@@ -189,6 +189,18 @@ def test_record_notes_say_how_the_search_ended(toy):
     assert fitted.notes["search_steps"] > 0
 
 
+def test_an_overshot_budget_that_is_not_refilled_is_noted(toy):
+    method = dataclasses.replace(QUICK, init=0.0, exact=False)
+    budgets = [600, 300]
+    torch.manual_seed(0)
+    together = [fitted.notes for fitted in method.fit_many(toy.task(epochs=1), budgets)]
+    torch.manual_seed(0)
+    alone = method.fit(toy.task(epochs=1), budgets[-1])
+    assert alone.model.embedding.n_parameters() < 0.9 * budgets[-1]
+    assert "exact" in alone.notes["unused_budget"]
+    assert together[-1] == alone.notes
+
+
 def test_field_thresholds_are_chosen_by_name_when_shapes_agree():
     # F = D = 3: the released code takes (F, 1)-shaped and per-dimension thresholds by size.
     fields = Fields(("a", "b", "c"), (2, 4, 3), np.zeros(9, np.int64))

@@ -414,13 +414,53 @@ def test_a_weight_that_torch_computes_is_left():
 
 
 @pytest.mark.parametrize(
-    "kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+    "kind",
+    [
+        "forward_hook",
+        "forward_pre_hook",
+        "full_backward_hook",
+        "full_backward_pre_hook",
+        "state_dict_post_hook",
+        "state_dict_pre_hook",
+        "load_state_dict_pre_hook",
+        "load_state_dict_post_hook",
+    ],
 )
 def test_a_table_with_hooks_is_left(kind):
     model = nn.ModuleDict({"a": nn.Embedding(9, 2), "b": nn.Embedding(9, 2)})
     getattr(model["a"], f"register_{kind}")(lambda *_: None)
     assert "left a: it has hooks" in compress(model, "50%").notes[0]
     assert type(model["a"]) is nn.Embedding
+
+
+def test_hooks_of_a_replaced_weight_are_noted():
+    models = [nn.ModuleDict({"a": nn.Embedding(9, 2)}) for _ in range(3)]
+    for model in models:
+        model["a"].weight.register_hook(lambda gradient: gradient)
+    lost = ("a had hooks, which are gone with what was replaced; register them anew",)
+    found = [
+        compress(m, "50%", name).notes
+        for m, name in zip(models, ("magnitude", "pep", "hash"), strict=True)
+    ]
+    assert found == [(), lost, lost]
+
+
+@pytest.mark.parametrize("kind", ["forward_hook", "full_backward_hook", "state_dict_pre_hook"])
+def test_hooks_that_pruning_ends_are_noted(kind):
+    model = nn.ModuleDict({"a": PEPEmbedding(9, 2), "b": PEPEmbedding(9, 2)})
+    getattr(model["b"], f"register_{kind}")(lambda *_: None)
+    lost = "had hooks, which are gone with what was replaced; register them anew"
+    assert prune(model, "50%").notes == (f"b {lost}",)
+    model = nn.ModuleDict({"a": PEPEmbedding(9, 2)})
+    model["a"].values.register_post_accumulate_grad_hook(lambda _: None)
+    assert prune(model, "50%").notes == (f"a {lost}",)
+
+
+def test_an_embedding_whose_lookup_was_replaced_is_left():
+    model = nn.ModuleDict({"a": nn.Embedding(9, 2), "b": nn.Embedding(9, 2)})
+    looked_up = model["a"].forward
+    model["a"].forward = lambda ids: 2 * looked_up(ids)
+    assert compress(model, "50%").notes == ("left a: Embedding looks up in its own way",)
 
 
 def test_a_compressed_model_and_a_wrong_pattern_are_named():

@@ -326,8 +326,12 @@ def test_errors_are_value_errors_as_torch_users_expect():
 def test_the_constructor_of_pep_says_what_is_wrong():
     with pytest.raises(CompressError, match="'rows' is none of feature_dim"):
         PEPEmbedding(N, D, granularity="rows")
-    with pytest.raises(CompressError, match="search_steps=0"):
-        PEPEmbedding(N, D, search_steps=0)
+    for steps in (0, 2.5, "9", float("nan")):
+        with pytest.raises(CompressError, match=f"search_steps={steps!r} is no whole number"):
+            PEPEmbedding(N, D, search_steps=steps)
+    for name, value in (("init", float("nan")), ("target", "5"), ("target", float("inf"))):
+        with pytest.raises(CompressError, match=f"{name}={value!r} is no finite number"):
+            PEPEmbedding(N, D, search_steps=9, **{name: value})
     with pytest.raises(CompressError, match="mode='avg' is none of sum"):
         PEPEmbedding(N, D, mode="avg")
     with pytest.raises(CompressError, match=f"padding_idx={N} is no row"):
