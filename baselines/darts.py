@@ -39,23 +39,23 @@ class DARTS(Method):
 
     AutoDim: Zhao, Liu, Liu, Tang, Guo, Shi, Wang, Gao, Long, "AutoDim: Field-aware Embedding
     Dimension Search in Recommender Systems", WWW 2021, arXiv 2006.14827; the bi-level search is
-    that of DARTS, Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055. All candidates c of a field
-    share one table: candidate c is its first c columns, brought to D by a linear map of its own
-    and to unit variance by batch normalisation without affine parameters (AutoDim §2.2). With
-    logits α_ic and Gumbel noise g_c the vector of field i is their mixture::
+    that of DARTS, Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055, eqs. 3, 4 and 6. Candidate c of
+    a field is the first c columns of its table (AutoDim: one for each c, §2.1.1), brought to D by a
+    linear map W_ic and to unit variance by batch norm without affine parameters (eqs. 1 and 2).
+    With logits α_ic and Gumbel noise g_c the vector of field i is their mixture (eqs. 4 and 5)::
 
         v_i = s Σ_c p_ic BN(W_ic e_i[:c]),   p_i = softmax((α_i + g) / τ),   τ from 1 to 0.01
 
-    First-order bi-level search: a step of the weights on a training batch, a step of α on a
-    validation batch, in turn. AutoDim has no budget B. Here the loss of α gets the augmented
-    Lagrangian of E = B, with the expected size E = Σ_i Σ_c softmax(α_i)_c size_ic::
+    First-order bi-level search (eqs. 9 and 10, ξ = 0): a step of the weights on a training batch, a
+    step of α on a validation batch, in turn. AutoDim has no budget B. Here the loss of α gets the
+    augmented Lagrangian of E = B, with the expected size E = Σ_i Σ_c softmax(α_i)_c size_ic::
 
         λ h + h² / 2,   h = log(E / B),   λ ← λ + rate · h   after each step, of either sign
 
     and α starts at −μ log(1 + c) with the μ for which E = B, so that the search is spent near the
-    budget. At the end, a multiple-choice knapsack takes the widths that maximise Σ_i log
-    softmax(α_i) among those that use 90 to 100 % of B (or of what is possible), and a
-    :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
+    budget. At the end, a multiple-choice knapsack (AutoDim: the largest logit, eq. 11) takes the
+    widths that maximise Σ_i log softmax(α_i) among those that use 90 to 100 % of B (or of what is
+    possible), and a :class:`~pepbench.baselines.mixed.MixedTable` is trained from scratch.
 
     Where we differ besides: the learnt scale s, one for all fields and candidates, since vectors of
     unit variance drown a factorisation machine (it starts where the sum of all inner products has

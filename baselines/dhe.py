@@ -38,11 +38,11 @@ FEWEST_HASHES = 4
 class DeepHash(Method):
     """Deep hash embedding (DHE): many hashes of the id are the input of a network.
 
-    Kang, Cheng, Yao, Yi, Chen, Hong, Chi, "Learning to Embed Categorical Features without
-    Embedding Tables for Recommendation", KDD 2021, arXiv 2010.10784. The encoding is fixed, and
-    dense: K universal hashes of x, as real numbers in [−1, 1] (``codes="uniform"``), or pairs of
-    them turned into normal ones by Box-Muller (``"gaussian"``). The decoder is a network with h
-    hidden layers of width w, batch norm (BN) and Mish::
+    Kang, Cheng, Yao, Yi, Chen, Hong, Chi, "Learning to Embed Categorical Features without Embedding
+    Tables for Recommendation", KDD 2021, arXiv 2010.10784. The encoding is fixed, and dense (§3.2,
+    algorithms 2 and 3): K universal hashes of x, as real numbers in [−1, 1] (``codes="uniform"``),
+    or pairs of them turned into normal ones by Box-Muller (``"gaussian"``). The decoder (§3.3) is a
+    network with h hidden layers of width w, batch norm (BN) and Mish::
 
         z_0 = (g_1(x), …, g_K(x)),   z_l = mish(BN(W_l z_{l−1})),   v(x) = W z_h + b
 
@@ -51,14 +51,14 @@ class DeepHash(Method):
     number for each hidden unit, a scale that the weights then absorb.) The count is
     w(K + 1) + (h − 1) w(w + 1) + D(w + 1); the knob is w, the largest within B.
 
-    Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand
-    parameters, so K is 4 w, and ``n_hashes`` at most; what is left over buys further hashes.
-    There is no official code. Public ones have five hidden layers (Hetu) or three to five
-    (recsys-benchmark), and a network for each large field, with plain rows for small ones. One
-    network serves all fields here; it hashes global ids, which differ between fields, as a seed
-    for each field would make them. BN sees each id of a batch once, since the network is computed
-    once for each. The last layer starts such that vectors have mean zero and the variance of the
-    uncompressed table. Expensive: every id costs a pass through the network.
+    Where we differ: the paper's K = 1024 leaves no width to networks of a few thousand parameters,
+    so K is 4 w, and ``n_hashes`` at most; what is left over buys further hashes. There is no
+    official code. The paper finds about five hidden layers best (§4.7); public code has five (Hetu)
+    or three to five (recsys-benchmark), and a network for each large field, with plain rows for
+    small ones. One network serves all fields here; it hashes global ids, which differ between
+    fields, as a seed for each field would make them. BN sees each id of a batch once, since the
+    network is computed once for each. The last layer starts such that vectors have mean zero and
+    the variance of the uncompressed table. Expensive: every id costs a pass through the network.
     """
 
     name = "dhe"

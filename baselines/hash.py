@@ -38,10 +38,10 @@ class Hash(Method):
     The knob is the number of rows Σ m_i = ⌊B / D⌋, with m_i = min(n_i, c): fields of at most c
     features are not hashed, all others have c rows. A budget of 100 % is the full table.
 
-    Where we differ: no sign ξ(x). It makes inner products of sums unbiased, and is meaningless for
-    learnt rows that are looked up one by one. Public code fixes a rate m_i / n_i, and leaves small
-    fields alone up to a size that the user sets (DLRM 200, CAFE 2,000 times the rate); here one c
-    follows from the budget.
+    Where we differ: no sign ξ(x) (eq. 2). It makes inner products of sums unbiased (lemma 2), and
+    is meaningless for learnt rows that are looked up one by one. Public code fixes a rate
+    m_i / n_i, and leaves small fields alone up to a size that the user sets (DLRM 200, CAFE 2,000
+    times the rate); here one c follows from the budget.
     """
 
     name = "hash"

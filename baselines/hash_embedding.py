@@ -32,21 +32,21 @@ from .hashing import HashSeed, drawn_seed
 class HashEmbedding(Method):
     """k hashed rows of a pool, weighted by importances from a larger hash table.
 
-    Svenstrup, Hansen, Winther, "Hash Embeddings for Efficient Word Representations", NeurIPS
-    2017, arXiv 1709.03933. All fields share a pool E of m rows and a table P of K importance
-    vectors::
+    Svenstrup, Hansen, Winther, "Hash Embeddings for Efficient Word Representations", NeurIPS 2017,
+    arXiv 1709.03933. All fields share a pool E of m rows and a table P of K importance vectors
+    (§3)::
 
         v(x) = Σ_j p_x^(j) E[h_j(x)],   p_x = P[h_0(x)] ∈ R^k,   j = 1, …, k
 
     The count is m D + K k. The knob is m, after ``importance`` of the budget went to P, with K at
     most N; what P does not need goes to E.
 
-    Where we differ: with K = N each feature has its own importances, as in the paper's variant
-    with a dictionary. The h_j hash x itself; in the released code features that share importances
-    share rows, too. The importances are not appended to the vector (the released default), since
-    backbones take D dimensions. They start at 1, and rows with a k-th of the variance of the
-    uncompressed table, so that sums start as its rows do. The released code draws importances from
-    N(0, 0.0005²) and rows from N(0, 0.1²), so that vectors start close to 0
+    Where we differ: with K = N each feature has its own importances, as in the paper's variant with
+    a dictionary. The h_j hash x itself; in the paper features that share importances share rows,
+    too. The importances are not appended to the vector (optional in the paper, the default of the
+    released code), since backbones take D dimensions. They start at 1, and rows with a k-th of the
+    variance of the uncompressed table, so that sums start as its rows do. The released code draws
+    importances from N(0, 0.0005²) and rows from N(0, 0.1²), so that vectors start close to 0
     (``start="released"``; where we compared the two, its test AUC was higher by 0.012).
     """
 

@@ -27,12 +27,13 @@ from .search import train_under_mask
 class Magnitude(Method):
     """Train the full table, keep the B entries of largest magnitude, train those on.
 
-    Han et al., "Learning both Weights and Connections", NeurIPS 2015, applied to the embedding
-    table alone. ``start="initial"`` rewinds to the initial values, the lottery ticket of Frankle &
-    Carbin, ICLR 2019, arXiv 1803.03635. Tran, Chen, Nguyen, Huang, Cui, Yin, "A Thorough
-    Performance Benchmarking on Lightweight Embedding-based Recommender Systems", 2024, arXiv
-    2406.17335, find it a match for elaborate methods. They prune and evaluate without training on,
-    as ``finetune=false`` does. Training on is the stronger method, and the default here.
+    Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks",
+    NeurIPS 2015, arXiv 1506.02626, §3, applied to the embedding table alone. ``start="initial"``
+    rewinds to the initial values, the lottery ticket of Frankle & Carbin, ICLR 2019, arXiv
+    1803.03635. Tran, Chen, Nguyen, Huang, Cui, Yin, "A Thorough Performance Benchmarking on
+    Lightweight Embedding-based Recommender Systems", 2024, arXiv 2406.17335, find it a match for
+    elaborate methods. They prune and evaluate without training on, as ``finetune=false`` does.
+    Training on is the stronger method, and the default here.
     """
 
     name = "magnitude"

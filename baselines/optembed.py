@@ -45,18 +45,18 @@ class OptEmbed(Method):
 
     Lyu, Tang, Zhu, Guo, Zhang, Tang, Liu, "OptEmbed: Learning Optimal Embedding Table for
     Click-through Rate Prediction", CIKM 2022, doi 10.1145/3511808.3557411, arXiv 2208.04482. In the
-    supernet the vector of a feature x of field f is::
+    supernet the vector of a feature x of field f is (eqs. 8 and 16)::
 
         v_x = e_x ⊙ S(‖e_x‖₁ − t_f) ⊙ m_d,   S(u) = 1 if u > 0 else 0,   m_d = (1, …, 1, 0, …, 0)
 
     with a width d ∈ {1, …, D} drawn anew for each vector in each step, and D for validation. The
-    gradient of S is that of the long-tailed estimator (Liu et al., ICLR 2020), which is zero for
-    norms more than 1 away from the threshold, and α Σ_f exp(−t_f) in the loss raises the
-    thresholds, which learn by plain gradient descent. The supernet of the best validation epoch is
-    taken. Then widths evolve on its weights by validation AUC: of the best ``parents`` so far,
-    ``mutants`` get each width replaced with probability ``mutation``, and ``crossings`` pairs are
-    cut at a field. Features kept × prefix widths make a mask, and what is under it, the count of
-    the method, is trained again from its initial values.
+    gradient of S is that of the long-tailed estimator (eq. 10; Liu et al., ICLR 2020), which is
+    zero for norms more than 1 away from the threshold, and α Σ_f exp(−t_f) in the loss (eqs. 13 and
+    14) raises the thresholds, which learn by plain gradient descent. The supernet of the best
+    validation epoch is taken. Then widths evolve on its weights by validation AUC (algorithm 1): of
+    the best ``parents`` so far, ``mutants`` get each width replaced with probability ``mutation``,
+    and ``crossings`` pairs are cut at a field. Features kept × prefix widths make a mask, and what
+    is under it, the count of the method, is trained again (eq. 17), from its initial values.
 
     The paper has no budget. Here individuals are narrowed, or widened, a random field at a time,
     until they fill it, and where the thresholds leave more features than it holds at
@@ -310,7 +310,7 @@ class LongTailStep(torch.autograd.Function):
     """S(u) = 1 if u > 0 else 0, with the long-tailed surrogate for its gradient.
 
     2 − 4 |u| for |u| ≤ 0.4, then 0.4 up to |u| = 1, and 0 beyond: Xu & Cheung 2019; Liu et al.,
-    "Dynamic Sparse Training", ICLR 2020, arXiv 2005.06870, eq. 5.
+    "Dynamic Sparse Training", ICLR 2020, arXiv 2005.06870, eq. 3.
     """
 
     @staticmethod

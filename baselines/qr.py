@@ -35,13 +35,13 @@ class QR(Method):
 
     Shi, Mudigere, Naumov, Yang, "Compositional Embeddings Using Complementary Partitions for
     Memory-Efficient Recommendation Systems", KDD 2020, arXiv 1909.02107. The code x of a feature
-    within its field of n features has two rows (algorithm 2)::
+    within its field of n features has two rows (algorithm 2; eqs. 5 and 6)::
 
         v(x) = R[x mod m] ∘ Q[⌊x / m⌋],   ∘ ∈ {⊙, +, concatenation of D/2 each}
 
     of m + ⌈n/m⌉ rows. The two partitions are complementary: no two features have the same pair.
     ``partitions`` k > 2 writes ⌊x / m⌋ in a mixed radix of k − 1 near-equal digits, one table for
-    each (the paper's generalised quotient and remainder partitions).
+    each (the paper's generalised quotient and remainder partitions, §3.1).
 
     The knob is m_i, as large as a size c admits that is the same for all fields, the largest
     within the budget; but no less than where the field's tables are smallest, about √n_i. What is

@@ -17,7 +17,7 @@ class QuarterPower(Method):
     """The rule of thumb: a field of n_i features is ⌈6 n_i^¼⌉ wide, scaled to the budget.
 
     Wang, Fu, Fu, Wang, "Deep & Cross Network for Ad Click Predictions", ADKDD 2017, arXiv
-    1708.05123, whose rule many libraries offer as their automatic width. All features of a
+    1708.05123, §4.2, whose rule many libraries offer as their automatic width. All features of a
     field have the same width, and a linear projection brings them to D, as in ``mde``::
 
         d_i = min(D, ⌈λ 6 n_i^¼⌉)

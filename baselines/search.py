@@ -34,7 +34,8 @@ def bilevel_steps(
 ) -> Iterator[int]:
     """Train the weights on a training batch and ``alpha`` on one of ``split``, in turn.
 
-    A bi-level search of first order: DARTS, Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055.
+    A bi-level search of first order: DARTS, Liu, Simonyan, Yang, ICLR 2019, arXiv 1806.09055,
+    eqs. 3, 4 and 6 with ξ = 0.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """PEP (plug-in embedding pruning): thresholds, soft threshold, table under search, and method.
 
 From top to bottom it follows the paper, which :class:`PEP` cites: thresholds s and what shares one,
-the soft threshold V̂ of the values V (eq. 5), V̂ as an embedding, then the search and the training of
+the soft threshold V̂ of the values V (eq. 8), V̂ as an embedding, then the search and the training of
 what it leaves. How a search is driven is in :mod:`pepbench.pep_search`.
 
 The module is long because it is to be read beside the paper, from one file.
@@ -103,7 +103,7 @@ class Thresholds(nn.Module):
 
 
 def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
-    """sign(V) · relu(|V| − σ(s)) of V (M, D), with σ(s) broadcast to it (eq. 5).
+    """sign(V) · relu(|V| − σ(s)) of V (M, D), with σ(s) broadcast to it (eq. 8).
 
     On the CPU its compiled twin :func:`~pepbench.pep_search.fast_soft_threshold` takes its place.
 
@@ -198,14 +198,15 @@ class PEP(Method):
     """Learns soft thresholds that prune single entries of the table, then retrains the rest.
 
     Liu, Gao, Chen, Jin, Li, "Learnable Embedding Sizes for Recommender Systems", ICLR 2021,
-    arXiv 2101.07577. The table in use is the soft threshold of the values (eq. 5)::
+    arXiv 2101.07577. The table in use is the soft threshold of the values (eq. 8)::
 
         V̂ = sign(V) · relu(|V| − σ(s))
 
-    with thresholds s of a chosen granularity, trained together with V by Adam with L2 on both (L2
-    alone raises s by about the learning rate per step, and does much of the pruning).
+    with thresholds s of a chosen granularity (§4.3), trained together with V (eq. 9) by Adam with
+    L2 on both (L2 alone raises s by about the learning rate per step, and does much of the
+    pruning).
     The search stops at the first step whose V̂ has at most ``budget`` non-zeros; the entries left
-    are trained again from their initial values (§3.3).
+    are trained again from their initial values (§4.2).
 
     ``schedule="paper"`` is the released search: s moves from the first step, at the common rate,
     towards 0. Its length depends on the data, and it may stall. ``schedule="epochs"`` holds s until
@@ -374,7 +375,7 @@ class PEP(Method):
         return searched.to(task.device)
 
     def retrained(self, task: Task, initial: Tensor, outcome: SearchOutcome) -> Fitted:
-        """Train the entries that a search has left from ``initial`` (§3.3), V̂ or new values."""
+        """Train the entries that a search has left from ``initial`` (§4.2), V̂ or new values."""
         if self.retrain == "searched":
             table = MaskedTable(outcome.table, outcome.mask)
             model = Model(table, current_copy(outcome.backbone))

@@ -20,8 +20,9 @@ class DCNv2(Backbone):
 
     Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi, "DCN V2: Improved Deep & Cross Network and
     Practical Lessons for Web-scale Learning to Rank Systems", WWW 2021, arXiv 2008.13535. Three
-    kinds of cross layer: full rank (eq. 1, ``low_rank=0``), low rank (``experts=1``), and a mixture
-    of low-rank experts, DCN-Mix (``experts=4``), with gates by softmax and g = tanh.
+    kinds of cross layer: full rank (eq. 1, ``low_rank=0``), low rank (eq. 2, ``experts=1``), and a
+    mixture of low-rank experts, DCN-Mix (eqs. 3 and 4, ``experts=4``), with gates by softmax and
+    g = tanh.
 
     The paper tunes all sizes for each data set, and finds that the better of the two structures
     depends on the data; the deep part's defaults here are those of ``deepfm``. The paper has no
@@ -80,7 +81,7 @@ class DCNv2(Backbone):
 class Crossing(nn.Module):
     """Cross layers: x_{l+1} = x₀ ⊙ f_l(x_l) + x_l; (B, n) → (B, n).
 
-    f_l(x) is W x + b (eq. 1), U Vᵀ x + b, or :class:`Experts`.
+    f_l(x) is W x + b (eq. 1), U Vᵀ x + b (eq. 2), or :class:`Experts`.
     """
 
     def __init__(self, layers: list[nn.Module]) -> None:

@@ -31,7 +31,7 @@ class PEPEmbedding(Computed):
     """An embedding that learns which of its entries are needed; a drop-in for ``nn.Embedding``.
 
     Liu, Gao, Chen, Jin, Li, "Learnable Embedding Sizes for Recommender Systems", ICLR 2021, arXiv
-    2101.07577. Vectors are rows of V̂ = sign(V) · relu(|V| − σ(s)) (eq. 5) with trained thresholds
+    2101.07577. Vectors are rows of V̂ = sign(V) · relu(|V| − σ(s)) (eq. 8) with trained thresholds
     s. Train until :meth:`reached`, take the :meth:`pruned` table, and train again::
 
         model.items = PEPEmbedding(10_000, 16, search_steps=5_000)
@@ -172,7 +172,7 @@ class PEPEmbedding(Computed):
         budget
             A share of the full table, or a number of parameters.
         values
-            ``"initial"``, as in the paper (§3.3), or those that the search found.
+            ``"initial"``, as in the paper (§4.2), or those that the search found.
         """
         (mask,) = masks_within([self.margins()], parameters_of(budget, self.values.numel()))
         return self.masked(mask, values)
