@@ -53,7 +53,9 @@ def test_published_tables_are_those_that_a_report_of_the_run_gives(board, tmp_pa
         assert (board.folder / name).exists() is not bitmap
     for name in ("leaderboard.csv", "widths.csv"):
         assert (board.folder / name).read_bytes() == given[name].read_bytes()
-    page = (board.folder / "leaderboard.md").read_text().splitlines()
+    # The report of a run has its predictions, and so an interval of the hypervolume.
+    lines = (board.folder / "leaderboard.md").read_text().splitlines()
+    page = [line for line in lines if not line.startswith("* Hypervolume")]
     assert set(page) <= set(given["leaderboard.md"].read_text().splitlines())
 
 
