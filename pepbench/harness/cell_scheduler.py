@@ -195,7 +195,7 @@ class CellScheduler:
             self._store.supersede(stale)
             self._reporter.warn(
                 f"{active.cell}: {len(stale)} trials of an earlier run set aside (*.json.stale), "
-                "since a failed trial that ended well now, or other data, led to other trials"
+                "since a failed one ended well now, or since data or a component have changed"
             )
         self._best[active.cell.place] = best_trial(active.records.values())
         self._reporter.cell_done(active.cell)

@@ -445,9 +445,12 @@ def test_plan_runs_on_a_plugged_in_backbone_and_its_version_is_part_of_the_key(t
             f"--plugin={path}", "--backbones=my-backbone", "--methods=full", "--out=out", "--json"
         )
         assert ran.code == 0, ran.err
-        records = list((tmp_path / "out").rglob("records/*"))
+        records = list((tmp_path / "out").rglob("records/*.json"))
         trials.append({record.name for record in records})
-    assert trials[0] == trials[1] < trials[2]
+    assert trials[0] == trials[1]
+    assert not trials[1] & trials[2]
+    stale = (tmp_path / "out").rglob("records/*.stale")
+    assert {record.name for record in stale} == {f"{name}.stale" for name in trials[1]}
 
 
 @pytest.mark.slow
