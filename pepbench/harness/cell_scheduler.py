@@ -21,7 +21,6 @@ from pepbench.harness.tuning.study import (
     trial_batches,
 )
 from pepbench.records import (
-    CELL_COLUMNS,
     CellName,
     Place,
     Record,
@@ -73,8 +72,7 @@ def keys_by_place(store: RecordStore) -> dict[Place, set[str]]:
     """Keys of all stored records, by cell and fold."""
     keys: dict[Place, set[str]] = {}
     for row in store.figures().to_dict("records"):
-        place = CellName(*(row[column] for column in CELL_COLUMNS)), row["fold"]
-        keys.setdefault(place, set()).add(row["key"])
+        keys.setdefault((CellName.of_row(row), row["fold"]), set()).add(row["key"])
     return keys
 
 
