@@ -1,4 +1,4 @@
-"""Which rooms of the house may know of which , by reading the sources."""
+"""Which rooms of the house may know of which, by reading the sources."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,13 @@ METHOD_SEAM = {
     "pepbench.serve.hashing",
     "pepbench.serve.packing",
 }
-DATASET_SEAM = {"pepbench.component", "pepbench.errors", "pepbench.tables.fields"}
+DATASET_SEAM = {
+    "pepbench.component",
+    "pepbench.errors",
+    # Numpy alone: what training and serving must transform alike.
+    "pepbench.serve.transforms",
+    "pepbench.tables.fields",
+}
 
 
 def module_name(path: Path) -> str:
