@@ -161,6 +161,7 @@ def recommend(
     "  pepbench leaderboard ml-100k-ids\n\n"
     "  pepbench leaderboard ml-100k-ids --tables-only\n\n"
     "  pepbench leaderboard --replicate ml-100k-ids --dry-run\n\n"
+    "  pepbench leaderboard --replicate ml-1m-ids --folds 5\n\n"
     "  pepbench leaderboard ml-1m-ids --metric gauc\n\n"
     "  pepbench leaderboard --overall\n\n"
     "  pepbench leaderboard --verify\n\n"
@@ -225,6 +226,12 @@ def leaderboard(
         str | None,
         typer.Option(help="With --replicate: run a part of the cells: 2/8 is the second eighth."),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="With --replicate: run so many of the new folds. Default: as many as before."
+        ),
+    ] = None,
     plugin: Plugins = None,
     metric: Annotated[
         str | None,
@@ -288,11 +295,11 @@ def leaderboard(
             raise PlanError("--replicate needs one NAME: a leaderboard's, or the folder of a run")
         plugins = tuple(path.resolve() for path in plugin or ())
         how = ReplicationOptions(
-            results, work or WORK, jobs, threads, quiet, dry_run, shard, plugins
+            results, work or WORK, jobs, threads, quiet, dry_run, shard, plugins, folds
         )
         return run_again(names[0], how)
-    if dry_run or shard or plugin:
-        raise PlanError("--dry-run, --shard and --plugin go with --replicate")
+    if dry_run or shard or plugin or folds is not None:
+        raise PlanError("--dry-run, --shard, --folds and --plugin go with --replicate")
     options = commands.BoardOptions(results_folder(results), work or WORK, jobs, threads)
     if about is not None:
         return commands.show(names or (), options, about)

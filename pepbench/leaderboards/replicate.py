@@ -53,6 +53,8 @@ class ReplicationOptions:
         Run this part of the cells only, and compare nothing.
     plugins
         Files that define further components.
+    n_folds
+        Run so many folds only; None: as many as the first run.
     """
 
     results: Path | None
@@ -63,6 +65,7 @@ class ReplicationOptions:
     dry_run: bool = False
     shard: str | None = None
     plugins: tuple[Path, ...] = ()
+    n_folds: int | None = None
 
 
 def replicate(name: str, options: ReplicationOptions) -> int:
@@ -92,7 +95,7 @@ def replicate(name: str, options: ReplicationOptions) -> int:
 
 
 def _replicate_run(folder: Path, options: ReplicationOptions) -> int:
-    plan = replication_plan(Plan.load(folder / PLAN_FILE, {}), str(folder))
+    plan = replication_plan(Plan.load(folder / PLAN_FILE, {}), str(folder), options.n_folds)
     again, page = folder / REPLICATION, folder / REPLICATION_MD
 
     def compare() -> None:
@@ -107,7 +110,7 @@ def _replicate_board(board: Board, options: ReplicationOptions) -> int:
     catalog = Catalog(options.plugins)
     results, second = load_results(board.folder), board.replication
     published_run(board, results, catalog)  # raises here what the first run lacks
-    plan = replication_plan(board.plan(catalog), board.name)
+    plan = replication_plan(board.plan(catalog), board.name, options.n_folds)
     again, page = second.work_folder(options.work, plan), board.folder / REPLICATION_MD
     if not options.dry_run:
         write_atomically(second.plan_path, plan.to_toml().encode())
@@ -133,7 +136,8 @@ def _run_again(
     if options.dry_run:
         how = run_options(folder, options.plugins, jobs=options.jobs, shard=options.shard)
         return workflow.dry_run(plan, folder, how, as_json=False)
-    command = f"pepbench leaderboard --replicate {name}"
+    fewer = "" if options.n_folds is None else f" --folds {options.n_folds}"
+    command = f"pepbench leaderboard --replicate {name}{fewer}"
     code = workflow.run_and_report(
         plan,
         folder,

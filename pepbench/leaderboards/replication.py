@@ -44,7 +44,7 @@ class ContrastRun:
     contrasts: pd.DataFrame
 
 
-def replication_plan(plan: Plan, name: str) -> Plan:
+def replication_plan(plan: Plan, name: str, n_folds: int | None = None) -> Plan:
     """The plan of the replication: the cells that primary contrasts name, drawn anew.
 
     Parameters
@@ -53,11 +53,13 @@ def replication_plan(plan: Plan, name: str) -> Plan:
         Of the first run, with families of methods expanded.
     name
         What is replicated, for messages.
+    n_folds
+        Run so many folds of the new splits only; None: as many as the first run.
 
     Raises
     ------
     PlanError
-        If the plan has no primary contrast or too few folds.
+        If the plan has no primary contrast or too few folds, or ``n_folds`` are too few or more.
     """
     if not plan.contrasts:
         raise PlanError(f"{name}: its plan has no [[contrast]], so there is nothing to replicate")
@@ -67,6 +69,10 @@ def replication_plan(plan: Plan, name: str) -> Plan:
             f"{name}: its plan runs {folds} of {plan.folds} folds; verdicts that could replicate "
             f"need {FEWEST_FOLDS} at least"
         )
+    if n_folds is not None and not FEWEST_FOLDS <= n_folds <= folds:
+        raise PlanError(
+            f"--folds {n_folds} must be between {FEWEST_FOLDS} and {folds}, the folds of {name}"
+        )
     named = {(m, b) for one in plan.contrasts for m in one.methods for b in one.budgets}
     of_contrasts = {method for method, _ in named}
     methods = tuple(one for one in plan.methods if split_label(one)[0] in of_contrasts)
@@ -75,6 +81,7 @@ def replication_plan(plan: Plan, name: str) -> Plan:
         update={
             "methods": methods,
             "budgets": budgets,
+            "only_folds": _some_folds(plan, n_folds),
             "split_seed": _next(plan.split_seed),
             "seed": _next(plan.seed),
             "exceptions": (
@@ -83,6 +90,12 @@ def replication_plan(plan: Plan, name: str) -> Plan:
             ),
         }
     )
+
+
+def _some_folds(plan: Plan, n_folds: int | None) -> tuple[int, ...]:
+    if n_folds in (None, len(plan.folds_to_run)):
+        return plan.only_folds
+    return tuple(fold + 1 for fold in plan.folds_to_run[:n_folds])
 
 
 def _next(seed: int) -> int:
@@ -137,16 +150,19 @@ def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> 
         The runs.
     """
     frame = replication_frame(first.contrasts, second.contrasts)
+    folds, again = (len(run.plan.folds_to_run) for run in (first, second))
+    fewer = f" --folds {again}" if again < folds else ""
     parts = [
         f"# Replication of {escape(name)}",
         "Does a verdict come out again with other folds and other draws? The primary contrasts "
         f"were run a second time with split seed {second.plan.split_seed} instead of "
         f"{first.plan.split_seed} and seed {second.plan.seed} instead of {first.plan.seed}; rows "
-        "and settings are the same.",
+        "and settings are the same."
+        + (f" The second run has {again} of {folds} folds, so wider intervals." if fewer else ""),
         " ".join(count_sentences(frame)),
         _table(frame),
-        _READING.format(margin=first.plan.margin, folds=len(first.plan.folds_to_run)),
-        f"Made by `pepbench leaderboard --replicate {name}` from "
+        _READING.format(margin=first.plan.margin, folds=f"{folds} and {again}" if fewer else folds),
+        f"Made by `pepbench leaderboard --replicate {name}{fewer}` from "
         f"[{REPLICATION}/{PLAN_FILE}]({REPLICATION}/{PLAN_FILE}).",
     ]
     return "\n\n".join(parts) + "\n"
@@ -234,7 +250,10 @@ def check_replication(board: Board, results: BoardResults, catalog: Catalog) -> 
     """Compare a published replication with its records, and its plan with the leaderboard's."""
     second = board.replication
     yield from check_board(second, load_results(second.folder), catalog)
-    good = second.plan(catalog) == replication_plan(board.plan(catalog), board.name)
+    plan, of_board = second.plan(catalog), board.plan(catalog)
+    folds = len(plan.folds_to_run)
+    fewer = FEWEST_FOLDS <= folds < len(of_board.folds_to_run)
+    good = plan == replication_plan(of_board, board.name, folds if fewer else None)
     what = "the" if good else "not the"
     yield Check(good, f"{second.plan_path}: {what} replication of the leaderboard's contrasts")
     yield same_bytes(board.folder / REPLICATION_MD, replication_page(board, results, catalog))

@@ -1,5 +1,6 @@
 """``pepbench leaderboard --replicate``."""
 
+import re
 import shutil
 import tomllib
 
@@ -63,6 +64,20 @@ def test_a_replication_has_the_cells_that_contrasts_name_and_other_draws():
     assert Plan.load(None, tomllib.loads(again.to_toml())) == again
 
 
+@pytest.mark.parametrize("only", [(), (2, 3, 5, 7)])
+def test_fewer_folds_are_the_first_of_those_that_ran(only):
+    plan = plan_of(contrast=contrasts(("mde", "full", ["50%"])), folds=8, only_folds=only)
+    assert replication_plan(plan, "board", 3).only_folds == ((2, 3, 5) if only else (1, 2, 3))
+    assert replication_plan(plan, "board", 4 if only else 8) == replication_plan(plan, "board")
+
+
+@pytest.mark.parametrize("n_folds", [-1, 0, 2, 6])
+def test_too_few_or_too_many_folds_are_refused(n_folds):
+    plan = plan_of(contrast=contrasts(("mde", "full", ["50%"])))
+    with pytest.raises(PlanError, match=rf"--folds {n_folds} must be between 3 and 5, .* of board"):
+        replication_plan(plan, "board", n_folds)
+
+
 def test_leaving_out_a_method_keeps_the_named_cells_of_its_variants():
     named = contrasts(("pep", "mde", ["10%"]), ("pep:granularity=feature", "mde", ["50%"]))
     found = cells(replication_plan(plan_of(contrast=named), "board"))
@@ -98,6 +113,7 @@ def test_plans_that_cannot_replicate_are_refused_with_the_reason(keys, words):
         (["a", "b", "--replicate"], "--replicate needs one NAME"),
         (["a", "--replicate", "--verify"], "exclude each other"),
         (["a", "--dry-run"], "go with --replicate"),
+        (["a", "--folds=3"], "go with --replicate"),
         (["bord", "--replicate"], "did you mean 'board'?"),
         (["board", "--replicate"], "no such file; run: pepbench leaderboard board"),
     ],
@@ -116,18 +132,20 @@ def test_mistakes_are_one_line(pepbench, tmp_path, arguments, words):
 def test_a_replicated_board_is_compared_linked_and_verified(pepbench, tmp_path):
     folder = tmp_path / "results" / "board"
     folder.mkdir(parents=True)
-    (folder / "plan.toml").write_text(PLAN)
+    (folder / "plan.toml").write_text(PLAN.replace("folds = 3", "folds = 4"))
     made = "--jobs=1", "--work=work", "--quiet"
     assert pepbench("leaderboard", "board", *made).code == 0
     readme = (folder / "README.md").read_text()
-    dry = pepbench("leaderboard", "board", "--replicate", "--dry-run", *made)
+    again = "board", "--replicate", "--folds=3"
+    dry = pepbench("leaderboard", *again, "--dry-run", *made)
     assert (dry.code, "6 cells, " in dry.out) == (0, True)
     assert not (folder / "replication").exists()
 
-    part = pepbench("leaderboard", "board", "--replicate", "--shard=1/6", *made)
-    assert "part 1/6 is run; after all parts: pepbench leaderboard --replicate board" in part.err
+    part = pepbench("leaderboard", *again, "--shard=1/6", *made)
+    command = "pepbench leaderboard --replicate board --folds 3"
+    assert f"part 1/6 is run; after all parts: {command}" in part.err
     assert not (folder / "replication.md").exists()
-    ran = pepbench("leaderboard", "board", "--replicate", "--work=work", "--jobs=1")
+    ran = pepbench("leaderboard", *again, "--work=work", "--jobs=1")
     assert ran.code == 0, ran.err
     assert " 0 reused" not in ran.err
     page = (folder / "replication.md").read_text()
@@ -135,12 +153,15 @@ def test_a_replicated_board_is_compared_linked_and_verified(pepbench, tmp_path):
         pd.read_csv(where / "contrasts.csv").query("primary").iloc[0]
         for where in (folder, folder / "replication")
     )
-    assert f"{first['difference']:+.3f}"[:5] in page
-    assert f"{second['difference']:+.3f}"[:5] in page
+    figures = [float(figure) for figure in re.findall(r"[+-]0\.\d+", page)]
+    for run in (first, second):
+        assert any(figure == pytest.approx(run["difference"], abs=5e-4) for figure in figures)
     assert "split seed 1 instead of 0 and seed 1 instead of 0" in page
-    again = unpacked(folder / "replication" / "records.parquet")
-    assert {record.spec.method.name for record in again} == {"uniform", "full"}
-    assert {record.spec.data.split_seed for record in again} == {1}
+    assert "The second run has 3 of 4 folds, so wider intervals." in page
+    assert f"Made by `{command}`" in page
+    second_run = unpacked(folder / "replication" / "records.parquet")
+    assert {record.spec.method.name for record in second_run} == {"uniform", "full"}
+    assert {record.spec.data.split_seed for record in second_run} == {1}
     splits = [
         {record.spec.data.split_fingerprint for record in unpacked(where / "records.parquet")}
         for where in (folder, folder / "replication")
