@@ -35,6 +35,14 @@ class Ran:
 Command = Callable[..., Ran]
 
 
+LONGEST = ("tests/test_docs_commands.py", "tests/test_packaging.py", "tests/test_docs_site.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with tests of minutes, lest one worker ends with them while the others wait."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """As in a worker: small tensors gain nothing from more, and waiting threads cost much."""

@@ -221,7 +221,7 @@ def test_a_run_in_folds_killed_again_and_again_makes_the_same_tables(tmp_path):
     assert_same_in_the_end(folder, whole, *FOLDS, "--jobs=1")
 
 
-MOMENTS = 30
+MOMENTS = 12
 SMALL = ("--methods=uniform,full", "--trials=2", "--jobs=1")
 
 
@@ -242,7 +242,7 @@ def small_plan(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_killed_at_any_moment_the_same_command_makes_the_same_tables(small_plan, tmp_path, part):
     whole, changes = small_plan
     folder = tmp_path / "out"
-    # One moment, at random, of each thirtieth of the run.
+    # One moment, at random, of each twelfth of the run.
     killed_at = 1 + int((part + random.Random(part).random()) * changes / MOMENTS)
     process = start(folder, *SMALL, fate=Fate(folder, tmp_path / "changes", killed_at))
     process.communicate(timeout=PATIENCE)
