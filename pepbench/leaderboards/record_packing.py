@@ -119,9 +119,9 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def _record(row: dict[str, Any], path: Path) -> Record:
-    curves = {"curve": row["curve"], "kept": row.get("kept", [])}
-    content = json.loads(row["record"]) | curves
-    record = parse_record(json.dumps(content).encode(), path)
+    curves = json.dumps({"curve": row["curve"], "kept": row.get("kept", [])})
+    # One object of two, as text: parsing the larger one here takes longer than all else.
+    record = parse_record(f"{row['record'].rstrip()[:-1]},{curves[1:]}".encode(), path)
     if not record.key == record.spec.key() == row["key"]:
         raise RecordError(
             f"{path}: record {row['key'][:12]} is not what its key says; restore the file from "
