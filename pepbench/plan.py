@@ -389,13 +389,15 @@ class Plan(_Model):
         Raises
         ------
         PlanError
-            For unknown names, and contrasts of methods or budgets that the plan lacks.
+            For unknown names, contrasts of methods or budgets that the plan lacks, and a comparison
+            named twice, which would count twice in its family.
         """
         plan = self.model_copy(update={"methods": catalog.ungrouped("method", self.methods)})
         labels = plan.method_labels()
         for label in labels:
             if labels.count(label) > 1:
                 raise PlanError(f"methods: {label!r} is listed twice")
+        compared: dict[tuple[frozenset[str], str], int] = {}
         for number, contrast in enumerate(plan.contrasts, 1):
             for kind, names, known in (
                 ("method", contrast.methods, labels),
@@ -404,6 +406,14 @@ class Plan(_Model):
                 for name in names:
                     if name not in known:
                         raise PlanError(f"contrast {number}: {unknown_name(kind, name, known)}")
+            for budget in contrast.budgets:
+                key = frozenset(contrast.methods), budget
+                if key in compared:
+                    raise PlanError(
+                        f"contrast {number}: {' and '.join(contrast.methods)} at {budget} are "
+                        f"compared by contrast {compared[key]} already; leave one out"
+                    )
+                compared[key] = number
         return plan
 
     def method_labels(self) -> list[str]:

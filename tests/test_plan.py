@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pepbench.catalog import Catalog
 from pepbench.errors import PlanError
 from pepbench.plan import Contrast, Plan, PlanException
 
@@ -164,3 +165,32 @@ def test_every_key_is_described_in_the_docs_as_in_the_model(model):
     table = ["| key | default | meaning |", "|---|---|---|", *rows(model)]
     assert "\n".join(table) in page.read_text("utf-8")
     assert all(field.description for field in Plan.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (
+            {"methods": ["pep", "full"], "budgets": ["5%", "20%"]},
+            "at 20% are compared by contrast 1",
+        ),
+        ({"methods": ["full", "pep"], "budgets": ["20%"]}, "full and pep at 20% are compared"),
+        ({"methods": ["mde", "full"], "budgets": ["5%", "5%"]}, "at 5% are compared by contrast 2"),
+        ({"methods": ["mde", "fill"], "budgets": ["5%"]}, "contrast 2: unknown method 'fill'"),
+        ({"methods": ["mde", "full"], "budgets": ["5%"]}, None),
+        ({"methods": ["pep", "full"], "budgets": ["5%"]}, None),
+    ],
+)
+def test_a_comparison_counts_once_in_its_family(second, words):
+    first = {"methods": ["pep", "full"], "budgets": ["20%"]}
+    keys = {
+        "methods": ["pep", "mde", "full"],
+        "budgets": ["20%", "5%"],
+        "contrast": [first, second],
+    }
+    plan = Plan.load(None, keys)
+    if words is None:
+        assert len(plan.with_families_expanded(Catalog()).contrasts) == 2
+    else:
+        with pytest.raises(PlanError, match=words):
+            plan.with_families_expanded(Catalog())

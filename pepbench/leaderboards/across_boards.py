@@ -112,7 +112,8 @@ def best_methods(boards: Mapping[str, BoardResults], contrasts: pd.DataFrame) ->
         Columns as ``contrasts``, with a ``contrast`` of the same name in all rows.
     """
     blocks = contrasts.drop_duplicates(["dataset", "backbone"])
-    best = pd.concat([best_cells(boards[name].frame) for name in dict.fromkeys(blocks["board"])])
+    shown = (boards[name] for name in dict.fromkeys(blocks["board"]))
+    best = pd.concat([best_cells(one.frame, one.contrasts) for one in shown])
     differences = (
         best[best["verdict"] != "reference"]
         .rename(columns={"delta_auc": "difference", "delta_low": "low", "delta_high": "high"})
