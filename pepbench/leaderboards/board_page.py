@@ -47,7 +47,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
     return "\n\n".join(
         [
             *(
-                [best_table(results)]
+                [best_table(results.frame, results.contrasts)]
                 if results.primary.empty
                 else contrast_parts(results.contrasts, detail=False)
             ),
@@ -69,7 +69,7 @@ def details_page(board: Board, results: BoardResults) -> str:
         [
             f"# Details of the leaderboard {board.name}",
             "## The best of each size",
-            best_table(results),
+            best_table(results.frame, results.contrasts),
             *submitted_table(board, results.records, results.margin, results.folds),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
@@ -139,9 +139,9 @@ def _replication(board: Board) -> Iterator[str]:
         )
 
 
-def best_table(results: BoardResults) -> str:
+def best_table(frame: pd.DataFrame, contrasts: pd.DataFrame) -> str:
     """The highest AUC of each data set, backbone and budget."""
-    return _table(best_cells(results.frame, results.contrasts), "best method")
+    return _table(best_cells(frame, contrasts), "best method")
 
 
 def submitted_table(
