@@ -39,7 +39,7 @@ LONGEST = ("tests/test_docs_commands.py", "tests/test_packaging.py", "tests/test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with tests of minutes, lest one worker ends with them while the others wait."""
+    """Start the longest tests first, so that no worker ends with them while the others wait."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 

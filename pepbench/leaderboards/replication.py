@@ -59,7 +59,8 @@ def replication_plan(plan: Plan, name: str, n_folds: int | None = None) -> Plan:
     Raises
     ------
     PlanError
-        If the plan has no primary contrast or too few folds, or ``n_folds`` are too few or more.
+        If the plan has no primary contrast or too few folds, or if ``n_folds`` is too small or
+        larger than the number of its folds.
     """
     if not plan.contrasts:
         raise PlanError(f"{name}: its plan has no [[contrast]], so there is nothing to replicate")
