@@ -294,7 +294,8 @@ def _crossing_rows(
             references.setdefault(method, set()).add(place[pair.other])
     rows = []
     for method, columns in _methods(points).items():
-        if len(references.get(method, ())) != 1:
+        # Between a table and none there is nothing to interpolate.
+        if len(references.get(method, ())) != 1 or not points.parameters[columns].all():
             continue
         reference = next(iter(references[method]))
         sizes = np.append(points.sizes[columns], points.sizes[reference])[::-1]

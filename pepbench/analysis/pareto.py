@@ -61,7 +61,7 @@ def hypervolume(parameters: ArrayLike, auc: ArrayLike, full_parameters: int) -> 
     The reference point is (log10 of the full table's parameters, AUC 0.5). A method adds area by
     being smaller than the full table and better than chance; the full table itself adds none, so
     0.9 means, for example, three decades at an AUC of 0.8 throughout. A table of no parameters
-    counts as one parameter.
+    adds none either: there is no end to its decades.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def hypervolume(parameters: ArrayLike, auc: ArrayLike, full_parameters: int) -> 
     >>> round(hypervolume([100, 10], [0.8, 0.6], full_parameters=1000), 12)
     0.4
     """
-    size = np.log10(np.maximum(np.asarray(parameters, dtype=np.float64), 1.0))
-    points = np.column_stack([size, np.asarray(auc, dtype=np.float64)])
+    sizes, aucs = np.asarray(parameters, np.float64), np.asarray(auc, np.float64)
+    points = np.column_stack([np.log10(sizes[sizes > 0]), aucs[sizes > 0]])
     reference = np.array([np.log10(full_parameters), CHANCE_AUC])
     # Points outside the reference box dominate none of it.
     inside = (points[:, 0] < reference[0]) & (points[:, 1] > reference[1])

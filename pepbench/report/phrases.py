@@ -160,8 +160,13 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     shown = [entry for entry in front["parity"] if entry["compression"] is not None]
     missing = [entry["method"] for entry in front["parity"] if entry["compression"] is None]
     sentences = [
-        f"{entry['method']} keeps parity with the full table down to "
-        f"{percent(1 / entry['compression'])} of its parameters ({times(entry['compression'])})."
+        f"{entry['method']} keeps parity with the full table "
+        + (
+            f"down to {percent(1 / entry['compression'])} of its parameters "
+            f"({times(entry['compression'])})."
+            if entry["parameters"]
+            else "without any parameters."
+        )
         for entry in shown
     ]
     if missing and shown:

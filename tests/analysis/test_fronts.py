@@ -107,6 +107,14 @@ def test_parity_has_an_interval_around_its_estimate(found):
     assert not hopeless["at_smallest"]
 
 
+def test_between_a_table_and_none_no_parity_is_estimated():
+    run = graded_run()
+    run.add(0.3, method="none", budget="100%", seeds=4, parameters=0)
+    found = tables(run)
+    assert found.points.set_index("method").loc["none", "parameters"] == 0
+    assert set(found.crossings["method"]) == {"pep", "hash"}
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=6))
 def test_a_crossing_is_where_the_line_meets_zero(later):
     gaps = np.array([0.5, *later])

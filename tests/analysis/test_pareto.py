@@ -47,10 +47,10 @@ def test_points_outside_the_reference_box_cover_nothing(size, value):
     assert hypervolume([size, 1000], [value, 0.7], 10_000) == pytest.approx(0.2)
 
 
-def test_nothing_covers_nothing_and_an_empty_table_counts_as_one_parameter():
+def test_nothing_covers_nothing_and_no_table_adds_nothing():
     assert hypervolume([], [], 10_000) == 0.0
     assert on_front([], []).tolist() == []
-    assert hypervolume([0], [0.6], 10_000) == hypervolume([1], [0.6], 10_000)
+    assert hypervolume([0, 10], [0.9, 0.6], 10_000) == hypervolume([10], [0.6], 10_000)
 
 
 @given(

@@ -1,9 +1,10 @@
-"""full, uniform and random-mask against what they are by definition."""
+"""full, no-embedding, uniform and random-mask against what they are by definition."""
 
 import numpy as np
 import pytest
 import torch
 
+from pepbench.backbones.lr import LR
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible
 
@@ -55,6 +56,24 @@ def test_uniform_below_one_column_per_feature_is_infeasible(toy):
 def test_full_below_its_size_is_infeasible(toy):
     with pytest.raises(Infeasible):
         make("full").embedding(toy.fields, 8, toy.fields.n_features * 8 - 1)
+
+
+def test_fm_without_embedding_learns_what_logistic_regression_does(toy):
+    ids = torch.from_numpy(toy.train.ids.astype(np.int64))
+    method, plain = make("no-embedding"), make("full")
+    without = method.fit(toy.task(epochs=2), 1).model
+    regression = plain.fit(toy.task(epochs=2, backbone=LR()), toy.full_parameters).model
+    logits = without(ids)
+    assert logits.std() > 0.1
+    torch.testing.assert_close(logits, regression(ids), rtol=0, atol=1e-5)
+
+
+def test_no_embedding_stores_nothing_but_its_form(toy):
+    embedding = make("no-embedding").embedding(toy.fields, 8, toy.full_parameters)
+    stored = embedding.export()
+    assert embedding.n_parameters() == stored.n_parameters == 0
+    assert stored.n_bytes < 100
+    assert not stored.lookup(np.arange(toy.fields.n_features)).any()
 
 
 @pytest.mark.parametrize("budget", [1, 100, 511])

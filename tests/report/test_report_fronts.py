@@ -70,6 +70,21 @@ def test_without_a_full_table_aucs_are_drawn(toy):
     assert "test AUC" in svg
 
 
+def test_without_a_table_a_cell_is_left_of_all_others_and_narrows_them_little(toy):
+    least = toy[toy["budget"] == "10%"].head(1)
+    zero = least.assign(method="zero", parameters=0, bytes=4, delta_auc=-0.07, auc=0.6)
+    frame = pd.concat([toy, zero], ignore_index=True)
+    for name in ("pareto", "pareto-bytes"):
+        chart = front_chart(frame, name)
+        points = pd.DataFrame(rows_of(chart, "point")).set_index("method")["drawn_at"]
+        others = points.drop("zero")
+        assert others.min() / 4 < points["zero"] < others.min()
+        assert {"y": -0.07} in rows_of(chart, "rule")
+    assert "without a table" in svg_bytes(front_chart(frame).picture()).decode()
+    lines = front_plot(frame)
+    assert lines[-2].split()[0] == "0"
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_full_table_alone_is_drawn_without_a_warning(toy):
     alone = toy[toy["method"] == "full"]

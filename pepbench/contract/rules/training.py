@@ -21,6 +21,8 @@ from pepbench.method import Embedding, MaskedTable, Model, to_numpy
 from pepbench.tables.layout import Floats, Layout
 from pepbench.tables.quantised import Quantised
 
+WITHOUT_VECTORS = "no-embedding"
+"""The control that has no vectors to judge."""
 MARGIN = 0.05
 """Gain in AUC over first-order weights that interactions must give on the toy task."""
 NOISE = 0.02
@@ -70,6 +72,7 @@ def works_with_every_backbone(candidate: Candidate) -> None:
 
 def learns_interactions(candidate: Candidate) -> None:
     """Its vectors add to what first-order weights learn of planted interactions."""
+    _refuse_to_judge_no_vectors(candidate)
     fit = candidate.full
     without = Model(NoVectors(fit.embedding.dim), fit.fitted.model.backbone)
     floor = max(fit.task.validate(without).auc, 0.5)
@@ -136,6 +139,7 @@ def gradients_are_exact(candidate: Candidate) -> None:
 
 def starts_with_the_variance_of_the_full_table(candidate: Candidate) -> None:
     """Initial vectors vary as much as those of the uncompressed table, within 20 %."""
+    _refuse_to_judge_no_vectors(candidate)
     n_features = candidate.toy.fields.n_features
     expected = 2.0 / (n_features + DIM)
     for fit in candidate.fits[:2]:
@@ -162,6 +166,12 @@ def takes_no_more_steps_than_it_says(candidate: Candidate) -> None:
                 f"a fit took {fit.task.samples / size:.0f} steps, most_steps() says {most}; "
                 "count every search and training there, as --dry-run does its estimate from it"
             )
+
+
+def _refuse_to_judge_no_vectors(candidate: Candidate) -> None:
+    # By name: another method that has no vectors has a fault.
+    if candidate.method.name == WITHOUT_VECTORS:
+        raise NotApplicable("the control without vectors")
 
 
 class NoVectors(Embedding):

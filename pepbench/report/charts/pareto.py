@@ -137,7 +137,9 @@ def front_chart(
         lines=[
             f"Bars: 95% intervals {over}. Filled: on the front."
             f"{' Methods of one size: side by side.' * front.budgeted}"
-            f"{' Grey: other methods (▼ lie below).' * grey}{' Band: of 95% of draws.' * band}"
+            f"{' Grey: other methods (▼ lie below).' * grey}{' Band: of 95% of draws.' * band}",
+            *["Dotted, from a point at the left edge: without a table."]
+            * (front.budgeted and 0 in set(drawn["parameters"])),
         ],
         columns=1,
     )
@@ -171,12 +173,15 @@ def _panel(
 ) -> Panel:
     block, y_title = _measured(block, front)
     named = block["method"].isin(list(all_marks)) & (block["verdict"] != "reference")
+    cost = block[front.cost].astype("float64").clip(lower=front.least)
+    none = (block["parameters"] == 0) & front.budgeted
+    low, high = _domain(cost if none.all() else cost[~none])
     block = block.assign(
         named=named,
         on_front=on_front(block[front.cost], block["y"]),
-        at=block[front.cost].astype("float64").clip(lower=front.least),
+        at=cost.mask(none, low * (high / low) ** _STEP),
     )
-    low, high = _domain(block["at"])
+    steps = steps.assign(drawn_at=steps["drawn_at"].clip(lower=low))
     moved = _moved(block[named], low, high) if front.budgeted else 0.0
     block["drawn_at"] = block["at"]
     block.loc[named, "drawn_at"] *= (high / low) ** moved
@@ -193,6 +198,7 @@ def _panel(
         *_band(steps, high, x, scale, y_title),
         _front(block, high, x, y),
         *_reference(block, x, y),
+        alt.Chart(block.loc[none, ["y"]]).mark_rule(strokeDash=[1, 4], color=GREY).encode(y=y),
         *_grey(_others(block[~block["named"]]), x, y),
         *_points(block[named], x, y, all_marks)[0 if front.budgeted else 1 :],
         *_labels(block, (low, high), domain, x, y),

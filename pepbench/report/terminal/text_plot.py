@@ -14,6 +14,8 @@ from pepbench.report.phrases import paired_by_auc, short_count
 _WIDTH, _HEIGHT = 52, 10
 _LETTERS = ascii_letters[:26] + digits
 _CROWDED = "+"
+_APART = 0.2
+"""How far left of the others, as a share of their range, are those without any parameters."""
 _NEAR = (0, 1, -1, 2, -2, 3)
 
 
@@ -40,7 +42,11 @@ def front_plot(block: pd.DataFrame) -> list[str]:
     drawn = drawn[drawn["delta_auc"].notna() | reference] if paired else drawn
     if len(drawn) < 2:
         return []
-    across = np.log10(drawn["parameters"].astype("float64").clip(lower=1.0).to_numpy())
+    parameters = drawn["parameters"].to_numpy(dtype=np.float64)
+    across = np.log10(parameters.clip(min=1.0))
+    if (none := parameters == 0).any() and not none.all():
+        least = across[~none].min()
+        across[none] = least - _APART * max(1.0, across.max() - least)
     aucs = drawn["delta_auc"].fillna(0.0) if paired else drawn["auc"]
     columns, rows = (
         _scaled(across, _WIDTH),
@@ -61,7 +67,7 @@ def front_plot(block: pd.DataFrame) -> list[str]:
         grid[zero] = ["." if letter == " " else letter for letter in grid[zero]]
         marks[zero] = "0"
     lines = [f"{marks.get(place, ''):>7} |{''.join(line)}" for place, line in enumerate(grid)]
-    low, high = (short_count(10.0**value) for value in (across.min(), across.max()))
+    low, high = (short_count(value) for value in (parameters.min(), parameters.max()))
     lines.append(" " * 8 + "+" + "-" * _WIDTH)
     lines.append(" " * 9 + low + f"{high:>{_WIDTH - len(low)}}")
     heading = "AUC minus the full table's" if paired else "AUC"
