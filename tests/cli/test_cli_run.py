@@ -154,6 +154,7 @@ def test_one_file_adds_a_method(tiny_run, pepbench, tmp_path, jobs):
     assert "narrow tables" not in shown
 
 
+@pytest.mark.slow
 def test_a_plugin_that_changed_under_its_version_is_named(tiny_run, tmp_path):
     path = tmp_path / "narrow.py"
     arguments = ("--methods=narrow,full", "--budgets=50%", "--plugin=narrow.py", "--out=run")

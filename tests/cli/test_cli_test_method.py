@@ -610,6 +610,7 @@ def test_every_check_states_its_rule_in_one_line():
         assert rule_of(check).endswith("."), check.__name__
 
 
+@pytest.mark.slow
 def test_command_passes_a_good_method_and_says_what_is_wrong_with_another(pepbench, plugin):
     good = pepbench("test-method", plugin, "--method=good:share=0.25")
     assert good.code == 0

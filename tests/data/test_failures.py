@@ -86,6 +86,7 @@ def test_interrupted_build_leaves_nothing_and_starts_again(cache):
     assert add(small(columns, labels), None).meta.n_rows == 200
 
 
+@pytest.mark.slow
 def test_command_that_is_ended_leaves_nothing(cache):
     command = [sys.executable, "-m", "pepbench", "data", "add", "synthetic:rows=20000000"]
     environment = {**os.environ, "PEPBENCH_CACHE": str(cache)}

@@ -32,6 +32,7 @@ rows = st.lists(st.tuples(values, st.integers(-3, 3), st.integers(0, 1)), min_si
 
 
 @given(rows.filter(lambda rows: len({row[2] for row in rows}) == 2), st.integers(1, 30))
+@pytest.mark.slow
 def test_any_block_size_gives_the_same_table_and_decoding_undoes_encoding(rows, block_rows):
     texts, numbers, labels = map(list, zip(*rows, strict=True))
     columns = {"text": texts, "number": numbers}

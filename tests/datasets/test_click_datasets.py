@@ -63,6 +63,7 @@ def test_criteo_keeps_categories_of_ten_training_rows(raw):
     assert plain.fields.n_features > 2 * splits.fields.n_features
 
 
+@pytest.mark.slow
 def test_a_sample_of_rows_is_the_same_for_all_block_sizes(raw, monkeypatch):
     few = add(Criteo(rows=500), raw("criteo"))
     assert few.meta.n_rows == 500

@@ -40,6 +40,7 @@ FIXED = ["qr", "hash", "robe", "tt", "low-rank", "mde", "dhe", "memcom", "hash-e
 EXACT = ["magnitude", "random-mask", "popularity-mask", "robe"]
 
 
+@pytest.mark.slow
 def test_the_plug_in_imports_neither_numba_nor_the_harness():
     code = "import sys, pepbench.nn; print(sorted(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
