@@ -158,7 +158,8 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         dataset, backbone, method, parameters, compression: a row for each method that was
         compared; the fewest parameters that are non-inferior, as are all larger budgets, and
-        N·D / parameters, both NaN where not even the largest budget is shown to be.
+        N·D / parameters, infinite without any; both NaN where not even the largest budget is shown
+        to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
     rows = []
@@ -168,7 +169,8 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
             parameters, compression = math.nan, math.nan
             if len(passed):
                 parameters = float(passed["parameters"].min())
-                compression = float(passed["full_parameters"].max()) / max(parameters, 1.0)
+                full = float(passed["full_parameters"].max())
+                compression = full / parameters if parameters else math.inf
             rows.append((dataset, backbone, method, parameters, compression))
     return pd.DataFrame(
         rows, columns=["dataset", "backbone", "method", "parameters", "compression"]
@@ -203,8 +205,8 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
         ``dataset``, ``backbone``; ``figure`` that parity is about; ``points``: objects with method,
         budget, parameters and auc, by parameters; ``hypervolume`` and its ``reference_point``
         (parameters, auc), see :func:`~pepbench.analysis.pareto.hypervolume`; ``parity``: objects
-        with method, parameters and compression, the highest compression first, None where parity is
-        not shown.
+        with method, parameters and compression, the highest compression first; both None where
+        parity is not shown, compression also where there are no parameters.
     """
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
@@ -233,8 +235,10 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
                 "parity": [
                     {
                         "method": row["method"],
-                        "parameters": int(row["parameters"]) if row["compression"] > 0 else None,
-                        "compression": row["compression"] if row["compression"] > 0 else None,
+                        "parameters": int(row["parameters"]) if row["parameters"] >= 0 else None,
+                        "compression": (
+                            row["compression"] if math.isfinite(row["compression"]) else None
+                        ),
                     }
                     for row in ranked.to_dict("records")
                 ],

@@ -157,16 +157,10 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     list of str
         Empty if nothing was compared with the full table.
     """
-    shown = [entry for entry in front["parity"] if entry["compression"] is not None]
-    missing = [entry["method"] for entry in front["parity"] if entry["compression"] is None]
+    shown = [entry for entry in front["parity"] if entry["parameters"] is not None]
+    missing = [entry["method"] for entry in front["parity"] if entry["parameters"] is None]
     sentences = [
-        f"{entry['method']} keeps parity with the full table "
-        + (
-            f"down to {percent(1 / entry['compression'])} of its parameters "
-            f"({times(entry['compression'])})."
-            if entry["parameters"]
-            else "without any parameters."
-        )
+        f"{entry['method']} keeps parity with the full table {_down_to(entry['compression'])}."
         for entry in shown
     ]
     if missing and shown:
@@ -276,12 +270,20 @@ def verdict_note(verdict: str, direction: str, seeds_to_decide: float, basis: st
 
 
 def times(factor: float) -> str:
-    """A compression factor.
+    """A compression factor; infinite without any parameters.
 
-    >>> times(8.13), times(123.4)
-    ('8.1x', '123x')
+    >>> times(8.13), times(123.4), times(math.inf)
+    ('8.1x', '123x', '∞')
     """
+    if math.isinf(factor):
+        return "∞"
     return f"{factor:.1f}x" if factor < 99.95 else f"{factor:.0f}x"
+
+
+def _down_to(compression: float | None) -> str:
+    if compression is None:
+        return "without any parameters"
+    return f"down to {percent(1 / compression)} of its parameters ({times(compression)})"
 
 
 def _three_digits(value: float) -> str:

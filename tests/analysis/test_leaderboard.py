@@ -295,6 +295,11 @@ def test_parity_is_the_smallest_size_shown_noninferior():
     assert parity["compression"].fillna(-1).tolist() == [-1, 10]
 
 
+def test_parity_without_parameters_is_without_end():
+    parity = compression_at_parity(pd.DataFrame([comparison(0, 0.001)]))
+    assert parity[["parameters", "compression"]].to_numpy().tolist() == [[0, math.inf]]
+
+
 def test_parity_is_adjusted_for_the_number_of_methods():
     rows = [comparison(500, 0.03), comparison(100, 0.02, method="mde")]
     rows.append(comparison(10, 0.9, method="mde"))

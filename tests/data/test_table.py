@@ -31,8 +31,8 @@ values = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), 
 rows = st.lists(st.tuples(values, st.integers(-3, 3), st.integers(0, 1)), min_size=2, max_size=25)
 
 
-@given(rows.filter(lambda rows: len({row[2] for row in rows}) == 2), st.integers(1, 30))
 @pytest.mark.slow
+@given(rows.filter(lambda rows: len({row[2] for row in rows}) == 2), st.integers(1, 30))
 def test_any_block_size_gives_the_same_table_and_decoding_undoes_encoding(rows, block_rows):
     texts, numbers, labels = map(list, zip(*rows, strict=True))
     columns = {"text": texts, "number": numbers}

@@ -233,7 +233,7 @@ def test_parity_sentences():
     (none,) = parity_sentences(front_with(pep=None))
     assert none.startswith("No method is shown to keep parity with the full table (within 0.001")
     assert parity_sentences(front_with()) == []
-    without = {"parity": [{"method": "zero", "parameters": 0, "compression": 2000.0}]}
+    without = {"parity": [{"method": "zero", "parameters": 0, "compression": None}]}
     assert parity_sentences(front_with() | without) == [
         "zero keeps parity with the full table without any parameters."
     ]
