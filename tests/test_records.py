@@ -86,7 +86,7 @@ OTHER_CHOICES = {
     "objective": "logloss",
     "pruning": {"pruner": "median", "complete": ((0.5, 0.6),), "pruned": ()},
 }
-DECIDES_NOTHING = {"tuned", "source", "training_rows"}
+DECIDES_NOTHING = {"tuned", "source", "training_rows", "split_scheme"}
 
 
 DECIDING = [path for path, _ in leaves(SPEC.model_dump()) if path[-1] not in DECIDES_NOTHING]

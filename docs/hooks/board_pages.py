@@ -24,9 +24,10 @@ from pepbench.analysis.metrics import METRICS, card_of, metric_of
 from pepbench.analysis.recommend import within_budget
 from pepbench.leaderboards.across_boards import rows_per_feature
 from pepbench.leaderboards.board_page import best_table, findings, submitted_table
+from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import Board, find_boards
 from pepbench.leaderboards.publish import README, hand_written
-from pepbench.leaderboards.recommend import Evidence, evidence, reasons
+from pepbench.leaderboards.recommend import reasons
 from pepbench.leaderboards.record_packing import RECORDS_FILE
 from pepbench.report.cards import method_cards
 from pepbench.report.charts.highlight import highlighted, report_marks
@@ -66,7 +67,7 @@ def board_pages(results: Path) -> dict[str, str]:
     advice: list[Row] = []
     for board in find_boards(results):
         if (board.folder / RECORDS_FILE).is_file():
-            known = evidence(str(board.folder), None)
+            known = load_results(board.folder)
             rows = _cells(board, known)
             pages[f"{_slug(board)}.md"] = _board_page(board, known, rows)
             cells += [row for row in rows if row["page"] != REFERENCE]
@@ -95,7 +96,7 @@ def _slug(board: Board) -> str:
     return board.name.replace("/", "-")
 
 
-def _cells(board: Board, known: Evidence) -> list[Row]:
+def _cells(board: Board, known: BoardResults) -> list[Row]:
     """The rows of the report, with what the site adds: family, links, and size of the data."""
     metric, densities = metric_of(known.frame), rows_per_feature(known.records)
     sizes = {of.data.spec: of.full_parameters // of.dim for of in (r.spec for r in known.records)}
@@ -117,7 +118,7 @@ def _cells(board: Board, known: Evidence) -> list[Row]:
     return rows
 
 
-def _data_sets(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
+def _data_sets(rows: Sequence[Row], known: BoardResults) -> Iterator[Row]:
     """A row for each data set of a board."""
     for name, block in known.frame.groupby("dataset", sort=False):
         first = next(row for row in rows if row["dataset"] == name)
@@ -128,7 +129,7 @@ def _data_sets(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
         }
 
 
-def _advice(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
+def _advice(rows: Sequence[Row], known: BoardResults) -> Iterator[Row]:
     """The rows of the cells that a board recommends, with the reasons."""
     cells = {(row["dataset"], row["backbone"], row["method"], row["budget"]): row for row in rows}
     for budget in dict.fromkeys(known.frame["budget"]):
@@ -140,7 +141,7 @@ def _advice(rows: Sequence[Row], known: Evidence) -> Iterator[Row]:
                     yield cell | {"why": [*reasons(found), *unknown]}
 
 
-def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
+def _board_page(board: Board, known: BoardResults, rows: Sequence[Row]) -> str:
     frame, pairs = known.frame, known.contrasts
     marks = report_marks(frame, pairs)
     named = {method: marks[method] for method in highlighted(frame, pairs)}
@@ -169,7 +170,9 @@ def _board_page(board: Board, known: Evidence, rows: Sequence[Row]) -> str:
         symbols=SYMBOLS,
         folder=folder,
         rows=[row for row in rows if row["page"] != REFERENCE],
-        submitted=Markup("\n\n".join(submitted_table(board, known.records, known.margin))),
+        submitted=Markup(
+            "\n\n".join(submitted_table(board, known.records, known.margin, known.folds))
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from pepbench.analysis.fold_comparisons import (
     fold_interval,
     pooled_interval,
 )
-from pepbench.analysis.folds import FoldFigures
+from pepbench.analysis.folds import FOLDS, WINDOWS, FoldFigures
 from pepbench.analysis.metrics import METRICS, Figure, Metric, largest
 from pepbench.analysis.significance import (
     ALPHA,
@@ -184,7 +184,8 @@ class FoldBlock:
         if other is not None:
             values = values - fold_means(self.cells[other], figure)
         unknown = np.full(len(values), math.nan)
-        return FoldFigures(values, unknown, unknown)
+        in_time = self.cells[cell].spec.data.split_scheme == "time"
+        return FoldFigures(values, unknown, unknown, WINDOWS if in_time else FOLDS)
 
     def difference(self, a: int, b: int) -> FoldFigures:
         """Difference of two usable cells in the metric in each fold, with its variances.

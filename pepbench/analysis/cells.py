@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -45,6 +45,8 @@ class Cell:
         its options, the objective, and the program's protocol.
     spec
         Of any of its records.
+    full_parameters
+        N·D; the mean over the protocol's folds, whose vocabularies differ a little.
     status
         ``ok`` if all final runs are; ``failed`` if one of them or all tuning failed; ``infeasible``
         likewise; ``incomplete`` if tuning succeeded but no final run is there yet.
@@ -64,6 +66,7 @@ class Cell:
     budget: str
     protocol: str
     spec: TrialSpec
+    full_parameters: int
     status: CellStatus
     reason: str
     runs: tuple[Record, ...]
@@ -95,12 +98,6 @@ class Cell:
     def folds(self) -> int:
         """Number of folds that the report covers."""
         return len(self.spec.data.reported_folds)
-
-    @property
-    def full_parameters(self) -> int:
-        """N·D; the mean over folds, whose vocabularies differ a little."""
-        sizes = [part.runs[0].spec.full_parameters for part in self.by_fold()]
-        return round(np.mean(sizes)) if sizes else self.spec.full_parameters
 
     def size(self, figure: Callable[[Record], int | None]) -> int | None:
         """Of a count of its runs: the largest over seeds, and the mean of that over folds."""
@@ -161,11 +158,13 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
     """
     groups: dict[tuple[CellName, str], list[Record]] = defaultdict(list)
     protocols: dict[tuple[str, str], set[str]] = defaultdict(set)
+    full: dict[str, dict[int, int]] = defaultdict(dict)
     ordered = sorted(records, key=lambda r: (r.spec.data.fold, r.spec.seed, r.key))
     for record in ordered:
         protocol = protocol_digest(record.spec)
         groups[record.spec.cell, protocol].append(record)
         protocols[record.spec.data.spec, record.spec.backbone.spec].add(protocol)
+        full[protocol][record.spec.data.fold] = record.spec.full_parameters
     cells = []
     for ((dataset, backbone, method, budget), protocol), members in groups.items():
         spec = members[0].spec
@@ -184,6 +183,7 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
                 budget=budget,
                 protocol=protocol,
                 spec=spec,
+                full_parameters=mean_size(full[protocol]),
                 status=status,
                 reason=reason,
                 runs=runs,
@@ -201,6 +201,15 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
             cell.method,
         ),
     )
+
+
+def mean_size(by_fold: Mapping[int, int]) -> int:
+    """The mean of a size over folds, as a whole number.
+
+    >>> mean_size({0: 100, 1: 103})
+    102
+    """
+    return round(np.mean([*by_fold.values()]))
 
 
 def protocol_digest(spec: TrialSpec) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pepbench.analysis.contrasts import mean_estimate, mean_of_independent
 from pepbench.analysis.covariance import RunFigures
-from pepbench.analysis.folds import BASIS, FoldFigures
+from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.significance import (
     ALPHA,
     Comparison,
@@ -53,7 +53,7 @@ def compare_folds(
         seeds_a=runs[0],
         seeds_b=runs[1],
         paired=True,
-        basis=BASIS,
+        basis=figures.basis,
         folds=figures,
     )
 
@@ -68,7 +68,7 @@ def fold_interval(figures: FoldFigures, runs: int, most: float = 1.0) -> Interva
         low=max(0.0, figures.mean - half),
         high=min(most, figures.mean + half),
         seeds=runs,
-        basis=BASIS,
+        basis=figures.basis,
     )
 
 

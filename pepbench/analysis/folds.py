@@ -28,8 +28,9 @@ Floats = NDArray[np.float64]
 # AUCs agree with each other to about this much; it must not become a "significant" difference.
 _ROUNDING = 1e-15
 
-BASIS = "folds"
-"""What statements from several folds hold over, as reports name it."""
+FOLDS, WINDOWS = BASES = "folds", "windows"
+"""What statements from several folds hold over, as reports name it: folds drawn at random, or
+windows of a split by time, which no one can draw anew."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,14 @@ class FoldFigures:
         (J,): variance over test rows of each; NaN where predictions are not at hand.
     seed_variances
         (J,): variance between seeds of each mean; NaN where it is not known.
+    basis
+        One of ``BASES``.
     """
 
     values: Floats
     row_variances: Floats
     seed_variances: Floats
+    basis: str = FOLDS
 
     @property
     def mean(self) -> float:

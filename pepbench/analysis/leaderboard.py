@@ -169,7 +169,7 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
             parameters, compression = math.nan, math.nan
             if len(passed):
                 parameters = float(passed["parameters"].min())
-                full = float(passed["full_parameters"].max())
+                full = float(passed["full_parameters"].iloc[0])
                 compression = full / parameters if parameters else math.inf
             rows.append((dataset, backbone, method, parameters, compression))
     return pd.DataFrame(
@@ -211,8 +211,9 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
     parity = compression_at_parity(comparisons)
     described: list[dict[str, Any]] = []
     for name, group in by_block(frame):
+        measured = group[group["status"] == "ok"]
         front = group[group["on_front"]].sort_values(["parameters", "auc", "method"])
-        full = int(group["full_parameters"].max())
+        full = int(group["full_parameters"].iloc[0])
         ranked = of_block(parity, name).sort_values(
             ["compression", "method"], ascending=[False, True]
         )
@@ -230,7 +231,7 @@ def fronts(frame: pd.DataFrame, comparisons: pd.DataFrame) -> list[dict[str, Any
                     }
                     for row in front.to_dict("records")
                 ],
-                "hypervolume": hypervolume(front["parameters"], front["auc"], full),
+                "hypervolume": hypervolume(measured["parameters"], measured["auc"], full),
                 "reference_point": {"parameters": full, "auc": CHANCE_AUC},
                 "parity": [
                     {

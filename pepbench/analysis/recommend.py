@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import BASES, WINDOWS
 from pepbench.analysis.frames import by_block, of_block
 from pepbench.analysis.pareto import SAME_SIZE
 from pepbench.analysis.significance import ALPHA
@@ -159,7 +159,7 @@ def _within(
         alike,
         tuple(choice.method for choice in level if choice not in near),
         unknown=(
-            *_limits(here, dataset, backbone),
+            *_limits(here, dataset, backbone, pairs),
             *_doubts(taken),
             luck,
         ),
@@ -214,7 +214,7 @@ def _losing(
             None,
             f"no method is shown to lose less than {bound:g} AUC at any budget that was run",
             best=None if nearest is None else cells[nearest["method"], nearest["budget"]],
-            unknown=tuple(_limits(block, dataset, backbone)),
+            unknown=tuple(_limits(block, dataset, backbone, compared)),
         )
     smallest = min(choice.parameters for choice in held)
     near = [choice for choice in held if choice.parameters <= smallest * (1 + SAME_SIZE)]
@@ -226,7 +226,7 @@ def _losing(
         f"the fewest parameters that are shown to lose less than {bound:g} AUC, as are the "
         "method's larger budgets; of methods of that size, the least CPU time",
         tuple(choice for choice in near if choice is not taken),
-        unknown=(*_limits(block, dataset, backbone), *_chances(compared)),
+        unknown=(*_limits(block, dataset, backbone, compared), *_chances(compared)),
     )
 
 
@@ -234,7 +234,7 @@ def _lower_limits(compared: pd.DataFrame) -> pd.Series[float]:
     """For each comparison, what the difference is shown to be above."""
     level = ALPHA / max(1, compared["method"].nunique())
     half = stats.t.isf(level, compared["degrees_of_freedom"]) * compared["standard_error"]
-    over_folds: pd.Series[Any] = compared["basis"] == BASIS
+    over_folds: pd.Series[Any] = compared["basis"].isin(BASES)
     return compared["low"].where(~over_folds, compared["difference"] - half)
 
 
@@ -283,7 +283,9 @@ def _is_worse(choice: Choice, leader: Choice, verdicts: dict[str, bool] | None) 
     return choice.high < leader.low
 
 
-def _limits(rows: pd.DataFrame, dataset: str, backbone: str) -> Iterator[str]:
+def _limits(
+    rows: pd.DataFrame, dataset: str, backbone: str, compared: pd.DataFrame | None
+) -> Iterator[str]:
     """What every board leaves open."""
     full = int(rows["full_parameters"].max())
     folds, seeds = int(rows["folds"].max()), int(rows["seeds"].max())
@@ -297,6 +299,11 @@ def _limits(rows: pd.DataFrame, dataset: str, backbone: str) -> Iterator[str]:
         yield (
             f"Other splits and other tuning draws: {splits}, and {draws}; another draw may "
             "order the methods otherwise."
+        )
+    elif compared is not None and WINDOWS in set(of_block(compared, (dataset, backbone))["basis"]):
+        yield (
+            f"Other periods and sources: intervals hold over {folds} windows of one period. How "
+            "often such intervals cover has not been measured."
         )
     else:
         yield (
@@ -316,7 +323,7 @@ def _doubts(choice: Choice) -> Iterator[str]:
 def _chances(compared: pd.DataFrame) -> Iterator[str]:
     """What a bound that is passed leaves open."""
     methods = compared["method"].nunique()
-    if methods > 1 and not (compared["basis"] == BASIS).all():
+    if methods > 1 and not compared["basis"].isin(BASES).all():
         yield (
             f"Whether it passed by luck: each of {methods} methods had a chance of "
             f"{ALPHA / 2:.1%} to pass wrongly."

@@ -97,6 +97,7 @@ class PlannedFold:
             folds=self.fold.of,
             source=self.source,
             training_rows=self.splits.meta.n_rows["train"],
+            split_scheme=self.table.meta.split_scheme,
         )
 
 

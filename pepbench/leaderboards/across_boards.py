@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pepbench.analysis.cells import REFERENCE
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import BASES
 from pepbench.leaderboards.board_page import markdown
 from pepbench.leaderboards.board_results import BoardResults
 from pepbench.records import Record
@@ -62,7 +62,7 @@ def primary_contrasts(
     parts = []
     for name, results in boards.items():
         found = results.primary
-        if BASIS not in set(found["basis"]):
+        if not found["basis"].isin(BASES).any():
             continue
         rows = rows_per_feature(results.records)
         parts.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,7 +132,8 @@ class Answer:
     found
         The recommendation.
     options
-        Of the chosen method, for each option that was tuned: the values of its final runs.
+        Of the chosen method, for each option that was tuned: the value of each of its final runs,
+        in ascending order.
     python
         Lines for a model of one's own; empty where ``pepbench.nn`` does not have the method.
     commands
@@ -173,7 +175,7 @@ class Answer:
 def tuned_options(
     records: Sequence[Record], found: Recommendation, choice: Choice
 ) -> dict[str, tuple[Value, ...]]:
-    """The options that tuning varied, with the values that the final runs have."""
+    """The options that tuning varied, with the value of each final run, in ascending order."""
     cell = (found.dataset, found.backbone, choice.method, choice.budget)
     mine = [record.spec for record in records if record.spec.cell == cell]
     tried: dict[str, set[Value]] = {}
@@ -182,7 +184,7 @@ def tuned_options(
             tried.setdefault(name, set()).add(value)
     finals = [spec.method.options for spec in mine if spec.role == "final"]
     return {
-        name: tuple(sorted({options[name] for options in finals}, key=lambda v: (str(type(v)), v)))
+        name: tuple(sorted((options[name] for options in finals), key=lambda v: (str(type(v)), v)))
         for name, values in tried.items()
         if len(values) > 1 and finals
     }
@@ -205,15 +207,22 @@ def usable_spec(
 ) -> tuple[str, tuple[str, ...]]:
     """A method's spec with the options that were tuned, and notes on how they were chosen.
 
-    Where folds chose different values, the spec has their median. Without options, where this
-    version does not have them.
+    Where folds chose different values, the spec has the median of numbers, and of names the one
+    chosen most often. Without options, where this version does not have them.
     """
-    notes = tuple(
-        f"{name} was tuned anew in each fold; the line has the median"
-        for name, values in options.items()
-        if len(values) > 1
+    differing = {name: values for name, values in options.items() if len(set(values)) > 1}
+    notes = (
+        (
+            f"tuned anew in each fold: {', '.join(differing)}; the line has the median of numbers, "
+            "and of names the one chosen most often",
+        )
+        if differing
+        else ()
     )
-    middles = {name: statistics.median_low(v) for name, v in options.items()}
+    middles = {
+        name: statistics.median_low(v) if _are_numbers(v) else statistics.mode(v)
+        for name, v in options.items()
+    }
     for text in (written, str):  # short, unless rounding leaves the option's range
         spec = method + "".join(f":{name}={text(v)}" for name, v in middles.items())
         try:
@@ -249,11 +258,21 @@ def check_commands(
 def _tuned(name: str, values: Sequence[Value]) -> str:
     """An option with its value, or with those of all folds.
 
-    >>> _tuned("alpha", (0.1, 0.25))
+    >>> _tuned("alpha", (0.1, 0.2, 0.25))
     'alpha = 0.1 to 0.25'
+    >>> _tuned("start", ("initial", "trained", "trained"))
+    'start = trained (2 of 3) or initial (1)'
     """
-    ends = dict.fromkeys(map(written, (values[0], values[-1])))
-    return f"{name} = {' to '.join(ends)}"
+    if _are_numbers(values) or len(set(values)) == 1:
+        ends = dict.fromkeys(map(written, (values[0], values[-1])))
+        return f"{name} = {' to '.join(ends)}"
+    (first, most), *others = Counter(map(written, values)).most_common()
+    named = [f"{first} ({most} of {len(values)})", *(f"{one} ({n})" for one, n in others)]
+    return f"{name} = {' or '.join(named)}"
+
+
+def _are_numbers(values: Sequence[Value]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _as_data(answer: Answer) -> dict[str, Any]:

@@ -203,7 +203,11 @@ def count_sentences(frame: pd.DataFrame) -> Iterator[str]:
     signs = frame[(frame["first_sign"] != "") & (outcomes != "not compared")]
     if len(signs):
         same = sum(map(same_sign, signs.to_dict("records")))
-        yield f"Signs shown the first time: {len(signs)}. Of these, the same again: {same}."
+        again = (signs["first_sign"] == signs["second_sign"]).sum()
+        yield (
+            f"Signs shown the first time: {len(signs)}. Of these, the same in the second estimate: "
+            f"{same}, shown again: {again}."
+        )
     later = int((outcomes == "shown the second time").sum())
     undecided = later + int((outcomes == "undecided both times").sum())
     if undecided:

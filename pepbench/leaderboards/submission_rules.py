@@ -91,7 +91,7 @@ def broken_rules(
 
 def _plan_rules(plan: Plan, board: Board, published: Sequence[Record]) -> Iterator[str]:
     theirs = Plan.load(board.plan_path, {})
-    missing = set(range(theirs.folds)) - set(plan.folds_to_run)
+    missing = set(theirs.folds_to_run) - set(plan.folds_to_run)
     if plan.only_folds and missing:
         numbers = ", ".join(str(fold + 1) for fold in sorted(missing))
         yield f"folds {numbers} of {theirs.folds} are missing; run them first, without --only-folds"
@@ -124,7 +124,7 @@ def _expected(plan: Plan, found: set[Place]) -> dict[Place, Plan]:
         for budget in (FULL,) if fixed else plan.budgets:
             name = CellName(dataset, backbone, method, budget)
             if own := plan.of_cell(*name):
-                cells |= {(name, fold): own for fold in range(plan.folds)}
+                cells |= {(name, fold): own for fold in plan.folds_to_run}
     return cells
 
 
@@ -183,8 +183,10 @@ def _incomplete(members: Sequence[Record], plan: Plan) -> str:
     """What a cell has too few or too many of; else empty."""
     tuning = [record for record in members if record.spec.role == "tuning"]
     needed = draws_needed(plan.trials, tuning)
+    # A grid can end early, and a draw that is infeasible can come again, as the same trial.
+    may_be_fewer = plan.sampler == "grid" or all(r.status == "infeasible" for r in tuning)
     if plan.tuning_time is None and (
-        len(tuning) > needed or (len(tuning) < needed and plan.sampler != "grid")
+        len(tuning) > needed or (len(tuning) < needed and not may_be_fewer)
     ):
         return f"{len(tuning)} tuning trials, and the board's methods have {needed}"
     if problem := _other_draws(tuning, plan):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import BASES
 from pepbench.analysis.significance import holm
 from pepbench.leaderboards.board_results import BoardResults, from_records
 from pepbench.leaderboards.boards import Board
@@ -77,7 +77,7 @@ def _other_rows(
 
 
 def _is_over_folds(row: Mapping[Any, Any]) -> bool:
-    return bool(row["basis"] == BASIS if "basis" in row else row["folds"] >= FEWEST_FOLDS)
+    return bool(row["basis"] in BASES if "basis" in row else row["folds"] >= FEWEST_FOLDS)
 
 
 def _agree(one: Any, other: Any) -> bool:

@@ -80,6 +80,9 @@ class DataSpec(Frozen):
     """Origin of the rows, :data:`DRAWN` if there is none; not part of the key."""
     training_rows: int = 0
     """Of the fold; 0 if not known. Not part of the key, since the fingerprints decide it."""
+    split_scheme: str = ""
+    """How rows were assigned to parts, :data:`pepbench.data.dataset.SplitScheme`; empty if not
+    known. Not part of the key, as above."""
     only_folds: tuple[int, ...] = Field((), exclude=True)
     """Folds that a report is restricted to, from 0; empty: all. Set when records are read for one,
     and never stored."""
@@ -96,7 +99,7 @@ class DataSpec(Frozen):
 
     def deciding(self) -> DataSpec:
         """What decides a result: without what is not part of the key."""
-        return self.model_copy(update={"source": "", "training_rows": 0})
+        return self.model_copy(update={"source": "", "training_rows": 0, "split_scheme": ""})
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -212,7 +215,8 @@ class TrialSpec(Frozen):
             del content["pruning"]
         if self.training.objective == "auc":
             del content["training"]["objective"]
-        del content["data"]["source"], content["data"]["training_rows"]
+        for name in ("source", "training_rows", "split_scheme"):
+            del content["data"][name]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))

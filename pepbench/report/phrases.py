@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pepbench.analysis.folds import BASIS, width_factor
+from pepbench.analysis.folds import BASES, width_factor
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.significance import ALPHA
 from pepbench.records import FEWEST_FOLDS, MARGIN
@@ -233,7 +233,7 @@ def leading_sentence(lead: Lead, margin: float = MARGIN) -> str:
         "non-inferior": f"its lead over {lead.second} is not shown {known}, but "
         f"{lead.noninferior} is shown not to be worse by {margin:g} or more",
     }.get(lead.verdict, f"its lead over {lead.second} is undecided {known}")
-    where = " (an exploratory comparison)" if lead.basis == BASIS else ""
+    where = " (an exploratory comparison)" if lead.basis in BASES else ""
     return f"{words}; {outcome}{where}."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import FOLDS, WINDOWS
 from pepbench.analysis.frames import BlockName, of_block
 from pepbench.analysis.fronts import FrontTables
 from pepbench.analysis.metrics import card_of
@@ -109,6 +109,12 @@ def contrast_table(block: pd.DataFrame, detail: bool = True) -> list[Row]:
     return rows
 
 
+_OVER_WINDOWS = (
+    "{what} hold over {folds} windows of one period, each tuned anew, the later ones with more "
+    "training rows. How often such intervals cover has not been measured."
+)
+
+
 def contrast_sentence(block: pd.DataFrame) -> str:
     """What the primary contrasts hold over, and how they are adjusted."""
     shown = block[block["primary"] & (block["basis"] != "")]
@@ -117,7 +123,9 @@ def contrast_sentence(block: pd.DataFrame) -> str:
     basis = shown["basis"].iloc[0]
     family = f"Verdicts are adjusted (Holm) for all {len(shown)} contrasts."
     folds = int(shown["folds"].max())
-    if basis == BASIS:
+    if basis == WINDOWS:
+        return f"{family} {_OVER_WINDOWS.format(what='Intervals', folds=folds)}"
+    if basis == FOLDS:
         more = "; five or more would narrow them" if folds < MANY_FOLDS else ""
         return (
             f"{family} Intervals hold over splits, tuning and seeds: {folds} folds, each tuned "
@@ -151,7 +159,9 @@ def units_sentences(words: str) -> list[str]:
     """
     if not words:
         return []
-    if words == BASIS:
+    if words == WINDOWS:
+        return [_OVER_WINDOWS.format(what="Intervals and tests", folds="the")]
+    if words == FOLDS:
         return [
             "Intervals and tests hold over folds: for another data set of this size from the same "
             "source, split, tuned and trained anew."

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from pepbench.analysis.blocks import blocks_of
 from pepbench.analysis.cells import cells_of
 from pepbench.analysis.comparisons import against_reference
-from pepbench.analysis.frames import COLUMNS
+from pepbench.analysis.frames import COLUMNS, COMPARISON_COLUMNS
 from pepbench.analysis.leaderboard import analyse, compression_at_parity, fronts
 from pepbench.analysis.significance import compare, holm, verdict
 from pepbench.records import MARGIN, ScoresRecord
@@ -387,6 +387,27 @@ def test_fronts_are_plain_and_sorted(typical):
     assert {entry["method"] for entry in toy["parity"]} == {"mde", "pep"}
     on_front = analysis.frame.query("dataset == 'toy' and on_front")
     assert sorted(on_front["method"]) == ["mde", "pep"]
+
+
+def test_a_cell_without_parameters_takes_no_area_from_the_others():
+    """It dominates them all where its AUC is the highest, but has no area of its own."""
+    frame = pd.DataFrame(
+        {
+            "method": ["full", "pep", "no-embedding"],
+            "budget": ["100%", "10%", "100%"],
+            "status": "ok",
+            "full_parameters": FULL,
+            "parameters": [FULL, FULL // 10, 0],
+            "auc": [0.7, 0.7, 0.8],
+            "on_front": [False, False, True],
+            "dataset": "toy",
+            "backbone": "fm",
+        }
+    )
+    none = pd.DataFrame({name: [] for name in COMPARISON_COLUMNS})
+    (found,) = fronts(frame, none)
+    assert [point["method"] for point in found["points"]] == ["no-embedding"]
+    assert found["hypervolume"] == pytest.approx(0.2)
 
 
 def test_what_tuning_really_used_is_told(typical):

@@ -82,13 +82,14 @@ def test_counts_are_those_of_a_loop_over_all_pairs_of_verdicts():
     undecided = sum(b[0] == "undecided" for _, b in shown)
     signed = [(a, b) for a, b in told if a[2] < 0.05]
     flipped = len(opposite)
+    signed_again = sum(a[1] * b[1] > 0 and b[2] < 0.05 for a, b in signed)
     both_open = sum(a[0] == "undecided" == b[0] for a, b in told)
     open_first = sum(a[0] == "undecided" for a, _ in told)
     assert text == (
         f"Verdicts shown the first time: {len(shown)}. Of these, shown again: {again}, undecided: "
         f"{undecided}, reversed: {flipped}, another: {len(shown) - again - undecided - flipped}. "
-        f"Signs shown the first time: {len(signed)}. Of these, the same again: "
-        f"{sum(a[1] * b[1] > 0 for a, b in signed)}. "
+        f"Signs shown the first time: {len(signed)}. Of these, the same in the second estimate: "
+        f"{sum(a[1] * b[1] > 0 for a, b in signed)}, shown again: {signed_again}. "
         f"Undecided the first time: {open_first}. Of these, shown the second time: "
         f"{open_first - both_open}. Not compared in both runs: {len(pairs) - len(told)}."
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from record_factory import record, spec
 
-from pepbench.analysis.folds import BASIS
+from pepbench.analysis.folds import FOLDS
 from pepbench.analysis.frames import frame_of
 from pepbench.analysis.primary import CONTRAST_COLUMNS
 from pepbench.leaderboards.across_boards import (
@@ -22,7 +22,7 @@ from pepbench.report.charts.contrasts import contrasts_chart
 from pepbench.report.verdict_sentences import best_sentence
 
 
-def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = BASIS):
+def board(dataset: str, rows: dict[int, int], found: list[tuple], basis: str = FOLDS):
     """A board with training rows by fold, and contrasts of a minus b."""
     contrasts = pd.DataFrame(
         {

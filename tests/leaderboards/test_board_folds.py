@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from record_factory import record, spec
 
+from pepbench.analysis.cells import cells_of
 from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import limits_reached, time_table
 from pepbench.leaderboards.board_results import load_results
@@ -50,6 +51,17 @@ def cell_records(fold):
 
 
 ROLES = ("tuning", "finalist", "final")
+
+
+def test_a_full_table_has_the_mean_size_of_all_folds_in_every_cell():
+    """Also where a cell has no final run: all cells of a board are shares of one number."""
+    made = []
+    for fold, full in enumerate((10_000, 10_300)):
+        for budget, role in (("10%", "final"), ("5%", "tuning")):
+            one = of_fold(fold, role, 1).spec
+            changed = one.model_copy(update={"budget": budget, "full_parameters": full})
+            made.append(record(changed, "infeasible", reason="too small"))
+    assert [cell.full_parameters for cell in cells_of(made)] == [10_150, 10_150]
 
 
 def test_a_cell_is_verified_fold_by_fold_with_its_finalists(tmp_path):

@@ -5,10 +5,11 @@ from made_board import PLAN, made_record
 
 from pepbench.catalog import Catalog
 from pepbench.harness.cells import expand
+from pepbench.harness.tuning.halton import common_settings
 from pepbench.harness.tuning.study import new_study, trial_batches
 from pepbench.leaderboards.submission_rules import _other_draws, other_trials
 from pepbench.plan import Plan
-from pepbench.records import ScoresRecord, best_trial
+from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE, ScoresRecord, best_trial
 
 
 def tuned(cell, infeasible=(), neighbour=None):
@@ -50,6 +51,25 @@ def test_what_the_harness_draws_is_accepted_and_another_rate_is_not(
     changed = [*records[:3], records[3].model_copy(update={"spec": spec}), *records[4:]]
     prescribed = sampler in ("halton", "tpe")
     assert ("than the plan draws" in _other_draws(changed, plan)) == prescribed
+
+
+@pytest.mark.parametrize("infeasible", [(9, 10), range(0, 20, 2), (1, 2, 3, 4, 6), range(1, 15)])
+@pytest.mark.usefixtures("session_cache")
+def test_feasible_trials_have_the_plans_settings_in_order_whatever_fails_between(
+    monkeypatch, session_cache, tmp_path, infeasible
+):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(session_cache))
+    (tmp_path / "plan.toml").write_text(PLAN)
+    plan = Plan.load(tmp_path / "plan.toml", {"trials": 10, "methods": ("low-rank",)})
+    cell = expand(plan, Catalog(()))[0]
+    tried = [one for one in tuned(cell, infeasible) if one.spec.role == "tuning"]
+    feasible = [r.spec.training for r in tried if r.status == "ok"]
+    prescribed = common_settings(plan, cell.common_seed, 9)
+    # The first trial is the default's; its settings stand in for it until one is feasible.
+    default = (DEFAULT_LEARNING_RATE, DEFAULT_L2, plan.batch_size)
+    found = [(t.learning_rate, t.l2, t.batch_size) for t in feasible]
+    assert found == [default, *prescribed][: len(found)]
+    assert len(found) == 10
 
 
 def test_options_of_a_method_that_the_plan_does_not_draw_are_found(

@@ -13,7 +13,12 @@ import pepbench.nn as pnn
 from pepbench.catalog import Catalog
 from pepbench.leaderboards.board_results import load_results
 from pepbench.leaderboards.python_lines import python_lines
-from pepbench.leaderboards.recommend import check_commands, spelt_out, usable_spec
+from pepbench.leaderboards.recommend import (
+    check_commands,
+    spelt_out,
+    tuned_options,
+    usable_spec,
+)
 from pepbench.plan import Plan
 from pepbench.records import ComponentSpec
 
@@ -81,9 +86,29 @@ def test_run_of_ones_own_gives_lines_and_commands_that_work(tiny_run, pepbench):
 
 
 def test_spec_has_the_median_over_folds_and_says_so():
-    spec, notes = usable_spec("mde", {"alpha": (0.1, 0.2, 0.55)}, Catalog())
+    spec, (note,) = usable_spec("mde", {"alpha": (0.1, 0.2, 0.2, 0.2, 0.55)}, Catalog())
     assert spec == "mde:alpha=0.2"
-    assert notes == ("alpha was tuned anew in each fold; the line has the median",)
+    assert note.startswith("tuned anew in each fold: alpha; the line has the median")
+
+
+def test_spec_has_the_name_that_most_folds_chose():
+    chosen = {"start": ("initial", "trained", "trained")}
+    spec, (note,) = usable_spec("magnitude", chosen, Catalog())
+    assert spec == "magnitude:start=trained"
+    assert note.startswith("tuned anew in each fold: start;")
+
+
+def test_values_of_each_final_run_are_listed_not_each_value_once():
+    def record(role, start):
+        spec = SimpleNamespace(
+            cell=("d", "fm", "magnitude", "5%"), role=role, method=SimpleNamespace(options=start)
+        )
+        return SimpleNamespace(spec=spec)
+
+    runs = [record("final", {"start": s, "keep": 1}) for s in ("trained", "initial", "trained")]
+    found = SimpleNamespace(dataset="d", backbone="fm")
+    choice = SimpleNamespace(method="magnitude", budget="5%")
+    assert tuned_options(runs, found, choice) == {"start": ("initial", "trained", "trained")}
 
 
 def test_spec_that_this_version_does_not_know_is_named():

@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from doc_blocks import ROOT
 from made_board import PLAN, made_record, publish_board, records_of, test_aucs, write_board
+from record_factory import spec
 
 from pepbench.leaderboards.against import against
 from pepbench.leaderboards.board_page import submitted_table
 from pepbench.leaderboards.boards import find_board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed, unpacked
+from pepbench.leaderboards.submission_rules import _incomplete
 from pepbench.leaderboards.submissions import read_submission
 from pepbench.leaderboards.verify import extract_check
 from pepbench.plan import PLAN_FILE, Plan
@@ -30,12 +32,16 @@ raise SystemExit("this code was run")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, session_cache):
     """A board, and a made-up run beside it that claims to be of a method file."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "plan.toml").write_text(PLAN)
+    return made_beside(tmp_path_factory.mktemp("made"), session_cache, PLAN)
+
+
+def made_beside(folder, session_cache, plan):
+    (folder / "plan.toml").write_text(plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEPBENCH_CACHE", str(session_cache))
         patch.chdir(folder)
-        write_board(folder / "results" / "made", records_of(Plan.load(folder / "plan.toml", {})))
+        records = records_of(Plan.load(folder / "plan.toml", {}))
+        write_board(folder / "results" / "made", records, plan)
         compared = against("made", None, (), {"methods": ("low-rank",)})
         store = RecordStore(folder / "run")
         for one in records_of(compared.plan):
@@ -78,6 +84,25 @@ def test_a_submission_is_checked_without_running_its_code(place, submitted):
     assert "records are complete" in ran.out
     assert "its code was not run" in ran.out
     assert "then add --trust" in ran.out
+
+
+def test_a_board_of_some_folds_takes_submissions_of_these(pepbench, session_cache, tmp_path):
+    some = PLAN.replace("\nseeds = 1", "\nonly_folds = [1, 3, 4]\nseeds = 1")
+    assert some != PLAN
+    made_beside(tmp_path, session_cache, some)
+    assert pepbench("leaderboard", "--submit=run", f"--into={INTO}").code == 0
+    ran = pepbench("leaderboard", "--verify", INTO)
+    assert ran.code == 0, ran.err
+
+
+def test_a_cell_that_no_draw_makes_feasible_may_have_fewer_trials(tmp_path):
+    """Where a method has few choices, the next draw is the same trial."""
+    (tmp_path / PLAN_FILE).write_text(PLAN)
+    plan = Plan.load(tmp_path / PLAN_FILE, {"trials": 10})
+    tried = [made_record(spec(role="tuning", seed=n), 0.7, status="infeasible") for n in range(7)]
+    assert "tuning trials" not in _incomplete(tried, plan)
+    tried[0] = made_record(spec(role="tuning", seed=0), 0.7)
+    assert _incomplete(tried, plan).startswith("7 tuning trials, and")
 
 
 def test_boards_and_submissions_are_verified_apart(place, submitted):

@@ -170,6 +170,13 @@ def test_few_folds_are_called_few(folds, few):
     assert ("five or more" in words) == few
 
 
+def test_windows_of_a_split_by_time_are_not_called_splits():
+    words = contrast_sentence(contrasts_of({"basis": "windows"}))
+    assert "hold over 10 windows of one period" in words
+    assert "has not been measured" in words
+    assert "splits" not in words
+
+
 def test_specs_with_options_have_titles_where_people_read(analysed):
     frame, fronts = analysed
     spec, title = "synthetic:rows=5000000:fields=39", "drawn, 5M rows, 39 fields"

@@ -102,10 +102,12 @@ def _tune(
         if not specs:
             break
         answers = yield specs
-        for trial, record in zip(trials, answers, strict=True):
+        asked = list(zip(trials, answers, strict=True))
+        for trial, record in asked:
             tell(study, trial, record)
-            if record.status == "infeasible":
-                owed.append(_common(trial.params))
+        # Before those already owed, so that the order stays where a replacement fails, too.
+        failed = [_common(trial.params) for trial, one in asked if one.status == "infeasible"]
+        owed.extendleft(reversed(failed))
         records += answers
     return records
 

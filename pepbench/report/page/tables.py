@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from pepbench.analysis.cells import mean_size
 from pepbench.analysis.frames import by_block
 from pepbench.analysis.leaderboard import compression_at_parity
 from pepbench.analysis.metrics import (
@@ -205,6 +206,9 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
             for members in whole
             for fold in {record.spec.data.fold for record in members}
         ]
+        # Cells that cannot be tuned have fewer trials: the same one is drawn again.
+        roles = [count for count in roles if count["final"]] or roles
+        full = mean_size({spec.data.fold: spec.full_parameters for spec in specs})
         each = "a cell" if data.folds == 1 else "a cell and fold"
         rows.append(
             {
@@ -212,7 +216,7 @@ def protocol_rows(records: Sequence[Record]) -> list[Row]:
                 "backbone": backbone,
                 "facts": {
                     "width D": str(specs[0].dim),
-                    "full table": f"{specs[0].full_parameters:,} parameters",
+                    "full table": f"{full:,} parameters",
                     "table fingerprint": data.table_fingerprint,
                     "split": f"{_split(data)} (seed {data.split_seed})",
                     f"trials {each}": _range({count["tuning"] for count in roles}),
