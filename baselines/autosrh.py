@@ -38,7 +38,7 @@ class AutoSrh(Method):
 
     Kong, Cheng, Shen, Huang, "AutoSrh: An Embedding Dimensionality Search Framework for Tabular
     Data Prediction", IEEE TKDE 35(7), 2023 (online 2022), doi 10.1109/TKDE.2022.3186387; first as
-    DNIS, Cheng, Shen, Huang, 2020, arXiv 2006.05932. Features sorted by training frequency are
+    DNIS, Cheng, Shen, Huang, 2020, arXiv 2006.04466. Features sorted by training frequency are
     cut into L blocks. A soft selection layer α ∈ [0, 1]^{L×D}, all ones at first, multiplies the
     vector of a feature x of block l::
 

@@ -32,7 +32,7 @@ from .hashing import HashSeed, hashed_rows
 class Cafe(Method):
     """Features that currently receive large gradients own a row; the others share hashed ones.
 
-    Zhang, Liu, Chen, Li, Zhao, Jia, Yang, Cui, "CAFE: Towards Compact, Adaptive, and Fast
+    Zhang, Liu, Chen, Zhao, Zhao, Yang, Cui, "CAFE: Towards Compact, Adaptive, and Fast
     Embedding for Large-scale Recommendation Models", SIGMOD 2024, arXiv 2312.03256. The
     importance of a feature is the sum of the norms of the gradients that its vector received,
     decayed from time to time::
@@ -130,6 +130,7 @@ class HotTable(Embedding):
         # Not a row table: migrations write rows, which a lazy optimizer would not know of.
         self.table = nn.Parameter(xavier_uniform(n_hot + shared.n_rows, dim, fan=n_features))
         self._steps = 0
+        self._looked_up = False
 
     def as_table(self, ids: Tensor) -> View | None:
         """The table in evaluation; training must see the gradients of the vectors."""
@@ -143,6 +144,7 @@ class HotTable(Embedding):
             self.migrate()
         vectors = lookup(self.table, self.row[ids])
         if vectors.requires_grad:
+            self._looked_up = True
             vectors.register_hook(lambda gradient: self._observe(ids, gradient))  # type: ignore[no-untyped-call]
         return vectors
 
@@ -151,7 +153,9 @@ class HotTable(Embedding):
             return
         norms = torch.linalg.vector_norm(gradient, dim=-1).reshape(-1)
         self.importance.index_add_(0, ids.reshape(-1).long(), norms.to(self.importance.dtype))
-        self._steps += 1
+        # A model may look up several times in one step: a step ends with the first gradient.
+        self._steps += self._looked_up
+        self._looked_up = False
 
     @torch.no_grad()
     def migrate(self) -> None:

@@ -38,7 +38,7 @@ from .hashing import HashSeed, drawn_seed
 class CERP(Method):
     """Adds a row of one small table to a row of another, and prunes both by learnt thresholds.
 
-    Liang, Chen, Yuan, He, Zhang, Yin, "Learning Compact Compositional Embeddings via Regularized
+    Liang, Chen, Nguyen, Li, Yin, "Learning Compact Compositional Embeddings via Regularized
     Pruning for Recommendation", ICDM 2023, arXiv 2309.03518. Feature x has two rows, one in each
     of the tables P and Q of b buckets::
 

@@ -179,8 +179,16 @@ class CodedLayout(Layout):
     books: GranularCodebooks = field(metadata=part())
 
     def structure(self) -> Mapping[str, NDArray[np.generic]]:
-        """Codes in as few bits as their features need, flags of the heads, and sizes."""
-        books = self.books
-        within = self.codes - books.starts[books.field_of_feature, None]
-        bits = np.repeat(bits_needed(books.choices), books.groups)
-        return {"codes": packed(within.ravel(), bits), **super().structure()}
+        """Codes in as few bits as their features need, flags of the heads, and sizes.
+
+        A field with a centroid for each feature needs no codes: these are its features, in order.
+        Without features that have fewer choices than the heads, there are no flags.
+        """
+        books, of_feature = self.books, self.books.field_of_feature
+        within = self.codes - books.starts[of_feature, None]
+        whole = (books.counts == books.cardinalities)[of_feature]
+        bits = np.repeat(np.where(whole, 0, bits_needed(books.choices)), books.groups)
+        stored = {"codes": packed(within.ravel(), bits), **super().structure()}
+        if (books.counts == books.tail_counts).all():
+            stored["heads"] = np.zeros(0, np.uint8)
+        return stored

@@ -74,7 +74,7 @@ class DPQ(Method):
     name = "dpq"
     family = "factored"
     year = 2020
-    version = 3
+    version = 4
 
     n_groups: Annotated[
         int,

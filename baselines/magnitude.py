@@ -29,11 +29,12 @@ class Magnitude(Method):
 
     Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks",
     NeurIPS 2015, arXiv 1506.02626, §3, applied to the embedding table alone. ``start="initial"``
-    rewinds to the initial values, the lottery ticket of Frankle & Carbin, ICLR 2019, arXiv
-    1803.03635. Tran, Chen, Nguyen, Huang, Cui, Yin, "A Thorough Performance Benchmarking on
-    Lightweight Embedding-based Recommender Systems", 2024, arXiv 2406.17335, find it a match for
-    elaborate methods. They prune and evaluate without training on, as ``finetune=false`` does.
-    Training on is the stronger method, and the default here.
+    rewinds the table to its initial values, under a newly drawn backbone; in the lottery ticket of
+    Frankle & Carbin, ICLR 2019, arXiv 1803.03635, all weights are rewound. Tran, Chen, Nguyen,
+    Huang, Cui, Yin, "A Thorough Performance Benchmarking on Lightweight Embedding-based Recommender
+    Systems", 2024, arXiv 2406.17335, find it a match for elaborate methods. They prune and evaluate
+    without training on, as ``finetune=false`` does. Training on is the stronger method, and the
+    default here.
     """
 
     name = "magnitude"
@@ -41,7 +42,9 @@ class Magnitude(Method):
     year = 2015
 
     start: Annotated[
-        str, OneOf("trained", "initial"), "values (and backbone) from which training goes on"
+        str,
+        OneOf("trained", "initial"),
+        "from which training goes on: values and backbone as trained, or initial and new ones",
     ] = "trained"
     finetune: Annotated[
         bool,

@@ -80,7 +80,7 @@ class MultiGranularQuantised(Method):
     name = "mgqe"
     family = "factored"
     year = 2020
-    version = 3
+    version = 4
 
     n_groups: Annotated[
         int, Between(2, 16, allow=(1, 256)), "S, at most; the largest divisor of D not above it"

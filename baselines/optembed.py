@@ -61,7 +61,8 @@ class OptEmbed(Method):
     The paper has no budget. Here individuals are narrowed, or widened, a random field at a time,
     until they fill it, and where the thresholds leave more features than it holds at
     ``least_width`` columns each, those of the smallest ‖e‖₁ − t_f go too, so any budget is
-    feasible. Less is used only where the thresholds leave too few features to fill it at D columns.
+    feasible. Less is used where the thresholds leave too few features to fill it at D columns,
+    or where one more column of any field is too large for what is left.
     The released thresholds start at 0 and have rates of 3e-5 to 1e-4 (tuned in 1e-4 … 1e-2): they
     hardly move, and what they drop are features of small norms. Other
     than in the released code, mutants are copies (there they overwrite their parents) and may be 1
@@ -173,7 +174,11 @@ class OptEmbed(Method):
             widths = self.evolve(score, counts, dim, budget, task.rng)
             mask = mask_of(widths)
         fitted = train_under_mask(task, self.start, initial, table, mask, model.backbone)
-        fitted.model.embedding.unused_budget = "the thresholds leave fewer features"
+        fitted.model.embedding.unused_budget = (
+            "the thresholds leave fewer features"
+            if counts.sum() * dim < budget
+            else "one more column of any field exceeds it"
+        )
         return fitted.with_notes(
             search_steps=steps,
             features_above_threshold=int((supernet.margins() > 0).sum()),

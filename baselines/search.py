@@ -19,7 +19,7 @@ SearchSplit = Annotated[
 LastStart = Annotated[
     str,
     OneOf("initial", "trained", tuned=False),
-    "values (and backbone) from which the last training starts",
+    "from which the last training starts: initial values and a new backbone, or both as trained",
 ]
 
 

@@ -48,8 +48,8 @@ class SSEDS(Method):
     ``search_split="validation"``). Scaling a column is a direction of the weights, so near the end
     of training its gradient over many rows is close to zero: on three drawn data sets the rankings
     of two halves of the rows have Spearman correlations of 0.04 to 0.31 by the paper's rule and of
-    0.85 to 0.94 by ours. The paper drops every column below a saliency threshold, whatever the size
-    of its field, and has no budget to fill.
+    0.85 to 0.94 by ours. By its abstract, the paper keeps the top of the ranking within a parameter
+    budget; public code drops a share of the columns, whatever the size of their field.
     """
 
     name = "sseds"

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pepbench.baselines.dpq import DPQ
+from pepbench.baselines.mgqe import MultiGranularQuantised
 
+from pepbench.export.folder import write_export
+from pepbench.serve import load
 from pepbench.tables.fields import Fields
 
 DIM, GROUPS, TAU = 8, 4, 0.7
@@ -62,6 +65,26 @@ def test_a_field_of_few_features_has_a_value_for_each(table):
     codes = table.all_codes()
     assert codes[30:33].tolist() == [[k] * GROUPS for k in (5, 6, 7)]
     assert table.n_parameters() == 13 * DIM
+
+
+def test_fields_with_a_value_for_each_feature_cost_no_codes(table, tmp_path):
+    """Nor does dpq have flags of frequent features, since all have the same choices."""
+    stored = table.export().structure()
+    assert len(stored["codes"]) == -(-(30 + 20) * GROUPS * 3 // 8)
+    assert len(stored["heads"]) == 0
+    fields = Fields(("a", "b"), (4, 3), np.ones(7, np.int64))
+    for method in (DPQ(n_groups=2), MultiGranularQuantised(n_groups=2)):
+        whole = method.training_table(fields, DIM, 7 * DIM).eval()
+        assert len(whole.export().structure()["codes"]) == 0
+        entries = [
+            {"name": n, "cardinality": c, "values": [f"{k}" for k in range(1, c)]}
+            for n, c in zip(fields.names, fields.cardinalities, strict=True)
+        ]
+        folder = tmp_path / method.name
+        write_export(folder, whole.export(), entries, DIM, {})
+        with torch.no_grad():
+            expected = whole(torch.arange(7)[:, None])[:, 0].numpy()
+        np.testing.assert_array_equal(load(folder).lookup_ids(np.arange(7)), expected)
 
 
 def test_evaluation_serves_the_codes(table):

@@ -215,13 +215,22 @@ class TestMixedPrecision:
         expected = 0.5 * ((p @ np.arange(7)) / counts).sum()
         assert table.penalty().item() == pytest.approx(expected, rel=1e-5)
 
-    def test_l2_alone_leaves_steps_as_they_are(self):
+    def test_l2_alone_moves_rows_and_nothing_else(self):
         table = self.table(n_groups=4, bit_weight=0.0)
-        before = table.log_steps.detach().clone()
+        before = {name: value.detach().clone() for name, value in table.named_parameters()}
         optimizer = make_optimizer("adam", table, 0.05, 1e-2)
         (0.0 * table(EVERY)).sum().backward()
         optimizer.step()
-        assert torch.equal(table.log_steps, before)
+        moved = {n for n, value in table.named_parameters() if not torch.equal(value, before[n])}
+        assert (moved, set(before)) == ({"table"}, {"table", "log_steps", "offsets", "logits"})
+
+    def test_initial_steps_are_those_of_the_released_code(self):
+        """2 · mean|e| / √(2^(b − 1)), ``model/embedding.py`` of Leopold1423/mpe."""
+        table = MixedPrecision().search_table(FIELDS, 6, 66)
+        mean = table.table.detach().abs().mean()
+        steps = table.log_steps.detach().exp()[1:] / (2 * mean)
+        expected = torch.tensor([1.0, 0.7071, 0.5, 0.3536, 0.25, 0.1768])
+        torch.testing.assert_close(steps, expected, atol=1e-4, rtol=0)
 
     def test_a_group_gets_the_most_bits_of_half_an_equal_share(self):
         table = self.table(n_groups=4)

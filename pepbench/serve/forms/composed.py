@@ -66,14 +66,15 @@ class CodedForm(Form):
     The rows of ``sizes`` are n_i, K_i, and the number of centroids that tail features choose from.
     Constant ``groups`` (S): a vector has S pieces of D/S columns, each from the centroid that its
     code names among those of its field. Codes stand feature after feature, piece after piece, in as
-    few bits as the feature's choices need, the lowest bit first.
+    few bits as the feature's choices need, the lowest bit first. A field with K_i = n_i has none:
+    its codes are its features, in order. ``heads`` is empty where the last two rows agree.
     """
 
     name = "coded"
 
     def __init__(self, parts: Parts) -> None:
         self._centroids = parts.number("centroids")
-        self._codes, self._heads = parts.octets("codes"), Flags(parts.octets("heads"))
+        self._codes, heads = parts.octets("codes"), parts.octets("heads")
         sizes = parts.array("sizes").astype(np.int64)
         require(sizes.ndim == 2 and len(sizes) == 3, "sizes have another shape")
         self._cardinalities, counts, tails = sizes
@@ -81,15 +82,21 @@ class CodedForm(Form):
         self.n_features = int(self._cardinalities.sum())
         require(self._groups > 0 and self.dim % self._groups == 0, "pieces do not fill a vector")
         require(self._centroids.shape[0] == counts.sum(), "centroids are missing")
-        require(len(parts.octets("heads")) == -(-self.n_features // 8), "features and flags differ")
-        self._first_row = starts_of(counts)
-        self._head_bits, self._tail_bits = bits_needed(counts), bits_needed(tails)
+        octets = -(-self.n_features // 8)
+        if not len(heads) and (counts == tails).all():
+            heads = np.zeros(octets, np.uint8)
+        require(len(heads) == octets, "features and flags differ")
+        self._heads = Flags(heads)
+        self._first_row, self._whole = starts_of(counts), counts == self._cardinalities
+        self._head_bits, self._tail_bits = (
+            np.where(self._whole, 0, bits_needed(choices)) for choices in (counts, tails)
+        )
         self._first_id = starts_of(self._cardinalities)
         # A field without features, which has no flag to look at, has no heads before it to count.
         inside = np.minimum(self._first_id, max(self.n_features - 1, 0))
         self._heads_before = self._heads.before(inside)
-        heads = np.diff(np.append(self._heads_before, self._heads.count))
-        bits = heads * self._head_bits + (self._cardinalities - heads) * self._tail_bits
+        of_field = np.diff(np.append(self._heads_before, self._heads.count))
+        bits = of_field * self._head_bits + (self._cardinalities - of_field) * self._tail_bits
         bits *= self._groups
         self._first_bit = starts_of(bits)
         require(len(self._codes) == -(-int(bits.sum()) // 8), "codes are missing")
@@ -104,8 +111,9 @@ class CodedForm(Form):
         pieces = np.arange(self._groups)
         before = (heads * head_bits + tails * tail_bits) * self._groups
         starts = np.add(self._first_bit[field], before)[:, None] + pieces * bits
-        rows = self._first_row[field, None] + unpacked_at(self._codes, starts, bits)
-        return self._centroids.pieces(rows)
+        within = (ids - self._first_id[field])[:, None]
+        codes = np.where(self._whole[field, None], within, unpacked_at(self._codes, starts, bits))
+        return self._centroids.pieces(self._first_row[field, None] + codes)
 
 
 class ClusteredForm(Form):
