@@ -62,6 +62,8 @@ class FrappeLog(Dataset):
         assert source is not None
         path = source / FILE
         chunks = list(FORMATS["parquet"].chunks(path, FIELDS))
+        if not chunks:
+            raise DataError(f"{path} has no rows")
         ids = {
             name: np.concatenate([chunk.integers(name, 0, LARGEST_ID) for chunk in chunks])
             for name in ("user", "item")

@@ -222,7 +222,7 @@ def _times(source: Path) -> NDArray[np.int64]:
             given = pc.if_else(pc.equal(texts, ""), str(UNKNOWN), texts)
             chunk = Chunk(chunk.path, chunk.first_row, {"timestamp": given})
             times.append(chunk.integers("timestamp", UNKNOWN, LATEST))
-    return np.concatenate(times)
+    return np.concatenate(times) if times else np.empty(0, np.int64)
 
 
 def _late_ratings(source: Path, times: NDArray[np.int64]) -> NDArray[np.bool_]:

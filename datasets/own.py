@@ -18,6 +18,7 @@ from pepbench.data.arrays import json_digest
 from pepbench.data.bags import (
     BagOptions,
     is_list,
+    kind_of_values,
     lengths_of,
     lists_of,
     split_texts,
@@ -34,7 +35,7 @@ from pepbench.data.readers.formats import FORMATS
 from pepbench.data.readers.raw_files import existing, not_empty
 from pepbench.data.table import read_table
 from pepbench.data.times import TimeReader
-from pepbench.data.values import NUMBER, text
+from pepbench.data.values import NUMBER, number, text
 from pepbench.data.vocabulary import hashed
 from pepbench.errors import DataError, quoted
 from pepbench.serve.transforms import LARGEST_COUNT
@@ -64,6 +65,7 @@ class Own(Dataset):
     licence = "yours to know"
     citation = "your own file"
     url = "docs/data.md"
+    version = 2
 
     data: Annotated[str, "the name that was given to it"] = ""
 
@@ -150,7 +152,7 @@ class Own(Dataset):
             if about.missing:
                 chunk = chunk.with_missing(about.missing)
             columns = {name: category(chunk, name, about.hash.get(name)) for name in about.fields}
-            columns |= {name: binned(chunk, name) for name in about.numeric}
+            columns |= {name: binned(chunk, name, about.missing) for name in about.numeric}
             columns |= {
                 name: chunk.log_squared(name, -LARGEST_COUNT, LARGEST_COUNT) for name in about.log
             }
@@ -158,9 +160,10 @@ class Own(Dataset):
                 name: bags(chunk, name, separator, about.missing, about.hash.get(name))
                 for name, separator in about.multi.items()
             }
-            dense = {name: dense_numbers(chunk, name) for name in about.dense}
+            dense = {name: dense_numbers(chunk, name, about.missing) for name in about.dense}
             key = key_of(chunk) if key_of else None
-            yield Block(columns, labels.codes(chunk), key, dense)
+            kinds = {name: kind_of_values(chunk[name].type) or "text" for name in about.hash}
+            yield Block(columns, labels.codes(chunk), key, dense, kinds)
 
 
 def category(chunk: Chunk, column: str, buckets: int | None) -> pa.Array:
@@ -190,16 +193,16 @@ def bags(
     return lists_of(lengths_of(lists), hashed(lists.flatten(), buckets))
 
 
-def binned(chunk: Chunk, column: str) -> pa.Array:
+def binned(chunk: Chunk, column: str, missing: Sequence[str] = ()) -> pa.Array:
     """A column of numbers truncated to 16 binary digits, as text; missing values are empty."""
-    numbers, indices = finite_numbers(chunk, column)
+    numbers, indices = finite_numbers(chunk, column, missing)
     names = _number_texts(numbers)
     return names if indices is None else pa.DictionaryArray.from_arrays(pa.array(indices), names)
 
 
-def dense_numbers(chunk: Chunk, column: str) -> NDArray[np.float64]:
+def dense_numbers(chunk: Chunk, column: str, missing: Sequence[str] = ()) -> NDArray[np.float64]:
     """A column of numbers, (n,), NaN where missing."""
-    numbers, indices = finite_numbers(chunk, column)
+    numbers, indices = finite_numbers(chunk, column, missing)
     given = pc.fill_null(numbers, float("nan")).to_numpy(zero_copy_only=False)
     rows = np.arange(len(given)) if indices is None else indices
     expected = f"expected a number of at most {LARGEST_DENSE:g} in size"
@@ -207,8 +210,14 @@ def dense_numbers(chunk: Chunk, column: str) -> NDArray[np.float64]:
     return np.asarray(given if indices is None else given[indices], dtype=np.float64)
 
 
-def finite_numbers(chunk: Chunk, column: str) -> tuple[pa.DoubleArray, NDArray[np.int32] | None]:
-    """A column's numbers, null where missing, and where to find each row's, None if in order."""
+def finite_numbers(
+    chunk: Chunk, column: str, missing: Sequence[str] = ()
+) -> tuple[pa.DoubleArray, NDArray[np.int32] | None]:
+    """A column's numbers, null where missing, and where to find each row's, None if in order.
+
+    A word of ``missing`` that is a number stands for the number, however it is written: a file has
+    ``-999.0`` for a word ``-999``, and the reverse.
+    """
     values = chunk[column]
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         indices, numbers = None, values.cast(pa.float64(), safe=False)
@@ -220,6 +229,9 @@ def finite_numbers(chunk: Chunk, column: str) -> tuple[pa.DoubleArray, NDArray[n
         expected = "expected a number, or nothing; --missing names words for nothing"
         chunk.refuse(column, wrong, indices, expected)
         numbers = pc.if_else(blank, None, texts).cast(pa.float64())
+    words = [value for word in missing if (value := number(word)) is not None]
+    if words:
+        numbers = pc.if_else(pc.is_in(numbers, pa.array(words, pa.float64())), None, numbers)
     infinite = pc.fill_null(pc.is_inf(numbers), False).to_numpy(zero_copy_only=False)
     rows = np.arange(len(numbers)) if indices is None else indices
     chunk.refuse(column, infinite, rows, "expected a finite number, or nothing")

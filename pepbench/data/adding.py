@@ -243,7 +243,9 @@ def _use_of_label(path: Path, description: FileDescription) -> str:
     """With ``positive``, the first other labels of the file's start: a typing error is seen so."""
     if description.positive is None:
         return "label"
-    start = next(FORMATS[description.format].chunks(path, (description.label,)))
+    start = next(FORMATS[description.format].chunks(path, description.columns), None)
+    if start is None:
+        raise DataError(f"{path} has no rows")
     positive = text(description.positive, start.kind(description.label))
     others = sorted({*start.distinct(description.label)[0].to_pylist()} - {positive})
     listed = ", ".join(map(quoted, others[:MOST_LABELS])) + (", …" if others[MOST_LABELS:] else "")

@@ -87,6 +87,7 @@ def write_table(
                         bags[field] = BagWriter(options, folder / f"values-{field}.npy")
                         files.enter_context(bags[field].writer)
                 kinds = {name: kind_of_values(c.type) for name, c in block.columns.items()}
+                kinds |= block.kinds
                 names = tuple(block.dense)
                 if names:
                     dense_path = folder / "dense.npy"
@@ -190,7 +191,7 @@ def sampled_blocks(dataset: Dataset, source: Path | None) -> Iterator[Block]:
         columns = {name: column.filter(mask) for name, column in block.columns.items()}
         key = block.split_key.filter(mask) if block.split_key is not None else None
         dense = {name: numbers[of_block] for name, numbers in block.dense.items()}
-        yield Block(columns, block.labels[of_block], key, dense)
+        yield Block(columns, block.labels[of_block], key, dense, block.kinds)
 
 
 def _encode(

@@ -22,6 +22,7 @@ from pepbench.component import Between, Component
 from pepbench.data.bags import BagOptions
 from pepbench.data.encoding import FieldEncoding
 from pepbench.data.readers.raw_files import files_in
+from pepbench.data.values import Kind
 from pepbench.serve.dense import Transform as Transform
 from pepbench.serve.transforms import ValueTransform as ValueTransform
 
@@ -54,6 +55,9 @@ class Block(NamedTuple):
     text. ``file``: 0 for training, 1 validation, 2 test."""
     dense: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
     """The n numbers of each dense field, NaN where missing."""
+    kinds: Mapping[str, Kind] = MappingProxyType({})
+    """What the raw values of a field were, where its column holds what became of them, such as
+    hashes: serving writes raw values as text by it."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def check_block(
         raise DataError(f"{where}: columns and labels of a block differ in length: {lengths}")
     wrong = np.flatnonzero((block.labels != 0) & (block.labels != 1))
     if len(wrong):
-        value = block.labels[wrong[0]].item()
+        (value,) = block.labels[wrong[:1]].tolist()
         raise DataError(
             f"{where}, row {first_row + int(wrong[0]) + 1}: label is {value!r}, expected 0 or 1"
         )

@@ -82,7 +82,11 @@ def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int
         column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
         while len(_USERS) >= _MOST_USERS:
             del _USERS[next(iter(_USERS))]
-        _USERS[key] = np.ascontiguousarray(splits.table.codes[:, column][_in_part(splits, part)])
+        table = splits.table
+        # Users as rows were split by, if they were: their field may be hashed.
+        by_user = table.meta.split_scheme == "group"
+        users = table.split_keys if by_user else table.codes[:, column]
+        _USERS[key] = users[_in_part(splits, part)].astype(np.int32)
         _USERS[key].setflags(write=False)
     return _USERS[key]
 

@@ -92,6 +92,9 @@ class ServedTable:
             return self._ids(self._encoded(self._columns(columns)))
         try:
             array = np.asarray(field_values)
+            if array.dtype.kind == "U" and not isinstance(field_values, np.ndarray):
+                # numpy made text of all values, NaN and True among them.
+                array = np.asarray(field_values, dtype=object)
         except ValueError:
             raise ServeError("rows differ in their numbers of values") from None
         if array.dtype.kind not in "iuUOST":

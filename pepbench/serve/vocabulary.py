@@ -33,6 +33,8 @@ class ServedBag:
 
     def values_of(self, cell: Any) -> list[Any]:
         """The values of one row: a list as it is, a text taken apart, no values if missing."""
+        if self.separator and isinstance(cell, bytes | bytearray | memoryview):
+            cell = text(cell)
         if isinstance(cell, str):
             parts = cell.split(self.separator) if self.separator else [cell]
             return [part.strip() if self.separator else part for part in parts]
@@ -102,6 +104,9 @@ class FieldVocabulary:
         missing = {MISSING, *self._missing_texts}
         rows = [
             [value for value in self.bag.values_of(cell) if text(value, self.kind) not in missing]
+            # As in training, where a text is missing as a whole before it is taken apart.
+            if not (isinstance(cell, str | bytes) and text(cell) in missing)
+            else []
             for cell in column(self.name, values)
         ]
         codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
@@ -145,6 +150,10 @@ class FieldVocabulary:
                 for value in values
             )
             codes = np.fromiter(found, dtype=np.int64, count=len(values))
+            if is_text:
+                # A column of text may hold what pandas reads as another type: True, 1.0.
+                for row in np.flatnonzero(codes == 0):
+                    codes[row] = find(str(values[row]), 0)
         refuse_several(self.name, [values[row] for row in np.flatnonzero(codes == 0)])
         return codes
 
@@ -176,8 +185,7 @@ def _number(value: Any, words: Collection[str], kind: Kind) -> float | None:
     """
     found = number(value)
     is_word = bool(words) and (
-        text(value, kind) in words
-        or (not isinstance(value, str) and any(found == number(word) for word in words))
+        text(value, kind) in words or any(found == number(word) for word in words)
     )
     return None if is_word else found
 

@@ -7,7 +7,7 @@ that a file can be cut anywhere and every error names a line of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +19,7 @@ import pyarrow.csv as csv
 from pepbench.data.pipeline import ordered_map
 from pepbench.data.readers.chunk import TEXT, Chunk
 from pepbench.data.readers.raw_files import BLOCK_BYTES, BYTE_ORDER_MARK, first_line, line_blocks
-from pepbench.errors import DataError
+from pepbench.errors import DataError, unknown_name
 
 UNIT_SEPARATOR = "\x1f"
 """Replaces separators of more than one character, which Arrow does not support."""
@@ -160,6 +160,13 @@ class Dialect:
         return f"{n_found} columns, expected {len(names)}" + (remedy if self.quotes else "")
 
 
+def refuse_unknown(path: Path, wanted: Iterable[str], columns: Sequence[str]) -> None:
+    """Raise :class:`DataError` for a column that a file does not have."""
+    for name in wanted:
+        if name not in columns:
+            raise DataError(f"{path}: {unknown_name('column', name, columns)}")
+
+
 def read_chunks(
     path: Path,
     columns: Sequence[str],
@@ -195,6 +202,7 @@ def read_chunks(
         If the file is empty or cut, its header differs, a row has too few or too many columns, an
         open quote or a NUL byte, or text cannot be decoded.
     """
+    refuse_unknown(path, wanted or (), columns)
     dialect = Dialect(separator, encoding, quotes, spaces)
     blocks: Iterator[bytes] = line_blocks(path, chunk_bytes)
     first_row = 1

@@ -14,7 +14,13 @@ import pyarrow.parquet as pq
 from pepbench.data.bags import is_list
 from pepbench.data.columns import kind_of_type
 from pepbench.data.readers.chunk import Chunk
-from pepbench.data.readers.delimited import Dialect, read_chunks, read_header, squeezed
+from pepbench.data.readers.delimited import (
+    Dialect,
+    read_chunks,
+    read_header,
+    refuse_unknown,
+    squeezed,
+)
 from pepbench.data.readers.raw_files import (
     COMPRESSED_SUFFIXES,
     PARQUET_SUFFIXES,
@@ -127,6 +133,7 @@ def _parquet_chunks(
     path: Path, wanted: Sequence[str], lists: Sequence[str] = ()
 ) -> Iterator[Chunk]:
     file = _parquet(path)
+    refuse_unknown(path, wanted, file.schema_arrow.names)
     for name in wanted:
         kind = file.schema_arrow.field(name).type
         if kind_of_type(kind) is None and not (name in lists and is_list(kind)):
@@ -142,7 +149,7 @@ def _parquet_chunks(
             batch = next(batches, None)
         if batch is None:
             return
-        chunk = Chunk(path, first_row, {name: batch[name] for name in wanted})
+        chunk = Chunk(path, first_row, {name: _plain(batch[name]) for name in wanted})
         for name in wanted:
             if not _is_utf_8(chunk[name]):
                 raise DataError(
@@ -151,6 +158,18 @@ def _parquet_chunks(
                 )
         yield chunk
         first_row += len(batch)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A column in the type of its kind for which Arrow has all functions."""
+    kind = column.type
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.large_binary())
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    return column
 
 
 def _is_utf_8(column: pa.Array) -> bool:
