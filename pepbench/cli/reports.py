@@ -232,6 +232,12 @@ def leaderboard(
             help="With --replicate: run so many of the new folds. Default: as many as before."
         ),
     ] = None,
+    backbones: Annotated[
+        str | None,
+        typer.Option(
+            help="With --replicate: run these only, comma-separated. Default: all of the plan."
+        ),
+    ] = None,
     plugin: Plugins = None,
     metric: Annotated[
         str | None,
@@ -295,11 +301,20 @@ def leaderboard(
             raise PlanError("--replicate needs one NAME: a leaderboard's, or the folder of a run")
         plugins = tuple(path.resolve() for path in plugin or ())
         how = ReplicationOptions(
-            results, work or WORK, jobs, threads, quiet, dry_run, shard, plugins, folds
+            results=results,
+            work=work or WORK,
+            jobs=jobs,
+            threads=threads,
+            quiet=quiet,
+            dry_run=dry_run,
+            shard=shard,
+            plugins=plugins,
+            n_folds=folds,
+            backbones=tuple(name.strip() for name in backbones.split(",")) if backbones else (),
         )
         return run_again(names[0], how)
-    if dry_run or shard or plugin or folds is not None:
-        raise PlanError("--dry-run, --shard, --folds and --plugin go with --replicate")
+    if dry_run or shard or plugin or backbones or folds is not None:
+        raise PlanError("--dry-run, --shard, --folds, --backbones and --plugin go with --replicate")
     options = commands.BoardOptions(results_folder(results), work or WORK, jobs, threads)
     if about is not None:
         return commands.show(names or (), options, about)

@@ -55,6 +55,8 @@ class ReplicationOptions:
         Files that define further components.
     n_folds
         Run so many folds only; None: as many as the first run.
+    backbones
+        Run these only; empty: all.
     """
 
     results: Path | None
@@ -66,6 +68,17 @@ class ReplicationOptions:
     shard: str | None = None
     plugins: tuple[Path, ...] = ()
     n_folds: int | None = None
+    backbones: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The options that decide what is run, as a command has them."""
+        folds = "" if self.n_folds is None else f" --folds {self.n_folds}"
+        return folds + (f" --backbones {','.join(self.backbones)}" if self.backbones else "")
+
+    def plan(self, plan: Plan, name: str) -> Plan:
+        """As of :func:`~pepbench.leaderboards.replication.replication_plan`."""
+        return replication_plan(plan, name, self.n_folds, self.backbones)
 
 
 def replicate(name: str, options: ReplicationOptions) -> int:
@@ -95,7 +108,7 @@ def replicate(name: str, options: ReplicationOptions) -> int:
 
 
 def _replicate_run(folder: Path, options: ReplicationOptions) -> int:
-    plan = replication_plan(Plan.load(folder / PLAN_FILE, {}), str(folder), options.n_folds)
+    plan = options.plan(Plan.load(folder / PLAN_FILE, {}), str(folder))
     again, page = folder / REPLICATION, folder / REPLICATION_MD
 
     def compare() -> None:
@@ -110,7 +123,7 @@ def _replicate_board(board: Board, options: ReplicationOptions) -> int:
     catalog = Catalog(options.plugins)
     results, second = load_results(board.folder), board.replication
     published_run(board, results, catalog)  # raises here what the first run lacks
-    plan = replication_plan(board.plan(catalog), board.name, options.n_folds)
+    plan = options.plan(board.plan(catalog), board.name)
     again, page = second.work_folder(options.work, plan), board.folder / REPLICATION_MD
     if not options.dry_run:
         write_atomically(second.plan_path, plan.to_toml().encode())
@@ -136,8 +149,7 @@ def _run_again(
     if options.dry_run:
         how = run_options(folder, options.plugins, jobs=options.jobs, shard=options.shard)
         return workflow.dry_run(plan, folder, how, as_json=False)
-    fewer = "" if options.n_folds is None else f" --folds {options.n_folds}"
-    command = f"pepbench leaderboard --replicate {name}{fewer}"
+    command = f"pepbench leaderboard --replicate {name}{options.words}"
     code = workflow.run_and_report(
         plan,
         folder,

@@ -15,7 +15,7 @@ import pandas as pd
 from pepbench.analysis.replication import OF_SHOWN, replication_frame, same_sign
 from pepbench.catalog import Catalog
 from pepbench.component import split_label
-from pepbench.errors import PlanError, RecordError
+from pepbench.errors import PlanError, RecordError, unknown_name
 from pepbench.leaderboards.board_results import BoardResults, load_results
 from pepbench.leaderboards.boards import REPLICATION, REPLICATION_MD, Board
 from pepbench.leaderboards.checks import Check
@@ -44,7 +44,9 @@ class ContrastRun:
     contrasts: pd.DataFrame
 
 
-def replication_plan(plan: Plan, name: str, n_folds: int | None = None) -> Plan:
+def replication_plan(
+    plan: Plan, name: str, n_folds: int | None = None, backbones: Sequence[str] = ()
+) -> Plan:
     """The plan of the replication: the cells that primary contrasts name, drawn anew.
 
     Parameters
@@ -55,13 +57,18 @@ def replication_plan(plan: Plan, name: str, n_folds: int | None = None) -> Plan:
         What is replicated, for messages.
     n_folds
         Run so many folds of the new splits only; None: as many as the first run.
+    backbones
+        Those to run, as the plan writes them; all if empty.
 
     Raises
     ------
     PlanError
-        If the plan has no primary contrast or too few folds, or if ``n_folds`` is too small or
-        larger than the number of its folds.
+        If the plan has no primary contrast or too few folds, if ``n_folds`` is too small or
+        larger than the number of its folds, or if it has no such backbone.
     """
+    for backbone in backbones:
+        if backbone not in plan.backbones:
+            raise PlanError(f"{name}: {unknown_name('backbone', backbone, plan.backbones)}")
     if not plan.contrasts:
         raise PlanError(f"{name}: its plan has no [[contrast]], so there is nothing to replicate")
     folds = len(plan.folds_to_run)
@@ -82,6 +89,7 @@ def replication_plan(plan: Plan, name: str, n_folds: int | None = None) -> Plan:
         update={
             "methods": methods,
             "budgets": budgets,
+            "backbones": tuple(b for b in plan.backbones if b in (backbones or plan.backbones)),
             "only_folds": _some_folds(plan, n_folds),
             "split_seed": _next(plan.split_seed),
             "seed": _next(plan.seed),
@@ -150,20 +158,26 @@ def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> 
     first, second
         The runs.
     """
-    frame = replication_frame(first.contrasts, second.contrasts)
+    again_run = first.contrasts["backbone"].isin(second.plan.backbones)
+    frame = replication_frame(first.contrasts[again_run], second.contrasts)
     folds, again = (len(run.plan.folds_to_run) for run in (first, second))
     fewer = f" --folds {again}" if again < folds else ""
+    some = ",".join(second.plan.backbones)
+    option = (
+        f" --backbones {some}" if len(second.plan.backbones) < len(first.plan.backbones) else ""
+    )
     parts = [
         f"# Replication of {escape(name)}",
         "Does a verdict come out again with other folds and other draws? The primary contrasts "
         f"were run a second time with split seed {second.plan.split_seed} instead of "
         f"{first.plan.split_seed} and seed {second.plan.seed} instead of {first.plan.seed}; rows "
         "and settings are the same."
-        + (f" The second run has {again} of {folds} folds, so wider intervals." if fewer else ""),
+        + (f" The second run has {again} of {folds} folds, so wider intervals." if fewer else "")
+        + (f" Of the backbones, {escape(some)} was run again." if option else ""),
         " ".join(count_sentences(frame)),
         _table(frame),
         _READING.format(margin=first.plan.margin, folds=f"{folds} and {again}" if fewer else folds),
-        f"Made by `pepbench leaderboard --replicate {name}{fewer}` from "
+        f"Made by `pepbench leaderboard --replicate {name}{fewer}{option}` from "
         f"[{REPLICATION}/{PLAN_FILE}]({REPLICATION}/{PLAN_FILE}).",
     ]
     return "\n\n".join(parts) + "\n"
@@ -258,7 +272,8 @@ def check_replication(board: Board, results: BoardResults, catalog: Catalog) -> 
     plan, of_board = second.plan(catalog), board.plan(catalog)
     folds = len(plan.folds_to_run)
     fewer = FEWEST_FOLDS <= folds < len(of_board.folds_to_run)
-    good = plan == replication_plan(of_board, board.name, folds if fewer else None)
+    some = tuple(one for one in plan.backbones if one in of_board.backbones)
+    good = plan == replication_plan(of_board, board.name, folds if fewer else None, some)
     what = "the" if good else "not the"
     yield Check(good, f"{second.plan_path}: {what} replication of the leaderboard's contrasts")
     yield same_bytes(board.folder / REPLICATION_MD, replication_page(board, results, catalog))

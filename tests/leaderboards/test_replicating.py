@@ -78,6 +78,16 @@ def test_too_few_or_too_many_folds_are_refused(n_folds):
         replication_plan(plan, "board", n_folds)
 
 
+def test_some_backbones_are_run_again():
+    named = contrasts(("mde", "full", ["50%"]))
+    plan = plan_of(contrast=named, backbones=["fm", "deepfm", "dcnv2"])
+    again = replication_plan(plan, "board", backbones=("dcnv2", "fm"))
+    assert again.backbones == ("fm", "dcnv2")
+    assert replication_plan(plan, "board", backbones=plan.backbones) == replication_plan(plan, "b")
+    with pytest.raises(PlanError, match="board: unknown backbone 'lr'"):
+        replication_plan(plan, "board", backbones=("lr",))
+
+
 def test_leaving_out_a_method_keeps_the_named_cells_of_its_variants():
     named = contrasts(("pep", "mde", ["10%"]), ("pep:granularity=feature", "mde", ["50%"]))
     found = cells(replication_plan(plan_of(contrast=named), "board"))
