@@ -172,7 +172,7 @@ def read_baseline(path: Path) -> Baseline:
     RecordError
         In one line, if the file is missing, damaged, of another kind or of another version.
     """
-    remedy = f"record it again: pepbench check --record {path}"
+    remedy = f"record it again, with its --plan and --plugin: pepbench check --record {path}"
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:

@@ -224,7 +224,7 @@ def check_comparable(baseline: Baseline, cells: Sequence[TrialSpec]) -> None:
     RecordError
         With the first difference and the remedy.
     """
-    remedy = "record the baseline again: pepbench check --record FILE"
+    remedy = "record it again, with its --plan and --plugin: pepbench check --record FILE"
     now = {spec.cell: spec for spec in cells}
     for old in baseline.cells:
         spec = now.get(old.cell)

@@ -41,8 +41,8 @@ def report(
         bool,
         typer.Option(
             "--wide",
-            help="Show all columns. By default a narrow terminal drops MiB, seeds, p, bytes, time, "
-            "share and params, in this order.",
+            help="Show all columns. By default a narrow terminal drops MiB, seeds, p, wall, bytes, "
+            "CPU, share and params, in this order.",
         ),
     ] = False,
     tuning: Annotated[
@@ -124,10 +124,18 @@ def recommend(
         str, typer.Option("--from", help="A published leaderboard, by name or folder, or a run.")
     ],
     budget: Annotated[
-        str | None, typer.Option(help="As in its plan: which method predicts best with it?")
+        str | None,
+        typer.Option(
+            help="Find the method that predicts best within it: one of the plan's, such as 5%. "
+            "Give this or --lose-at-most."
+        ),
     ] = None,
     lose_at_most: Annotated[
-        float | None, typer.Option(help="AUC: what is the smallest table that loses less?")
+        float | None,
+        typer.Option(
+            help="Find the smallest table that loses less AUC than this, such as 0.005. "
+            "Give this or --budget."
+        ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Default: all that it has.")] = None,

@@ -37,31 +37,41 @@ def run(
         str | None,
         typer.Option(
             help="Comma-separated names, families or all; name:option=value fixes an option, "
-            "name+int8 rounds the result, mine=name gives it another name. See: list methods"
+            "name+int8 rounds the result, mine=name gives it another name. See: list methods. "
+            "Default: pep,magnitude,uniform,full."
         ),
     ] = None,
     datasets: Annotated[
-        str | None, typer.Option(help="Comma-separated. See: list datasets")
+        str | None, typer.Option(help="Comma-separated. See: list datasets. Default: synthetic.")
     ] = None,
     backbones: Annotated[
-        str | None, typer.Option(help="Comma-separated. See: list backbones")
+        str | None, typer.Option(help="Comma-separated. See: list backbones. Default: fm.")
     ] = None,
     budgets: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: 5% of the full table, 50k parameters, or 2MB."),
+        typer.Option(
+            help="Comma-separated: 5% of the full table, 50k parameters, or 2MB. Default: 50%,10%."
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option(help="Tuning trials of each cell.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Tuning trials of each cell. Default: 5.")
+    ] = None,
     tuning_time: Annotated[
         str | None,
-        typer.Option(help="Instead of --trials: CPU time of each cell's tuning, such as 10m."),
+        typer.Option(
+            help="Instead of --trials: CPU time of each cell's tuning, such as 10m; a number alone "
+            "is seconds."
+        ),
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="How later trials are chosen: tpe, random, gp, halton or grid."),
+        typer.Option(
+            help="How later trials are chosen: tpe (default), random, gp, halton or grid."
+        ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Trials of a cell that are chosen, and may run, at once."),
+        typer.Option(help="Trials of a cell that are chosen, and may run, at once. Default: 1."),
     ] = None,
     objective: Annotated[
         str | None,
@@ -69,32 +79,35 @@ def run(
     ] = None,
     pruner: Annotated[
         str | None,
-        typer.Option(help="When trials are stopped early: none, median or halving."),
+        typer.Option(help="When trials are stopped early: none (default), median or halving."),
     ] = None,
     warm_start: Annotated[
         bool | None,
         typer.Option(
             "--warm-start/--no-warm-start",
-            help="Try the best trial of the next larger budget second.",
+            help="Try the best trial of the next larger budget second. Default: no.",
             show_default=False,
         ),
     ] = None,
     tune_learning_rate: Annotated[
         str | None,
-        typer.Option(help="Lowest and highest learning rate to tune over: 3e-4,1e-2."),
+        typer.Option(help="Lowest and highest learning rate to tune over. Default: 3e-4,1e-2."),
     ] = None,
     tune_l2: Annotated[
-        str | None, typer.Option(help="Lowest and highest L2 to tune over: 1e-7,1e-3.")
+        str | None, typer.Option(help="Lowest and highest L2 to tune over. Default: 1e-7,1e-3.")
     ] = None,
     tune_batch_size: Annotated[
         str | None,
-        typer.Option(help="Comma-separated batch sizes to tune over, --batch-size among them."),
+        typer.Option(
+            help="Comma-separated batch sizes to tune over, --batch-size among them. "
+            "Default: it is fixed."
+        ),
     ] = None,
     tune_backbone: Annotated[
         bool | None,
         typer.Option(
             "--tune-backbone/--no-tune-backbone",
-            help="Tune the backbone's options too.",
+            help="Tune the backbone's options too. Default: no.",
             show_default=False,
         ),
     ] = None,
@@ -111,30 +124,45 @@ def run(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Disjoint test parts, each tuned anew: verdicts hold over splits."),
+        typer.Option(
+            help="Disjoint test parts, each tuned anew: verdicts hold over splits. "
+            "Default: 1, a single split."
+        ),
     ] = None,
-    dim: Annotated[int | None, typer.Option(help="Width D of the full table.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of a training.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Width D of the full table. Default: 32.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs of a training. Default: 60.")
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without improvement.")
+        int | None, typer.Option(help="Stop after so many epochs without improvement. Default: 5.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a training step.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows of a training step. Default: 1024.")
+    ] = None,
     only_folds: Annotated[
         str | None,
-        typer.Option(help="Comma-separated numbers of folds: run only these, at least two."),
+        typer.Option(
+            help="Comma-separated numbers of folds: run only these, at least two. Default: all."
+        ),
     ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of tuning and final runs.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the split. Default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of tuning and final runs. Default: 0.")
+    ] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(help="auto, adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."),
+        typer.Option(
+            help="auto (default), adam or adagrad (dense), lazy-adam or row-adagrad (by the row)."
+        ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu or cuda; with cuda:0,1 workers take these devices in turn."),
+        typer.Option(
+            help="cpu (default) or cuda; with cuda:0,1 workers take these devices in turn."
+        ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32, or bfloat16 for mixed precision on CUDA.")
+        str | None, typer.Option(help="float32 (default), or bfloat16 for mixed precision on CUDA.")
     ] = None,
     margin: Margin = None,
     jobs: Jobs = None,
@@ -147,11 +175,15 @@ def run(
         ),
     ] = None,
     trial_timeout: Annotated[
-        str | None, typer.Option(help="A trial that runs longer fails: 90s, 10m, 2h.")
+        str | None,
+        typer.Option(help="A trial that runs longer fails: 90s, 10m, 2h. Default: no limit."),
     ] = None,
     memory_limit: Annotated[
         str | None,
-        typer.Option(help="A trial whose process holds more fails: 500MB, 4GB; torch takes 0.3."),
+        typer.Option(
+            help="A trial whose process holds more fails: 500MB, 4GB; torch alone takes "
+            "0.3 GB. Default: no limit."
+        ),
     ] = None,
     raw: Annotated[
         list[str] | None,

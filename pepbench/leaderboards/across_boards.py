@@ -140,8 +140,9 @@ def contrasts_section(contrasts: pd.DataFrame, best: pd.DataFrame) -> Iterator[s
     yield (
         "Test AUC of the first method minus that of the second, mean over folds, with the verdict, "
         "on leaderboards over folds; *highest AUC* is the method, named in a cell, that has it at "
-        f"a budget, {FLATTERED}. The last column counts the sources of real data on which the same "
-        "is shown, where what is better or equivalent is non-inferior, too; one source is a hint."
+        f"a budget, {FLATTERED}. The last column counts the sources of real data on which each "
+        "verdict is shown; *better* and *equivalent* count as *non-inferior*, too. One source "
+        "alone is a hint."
     )
     blocks = contrasts.drop_duplicates(["dataset", "backbone"]).to_dict("records")
     rows = [["training rows a feature", "", *map(_rows_a_feature, blocks), ""]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -136,7 +136,9 @@ def show(names: Sequence[str], options: BoardOptions, metric: Metric) -> int:
     RecordError
         If no board is published, or final runs lack the metric.
     """
-    published = _published(find_boards(options.results, names))
+    boards = find_boards(options.results, names)
+    published = _published(boards)
+    _refuse_planned(boards, published, names)
     if not published:
         raise RecordError(f"{options.results}: no leaderboard is published")
     for name, results in published.items():
@@ -197,11 +199,22 @@ def verify(
             )
     boards = find_boards(options.results, names)
     published = _published(boards)
+    _refuse_planned(boards, published, names)
     if not published and not as_json:
         print(f"{options.results}: no leaderboard is published; nothing to verify")
         return 0
     found = _checks(boards, published, options, trust, whole=not names) if published else ()
     return _reported(found, as_json)
+
+
+def _refuse_planned(boards: list[Board], published: Container[str], names: Sequence[str]) -> None:
+    """Refuse leaderboards that are asked for, but have a plan only."""
+    for board in boards if names else ():
+        if board.name not in published:
+            raise RecordError(
+                f"{board.name}: is planned, but was not run yet; run it: "
+                f"pepbench leaderboard {board.name}"
+            )
 
 
 def _checks(

@@ -1,9 +1,13 @@
 import json
+import re
 
 import pytest
 from run_helpers import TINY_PEP, leaderboard, predictions, records, results
+from typer.main import get_command
 
 from pepbench.analysis.frames import COLUMNS
+from pepbench.cli import app
+from pepbench.plan import Plan
 
 METHODS = f"--methods={TINY_PEP},uniform,full"
 
@@ -171,3 +175,26 @@ def test_a_plugin_that_changed_under_its_version_is_named(tiny_run, tmp_path):
     new = tiny_run(*arguments)
     assert "has changed" not in new.err
     assert "4 trials run" in new.err
+
+
+HELP = {one.name: one.help for one in get_command(app).commands["run"].params}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("methods", "datasets", "backbones", "budgets", "trials", "batch", "tune_learning_rate"),
+        *("tune_l2", "finalists", "finalist_seeds", "folds", "dim", "epochs", "patience"),
+        *("batch_size", "split_seed", "seed", "sampler", "pruner", "optimizer", "device"),
+        *("precision", "objective"),
+    ],
+)
+def test_help_names_the_plans_default(key):
+    default = getattr(Plan(), key)
+    words = HELP[key]
+    if isinstance(default, str):
+        assert f"{default} (default)" in words
+        return
+    (found,) = re.findall(r"Default: ([^;]*?)(?:, a single split)?\.$", words)
+    values = default if isinstance(default, tuple) else (default,)
+    assert [float(v) if re.match(r"\d[\d.e-]*$", v) else v for v in found.split(",")] == [*values]

@@ -147,6 +147,15 @@ def test_nothing_published_is_nothing_to_verify(pepbench, tmp_path):
     assert (ran.code, json.loads(ran.out)) == (0, {"checks": [], "failed": 0})
 
 
+@pytest.mark.parametrize("option", ["--verify", "--metric=gauc"])
+def test_a_board_that_is_named_but_only_planned_is_no_success(pepbench, tmp_path, option):
+    (tmp_path / "results" / "later").mkdir(parents=True)
+    (tmp_path / "results" / "later" / "plan.toml").write_text('methods = ["pep", "full"]')
+    ran = pepbench("leaderboard", option, "later")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "later: is planned, but was not run yet; run it: pepbench leaderboard later" in ran.err
+
+
 @pytest.fixture
 def no_rerun(monkeypatch):
     """Tables alone are looked at, in no time."""
