@@ -1,4 +1,4 @@
-"""``pepbench run`` and ``pepbench status``."""
+"""``pepbench run`` and ``pepbench status``. Long because each option is here with its help."""
 
 from __future__ import annotations
 
