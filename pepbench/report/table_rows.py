@@ -127,10 +127,8 @@ def contrast_sentence(block: pd.DataFrame) -> str:
         return f"{family} {_OVER_WINDOWS.format(what='Intervals', folds=folds)}"
     if basis == FOLDS:
         more = "; five or more would narrow them" if folds < MANY_FOLDS else ""
-        return (
-            f"{family} Intervals hold over splits, tuning and seeds: {folds} folds, each tuned "
-            f"anew{more}."
-        )
+        over = f"Intervals hold over splits, tuning and seeds: {folds} folds, each tuned anew"
+        return f"{family} {over}{more}."
     these = "this one" if folds == 1 else f"each of these {folds} folds'"
     return (
         f"{family} Intervals hold over {basis} of {these} split and tuning draw, not over others; "
