@@ -77,6 +77,8 @@ class Recommendation:
         Where nothing holds the loss that is allowed: the cell that comes nearest.
     unknown
         What the leaderboard does not say, a sentence each.
+    no_table
+        A cell without any parameters, if its AUC is no more than the margin below the choice's.
     """
 
     dataset: str
@@ -87,6 +89,7 @@ class Recommendation:
     undecided: tuple[str, ...] = ()
     best: Choice | None = None
     unknown: tuple[str, ...] = ()
+    no_table: Choice | None = None
 
 
 def within_budget(
@@ -163,7 +166,15 @@ def _within(
             *_doubts(taken),
             luck,
         ),
+        no_table=_without_parameters(block, taken.auc - margin),
     )
+
+
+def _without_parameters(block: pd.DataFrame, least: float) -> Choice | None:
+    """The best cell without parameters, if its AUC is ``least`` or more."""
+    cells = [_choice(row) for row in _finished(block)]
+    enough = [cell for cell in cells if not cell.parameters and cell.auc >= least]
+    return max(enough, key=lambda cell: cell.auc, default=None)
 
 
 def losing_at_most(

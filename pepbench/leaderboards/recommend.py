@@ -277,7 +277,8 @@ def _are_numbers(values: Sequence[Value]) -> bool:
 
 def _as_data(answer: Answer) -> dict[str, Any]:
     document = asdict(answer.found)
-    for choice in (document["choice"], document["best"], *document["alike"]):
+    cells = (document[name] for name in ("choice", "best", "no_table"))
+    for choice in (*cells, *document["alike"]):
         for name, value in (choice or {}).items():
             if isinstance(value, float) and math.isnan(value):
                 choice[name] = None
@@ -316,6 +317,8 @@ def _lines(answer: Answer) -> Iterator[str]:
 def reasons(found: Recommendation) -> Iterator[str]:
     """Why a method is recommended, and what else might be, in sentences."""
     yield f"Why: {found.reason}."
+    if found.no_table:
+        yield f"But ask whether vectors pay: {_described(found.no_table)}."
     if found.alike:
         yield "As good by this rule: " + "; ".join(map(_described, found.alike)) + "."
     if found.undecided:

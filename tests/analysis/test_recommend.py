@@ -134,6 +134,17 @@ def test_over_folds_the_level_is_shared_by_the_methods(methods):
     assert wide.choice.parameters == 500
 
 
+@pytest.mark.parametrize(("auc", "told"), [(0.8, True), (0.7985, True), (0.7975, False)])
+def test_a_model_without_vectors_that_is_as_good_is_told(auc, told):
+    frame = leaderboard(("a", 500, 0.799, 1.0), ("none", 0, auc, 1.0))
+    frame = frame.replace({"budget": {"0%": "100%"}})
+    (found,) = within_budget(frame, None, "5%", margin=0.001)
+    assert found.choice.method == "a"
+    assert (found.no_table is not None) == told
+    if told:
+        assert (found.no_table.method, found.no_table.auc) == ("none", auc)
+
+
 @pytest.mark.parametrize("bound", [0.0, -0.001, 0.5, math.nan])
 def test_bound_that_is_none_is_refused(bound):
     frame = leaderboard(("a", 500, 0.799, 1.0))
