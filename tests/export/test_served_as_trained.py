@@ -149,6 +149,18 @@ def test_parquet_types_for_which_arrow_lacks_functions_are_read(add, kind):
     assert (fields["v"].codes(VIEWS[kind].to_pylist()) > 0).all()
 
 
+@pytest.mark.parametrize("outer", [pa.list_, pa.large_list])
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.decimal32(4, 1)])
+def test_lists_of_such_types_are_read(add, outer, kind):
+    one = {"string_view": "a", "binary_view": b"a"}.get(str(kind), Decimal("1.5"))
+    lists = pa.array([[one], [one, one]] * (N // 2), outer(kind))
+    splits, fields = add(
+        pa.table({"g": lists, "y": LABELS}), "--multi=g", "--rows=50", "--missing=NA"
+    )
+    assert splits.table.meta.n_rows == 50
+    assert (fields["g"].slot_codes([[one]])[0] > 0).sum() == 1
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_file_that_lacks_a_column_is_refused_in_one_line(add, pepbench, suffix):
     rows = pd.DataFrame({"a": np.arange(N) % 3, "b": 1, "y": LABELS})

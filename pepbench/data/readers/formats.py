@@ -161,15 +161,23 @@ def _parquet_chunks(
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """A column in the type of its kind for which Arrow has all functions."""
+    """A column, or lists, in the type of their kind for which Arrow has all functions."""
     kind = column.type
+    if is_list(kind):
+        plain = _plain_type(kind.value_type)
+        return column if plain == kind.value_type else column.cast(pa.large_list(plain))
+    plain = _plain_type(kind)
+    return column if plain == kind else column.cast(plain)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_string_view(kind):
-        return column.cast(pa.large_string())
+        return pa.large_string()
     if pa.types.is_binary_view(kind):
-        return column.cast(pa.large_binary())
+        return pa.large_binary()
     if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
-        return column.cast(pa.decimal128(kind.precision, kind.scale))
-    return column
+        return pa.decimal128(kind.precision, kind.scale)
+    return kind
 
 
 def _is_utf_8(column: pa.Array) -> bool:
