@@ -632,6 +632,7 @@ def test_command_passes_a_good_method_and_says_what_is_wrong_with_another(pepben
     assert verdicts["learns interactions"] == "not applicable"
 
 
+@pytest.mark.slow
 def test_method_of_the_guide_keeps_every_rule(tmp_path):
     page = (Path(__file__).parents[2] / "docs/add-a-method.md").read_text()
     path = tmp_path / "my_method.py"

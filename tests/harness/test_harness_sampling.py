@@ -129,6 +129,7 @@ def test_halton_tries_the_same_common_settings_with_every_method(tiny_cache):
     assert common(backbones=("fm",)) != expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_samplers_that_learn_start_from_haltons_points(tiny_cache, sampler):
     def settings(sampler, method, **changes):

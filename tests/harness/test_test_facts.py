@@ -88,6 +88,7 @@ def test_facts_are_written_once_and_read_back(splits, tmp_path):
     assert len(store.load_truth(splits.fingerprint)) == len(store.load_labels(splits.fingerprint))
 
 
+@pytest.mark.slow
 def test_final_runs_keep_the_widths_of_their_tables(ran, splits):
     folder, _ = ran
     store = RecordStore(folder)

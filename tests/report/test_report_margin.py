@@ -37,6 +37,7 @@ def test_plan_and_reports_agree_on_the_default(tmp_path):
     assert margin_of([tmp_path / "no plan"]) == MARGIN
 
 
+@pytest.mark.slow
 def test_the_plans_margin_decides_and_is_said_everywhere(tmp_path):
     narrow = load_runs([folder_of(tmp_path / "narrow")])
     wide = load_runs([folder_of(tmp_path / "wide", f"margin = {WIDE}\n")])

@@ -76,6 +76,7 @@ def test_labels_that_differ_under_one_fingerprint_are_refused(tmp_path):
         open_runs([tmp_path / "one", tmp_path / "other"])
 
 
+@pytest.mark.slow
 def test_records_of_two_protocols_are_listed_and_kept_apart(tmp_path):
     run = run_with(FULL, PEP)
     run.add(0.1, method="full", budget="100%", dim=8)
