@@ -200,7 +200,7 @@ class SoftBits(BitMixture):
         self.register_buffer("weights", torch.from_numpy(weights).to(values), persistent=False)
 
     def decays(self) -> dict[nn.Parameter, float]:
-        """Nor on logits, which it would pull towards equal probabilities."""
+        """No L2 on the logits either, which it would pull towards equal probabilities."""
         return {**super().decays(), self.logits: 0.0}
 
     def probabilities(self) -> Tensor:

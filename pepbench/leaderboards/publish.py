@@ -98,7 +98,8 @@ def redraw(board: Board) -> BoardResults:
     a single split they are the tables, paired fronts and page: its report needs test predictions.
     """
     results = load_results(board.folder)
-    if set(results.comparisons["basis"]) - {""} <= set(BASES):
+    bases = set(results.comparisons["basis"]) - {""}
+    if bases and bases <= set(BASES):
         _write_report(board, published_findings(board.folder, results))
     else:
         with unchecked():

@@ -24,6 +24,7 @@ from pepbench.leaderboards.publish import publish, write_pages
 from pepbench.leaderboards.record_reuse import reuse_records
 from pepbench.leaderboards.replication import (
     published_run,
+    replication_command,
     replication_markdown,
     replication_page,
     replication_plan,
@@ -70,12 +71,6 @@ class ReplicationOptions:
     n_folds: int | None = None
     backbones: tuple[str, ...] = ()
 
-    @property
-    def words(self) -> str:
-        """The options that decide what is run, as a command has them."""
-        folds = "" if self.n_folds is None else f" --folds {self.n_folds}"
-        return folds + (f" --backbones {','.join(self.backbones)}" if self.backbones else "")
-
     def plan(self, plan: Plan, name: str) -> Plan:
         """As of :func:`~pepbench.leaderboards.replication.replication_plan`."""
         return replication_plan(plan, name, self.n_folds, self.backbones)
@@ -108,7 +103,8 @@ def replicate(name: str, options: ReplicationOptions) -> int:
 
 
 def _replicate_run(folder: Path, options: ReplicationOptions) -> int:
-    plan = options.plan(Plan.load(folder / PLAN_FILE, {}), str(folder))
+    of_first = Plan.load(folder / PLAN_FILE, {})
+    plan = options.plan(of_first, str(folder))
     again, page = folder / REPLICATION, folder / REPLICATION_MD
 
     def compare() -> None:
@@ -116,14 +112,16 @@ def _replicate_run(folder: Path, options: ReplicationOptions) -> int:
         text = replication_markdown(str(folder), first, second)
         write_atomically(page, text.encode())
 
-    return _run_again(str(folder), plan, again, page, compare, options)
+    command = replication_command(str(folder), of_first, plan)
+    return _run_again(command, plan, again, page, compare, options)
 
 
 def _replicate_board(board: Board, options: ReplicationOptions) -> int:
     catalog = Catalog(options.plugins)
     results, second = load_results(board.folder), board.replication
     published_run(board, results, catalog)  # raises here what the first run lacks
-    plan = options.plan(board.plan(catalog), board.name)
+    of_first = board.plan(catalog)
+    plan = options.plan(of_first, board.name)
     again, page = second.work_folder(options.work, plan), board.folder / REPLICATION_MD
     if not options.dry_run:
         write_atomically(second.plan_path, plan.to_toml().encode())
@@ -134,22 +132,25 @@ def _replicate_board(board: Board, options: ReplicationOptions) -> int:
         write_atomically(page, replication_page(board, results, catalog))
         write_pages(board, results)
 
-    return _run_again(board.name, plan, again, page, compare, options)
+    command = replication_command(board.name, of_first, plan)
+    return _run_again(command, plan, again, page, compare, options)
 
 
 def _run_again(
-    name: str,
+    command: str,
     plan: Plan,
     folder: Path,
     page: Path,
     compare: Callable[[], None],
     options: ReplicationOptions,
 ) -> int:
-    """Run a replication's plan in a folder; once all of it is run, write its page."""
+    """Run a replication's plan in a folder; once all of it is run, write its page.
+
+    ``command`` is what a user types to go on.
+    """
     if options.dry_run:
         how = run_options(folder, options.plugins, jobs=options.jobs, shard=options.shard)
         return workflow.dry_run(plan, folder, how, as_json=False)
-    command = f"pepbench leaderboard --replicate {name}{options.words}"
     code = workflow.run_and_report(
         plan,
         folder,

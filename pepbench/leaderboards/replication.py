@@ -148,6 +148,14 @@ def run_of_folder(folder: Path) -> ContrastRun:
     return ContrastRun(Plan.load(folder / PLAN_FILE, {}), load_runs([folder]).contrasts)
 
 
+def replication_command(name: str, first: Plan, second: Plan) -> str:
+    """The command that runs the first plan's contrasts again as the second plan says."""
+    folds, backbones = len(second.folds_to_run), second.backbones
+    fewer = f" --folds {folds}" if folds < len(first.folds_to_run) else ""
+    some = f" --backbones {','.join(backbones)}" if len(backbones) < len(first.backbones) else ""
+    return f"pepbench leaderboard --replicate {name}{fewer}{some}"
+
+
 def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> str:
     """The page that compares two runs of the same primary contrasts.
 
@@ -161,23 +169,26 @@ def replication_markdown(name: str, first: ContrastRun, second: ContrastRun) -> 
     again_run = first.contrasts["backbone"].isin(second.plan.backbones)
     frame = replication_frame(first.contrasts[again_run], second.contrasts)
     folds, again = (len(run.plan.folds_to_run) for run in (first, second))
-    fewer = f" --folds {again}" if again < folds else ""
-    some = ",".join(second.plan.backbones)
-    option = (
-        f" --backbones {some}" if len(second.plan.backbones) < len(first.plan.backbones) else ""
-    )
+    some = escape(", ".join(second.plan.backbones))
+    are_some = len(second.plan.backbones) < len(first.plan.backbones)
     parts = [
         f"# Replication of {escape(name)}",
         "Does a verdict come out again with other folds and other draws? The primary contrasts "
         f"were run a second time with split seed {second.plan.split_seed} instead of "
         f"{first.plan.split_seed} and seed {second.plan.seed} instead of {first.plan.seed}; rows "
         "and settings are the same."
-        + (f" The second run has {again} of {folds} folds, so wider intervals." if fewer else "")
-        + (f" Of the backbones, {escape(some)} was run again." if option else ""),
+        + (
+            f" The second run has {again} of {folds} folds, so wider intervals."
+            if again < folds
+            else ""
+        )
+        + (f" Backbones that were run again: {some}." if are_some else ""),
         " ".join(count_sentences(frame)),
         _table(frame),
-        _READING.format(margin=first.plan.margin, folds=f"{folds} and {again}" if fewer else folds),
-        f"Made by `pepbench leaderboard --replicate {name}{fewer}{option}` from "
+        _READING.format(
+            margin=first.plan.margin, folds=f"{folds} and {again}" if again < folds else folds
+        ),
+        f"Made by `{replication_command(name, first.plan, second.plan)}` from "
         f"[{REPLICATION}/{PLAN_FILE}]({REPLICATION}/{PLAN_FILE}).",
     ]
     return "\n\n".join(parts) + "\n"

@@ -66,6 +66,10 @@ class ComponentSpec(Frozen):
         return self.model_copy(update={"options": fixed})
 
 
+_BESIDE_THE_KEY = {"source": "", "training_rows": 0, "split_scheme": ""}
+"""What a :class:`DataSpec` tells without deciding a result, as where it is not known."""
+
+
 class DataSpec(Frozen):
     """A data set and its split, with the fingerprints of both."""
 
@@ -99,7 +103,7 @@ class DataSpec(Frozen):
 
     def deciding(self) -> DataSpec:
         """What decides a result: without what is not part of the key."""
-        return self.model_copy(update={"source": "", "training_rows": 0, "split_scheme": ""})
+        return self.model_copy(update=_BESIDE_THE_KEY)
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -215,7 +219,7 @@ class TrialSpec(Frozen):
             del content["pruning"]
         if self.training.objective == "auc":
             del content["training"]["objective"]
-        for name in ("source", "training_rows", "split_scheme"):
+        for name in _BESIDE_THE_KEY:
             del content["data"][name]
         if self.data.folds == 1:
             del content["data"]["fold"], content["data"]["folds"]

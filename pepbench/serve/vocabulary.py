@@ -17,6 +17,7 @@ from pepbench.serve.columns import column, refuse_several
 from pepbench.serve.pooling import EXPONENTS, PADDING, Pool
 from pepbench.serve.transforms import LARGEST_COUNT, ValueTransform, bucket, text_hash
 
+_OCTETS = (bytes, bytearray, memoryview)
 _MANTISSA = np.uint64(2**64 - 2**36)
 """The sign, the exponent and the first 16 binary digits of a double: bins compare no more."""
 
@@ -33,7 +34,7 @@ class ServedBag:
 
     def values_of(self, cell: Any) -> list[Any]:
         """The values of one row: a list as it is, a text taken apart, no values if missing."""
-        if self.separator and isinstance(cell, bytes | bytearray | memoryview):
+        if self.separator and isinstance(cell, _OCTETS):
             cell = text(cell)
         if isinstance(cell, str):
             parts = cell.split(self.separator) if self.separator else [cell]
@@ -102,19 +103,21 @@ class FieldVocabulary:
         if self.bag is None:
             return self.codes(values)[:, None]
         missing = {MISSING, *self._missing_texts}
-        rows = [
-            [value for value in self.bag.values_of(cell) if text(value, self.kind) not in missing]
-            # As in training, where a text is missing as a whole before it is taken apart.
-            if not (isinstance(cell, str | bytes) and text(cell) in missing)
-            else []
-            for cell in column(self.name, values)
-        ]
+        rows = [self._kept(cell, missing) for cell in column(self.name, values)]
         codes = np.full((len(rows), self.slots), PADDING, dtype=np.int64)
         kept = [row[: self.slots] for row in rows]
         lengths = np.array([len(row) for row in kept], dtype=np.int64)
         filled = np.arange(self.slots) < lengths[:, None]
         codes[filled] = self.codes([value for row in kept for value in row])
         return codes
+
+    def _kept(self, cell: Any, missing: Collection[str]) -> list[Any]:
+        """The values of one row of a multi-valued field that are not missing."""
+        assert self.bag is not None
+        # As in training, where a text is missing as a whole before it is taken apart.
+        if isinstance(cell, (str, *_OCTETS)) and text(cell) in missing:
+            return []
+        return [one for one in self.bag.values_of(cell) if text(one, self.kind) not in missing]
 
     @cached_property
     def _code_of(self) -> dict[str | None, int]:
@@ -143,19 +146,19 @@ class FieldVocabulary:
             written = map(self._transformed, values)
             codes = np.array([self._code_of.get(w, 0) for w in written], dtype=np.int64)
         else:
-            find = self._code_of.get
-            is_text = self.kind == "text"
-            found = (
-                find(value if is_text and type(value) is str else text(value, self.kind), 0)
-                for value in values
-            )
-            codes = np.fromiter(found, dtype=np.int64, count=len(values))
-            if is_text:
-                # A column of text may hold what pandas reads as another type: True, 1.0.
-                for row in np.flatnonzero(codes == 0):
-                    codes[row] = find(str(values[row]), 0)
+            codes = np.fromiter(map(self._code, values), dtype=np.int64, count=len(values))
         refuse_several(self.name, [values[row] for row in np.flatnonzero(codes == 0)])
         return codes
+
+    def _code(self, value: Any) -> int:
+        if self.kind == "text" and type(value) is str:
+            return self._code_of.get(value, 0)
+        written = text(value, self.kind)
+        code = self._code_of.get(written)
+        if code is None and self.kind == "text" and written != MISSING:
+            # A column of text may hold what pandas reads as another type: True, 1.0.
+            code = self._code_of.get(str(value))
+        return code or 0
 
     def _transformed(self, value: Any) -> str | None:
         """What the vocabulary may have of a raw value; None for what is no count."""

@@ -8,13 +8,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pepbench.datasets.frappe import FIELDS
 
 from pepbench.catalog import Catalog
+from pepbench.data.dataset import Block
 from pepbench.data.manage import open_table
+from pepbench.data.row_checks import check_block
 from pepbench.data.splits import open_splits
-from pepbench.export.folder import described_fields
+from pepbench.errors import DataError
+from pepbench.export.folder import described_fields, write_export
 from pepbench.harness.test_facts import users_of_rows
-from pepbench.serve.vocabulary import finite_numbers, read_fields
+from pepbench.serve import load
+from pepbench.serve.vocabulary import FieldVocabulary, finite_numbers, read_fields
+from pepbench.tables.embedding import PlainTable
 
 N = 60
 LABELS = np.arange(N) % 2
@@ -120,6 +126,30 @@ def test_users_are_those_that_rows_were_split_by_not_their_hashes(add):
     np.testing.assert_array_equal(same, users[test][:, None] == users[test])
 
 
+def test_what_is_missing_is_never_the_text_of_its_python_name():
+    field = FieldVocabulary("city", 5, ("None", "nan", "<NA>", "NaT"))
+    assert field.codes([None, float("nan"), pd.NA, pd.NaT]).tolist() == [0] * 4
+    assert field.codes(["None", "nan", "<NA>", "NaT"]).tolist() == [1, 2, 3, 4]
+
+
+def test_a_row_given_as_a_list_does_not_depend_on_its_neighbours(add, tmp_path):
+    city = np.where(EVERY_FOURTH, "true", np.where(LABELS, "Rome", ""))
+    rows = pd.DataFrame({"city": city, "shop": np.arange(N) % 3, "y": LABELS})
+    _, fields = add(rows, "--fields=city,shop")
+    names, sizes = tuple(fields), tuple(field.cardinality for field in fields.values())
+    table = PlainTable(sum(sizes), 2)
+    entries = [
+        {"name": name, "cardinality": field.cardinality, "values": list(field.values)}
+        for name, field in fields.items()
+    ]
+    write_export(tmp_path / "out", table.export(), entries, 2, {})
+    served = load(tmp_path / "out")
+    for given in ([["Rome", 1.0], [float("nan"), 2.0]], [[True, 1], ["Rome", 2]]):
+        by_name = dict(zip(names, zip(*given, strict=True), strict=True))
+        np.testing.assert_array_equal(served.codes(given), served.codes(by_name))
+        assert (served.codes(given) > 0).all()
+
+
 def test_a_word_for_missing_may_hold_the_separator(add):
     genres = np.where(EVERY_FOURTH, "N/A", np.where(LABELS, "a/b", "c"))
     splits, fields = add(pd.DataFrame({"g": genres, "y": LABELS}), "--multi=g:/", "--missing=N/A")
@@ -183,6 +213,30 @@ def test_the_positive_label_may_be_the_columns_name(pepbench, tmp_path, monkeypa
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert "'ham': 0" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "columns"),
+    [
+        ("ml-1m", "ratings.parquet", ("user_id", "movie_id", "rating", "timestamp")),
+        ("frappe-log", "frappe-log.parquet", FIELDS),
+    ],
+)
+def test_a_known_data_set_without_rows_is_told_so(pepbench, tmp_path, name, file, columns):
+    (tmp_path / "raw").mkdir()
+    empty = pa.table({column: pa.array([], pa.int64()) for column in columns})
+    pq.write_table(empty, tmp_path / "raw" / file)
+    for other in ("users.dat", "movies.dat"):
+        (tmp_path / "raw" / other).write_text("")
+    ran = pepbench("data", "add", name, "--from", "raw")
+    assert (ran.code, ran.err.count("\n")) == (2, 1), ran.err
+
+
+def test_labels_of_python_objects_are_refused_by_name():
+    block = Block({"a": pa.array(["x", "y"])}, np.array([1, None], dtype=object))
+    dataset = Catalog().select("dataset", "uci-adult").default()
+    with pytest.raises(DataError, match="row 2: label is None, expected 0 or 1"):
+        check_block(dataset, block, ["a"], 0)
 
 
 def test_a_file_without_rows_is_told_so(pepbench):

@@ -20,6 +20,7 @@ from pepbench.leaderboards.table_checks import other_figure
 from pepbench.leaderboards.verify import complete_cells
 from pepbench.plan import PLAN_FILE, Plan
 from pepbench.records import EpochRecord, RecordStore
+from pepbench.report.page.tables import protocol_rows
 
 PLAN = """\
 methods = ["uniform", "full"]
@@ -290,3 +291,11 @@ def test_charts_and_report_over_folds_are_drawn_from_what_is_published(tmp_path)
     shutil.rmtree(work)
     publish(board, work)
     assert {path.name: path.read_bytes() for path in board.folder.iterdir()} == files
+
+
+def test_draws_that_no_setting_made_feasible_are_not_taken_for_unequal_trials():
+    """Where a method has few choices, the same trial is drawn again: its cell has fewer records."""
+    feasible = [of_fold(0, role, n) for n, role in enumerate(("tuning", "tuning", "final"))]
+    small = of_fold(0, "tuning", 9).spec.model_copy(update={"budget": "5%"})
+    (row,) = protocol_rows([*feasible, record(small, "infeasible", reason="too small")])
+    assert row["facts"]["trials a cell and fold"] == "2"
