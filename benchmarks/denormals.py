@@ -22,7 +22,7 @@ from pepbench.harness.cells import training_spec
 from pepbench.method import Model, PlainTable
 from pepbench.plan import Plan
 from pepbench.records import DEFAULT_LEARNING_RATE
-from pepbench.training.cpu_settings import flushed_denormals
+from pepbench.training.process_settings import flushed_denormals
 from pepbench.training.task import TrialTask
 
 TURN = 500

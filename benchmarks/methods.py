@@ -32,7 +32,7 @@ from pepbench.harness.environment import PeakMemory
 from pepbench.method import Method
 from pepbench.plan import Plan
 from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
-from pepbench.training.cpu_settings import keep_freed_memory
+from pepbench.training.process_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 
 SHARE = 0.1

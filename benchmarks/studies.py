@@ -14,7 +14,7 @@ from pepbench.data.splits import Splits, open_splits
 from pepbench.harness.cells import training_spec
 from pepbench.plan import Plan
 from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
-from pepbench.training.cpu_settings import keep_freed_memory
+from pepbench.training.process_settings import keep_freed_memory
 from pepbench.training.task import TrialTask
 
 

@@ -29,12 +29,12 @@ from pepbench.harness.cell_scheduler import Tally
 from pepbench.harness.cells import expand
 from pepbench.harness.coordinator import run_cells
 from pepbench.harness.environment import check_device, cuda_devices
+from pepbench.harness.planted_facts import facts_are_stored, store_facts
 from pepbench.harness.plugin_changes import changed_plugins
 from pepbench.harness.run_folder import locked_folder
 from pepbench.harness.run_options import RunOptions, run_options
 from pepbench.harness.status.live_files import LIVE_FOLDER
 from pepbench.harness.status.reporter import Reporter
-from pepbench.harness.test_facts import facts_are_stored, store_facts
 from pepbench.plan import EXAMPLE, Plan
 from pepbench.records import FEWEST_FOLDS, RecordStore
 from pepbench.report.findings import Findings, load_runs

@@ -115,9 +115,3 @@ def nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny_run(pepbench: Command, nothing_drawn: None) -> Command:  # noqa: ARG001
     """``pepbench run`` on tiny synthetic rows, in this process alone; nothing is drawn."""
     return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)
-
-
-@pytest.fixture
-def drawn_run(pepbench: Command) -> Command:
-    """As ``tiny_run``, with charts and page."""
-    return lambda *arguments: pepbench("run", *TINY, "--jobs=1", *arguments)

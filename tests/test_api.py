@@ -71,6 +71,17 @@ def test_the_command_makes_the_same_records(tiny_run, place):
     assert (place / "out/plan.toml").read_bytes() == (place / "command/plan.toml").read_bytes()
 
 
+def test_the_callers_precision_decides_nothing(place):
+    run(jobs=1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        pepbench.run(TINY, out="double", jobs=1)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert predictions(place / "double") == predictions(place / "out")
+
+
 @pytest.mark.parametrize(
     "given",
     [TINY, pepbench.Plan.load(None, TINY), "plan.toml"],

@@ -49,7 +49,8 @@ class Cell:
         N·D; the mean over the protocol's folds, whose vocabularies differ a little.
     status
         ``ok`` if all final runs are; ``failed`` if one of them or all tuning failed; ``infeasible``
-        likewise; ``incomplete`` if tuning succeeded but no final run is there yet.
+        likewise; ``incomplete`` if tuning succeeded but no final run is there yet, or fewer than in
+        another fold.
     reason
         Of the first record that is not ok, on one line; empty for ``ok``.
     runs
@@ -242,6 +243,11 @@ def _over_folds(
             if of_fold == status:
                 where = f"fold {number + 1}: " if len(folds) > 1 else ""
                 return status, where + reason, runs
+    of_folds = [len(of_fold) for _, _, of_fold in outcomes]
+    for number, count in zip(numbers, of_folds, strict=True):
+        if count < max(of_folds):
+            missing = f"{count} of {max(of_folds)} final runs are there; run the same command again"
+            return "incomplete", f"fold {number + 1}: {missing}", runs
     return "ok", "", runs
 
 

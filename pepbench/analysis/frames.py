@@ -123,9 +123,10 @@ reference, or should have been.
 ``difference`` is method minus reference in the ``metric``, signed so that positive is better, with
 ``standard_error``, Satterthwaite's ``degrees_of_freedom``, the interval ``low`` to ``high`` and the
 two-sided ``p``. ``p_noninferior``: one-sided, worse by the margin or more. ``p_equivalent``: two
-one-sided tests. ``…_holm``: adjusted within data set × backbone × budget. ``verdict``: better,
-worse, equivalent, non-inferior or undecided; ``direction``: higher or lower where the difference is
-shown not to be zero, also beside ``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of
+one-sided tests. ``…_holm``: adjusted within data set × backbone × budget, but over all primary
+contrasts where one of them is the comparison. ``verdict``: better, worse, equivalent, non-inferior
+or undecided; ``direction``: higher or lower where the difference is shown not to be zero, also
+beside ``equivalent``. ``seeds_to_decide``: for undecided ones, seeds of
 each method that would probably decide; infinite where only more rows can; NaN with one seed.
 ``log_loss_…`` likewise for the difference of log losses (less is better), NaN where predictions are
 no probabilities. ``basis``: ``rows and seeds``, ``users and seeds``, ``rows only`` or ``users

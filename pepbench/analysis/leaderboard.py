@@ -33,7 +33,13 @@ from pepbench.analysis.frames import (
 from pepbench.analysis.fronts import FrontTables, front_tables
 from pepbench.analysis.metrics import METRICS, Metric, MetricCard, card_of
 from pepbench.analysis.pareto import CHANCE_AUC, hypervolume, on_front
-from pepbench.analysis.primary import CONTRAST_COLUMNS, Contrast, contrast_rows
+from pepbench.analysis.primary import (
+    CONTRAST_COLUMNS,
+    Contrast,
+    as_primary,
+    contrast_rows,
+    primaries,
+)
 from pepbench.analysis.ranks import RankTables, rank_tables, sources_of
 from pepbench.analysis.significance import ALPHA, NOT_INFERIOR
 from pepbench.records import MARGIN, Record
@@ -110,12 +116,15 @@ def analyse(
         and the mean of that over folds; memory is the maximum over all, seconds the mean. Where
         some final runs failed, the figures describe the others, but are unknown if a fold has no
         other, and the cell is not compared: runs that survive are no fair sample. p-values are
-        Holm's, over the methods of one data set × backbone × budget.
+        Holm's, over the methods of one data set × backbone × budget; but those of a primary
+        contrast with the full table are over all primary contrasts.
     """
     cells = cells_of(records)
+    measured = blocks_of(cells, load_predictions, load_labels, load_users, metric)
+    named = [(block, primaries(block, contrasts, margin)) for block in measured]
     blocks = [
-        (block, against_reference(block, REFERENCE, margin))
-        for block in blocks_of(cells, load_predictions, load_labels, load_users, metric)
+        (block, as_primary(against_reference(block, REFERENCE, margin), found))
+        for block, found in named
     ]
     compared = [(block, one) for block, members in blocks for one in members]
     rows_of_cells = (cell_row(block, one) for block, one in compared)
@@ -125,7 +134,7 @@ def analyse(
     ]
     pairs = [pair_row(block, one) for block, _ in blocks for one in all_pairs(block, margin)]
     sources = sources_of((cell.dataset, cell.spec.data) for cell in cells)
-    rows = (row for block, _ in blocks for row in contrast_rows(block, contrasts, margin))
+    rows = (row for block, found in named for row in contrast_rows(block, found, margin))
     frame = _sorted(_with_fronts(frame), cells, METRICS[metric])
     return Analysis(
         frame,
@@ -157,9 +166,9 @@ def compression_at_parity(comparisons: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         dataset, backbone, method, parameters, compression: a row for each method that was
-        compared; the fewest parameters that are non-inferior, as are all larger budgets, and
-        N·D / parameters, infinite without any; both NaN where not even the largest budget is shown
-        to be.
+        compared; the fewest parameters that are non-inferior, as are all larger budgets of the
+        method that could be compared, and N·D / parameters, infinite without any; both NaN where
+        not even the largest budget is shown to be.
     """
     compared = comparisons[comparisons["difference"].notna()]
     rows = []

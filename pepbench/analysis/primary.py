@@ -7,8 +7,8 @@ been looked at because of the results.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pepbench.analysis.blocks import Block
@@ -53,14 +53,28 @@ predictive probability that it is in a further fold. ``share_…``: of the varia
 for a single split. ``note``: why there is no comparison."""
 
 
-def contrast_rows(
-    block: Block, contrasts: Sequence[Contrast], margin: float
-) -> Iterator[dict[str, object]]:
-    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest.
+@dataclass(frozen=True)
+class Primary:
+    """A primary contrast in one data set and backbone.
 
-    Two cells that are named twice count once in the family. A contrast of which one method has not
-    run has a row that says so; one of which neither has is left out, since it may be about other
-    data.
+    Attributes
+    ----------
+    contrast
+        As the plan names it.
+    pair
+        Its cells, compared, with conclusions adjusted for all primary contrasts of the block; None
+        if one of the methods has not run.
+    """
+
+    contrast: Contrast
+    pair: CellComparison | None
+
+
+def primaries(block: Block, contrasts: Sequence[Contrast], margin: float) -> list[Primary]:
+    """The primary contrasts of a data set and backbone, in the plan's order.
+
+    Two cells that are named twice count once in the family. A contrast of which neither method has
+    run is left out, since it may be about other data.
     """
     named: dict[frozenset[object], tuple[Contrast, CellComparison | None]] = {}
     for contrast in contrasts:
@@ -72,11 +86,33 @@ def contrast_rows(
         elif (a, b) != (None, None):
             named.setdefault(frozenset(contrast), (contrast, None))
     family = adjusted([pair for _, pair in named.values() if pair is not None], margin)
-    for contrast, pair in named.values():
-        if pair is None:
-            yield _not_run(block, contrast)
+    return [
+        Primary(contrast, None if pair is None else next(family))
+        for contrast, pair in named.values()
+    ]
+
+
+def as_primary(
+    compared: Sequence[CellComparison], found: Sequence[Primary]
+) -> list[CellComparison]:
+    """Comparisons, each in the place of which a primary contrast of the same cells stands.
+
+    So that one question has one answer on all pages.
+    """
+    pairs = {(one.pair.cell, one.pair.other): one.pair for one in found if one.pair is not None}
+    return [pairs.get((one.cell, one.other), one) for one in compared]
+
+
+def contrast_rows(
+    block: Block, found: Sequence[Primary], margin: float
+) -> Iterator[dict[str, object]]:
+    """The rows of a data set and backbone: primary contrasts in the plan's order, then the rest."""
+    for one in found:
+        if one.pair is None:
+            yield _not_run(block, one.contrast)
         else:
-            yield _row(block, contrast[2], next(family), primary=True)
+            yield _row(block, one.contrast[2], one.pair, primary=True)
+    named = {frozenset((one.pair.cell, one.pair.other)) for one in found if one.pair is not None}
     for pair in all_pairs(block, margin, named):
         yield _row(block, block.cells[pair.cell].budget, pair, primary=False)
 
@@ -138,12 +174,12 @@ def _row(block: Block, budget: str, pair: CellComparison, *, primary: bool) -> d
 
 
 def widest_source(row: Mapping[Any, Any]) -> str:
-    """What most of the variance between folds is due to: ``rows``, ``seeds``, …; empty if unknown.
+    """What most of the variance between folds is due to: ``rows``, ``seeds``, …; empty if to none.
 
     >>> widest_source({"share_rows": 0.2, "share_seeds": 0.1, "share_tuning_and_split": 0.7})
     'tuning and split'
+    >>> widest_source({"share_rows": 0.4, "share_seeds": 0.3, "share_tuning_and_split": 0.3})
+    ''
     """
     shares = {name: row[f"share_{name}"] for name in ("rows", "seeds", "tuning_and_split")}
-    if any(map(math.isnan, shares.values())):
-        return ""
-    return max(shares, key=shares.__getitem__).replace("_", " ")
+    return next((name.replace("_", " ") for name, share in shares.items() if share > 0.5), "")

@@ -235,7 +235,7 @@ def _losing(
         backbone,
         taken,
         f"the fewest parameters that are shown to lose less than {bound:g} AUC, as are the "
-        "method's larger budgets; of methods of that size, the least CPU time",
+        "method's larger budgets that were compared; of methods of that size, the least CPU time",
         tuple(choice for choice in near if choice is not taken),
         unknown=(*_limits(block, dataset, backbone, compared), *_chances(compared)),
     )

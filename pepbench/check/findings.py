@@ -14,6 +14,9 @@ from pepbench.check.timing import Slowdown, judge_times, repetitions_needed
 from pepbench.errors import RecordError
 from pepbench.records import TrialSpec
 
+LOG_LOSS_TOLD = 0.01
+"""Growth of the log loss, as a share, from which it is told: AUC does not see a shift of logits."""
+
 Kind = Literal["accuracy", "size", "time", "memory", "start-up"]
 
 ALPHA = 0.05
@@ -127,6 +130,9 @@ def _loss(old: CellFigures, new: CellFigures, loss: Loss, tolerance: Tolerance) 
         notes.append("options or version of the method or backbone differ")
     if loss.verdict == "undecided":
         notes.append(f"a loss above {tolerance.margin:g} is neither shown nor excluded")
+    then, now = map(statistics.fmean, (old.log_loss, new.log_loss))
+    if now > then * (1 + LOG_LOSS_TOLD):
+        notes.append(f"log loss grew from {then:.4f} to {now:.4f}, which is not tested")
     return Finding(
         kind="accuracy",
         subject=old.cell.listed(),
@@ -173,9 +179,20 @@ def _times(
     known = {(metric.kind, metric.subject): metric for metric in before}
     measured = {(metric.kind, metric.subject): metric for metric in after}
     pairs = [(known[name], metric) for name, metric in measured.items() if name in known]
-    for name, metric in known.items():
-        if after and name not in measured:
-            yield Finding(*name, "not measured now", False, metric.typical)
+    if before and after:
+        unpaired = tolerance.strict and tolerance.time_counts
+        remedy = "nothing to compare it with; if that is meant, record the baseline again"
+        for name, metric in known.items():
+            if name not in measured:
+                was = metric.typical
+                yield Finding(
+                    *name, "not measured now", unpaired, was, unit=metric.unit, note=remedy
+                )
+        for name, metric in measured.items():
+            if name not in known:
+                now = metric.typical
+                verdict = "not in the baseline"
+                yield Finding(*name, verdict, unpaired, None, now, metric.unit, note=remedy)
     slowdowns = judge_times(pairs, tolerance.time_margin, ALPHA)
     for (old, new), slowdown in zip(pairs, slowdowns, strict=True):
         undecided = slowdown.verdict == "undecided"

@@ -34,7 +34,7 @@ from pepbench.data.splits import open_splits
 from pepbench.errors import EXIT_FAILED, PlanError
 from pepbench.harness.cells import Cell, expand
 from pepbench.harness.environment import check_device, environment
-from pepbench.harness.test_facts import users_of_rows
+from pepbench.harness.planted_facts import users_of_rows
 from pepbench.harness.trial import TrialContext
 from pepbench.plan import Plan
 from pepbench.printing import print_json, prints_to_stderr

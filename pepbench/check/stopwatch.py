@@ -32,7 +32,7 @@ from pepbench.method import Factors, Method
 from pepbench.plan import Plan
 from pepbench.printing import prints_to_stderr
 from pepbench.records import TrialSpec
-from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
+from pepbench.training.process_settings import flushed_denormals, keep_freed_memory
 from pepbench.training.task import TrialTask
 
 PIECES = 24

@@ -232,7 +232,7 @@ def run(
     full one on built-in data, in three folds, which takes minutes. The same command again continues
     where it was interrupted and redoes nothing.
     """
-    from pepbench import workflow
+    from pepbench import run_command
     from pepbench.api import default_folder, resolve_plan
     from pepbench.harness.run_options import run_options
 
@@ -300,9 +300,9 @@ def run(
     if dry_run or estimate:
         resolved, _ = resolve_plan(plan, plugins, keys)
         folder = out or default_folder(resolved)
-        show = workflow.dry_run if dry_run else workflow.print_estimate
+        show = run_command.dry_run if dry_run else run_command.print_estimate
         return show(resolved, folder, run_options(folder, plugins, **how), as_json)
-    return workflow.run_and_report(
+    return run_command.run_and_report(
         plan,
         out,
         **beside,
@@ -361,6 +361,6 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """Show the state of a run, from another terminal or afterwards."""
-    from pepbench import workflow
+    from pepbench import run_command
 
-    return workflow.status(folder, as_json, watch)
+    return run_command.status(folder, as_json, watch)

@@ -167,7 +167,7 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}\n"
 
 
-def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str]:
+def warnings_of(dataset: Dataset, table: Table) -> list[str]:
     """Warnings about what is legal in a table, but probably a mistake.
 
     Fields with one value, or with another one in each row, and users in both training and test.
@@ -193,7 +193,7 @@ def warnings_of(dataset: Dataset, table: Table, split_seed: int = 0) -> list[str
             f"{n_missing:,} of {table.meta.n_rows:,} rows have no {user!r}; they count "
             "as one user, in splits and in figures within users: drop them, or give each an id"
         )
-    leakage = leakage_warning(dataset, table, split_seed)
+    leakage = leakage_warning(dataset, table)
     return [*warnings, leakage] if leakage else warnings
 
 
@@ -209,7 +209,7 @@ def rows_without(table: Table, column: str) -> int:
     )
 
 
-def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str | None:
+def leakage_warning(dataset: Dataset, table: Table) -> str | None:
     """A warning if users have rows in both training and test; None if not.
 
     Splits by time get none: the same users coming back is what they are to show.
@@ -217,7 +217,7 @@ def leakage_warning(dataset: Dataset, table: Table, split_seed: int = 0) -> str 
     column = user_column(dataset, table.meta.fields)
     if column is None or table.meta.split_scheme not in ("random", "file"):
         return None
-    share = known_share(table, column, split_seed)
+    share = known_share(table, column, split_seed=0)
     if share < FEW_KNOWN:
         return None
     return (

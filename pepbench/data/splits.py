@@ -30,6 +30,7 @@ from pepbench.data.arrays import (
 from pepbench.data.cache import (
     building,
     cache_root,
+    evict_folds,
     file_sizes,
     locked,
     table_bytes,
@@ -37,7 +38,6 @@ from pepbench.data.cache import (
 )
 from pepbench.data.dense import input_names, scales_of
 from pepbench.data.features import global_ids
-from pepbench.data.fold_eviction import evict_folds
 from pepbench.data.kernels import count_training, encode_part
 from pepbench.data.pipeline import ordered_map
 from pepbench.data.row_checks import check_ranges, mark_checked
@@ -198,7 +198,13 @@ def open_splits(table: Table, seed: int, fold: Fold = SINGLE) -> Splits:
         splits = _built(table, seed, fold, folder)
     if fold.of > 1:
         evict_folds(keep=folder)
-    return _checked(splits)
+    try:
+        return _checked(splits)
+    except FileNotFoundError:
+        # Another process has evicted the rows since they were opened.
+        if fold.of == 1:
+            raise
+        return open_splits(table, seed, fold)
 
 
 def split_facts(table: Table, seed: int, fold: Fold = SINGLE) -> Splits:

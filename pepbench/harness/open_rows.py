@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pepbench.data.cache import cache_root
+from pepbench.data.cache import cache_root, mark_used
 from pepbench.data.dataset import Dataset
-from pepbench.data.fold_eviction import mark_used
 from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, open_splits

@@ -27,8 +27,8 @@ from pepbench.harness.environment import (
 )
 from pepbench.harness.fit_checks import check_contract, learnt_widths
 from pepbench.harness.open_rows import open_rows
+from pepbench.harness.planted_facts import users_of_rows
 from pepbench.harness.status.live_files import live_file, spaced
-from pepbench.harness.test_facts import users_of_rows
 from pepbench.method import Fitted, Method
 from pepbench.metrics import auc, calibration, gauc, log_loss, ndcg
 from pepbench.objective import goal
@@ -44,7 +44,11 @@ from pepbench.records import (
     now,
     npy_sha256,
 )
-from pepbench.training.cpu_settings import flushed_denormals, keep_freed_memory
+from pepbench.training.process_settings import (
+    flushed_denormals,
+    keep_freed_memory,
+    single_precision,
+)
 from pepbench.training.progress import Progress
 from pepbench.training.task import Pruned, TrialTask
 
@@ -141,7 +145,7 @@ def _trial_setup(
 ) -> Iterator[_TrialSetup]:
     spec = specs[0]
     # Before any work, since torch's threads keep the mode in which they are started.
-    with flushed_denormals(), ExitStack() as watchers:
+    with flushed_denormals(), single_precision(), ExitStack() as watchers:
         torch.set_num_threads(context.threads)
         keep_freed_memory()
         catalog = Catalog(context.plugins)
@@ -205,8 +209,11 @@ def _fitted_alone(
     except Infeasible as error:
         status, reason = "infeasible", str(error)
     except Pruned as stop:
-        status, reason = "pruned", f"{stop} by the plan's pruner"
-        figures = _figures_of_pruned(stop, task)
+        if all(math.isfinite(point.log_loss) for point in stop.curve):
+            status, reason = "pruned", f"{stop} by the plan's pruner"
+            figures = _figures_of_pruned(stop, task)
+        else:
+            status, reason = "failed", f"{stop}; its log loss on validation rows is not finite"
     except (Exception, SystemExit) as error:
         status, reason = "failed", describe_failure(error)
     record = _record(setup, spec, status=status, reason=reason, **figures)

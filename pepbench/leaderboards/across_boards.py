@@ -113,7 +113,7 @@ def best_methods(boards: Mapping[str, BoardResults], contrasts: pd.DataFrame) ->
     """
     blocks = contrasts.drop_duplicates(["dataset", "backbone"])
     shown = (boards[name] for name in dict.fromkeys(blocks["board"]))
-    best = pd.concat([best_cells(one.frame, one.contrasts) for one in shown])
+    best = pd.concat([best_cells(one.frame) for one in shown])
     differences = (
         best[best["verdict"] != "reference"]
         .rename(columns={"delta_auc": "difference", "delta_low": "low", "delta_high": "high"})

@@ -47,7 +47,7 @@ def board_summary(board: Board, results: BoardResults) -> str:
     return "\n\n".join(
         [
             *(
-                [best_table(results.frame, results.contrasts)]
+                [best_table(results.frame)]
                 if results.primary.empty
                 else contrast_parts(results.contrasts, detail=False)
             ),
@@ -69,7 +69,7 @@ def details_page(board: Board, results: BoardResults) -> str:
         [
             f"# Details of the leaderboard {board.name}",
             "## The best of each size",
-            best_table(results.frame, results.contrasts),
+            best_table(results.frame),
             *submitted_table(board, results.records, results.margin, results.folds),
             "## How it was made",
             f"`pepbench leaderboard {board.name}` from [plan.toml](plan.toml); "
@@ -107,7 +107,7 @@ def findings(frame: pd.DataFrame, contrasts: pd.DataFrame, margin: float) -> Ite
         Of equivalence and non-inferiority.
     """
     (name,) = {name for name, _ in by_block(contrasts)}
-    yield from filter(None, [best_sentence(of_block(frame, name), contrasts)])
+    yield from filter(None, [best_sentence(of_block(frame, name))])
     yield from verdict_sentences(contrasts, margin)
 
 
@@ -139,9 +139,9 @@ def _replication(board: Board) -> Iterator[str]:
         )
 
 
-def best_table(frame: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+def best_table(frame: pd.DataFrame) -> str:
     """The highest AUC of each data set, backbone and budget."""
-    return _table(best_cells(frame, contrasts), "best method")
+    return _table(best_cells(frame), "best method")
 
 
 def submitted_table(

@@ -57,7 +57,7 @@ from pepbench.report.charts.contrasts import CONTRASTS, contrasts_chart
 from pepbench.report.charts.panels import png_of_svg, svg_bytes
 from pepbench.report.findings import check_metric, contrasts_of
 from pepbench.report.terminal.leaderboard_view import LeaderboardView
-from pepbench.workflow import run_and_report
+from pepbench.run_command import run_and_report
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pepbench.analysis.folds import BASES
+from pepbench.catalog import Catalog
 from pepbench.errors import RecordError
 from pepbench.leaderboards.board_page import DETAILS_MD, FRONT, board_summary, details_page
 from pepbench.leaderboards.board_results import (
@@ -16,6 +17,7 @@ from pepbench.leaderboards.board_results import (
 from pepbench.leaderboards.boards import Board
 from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, RECORDS_FILE, packed
+from pepbench.leaderboards.submission_rules import unlike_plan
 from pepbench.plan import PLAN_FILE
 from pepbench.records import RecordStore, write_atomically
 from pepbench.report.beside_board import asked_folds
@@ -56,7 +58,8 @@ def publish(board: Board, work: Path) -> BoardResults:
     Raises
     ------
     RecordError
-        If a record or its predictions are damaged or missing: a leaderboard is published whole.
+        If a record or its predictions are damaged, missing or not of the plan: a leaderboard is
+        published whole.
     """
     problems: list[str] = []
     records = tuple(RecordStore(work, problems.append)) if work.is_dir() else ()
@@ -66,6 +69,8 @@ def publish(board: Board, work: Path) -> BoardResults:
         return redraw(board)
     if not records:
         raise RecordError(f"no records in {work}; run: pepbench leaderboard {board.name}")
+    if problem := next(unlike_plan(board.plan(Catalog(())), records), ""):
+        raise RecordError(f"{work}: {problem}; run: pepbench leaderboard {board.name}")
     margin = margin_of([board.folder])
     findings = load_runs([work], margin=margin, contrasts=contrasts_of([board.folder]))
     results = BoardResults(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pepbench import workflow
+from pepbench import run_command
 from pepbench.catalog import Catalog
 from pepbench.errors import EXIT_INTERRUPTED
 from pepbench.harness.cells import expand
@@ -150,8 +150,8 @@ def _run_again(
     """
     if options.dry_run:
         how = run_options(folder, options.plugins, jobs=options.jobs, shard=options.shard)
-        return workflow.dry_run(plan, folder, how, as_json=False)
-    code = workflow.run_and_report(
+        return run_command.dry_run(plan, folder, how, as_json=False)
+    code = run_command.run_and_report(
         plan,
         folder,
         command=command,

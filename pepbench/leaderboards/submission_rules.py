@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import optuna
@@ -57,19 +57,10 @@ def broken_rules(
     for method, classes in _classes(records).items():
         if len(classes) > 1:
             yield f"{method}: its records are of several methods or versions: {', '.join(classes)}"
-    found = by_place(records)
-    expected = _expected(plan, set(found))
-    for name, fold in found:
-        if (name, fold) not in expected:
-            yield f"{name.listed()}: its records do not follow from the plan"
     data = {(r.spec.data.spec, r.spec.data.fold): r.spec for r in published}
     backbones = {r.spec.backbone.spec: r.spec.backbone.untuned() for r in published}
-    for (name, fold), cell_plan in expected.items():
-        members = found.get((name, fold), [])
-        where = f"{name.listed()}, {Fold(fold, plan.folds)}" if plan.folds > 1 else name.listed()
-        if not members:
-            yield f"{where}: there are no records; run the missing folds and cells first"
-            continue
+    for (name, fold), members in by_place(records).items():
+        where = _where(plan, name, fold)
         theirs = data.get((name.dataset, fold))
         for record in members:
             same = theirs is not None and (
@@ -82,11 +73,38 @@ def broken_rules(
                 break
         if any(r.spec.backbone.untuned() != backbones.get(name.backbone) for r in members):
             yield f"{where}: version or options of its backbone are not the board's"
+    yield from unlike_plan(plan, records)
+
+
+def unlike_plan(plan: Plan, records: Iterable[Record]) -> Iterator[str]:
+    """What records lack or have otherwise than their plan gives it, a line each.
+
+    Parameters
+    ----------
+    plan
+        With families of methods expanded.
+    records
+        Of all of its cells and folds.
+    """
+    found = by_place(records)
+    expected = _expected(plan, set(found))
+    for name, fold in found:
+        if (name, fold) not in expected:
+            yield f"{name.listed()}: its records do not follow from the plan"
+    for (name, fold), cell_plan in expected.items():
+        where, members = _where(plan, name, fold), found.get((name, fold), [])
+        if not members:
+            yield f"{where}: there are no records; run the missing folds and cells first"
+            continue
         for record in members:
             if problem := _wrong_settings(record, cell_plan):
                 yield f"{where}: run {record.key[:12]} does not follow from the plan: {problem}"
         if problem := _incomplete(members, cell_plan):
             yield f"{where}: {problem}"
+
+
+def _where(plan: Plan, name: CellName, fold: int) -> str:
+    return f"{name.listed()}, {Fold(fold, plan.folds)}" if plan.folds > 1 else name.listed()
 
 
 def _plan_rules(plan: Plan, board: Board, published: Sequence[Record]) -> Iterator[str]:

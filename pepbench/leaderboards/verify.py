@@ -33,6 +33,7 @@ from pepbench.leaderboards.extract import published_extract
 from pepbench.leaderboards.page_text import check_text, quotable
 from pepbench.leaderboards.publish import README, is_in_step
 from pepbench.leaderboards.record_packing import EXTRACT_FILE, unpacked
+from pepbench.leaderboards.submission_rules import unlike_plan
 from pepbench.leaderboards.table_checks import other_figure, wrong_difference, wrong_holm
 from pepbench.plan import Plan
 from pepbench.records import (
@@ -65,7 +66,7 @@ def check_board(board: Board, results: BoardResults, catalog: Catalog) -> Iterat
         yield check_text(page, sources, strict=has_contrasts(results))
     yield extract_check(board, results)
     for problem, what in (
-        (_foreign_record(board, results, catalog), "every record belongs to the plan"),
+        (next(unlike_plan(board.plan(catalog), results.records), ""), "all records of the plan"),
         (wrong_difference(results), "ΔAUC of every cell is the difference of its records' AUCs"),
         (wrong_holm(results), "adjusted p-values follow from the others"),
         (other_figure(board, results), "figures and verdicts that need no predictions are given"),
@@ -97,22 +98,6 @@ def same_bytes(path: Path, content: bytes) -> Check:
     pairs = enumerate(zip(there, given, strict=False), 1)
     number = next((i for i, (a, b) in pairs if a != b), min(len(there), len(given)) + 1)
     return Check(False, f"{path}: line {number} is not what the records give")
-
-
-def _foreign_record(board: Board, results: BoardResults, catalog: Catalog) -> str:
-    plan = board.plan(catalog)
-    for record in results.records:
-        dataset, backbone, method, _ = record.spec.cell
-        data = record.spec.data
-        settings = (record.spec.dim, record.spec.training.clip, data.split_seed, data.folds)
-        if (
-            dataset not in plan.datasets
-            or backbone not in plan.backbones
-            or method not in plan.method_labels()
-            or settings != (plan.dim, plan.clip, plan.split_seed, plan.folds)
-        ):
-            return f"record {record.key[:12]} ({record.spec.cell.listed()}) is not of the plan"
-    return ""
 
 
 @dataclass(frozen=True)

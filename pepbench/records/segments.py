@@ -87,8 +87,7 @@ class Segment:
         try:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             missing = set(COLUMNS.names) - set(self._file.schema_arrow.names)
-            # Segments from before there were folds are of a single split.
-            if missing - {"fold"}:
+            if missing:
                 raise RecordError(f"{path}: is no segment of records")
             keys = self._file.read(["key"]).column("key").to_numpy(zero_copy_only=False)
         except (pa.ArrowException, OSError) as error:
@@ -134,8 +133,4 @@ class Segment:
 
     def figures(self) -> pa.Table:
         """All columns but the text."""
-        table = self._file.read([n for n in FIGURES if n in self._file.schema_arrow.names])
-        if "fold" in table.column_names:
-            return table
-        zeros = pa.array(np.zeros(len(table), np.int64))
-        return table.append_column("fold", zeros).select(FIGURES)
+        return self._file.read(FIGURES)

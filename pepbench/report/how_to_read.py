@@ -32,7 +32,7 @@ def how_to_read(margin: float, metric: Metric, goal: str) -> str:
   split, dimension and backbone settings are compared.
 * **parameters** counts the trained numbers that are needed to produce every feature's vector;
   **share** is parameters / full_parameters (N·D); **bytes** is all that must be stored to serve the
-  table. The largest over seeds.
+  table. The largest over seeds, and of that the mean over folds.
 * **auc**, **log_loss**: test figures, mean over **folds** and **seeds** (final runs in all);
   **calibration**: predicted by observed clicks; **gauc**, **ndcg10**: AUC and NDCG@10 within users,
   where the data set has them. **auc_low** to **auc_high** and **delta_low** to **delta_high** are

@@ -128,7 +128,8 @@ def leaderboard_markdown(
     contrasts
         Of :class:`pepbench.analysis.leaderboard.Analysis`.
     goal
-        Validation figure that tuning went by, as :func:`objective_name` gives it.
+        Validation figure that tuning went by, as
+        :func:`pepbench.analysis.metrics.objective_name` gives it.
     volumes
         Whether findings name the hypervolume; :func:`detail_markdown` has it with its interval.
     """

@@ -2,7 +2,7 @@
 
 A plan may vary epochs, patience and batch size from cell to cell, and says so; such records belong
 together. Runs may differ in their components, budgets, seed, device and D, which reports keep
-apart or name.
+apart or name; but one cell has one version of its method, and is tuned once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PLANNED = (
 
 
 def refuse_mixed(runs: Runs) -> None:
-    """Refuse runs whose records of one data set and backbone differ in a setting.
+    """Refuse runs whose records of one data set and backbone, or of one cell, differ in a setting.
 
     Raises
     ------
@@ -34,18 +34,29 @@ def refuse_mixed(runs: Runs) -> None:
         If a plan cannot be read.
     """
     plans = {folder: plan_in(folder) for folder in runs.folders}
-    seen: dict[tuple[str, str, str], tuple[object, Path]] = {}
+    seen: dict[tuple[tuple[str, ...], str], tuple[object, Path]] = {}
     by_folder = sorted(runs.records, key=lambda one: runs.folders.index(runs.folder_of[one.key]))
     for record in by_folder:
         spec, folder = record.spec, runs.folder_of[record.key]
-        for name, value in _protocol(spec, plans[folder]).items():
-            known = seen.setdefault((spec.data.spec, spec.backbone.spec, name), (value, folder))
-            if value != known[0]:
-                raise RecordError(
-                    f"{' and '.join(dict.fromkeys(map(str, (known[1], folder))))}: records of "
-                    f"{spec.data.spec}, {spec.backbone.spec} were made with different {name} "
-                    f"({known[0]} and {value}) and cannot be compared; report them separately"
-                )
+        plan = plans[folder]
+        for place, settings in (
+            ((spec.data.spec, spec.backbone.spec), _protocol(spec, plan)),
+            (spec.cell, _of_cell(spec, plan)),
+        ):
+            for name, value in settings.items():
+                known = seen.setdefault((place, name), (value, folder))
+                if value != known[0]:
+                    raise RecordError(
+                        f"{' and '.join(dict.fromkeys(map(str, (known[1], folder))))}: records of "
+                        f"{', '.join(place)} were made with different {name} "
+                        f"({known[0]} and {value}) and cannot be compared; report them separately"
+                    )
+
+
+def _of_cell(spec: TrialSpec, plan: Plan | None) -> dict[str, object]:
+    """What final runs and tuning trials of one cell must share to be counted together."""
+    shared: dict[str, object] = {"version": f"{spec.method.name} {spec.method.version}"}
+    return shared if plan is None else shared | {"seed": plan.seed}
 
 
 def _protocol(spec: TrialSpec, plan: Plan | None) -> dict[str, object]:

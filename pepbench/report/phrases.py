@@ -159,16 +159,17 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     """
     shown = [entry for entry in front["parity"] if entry["parameters"] is not None]
     missing = [entry["method"] for entry in front["parity"] if entry["parameters"] is None]
+    within = f"(within {margin:g} {front.get('figure', 'AUC')})"
     sentences = [
-        f"{entry['method']} keeps parity with the full table {_down_to(entry['compression'])}."
+        f"{entry['method']} is shown to keep parity with the full table {within} "
+        f"{_down_to(entry['compression'])}."
         for entry in shown
     ]
     if missing and shown:
         sentences.append(f"Parity is not shown at any budget for: {', '.join(missing)}.")
     elif missing:
         sentences.append(
-            "No method is shown to keep parity with the full table "
-            f"(within {margin:g} {front.get('figure', 'AUC')}) at any budget."
+            f"No method is shown to keep parity with the full table {within} at any budget."
         )
     return sentences
 

@@ -42,17 +42,15 @@ def verdict_sentences(block: pd.DataFrame, margin: float) -> Iterator[str]:
         yield f"Undecided: {contrasts_at_budgets(undecided)}."
 
 
-def best_sentence(frame: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+def best_sentence(frame: pd.DataFrame) -> str:
     """The best method at each budget and its difference to the full table; empty without any.
 
     Parameters
     ----------
     frame
         The leaderboard of one data set and backbone.
-    contrasts
-        As :func:`best_cells` takes them.
     """
-    metric, best = metric_of(frame), best_cells(frame, contrasts)
+    metric, best = metric_of(frame), best_cells(frame)
     found = [
         f"{code(row['method'])} at {row['budget']} ("
         + ", ".join(
@@ -65,23 +63,9 @@ def best_sentence(frame: pd.DataFrame, contrasts: pd.DataFrame) -> str:
     return f"{what}: {'; '.join(found)}." if found else ""
 
 
-def best_cells(frame: pd.DataFrame, contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Of a leaderboard, the best cell of each data set, backbone and budget, compared or not.
-
-    Parameters
-    ----------
-    frame
-        The leaderboard.
-    contrasts
-        The run's contrasts. Where a primary one compares a best cell with the full table, its
-        verdict is quoted: the leaderboard's belongs to another family of tests.
-    """
-    best = frame[frame["status"] == "ok"].drop_duplicates(["dataset", "backbone", "budget"])
-    key = ["dataset", "backbone", "budget", "method"]
-    named = contrasts[contrasts["primary"].astype(bool) & (contrasts["other"] == REFERENCE)]
-    quoted = best[key].merge(named[[*key, "verdict"]], on=key, how="left")["verdict"]
-    quoted = quoted.set_axis(best.index).fillna("")
-    return best.assign(verdict=quoted.where(quoted != "", best["verdict"]))
+def best_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of a leaderboard, the best cell of each data set, backbone and budget, compared or not."""
+    return frame[frame["status"] == "ok"].drop_duplicates(["dataset", "backbone", "budget"])
 
 
 def shown(rows: pd.DataFrame, margin: str) -> Iterator[str]:

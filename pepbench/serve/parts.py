@@ -50,9 +50,9 @@ def index(name: str = "") -> Mapping[str, Any]:
     return {_MARK: ("index", name)}
 
 
-def constant(name: str = "") -> Mapping[str, Any]:
-    """Mark a number or word that goes into the header of the file."""
-    return {_MARK: ("constant", name)}
+def constant() -> Mapping[str, Any]:
+    """Mark a number or word that goes into the header of the file, under the field's name."""
+    return {_MARK: ("constant", "")}
 
 
 def part(prefix: str = "") -> Mapping[str, Any]:

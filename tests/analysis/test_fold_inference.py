@@ -11,7 +11,7 @@ from pepbench.analysis.covariance import measure
 from pepbench.analysis.fold_comparisons import compare_folds, compare_pooled, pooled_interval
 from pepbench.analysis.folds import FoldFigures
 from pepbench.analysis.leaderboard import analyse
-from pepbench.analysis.primary import CONTRAST_COLUMNS, contrast_rows
+from pepbench.analysis.primary import CONTRAST_COLUMNS, contrast_rows, primaries
 from pepbench.analysis.significance import compare
 from pepbench.records import MARGIN, ScoresRecord
 from pepbench.report.table_rows import contrast_table, not_compared
@@ -187,13 +187,34 @@ def test_cells_that_are_named_twice_are_one_contrast():
         run.add(noise / 2, method=method, seeds=1)
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
     named = [("pep", "mde", "10%"), ("mde", "pep", "10%")]
-    rows = list(contrast_rows(block, named, MARGIN))
+    rows = list(contrast_rows(block, primaries(block, named, MARGIN), MARGIN))
     assert [(row["method"], row["primary"]) for row in rows] == [
         ("pep", True),
         ("full", False),
         ("full", False),
     ]
     assert rows[0]["p_holm"] == rows[0]["p"]
+
+
+def test_the_leaderboard_gives_a_primary_contrast_its_own_verdict():
+    run = run_of(400)
+    run.add(0.0, method="full", budget="100%")
+    for method, noise in (("pep", 1.0), ("mde", 2.0), ("qr", 0.3)):
+        run.add(noise, method=method)
+    loaders = run.load_predictions, run.load_labels
+    named = [("pep", "full", "10%"), ("mde", "full", "10%")]
+    alone, found = (analyse(run.records, *loaders, contrasts=c) for c in ((), named))
+    primary = found.contrasts[found.contrasts["primary"]].set_index("method")
+    assert len(primary) == 2
+    for frame in (found.frame, found.comparisons):
+        rows = frame.set_index("method")
+        for method in primary.index:
+            assert rows.loc[method, "p_holm"] == primary.loc[method, "p_holm"]
+            assert rows.loc[method, "verdict"] == primary.loc[method, "verdict"]
+    # The family of two is smaller than that of three; the third stays in the latter.
+    before, after = (one.comparisons.set_index("method")["p_holm"] for one in (alone, found))
+    assert (after[["pep", "mde"]] < before[["pep", "mde"]]).all()
+    assert after["qr"] == before["qr"]
 
 
 def test_a_contrast_says_which_of_its_methods_has_not_run():
@@ -232,7 +253,7 @@ def test_a_cell_at_another_budget_does_not_stand_in_for_one_that_is_missing():
             run.add(0.5, method=method, budget=budget, seeds=1)
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
     named = [("pep", other, "10%") for other in ("full", "mde")]
-    rows = [row for row in contrast_rows(block, named, MARGIN) if row["primary"]]
+    rows = list(contrast_rows(block, primaries(block, named, MARGIN), MARGIN))[:2]
     assert [(row["other"], row["note"]) for row in rows] == [
         ("full", ""),
         ("mde", "mde has not run"),
@@ -244,5 +265,5 @@ def test_a_second_method_that_is_infeasible_is_called_by_its_name():
     run.add(0.5, method="pep", seeds=1)
     run.records.append(record(spec(method="mde", role="tuning"), "infeasible", reason="too small"))
     (block,) = blocks_of(cells_of(run.records), run.load_predictions, run.load_labels)
-    (row,) = contrast_rows(block, [("pep", "mde", "10%")], MARGIN)
+    (row,) = contrast_rows(block, primaries(block, [("pep", "mde", "10%")], MARGIN), MARGIN)
     assert row["note"] == "mde is infeasible: too small"

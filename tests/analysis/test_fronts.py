@@ -15,7 +15,7 @@ from pepbench.analysis.comparisons import against_reference
 from pepbench.analysis.fronts import crossing, front_tables, points_of
 from pepbench.analysis.leaderboard import analyse
 from pepbench.analysis.significance import compare
-from pepbench.records import MARGIN
+from pepbench.records import MARGIN, PhaseSeconds
 
 
 def graded_run(rows=1500, seeds=3):
@@ -62,8 +62,17 @@ def test_two_equal_methods_share_the_front():
     assert chances.between(0.02, 0.98).all()
 
 
-def test_slower_but_better_is_on_the_front_with_time(found):
-    assert found.points["on_time_front"].sum() >= found.points["on_front"].sum()
+def test_what_is_faster_than_all_is_on_the_front_with_time_alone():
+    run = graded_run()
+    quick = {"search": PhaseSeconds(wall=0.1, cpu=0.1)}
+    run.records = [
+        made.model_copy(update={"seconds": quick}) if made.spec.method.name == "hash" else made
+        for made in run.records
+    ]
+    points = tables(run).points.set_index(["method", "budget"])
+    assert not points.loc["hash", "on_front"].any()
+    assert points.loc["hash", "on_time_front"].all()
+    assert points["on_front"].equals(points["on_time_front"] & (points["fit_seconds"] > 1))
 
 
 def test_hypervolume_lies_in_its_interval_and_is_that_of_the_leaderboard(found):

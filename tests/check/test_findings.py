@@ -42,6 +42,34 @@ def test_one_parameter_or_byte_more_fails(figure):
     assert failed.note == f"seed 1: {counts[0]} became {counts[1]}"
 
 
+def test_a_log_loss_that_grows_is_told_though_auc_is_the_same():
+    cell = a_cell()
+    (same,) = [f for f in found([cell]) if f.kind == "accuracy"]
+    assert same.note == ""
+    (grown,) = [
+        finding
+        for finding in found([a_cell(log_loss=[2 * loss for loss in cell.log_loss])])
+        if finding.kind == "accuracy"
+    ]
+    was = sum(cell.log_loss) / len(cell.log_loss)
+    assert grown.note == f"log loss grew from {was:.4f} to {2 * was:.4f}, which is not tested"
+    assert not grown.failed
+
+
+def test_a_phase_without_a_counterpart_is_told_and_fails_a_strict_check():
+    new = a_metric().model_copy(update={"subject": "another phase"})
+    for strict in (False, True):
+        findings = found(metrics=[new], strict=strict)
+        assert verdicts(findings, "time") == {
+            ("not measured now", strict),
+            ("not in the baseline", strict),
+        }
+    assert verdicts(found(metrics=[new], strict=True, time_counts=False), "time") == {
+        ("not measured now", False),
+        ("not in the baseline", False),
+    }
+
+
 def test_a_cell_that_fails_now_fails_the_check_with_its_reason():
     (finding,) = found([a_cell(status="failed", reason="out of luck", ranks=None)])
     assert finding.failed
@@ -77,11 +105,6 @@ def test_slowness_on_another_machine_is_told_only():
     slow = [a_metric([value * 1.5 for value in a_metric().values])]
     assert verdicts(found(metrics=slow), "time") == {("slower", True)}
     assert verdicts(found(metrics=slow, time_counts=False), "time") == {("slower", False)}
-
-
-def test_a_phase_that_is_not_there_any_more_is_told():
-    others = [a_metric(subject="data, fm, full, 100%: search")]
-    assert verdicts(found(metrics=others), "time") == {("not measured now", False)}
 
 
 def test_times_are_comparable_on_the_same_kind_of_machine():

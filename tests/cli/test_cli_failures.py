@@ -14,7 +14,8 @@ from typing import Annotated
 
 import torch
 
-from pepbench.method import Between, Method, PlainTable, Scores
+from pepbench.method import Between, EpochScore, Method, PlainTable, Scores
+from pepbench.training.task import Pruned
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,14 @@ class Diverges(Base):
 
 
 @dataclass(frozen=True)
+class Overflows(Base):
+    name = "overflows"
+
+    def fit(self, task, budget):
+        raise Pruned((EpochScore(1, 0.7, 0.5, float("nan")),))
+
+
+@dataclass(frozen=True)
 class Picky(Base):
     name = "picky"
     x: Annotated[float, Between(0.0, 1.0), "refused once it is searched"] = 0.5
@@ -125,6 +134,7 @@ REASONS = {
     "nan-score": "validation AUC or log loss is not finite",
     "odd-note": "note tensor is tensor",
     "diverges": "learning rate 0.001",
+    "overflows": "stopped after epoch 1; its log loss on validation rows is not finite",
     "picky": "ValueError: anything but one half",
 }
 

@@ -633,16 +633,6 @@ def test_command_passes_a_good_method_and_says_what_is_wrong_with_another(pepben
 
 
 @pytest.mark.slow
-def test_method_of_the_guide_keeps_every_rule(tmp_path):
-    page = (Path(__file__).parents[2] / "docs/add-a-method.md").read_text()
-    path = tmp_path / "my_method.py"
-    path.write_text(page.split("```python\n")[1].split("```")[0])
-    method = Catalog((path,)).load("method", "my-method")()
-    outcomes = list(examine(Candidate(method, make_toy(), (path,)), CHECKS))
-    assert [outcome for outcome in outcomes if outcome.verdict == "failed"] == []
-
-
-@pytest.mark.slow
 def test_command_checks_all_methods_of_a_file(pepbench, tmp_path):
     path = tmp_path / "few.py"
     path.write_text(PLUGIN.split("@dataclass(frozen=True)\nclass Halves")[0])

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pepbench.catalog import Catalog
-from pepbench.data import fold_eviction
-from pepbench.data.fold_eviction import evict_folds
+from pepbench.data import cache
+from pepbench.data import splits as splits_of_tables
+from pepbench.data.cache import evict_folds
 from pepbench.data.manage import add, open_table
 from pepbench.data.split_schemes import (
     LEFT_OUT,
@@ -96,7 +97,7 @@ def dataset():
 def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch):
     monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
     add(dataset(), None)
-    monkeypatch.setattr(fold_eviction, "FOLDS_BYTES", 1)
+    monkeypatch.setattr(cache, "FOLDS_BYTES", 1)
     opened = [open_splits(table(), 0, Fold(j, 4)) for j in range(4)]
     there = [(splits.folder / "train-ids.npy").exists() for splits in opened]
     assert there == [False, False, True, True]  # the two used last stay
@@ -115,8 +116,22 @@ def test_a_fold_is_built_evicted_and_built_again_as_it_was(tmp_path, monkeypatch
     np.testing.assert_array_equal(again.open_test().ids, opened[0].open_test().ids)
 
 
+def test_a_fold_that_is_evicted_while_it_is_opened_is_built_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PEPBENCH_CACHE", str(tmp_path))
+    add(dataset(), None)
+    first = open_splits(table(), 0, Fold(0, 4)).train.ids.copy()
+
+    def evicted(keep):
+        monkeypatch.setattr(splits_of_tables, "evict_folds", evict_folds)
+        for path in keep.glob("*-*"):
+            path.unlink()
+
+    monkeypatch.setattr(splits_of_tables, "evict_folds", evicted)
+    np.testing.assert_array_equal(open_splits(table(), 0, Fold(0, 4)).train.ids, first)
+
+
 def test_a_fold_that_another_process_builds_is_not_evicted(tmp_path, monkeypatch):
-    monkeypatch.setattr(fold_eviction, "FOLDS_BYTES", 1)
+    monkeypatch.setattr(cache, "FOLDS_BYTES", 1)
     names = [f"seed-0-fold-{j}-of-4" for j in (1, 2, 3)] + [".seed-0-fold-4-of-4.x1y2.tmp"]
     for age, name in enumerate(names):
         (tmp_path / name).mkdir()

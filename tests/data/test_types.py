@@ -106,7 +106,6 @@ def add(command, tmp_path):
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 NUMBERS = (*INTEGERS, "large uint64", "float16", "float32", "float64", "whole float64")
 STAMPS = ("timestamp s", "timestamp ms", "timestamp us", "timestamp ns", "far timestamp")
-DURATIONS = ("duration s", "duration ms", "duration us", "duration ns")
 NESTED = ("list", "list of lists", "fixed list", "struct", "map")
 EMPTY = ("null", "all NaN")
 

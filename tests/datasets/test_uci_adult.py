@@ -1,3 +1,4 @@
+import functools
 import hashlib
 
 import pyarrow.compute as pc
@@ -12,17 +13,21 @@ from pepbench.errors import DataError
 ROWS_OF_TEST = 16_281
 
 
-@pytest.fixture
-def published(raw, tmp_path):
+@functools.cache
+def contents(path):
     """The publisher's two files, put together from the Parquet file: to the byte."""
-    rows = pq.read_table(raw("adult") / "adult.parquet").to_pylist()
+    rows = pq.read_table(path).to_pylist()
     lines = [", ".join("?" if v is None else str(v) for v in row.values()) for row in rows]
     test, data = lines[:ROWS_OF_TEST], lines[ROWS_OF_TEST:]
-    content = {
+    return {
         "adult.data": "".join(f"{line}\n" for line in data) + "\n",
         "adult.test": "|1x3 Cross validator\n" + "".join(f"{line}.\n" for line in test) + "\n",
     }
-    for name, text in content.items():
+
+
+@pytest.fixture
+def published(raw, tmp_path):
+    for name, text in contents(raw("adult") / "adult.parquet").items():
         (tmp_path / name).write_text(text)
     return tmp_path
 

@@ -17,7 +17,7 @@ from pepbench.data.row_checks import check_block
 from pepbench.data.splits import open_splits
 from pepbench.errors import DataError
 from pepbench.export.folder import described_fields, write_export
-from pepbench.harness.test_facts import users_of_rows
+from pepbench.harness.planted_facts import users_of_rows
 from pepbench.serve import load
 from pepbench.serve.vocabulary import FieldVocabulary, finite_numbers, read_fields
 from pepbench.tables.embedding import PlainTable

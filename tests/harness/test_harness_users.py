@@ -13,7 +13,7 @@ from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.harness import test_facts
-from pepbench.harness.test_facts import store_facts, users_of_rows
+from pepbench.harness.planted_facts import store_facts, users_of_rows
 from pepbench.records import RecordStore
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))

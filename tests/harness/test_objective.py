@@ -16,7 +16,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
 from pepbench.errors import PlanError
 from pepbench.harness.cells import expand
-from pepbench.harness.test_facts import users_of_rows
+from pepbench.harness.planted_facts import users_of_rows
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.harness.tuning.study import new_study, tell
 from pepbench.harness.tuning.trial_pruning import pruning_of

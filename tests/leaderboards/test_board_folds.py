@@ -195,7 +195,7 @@ def test_published_folds_have_a_contrast_table_that_is_verified(pepbench, tmp_pa
     plan.write_text(PLAN.replace("folds = 3", "folds = 2"))
     out = pepbench("leaderboard", "folds", "--verify", "--jobs=1").out
     assert "contrasts.csv: line" in out
-    assert "is not of the plan" in out
+    assert "not follow from the plan" in out
 
 
 @pytest.mark.usefixtures("nothing_drawn")

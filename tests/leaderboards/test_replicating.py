@@ -194,7 +194,7 @@ def test_a_replicated_board_is_compared_linked_and_verified(pepbench, tmp_path):
     plan.write_text(plan.read_text().replace("seed = 1", "seed = 2"))
     broken = pepbench("leaderboard", "board", "--verify", "--jobs=1")
     assert broken.code == 1
-    for words in ("replication.md: line", "not the replication of", "is not of the plan"):
+    for words in ("replication.md: line", "not the replication of", "not follow from the plan"):
         assert words in broken.out
 
 

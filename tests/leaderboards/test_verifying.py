@@ -90,7 +90,7 @@ def test_records_of_another_plan_are_found(board):
     plan.write_text(plan.read_text().replace('"uniform", ', ""))
     ran = board.verify()
     assert ran.code == 1
-    assert "is not of the plan" in ran.out
+    assert "not follow from the plan" in ran.out
 
 
 def test_damaged_file_of_records_is_told_in_one_line(board):

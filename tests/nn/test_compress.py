@@ -3,14 +3,12 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import pepbench
 from pepbench.catalog import Catalog
 from pepbench.errors import Infeasible, PlanError
 from pepbench.nn import CompressError, PEPEmbedding, compress, export, prune, reached, report
@@ -571,9 +569,3 @@ def test_a_report_says_what_was_replaced():
     assert "user" in text
     assert "720 →" in text
     assert "low-rank" in text
-
-
-def test_the_package_is_installed_with_the_others():
-    root = Path(pepbench.__file__).parent.parent
-    if (root / "pyproject.toml").exists():
-        assert '"pepbench.nn"' in (root / "pyproject.toml").read_text()

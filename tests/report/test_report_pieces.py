@@ -21,7 +21,7 @@ from pepbench.analysis.runs import open_runs
 from pepbench.analysis.significance import compare
 from pepbench.analysis.tuning import curves_frame, gains_frame, importances, trials_frame
 from pepbench.errors import PlanError, RecordError
-from pepbench.records import ScoresRecord
+from pepbench.records import EpochRecord, ScoresRecord
 from pepbench.report.charts.labels import lines_of, places
 from pepbench.report.findings import load_runs
 from pepbench.report.latex import escape, leaderboard_latex
@@ -199,8 +199,16 @@ def test_tuning_is_shown_cell_by_cell_and_over_all():
     assert "Tuning bought +0.0500 validation AUC in the median cell" in text
 
 
-def test_curves_are_those_of_final_runs(folder):
-    assert curves_frame(open_runs([folder]).records).empty  # the factory keeps none
+def test_curves_are_those_of_final_runs():
+    curve = [EpochRecord(epoch=n, train_loss=0.5, auc=0.6 + n / 100, log_loss=0.6) for n in (1, 2)]
+    made = [record(spec(role=role, seed=seed), curve=curve) for role, seed in ROLES_OF_CURVES]
+    frame = curves_frame([*made, record(spec(seed=4), "failed")])
+    assert frame["seed"].tolist() == [2, 2, 3, 3]
+    assert frame["epoch"].tolist() == [1, 2, 1, 2]
+    assert frame["auc"].tolist() == [0.61, 0.62, 0.61, 0.62]
+
+
+ROLES_OF_CURVES = (("tuning", 0), ("finalist", 1), ("final", 2), ("final", 3))
 
 
 def test_latex_has_a_row_per_cell_and_escapes_names(analysed):

@@ -139,6 +139,37 @@ def test_runs_whose_plans_choose_otherwise_are_refused_with_both_values(tmp_path
         load_runs([tmp_path / "one", tmp_path / "two"])
 
 
+@pytest.mark.parametrize(
+    ("difference", "words"), [("version", "pep 1 and pep 2"), ("seed", "0 and 4")]
+)
+def test_a_cell_of_two_versions_or_two_tunings_is_refused_but_two_cells_are_not(
+    tmp_path, difference, words
+):
+    for folder, number in (("one", 0), ("two", 4)):
+        run = run_with(PEP, *([FULL] if folder == "two" else []))
+        for position, made in enumerate(run.records[:]):
+            version = 2 if number and difference == "version" else 1
+            method = made.spec.method.model_copy(update={"version": version})
+            changes = {"method": method, "seed": made.spec.seed + number}
+            trial = made.spec.model_copy(update=changes)
+            run.records[position] = made.model_copy(update={"spec": trial, "key": trial.key()})
+        run.predictions = {}
+        stored(run, tmp_path / folder)
+        seed = number if difference == "seed" else 0
+        (tmp_path / folder / "plan.toml").write_text(f"seed = {seed}\n")
+    both = [tmp_path / "one", tmp_path / "two"]
+    with pytest.raises(RecordError, match=rf"toy, fm, pep, 10% .* {difference} \({words}\)"):
+        load_runs(both)
+
+
+def test_methods_that_were_tuned_with_other_seeds_are_compared(tmp_path):
+    for folder, cell, seed in (("one", PEP, 0), ("two", FULL, 4)):
+        stored(run_with(cell), tmp_path / folder)
+        (tmp_path / folder / "plan.toml").write_text(f"seed = {seed}\n")
+    found = load_runs([tmp_path / "one", tmp_path / "two"])
+    assert set(found.frame["method"]) == {"pep", "full"}
+
+
 def test_records_of_two_numbers_of_folds_are_refused(tmp_path):
     run = run_with(FULL)
     made = run.records[0]

@@ -1,4 +1,4 @@
-"""Settings of the process that keep training fast on a CPU: denormal numbers and freed memory."""
+"""Settings of the process that training needs: precision, denormal numbers and freed memory."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """Let new tensors be float32, whatever the program that runs a trial has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def keep_freed_memory() -> bool:

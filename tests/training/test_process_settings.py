@@ -11,7 +11,7 @@ from pepbench.check.plan import trials_of
 from pepbench.harness.cells import expand
 from pepbench.harness.trial import TrialContext, run_trial
 from pepbench.plan import Plan
-from pepbench.training.cpu_settings import flushed_denormals
+from pepbench.training.process_settings import flushed_denormals
 
 SUPPORTED = torch.set_flush_denormal(True)
 torch.set_flush_denormal(False)

@@ -1,8 +1,7 @@
-"""What ``pepbench run`` and ``pepbench status`` print."""
+"""The commands ``pepbench run`` and ``pepbench status``."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,7 +143,7 @@ def print_estimate(plan: Plan, folder: Path, options: RunOptions, as_json: bool)
     """Print how long it takes to run what is missing of a plan, or of a shard."""
     expected = _expected(plan, folder, options)[-1]
     if as_json:
-        print(json.dumps({"runs": expected.runs, **_seconds(expected)}))
+        print_json({"runs": expected.runs, **_seconds(expected)})
     else:
         print(_in_words(expected, options.jobs))
     return 0
