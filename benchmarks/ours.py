@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from itertools import islice
 from typing import get_args
 
@@ -17,7 +16,6 @@ from pepbench.data.splits import Rows
 from pepbench.harness.cells import training_spec
 from pepbench.method import Embedding, MaskedTable, PlainTable, xavier_uniform
 from pepbench.pep import PEP, ThresholdedTable, Thresholds
-from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
 from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.row_optimizers import RowAdam
@@ -65,9 +63,8 @@ def training_steps(
     backbone: str,
     table: Embedding,
     kind: OptimizerKind | None = None,
-    look: Callable[[], object] = lambda: None,
 ) -> Iterator[int]:
-    """Train ``table`` without end and ``look`` after each step; yields the samples of each.
+    """Train ``table`` without end; yields the samples of each step.
 
     An optimizer by the row is brought to its lasting state first.
     """
@@ -81,10 +78,9 @@ def training_steps(
         _skip_beginning(optimizer)
         ageing = new_task(problem, backbone, AGEING_ROWS)
         for _ in islice(ageing.steps(model, optimizer), AGEING_STEPS):
-            look()
+            pass
     before = task.samples
     for _ in task.steps(model, optimizer):
-        look()
         yield task.samples - before
         before = task.samples
 
@@ -122,9 +118,7 @@ def contenders(problem: Problem, backbone: str) -> dict[str, Iterator[int]]:
         # Its step counts the non-zeros itself.
         steps[PEP_DENSE] = training_steps(problem, backbone, thresholded(), "adam")
     if backbone == "fm" or n_features <= MOST:
-        table = thresholded()
-        look = partial(count_swept_rows, table)
-        steps[PEP_BY_ROW] = training_steps(problem, backbone, table, "lazy-adam", look)
+        steps[PEP_BY_ROW] = training_steps(problem, backbone, thresholded(), "lazy-adam")
     steps[VALIDATION] = validation_steps(problem, backbone)
     return steps
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -27,7 +26,6 @@ from pepbench.data.splits import Splits
 from pepbench.harness.cells import training_spec
 from pepbench.method import Embedding, OptimizerKind, PlainTable, xavier_uniform
 from pepbench.pep import ThresholdedTable, Thresholds
-from pepbench.pep_search import count_swept_rows
 from pepbench.plan import Plan
 from pepbench.records import DEFAULT_L2, DEFAULT_LEARNING_RATE
 from pepbench.training.task import TrialTask
@@ -94,9 +92,8 @@ def suite_steps(
     plan: Plan,
     table: Embedding,
     kind: OptimizerKind = "auto",
-    look: Callable[[], object] = lambda: None,
 ) -> Callable[[], int]:
-    """A piece of work of the suite's training with ``table``; ``look`` follows each step."""
+    """A piece of work of the suite's training with ``table``."""
     settings = training_spec(plan, DEFAULT_LEARNING_RATE, DEFAULT_L2)
     task = TrialTask(
         splits.fields, plan.dim, splits.train, splits.validation, FM(), settings, seed=0
@@ -107,7 +104,7 @@ def suite_steps(
     def work() -> int:
         before = task.samples
         for _ in islice(steps, STEPS):
-            look()
+            pass
         return task.samples - before
 
     return work
@@ -137,9 +134,7 @@ def main() -> None:
         {
             "plain PEP": plain_steps(splits, plan),
             "pepbench PEP": suite_steps(splits, plan, dense, "adam"),
-            "pepbench PEP by rows": suite_steps(
-                splits, plan, by_row, "lazy-adam", partial(count_swept_rows, by_row)
-            ),
+            "pepbench PEP by rows": suite_steps(splits, plan, by_row, "lazy-adam"),
             "pepbench uniform": suite_steps(splits, plan, PlainTable(fields.n_features, plan.dim)),
         },
         arguments.rounds,

@@ -43,7 +43,7 @@ from pepbench.method import (
     view_of,
     xavier_uniform,
 )
-from pepbench.pep_search import RowCounts, SearchOutcome, fast_soft_threshold, new_search
+from pepbench.pep_search import SearchOutcome, fast_soft_threshold, new_search
 from pepbench.tables.layout import Masked
 from pepbench.tables.rows import current_copy, current_rows, state_of
 
@@ -134,7 +134,6 @@ class ThresholdedTable(TableEmbedding):
         self.dim = values.shape[1]
         self.values = RowTable(values.detach().clone())
         self.thresholds = thresholds
-        self.row_counts = RowCounts(*values.shape)
 
     def thresholded(self) -> Tensor:
         """V̂ of shape (N, D), with gradients for V and s."""
@@ -163,8 +162,6 @@ class ThresholdedTable(TableEmbedding):
             self.table_in_use = table
             left = torch.count_nonzero(table) if non_zeros is None else non_zeros
             self.non_zeros_in_use = int(left)
-        else:
-            self.row_counts.update(rows, table)
 
     def current(self, rows: slice) -> tuple[Tensor, Tensor]:
         """V (M, D) of ``rows``, and σ(s) that broadcasts to it, with all postponed updates."""
@@ -225,6 +222,7 @@ class PEP(Method):
     name = "pep"
     family = "search"
     year = 2021
+    version = 2
 
     granularity: Annotated[
         str,

@@ -18,13 +18,12 @@ from torch.optim import Optimizer
 
 from pepbench.lazy import LazyModule
 from pepbench.method import Model, OptimizerKind, Task, largest_entries
-from pepbench.tables.rows import RowTable, state_of, swept_rows
+from pepbench.tables.rows import state_of
 
 if TYPE_CHECKING:
     from pepbench.pep import PEP, ThresholdedTable
-    from pepbench.tables import kernels, threshold_kernels
+    from pepbench.tables import threshold_kernels
 else:
-    kernels = LazyModule("pepbench.tables.kernels")
     threshold_kernels = LazyModule("pepbench.tables.threshold_kernels")
 
 
@@ -67,8 +66,8 @@ class Search(ABC):
             yield
 
     def is_within(self, budget: int) -> bool:
-        """Whether at most ``budget`` entries are left; counts exactly only where that may be."""
-        return self.recent_count() <= budget and self.count() <= budget
+        """Whether at most ``budget`` entries are left."""
+        return self.count() <= budget
 
     def outcome(self, budget: int, *, trimmed: bool) -> SearchOutcome:
         """What the search has found: its non-zeros refilled, or ``trimmed``, to ``budget``."""
@@ -139,19 +138,32 @@ class RowSearch(Search):
     """The same search at a cost that depends on the batch, not on the table.
 
     Only rows that a batch needs are thresholded and updated; what L2 does to the others is applied
-    lazily (:class:`~pepbench.training.row_optimizers.RowAdam`). Non-zeros are counted by row, and a
-    row's count is at most one sweep old; where their sum is within a budget, an up-to-date copy of
-    the table is counted, so that a look changes nothing.
+    lazily (:class:`~pepbench.training.row_optimizers.RowAdam`). Every few steps an up-to-date copy
+    of some rows, evenly spread, tells how many entries are about left; where that is close to a
+    budget, a copy of all rows is counted. So a look changes nothing.
     """
 
+    def __init__(self, method: PEP, task: Task, model: Model, optimizer: Optimizer) -> None:
+        super().__init__(method, task, model, optimizer)
+        n_rows, last = len(self.table.values), method.search_steps(task.steps_per_epoch)
+        self._sample = slice(0, n_rows, -(-n_rows // SAMPLE_ROWS))
+        self._stride, self._last = max(1, last // LOOKS), last
+
     def after_step(self, number: int) -> None:
-        """Count the rows again that the optimizer has just brought up to date."""
-        count_swept_rows(self.table)
+        """Note the step, whose update the copies include."""
         self.updates = number
 
+    def is_within(self, budget: int) -> bool:
+        """Whether at most ``budget`` entries are left; looks in some steps and in the last."""
+        if self.updates % self._stride and self.updates < self._last:
+            return False
+        return self.recent_count() <= SLACK * budget and self.count() <= budget
+
     def recent_count(self) -> int:
-        """Non-zeros, by counts of rows that are at most a sweep old."""
-        return self.table.row_counts.total
+        """Non-zeros, about, by those of the rows that are looked at."""
+        values, gate = self.table.current(self._sample)
+        share = torch.count_nonzero(values.abs() > gate) / values.numel()
+        return round(float(share) * self.table.values.numel())
 
     def count(self) -> int:
         """Non-zeros after :attr:`updates` updates."""
@@ -179,6 +191,15 @@ class RowSearch(Search):
         for start in range(0, n_rows, BLOCK_ROWS):
             yield self.table.current(slice(start, min(start + BLOCK_ROWS, n_rows)))
 
+
+SAMPLE_ROWS = 2**14
+"""Most rows of a table by which a search by rows estimates what is left."""
+
+SLACK = 1.1
+"""Estimates up to this multiple of a budget are checked by counting all rows."""
+
+LOOKS = 200
+"""Steps, evenly spread over the longest search, in which one by rows looks at the table."""
 
 BLOCK_ROWS = 2**16
 """Rows of a table that are brought up to date at once, which bounds the memory of a look."""
@@ -226,19 +247,6 @@ def _flat(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     return tuple(tensor.detach().view(-1).numpy() for tensor in tensors)
 
 
-class RowCounts:
-    """How many non-zeros each row of an (N, D) table had when it was last counted."""
-
-    def __init__(self, n_rows: int, dim: int) -> None:
-        self.total = n_rows * dim
-        """Sum over all rows."""
-        self._of_row = np.full(n_rows, dim, dtype=np.int32)
-
-    def update(self, rows: Tensor, values: Tensor) -> None:
-        """Count the non-zeros of ``values`` (M, D), the present content of ``rows`` (M,)."""
-        self.total += kernels.recount_rows(values.numpy(), rows.numpy(), self._of_row)
-
-
 def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
     """Mask of the non-zeros of ``table``, up to ``budget`` with the largest of ``previous``.
 
@@ -248,20 +256,3 @@ def refilled(previous: Tensor, table: Tensor, budget: int) -> Tensor:
     non_zeros_first = torch.where(table != 0, torch.inf, previous.abs())
     mask = largest_entries(non_zeros_first, budget)
     return mask & (non_zeros_first != 0)
-
-
-@torch.no_grad()
-def count_swept_rows(table: ThresholdedTable) -> None:
-    """Count the rows of ``table`` again that lazy Adam brought up to date in the last step."""
-    rows = swept_rows(table.values)
-    v, raw, target = table.values, table.thresholds.raw, table.thresholds.target
-    numbers = torch.arange(rows.start, rows.stop)
-    if isinstance(raw, RowTable) and raw.shape == v.shape and swept_rows(raw) == rows:
-        # Both are up to date there: nothing has to be copied first.
-        values, s = v.detach().numpy()[rows], raw.detach().numpy()[rows]
-        gate, left = np.empty_like(values), np.empty_like(values)
-        threshold_kernels.threshold_entries(values, s, target, gate, left)
-        table.row_counts.update(numbers, torch.from_numpy(left))
-        return
-    of_rows, threshold = table.current(rows)
-    table.row_counts.update(numbers, (of_rows.abs() > threshold).to(of_rows.dtype))

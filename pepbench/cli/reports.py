@@ -302,8 +302,8 @@ def leaderboard(
             )
         return commands.verify_submissions(folders, jobs, trust, as_json)
     if replicate:
-        from pepbench.leaderboards.replicate import ReplicationOptions
-        from pepbench.leaderboards.replicate import replicate as run_again
+        from pepbench.leaderboards.replicate_command import ReplicationOptions
+        from pepbench.leaderboards.replicate_command import replicate as run_again
 
         if names is None or len(names) != 1:
             raise PlanError("--replicate needs one NAME: a leaderboard's, or the folder of a run")

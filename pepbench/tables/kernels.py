@@ -128,25 +128,6 @@ def mask_all(gradient: Floats, mask: Flags) -> None:
 
 
 @compiled
-def recount_rows(values: Floats, rows: Ids, counts: Ids) -> int:
-    """Write to ``counts`` (N,) how many non-zeros each of ``rows`` (M,) has in ``values`` (M, w).
-
-    Returns the change of the sum of ``counts``.
-    """
-    zero = values.dtype.type(0)
-    growth = 0
-    for k in range(rows.shape[0]):
-        if k + PREFETCH_ROWS < rows.shape[0]:
-            prefetch_row(counts, rows[k + PREFETCH_ROWS])
-        count = 0
-        for d in range(values.shape[1]):
-            count += values[k, d] != zero
-        growth += count - counts[rows[k]]
-        counts[rows[k]] = count
-    return growth
-
-
-@compiled
 def are_rows(ids: Ids, n_rows: int) -> bool:
     """Whether all ``ids`` (n,) are from 0 to ``n_rows`` − 1."""
     signs = np.int64(0)

@@ -118,12 +118,6 @@ def view_of(parameter: RowTable, ids: Tensor, by_rows: bool = False) -> View:
     return View(table, local, rows)
 
 
-def swept_rows(parameter: RowTable) -> slice:
-    """The rows that the last step swept: brought up to date in their turn."""
-    state = state_of(parameter)
-    return slice(0, 0) if state is None else state.swept
-
-
 def current_rows(parameter: RowTable, rows: slice) -> Tensor:
     """A copy of some ``rows`` of ``parameter`` as :meth:`RowState.flush` would leave them.
 

@@ -18,10 +18,10 @@ from pepbench.records import RecordStore
 from pepbench.serve import load
 from pepbench.tables.bags import bags_of
 
-pytestmark = pytest.mark.slow
 BACKBONES = sorted(Catalog().entries("backbone"))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BACKBONES)
 def test_onnxruntime_predicts_what_torch_does(name, tmp_path):
     pytest.importorskip("onnxruntime")
@@ -42,6 +42,7 @@ def test_onnxruntime_predicts_what_torch_does(name, tmp_path):
         np.testing.assert_allclose(found, expected[:rows], atol=1e-5)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BACKBONES)
 def test_bags_come_as_padded_ids(name, tmp_path):
     pytest.importorskip("onnxruntime")
@@ -63,6 +64,7 @@ def test_bags_come_as_padded_ids(name, tmp_path):
         np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BACKBONES)
 def test_dense_inputs_are_a_third_input(name, tmp_path):
     pytest.importorskip("onnxruntime")
@@ -87,6 +89,7 @@ def test_dense_inputs_are_a_third_input(name, tmp_path):
         np.testing.assert_allclose(found, expected[:rows].numpy(), atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_export_with_onnx_writes_a_model_for_served_vectors(tiny_run, pepbench, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     assert tiny_run("--methods=hash", "--budgets=50%", "--backbones=deepfm", "--out=run").code == 0

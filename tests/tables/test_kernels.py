@@ -99,17 +99,6 @@ def test_a_masked_gradient_is_zero_even_where_it_overflowed():
     assert gradient.tolist() == [[0.0, 1.0], [0.0, 0.0]]
 
 
-def test_recounting_rows_keeps_the_sum_of_counts(scattered):
-    values, rows = scattered
-    table = np.where(values > 0.5, values, 0).astype(np.float32)
-    counts = np.full(500, 5, dtype=np.int32)
-    growth = kernels.recount_rows(table[rows], rows, counts)
-    expected = np.full(500, 5)
-    expected[rows] = np.count_nonzero(table[rows], axis=1)
-    np.testing.assert_array_equal(counts, expected)
-    assert growth == expected.sum() - 2500
-
-
 def thresholded(values, raw, target=0.0):
     """σ(s), V̂ and its non-zeros by the compiled loop, for arrays (M, D)."""
     gate, pruned = np.empty_like(values), np.empty_like(values)
