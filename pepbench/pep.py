@@ -382,7 +382,10 @@ class PEP(Method):
             values = xavier_uniform(*initial.shape) if new else initial
             model = task.model(MaskedTable(values, outcome.mask))
         model.embedding.unused_budget = "with exact=false, what a step prunes too much is left out"
-        return task.train(model).with_notes(search_steps=outcome.steps, trimmed=outcome.trimmed)
+        left = int(torch.count_nonzero(outcome.table))
+        return task.train(model).with_notes(
+            search_steps=outcome.steps, trimmed=outcome.trimmed, left=left
+        )
 
     shares_search = True
 
