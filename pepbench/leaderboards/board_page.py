@@ -16,6 +16,7 @@ from pepbench.leaderboards.submitted import MARK, submitted_records
 from pepbench.objective import goal
 from pepbench.plan import Plan
 from pepbench.records import Record
+from pepbench.report.findings import trimmed_notes
 from pepbench.report.markdown import (
     LEADERBOARD_CSV,
     LEADERBOARD_MD,
@@ -90,7 +91,8 @@ def _findings(results: BoardResults) -> Iterator[str]:
     for name, block in by_block(results.primary):
         if results.contrasts["backbone"].nunique() > 1:
             yield f"**{escape(block_title(name))}**"
-        sentences = findings(results.frame, block, results.margin)
+        here = [r for r in results.records if (r.spec.data.spec, r.spec.backbone.spec) == name]
+        sentences = [*findings(results.frame, block, results.margin), *trimmed_notes(here)]
         yield "\n".join(f"* {sentence}" for sentence in sentences)
 
 

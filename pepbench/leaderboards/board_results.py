@@ -31,7 +31,7 @@ from pepbench.leaderboards.record_packing import RECORDS_FILE, reading, unpacked
 from pepbench.records import CELL_COLUMNS, MARGIN, Record, RecordStore
 from pepbench.records.files import parquet_bytes
 from pepbench.report.beside_board import asked_folds
-from pepbench.report.findings import Findings, contrasts_of, margin_of
+from pepbench.report.findings import Findings, contrasts_of, margin_of, trimmed_notes
 from pepbench.report.markdown import (
     CONTRASTS_CSV,
     LEADERBOARD_CSV,
@@ -123,7 +123,9 @@ class BoardResults:
 
     def files(self) -> dict[str, bytes]:
         """Contents of the Parquet files, without the records."""
-        bare = from_records(self.records, draws=1, folds=self.folds).frame
+        columns = self.primary[["method", "other", "budget"]]
+        named: list[Contrast] = list(columns.itertuples(index=False, name=None))
+        bare = from_records(self.records, contrasts=named, draws=1, folds=self.folds).frame
         needed = [name for name in self.frame if not self.frame[name].equals(bare[name])]
         if _cells(self.frame) != _cells(bare):
             raise RecordError("the records do not give the cells of the leaderboard")
@@ -169,7 +171,8 @@ def load_results(folder: Path) -> BoardResults:
     """
     records = unpacked(folder / RECORDS_FILE)
     folds = tuple(asked_folds(folder))
-    frame = from_records(records, draws=1, folds=folds).frame
+    named = contrasts_of([folder])
+    frame = from_records(records, contrasts=named, draws=1, folds=folds).frame
     intervals, _ = _read(folder / INTERVALS_FILE)
     if _cells(frame) != _cells(intervals):
         raise RecordError(
@@ -219,6 +222,7 @@ def published_findings(folder: Path, results: BoardResults) -> Findings:
             (folder,), records, {one.key: folder for one in records}, {folder: RecordStore(folder)}
         ),
         margin,
+        tuple(trimmed_notes(records)),
     )
 
 

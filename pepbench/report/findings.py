@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def load_runs(
         leads(analysis.frame, analysis.pairs, analysis.comparisons),
         runs,
         margin,
-        (*(board.notes() if board else ()), *_fold_notes(runs)),
+        (*(board.notes() if board else ()), *_fold_notes(runs), *trimmed_notes(runs.records)),
     )
 
 
@@ -195,6 +196,26 @@ def check_metric(records: Iterable[Record], metric: Metric) -> None:
 def _fold_notes(runs: Runs) -> Iterator[str]:
     for data in [record.spec.data for record in runs.records if record.spec.data.only_folds][:1]:
         yield some_folds(data.only_folds, data.folds)
+
+
+def trimmed_notes(records: Iterable[Record]) -> Iterator[str]:
+    """How often searches did not meet their budget by themselves, a sentence for each method.
+
+    Such a method is compared by what was cut to size afterwards: it is not its thresholds, say,
+    that chose the entries.
+    """
+    ended: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    for record in records:
+        if record.spec.role == "final" and "trimmed" in record.notes:
+            name = record.spec.cell
+            ended[name.dataset, name.backbone, name.method].append(bool(record.notes["trimmed"]))
+    for (dataset, backbone, method), trimmed in sorted(ended.items()):
+        if any(trimmed):
+            yield (
+                f"{method} on {dataset} with {backbone}: in {sum(trimmed)} of {len(trimmed)} final "
+                "runs the search had more entries left at its last step than the budget allows, "
+                "and the largest were kept."
+            )
 
 
 def contrasts_of(folders: Sequence[Path]) -> list[Contrast]:
