@@ -140,6 +140,7 @@ class HashNetwork(ComposedVectors):
     """
 
     multipliers: Tensor
+    unused_budget = "no wider network fits, and n_hashes is the most"
 
     def __init__(
         self, encoding: HashCodes, width: int, n_layers: int, dim: int, n_features: int

@@ -16,6 +16,7 @@ from pepbench.method import (
     ComposedVectors,
     Embedding,
     Fields,
+    Infeasible,
     Layout,
     Method,
     OneOf,
@@ -82,6 +83,8 @@ class QR(Method):
 
     def embedding(self, fields: Fields, dim: int, budget: int) -> Embedding:
         """Tables as large as ``budget`` admits; infeasible below those of about √n_i rows."""
+        if self.combine == "concat" and dim < 2:
+            raise Infeasible("qr: vectors of one number have no pieces; take combine=mult or add")
         count = min(self.partitions, dim) if self.combine == "concat" else self.partitions
         widths = [dim] * count
         if self.combine == "concat":

@@ -121,10 +121,9 @@ class Own(Dataset):
 
     @property
     def user_field(self) -> str | None:  # type: ignore[override]
-        """The field that the rows are split by, if that is the user."""
+        """The column that the rows are split by, a field or not, if that is the user."""
         described = self.description
-        by_user = described.scheme == "group" and described.split_column in described.fields
-        return described.split_column if by_user else None
+        return described.split_column if described.scheme == "group" else None
 
     def encoding(self, field: str) -> FieldEncoding:
         """From the description."""

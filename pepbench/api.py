@@ -207,7 +207,7 @@ def run(
 
 def default_folder(plan: Plan) -> Path:
     """One folder for each plan, so that the same plan finds its records again."""
-    first = plan.datasets[0].replace(":", "-").replace("=", "-")
+    first = plan.datasets[0].removeprefix("own:data=").replace(":", "-").replace("=", "-")
     return RUNS / f"{first}-{plan.digest()}"
 
 

@@ -128,6 +128,8 @@ class Catalog:
             spec = full_spec(spec)
         label, wanted = split_label(spec) if kind == "method" else (spec, spec)
         name, texts = split_spec(wanted)
+        if label != wanted and label in self.entries(kind):
+            raise PlanError(f"{spec}: {label!r} is the name of a method; choose another")
         component = self.load(kind, name)
         return Selection(label, component, component.parse_options(texts))
 
@@ -151,6 +153,16 @@ class Catalog:
                     "a component is a subclass of Method, Backbone or Dataset with a name"
                 )
             entries += found
+        for kind in ("method", "backbone", "dataset"):
+            own = [entry for entry in entries if entry.kind == kind]
+            taken = {entry.name: "built in" for entry in _built_in(kind)}
+            for entry in own:
+                if entry.name in taken:
+                    raise PlanError(
+                        f"plug-in {entry.module}: {entry.class_name} is called {entry.name!r}, as "
+                        f"is a {kind} that is {taken[entry.name]}; give it another name"
+                    )
+                taken[entry.name] = f"of {entry.module}, {entry.class_name}"
         return entries
 
 

@@ -108,7 +108,15 @@ def _device(text: str) -> str:
     return text
 
 
+def _in_full(names: tuple[str, ...]) -> tuple[str, ...]:
+    # Named alike in plans and records, whichever way they were written.
+    from pepbench.data.file_description import full_spec
+
+    return tuple(map(full_spec, names))
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_filled)]
+DatasetNames = Annotated[Names, AfterValidator(_in_full)]
 Time = Annotated[str, AfterValidator(_accepted_by(parse_seconds))]
 
 
@@ -127,7 +135,7 @@ class PlanException(_Model):
 
     methods: Names = ("*",)
     """Patterns of methods."""
-    datasets: Names = ("*",)
+    datasets: DatasetNames = ("*",)
     """Patterns of data sets."""
     backbones: Names = ("*",)
     """Patterns of backbones."""
@@ -212,7 +220,7 @@ class Plan(_Model):
 
     methods: Names = ("pep", "magnitude", "uniform", "full")
     """Specs of methods."""
-    datasets: Names = ("synthetic",)
+    datasets: DatasetNames = ("synthetic",)
     """Specs of data sets."""
     backbones: Names = ("fm",)
     """Specs of backbones."""

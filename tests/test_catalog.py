@@ -105,6 +105,29 @@ def test_class_that_cannot_be_used_is_refused_with_the_remedy(tmp_path, old, new
         Catalog((path,)).load("method", "mine")
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("uniform",), r"one.py: .* is called 'uniform', as is a method that is built in"),
+        (("mine", "mine"), r"two.py: .* is called 'mine', as is a method that is of .*one.py"),
+    ],
+)
+def test_plug_ins_replace_nothing_by_accident(tmp_path, names, words):
+    paths = [tmp_path / f"{file}.py" for file in ("one", "two")[: len(names)]]
+    for path, name in zip(paths, names, strict=True):
+        path.write_text(
+            f"from pepbench.method import Method\n\n\nclass Own(Method):\n    name = {name!r}\n"
+        )
+    with pytest.raises(PlanError, match=words):
+        Catalog(tuple(paths)).entries("method")
+
+
+def test_the_name_of_a_method_labels_no_other():
+    with pytest.raises(PlanError, match="'full' is the name of a method; choose another"):
+        Catalog().select("method", "full=pep")
+    assert Catalog().select("method", "mine=pep").spec == "mine"
+
+
 def test_families_and_all_stand_for_their_methods_each_once():
     catalog = Catalog()
     entries = catalog.entries("method")

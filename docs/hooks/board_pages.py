@@ -162,7 +162,7 @@ def _board_page(board: Board, known: BoardResults, rows: Sequence[Row]) -> str:
         data=list(_data_sets(rows, known)),
         budgets=dict.fromkeys(row["budget"] for row in rows if row["budget"] != FULL),
         contrasts=list(_contrasts(frame, pairs, known.margin)),
-        best=Markup(best_table(frame, pairs)),
+        best=Markup(best_table(frame)),
         chart=chart,
         panels=panels,
         charts=packed_specs(specs),

@@ -24,8 +24,9 @@ class DLRM(Backbone):
     Systems", 2019, arXiv 1906.00091, §2.2; a top MLP of 512 and 256 as in §5. Dense fields go
     through a bottom MLP, of the top one's widths and then D, to one more vector; the top MLP
     reads that vector and the dot products of all. Without dense fields it reads the dot products
-    only; with ``vectors=true`` the vectors of the fields too. The paper has no first-order weights;
-    here every backbone has them.
+    only; with ``vectors=true`` the vectors of the fields too. A single field without dense ones has
+    no products, which leaves the first-order weights alone. The paper has none; here every backbone
+    has them.
     """
 
     name = "dlrm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -75,6 +76,7 @@ def record(path: Path, plan_file: Path | None, options: CheckOptions) -> Baselin
         If the plan cannot be run, one of its cells fails, or the file holds something else.
     """
     refuse_other_files(path)
+    refuse_unwritable(path)
     plan = check_plan(plan_file, options.plugins)
     check_device(plan.device, plan.optimizer, plan.precision)
     cells = expand(plan, Catalog(options.plugins))
@@ -144,6 +146,8 @@ def run_check(
     history: Path | None,
 ) -> int:
     """Check, print the outcome, write the requested files, and return the exit code."""
+    for wanted in filter(None, (junit, summary, history)):
+        refuse_unwritable(wanted)
     with prints_to_stderr():
         checked = check(path, tolerance, options)
     # First of all, so that a file which cannot be written does not cost the outcome.
@@ -169,6 +173,14 @@ def run_record(path: Path, plan_file: Path | None, options: CheckOptions) -> int
     size = path.stat().st_size / 1024
     print(f"{path}: {len(baseline.cells)} cells, {len(baseline.metrics)} times, {size:,.0f} KiB")
     return 0
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise :class:`PlanError` for a file that cannot be written, before hours of work."""
+    folder = path.parent
+    known = path if path.exists() else folder
+    if not folder.is_dir() or not os.access(known, os.W_OK) or path.is_dir():
+        raise PlanError(f"{path} cannot be written; name a file in a folder that can")
 
 
 def refuse_picture(plot: Path) -> None:

@@ -50,7 +50,7 @@ def show(
     from pepbench.catalog import Catalog
     from pepbench.report.cards import card, card_json
 
-    component = Catalog(tuple(plugin or ())).load(kind, name)
+    component = Catalog(tuple(plugin or ())).select(kind, name).component
     if as_json:
         print_json(card_json(component))
     else:

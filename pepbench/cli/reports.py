@@ -100,12 +100,13 @@ def compare(
 
     Exit code 1 if a pair could not be compared.
     """
+    from pepbench.data.file_description import in_full
     from pepbench.report import show
 
     return show.compare(
         folders,
         (a, b),
-        dataset=dataset,
+        dataset=in_full(dataset),
         budget=budget,
         backbone=backbone,
         as_json=as_json,
@@ -150,13 +151,14 @@ def recommend(
 
     Exit code 1 if nothing can be recommended.
     """
+    from pepbench.data.file_description import in_full
     from pepbench.leaderboards import recommend as command
 
     return command.recommend(
         source,
         budget=budget,
         loss=lose_at_most,
-        dataset=dataset,
+        dataset=in_full(dataset),
         backbone=backbone,
         results=results,
         plugins=tuple(plugin or ()),

@@ -132,12 +132,12 @@ def number_of_rows(text: str) -> int:
     1500000
     """
     match = re.fullmatch(r"([0-9_]+(?:\.[0-9]+)?)([kmg]?)", text.strip().lower())
-    n_rows = float(match[1]) * UNITS[match[2]] if match else 0
-    if not 0.5 < n_rows <= MOST_ROWS:
+    n_rows = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if not 0 < n_rows <= MOST_ROWS or not n_rows.is_integer():
         raise DataError(
             f"--rows {text}: write a number of rows, such as 1M, 250k or 5000, up to 1024G"
         )
-    return round(n_rows)
+    return int(n_rows)
 
 
 def _each_once(option: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

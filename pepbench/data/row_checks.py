@@ -179,6 +179,11 @@ def warnings_of(dataset: Dataset, table: Table) -> list[str]:
         unique = size == table.meta.n_rows and name not in table.meta.bags
         if unique and table.meta.encoding(name).bins is None:
             warnings.append(f"field {name!r} has another value in every row; it cannot be learnt")
+    warnings += [
+        f"field {name!r} tells the label of every row; if it is not known before the click, "
+        "leave it out with --fields"
+        for name in telling_fields(table)
+    ]
     for name, bag in table.meta.bags.items():
         if bag.separator and bag.slots == 1 < bag.max_values:
             warnings.append(f"field {name!r}: no row has two values; is the separator right?")
@@ -195,6 +200,23 @@ def warnings_of(dataset: Dataset, table: Table) -> list[str]:
         )
     leakage = leakage_warning(dataset, table)
     return [*warnings, leakage] if leakage else warnings
+
+
+def telling_fields(table: Table) -> list[str]:
+    """Fields each of whose values has rows of one label only, ten rows a value or more."""
+    sizes, n_rows = table.meta.cardinalities, table.meta.n_rows
+    counts = {
+        name: np.zeros((size, 2), np.int64)
+        for name, size in zip(table.meta.fields, sizes, strict=True)
+        if name not in table.meta.bags and 10 * size <= n_rows
+    }
+    for start, stop in row_blocks(n_rows, max(1, table.codes[:1].nbytes)):
+        codes, labels = read_rows(table.codes, start, stop), table.labels[start:stop]
+        for name, found in counts.items():
+            place = table.meta.columns_of(table.meta.fields.index(name)).start
+            both = 2 * codes[:, place].astype(np.int64) + labels
+            found += np.bincount(both, minlength=found.size).reshape(found.shape)
+    return [name for name, found in counts.items() if (found.min(axis=1) == 0).all()]
 
 
 def rows_without(table: Table, column: str) -> int:

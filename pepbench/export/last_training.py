@@ -15,6 +15,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import Fold
 from pepbench.data.splits import Splits, final_splits
 from pepbench.errors import DataError
+from pepbench.export.folder import ExportError
 from pepbench.records import Record, TrialSpec, final_runs, validation_goal
 from pepbench.units import Budget
 
@@ -34,6 +35,11 @@ def typical_fold(records: Sequence[Record]) -> int | None:
     Returns
     -------
     The fold; None if none has a final run that came out well.
+
+    Raises
+    ------
+    ExportError
+        If some folds have one and others do not: the middle is not known then.
     """
     figures = []
     for fold in {record.spec.data.fold for record in records}:
@@ -46,6 +52,14 @@ def typical_fold(records: Sequence[Record]) -> int | None:
         ]
         if goals:
             figures.append((mean(goals), fold))
+    data = records[0].spec.data
+    missing = sorted(set(data.reported_folds) - {fold for _, fold in figures})
+    if figures and missing:
+        raise ExportError(
+            f"{records[0].spec.cell.listed()}: fold {', '.join(str(fold + 1) for fold in missing)} "
+            f"of {data.folds} has no final run that ended well; finish the run, or export the "
+            f"model of a fold: --fold {min(fold for _, fold in figures) + 1}"
+        )
     return sorted(figures)[(len(figures) - 1) // 2][1] if figures else None
 
 

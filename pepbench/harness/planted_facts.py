@@ -79,13 +79,14 @@ def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int
         return None
     key = str(splits.folder), splits.fingerprint, dataset.user_field, part
     if key not in _USERS:
-        column = splits.table.meta.columns_of(splits.meta.fields.index(dataset.user_field)).start
         while len(_USERS) >= _MOST_USERS:
             del _USERS[next(iter(_USERS))]
         table = splits.table
         # Users as rows were split by, if they were: their field may be hashed.
-        by_user = table.meta.split_scheme == "group"
-        users = table.split_keys if by_user else table.codes[:, column]
+        users: NDArray[np.integer] = table.split_keys
+        if table.meta.split_scheme != "group":
+            field = splits.meta.fields.index(dataset.user_field)
+            users = table.codes[:, table.meta.columns_of(field).start]
         _USERS[key] = users[_in_part(splits, part)].astype(np.int32)
         _USERS[key].setflags(write=False)
     return _USERS[key]

@@ -307,7 +307,7 @@ def _allocated(
     left, entries = allowed, sum(map(_entries, order))
     made = []
     for position, members in enumerate(order):
-        share = max(left * _entries(members) // entries, 1)
+        share = max(left * _entries(members) // entries, min(1, left))
         fields, dim = _fields(members, counts), members[0].weight.shape[1]
         try:
             tables = _made(method, fields, dim, share, left, seed)

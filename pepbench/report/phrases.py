@@ -99,14 +99,13 @@ def with_interval(value: float, low: float, high: float, sign: bool = False) -> 
     >>> with_interval(0.85016, 0.84036, 0.85996), with_interval(-0.0115, -0.0181, -0.0049, True)
     ('0.8502 ± 0.0098', '-0.0115 ± 0.0066')
     >>> with_interval(-0.00001, -0.0035, 0.0035, sign=True)
-    '+0.0000 ± 0.0035'
+    '0.0000 ± 0.0035'
     """
     if math.isnan(value):
         return ""
     half = (high - low) / 2
     digits = decimals(half)
-    value = round(value, digits) + 0.0  # no "-0.0000"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    text = _signed(value, digits) if sign else f"{value:.{digits}f}"
     return text if math.isnan(half) else f"{text} ± {half:.{digits}f}"
 
 
@@ -121,9 +120,15 @@ def rounded(value: float, low: float, high: float) -> tuple[str, str, str]:
     digits = max(4, decimals((high - low) / 2))
 
     def text(figure: float) -> str:
-        return "" if math.isnan(figure) else f"{round(figure, digits) + 0.0:+.{digits}f}"
+        return "" if math.isnan(figure) else _signed(figure, digits)
 
     return text(value), text(low), text(high)
+
+
+def _signed(value: float, digits: int) -> str:
+    """With its sign, unless it is rounded to 0: then the digits do not tell the sign."""
+    value = round(value, digits)
+    return f"{value:+.{digits}f}" if value else f"{0:.{digits}f}"
 
 
 def some_folds(compared: Sequence[int], folds: int) -> str:

@@ -86,7 +86,14 @@ def report(
         return 0
     if open_page and target is None:
         raise RecordError("--open needs a page of several runs to be written; add --out FOLDER")
-    written = _written(target, findings)
+    try:
+        written = _written(target, findings)
+    except OSError as error:
+        why = f"{target} cannot be written ({error.strerror or error})"
+        if out is not None:
+            raise RecordError(f"{why}; choose another folder with --out") from None
+        _warn(f"{why}: nothing is written; add --out FOLDER")
+        written = None
     _print(findings, form, target or folders[0], wide)
     if target is None:
         _warn("several runs: nothing is written without --out FOLDER")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from pepbench.check.baseline import Ranks, read_baseline, refuse_other_files, write_baseline
-from pepbench.check.run_check import CheckOptions, record
+from pepbench.check.findings import Tolerance
+from pepbench.check.run_check import CheckOptions, record, run_check
 from pepbench.errors import PlanError, RecordError
 
 SCORES = st.lists(
@@ -89,6 +90,16 @@ def test_a_baseline_is_not_recorded_over_another_file(content, tmp_path):
     assert path.read_text() == content
     write_baseline(path, a_baseline())
     refuse_other_files(path)
+
+
+def test_files_that_cannot_be_written_are_refused_before_any_run(tmp_path):
+    gone = tmp_path / "gone" / "file"
+    with pytest.raises(PlanError, match="gone/file cannot be written"):
+        record(gone, None, CheckOptions())
+    wanted = {"json_wanted": False, "junit": None, "summary": None, "history": None}
+    for option in ("junit", "summary", "history"):
+        with pytest.raises(PlanError, match="gone/file cannot be written"):
+            run_check(tmp_path, Tolerance(), CheckOptions(), **{**wanted, option: gone})
 
 
 def test_ranks_that_are_not_what_they_say_are_refused_although_the_checksum_agrees(tmp_path):

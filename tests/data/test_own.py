@@ -15,6 +15,9 @@ from split_helpers import feature_values
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
+from pepbench.errors import PlanError
+from pepbench.harness.planted_facts import users_of_rows
+from pepbench.plan import Plan
 
 
 def clicks(n=300, seed=0):
@@ -95,6 +98,46 @@ def test_its_name_alone_is_a_data_set_of_a_plan(command, tmp_path):
     command("data", "add", "mine", "--from", path, *OPTIONS)
     assert Catalog().select("dataset", "mine").default() == own()
     assert Catalog().select("dataset", "mine").spec == "own:data=mine"
+    skipped = {"datasets": ["mine"], "skip": True, "reason": "large"}
+    plan = Plan.load(None, {"datasets": ["mine", "synthetic"], "except": [skipped]})
+    assert plan.datasets == ("own:data=mine", "synthetic")
+    assert plan.of_cell("own:data=mine", "fm", "full", "100%") is None
+    assert plan.of_cell("synthetic", "fm", "full", "100%") is not None
+    with pytest.raises(PlanError, match="'own:data=mine' is listed twice"):
+        Plan.load(None, {"datasets": ["mine", "own:data=mine"]})
+    assert command("show", "dataset", "mine").code == 0
+
+
+def test_users_that_rows_are_split_by_count_though_they_are_no_field(command, tmp_path):
+    path = write(clicks(), tmp_path / "c.csv")
+    options = ("--label=clicked", "--fields=item,city", "--split-by=user")
+    ran = command("data", "add", "mine", "--from", path, *options)
+    assert ran.code == 0, ran.err
+    splits = open_splits(open_table(own()), 0)
+    assert own().user_field == "user"
+    users = users_of_rows(own(), splits, "test")
+    in_test = splits.parts() == 2
+    expected = np.array(clicks()["user"].to_pylist())[in_test]
+    # The same rows are of the same user, whatever the users' numbers.
+    assert len(np.unique(users)) == len(np.unique(expected)) > 1
+    pairs = set(zip(users.tolist(), expected.tolist(), strict=True))
+    assert len(pairs) == len(np.unique(expected))
+
+
+def test_a_field_that_tells_the_label_is_warned_of(command, tmp_path):
+    table = clicks()
+    told = table.append_column("told", pa.array([f"v{y}" for y in table["clicked"].to_pylist()]))
+    path = write(told, tmp_path / "c.csv")
+    ran = command("data", "add", "mine", "--from", path, "--label=clicked", "--fields=city,told")
+    assert "field 'told' tells the label of every row" in ran.err
+    assert "field 'city' tells" not in ran.err
+
+
+@pytest.mark.parametrize("rows", ["100.7", "1.5", "0"])
+def test_parts_of_a_row_are_refused(command, tmp_path, rows):
+    path = write(clicks(), tmp_path / "c.csv")
+    ran = command("data", "add", "mine", "--from", path, *OPTIONS, f"--rows={rows}")
+    assert (ran.code, "write a number of rows" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("content", ["[[", 'format = "csv"\n', "\udcff"])

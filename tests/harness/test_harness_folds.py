@@ -16,6 +16,7 @@ from pepbench.data.manage import open_table
 from pepbench.data.split_schemes import VALIDATION, Fold, parts_of
 from pepbench.errors import DataError, PlanError
 from pepbench.export.export_run import CellFilter, ExportOptions, export_run
+from pepbench.export.folder import ExportError
 from pepbench.export.last_training import typical_fold
 from pepbench.harness import cells as cells_module
 from pepbench.harness import trial as trial_module
@@ -274,14 +275,17 @@ def test_a_dry_run_names_folds_and_finalists(ran, capsys):
 
 
 def test_the_options_of_the_fold_in_the_middle_are_trained_on_last(ran):
-    for aucs, fold in (((0.7, 0.9, 0.8), 2), ((0.8, 0.7, 0.9), 0), ((0.7, 0.8), 0)):
+    for aucs, fold in (((0.7, 0.9, 0.8), 2), ((0.8, 0.7, 0.9), 0)):
         changed = [
             with_auc(r, aucs[r.spec.data.fold] + r.validation.auc / 100)
             for r in records(ran.folder)
-            if r.spec.method.name == "full" and r.spec.data.fold < len(aucs)
+            if r.spec.method.name == "full"
         ]
         assert typical_fold(changed) == fold
     assert typical_fold([r for r in changed if r.spec.role == "tuning"]) is None
+    unfinished = [r for r in changed if r.spec.data.fold or r.spec.role == "tuning"]
+    with pytest.raises(ExportError, match=r"fold 1 of 3 has no final run .* --fold 2"):
+        typical_fold(unfinished)
 
 
 def test_the_fold_in_the_middle_is_found_by_what_the_plan_maximises(ran):

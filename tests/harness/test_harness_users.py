@@ -12,7 +12,7 @@ from split_helpers import feature_values
 from pepbench.catalog import Catalog
 from pepbench.data.manage import open_table
 from pepbench.data.splits import open_splits
-from pepbench.harness import test_facts
+from pepbench.harness import planted_facts
 from pepbench.harness.planted_facts import store_facts, users_of_rows
 from pepbench.records import RecordStore
 
@@ -55,8 +55,8 @@ def test_users_are_found_once_for_a_split_and_each_split_has_its_own(owned, monk
     calls = []
     parts = type(splits).parts
     monkeypatch.setattr(type(splits), "parts", lambda self: calls.append(self) or parts(self))
-    monkeypatch.setattr(test_facts, "_USERS", {})
-    monkeypatch.setattr(test_facts, "_MOST_USERS", 2)
+    monkeypatch.setattr(planted_facts, "_USERS", {})
+    monkeypatch.setattr(planted_facts, "_MOST_USERS", 2)
     found = {}
     for seed in (0, 0, 1, 0, 2, 0):
         again = open_splits(splits.table, seed)
