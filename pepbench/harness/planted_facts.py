@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pepbench.data.dataset import Dataset
 from pepbench.data.split_schemes import PARTS
 from pepbench.data.splits import Splits
+from pepbench.data.table import Table
 from pepbench.errors import DataError
 from pepbench.records import RecordStore
 
@@ -81,15 +82,18 @@ def users_of_rows(dataset: Dataset, splits: Splits, part: str) -> NDArray[np.int
     if key not in _USERS:
         while len(_USERS) >= _MOST_USERS:
             del _USERS[next(iter(_USERS))]
-        table = splits.table
-        # Users as rows were split by, if they were: their field may be hashed.
-        users: NDArray[np.integer] = table.split_keys
-        if table.meta.split_scheme != "group":
-            field = splits.meta.fields.index(dataset.user_field)
-            users = table.codes[:, table.meta.columns_of(field).start]
+        users = _users(splits.table, dataset.user_field)
         _USERS[key] = users[_in_part(splits, part)].astype(np.int32)
         _USERS[key].setflags(write=False)
     return _USERS[key]
+
+
+def _users(table: Table, user_field: str) -> NDArray[np.integer]:
+    """Users as rows were split by, if they were: their field may be hashed, or no field at all."""
+    if table.meta.split_scheme == "group":
+        return table.split_keys
+    place = table.meta.columns_of(table.meta.fields.index(user_field)).start
+    return table.codes[:, place]
 
 
 _USERS: dict[tuple[str, str, str, str], NDArray[np.int32]] = {}
