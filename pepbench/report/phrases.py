@@ -166,8 +166,7 @@ def parity_sentences(front: dict[str, Any], margin: float = MARGIN) -> list[str]
     missing = [entry["method"] for entry in front["parity"] if entry["parameters"] is None]
     within = f"(within {margin:g} {front.get('figure', 'AUC')})"
     sentences = [
-        f"{entry['method']} is shown to keep parity with the full table {within} "
-        f"{_down_to(entry['compression'])}."
+        f"{entry['method']} is shown to keep parity {within} {_down_to(entry['compression'])}."
         for entry in shown
     ]
     if missing and shown:
@@ -289,7 +288,7 @@ def times(factor: float) -> str:
 def _down_to(compression: float | None) -> str:
     if compression is None:
         return "without any parameters"
-    return f"down to {percent(1 / compression)} of its parameters ({times(compression)})"
+    return f"down to {percent(1 / compression)} of the full table ({times(compression)})"
 
 
 def _three_digits(value: float) -> str:

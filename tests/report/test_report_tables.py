@@ -96,7 +96,7 @@ def test_markdown_escapes_what_comes_from_outside(analysed):
 def test_markdown_page_says_what_is_shown_and_how_to_read_it(analysed):
     page = leaderboard_markdown(*analysed)
     assert (
-        "pep is shown to keep parity with the full table (within 0.001 AUC) down to 50.0% of its parameters (2.0x)."
+        "pep is shown to keep parity (within 0.001 AUC) down to 50.0% of the full table (2.0x)."
         in page
     )
     assert "Hypervolume" in page
@@ -203,7 +203,7 @@ def test_terminal_view_shows_verdicts_reasons_and_parity(analysed):
         "worse",
         "infeasible: uniform at 1%: smallest possible is 625",
         "failed: mine at 10%: ValueError: <script> no | luck",
-        "pep is shown to keep parity with the full table (within 0.001 AUC) down to 50.0% of its parameters (2.0x).",
+        "pep is shown to keep parity (within 0.001 AUC) down to 50.0% of the full table (2.0x).",
     ):
         assert words in text
 
@@ -239,7 +239,7 @@ def front_with(**compressions):
 def test_parity_sentences():
     shown, others = parity_sentences(front_with(pep=8.13, mde=None))
     assert shown == (
-        "pep is shown to keep parity with the full table (within 0.001 AUC) down to 12.3% of its parameters (8.1x)."
+        "pep is shown to keep parity (within 0.001 AUC) down to 12.3% of the full table (8.1x)."
     )
     assert others == "Parity is not shown at any budget for: mde."
     (none,) = parity_sentences(front_with(pep=None))
@@ -247,7 +247,7 @@ def test_parity_sentences():
     assert parity_sentences(front_with()) == []
     without = {"parity": [{"method": "zero", "parameters": 0, "compression": None}]}
     assert parity_sentences(front_with() | without) == [
-        "zero is shown to keep parity with the full table (within 0.001 AUC) without any parameters."
+        "zero is shown to keep parity (within 0.001 AUC) without any parameters."
     ]
 
 
