@@ -9,6 +9,7 @@ import pytest
 from record_factory import record, spec
 
 from pepbench.analysis.cells import cells_of
+from pepbench.errors import RecordError
 from pepbench.leaderboards import record_reuse
 from pepbench.leaderboards.board_page import limits_reached, time_table
 from pepbench.leaderboards.board_results import load_results
@@ -208,6 +209,13 @@ def test_a_board_can_be_published_with_some_of_its_folds(pepbench, tmp_path, mon
     for one in made_board.records_of(Plan.load(work / PLAN_FILE, {})):
         RecordStore(work).put(one)
     monkeypatch.setattr("pepbench.leaderboards.publish._write_report", lambda *_: [])
+    final = next(one for one in RecordStore(work) if one.spec.role == "final")
+    path = work / "records" / f"{final.key}.json"
+    whole = path.read_bytes()
+    path.unlink()
+    with pytest.raises(RecordError, match="of the chosen trial are there"):
+        publish(board, work)
+    path.write_bytes(whole)
     results = publish(board, work)
     assert set(results.frame["status"]) == {"ok"}
     assert set(results.frame["folds"]) == {3}

@@ -93,6 +93,22 @@ def test_records_of_another_plan_are_found(board):
     assert "not follow from the plan" in ran.out
 
 
+@pytest.mark.usefixtures("no_rerun")
+def test_cells_and_trials_that_are_missing_are_found(board):
+    path = board.folder / "records.parquet"
+    records = unpacked(path)
+    uniform = [r for r in records if r.spec.method.name == "uniform"]
+    tuning = next(r for r in uniform if r.spec.role == "tuning")
+    for left, words in (
+        ([r for r in records if r not in uniform], "there are no records"),
+        ([r for r in records if r is not tuning], "tuning trials, and the board's methods have"),
+    ):
+        path.write_bytes(packed(left))
+        ran = board.verify()
+        assert ran.code in (1, 2)
+        assert words in ran.out + ran.err
+
+
 def test_damaged_file_of_records_is_told_in_one_line(board):
     path = board.folder / "records.parquet"
     path.write_bytes(path.read_bytes()[:-40])

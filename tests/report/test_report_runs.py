@@ -9,7 +9,7 @@ from run_folders import stored
 
 from pepbench.analysis.runs import open_runs
 from pepbench.errors import RecordError
-from pepbench.report.findings import load_runs
+from pepbench.report.findings import load_runs, trimmed_notes
 from pepbench.report.page.html import report_html
 
 
@@ -160,6 +160,19 @@ def test_a_cell_of_two_versions_or_two_tunings_is_refused_but_two_cells_are_not(
     both = [tmp_path / "one", tmp_path / "two"]
     with pytest.raises(RecordError, match=rf"toy, fm, pep, 10% .* {difference} \({words}\)"):
         load_runs(both)
+
+
+def test_searches_that_were_cut_to_size_are_told_of():
+    run = run_with(PEP, FULL)
+    finals = [r for r in run.records if r.spec.role == "final" and r.spec.method.name == "pep"]
+    noted = [
+        made.model_copy(update={"notes": {"trimmed": made is not finals[0]}}) for made in finals
+    ]
+    assert list(trimmed_notes([*noted, *run.records])) == [
+        "pep on toy with fm: in 2 of 3 final runs the search had more entries left at its last "
+        "step than the budget allows, and the largest were kept."
+    ]
+    assert list(trimmed_notes([noted[0], *run.records])) == []
 
 
 def test_methods_that_were_tuned_with_other_seeds_are_compared(tmp_path):
