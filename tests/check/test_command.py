@@ -55,11 +55,12 @@ def test_unchanged_code_passes_to_the_bit_and_says_so_everywhere(recorded, pepbe
     assert (tmp_path / "now.svg").read_text().startswith("<svg")
 
 
-def test_a_file_that_cannot_be_written_does_not_cost_the_outcome(recorded, pepbench):
-    with_cell(recorded, n_bytes=[1, 1])
+def test_a_file_that_cannot_be_written_is_refused_before_any_run(recorded, pepbench):
     ran = pepbench("check", recorded, *QUICK, "--json", "--summary=nowhere/summary.md")
-    assert (ran.code, json.loads(ran.out)["failed"]) == (2, True)
-    assert "nowhere/summary.md: No such file" in ran.err
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "pepbench: nowhere/summary.md cannot be written; name a file in a folder that can\n"
+    )
 
 
 def test_a_changed_count_is_a_regression(recorded, pepbench):
