@@ -39,7 +39,7 @@ def has_examples(name):
     return ">>>" in Path(source).read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", filter(has_examples, MODULES))
+@pytest.mark.parametrize("name", [*filter(has_examples, MODULES)])
 def test_examples_in_docstrings_are_true(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

@@ -49,6 +49,7 @@ def test_anime_has_the_known_rows_and_does_not_leak(raw):
     ],
     ids=lambda value: getattr(value, "name", None),
 )
+@pytest.mark.slow
 def test_genres_as_several_values_are_those_of_the_combinations(dataset, folder, longest, raw):
     single = add(dataset, raw(folder))
     multi = add(replace(dataset, genres="multi"), raw(folder))

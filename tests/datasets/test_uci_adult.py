@@ -70,6 +70,7 @@ def test_fingerprints_are_pinned_and_numbers_binned(published):
         ("adult.data", "K\n\n", "K", "row 32561: the file ends without a newline"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_rows_are_named(published, name, old, new, message):
     text = (published / name).read_text()
     at = text.rindex(old) if old.endswith("\n\n") else text.index(old)
