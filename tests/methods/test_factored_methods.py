@@ -267,6 +267,9 @@ class TestDeepHash:
 
     def test_the_default_has_five_hidden_layers(self):
         assert len(made("dhe", fields_of(300, 40), 16, 2000).layers) == 5
+        few = made("dhe", fields_of(40, 9, 80), 8, 91, n_hashes=4)
+        assert few.n_parameters() < 0.9 * 91
+        assert "n_hashes is the most" in few.unused_budget
 
     @pytest.mark.parametrize("codes", ["uniform", "gaussian"])
     def test_folded_network_equals_the_trained_one(self, codes):

@@ -670,3 +670,9 @@ def test_robe_chunks_of_a_feature_are_placed_independently():
     pairs = same[np.triu_indices(500, 1)]
     assert pairs.mean() == pytest.approx(1 / 1000, rel=0.2)
     assert (pairs.sum(1) > 2).sum() == 0
+
+
+def test_vectors_of_one_number_have_no_pieces_to_join():
+    with pytest.raises(Infeasible, match="take combine=mult or add"):
+        QR(combine="concat").embedding(fields_of(60, 9), 1, 20)
+    assert QR(combine="add").embedding(fields_of(60, 9), 1, 25).n_parameters() <= 25

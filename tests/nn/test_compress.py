@@ -569,3 +569,15 @@ def test_a_report_says_what_was_replaced():
     assert "user" in text
     assert "720 →" in text
     assert "low-rank" in text
+
+
+@pytest.mark.parametrize("method", ["random-mask", "hash", "double-hash", "popularity-mask"])
+@pytest.mark.parametrize("budget", range(1, 24))
+def test_a_budget_of_a_few_numbers_is_never_exceeded(method, budget):
+    model = nn.ModuleDict({f"e{width}": nn.Embedding(3, width) for width in (1, 2, 4, 8)})
+    frequencies = {name: np.arange(3) + 1 for name in model}
+    try:
+        found = compress(model, budget, method, frequencies=frequencies)
+    except (CompressError, Infeasible):
+        return
+    assert found.n_parameters <= budget

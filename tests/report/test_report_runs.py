@@ -9,6 +9,7 @@ from run_folders import stored
 
 from pepbench.analysis.runs import open_runs
 from pepbench.errors import RecordError
+from pepbench.report import show, write
 from pepbench.report.findings import load_runs, trimmed_notes
 from pepbench.report.page.html import report_html
 
@@ -290,3 +291,18 @@ def test_only_infeasible_cells_can_be_reported(tmp_path):
     stored(run, tmp_path)
     page = report_html(load_runs([tmp_path]), tmp_path)
     assert "Not feasible: uniform at 1%." in page
+
+
+def test_a_folder_that_cannot_be_written_is_reported_on_all_the_same(tmp_path, monkeypatch, capsys):
+    stored(run_with(FULL, PEP), tmp_path)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(write, "write_reports", refuse)
+    assert show.report([tmp_path], "csv") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("dataset,backbone,method")
+    assert "cannot be written (Permission denied): nothing is written; add --out" in printed.err
+    with pytest.raises(RecordError, match="choose another folder with --out"):
+        show.report([tmp_path], "csv", out=tmp_path / "there")
