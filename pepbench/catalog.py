@@ -317,6 +317,14 @@ def _check_class(component: type[Component], what: str) -> None:
     for field in dataclasses.fields(component):
         if field.default is dataclasses.MISSING:
             raise PlanError(f"{what}: option {field.name} needs a default")
+    remedy = "an option is a bool, int, float or str; a choice is Annotated[str, OneOf(…)]"
+    try:
+        options = component.described_options()
+    except NameError as error:
+        raise PlanError(f"{what}: {error}; {remedy}") from None
+    for option in options:
+        if option.kind not in (bool, int, float, str):
+            raise PlanError(f"{what}: option {option.name} has the type {option.kind}; {remedy}")
 
 
 def _first_sentence(docstring: str) -> str:

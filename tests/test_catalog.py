@@ -96,6 +96,16 @@ def test_installed_component_that_cannot_be_imported_is_named(installed):
     [
         ("@dataclass(frozen=True)", "", "decorate class Mine"),
         ('name = "mine"', 'name = "mine"\n    knob: int', "option knob needs a default"),
+        (
+            'name = "mine"',
+            'name = "mine"\n    k: int | None = None',
+            r"option k has the type int \|",
+        ),
+        (
+            'name = "mine"',
+            'name = "mine"\n    k: "Foo" = 1',
+            "name 'Foo' is not defined; an option",
+        ),
     ],
 )
 def test_class_that_cannot_be_used_is_refused_with_the_remedy(tmp_path, old, new, remedy):
