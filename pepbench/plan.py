@@ -108,7 +108,7 @@ def _device(text: str) -> str:
     return text
 
 
-def _in_full(names: tuple[str, ...]) -> tuple[str, ...]:
+def _full_specs(names: tuple[str, ...]) -> tuple[str, ...]:
     # Named alike in plans and records, whichever way they were written.
     from pepbench.data.file_description import full_spec
 
@@ -116,7 +116,7 @@ def _in_full(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_filled)]
-DatasetNames = Annotated[Names, AfterValidator(_in_full)]
+DatasetNames = Annotated[Names, AfterValidator(_full_specs)]
 Time = Annotated[str, AfterValidator(_accepted_by(parse_seconds))]
 
 

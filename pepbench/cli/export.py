@@ -60,10 +60,10 @@ def export(
     are compared with the recorded ones. Of a run with folds, a last model is trained, with test
     rows, too: the AUC to expect of it is the leaderboard's mean over folds.
     """
-    from pepbench.data.file_description import in_full
+    from pepbench.data.file_description import full_spec
     from pepbench.export.export_run import CellFilter, ExportOptions, export_run
 
-    cell_filter = CellFilter(in_full(dataset), backbone, method, budget, seed, fold)
+    cell_filter = CellFilter(dataset and full_spec(dataset), backbone, method, budget, seed, fold)
     options = ExportOptions(tuple(plugin or ()), onnx, allow_different)
     with prints_to_stderr():
         said = export_run(folder, out, cell_filter, options, print)

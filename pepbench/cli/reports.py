@@ -100,13 +100,13 @@ def compare(
 
     Exit code 1 if a pair could not be compared.
     """
-    from pepbench.data.file_description import in_full
+    from pepbench.data.file_description import full_spec
     from pepbench.report import show
 
     return show.compare(
         folders,
         (a, b),
-        dataset=in_full(dataset),
+        dataset=dataset and full_spec(dataset),
         budget=budget,
         backbone=backbone,
         as_json=as_json,
@@ -151,14 +151,14 @@ def recommend(
 
     Exit code 1 if nothing can be recommended.
     """
-    from pepbench.data.file_description import in_full
+    from pepbench.data.file_description import full_spec
     from pepbench.leaderboards import recommend as command
 
     return command.recommend(
         source,
         budget=budget,
         loss=lose_at_most,
-        dataset=in_full(dataset),
+        dataset=dataset and full_spec(dataset),
         backbone=backbone,
         results=results,
         plugins=tuple(plugin or ()),

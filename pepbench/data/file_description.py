@@ -308,10 +308,5 @@ def full_spec(spec: str) -> str:
     return f"own:data={spec}" if spec in saved_names() else spec
 
 
-def in_full(spec: str | None) -> str | None:
-    """The :func:`full_spec` of a data set that may be named; else None."""
-    return None if spec is None else full_spec(spec)
-
-
 def _path(name: str) -> Path:
     return cache_root() / "own" / f"{name}.toml"

@@ -52,15 +52,16 @@ def typical_fold(records: Sequence[Record]) -> int | None:
         ]
         if goals:
             figures.append((mean(goals), fold))
-    data = records[0].spec.data
-    missing = sorted(set(data.reported_folds) - {fold for _, fold in figures})
-    if figures and missing:
+    if not figures:
+        return None
+    spec, finished = records[0].spec, {fold for _, fold in figures}
+    if missing := sorted(set(spec.data.reported_folds) - finished):
         raise ExportError(
-            f"{records[0].spec.cell.listed()}: fold {', '.join(str(fold + 1) for fold in missing)} "
-            f"of {data.folds} has no final run that ended well; finish the run, or export the "
-            f"model of a fold: --fold {min(fold for _, fold in figures) + 1}"
+            f"{spec.cell.listed()}: fold {', '.join(str(fold + 1) for fold in missing)} of "
+            f"{spec.data.folds} has no final run that ended well; finish the run, or export the "
+            f"model of a fold: --fold {min(finished) + 1}"
         )
-    return sorted(figures)[(len(figures) - 1) // 2][1] if figures else None
+    return sorted(figures)[(len(figures) - 1) // 2][1]
 
 
 @contextmanager

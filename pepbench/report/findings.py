@@ -20,7 +20,7 @@ from pepbench.analysis.runs import Runs
 from pepbench.analysis.width_recovery import RECOVERY_COLUMNS, WidthRecovery, recover
 from pepbench.errors import RecordError
 from pepbench.plan import Plan, plan_in
-from pepbench.records import MARGIN, Record
+from pepbench.records import MARGIN, Record, by_place, final_runs
 from pepbench.report.beside_board import BoardBeside, opened
 from pepbench.report.phrases import some_folds
 
@@ -205,10 +205,10 @@ def trimmed_notes(records: Iterable[Record]) -> Iterator[str]:
     that chose the entries.
     """
     ended: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
-    for record in records:
-        if record.spec.role == "final" and "trimmed" in record.notes:
-            name = record.spec.cell
-            ended[name.dataset, name.backbone, name.method].append(bool(record.notes["trimmed"]))
+    for (name, _), members in by_place(records).items():
+        for run in final_runs(members):
+            if "trimmed" in run.notes:
+                ended[name.dataset, name.backbone, name.method].append(bool(run.notes["trimmed"]))
     for (dataset, backbone, method), trimmed in sorted(ended.items()):
         if any(trimmed):
             yield (
